@@ -1,0 +1,111 @@
+"""What each round did: which points it asked for, and how well the model did before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal, overload
+
+
+@dataclass(frozen=True)
+class Round:
+    """One fit, what was measured after it, and what was asked for then.
+
+    Attributes:
+        number: Which round it is, from 0.
+        labelled: Number of training labels that the fit had.
+        indices: Dataset indices asked for after the fit, in the order of choice; empty in the last round.
+        scores: The acquisition function's score for each of these indices.
+        class_counts: Training labels of each class that the fit had, or None where labels are not class numbers.
+        metrics: What the module logged in validation and test, by name.
+        seconds: Wall time of each part: fit, score, select, test, label.
+        validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.
+        tested_with: Whether the test metrics are the module's own or also those of the posterior mean.
+    """
+
+    number: int
+    labelled: int
+    indices: list[int]
+    scores: list[float]
+    class_counts: dict[int, int] | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    validation_labels: int = 0
+    tested_with: Literal["module", "posterior"] = "module"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the round as plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Round:
+        """Make a round from plain data, where JSON may have turned the class numbers into strings."""
+        known = {name.name: plain[name.name] for name in fields(cls) if name.name in plain}
+        if known.get("class_counts") is not None:
+            known["class_counts"] = {int(label): count for label, count in known["class_counts"].items()}
+        return cls(**known)
+
+
+class History(Sequence[Round]):
+    """The rounds of a run in order.
+
+    >>> history = History()
+    >>> history.append(Round(0, labelled=20, indices=[7, 3], scores=[0.6, 0.9], metrics={"test_acc": 0.5}))
+    >>> [(round.labelled, round.metrics["test_acc"]) for round in history]
+    [(20, 0.5)]
+    """
+
+    def __init__(self, rounds: Iterable[Round] = ()) -> None:
+        self._rounds = list(rounds)
+
+    @overload
+    def __getitem__(self, place: int) -> Round: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Round]: ...
+    def __getitem__(self, place: int | slice) -> Round | list[Round]:
+        return self._rounds[place]
+
+    def __len__(self) -> int:
+        return len(self._rounds)
+
+    def __iter__(self) -> Iterator[Round]:
+        return iter(self._rounds)
+
+    def __repr__(self) -> str:
+        lines = [
+            f"  round {round.number}: {round.labelled} labels, "
+            + "".join(f"{name} {value:.4g}, " for name, value in round.metrics.items())
+            + (f"asked {round.indices}" if round.indices else "asked nothing")
+            for round in self
+        ]
+        return "\n".join([f"History of {len(self)} rounds", *lines])
+
+    def append(self, round: Round) -> None:
+        """Add the next round.
+
+        Raises:
+            ValueError: If its number is not the next one.
+        """
+        if round.number != len(self):
+            raise ValueError(f"`History.append` expected round {len(self)}, but got round {round.number}.")
+        self._rounds.append(round)
+
+    def curve(self, metric: str) -> tuple[list[int], list[float]]:
+        """Return the learning curve of a metric: training labels, and the metric after the fit with so many.
+
+        Raises:
+            KeyError: If no round has the metric; the message lists those there are.
+        """
+        measured = [round for round in self if metric in round.metrics]
+        if not measured:
+            known = sorted({name for round in self for name in round.metrics})
+            raise KeyError(f"No round has the metric {metric!r}. There are: {', '.join(known) or 'none'}.")
+        return [round.labelled for round in measured], [round.metrics[metric] for round in measured]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the rounds as plain data."""
+        return {"rounds": [round.to_dict() for round in self]}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over the rounds that `state_dict` returned."""
+        self._rounds = [Round.from_dict(plain) for plain in state["rounds"]]

@@ -1,0 +1,124 @@
+"""Which indices of a dataset are labelled, since which round, and by what label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+Label = int | float | list[Any] | None
+"""A label as plain data. None means that the dataset's own target is the label."""
+
+
+class Pool:
+    """Split the indices of a dataset into labelled and unlabelled ones, and remember in which order they moved.
+
+    Args:
+        size: Number of points in the dataset.
+        initial: Indices that are labelled before the first round.
+
+    Raises:
+        ValueError: If an index is out of range or comes twice.
+
+    >>> pool = Pool(5, initial=[3])
+    >>> pool.label([4, 0])
+    >>> pool.labelled, pool.unlabelled
+    ([3, 4, 0], [1, 2])
+    """
+
+    def __init__(self, size: int, initial: Sequence[int] = ()) -> None:
+        self.size = size
+        self._rounds: list[list[int]] = []
+        self._is_labelled = torch.zeros(size, dtype=torch.bool)
+        self.labels: dict[int, Label] = {}
+        self.label(initial)
+
+    @property
+    def initial(self) -> list[int]:
+        """Indices that were labelled before the first round."""
+        return list(self._rounds[0])
+
+    @property
+    def rounds(self) -> list[list[int]]:
+        """Indices in the order they were labelled: first the initial ones, then one list for each query."""
+        return [list(indices) for indices in self._rounds]
+
+    @property
+    def labelled(self) -> list[int]:
+        """All labelled indices in the order they were labelled."""
+        return [index for indices in self._rounds for index in indices]
+
+    @property
+    def unlabelled(self) -> list[int]:
+        """All other indices in increasing order: position p among the candidates is index ``unlabelled[p]``."""
+        return (~self._is_labelled).nonzero().flatten().tolist()
+
+    @property
+    def num_labelled(self) -> int:
+        """How many indices are labelled."""
+        return sum(map(len, self._rounds))
+
+    @property
+    def num_unlabelled(self) -> int:
+        """How many indices are left to ask for."""
+        return self.size - self.num_labelled
+
+    def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None) -> None:
+        """Move indices from the unlabelled to the labelled ones, as one round.
+
+        Args:
+            indices: Indices in the numbering of the dataset.
+            labels: Labels that differ from the dataset's own target, by index.
+
+        Raises:
+            ValueError: If an index is out of range, labelled already, or comes twice; nothing is changed then.
+        """
+        indices = [int(index) for index in indices]
+        labels = {index: label for index, label in (labels or {}).items() if label is not None}
+        out_of_range = [index for index in indices if not 0 <= index < self.size]
+        if out_of_range:
+            raise ValueError(
+                f"`Pool.label` got indices {_some(out_of_range)}, but the dataset has {self.size} points. "
+                f"Pass indices between 0 and {self.size - 1}."
+            )
+        known = [index for index in indices if self._is_labelled[index]]
+        if known or len(set(indices)) < len(indices):
+            repeated = known or sorted({index for index in indices if indices.count(index) > 1})
+            raise ValueError(
+                f"`Pool.label` got indices {_some(repeated)} twice or after they were labelled. "
+                "Pass each unlabelled index once."
+            )
+        strange = sorted(set(labels) - set(indices))
+        if strange:
+            raise ValueError(f"`Pool.label` got labels for {_some(strange)}, which are not among the indices to label.")
+        self._rounds.append(indices)
+        self._is_labelled[indices] = True
+        self.labels.update(labels)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state as plain ints, lists and dicts."""
+        return {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned.
+
+        Raises:
+            ValueError: If the state belongs to a dataset of another size.
+        """
+        if state["size"] != self.size:
+            raise ValueError(
+                f"The saved pool has {state['size']} points, but the dataset has {self.size}. "
+                "Resume with the dataset that the run began with."
+            )
+        fresh = Pool(self.size)
+        fresh._rounds = []
+        for indices in state["rounds"]:
+            fresh.label(indices)
+        fresh.labels = dict(state["labels"])
+        self.__dict__.update(fresh.__dict__)
+
+
+def _some(indices: Sequence[int], most: int = 5) -> str:
+    shown = ", ".join(map(str, indices[:most]))
+    return f"[{shown}, ... {len(indices)} in all]" if len(indices) > most else f"[{shown}]"

@@ -1,0 +1,12 @@
+"""How weights are sampled."""
+
+from lightning_al.posterior.base import Posterior
+from lightning_al.posterior.deterministic import Deterministic
+from lightning_al.posterior.mc_dropout import MCDropout
+from lightning_al.registry import Registry
+
+posteriors: Registry[Posterior] = Registry("posterior")
+posteriors.register("deterministic")(Deterministic)
+posteriors.register("mc_dropout")(MCDropout)
+
+__all__ = ["Deterministic", "MCDropout", "Posterior", "posteriors"]

@@ -1,0 +1,87 @@
+"""Names for things that are chosen by name: a dict, a decorator, and entry points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+Class = TypeVar("Class", bound=type)
+
+
+class Registry(Generic[T]):
+    """Find a class by its name, and say which names there are when it is not found.
+
+    Args:
+        kind: What the names stand for, as an error should say it.
+        group: The entry-point group by which other packages add names. They are loaded when first needed.
+
+    >>> shapes = Registry[object]("shape")
+    >>> @shapes.register("circle")
+    ... class Circle: ...
+    >>> shapes.available()
+    ['circle']
+    >>> shapes.create("square")
+    Traceback (most recent call last):
+        ...
+    ValueError: There is no shape named 'square'. Choose one of: circle.
+    """
+
+    def __init__(self, kind: str, group: str | None = None) -> None:
+        self.kind = kind
+        self.group = group
+        self._classes: dict[str, Callable[..., T]] = {}
+        self._group_loaded = group is None
+
+    def register(self, name: str) -> Callable[[Class], Class]:
+        """Give the decorated class a name.
+
+        Raises:
+            ValueError: If the name is taken by another class.
+        """
+
+        def decorate(cls: Class) -> Class:
+            self._add(name, cls)
+            return cls
+
+        return decorate
+
+    def available(self) -> list[str]:
+        """List all names in alphabetical order, those of other packages included."""
+        self._load_group()
+        return sorted(self._classes)
+
+    def create(self, spec: str | T, **arguments: Any) -> T:
+        """Make the object that a name stands for; an object is handed back as it is.
+
+        Raises:
+            ValueError: If the name is unknown; the message lists the known ones.
+        """
+        if not isinstance(spec, str):
+            return spec
+        if spec not in self._classes:
+            self._load_group()
+        if spec not in self._classes:
+            known = ", ".join(self.available())
+            raise ValueError(f"There is no {self.kind} named {spec!r}. Choose one of: {known}.")
+        return self._classes[spec](**arguments)
+
+    def _add(self, name: str, cls: Callable[..., T]) -> None:
+        taken = self._classes.get(name)
+        if taken is not None and taken is not cls:
+            raise ValueError(
+                f"The {self.kind} name {name!r} already belongs to {_path(taken)}, so {_path(cls)} cannot have it. "
+                "Register it under another name."
+            )
+        self._classes[name] = cls
+
+    def _load_group(self) -> None:
+        if not self._group_loaded and self.group is not None:
+            self._group_loaded = True
+            for entry in entry_points(group=self.group):
+                self._add(entry.name, entry.load())
+
+
+def _path(cls: Any) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
