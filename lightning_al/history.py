@@ -19,8 +19,9 @@ class Round:
         class_counts: Training labels of each class that the fit had, or None where labels are not class numbers.
         metrics: What the module logged in validation and test, by name.
         seconds: Wall time of each part: fit, score, select, test, label.
+        steps: Optimiser steps of the fit.
         validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.
-        tested_with: Whether the test metrics are the module's own or also those of the posterior mean.
+        tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean.
     """
 
     number: int
@@ -30,6 +31,7 @@ class Round:
     class_counts: dict[int, int] | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    steps: int = 0
     validation_labels: int = 0
     tested_with: Literal["module", "posterior"] = "module"
 

@@ -1,0 +1,61 @@
+"""The one Lightning namespace that this process uses: `pytorch_lightning` or `lightning.pytorch`.
+
+The two are copies whose classes do not know each other. `lightning.pytorch` is taken where only it was imported
+before; the environment variable ``LIGHTNING_AL_NAMESPACE`` overrides the choice. Everything else imports `pl` from here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+NAMESPACES = ("pytorch_lightning", "lightning.pytorch")
+
+
+def _choose() -> str:
+    asked = os.environ.get("LIGHTNING_AL_NAMESPACE")
+    if asked:
+        if asked not in NAMESPACES:
+            raise ValueError(f"LIGHTNING_AL_NAMESPACE is {asked!r}. Set it to one of: {', '.join(NAMESPACES)}.")
+        return asked
+    only_lightning = "lightning.pytorch" in sys.modules and "pytorch_lightning" not in sys.modules
+    return "lightning.pytorch" if only_lightning else "pytorch_lightning"
+
+
+NAMESPACE = _choose()
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+    from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
+    from pytorch_lightning.utilities.model_helpers import is_overridden
+else:
+    pl = import_module(NAMESPACE)
+    is_overridden = import_module(f"{NAMESPACE}.utilities.model_helpers").is_overridden
+    rank_zero_info = import_module(f"{NAMESPACE}.utilities.rank_zero").rank_zero_info
+    rank_zero_warn = import_module(f"{NAMESPACE}.utilities.rank_zero").rank_zero_warn
+
+
+def check_namespace(thing: Any, kind: str) -> None:
+    """Refuse an object of the other Lightning namespace, whose hooks would silently never match.
+
+    Args:
+        thing: A Trainer or a LightningDataModule.
+        kind: The name of its class in Lightning.
+
+    Raises:
+        TypeError: If it is not of this process's namespace; the message says how to choose the other.
+    """
+    if isinstance(thing, getattr(pl, kind)):
+        return
+    home = type(thing).__module__.split(".")[0]
+    other = "lightning.pytorch" if NAMESPACE == "pytorch_lightning" else "pytorch_lightning"
+    raise TypeError(
+        f"`lightning_al` works with `{NAMESPACE}.{kind}` in this process, but got {type(thing).__name__} of `{home}`. "
+        f"Where it comes from `{other}`, import that before `lightning_al` and import the other nowhere, or set the "
+        f"environment variable LIGHTNING_AL_NAMESPACE={other}."
+    )
+
+
+__all__ = ["NAMESPACE", "check_namespace", "is_overridden", "pl", "rank_zero_info", "rank_zero_warn"]

@@ -1,0 +1,615 @@
+"""The Lightning callback that runs active learning: fit, score the pool, ask, label, fit again."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info
+from lightning_al.acquisition import Acquisition, create
+from lightning_al.candidates import Candidates
+from lightning_al.datamodule import ActiveDataModule
+from lightning_al.history import History, Round
+from lightning_al.journal import Journal, load_weights
+from lightning_al.oracle import Oracle, oracles
+from lightning_al.pool import Label
+from lightning_al.posterior import Posterior, posteriors
+from lightning_al.posterior.base import LogitsFunction
+from lightning_al.refit import (
+    CallbackStates,
+    RoundCheckpoints,
+    carry_on_timers,
+    copy_weights,
+    logger_step,
+    nested,
+    quiet,
+    reset_parameters,
+    rewind,
+    set_logger_step,
+    time_is_up,
+)
+from lightning_al.scoring import default_logits, predict_pool
+from lightning_al.seeds import derive, generator, seeded
+from lightning_al.testing import PosteriorTest
+
+
+class ActiveLearning(pl.Callback):
+    """Ask for the labels that the model would learn most from, and fit again with them.
+
+    One ``trainer.fit(model, datamodule=data)``, with `data` an `ActiveDataModule`, runs every round: fit, score the
+    pool with posterior samples, select a query, have it labelled, and fit again from the initial weights. `max_epochs`
+    and `max_steps` count per round, `max_time` for the whole run. The last labels are trained on too.
+
+    Args:
+        acquisition: The acquisition function that selects points: a name (see `lightning_al.available`) or an object.
+        query_size: How many labels to ask for after each fit. The last query may be smaller.
+        budget: How many training labels there may be in all, the initial ones included. By default the whole pool.
+        max_rounds: How many rounds to run at most, each of one fit. By default as many as the budget allows.
+        posterior: How the weights are sampled: a name or an object.
+        logits: A function of the module and a collated batch, on the device and with labels hidden, that returns
+            logits ``[n, C]``. By default the module is called on the batch's inputs.
+        oracle: Who labels: a name or an object. By default the dataset's own targets are revealed.
+        seed: Seed of the fits, the posterior samples and the selections.
+        weights: Which weights of a fit to keep: those of the best checkpoint of a ModelCheckpoint that monitors a
+            metric, where there is one, or always the last.
+        reset: What a round starts from: the weights before the first fit (`initial`), newly drawn ones (`fresh`), or
+            those of the round before (`warm`).
+        rounds_per_fit: How many rounds a call of `trainer.fit` runs, 1 to own the loop. By default all.
+        test_each_round: Whether to test after each fit, where there are a test step and test data.
+        test_with: Whether to test the module alone, or also the mean of the posterior samples (metrics
+            `posterior_accuracy`, `posterior_nll` and `posterior_ece`).
+        folder: Where to keep the run's journal. A run started again on its folder goes on from there.
+        model_factory: A function that returns a new module, for `reset="fresh"`.
+        keep_checkpoints: Whether to keep the checkpoints of all rounds, not only the newest's.
+
+    Attributes:
+        history: A `History`, one `Round` for each fit.
+        done: Whether the last fit had nothing left to ask.
+
+    Raises:
+        ValueError: If an argument is out of its range or a name is unknown.
+
+    >>> active = ActiveLearning("entropy", query_size=10, budget=100, posterior="deterministic")
+    >>> active.done, len(active.history)
+    (False, 0)
+    """
+
+    def __init__(
+        self,
+        acquisition: str | Acquisition,
+        *,
+        query_size: int,
+        budget: int | None = None,
+        max_rounds: int | None = None,
+        posterior: str | Posterior = "mc_dropout",
+        logits: LogitsFunction | None = None,
+        oracle: str | Oracle | None = None,
+        seed: int = 0,
+        weights: Literal["best", "last"] = "best",
+        reset: Literal["initial", "fresh", "warm"] = "initial",
+        rounds_per_fit: int | None = None,
+        test_each_round: bool = True,
+        test_with: Literal["module", "posterior"] = "module",
+        folder: str | os.PathLike[str] | None = None,
+        model_factory: Callable[[], nn.Module] | None = None,
+        keep_checkpoints: bool = False,
+    ) -> None:
+        super().__init__()
+        self.acquisition = create(acquisition)
+        self.posterior = posteriors.create(posterior)
+        self.oracle = oracles.create("revealed" if oracle is None else oracle)
+        _check_at_least_one(query_size=query_size, budget=budget, max_rounds=max_rounds, rounds_per_fit=rounds_per_fit)
+        _check_choice("weights", weights, ("best", "last"))
+        _check_choice("reset", reset, ("initial", "fresh", "warm"))
+        _check_choice("test_with", test_with, ("module", "posterior"))
+        if self.posterior.num_samples < self.acquisition.min_samples:
+            raise ValueError(
+                f"`{type(self.acquisition).__name__}` needs `num_samples` of at least {self.acquisition.min_samples}, "
+                f"but `{type(self.posterior).__name__}` has {self.posterior.num_samples}. Use "
+                "`posterior=MCDropout(num_samples=20)`, or an acquisition function such as `entropy`."
+            )
+        if model_factory is not None and reset != "fresh":
+            raise ValueError(f'`model_factory` makes new modules for `reset="fresh"`, but got reset={reset!r}.')
+        self.query_size = query_size
+        self.budget = budget
+        self.max_rounds = max_rounds
+        self.logits = logits
+        self.seed = seed
+        self.weights = weights
+        self.reset = reset
+        self.rounds_per_fit = rounds_per_fit
+        self.test_each_round = test_each_round
+        self.test_with = test_with
+        self.folder = folder
+        self.model_factory = model_factory
+        self.history = History()
+        self._initial: dict[str, Tensor] | None = None
+        self._warm: dict[str, Tensor] | None = None
+        self._callbacks = CallbackStates()
+        self._checkpoints = RoundCheckpoints(keep_checkpoints)
+        self._journal: Journal | None = None
+        self._goes_on = False
+        self._fit = _Fit()
+        self._inside = False
+        self._resumed = False
+        self._started = 0.0
+        self._spent = 0.0
+        self._seeds = ExitStack()
+        self._posterior_test: PosteriorTest | None = None
+        self._told_last_weights = False
+
+    @property
+    def done(self) -> bool:
+        """Whether the last fit had nothing left to ask, its labels having been trained on."""
+        return len(self.history) > 0 and not self.history[-1].indices
+
+    @property
+    def round(self) -> int:
+        """Number of the round that the next fit is, or the current one."""
+        return len(self.history)
+
+    # The round, hook by hook.
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Check that the run can work, and find the journal where the run goes on from one."""
+        if stage != "fit":
+            return
+        check_namespace(trainer, "Trainer")
+        data = _datamodule(trainer)
+        _refuse_what_cannot_refit(trainer)
+        # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.
+        trainer.callbacks = [callback for callback in trainer.callbacks if callback is not self] + [self]
+        if self.budget is not None and self.budget < len(data.pool.initial):
+            raise ValueError(
+                f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
+                "budget counts all training labels, the initial ones included."
+            )
+        if not self._inside and self.folder is not None:
+            self._open_journal(trainer, data, self.folder)
+        if data.pool.num_labelled != sum(len(round.indices) for round in self.history) + len(data.pool.initial):
+            raise ValueError(
+                f"`ActiveLearning` has a history of {len(self.history)} rounds, but the pool of its "
+                "`ActiveDataModule` was labelled otherwise. Use the two together from the start, a new one with a new "
+                "one."
+            )
+        rewind(trainer)
+        set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
+        if not self._inside:
+            self._started = time.monotonic() - self._spent
+        if self._inside or self._spent > 0:
+            carry_on_timers(trainer, self._started)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Prepare the other callbacks for the states that the checkpoint has for them."""
+        state = checkpoint.get("callbacks", {}).get(self.state_key)
+        if state is not None:
+            self._callbacks.remember(trainer, but=self)
+            self._checkpoints.begin(trainer, len(state["history"]["rounds"]))
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put weights, callbacks and seeds to where the round starts."""
+        self._fit = _Fit()
+        if self._initial is None:
+            self._take_initial_weights(trainer, pl_module)
+        if not self._resumed:
+            self._callbacks.remember_or_restore(trainer, but=self)
+            self._checkpoints.begin(trainer, self.round)
+        # A fit of a run that is done repeats the last one.
+        number = self.round - 1 if self.done else self.round
+        self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
+        if not self._resumed:
+            self._reset_weights(pl_module, number)
+        self._resumed = False
+        if self.done:
+            rank_zero_info("The active learning run is done: this fit repeats its last one, and is not recorded.")
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock of the fit."""
+        self._fit.began = time.perf_counter()
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Choose the weights, score the pool and select what to ask, while the module is still on its device."""
+        fit = self._fit
+        fit.seconds["fit"] = time.perf_counter() - fit.began
+        fit.steps = trainer.global_step
+        fit.cut_short = time_is_up(trainer)
+        fit.metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
+        fit.validation_labels = _count_validation_points(trainer)
+        self._choose_weights(trainer, pl_module)
+        data = _datamodule(trainer)
+        b = self._next_query_size(data)
+        if fit.steps > 0 and not fit.cut_short and not self.done and b > 0:
+            self._select(trainer, pl_module, data, b)
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Test, label and record; then, where this is the call of the user, run the other rounds."""
+        self._seeds.close()
+        if self._fit.steps == 0:
+            raise RuntimeError(
+                f"Round {self.round} of active learning trained 0 steps, so there is nothing to score the pool with. "
+                "Check `max_epochs`, `max_steps` and `limit_train_batches` of the Trainer, and that the train loader "
+                "has batches."
+            )
+        self._finish_round(trainer, pl_module)
+        if self._inside:
+            return
+        self._inside = True
+        try:
+            with quiet(trainer), _datamodule(trainer).held():
+                rounds = 1
+                while not self.done and not self._fit.cut_short and rounds != self.rounds_per_fit:
+                    with nested(trainer):
+                        trainer.fit(pl_module, datamodule=trainer.datamodule)
+                    rounds += 1
+        finally:
+            self._inside = False
+            self._spent = time.monotonic() - self._started
+            self._close_journal()
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
+        self._seeds.close()
+        self._close_journal()
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Test the posterior mean on the batch too, where that was asked for."""
+        if self._posterior_test is not None:
+            self._posterior_test.update(pl_module, batch)
+
+    # State.
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the history and the initial weights: with the pool, all that going on from a checkpoint needs."""
+        return {"history": self.history.state_dict(), "initial": self._initial}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take over a state from a checkpoint; the fit goes on in the middle of its round.
+
+        Raises:
+            ValueError: If the run folder is at another round than the checkpoint.
+        """
+        rounds = len(state_dict["history"]["rounds"])
+        if self._journal is not None and rounds != len(self.history):
+            raise ValueError(
+                f"The checkpoint stands in round {rounds}, but the run folder {self.folder} in round "
+                f"{len(self.history)}. Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the "
+                "checkpoint."
+            )
+        self.history.load_state_dict(state_dict["history"])
+        self._initial = state_dict["initial"]
+        self._resumed = True
+
+    # Parts of a round.
+
+    def _take_initial_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
+        if self._goes_on and self.folder is not None:
+            self._initial = load_weights(self.folder, "initial")
+            return
+        self._initial = copy_weights(module)
+        if self._journal is not None:
+            self._journal.save_weights("initial", self._initial)
+            self._journal.begin(self._header(_datamodule(trainer)))
+
+    def _reset_weights(self, module: nn.Module, number: int) -> None:
+        """Load the weights that a round starts from."""
+        assert self._initial is not None
+        if number == 0 or self.reset == "initial":
+            module.load_state_dict(self._initial)
+        elif self.reset == "fresh" and self.model_factory is not None:
+            module.load_state_dict(self.model_factory().state_dict())
+        elif self.reset == "fresh":
+            reset_parameters(module)
+        else:
+            assert self._warm is not None
+            module.load_state_dict(self._warm)
+
+    def _choose_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
+        if self.weights == "last":
+            return
+        best = RoundCheckpoints.best(trainer)
+        if best is None:
+            if not self._told_last_weights:
+                rank_zero_info(
+                    "`ActiveLearning(weights='best')` found no ModelCheckpoint that monitors a metric, so each round "
+                    "keeps its last weights."
+                )
+                self._told_last_weights = True
+            return
+        checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
+        module.load_state_dict(checkpoint["state_dict"])
+        if best.best_model_score is not None:
+            self._fit.metrics[str(best.monitor)] = float(best.best_model_score)
+
+    def _next_query_size(self, data: ActiveDataModule) -> int:
+        if self.max_rounds is not None and self.round + 1 >= self.max_rounds:
+            return 0
+        left = data.pool.num_unlabelled
+        if self.budget is not None:
+            left = min(left, self.budget - data.pool.num_labelled)
+        return min(self.query_size, left)
+
+    def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
+        def log_probs() -> Tensor:
+            with self._clock("score"):
+                return predict_pool(
+                    trainer,
+                    module,
+                    data,
+                    posterior=self.posterior,
+                    logits=self.logits or default_logits(data.target),
+                    seed=derive(self.seed, self.round, "posterior"),
+                )
+
+        unlabelled = data.pool.unlabelled
+        began = time.perf_counter()
+        selection = self.acquisition.select(
+            Candidates(len(unlabelled), log_probs), b, generator(self.seed, self.round, "select")
+        )
+        # A sum of floats may differ between machines; one rank's selection is everybody's.
+        positions, scores = trainer.strategy.broadcast((selection.positions.tolist(), selection.scores.tolist()))
+        _check_selection(self.acquisition, positions, scores, b, len(unlabelled))
+        self._fit.seconds["select"] = time.perf_counter() - began - self._fit.seconds.get("score", 0.0)
+        self._fit.indices = [unlabelled[position] for position in positions]
+        self._fit.scores = scores
+
+    def _finish_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        data, fit = _datamodule(trainer), self._fit
+        if fit.cut_short:
+            rank_zero_info(
+                f"`max_time` ended the fit of round {self.round}, so the round is not recorded and asks for nothing. "
+                "Fit again with more time to go on."
+            )
+            return
+        if self.done:
+            return
+        if self.test_each_round:
+            self._test(trainer, module, data)
+        labels: Mapping[int, Label] = {}
+        if fit.indices:
+            with self._clock("label"):
+                labels = self._ask(trainer, fit.indices)
+        round = Round(
+            number=self.round,
+            labelled=data.pool.num_labelled,
+            indices=fit.indices,
+            scores=fit.scores,
+            class_counts=data.class_counts(),
+            metrics=fit.metrics,
+            seconds=fit.seconds,
+            steps=fit.steps,
+            validation_labels=fit.validation_labels,
+            tested_with=self.test_with,
+        )
+        if self.reset == "warm":
+            self._warm = copy_weights(module)
+        if self._journal is not None:
+            if self._warm is not None:
+                self._journal.save_weights(f"warm-{round.number}", self._warm)
+            self._journal.append(round, labels)
+            self._journal.remove_weights(f"warm-{round.number - 1}")
+        if round.indices:
+            data.pool.label(round.indices, labels)
+        self.history.append(round)
+        self._checkpoints.finish(trainer, round.number)
+        if not self.done:
+            self._checkpoints.begin(trainer, self.round)
+        _log(trainer, round)
+
+    def _test(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
+        if not (is_overridden("test_step", module) and is_overridden("test_dataloader", data)):
+            return
+        if self.test_with == "posterior":
+            self._posterior_test = PosteriorTest(
+                self.posterior,
+                self.logits or default_logits(data.target),
+                data.target,
+                seed=derive(self.seed, self.round, "posterior"),
+            )
+        try:
+            with self._clock("test"), data.held(), nested(trainer), seeded(derive(self.seed, self.round, "test")):
+                for metrics in trainer.test(module, datamodule=data, verbose=False):
+                    self._fit.metrics.update(metrics)
+            if self._posterior_test is not None:
+                self._fit.metrics.update(self._posterior_test.compute())
+        finally:
+            self._posterior_test = None
+
+    def _ask(self, trainer: pl.Trainer, indices: list[int]) -> Mapping[int, Label]:
+        """Ask the oracle once, on the first rank, and tell the others."""
+        labels = trainer.strategy.broadcast(dict(self.oracle.label(indices)) if trainer.is_global_zero else None)
+        if sorted(labels) != sorted(indices):
+            raise ValueError(
+                f"`{type(self.oracle).__name__}` was asked to label the indices {indices}, but answered for "
+                f"{sorted(labels)}. An oracle answers for each index it is asked for, and no other."
+            )
+        return labels
+
+    @contextmanager
+    def _clock(self, part: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self._fit.seconds[part] = time.perf_counter() - began
+
+    # The journal.
+
+    def _header(self, data: ActiveDataModule) -> dict[str, Any]:
+        """Return what a run started again must have in common with the one in the folder."""
+        return {
+            "acquisition": _describe(self.acquisition),
+            "posterior": _describe(self.posterior),
+            "query_size": self.query_size,
+            "seed": self.seed,
+            "reset": self.reset,
+            "data": data.fingerprint,
+            "initial": data.pool.initial,
+        }
+
+    def _open_journal(self, trainer: pl.Trainer, data: ActiveDataModule, folder: str | os.PathLike[str]) -> None:
+        """Open the run folder on the first rank, and bring history and pool to where it stands on every rank."""
+        found = None
+        if trainer.is_global_zero:
+            self._journal = Journal(folder)
+            try:
+                _check_header(self._journal, self._header(data))
+            except ValueError:
+                self._close_journal()
+                raise
+            found = self._journal.header is not None, self._journal.history.state_dict(), self._journal.labels
+        self._goes_on, history, labels = trainer.strategy.broadcast(found)
+        rounds = History()
+        rounds.load_state_dict(history)
+        if len(self.history) == 0 and len(rounds) > 0:
+            for round, answers in zip(rounds, labels, strict=True):
+                if round.indices:
+                    data.pool.label(round.indices, answers)
+            self.history.load_state_dict(history)
+            if self.reset == "warm":
+                self._warm = load_weights(folder, f"warm-{len(rounds) - 1}")
+            rank_zero_info(f"Going on with the run in {folder}, which has {len(rounds)} rounds.")
+        elif len(self.history) != len(rounds):
+            self._close_journal()
+            raise ValueError(
+                f"`ActiveLearning` has a history of {len(self.history)} rounds, but its folder {folder} holds "
+                f"{len(rounds)}. Go on with a new `ActiveLearning` on this folder, or choose another folder."
+            )
+
+    def _close_journal(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+            self._journal = None
+
+
+@dataclass
+class _Fit:
+    """What is known of the fit under way, before it is a `Round`."""
+
+    began: float = 0.0
+    steps: int = 0
+    cut_short: bool = False
+    indices: list[int] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+    metrics: dict[str, float] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    validation_labels: int = 0
+
+
+def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:
+    data = getattr(trainer, "datamodule", None)
+    if not isinstance(data, ActiveDataModule):
+        got = "no datamodule" if data is None else f"`{type(data).__name__}`"
+        raise TypeError(
+            f"`ActiveLearning` needs an `ActiveDataModule`, which splits the training data into labelled points and a "
+            f"pool, but the Trainer has {got}. Call `trainer.fit(model, datamodule=ActiveDataModule(data, "
+            "initial_size=20))`."
+        )
+    return data
+
+
+def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
+    strategy = trainer.strategy
+    if getattr(strategy, "_start_method", "popen") not in (None, "popen"):
+        raise ValueError(
+            f"`ActiveLearning` cannot fit round after round under a strategy that starts processes by "
+            f"{strategy._start_method!r}, as `ddp_spawn` and `ddp_notebook` do, since these fits cannot be nested. "
+            'Use `strategy="ddp"` from a script, or one device.'
+        )
+    if type(strategy) not in (pl.strategies.SingleDeviceStrategy, pl.strategies.DDPStrategy):
+        raise ValueError(
+            f"`ActiveLearning` works on one device or under `DDPStrategy`, but the Trainer has "
+            f"`{type(strategy).__name__}`, which may hold only parts of the weights that a round must reset. Use "
+            '`strategy="ddp"` or `devices=1`.'
+        )
+    for callback in trainer.callbacks:
+        if isinstance(callback, pl.callbacks.LearningRateFinder | pl.callbacks.BatchSizeFinder):
+            raise ValueError(
+                f"`ActiveLearning` cannot fit again with the callback `{type(callback).__name__}`, after which Lightning "
+                "trains 0 steps from the second fit on. Find the value once beforehand with "
+                "`pytorch_lightning.tuner.Tuner`, and pass it on."
+            )
+
+
+def _check_at_least_one(**numbers: int | None) -> None:
+    for name, number in numbers.items():
+        if number is not None and number < 1:
+            raise ValueError(f"`ActiveLearning` needs `{name}` of at least 1, but got {number}.")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"`ActiveLearning({name}={value!r})` is not known. Choose one of: {', '.join(choices)}.")
+
+
+def _check_selection(acquisition: Acquisition, positions: list[int], scores: list[float], b: int, size: int) -> None:
+    in_range = all(isinstance(position, int) and 0 <= position < size for position in positions)
+    if len(positions) != b or len(set(positions)) != b or len(scores) != b or not in_range:
+        raise ValueError(
+            f"`{type(acquisition).__name__}.select` was to return {b} different positions between 0 and {size - 1} and "
+            f"as many scores, but got positions {positions} and {len(scores)} scores."
+        )
+
+
+def _check_header(journal: Journal, header: Mapping[str, Any]) -> None:
+    """Refuse to go on with a run that is another one."""
+    if journal.header is None:
+        return
+    now = json.loads(json.dumps(header))
+    differing = [name for name, value in now.items() if journal.header.get(name) != value]
+    if differing:
+        name = differing[0]
+        raise ValueError(
+            f"The run folder {journal.folder} holds another run: its {', '.join(differing)} differ. For example, "
+            f"{name} is {_shorten(journal.header.get(name))} there and {_shorten(now[name])} here. Start with what the "
+            "run began with, or choose another folder."
+        )
+
+
+def _describe(thing: Any) -> str:
+    """Say what an object is by its repr, or by its class where the repr is only an address."""
+    shown = repr(thing)
+    return f"{type(thing).__module__}.{type(thing).__qualname__}" if " at 0x" in shown else shown
+
+
+def _shorten(value: Any) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+
+
+def _count_validation_points(trainer: pl.Trainer) -> int:
+    if not trainer.enable_validation or trainer.val_dataloaders is None:
+        return 0
+    return sum(len(loader.dataset) for loader in pl.utilities.CombinedLoader(trainer.val_dataloaders).flattened)
+
+
+def _log(trainer: pl.Trainer, round: Round) -> None:
+    figures: dict[str, float] = {
+        "al/round": round.number,
+        "al/labelled": round.labelled,
+        "al/asked": len(round.indices),
+        "al/validation_labels": round.validation_labels,
+    }
+    figures.update({f"al/{name}": value for name, value in round.metrics.items()})
+    figures.update({f"al/seconds_{part}": value for part, value in round.seconds.items()})
+    figures.update({f"al/class_{label}": count for label, count in (round.class_counts or {}).items()})
+    if round.scores:
+        figures.update({"al/score_first": round.scores[0], "al/score_last": round.scores[-1]})
+    for logger in trainer.loggers:
+        logger.log_metrics(figures, step=logger_step(trainer))
+        logger.save()

@@ -1,0 +1,24 @@
+"""Labels that the dataset holds already, uncovered when asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from lightning_al.oracle.base import Oracle
+from lightning_al.pool import Label
+
+
+@final
+@dataclass(frozen=True)
+class Revealed(Oracle):
+    """Uncover the dataset's own targets, which the model did not see before: the oracle of every simulation.
+
+    >>> Revealed().label([4, 2])
+    {4: None, 2: None}
+    """
+
+    def label(self, indices: Sequence[int]) -> Mapping[int, Label]:
+        """Say of each index that the dataset's own target is its label."""
+        return dict.fromkeys(indices)

@@ -1,0 +1,225 @@
+"""Put a Trainer, its callbacks and a module back to where a round starts."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from lightning_al._lightning import NAMESPACE, pl
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), Tensor, torch.device, torch.dtype)
+
+
+def copy_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Copy a module's weights and buffers to the CPU."""
+    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
+
+
+def reset_parameters(module: nn.Module) -> None:
+    """Draw all weights anew by the `reset_parameters` of the module's parts.
+
+    Raises:
+        ValueError: If a parameter or buffer belongs to a part that cannot reset it; the message names it.
+
+    >>> net = nn.Linear(2, 2)
+    >>> before = net.weight.clone()
+    >>> reset_parameters(net)
+    >>> bool((net.weight == before).all())
+    False
+    """
+    covered: set[str] = set()
+    for path, part in module.named_modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+            covered.update(f"{path}.{name}" if path else name for name in part.state_dict())
+    missing = [name for name, _ in module.named_parameters() if name not in covered]
+    if missing:
+        raise ValueError(
+            f'`ActiveLearning(reset="fresh")` cannot reset {missing[0]!r} of `{type(module).__name__}` '
+            f"({len(missing)} parameters in all): its part has no `reset_parameters()`. Pass `model_factory=`, a "
+            'function that returns a new module, or use `reset="initial"`.'
+        )
+
+
+def rewind(trainer: pl.Trainer) -> None:
+    """Set the Trainer's epoch and step counts to 0, all but the loggers' step, so that it fits again."""
+    fit_loop = trainer.fit_loop
+    fit_loop.epoch_progress.reset()
+    epoch_loop = fit_loop.epoch_loop
+    epoch_loop.batch_progress.reset()
+    epoch_loop.scheduler_progress.reset()
+    epoch_loop.automatic_optimization.optim_progress.reset()
+    epoch_loop.manual_optimization.optim_step_progress.reset()
+    epoch_loop.val_loop.batch_progress.reset()
+
+
+def logger_step(trainer: pl.Trainer) -> int:
+    """Return the step at which the Trainer's loggers stand; it grows through all rounds."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
+
+
+def set_logger_step(trainer: pl.Trainer, step: int) -> None:
+    """Let the Trainer's loggers go on from a step."""
+    trainer.fit_loop.epoch_loop._batches_that_stepped = step
+
+
+class CallbackStates:
+    """Remember the state of callbacks before their first fit, and put it back before every other.
+
+    What is remembered are the attributes that hold plain data, and what `state_dict` returns. Left alone are progress
+    bars, `Timer` (whose clock `carry_on_timers` keeps going) and the callbacks named in `remember`.
+    """
+
+    def __init__(self) -> None:
+        self._before: WeakKeyDictionary[pl.Callback, tuple[dict[str, Any], dict[str, Any]]] = WeakKeyDictionary()
+
+    def remember_or_restore(self, trainer: pl.Trainer, but: pl.Callback) -> None:
+        """Remember the callbacks that are new, and restore the others."""
+        for callback in trainer.callbacks:
+            if callback is but or isinstance(callback, pl.callbacks.ProgressBar | pl.callbacks.Timer):
+                continue
+            if callback in self._before:
+                self._restore(callback)
+            else:
+                plain = {name: copy.deepcopy(value) for name, value in vars(callback).items() if _is_plain(value)}
+                self._before[callback] = plain, copy.deepcopy(callback.state_dict())
+
+    def remember(self, trainer: pl.Trainer, but: pl.Callback) -> None:
+        """Remember the callbacks as new ones."""
+        self._before.clear()
+        self.remember_or_restore(trainer, but)
+
+    def _restore(self, callback: pl.Callback) -> None:
+        plain, state = self._before[callback]
+        vars(callback).update(copy.deepcopy(plain))
+        if state:
+            callback.load_state_dict(copy.deepcopy(state))
+
+
+def carry_on_timers(trainer: pl.Trainer, started: float) -> None:
+    """Let each `Timer` count from the start of the run, so that `max_time` holds for all rounds together."""
+    for timer in _timers(trainer):
+        timer._offset = time.monotonic() - started
+        timer._start_time = dict.fromkeys(timer._start_time)
+        timer._end_time = dict.fromkeys(timer._end_time)
+
+
+def time_is_up(trainer: pl.Trainer) -> bool:
+    """Return whether a `Timer` cut the fit short, the same on every rank."""
+    remaining = [timer.time_remaining() for timer in _timers(trainer)]
+    return bool(trainer.strategy.broadcast(any(left is not None and left <= 0 for left in remaining)))
+
+
+def _timers(trainer: pl.Trainer) -> list[pl.callbacks.Timer]:
+    return [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.Timer)]
+
+
+class RoundCheckpoints:
+    """Give each round's checkpoints a folder of their own, and remove the round's before once a new one is fitted.
+
+    Args:
+        keep_all: Remove none.
+    """
+
+    def __init__(self, keep_all: bool) -> None:
+        self.keep_all = keep_all
+        self._folders: WeakKeyDictionary[pl.Callback, Path] = WeakKeyDictionary()
+
+    def begin(self, trainer: pl.Trainer, number: int) -> None:
+        """Let every ModelCheckpoint of the Trainer write to the round's folder."""
+        for checkpoint in self._checkpoints(trainer):
+            if checkpoint.dirpath is not None:
+                folder = self._folders.setdefault(checkpoint, Path(checkpoint.dirpath))
+                checkpoint.dirpath = str(folder / f"round-{number}")
+
+    def finish(self, trainer: pl.Trainer, number: int) -> None:
+        """Remove the folders of other rounds, once this one has a checkpoint."""
+        trainer.strategy.barrier("lightning_al: checkpoints")
+        if self.keep_all or not trainer.is_global_zero:
+            return
+        for checkpoint, folder in self._folders.items():
+            if checkpoint in trainer.callbacks and any((folder / f"round-{number}").glob("*")):
+                for other in folder.glob("round-*"):
+                    if other.name != f"round-{number}":
+                        shutil.rmtree(other)
+
+    @staticmethod
+    def best(trainer: pl.Trainer) -> pl.callbacks.ModelCheckpoint | None:
+        """Return the first ModelCheckpoint that monitors a metric and has saved a best one."""
+        for checkpoint in RoundCheckpoints._checkpoints(trainer):
+            if checkpoint.monitor is not None and checkpoint.best_model_path:
+                return checkpoint
+        return None
+
+    @staticmethod
+    def _checkpoints(trainer: pl.Trainer) -> list[pl.callbacks.ModelCheckpoint]:
+        return [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.ModelCheckpoint)]
+
+
+@contextmanager
+def nested(trainer: pl.Trainer) -> Iterator[None]:
+    """Run a fit or a test inside a hook of another fit: its state is put back, and an exception told of once.
+
+    Lightning tells all callbacks of an exception where it leaves the inner run, and would again where it leaves the
+    outer one.
+    """
+    before = trainer.state.fn, trainer.state.status, trainer.state.stage
+    try:
+        yield
+    except BaseException:
+        trainer.callbacks = [_AlreadyTold(trainer.callbacks)]
+        raise
+    finally:
+        trainer.state.fn, trainer.state.status, trainer.state.stage = before
+
+
+class _AlreadyTold(pl.Callback):
+    """Stand in for the callbacks while an exception that they were told of leaves the outer fit."""
+
+    def __init__(self, callbacks: list[pl.Callback]) -> None:
+        self.callbacks = callbacks
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        trainer.callbacks = self.callbacks
+
+
+@contextmanager
+def quiet(trainer: pl.Trainer) -> Iterator[None]:
+    """Say once what Lightning says at every fit: the model summary, the devices, and why the fit stopped."""
+    said = _OncePerFit()
+    logger = logging.getLogger(f"{NAMESPACE}.utilities.rank_zero")
+    summaries = [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.ModelSummary)]
+    sanity_steps = trainer.num_sanity_val_steps
+    logger.addFilter(said)
+    trainer.callbacks = [callback for callback in trainer.callbacks if callback not in summaries]
+    trainer.num_sanity_val_steps = 0
+    try:
+        yield
+    finally:
+        logger.removeFilter(said)
+        trainer.callbacks = [*summaries, *trainer.callbacks]
+        trainer.num_sanity_val_steps = sanity_steps
+
+
+class _OncePerFit(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(("`Trainer.fit` stopped", "LOCAL_RANK:"))
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, list | tuple | set | frozenset):
+        return all(map(_is_plain, value))
+    if isinstance(value, Mapping):
+        return all(_is_plain(key) and _is_plain(part) for key, part in value.items())
+    return isinstance(value, _PLAIN)
