@@ -43,7 +43,34 @@ _HOMES = {
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = [*sorted(_HOME_OF), "__version__"]
+__all__ = [
+    "BALD",
+    "Acquisition",
+    "ActiveDataModule",
+    "ActiveLearning",
+    "BatchBALD",
+    "Candidates",
+    "Deterministic",
+    "Entropy",
+    "History",
+    "LeastConfidence",
+    "MCDropout",
+    "Margin",
+    "Oracle",
+    "Pool",
+    "Posterior",
+    "Random",
+    "Revealed",
+    "Round",
+    "ScoreAcquisition",
+    "Selection",
+    "VariationRatio",
+    "__version__",
+    "available",
+    "bald",
+    "batchbald",
+    "register",
+]
 
 if TYPE_CHECKING:
     from lightning_al.acquisition import (

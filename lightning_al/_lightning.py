@@ -1,7 +1,8 @@
 """The one Lightning namespace that this process uses: `pytorch_lightning` or `lightning.pytorch`.
 
 The two are copies whose classes do not know each other. `lightning.pytorch` is taken where only it was imported
-before; the environment variable ``LIGHTNING_AL_NAMESPACE`` overrides the choice. Everything else imports `pl` from here.
+before; the environment variable ``LIGHTNING_AL_NAMESPACE`` overrides the choice. Everything else imports `pl` from
+here.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from lightning_al.posterior.base import LogitsFunction
 from lightning_al.refit import (
     CallbackStates,
     RoundCheckpoints,
+    callbacks_of,
     carry_on_timers,
     copy_weights,
     logger_step,
@@ -33,6 +34,7 @@ from lightning_al.refit import (
     quiet,
     reset_parameters,
     rewind,
+    set_callbacks,
     set_logger_step,
     time_is_up,
 )
@@ -132,7 +134,7 @@ class ActiveLearning(pl.Callback):
         self.model_factory = model_factory
         self.history = History()
         self._initial: dict[str, Tensor] | None = None
-        self._warm: dict[str, Tensor] | None = None
+        self._ends: dict[int, dict[str, Tensor]] = {}
         self._callbacks = CallbackStates()
         self._checkpoints = RoundCheckpoints(keep_checkpoints)
         self._journal: Journal | None = None
@@ -166,7 +168,7 @@ class ActiveLearning(pl.Callback):
         data = _datamodule(trainer)
         _refuse_what_cannot_refit(trainer)
         # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.
-        trainer.callbacks = [callback for callback in trainer.callbacks if callback is not self] + [self]
+        set_callbacks(trainer, [*(callback for callback in callbacks_of(trainer) if callback is not self), self])
         if self.budget is not None and self.budget < len(data.pool.initial):
             raise ValueError(
                 f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
@@ -180,6 +182,7 @@ class ActiveLearning(pl.Callback):
                 "`ActiveDataModule` was labelled otherwise. Use the two together from the start, a new one with a new "
                 "one."
             )
+        self._take_back_last_round(data)
         rewind(trainer)
         set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
         if not self._inside:
@@ -249,7 +252,7 @@ class ActiveLearning(pl.Callback):
                 rounds = 1
                 while not self.done and not self._fit.cut_short and rounds != self.rounds_per_fit:
                     with nested(trainer):
-                        trainer.fit(pl_module, datamodule=trainer.datamodule)
+                        trainer.fit(pl_module, datamodule=_datamodule(trainer))
                     rounds += 1
         finally:
             self._inside = False
@@ -299,6 +302,16 @@ class ActiveLearning(pl.Callback):
 
     # Parts of a round.
 
+    def _take_back_last_round(self, data: ActiveDataModule) -> None:
+        """Run the last round again where it asked for nothing, but the budget has grown since."""
+        if self.done:
+            last = self.history.take_back()
+            if self._next_query_size(data) == 0:
+                self.history.append(last)
+                return
+            if self._journal is not None:
+                self._journal.take_back()
+
     def _take_initial_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
         if self._goes_on and self.folder is not None:
             self._initial = load_weights(self.folder, "initial")
@@ -317,9 +330,11 @@ class ActiveLearning(pl.Callback):
             module.load_state_dict(self.model_factory().state_dict())
         elif self.reset == "fresh":
             reset_parameters(module)
+        elif number - 1 in self._ends:
+            module.load_state_dict(self._ends[number - 1])
         else:
-            assert self._warm is not None
-            module.load_state_dict(self._warm)
+            assert self.folder is not None
+            module.load_state_dict(load_weights(self.folder, f"warm-{number - 1}"))
 
     def _choose_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
         if self.weights == "last":
@@ -398,13 +413,17 @@ class ActiveLearning(pl.Callback):
             validation_labels=fit.validation_labels,
             tested_with=self.test_with,
         )
+        # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
+        round = Round.from_dict(trainer.strategy.broadcast(round.to_dict()))
         if self.reset == "warm":
-            self._warm = copy_weights(module)
+            # The end of the round before is kept too, since a larger budget takes the last round back.
+            self._ends[round.number] = copy_weights(module)
+            self._ends.pop(round.number - 2, None)
         if self._journal is not None:
-            if self._warm is not None:
-                self._journal.save_weights(f"warm-{round.number}", self._warm)
+            if self.reset == "warm":
+                self._journal.save_weights(f"warm-{round.number}", self._ends[round.number])
             self._journal.append(round, labels)
-            self._journal.remove_weights(f"warm-{round.number - 1}")
+            self._journal.remove_weights(f"warm-{round.number - 2}")
         if round.indices:
             data.pool.label(round.indices, labels)
         self.history.append(round)
@@ -434,7 +453,8 @@ class ActiveLearning(pl.Callback):
 
     def _ask(self, trainer: pl.Trainer, indices: list[int]) -> Mapping[int, Label]:
         """Ask the oracle once, on the first rank, and tell the others."""
-        labels = trainer.strategy.broadcast(dict(self.oracle.label(indices)) if trainer.is_global_zero else None)
+        labels: dict[int, Label] = dict(self.oracle.label(indices)) if trainer.is_global_zero else {}
+        labels = trainer.strategy.broadcast(labels)
         if sorted(labels) != sorted(indices):
             raise ValueError(
                 f"`{type(self.oracle).__name__}` was asked to label the indices {indices}, but answered for "
@@ -464,7 +484,7 @@ class ActiveLearning(pl.Callback):
 
     def _open_journal(self, trainer: pl.Trainer, data: ActiveDataModule, folder: str | os.PathLike[str]) -> None:
         """Open the run folder on the first rank, and bring history and pool to where it stands on every rank."""
-        found = None
+        found: Any = None
         if trainer.is_global_zero:
             self._journal = Journal(folder)
             try:
@@ -481,8 +501,6 @@ class ActiveLearning(pl.Callback):
                 if round.indices:
                     data.pool.label(round.indices, answers)
             self.history.load_state_dict(history)
-            if self.reset == "warm":
-                self._warm = load_weights(folder, f"warm-{len(rounds) - 1}")
             rank_zero_info(f"Going on with the run in {folder}, which has {len(rounds)} rounds.")
         elif len(self.history) != len(rounds):
             self._close_journal()
@@ -525,10 +543,11 @@ def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:
 
 def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
     strategy = trainer.strategy
-    if getattr(strategy, "_start_method", "popen") not in (None, "popen"):
+    start_method = getattr(strategy, "_start_method", None) or "popen"
+    if start_method != "popen":
         raise ValueError(
             f"`ActiveLearning` cannot fit round after round under a strategy that starts processes by "
-            f"{strategy._start_method!r}, as `ddp_spawn` and `ddp_notebook` do, since these fits cannot be nested. "
+            f"{start_method!r}, as `ddp_spawn` and `ddp_notebook` do, since these fits cannot be nested. "
             'Use `strategy="ddp"` from a script, or one device.'
         )
     if type(strategy) not in (pl.strategies.SingleDeviceStrategy, pl.strategies.DDPStrategy):
@@ -537,11 +556,11 @@ def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
             f"`{type(strategy).__name__}`, which may hold only parts of the weights that a round must reset. Use "
             '`strategy="ddp"` or `devices=1`.'
         )
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         if isinstance(callback, pl.callbacks.LearningRateFinder | pl.callbacks.BatchSizeFinder):
             raise ValueError(
-                f"`ActiveLearning` cannot fit again with the callback `{type(callback).__name__}`, after which Lightning "
-                "trains 0 steps from the second fit on. Find the value once beforehand with "
+                f"`ActiveLearning` cannot fit again with the callback `{type(callback).__name__}`, after which "
+                "Lightning trains 0 steps from the second fit on. Find the value once beforehand with "
                 "`pytorch_lightning.tuner.Tuner`, and pass it on."
             )
 

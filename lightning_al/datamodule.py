@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from torch.utils.data import (
     BatchSampler,
@@ -99,12 +101,15 @@ class ActiveDataModule(pl.LightningDataModule):
     ) -> None:
         if hasattr(data, "train_dataloader"):
             check_namespace(data, "LightningDataModule")
-            if any(dataset is not None for dataset in (val, test, predict)):
+            given = {"val": val, "test": test, "predict": predict, "collate_fn": collate_fn, "pin_memory": pin_memory}
+            strange = [name for name, value in given.items() if value is not None and value is not False]
+            strange += ["batch_size"] * (batch_size != 32) + ["num_workers"] * (num_workers != 0)
+            if strange:
                 raise ValueError(
-                    "`ActiveDataModule` got a LightningDataModule and also `val`, `test` or `predict`. Leave them to "
+                    f"`ActiveDataModule` got a LightningDataModule and also `{'`, `'.join(strange)}`. Leave these to "
                     "the LightningDataModule, or pass the training dataset in its place."
                 )
-            self.data: pl.LightningDataModule = data
+            self.data: pl.LightningDataModule = cast(pl.LightningDataModule, data)
         else:
             loader = {
                 "batch_size": batch_size,
@@ -118,6 +123,11 @@ class ActiveDataModule(pl.LightningDataModule):
             raise ValueError(
                 "`ActiveDataModule` needs either `initial_size`, how many points are labelled before the first round, "
                 f"or `initial`, their indices, but got initial_size={initial_size} and initial={initial}."
+            )
+        if initial is not None and balanced:
+            raise ValueError(
+                "`ActiveDataModule` got `initial`, the indices to begin with, and also `balanced=True`, which draws "
+                "them. Pass `initial_size` in place of `initial`, or leave `balanced` out."
             )
         for name, number in (
             ("initial_size", len(initial) if initial is not None else initial_size),
@@ -152,7 +162,7 @@ class ActiveDataModule(pl.LightningDataModule):
     # What Lightning sets or reads belongs to the wrapped datamodule.
 
     @property
-    def trainer(self) -> pl.Trainer | None:  # type: ignore[override]
+    def trainer(self) -> pl.Trainer | None:
         """The Trainer that the wrapped datamodule is attached to."""
         return self.data.trainer
 
@@ -193,9 +203,9 @@ class ActiveDataModule(pl.LightningDataModule):
         if not (self._held and stage in self._stages):
             with seeded(derive(self.seed, "setup")):
                 self.data.setup(stage)
-            self._stages.add(stage)
-            if stage == "fit":
-                self._take_training_data()
+                self._stages.add(stage)
+                if stage == "fit":
+                    self._take_training_data()
 
     def teardown(self, stage: str) -> None:
         """Tear down the wrapped datamodule for all stages that were set up."""
@@ -207,11 +217,11 @@ class ActiveDataModule(pl.LightningDataModule):
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep the wrapped datamodule set up while one run's rounds follow each other."""
-        self._held = True
+        before, self._held = self._held, True
         try:
             yield
         finally:
-            self._held = False
+            self._held = before
 
     def on_exception(self, exception: BaseException) -> None:
         """Tell the wrapped datamodule of an exception."""
@@ -294,9 +304,9 @@ class ActiveDataModule(pl.LightningDataModule):
             given: Any = self.pool_dataset
             dataset = given if hasattr(given, "__getitem__") else given(self.data)
             strict = not callable(self.target.spec)
-            if len(dataset) != self.pool.size:  # type: ignore[arg-type]
+            if len(dataset) != self.pool.size:
                 raise ValueError(
-                    f"`ActiveDataModule(pool_dataset=...)` has {len(dataset)} points, but the training data have "  # type: ignore[arg-type]
+                    f"`ActiveDataModule(pool_dataset=...)` has {len(dataset)} points, but the training data have "
                     f"{self.pool.size}. Pass the same points in the same order."
                 )
         view = _Hidden(dataset, self.pool.unlabelled if indices is None else list(indices), self.target, strict)
@@ -310,8 +320,7 @@ class ActiveDataModule(pl.LightningDataModule):
             )
         self._train = _TrainLoader(self.data.train_dataloader(), type(self.data).__name__)
         size = len(self._train)
-        places = sorted({round(place * (size - 1) / 31) for place in range(32)})
-        fingerprint = [size, [_as_class(self._read_or_none(index)) for index in places]]
+        fingerprint = [size, [_as_class(self._training.read_target(index, self.target)) for index in _spread(size)]]
         if self._fingerprint is not None and fingerprint != self._fingerprint:
             raise ValueError(
                 f"The training data of `{type(self.data).__name__}` changed between two calls of its `setup`, so "
@@ -321,12 +330,6 @@ class ActiveDataModule(pl.LightningDataModule):
         if self._pool is None:
             self._pool = Pool(size, self._initial(size))
             self._warn_of_augmentation()
-
-    def _read_or_none(self, index: int) -> Any:
-        try:
-            return self._training.read_target(index, self.target)
-        except ValueError:
-            return None
 
     def _initial(self, size: int) -> list[int]:
         if self.initial is not None:
@@ -465,23 +468,33 @@ class _TrainLoader:
         if index not in self._known:
             if self._targets is None:
                 self._targets = _target_list(self.dataset, target)
-            self._known[index] = self._targets[index] if self._targets else target.read(self.dataset[index])
+            self._known[index] = self._targets[index] if self._targets else target.find(self.dataset[index])
         return self._known[index]
 
 
 def _target_list(dataset: Dataset[Any], target: Target) -> Sequence[Any]:
-    """Return the targets of a dataset that lists them as torchvision's do, or nothing where items would disagree."""
+    """Return the targets of a dataset that lists them as torchvision's do, or nothing where items disagree."""
+    listed = _listed(dataset)
+    places = _spread(len(listed))
+    agree = all(_as_class(listed[index]) == _as_class(target.find(dataset[index])) for index in places)
+    return listed if agree else []
+
+
+def _listed(dataset: Any) -> Sequence[Any]:
     if isinstance(dataset, Subset):
-        whole = _target_list(dataset.dataset, target)
-        return [whole[index] for index in dataset.indices] if len(whole) else []
-    for name in ("targets", "labels"):
-        listed = getattr(dataset, name, None)
-        if listed is None or not hasattr(listed, "__getitem__") or len(listed) != len(dataset):  # type: ignore[arg-type]
-            continue
-        plain = listed.tolist() if hasattr(listed, "tolist") else list(listed)
-        if all(_as_class(plain[index]) == _as_class(target.read(dataset[index])) for index in (0, len(plain) - 1)):
-            return plain
+        whole = _listed(dataset.dataset)
+        return [whole[index] for index in dataset.indices] if whole else []
+    if getattr(dataset, "target_transform", None) is None:
+        for name in ("targets", "labels"):
+            listed: Any = getattr(dataset, name, None)
+            if hasattr(listed, "__getitem__") and len(listed) == len(dataset):
+                return list(listed.tolist() if hasattr(listed, "tolist") else listed)
     return []
+
+
+def _spread(size: int, most: int = 32) -> list[int]:
+    """Return some indices of a dataset, evenly spread, the first and the last among them."""
+    return sorted({round(place * (size - 1) / (most - 1)) for place in range(most)}) if size else []
 
 
 class _Repeated(Sampler[int]):
@@ -496,7 +509,8 @@ class _Repeated(Sampler[int]):
         return self.samples
 
     def __iter__(self) -> Iterator[int]:
-        orders = [torch.randperm(self.size, generator=self.generator) for _ in range(math.ceil(self.samples / self.size))]
+        times = math.ceil(self.samples / self.size)
+        orders = [torch.randperm(self.size, generator=self.generator) for _ in range(times)]
         yield from torch.cat(orders)[: self.samples].tolist()
 
 
@@ -545,12 +559,18 @@ def _as_class(label: Any) -> int | None:
 
 
 def _same(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Mapping):
+        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
+    if isinstance(one, tuple | list):
+        return len(one) == len(other) and all(map(_same, one, other))
     if isinstance(one, torch.Tensor):
         return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
-    if isinstance(one, Mapping):
-        return all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, tuple | list):
-        return all(map(_same, one, other))
-    if hasattr(one, "dtype") and hasattr(one, "shape"):
-        return _same(torch.as_tensor(one), torch.as_tensor(other))
-    return bool(one == other or one != one)
+    if isinstance(one, np.ndarray | np.generic):
+        return one.shape == other.shape and bool(np.all((one == other) | ((one != one) & (other != other))))
+    if dataclasses.is_dataclass(one):
+        return all(_same(getattr(one, part.name), getattr(other, part.name)) for part in dataclasses.fields(one))
+    # Of things without an equality of their own nothing can be said.
+    has_equality = type(one).__eq__ is not object.__eq__  # type: ignore[comparison-overlap]
+    return not has_equality or bool(one == other or one != one)

@@ -92,6 +92,10 @@ class History(Sequence[Round]):
             raise ValueError(f"`History.append` expected round {len(self)}, but got round {round.number}.")
         self._rounds.append(round)
 
+    def take_back(self) -> Round:
+        """Remove the last round, and return it."""
+        return self._rounds.pop()
+
     def curve(self, metric: str) -> tuple[list[int], list[float]]:
         """Return the learning curve of a metric: training labels, and the metric after the fit with so many.
 

@@ -23,7 +23,7 @@ def entropy(log_probs: Tensor) -> Tensor:
     >>> entropy(torch.tensor([[0.5, 0.5], [1.0, 0.0]]).log()).tolist()
     [0.6931471824645996, 0.0]
     """
-    return -(log_probs.exp() * log_probs.masked_fill(log_probs == -math.inf, 0.0)).sum(-1)
+    return (log_probs.exp() * -log_probs.masked_fill(log_probs == -math.inf, 0.0)).sum(-1)
 
 
 def posterior_mean(log_probs_N_K_C: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,24 +48,19 @@ class Journal:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._database = sqlite3.connect(self.folder / "journal.sqlite", isolation_level=None, timeout=1.0)
         try:
-            self._database.execute("PRAGMA journal_mode=DELETE")
-            self._database.execute("PRAGMA synchronous=FULL")
-            # The lock is held until the journal is closed or the process ends, so that there is one writer.
-            self._database.execute("PRAGMA locking_mode=EXCLUSIVE")
-            with self._transaction():
-                self._database.execute(
-                    "CREATE TABLE IF NOT EXISTS rows (number INTEGER PRIMARY KEY, body TEXT NOT NULL, hash TEXT NOT NULL)"
-                )
-        except sqlite3.OperationalError as error:
-            self._database.close()
-            if "locked" in str(error):
-                raise RuntimeError(
-                    f"Another process is writing to the run folder {self.folder}. Wait until it ends, or choose "
-                    "another folder."
-                ) from error
-            raise
-        try:
-            self._rows = _read_rows(self._database, self.folder)
+            with _explained(self.folder):
+                self._database.execute("PRAGMA journal_mode=DELETE")
+                self._database.execute("PRAGMA synchronous=FULL")
+                # The lock is held until the journal is closed or the process ends, so that there is one writer.
+                self._database.execute("PRAGMA locking_mode=EXCLUSIVE")
+                with self._transaction():
+                    self._database.execute(
+                        "CREATE TABLE IF NOT EXISTS rows "
+                        "(number INTEGER PRIMARY KEY, body TEXT NOT NULL, hash TEXT NOT NULL)"
+                    )
+                self._rows = _read_rows(self._database, self.folder)
+            if len(self._rows) > 1:
+                self._write_for_people()
         except BaseException:
             self._database.close()
             raise
@@ -78,7 +73,7 @@ class Journal:
     @property
     def history(self) -> History:
         """The rounds recorded so far."""
-        return History(Round.from_dict(body["round"]) for body, _ in self._rows[1:])
+        return _history(self._rows)
 
     @property
     def labels(self) -> list[dict[int, Any]]:
@@ -97,12 +92,21 @@ class Journal:
         Raises:
             RuntimeError: If it is not the next round.
         """
+        if not self._rows:
+            raise RuntimeError(f"`Journal.append`: the run in {self.folder} has not begun. Call `Journal.begin` first.")
         if round.number != len(self._rows) - 1:
             raise RuntimeError(
                 f"`Journal.append` expected round {len(self._rows) - 1} of the run in {self.folder}, but got round "
                 f"{round.number}."
             )
         self._append({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
+        self._write_for_people()
+
+    def take_back(self) -> None:
+        """Remove the last round, which is to be run again with more to ask for."""
+        with self._transaction():
+            self._database.execute("DELETE FROM rows WHERE number = ?", (len(self._rows) - 1,))
+        self._rows.pop()
         self._write_for_people()
 
     def save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
@@ -120,19 +124,17 @@ class Journal:
 
     @staticmethod
     def read_history(folder: str | os.PathLike[str]) -> History:
-        """Read the rounds recorded in a folder, where no process writes to it.
+        """Read the rounds recorded in a folder, where no process writes to it, and write nothing there.
 
         Raises:
             FileNotFoundError: If the folder holds no run.
+            RuntimeError: If a process writes to the folder, or if a row is damaged.
         """
         path = Path(folder) / "journal.sqlite"
         if not path.exists():
             raise FileNotFoundError(f"There is no run in {folder}: it has no journal.sqlite.")
-        journal = Journal(folder)
-        try:
-            return journal.history
-        finally:
-            journal.close()
+        with closing(sqlite3.connect(path, timeout=1.0)) as database, _explained(path.parent):
+            return _history(_read_rows(database, path.parent))
 
     def _append(self, body: dict[str, Any]) -> None:
         previous = self._rows[-1][1] if self._rows else ""
@@ -180,6 +182,28 @@ def replacing(path: Path) -> Iterator[Path]:
             os.close(directory)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Say what an error of SQLite's means for the run folder."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise RuntimeError(
+                f"Another process is writing to the run folder {folder}. Wait until it ends, or choose another folder."
+            ) from error
+        if not isinstance(error, sqlite3.OperationalError):
+            raise RuntimeError(
+                f"The journal in {folder} is damaged: {error}. Put back a copy of journal.sqlite from before, or begin "
+                "again in another folder."
+            ) from error
+        raise
+
+
+def _history(rows: list[tuple[dict[str, Any], str]]) -> History:
+    return History(Round.from_dict(body["round"]) for body, _ in rows[1:])
 
 
 def _read_rows(database: sqlite3.Connection, folder: Path) -> list[tuple[dict[str, Any], str]]:

@@ -75,7 +75,7 @@ class Pool:
             ValueError: If an index is out of range, labelled already, or comes twice; nothing is changed then.
         """
         indices = [int(index) for index in indices]
-        labels = {index: label for index, label in (labels or {}).items() if label is not None}
+        labels = {int(index): label for index, label in (labels or {}).items() if label is not None}
         out_of_range = [index for index in indices if not 0 <= index < self.size]
         if out_of_range:
             raise ValueError(

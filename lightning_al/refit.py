@@ -20,6 +20,16 @@ from lightning_al._lightning import NAMESPACE, pl
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), Tensor, torch.device, torch.dtype)
 
 
+def callbacks_of(trainer: Any) -> list[pl.Callback]:
+    """Return the Trainer's callbacks, an attribute that Lightning does not declare."""
+    return trainer.callbacks  # type: ignore[no-any-return]
+
+
+def set_callbacks(trainer: Any, callbacks: list[pl.Callback]) -> None:
+    """Set the Trainer's callbacks in the order in which their hooks are called."""
+    trainer.callbacks = callbacks
+
+
 def copy_weights(module: nn.Module) -> dict[str, Tensor]:
     """Copy a module's weights and buffers to the CPU."""
     return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
@@ -77,8 +87,9 @@ def set_logger_step(trainer: pl.Trainer, step: int) -> None:
 class CallbackStates:
     """Remember the state of callbacks before their first fit, and put it back before every other.
 
-    What is remembered are the attributes that hold plain data, and what `state_dict` returns. Left alone are progress
-    bars, `Timer` (whose clock `carry_on_timers` keeps going) and the callbacks named in `remember`.
+    What is remembered is what `state_dict` returns, and for Lightning's own callbacks, which do not return all of it,
+    also the attributes that hold plain data. What a user's callback gathers in its attributes is left alone, as are
+    progress bars and `Timer`, whose clock `carry_on_timers` keeps going.
     """
 
     def __init__(self) -> None:
@@ -86,13 +97,14 @@ class CallbackStates:
 
     def remember_or_restore(self, trainer: pl.Trainer, but: pl.Callback) -> None:
         """Remember the callbacks that are new, and restore the others."""
-        for callback in trainer.callbacks:
+        for callback in callbacks_of(trainer):
             if callback is but or isinstance(callback, pl.callbacks.ProgressBar | pl.callbacks.Timer):
                 continue
             if callback in self._before:
                 self._restore(callback)
             else:
-                plain = {name: copy.deepcopy(value) for name, value in vars(callback).items() if _is_plain(value)}
+                own = vars(callback) if _is_lightnings(callback) else {}
+                plain = {name: copy.deepcopy(value) for name, value in own.items() if _is_plain(value)}
                 self._before[callback] = plain, copy.deepcopy(callback.state_dict())
 
     def remember(self, trainer: pl.Trainer, but: pl.Callback) -> None:
@@ -110,7 +122,7 @@ class CallbackStates:
 def carry_on_timers(trainer: pl.Trainer, started: float) -> None:
     """Let each `Timer` count from the start of the run, so that `max_time` holds for all rounds together."""
     for timer in _timers(trainer):
-        timer._offset = time.monotonic() - started
+        timer._offset = time.monotonic() - started  # type: ignore[assignment]  # Lightning sets a float there too
         timer._start_time = dict.fromkeys(timer._start_time)
         timer._end_time = dict.fromkeys(timer._end_time)
 
@@ -122,7 +134,7 @@ def time_is_up(trainer: pl.Trainer) -> bool:
 
 
 def _timers(trainer: pl.Trainer) -> list[pl.callbacks.Timer]:
-    return [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.Timer)]
+    return [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.Timer)]
 
 
 class RoundCheckpoints:
@@ -149,7 +161,7 @@ class RoundCheckpoints:
         if self.keep_all or not trainer.is_global_zero:
             return
         for checkpoint, folder in self._folders.items():
-            if checkpoint in trainer.callbacks and any((folder / f"round-{number}").glob("*")):
+            if checkpoint in callbacks_of(trainer) and any((folder / f"round-{number}").glob("*")):
                 for other in folder.glob("round-*"):
                     if other.name != f"round-{number}":
                         shutil.rmtree(other)
@@ -164,7 +176,7 @@ class RoundCheckpoints:
 
     @staticmethod
     def _checkpoints(trainer: pl.Trainer) -> list[pl.callbacks.ModelCheckpoint]:
-        return [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.ModelCheckpoint)]
+        return [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelCheckpoint)]
 
 
 @contextmanager
@@ -178,7 +190,7 @@ def nested(trainer: pl.Trainer) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        trainer.callbacks = [_AlreadyTold(trainer.callbacks)]
+        set_callbacks(trainer, [_AlreadyTold(callbacks_of(trainer))])
         raise
     finally:
         trainer.state.fn, trainer.state.status, trainer.state.stage = before
@@ -191,7 +203,7 @@ class _AlreadyTold(pl.Callback):
         self.callbacks = callbacks
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        trainer.callbacks = self.callbacks
+        set_callbacks(trainer, self.callbacks)
 
 
 @contextmanager
@@ -199,22 +211,28 @@ def quiet(trainer: pl.Trainer) -> Iterator[None]:
     """Say once what Lightning says at every fit: the model summary, the devices, and why the fit stopped."""
     said = _OncePerFit()
     logger = logging.getLogger(f"{NAMESPACE}.utilities.rank_zero")
-    summaries = [callback for callback in trainer.callbacks if isinstance(callback, pl.callbacks.ModelSummary)]
+    summaries = [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelSummary)]
     sanity_steps = trainer.num_sanity_val_steps
     logger.addFilter(said)
-    trainer.callbacks = [callback for callback in trainer.callbacks if callback not in summaries]
+    set_callbacks(trainer, [callback for callback in callbacks_of(trainer) if callback not in summaries])
     trainer.num_sanity_val_steps = 0
     try:
         yield
     finally:
         logger.removeFilter(said)
-        trainer.callbacks = [*summaries, *trainer.callbacks]
+        set_callbacks(trainer, [*summaries, *callbacks_of(trainer)])
         trainer.num_sanity_val_steps = sanity_steps
 
 
 class _OncePerFit(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(("`Trainer.fit` stopped", "LOCAL_RANK:"))
+
+
+def _is_lightnings(callback: pl.Callback) -> bool:
+    """Return whether a callback's class, or one it derives from, is one of Lightning's that keep a state."""
+    classes = (cls for cls in type(callback).__mro__ if cls not in (pl.Callback, pl.callbacks.LambdaCallback))
+    return any(cls.__module__.startswith(f"{NAMESPACE}.callbacks.") for cls in classes)
 
 
 def _is_plain(value: Any) -> bool:

@@ -122,4 +122,3 @@ def _gather(local: Tensor, ranks: int) -> Tensor:
 def _shows_progress(trainer: pl.Trainer) -> bool:
     bar = trainer.progress_bar_callback
     return bar is not None and bool(getattr(bar, "is_enabled", False)) and trainer.is_global_zero
-

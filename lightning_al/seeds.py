@@ -17,7 +17,9 @@ def derive(seed: int, *purpose: int | str) -> int:
     >>> derive(0, 3, "fit") == derive(0, 3, "fit"), derive(0, 3, "fit") == derive(0, 4, "fit")
     (True, False)
     """
-    digest = hashlib.sha256(repr((int(seed), *purpose)).encode()).digest()
+    # A number of NumPy's or torch's is written otherwise than the same plain one.
+    parts = (int(seed), *(part if isinstance(part, str) else int(part) for part in purpose))
+    digest = hashlib.sha256(repr(parts).encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 

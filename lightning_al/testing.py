@@ -46,7 +46,8 @@ class PosteriorTest:
                 }
             ).to(log_probs_n_C.device)
             self._nll.to(log_probs_n_C.device)
-        self._scores.update(log_probs_n_C.exp(), labels_n)
+        # Rounding may take a probability past 1, and torchmetrics would then take the batch for logits.
+        self._scores.update(log_probs_n_C.exp().clamp(max=1.0), labels_n)
         self._nll.update(nn.functional.nll_loss(log_probs_n_C, labels_n, reduction="none"))
 
     def compute(self) -> dict[str, float]:

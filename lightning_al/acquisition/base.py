@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -10,6 +11,9 @@ import torch
 from torch import Tensor
 
 from lightning_al.candidates import Candidates
+
+ROUNDING_ABOVE_ZERO = 1e-3
+"""How far above 0 a log-probability may come out by rounding alone."""
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,10 @@ class ScoreAcquisition(Acquisition):
         b = at_most(b, len(candidates))
         scores_N = self.score(candidates)
         if scores_N.isnan().any():
-            positions = scores_N.isnan().nonzero().flatten().tolist()
+            bad = scores_N.isnan().nonzero().flatten().tolist()
             raise ValueError(
-                f"`{type(self).__name__}` scored {len(positions)} candidates as NaN, the first at position "
-                f"{positions[0]}. Check the model's outputs there."
+                f"`{type(self).__name__}` scored {len(bad)} candidates as NaN, the first at position {bad[0]}. "
+                "Check the model's outputs there."
             )
         scores, positions = torch.sort(scores_N, descending=True, stable=True)
         return Selection(positions[:b], scores[:b])
@@ -79,3 +83,43 @@ def at_most(b: int, size: int) -> int:
     if b < 1:
         raise ValueError(f"A query must ask for at least 1 point, but got b={b}.")
     return min(b, size)
+
+
+def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1) -> Tensor:
+    """Return log-probabilities that can be worked on: in float64 or float32, with no NaN.
+
+    Args:
+        log_probs_N_K_C: Log-probabilities ``[N, K, C]``. Half precision becomes float32 and is normalised again.
+        who: Who needs them, as an error should say it.
+        min_samples: Fewest posterior samples K that it needs.
+
+    Raises:
+        ValueError: If there are fewer samples, or if a value is NaN or above 0.
+    """
+    if log_probs_N_K_C.dim() != 3:
+        raise ValueError(
+            f"`{who}` expected log-probabilities of shape [N, K, C], but got {list(log_probs_N_K_C.shape)}."
+        )
+    K = log_probs_N_K_C.shape[1]
+    if min_samples > K:
+        raise ValueError(
+            f"`{who}` compares posterior samples and expected at least {min_samples} of them, but got {K}. "
+            "Raise `num_samples` of the posterior, or use `Entropy`, for which one is enough."
+        )
+    if log_probs_N_K_C.dtype not in (torch.float32, torch.float64):
+        log_probs_N_K_C = log_probs_N_K_C.float().log_softmax(-1)
+    if log_probs_N_K_C.numel() > 0:
+        # NaN outlives a maximum, so one pass over the table answers both questions.
+        highest = log_probs_N_K_C.amax().item()
+        if math.isnan(highest):
+            is_bad_N = log_probs_N_K_C.isnan().flatten(1).any(1)
+            raise ValueError(
+                f"`{who}` expected log-probabilities, but got NaN for {int(is_bad_N.sum())} candidates, the first at "
+                f"position {int(is_bad_N.nonzero()[0])}. Check the model's outputs there."
+            )
+        if highest > ROUNDING_ABOVE_ZERO:
+            raise ValueError(
+                f"`{who}` expected log-probabilities, which are at most 0, but got {highest:.4g}. "
+                "Apply `log_softmax(-1)` to logits, or `log()` to probabilities."
+            )
+    return log_probs_N_K_C

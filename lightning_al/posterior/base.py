@@ -75,8 +75,9 @@ def to_log_probs(outputs: Tensor) -> Tensor:
         )
     if not outputs.is_floating_point():
         raise ValueError(f"The pool is scored by floating-point logits, but the module gave {outputs.dtype}.")
+    rounding = max(1e-3, torch.finfo(outputs.dtype).eps)
     outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
-    if len(outputs) and bool((outputs >= 0).all()) and torch.allclose(outputs.sum(1), outputs.new_ones(()), atol=1e-3):
+    if len(outputs) and bool((outputs >= 0).all()) and bool(((outputs.sum(1) - 1).abs() <= rounding).all()):
         raise ValueError(
             "The module gave probabilities: numbers from 0 to 1 that sum to 1. The pool is scored by logits or "
             "log-probabilities. Return the values before the softmax, or pass "

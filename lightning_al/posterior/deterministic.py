@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 
 from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
@@ -17,6 +16,7 @@ from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, t
 class Deterministic(Posterior):
     """Predict with the fitted weights alone: K = 1, enough for entropy, margin and least confidence.
 
+    >>> import torch
     >>> posterior = Deterministic()
     >>> batch = torch.zeros(4, 2)
     >>> [log_probs] = posterior.predict(nn.Linear(2, 3), [batch], logits=lambda net, x: net(x), seed=0)

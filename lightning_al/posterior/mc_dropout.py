@@ -114,17 +114,29 @@ class _Dropped(TorchFunctionMode):
         apply = _DROPOUTS.get(func)
         if apply is None:
             return func(*args, **(kwargs or {}))
+        if func.__name__.endswith("_"):
+            kwargs = {**(kwargs or {}), "inplace": True}
         return self._drop(apply, *args, **(kwargs or {}))
 
-    def _drop(self, apply: _Apply, input: Tensor, p: float = 0.5, *_: Any, **__: Any) -> Tensor:
-        # The flag `training` says False here, since the module is in evaluation mode.
+    def _drop(
+        self,
+        apply: _Apply,
+        input: Tensor,
+        p: float = 0.5,
+        training: bool = True,
+        inplace: bool = False,
+        train: bool = True,
+    ) -> Tensor:
+        # The flags say False here, since the module is in evaluation mode.
+        del training, train
         if p == 0:
             return input
         call = len(self.batch_sizes)
         self.batch_sizes.append(len(input))
         features = apply.features(input)
         keep = self.masks.of_call(call, features, p, input.device)[self.k]
-        return apply.drop(input, keep.to(input.dtype), p)
+        dropped = apply.drop(input, keep.to(input.dtype), p)
+        return input.copy_(dropped) if inplace else dropped
 
     def check_batch_axis(self, n: int) -> None:
         for call, size in enumerate(self.batch_sizes):
@@ -185,7 +197,8 @@ _DROPOUTS: dict[Callable[..., Any], _Apply] = {
 
 def _refuse_recurrent_dropout(module: nn.Module) -> None:
     for name, part in module.named_modules():
-        if isinstance(part, nn.RNNBase) and part.dropout > 0:
+        # It is applied between layers only.
+        if isinstance(part, nn.RNNBase) and part.dropout > 0 and part.num_layers > 1:
             raise ValueError(
                 f"`MCDropout` cannot keep the masks inside `{type(part).__name__}` ({name or 'the module itself'}, "
                 f"dropout={part.dropout}) the same for the whole pool. Stack single layers with `nn.Dropout` between."

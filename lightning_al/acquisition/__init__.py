@@ -1,0 +1,30 @@
+"""What to ask next: acquisition functions, one a file, each known by a name.
+
+The formulas `bald` and `batchbald` are imported from the modules of those names, which they would hide here.
+"""
+
+from lightning_al.acquisition.bald import BALD
+from lightning_al.acquisition.base import Acquisition, ScoreAcquisition, Selection
+from lightning_al.acquisition.batchbald import BatchBALD
+from lightning_al.acquisition.entropy import Entropy
+from lightning_al.acquisition.least_confidence import LeastConfidence
+from lightning_al.acquisition.margin import Margin
+from lightning_al.acquisition.random import Random
+from lightning_al.acquisition.registry import available, create, register
+from lightning_al.acquisition.variation_ratio import VariationRatio
+
+__all__ = [
+    "BALD",
+    "Acquisition",
+    "BatchBALD",
+    "Entropy",
+    "LeastConfidence",
+    "Margin",
+    "Random",
+    "ScoreAcquisition",
+    "Selection",
+    "VariationRatio",
+    "available",
+    "create",
+    "register",
+]

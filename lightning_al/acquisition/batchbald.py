@@ -1,0 +1,270 @@
+"""Ask for the batch of points whose labels together would tell most about the weights.
+
+Axes: N points, K posterior samples, C classes, M configurations of the labels chosen so far, b batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor
+
+from lightning_al.acquisition.base import Acquisition, Selection, at_most, checked_log_probs
+from lightning_al.acquisition.configurations import NEGLIGIBLE, Configurations
+from lightning_al.acquisition.registry import register
+from lightning_al.candidates import Candidates
+
+HALVINGS = tuple(2.0**-i for i in range(7, 0, -1))
+MERGERS: tuple[tuple[int, Sequence[float]], ...] = ((1, (0.1,)), (1, HALVINGS), (2, HALVINGS))
+"""Which configurations to merge for upper bounds: at first many, for all points, then fewer, for those still open."""
+
+EQUAL_GAINS = 1e-12
+"""Gains that differ by less, in nats, count as equal: float64 cannot tell them apart."""
+
+FAINT = 0.01
+"""Share of the entropy left at which what rounding hides calls for float64 throughout."""
+
+NUM_PROBES = 4
+"""How many likely points are computed in full to know what gain the others have to reach."""
+
+BLOCK_BYTES = {"cpu": 2**21, "cuda": 2**28}
+"""How large an intermediate table may be: about a core's cache, or enough to keep a GPU busy."""
+
+
+def batchbald(
+    log_probs_N_K_C: Tensor, b: int, *, num_configurations: int = 10_000, generator: torch.Generator | None = None
+) -> Selection:
+    """Choose b points, one after the other, each for what its label adds to those of the points chosen before.
+
+    Andreas Kirsch, Joost van Amersfoort, Yarin Gal, "BatchBALD: Efficient and Diverse Batch Acquisition for Deep
+    Bayesian Active Learning", NeurIPS 2019.
+
+    While the chosen points have at most `num_configurations` joint labels, all of them are enumerated, and the choice
+    is exactly greedy. After that, joint labels are drawn. No point is chosen twice, but of two equal points both may
+    be: the second label still tells something while the first leaves the posterior samples in doubt.
+
+    Args:
+        log_probs_N_K_C: Log-probabilities ``[N, K, C]``; ``-inf`` stands for a probability of zero. Sample k must be
+            the same weights for every point.
+        b: How many points to choose, at least 1. All N are chosen where there are fewer.
+        num_configurations: Most joint labels to hold, but at least one a posterior sample is drawn.
+        generator: A CPU generator for the draws. By default a new one with seed 0, so that calls agree.
+
+    Returns:
+        Positions ``[b]`` in the order of choice, and as scores the joint mutual information in nats of all labels so
+        far with the weights, never above log K. Of equally good points the one at the lowest position is chosen.
+
+    Raises:
+        ValueError: If there are fewer than 2 posterior samples, if log-probabilities are NaN or above 0, or if b or
+            `num_configurations` is below 1.
+
+    Four samples. The second point asks the same as the first, the third another question that tells as much:
+
+    >>> p = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]])
+    >>> selection = batchbald(torch.stack([p, 1 - p], dim=-1).log(), 2)
+    >>> selection.positions.tolist()
+    [0, 2]
+    >>> [round(score, 4) for score in selection.scores.tolist()]
+    [0.6931, 1.3863]
+    """
+    log_probs_N_K_C = checked_log_probs(log_probs_N_K_C, who="batchbald", min_samples=2)
+    _check_num_configurations(num_configurations)
+    N, K, _ = log_probs_N_K_C.shape
+    generator = torch.Generator().manual_seed(0) if generator is None else generator
+
+    pool = _Pool.tabulate(log_probs_N_K_C)
+    configurations = Configurations.before_any_label(K, _exact(log_probs_N_K_C[:0]).device)
+    positions: list[int] = []
+    scores: list[Tensor] = []
+    for _ in range(at_most(b, N)):
+        positions.append(pool.best(configurations, positions))
+        probs_K_C = _exact(log_probs_N_K_C[positions[-1]]).exp()
+        configurations = configurations.observe(probs_K_C, limit=num_configurations, generator=generator)
+        scores.append(configurations.information)
+    return Selection(
+        torch.tensor(positions, dtype=torch.int64, device=log_probs_N_K_C.device),
+        torch.tensor(scores, dtype=log_probs_N_K_C.dtype, device=log_probs_N_K_C.device),
+    )
+
+
+@register("batchbald")
+@final
+@dataclass(frozen=True)
+class BatchBALD(Acquisition):
+    """Select the candidates whose labels together would tell most about the weights.
+
+    Args:
+        num_configurations: Most joint labels to hold; `batchbald` says more.
+
+    >>> p = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]])
+    >>> candidates = Candidates(3, torch.stack([p, 1 - p], dim=-1).log())
+    >>> BatchBALD().select(candidates, 2, torch.Generator()).positions.tolist()
+    [0, 2]
+    """
+
+    min_samples: ClassVar[int] = 2
+    num_configurations: int = 10_000
+
+    def __post_init__(self) -> None:
+        _check_num_configurations(self.num_configurations)
+
+    def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
+        """Select b candidates; the scores are the joint mutual information in nats of all labels so far."""
+        return batchbald(candidates.log_probs_N_K_C, b, num_configurations=self.num_configurations, generator=generator)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Find the point with the highest gain without computing every gain in full.
+
+    Attributes:
+        log_probs_N_K_C: The points as they were given.
+        probs_N_C_K: Their probabilities, laid out for a product with posteriors over samples. They are at least
+            NEGLIGIBLE, so that no joint probability is zero and every logarithm is finite.
+        noise_N_K: The entropy of each point's label under each posterior sample, in nats.
+    """
+
+    log_probs_N_K_C: Tensor
+    probs_N_C_K: Tensor
+    noise_N_K: Tensor
+
+    @classmethod
+    def tabulate(cls, log_probs_N_K_C: Tensor) -> _Pool:
+        N, K, C = log_probs_N_K_C.shape
+        probs_N_C_K = log_probs_N_K_C.new_empty(N, C, K)
+        noise_N_K = log_probs_N_K_C.new_empty(N, K)
+        # In blocks, so that the only tables of the pool's size are the one given and the one kept.
+        num_points = _num_per_block(K * C, log_probs_N_K_C)
+        for start in range(0, N, num_points):
+            block = slice(start, start + num_points)
+            probs_N_C_K[block], noise_N_K[block] = _probs_and_noise(log_probs_N_K_C[block])
+        return cls(log_probs_N_K_C, probs_N_C_K, noise_N_K)
+
+    def best(self, configurations: Configurations, taken: list[int]) -> int:
+        """Return the position of the highest gain, the lowest such position where gains are equal.
+
+        Merged configurations give upper bounds cheaply, and only points whose bound reaches the best gain so far are
+        computed in full. What rounding cannot tell apart is computed again in float64.
+        """
+        is_open_N = torch.ones(len(self.noise_N_K), dtype=torch.bool, device=self.noise_N_K.device)
+        is_open_N[taken] = False
+        open_n = is_open_N.nonzero().flatten()
+        if configurations.entropy_left < EQUAL_GAINS:
+            return int(open_n[0])
+
+        dtype = self.probs_N_C_K.dtype
+        undecided, margin = self._undecided(configurations, dtype)
+        if margin > FAINT * configurations.entropy_left:
+            dtype = torch.float64
+            undecided, margin = self._undecided(configurations, dtype)
+        finalists_n = self._search(open_n, undecided, margin, dtype)
+        gains_n = self._gains(finalists_n, configurations, torch.float64)
+        return int(finalists_n[int((gains_n >= gains_n.max() - EQUAL_GAINS).nonzero()[0])])
+
+    def _undecided(self, configurations: Configurations, dtype: torch.dtype) -> tuple[Configurations, float]:
+        """Return the configurations that matter, and how far apart gains must be for their order to be certain."""
+        _, C, K = self.probs_N_C_K.shape
+        # Errors of n additions in a row grow with the square root of n; a gain averages over M what averages over K.
+        additions = 4 + math.sqrt(K) + math.sqrt(len(configurations))
+        rounding = torch.finfo(dtype).eps * additions * (1 + math.log(C))
+        undecided, neglected = configurations.undecided(least_entropy=2 * rounding)
+        return undecided, 2 * rounding * undecided.weights_M.sum().item() + neglected + EQUAL_GAINS
+
+    def _search(self, open_n: Tensor, configurations: Configurations, margin: float, dtype: torch.dtype) -> Tensor:
+        """Return all positions with a gain within a margin of the highest, in ascending order."""
+        for num_leading, doubts in MERGERS:
+            bounds_n = self._gains(open_n, configurations.merged(num_leading, doubts), dtype)
+            by_bound = bounds_n.argsort(descending=True)
+            open_n, bounds_n = open_n[by_bound], bounds_n[by_bound]
+            to_reach = self._gains(open_n[:NUM_PROBES], configurations, dtype).max()
+            # The bounds descend, so those that reach it come first.
+            num_reaching = int((bounds_n >= to_reach - margin).sum())
+            open_n, bounds_n = open_n[:num_reaching], bounds_n[:num_reaching]
+
+        gains_n = torch.full_like(bounds_n, -math.inf)
+        num_points = _num_per_block(len(configurations) * self.probs_N_C_K.shape[1], bounds_n)
+        for start in range(0, len(open_n), num_points):
+            if bounds_n[start] < gains_n.max() - margin:
+                break
+            block = slice(start, start + num_points)
+            gains_n[block] = self._gains(open_n[block], configurations, dtype)
+        return open_n[gains_n >= gains_n.max() - margin].sort().values
+
+    def _gains(self, positions_n: Tensor, configurations: Configurations, dtype: torch.dtype) -> Tensor:
+        if dtype == self.probs_N_C_K.dtype:
+            return gains(self.probs_N_C_K, self.noise_N_K, positions_n, configurations)
+        # A second table of the pool's size is not worth its memory: few points are asked for in another precision.
+        gains_n = torch.empty(len(positions_n), dtype=dtype, device=configurations.weights_M.device)
+        num_points = _num_per_block(self.probs_N_C_K[0].numel(), gains_n)
+        for start in range(0, len(positions_n), num_points):
+            block = slice(start, start + num_points)
+            probs_n_C_K, noise_n_K = _probs_and_noise(_exact(self.log_probs_N_K_C[positions_n[block]]))
+            every_n = torch.arange(len(noise_n_K), device=noise_n_K.device)
+            gains_n[block] = gains(probs_n_C_K, noise_n_K, every_n, configurations)
+        return gains_n
+
+
+def gains(probs_N_C_K: Tensor, noise_N_K: Tensor, positions_n: Tensor, configurations: Configurations) -> Tensor:
+    """Measure what each point's label adds to the labels of the configurations.
+
+    The gain is sum_m w_m [H(sum_k W_mk p_k) - sum_k W_mk H(p_k)] with weights w and posteriors W. Averaging the second
+    term over the same configurations as the first cancels noise where they were drawn.
+
+    Args:
+        probs_N_C_K: Positive probabilities ``[N, C, K]``.
+        noise_N_K: The entropy ``[N, K]`` of each point's label under each posterior sample, in nats.
+        positions_n: The points to measure.
+        configurations: The configurations, M of them.
+
+    Returns:
+        Gains ``[n]`` in nats.
+    """
+    _, C, K = probs_N_C_K.shape
+    M, n = len(configurations), len(positions_n)
+    dtype, device = probs_N_C_K.dtype, probs_N_C_K.device
+    weights_M = configurations.weights_M.to(dtype).to(device)
+    posteriors_K_M = configurations.posteriors_M_K.to(dtype).to(device).T
+    sample_weights_K = (configurations.weights_M @ configurations.posteriors_M_K).to(dtype).to(device)
+
+    negative_entropies_n_C = probs_N_C_K.new_empty(n, C)
+    num_points = min(n, _num_per_block(C * M, probs_N_C_K))
+    # Fresh memory for each block would cost as much as the arithmetic.
+    joint_rows_M = probs_N_C_K.new_empty(num_points * C, M)
+    log_joint_rows_M = torch.empty_like(joint_rows_M)
+    for start in range(0, n, num_points):
+        block = slice(start, start + num_points)
+        probs_rows_K = probs_N_C_K[positions_n[block]].view(-1, K)
+        rows = len(probs_rows_K)
+        joint_M = torch.mm(probs_rows_K, posteriors_K_M, out=joint_rows_M[:rows])
+        log_joint_M = torch.log(joint_M, out=log_joint_rows_M[:rows])
+        torch.mv(log_joint_M.mul_(joint_M), weights_M, out=negative_entropies_n_C[block].view(-1))
+    return -negative_entropies_n_C.sum(1) - noise_N_K[positions_n] @ sample_weights_K
+
+
+def _probs_and_noise(log_probs_n_K_C: Tensor) -> tuple[Tensor, Tensor]:
+    log_probs_n_C_K = log_probs_n_K_C.transpose(1, 2).contiguous().clamp_min(math.log(NEGLIGIBLE))
+    probs_n_C_K = log_probs_n_C_K.exp()
+    return probs_n_C_K, -(probs_n_C_K * log_probs_n_C_K).sum(1)
+
+
+def _num_per_block(num_values: int, table: Tensor) -> int:
+    """How many things of so many values each make an intermediate table of the right size, at least one."""
+    block_bytes = BLOCK_BYTES.get(table.device.type, BLOCK_BYTES["cuda"])
+    return max(1, block_bytes // (num_values * table.element_size()))
+
+
+def _exact(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64, on the CPU where its device (Apple's MPS) has none."""
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+
+
+def _check_num_configurations(num_configurations: int) -> None:
+    if num_configurations < 1:
+        raise ValueError(
+            f"`BatchBALD` expected `num_configurations` of at least 1, but got {num_configurations}. "
+            "The default, 10,000, suits most pools."
+        )

@@ -1,0 +1,225 @@
+"""The joint labels that the chosen points may turn out to have, and what each would tell about the weights.
+
+Axes: K posterior samples, C classes, M configurations, n configurations drawn from each posterior sample.
+
+A configuration is one label for each chosen point. All that later choices need of it is how likely it is, and what it
+makes of the posterior samples: from equally likely at first to, at best, a single one that explains all its labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+NEGLIGIBLE = 1e-18
+"""Probabilities below this are taken for zero: products of two of them would be denormal floats, which are slow."""
+
+NEWTON_STEPS = 10
+
+TILT_ERROR = 1e-8
+"""Largest relative difference between the average probabilities of two posterior samples that counts as none."""
+
+
+@final
+@dataclass(frozen=True)
+class Configurations:
+    """Hold weighted configurations of the labels of the chosen points.
+
+    Attributes:
+        weights_M: How likely each configuration is; they sum to 1. float64.
+        posteriors_M_K: How likely each configuration makes each posterior sample; each row sums to 1. float64.
+        sampled: False while these are all configurations there are. Else they were drawn, the same number from each
+            posterior sample, and stand in the order of the samples.
+
+    A point that two samples flatly disagree about tells which of them is right, and then nothing is left to learn:
+
+    >>> configurations = Configurations.before_any_label(2)
+    >>> configurations.information.item()
+    0.0
+    >>> probs_K_C = torch.tensor([[1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    >>> configurations = configurations.observe(probs_K_C, limit=10, generator=torch.Generator())
+    >>> configurations.posteriors_M_K.tolist(), round(configurations.information.item(), 4)
+    ([[1.0, 0.0], [0.0, 1.0]], 0.6931)
+    """
+
+    weights_M: Tensor
+    posteriors_M_K: Tensor
+    sampled: bool = False
+
+    @classmethod
+    def before_any_label(cls, num_samples: int, device: torch.device | None = None) -> Configurations:
+        """Return the one configuration of no labels, under which all K posterior samples are equally likely."""
+        posteriors_M_K = torch.full((1, num_samples), 1 / num_samples, dtype=torch.float64, device=device)
+        return cls(torch.ones_like(posteriors_M_K[:, 0]), posteriors_M_K)
+
+    def __len__(self) -> int:
+        return len(self.weights_M)
+
+    @cached_property
+    def entropies_M(self) -> Tensor:
+        """How many nats of doubt about the posterior sample each configuration leaves."""
+        return -(self.posteriors_M_K * self.posteriors_M_K.clamp_min(NEGLIGIBLE).log()).sum(1)
+
+    @property
+    def entropy_left(self) -> Tensor:
+        """How many nats of doubt about the posterior sample are left on average."""
+        return self.weights_M @ self.entropies_M
+
+    @property
+    def information(self) -> Tensor:
+        """How many nats the labels tell about the posterior sample: log K less the entropy that is left."""
+        return math.log(self.posteriors_M_K.shape[1]) - self.entropy_left
+
+    def observe(self, probs_K_C: Tensor, *, limit: int, generator: torch.Generator) -> Configurations:
+        """Extend each configuration by the label of one more point.
+
+        Args:
+            probs_K_C: Probabilities ``[K, C]`` of the point's label under each posterior sample, float64.
+            limit: Most configurations to hold. As long as all of them are fewer, all are held; from then on they are
+                drawn, at least one from each posterior sample.
+            generator: A CPU generator for the draws.
+        """
+        if not self.sampled and len(self) * probs_K_C.shape[1] <= limit:
+            return self._branch(probs_K_C)
+        if not self.sampled:
+            parents_K_n, uniforms_K_n = self._systematic(max(1, limit // len(probs_K_C)), generator)
+        else:
+            parents_K_n, uniforms_K_n = self._latin_hypercube(generator)
+        return self._draw(probs_K_C, parents_K_n, uniforms_K_n)
+
+    def undecided(self, least_entropy: float) -> tuple[Configurations, float]:
+        """Leave out the configurations that have all but settled which posterior sample is right.
+
+        A further label adds at most the entropy that is left. Without these terms, which do little but cancel, gains
+        stay accurate even when nearly everything is known.
+
+        Args:
+            least_entropy: Least entropy in nats of a configuration that is not left out.
+
+        Returns:
+            The other configurations with unchanged weights, and how many nats a gain may lack without the rest.
+        """
+        is_kept_M = self.entropies_M >= min(least_entropy, self.entropies_M.max().item())
+        neglected = (self.weights_M @ self.entropies_M.masked_fill(is_kept_M, 0.0)).item()
+        return Configurations(self.weights_M[is_kept_M], self.posteriors_M_K[is_kept_M]), neglected
+
+    def merged(self, num_leading: int, doubts: Sequence[float]) -> Configurations:
+        """Average the configurations that favour the same posterior samples about as clearly.
+
+        An average weighted by `weights_M` never lowers a gain, since entropy is concave.
+
+        Args:
+            num_leading: How many of the likeliest samples must be the same, 1 or 2, in the same order.
+            doubts: Ascending bounds on the probability that the likeliest sample is wrong. Two configurations are not
+                averaged if a bound lies between theirs: one that has settled the matter would hide one that has not.
+        """
+        K = self.posteriors_M_K.shape[1]
+        leading_probs_M_2, leading_M_2 = self._two_leading
+        group_M = torch.bucketize(1 - leading_probs_M_2[:, 0].contiguous(), self.weights_M.new_tensor(doubts))
+        for leading_M in leading_M_2[:, :num_leading].unbind(1):
+            group_M = group_M * K + leading_M
+        groups_G, group_M = torch.unique(group_M, return_inverse=True)
+        weights_G = self.weights_M.new_zeros(len(groups_G)).index_add_(0, group_M, self.weights_M)
+        sums_G_K = self.posteriors_M_K.new_zeros(len(groups_G), K).index_add_(
+            0, group_M, self.weights_M[:, None] * self.posteriors_M_K
+        )
+        return Configurations(weights_G, sums_G_K / weights_G[:, None])
+
+    @cached_property
+    def _two_leading(self) -> tuple[Tensor, Tensor]:
+        leading_probs_M_2, leading_M_2 = self.posteriors_M_K.topk(2)
+        return leading_probs_M_2, leading_M_2
+
+    def _branch(self, probs_K_C: Tensor) -> Configurations:
+        """Continue each configuration with each of the C labels, and drop what cannot happen."""
+        joint_M_C_K = self.posteriors_M_K[:, None, :] * probs_K_C.T
+        evidence_M_C = joint_M_C_K.sum(-1)
+        weights_M_C = self.weights_M[:, None] * evidence_M_C
+        happens_M_C = weights_M_C > NEGLIGIBLE
+        weights_M = weights_M_C[happens_M_C]
+        posteriors_M_K = joint_M_C_K[happens_M_C] / evidence_M_C[happens_M_C][:, None]
+        return Configurations(weights_M / weights_M.sum(), _without_negligible(posteriors_M_K))
+
+    def _systematic(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """For each posterior sample pick n configurations, evenly spread over its distribution of them.
+
+        Returns:
+            Their places ``[K, n]``, and for each the uniform number ``[K, n]`` that its next label shall be drawn by:
+            what is left of the number that picked it, so that the labels are evenly spread too.
+        """
+        K = self.posteriors_M_K.shape[1]
+        offset_K_1 = _uniforms((K, 1), generator, self.weights_M.device)
+        uniforms_K_n = (torch.arange(n, device=offset_K_1.device) + offset_K_1) / n
+        cumulative_K_M = _cumulative((self.weights_M[:, None] * self.posteriors_M_K).T)
+        parents_K_n = torch.searchsorted(cumulative_K_M, uniforms_K_n, right=True)
+        below_K_n = pad(cumulative_K_M, (1, 0)).gather(1, parents_K_n)
+        above_K_n = cumulative_K_M.gather(1, parents_K_n)
+        return parents_K_n, (uniforms_K_n - below_K_n) / (above_K_n - below_K_n)
+
+    def _latin_hypercube(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Keep every configuration, and spread the n uniform numbers of each posterior sample evenly over [0, 1)."""
+        places_K_n = torch.arange(len(self), device=self.weights_M.device).view(self.posteriors_M_K.shape[1], -1)
+        strata_K_n = _uniforms(places_K_n.shape, generator, places_K_n.device).argsort(1)
+        within_K_n = _uniforms(places_K_n.shape, generator, places_K_n.device)
+        return places_K_n, (strata_K_n + within_K_n) / places_K_n.shape[1]
+
+    def _draw(self, probs_K_C: Tensor, parents_K_n: Tensor, uniforms_K_n: Tensor) -> Configurations:
+        """Draw the next label of each configuration from the posterior sample that it was drawn from."""
+        below_one = 1 - torch.finfo(torch.float64).eps
+        labels_K_n = torch.searchsorted(_cumulative(probs_K_C), uniforms_K_n.clamp_max(below_one), right=True)
+        joint_M_K = self.posteriors_M_K[parents_K_n.flatten()] * probs_K_C.T[labels_K_n.flatten()]
+        posteriors_M_K = _without_negligible(joint_M_K / joint_M_K.sum(1, keepdim=True))
+        return Configurations(tilted_weights(posteriors_M_K), posteriors_M_K, sampled=True)
+
+
+def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
+    """Weigh drawn configurations so that on average they leave all posterior samples equally likely.
+
+    All configurations there are have that property, and with it no point's gain exceeds its BALD score. The weights are
+    proportional to exp(lambda . posterior), as near to equal as the property allows. Where Newton's method finds no
+    such lambda, they are equal.
+
+    Returns:
+        Weights ``[M]`` that sum to 1.
+
+    >>> weights_M = tilted_weights(torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64))
+    >>> [round(weight, 4) for weight in weights_M.tolist()]
+    [0.25, 0.25, 0.5]
+    """
+    M, K = posteriors_M_K.shape
+    tilt_K = posteriors_M_K.new_zeros(K)
+    # Rows sum to 1, so their covariance is singular along the vector of ones, which the tilt needs nothing of.
+    along_ones_K_K = torch.ones_like(tilt_K).outer(torch.ones_like(tilt_K)) / K
+    for _ in range(NEWTON_STEPS):
+        weights_M = torch.softmax(posteriors_M_K @ tilt_K, dim=0)
+        mean_K = weights_M @ posteriors_M_K
+        excess_K = mean_K - 1 / K
+        if excess_K.abs().max() < TILT_ERROR / K:
+            return weights_M
+        covariance_K_K = posteriors_M_K.T @ (weights_M[:, None] * posteriors_M_K) - mean_K.outer(mean_K)
+        step_K, info = torch.linalg.solve_ex(covariance_K_K + along_ones_K_K, excess_K)
+        if info != 0:
+            break
+        tilt_K = tilt_K - step_K
+    return torch.full_like(posteriors_M_K[:, 0], 1 / M)
+
+
+def _without_negligible(posteriors_M_K: Tensor) -> Tensor:
+    return posteriors_M_K.masked_fill_(posteriors_M_K < NEGLIGIBLE, 0.0)
+
+
+def _cumulative(masses: Tensor) -> Tensor:
+    """Add up masses along the last axis to exactly 1, so that no number below 1 falls past the last positive one."""
+    cumulative = masses.cumsum(-1)
+    return cumulative / cumulative[..., -1:]
+
+
+def _uniforms(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:
+    return torch.rand(shape, generator=generator, dtype=torch.float64).to(device)

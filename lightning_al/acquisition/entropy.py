@@ -1,0 +1,37 @@
+"""Ask where the predicted class is most uncertain, whatever the reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs
+from lightning_al.acquisition.registry import register
+from lightning_al.candidates import Candidates
+from lightning_al.information import entropy, posterior_mean
+
+
+@register("entropy")
+@final
+@dataclass(frozen=True)
+class Entropy(ScoreAcquisition):
+    """Score a candidate by the entropy of its posterior predictive distribution, in nats.
+
+    Claude E. Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal, 1948.
+
+    >>> import torch
+    >>> p = torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]])
+    >>> [round(score, 4) for score in Entropy().score(Candidates(2, p.log())).tolist()]
+    [0.6931, 0.5623]
+    """
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """Return entropies ``[N]`` in nats, between 0 and log C.
+
+        Raises:
+            ValueError: If the candidates' log-probabilities are NaN or above 0.
+        """
+        log_probs_N_K_C = checked_log_probs(candidates.log_probs_N_K_C, who="Entropy")
+        return entropy(posterior_mean(log_probs_N_K_C))

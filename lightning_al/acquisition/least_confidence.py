@@ -1,0 +1,37 @@
+"""Ask where the best guess is least trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs
+from lightning_al.acquisition.registry import register
+from lightning_al.candidates import Candidates
+from lightning_al.information import posterior_mean
+
+
+@register("least_confidence")
+@final
+@dataclass(frozen=True)
+class LeastConfidence(ScoreAcquisition):
+    """Score a candidate by the probability that its likeliest class is wrong: 1 - max p of the posterior mean.
+
+    David D. Lewis, William A. Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994.
+
+    >>> import torch
+    >>> p = torch.tensor([[[0.5, 0.25, 0.25]], [[0.75, 0.25, 0.0]]])
+    >>> LeastConfidence().score(Candidates(2, p.log())).tolist()
+    [0.5, 0.25]
+    """
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """Return probabilities of error ``[N]``, between 0 and 1 - 1/C.
+
+        Raises:
+            ValueError: If the candidates' log-probabilities are NaN or above 0.
+        """
+        log_probs_N_K_C = checked_log_probs(candidates.log_probs_N_K_C, who="LeastConfidence")
+        return 1 - posterior_mean(log_probs_N_K_C).exp().amax(-1)

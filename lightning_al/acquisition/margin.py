@@ -1,0 +1,39 @@
+"""Ask where the two likeliest classes are hardest to tell apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs
+from lightning_al.acquisition.registry import register
+from lightning_al.candidates import Candidates
+from lightning_al.information import posterior_mean
+
+
+@register("margin")
+@final
+@dataclass(frozen=True)
+class Margin(ScoreAcquisition):
+    """Score a candidate by how little its likeliest class leads the second: -(p1 - p2) of the posterior mean.
+
+    Tobias Scheffer, Christian Decomain, Stefan Wrobel, "Active Hidden Markov Models for Information Extraction",
+    IDA 2001.
+
+    >>> import torch
+    >>> p = torch.tensor([[[0.5, 0.25, 0.25]], [[0.5, 0.5, 0.0]]])
+    >>> Margin().score(Candidates(2, p.log())).tolist()
+    [-0.25, 0.0]
+    """
+
+    def score(self, candidates: Candidates) -> Tensor:
+        """Return negative margins ``[N]``, between -1 and 0.
+
+        Raises:
+            ValueError: If the candidates' log-probabilities are NaN or above 0.
+        """
+        log_probs_N_K_C = checked_log_probs(candidates.log_probs_N_K_C, who="Margin")
+        first_N, second_N = posterior_mean(log_probs_N_K_C).exp().topk(2).values.unbind(-1)
+        return second_N - first_N

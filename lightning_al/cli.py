@@ -1,0 +1,334 @@
+"""The command line: one active learning run, or many of them compared, put together by Hydra from conf/.
+
+Only Hydra and the standard library are imported at the top, so that help and tab completion answer at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from hydra.experimental.callback import Callback
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lightning_al._lightning import pl
+    from lightning_al.callback import ActiveLearning
+    from lightning_al.datamodule import ActiveDataModule
+    from lightning_al.history import History
+
+PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
+VALUES = ("folder", "seed", "name", "metric", "threads")
+MAY_GROW = ("active.budget", "active.max_rounds")
+ONLY_SHOWN = ("metric", "name")
+
+CONFIG = "config.yaml"
+
+# The configuration is the program of the user who types it, so any class may be named in it. Hydra 1.4 wants that said.
+_UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
+_ALL_ALLOWED: dict[str, Any] = {} if _UNCHECKED is None else {"execution_whitelist": _UNCHECKED}
+
+
+@hydra.main(version_base="1.3", config_path="pkg://lightning_al.conf", config_name="config", **_ALL_ALLOWED)
+def main(config: DictConfig) -> float:
+    """Run active learning to its budget, show what came of it, and return the area under the curve.
+
+    A folder with a run in it goes on with that run; where it has finished, it is shown.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    _check_names(config)
+    stored = _read_config(folder)
+    if stored is not None:
+        config = _agree(stored, config, list(HydraConfig.get().overrides.task), folder)
+    else:
+        config.name = config.name  # as this command line resolves it; another one may not
+        config.folder = MISSING
+    finished = stored is not None and stored.active == config.active and _has_finished(folder)
+    if finished and stored == config and (folder / "summary.json").exists():
+        return _show(folder)
+    return _run(config, folder, fit=not finished)
+
+
+class CompareRuns(Callback):
+    """Compare all finished runs in a sweep's folder when the sweep ends, whichever sweep they are from."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print one table, and write ``comparison.csv`` and ``comparison.png`` into the folder."""
+        from lightning_al.report.comparison import compare, write_csv
+        from lightning_al.report.pictures import axis_name, comparison_picture, save_picture
+        from lightning_al.report.runs import group_runs, load_runs
+        from lightning_al.report.tables import comparison_table
+
+        folder = Path(config.hydra.sweep.dir)
+        runs = load_runs(folder)
+        if not runs:
+            return
+        methods, metric = compare(group_runs(runs)), runs[0].metric
+        title = f"{axis_name(metric).capitalize()} over labels, {len(runs)} runs"
+        write_csv(methods, folder / "comparison.csv")
+        save_picture(comparison_picture(methods, metric, title=title), folder / "comparison.png")
+        console = _console()
+        console.print(comparison_table(methods, metric))
+        console.print(
+            f"Compared {len(runs)} runs: {folder / 'comparison.png'}, {folder / 'comparison.csv'}", soft_wrap=True
+        )
+
+
+# A run.
+
+
+@dataclass
+class _Objects:
+    model: pl.LightningModule
+    data: ActiveDataModule
+    active: ActiveLearning
+    trainer: pl.Trainer
+
+
+def _run(config: DictConfig, folder: Path, *, fit: bool) -> float:
+    """Make every object, fit to the budget unless that is done, and report."""
+    import torch
+
+    from lightning_al.journal import Journal
+    from lightning_al.report.curves import area_under_curve
+
+    _silence()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    objects = _make(config, folder)
+    active, data, trainer = objects.active, objects.data, objects.trainer
+    console = _console()
+    if trainer.is_global_zero:
+        _write_config(config, folder)
+        console.print(f"Run folder: {folder}  (cut off, it goes on by: lightning-al folder={folder})", soft_wrap=True)
+    if fit:
+        trainer.fit(objects.model, datamodule=data)
+        history = active.history
+    else:
+        data.prepare_data()
+        data.setup("fit")
+        history = Journal.read_history(folder)
+    if not history or history[-1].indices:
+        console.print(f"Stopped after {len(history)} rounds. Go on by: lightning-al folder={folder}", soft_wrap=True)
+        return float("nan")
+    if not trainer.is_global_zero:
+        return area_under_curve(*history.curve(config.metric))
+    _report(config, active, data, history, folder)
+    return _show(folder)
+
+
+def _make(config: DictConfig, folder: Path) -> _Objects:
+    """Make every object of the configuration, before anything is run."""
+    from lightning_al.seeds import derive, seeded
+
+    with seeded(derive(config.seed, "weights")):
+        model = _instantiate(config, "model")
+    active = _instantiate(config, "active", folder=str(folder))
+    callbacks = [active, *_instantiate_each(config, "callbacks")]
+    loggers = list(_instantiate_each(config, "logger"))
+    trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=loggers or False)
+    return _Objects(model, _instantiate(config, "pool"), active, trainer)
+
+
+def _instantiate_each(config: DictConfig, part: str) -> Iterator[Any]:
+    for key in config[part] or {}:
+        yield _instantiate(config, f"{part}.{key}")
+
+
+def _instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigCompositionException(
+            f"lightning-al expects `{key}` to be a class and its arguments, but got {node!r}. Give it a `_target_`, or "
+            "leave it out."
+        )
+    return hydra.utils.instantiate(node, _convert_="all", **arguments)
+
+
+def _silence() -> None:
+    """Keep what Lightning says about hardware and tips, once a fit, out of the output."""
+    from lightning_al._lightning import NAMESPACE
+
+    for name in (NAMESPACE, NAMESPACE.replace("pytorch", "fabric"), "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # A small set in memory needs no workers, and a short epoch no line in the log.
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=".*number of training batches .* smaller than the logging interval")
+    warnings.filterwarnings("ignore", message=".*(Experiment logs|Checkpoint) directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message=".*LeafSpec")
+    # The demo tasks have no validation labels.
+    warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`")
+
+
+# The configuration of a run, and of the run that a folder holds.
+
+
+def _check_names(config: DictConfig) -> None:
+    unknown = sorted(set(map(str, config)) - {*PARTS, *VALUES})
+    if unknown:
+        raise ConfigCompositionException(
+            f"lightning-al knows no setting named {', '.join(unknown)}. There are: {', '.join((*VALUES, *PARTS))}."
+        )
+
+
+def _has_finished(folder: Path) -> bool:
+    from lightning_al.journal import Journal
+
+    try:
+        history = Journal.read_history(folder)
+    except FileNotFoundError:
+        return False
+    return len(history) > 0 and not history[-1].indices
+
+
+def _read_config(folder: Path) -> DictConfig | None:
+    path = folder / CONFIG
+    if not path.exists():
+        return None
+    stored = OmegaConf.load(path)
+    assert isinstance(stored, DictConfig)
+    return stored
+
+
+def _write_config(config: DictConfig, folder: Path) -> None:
+    from lightning_al.journal import replacing
+
+    with replacing(folder / CONFIG) as path:
+        OmegaConf.save(config, path)
+
+
+def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
+    """Return the configuration to go on with: the stored one, with what the overrides may change of it.
+
+    Raises:
+        ConfigCompositionException: If an override contradicts the stored configuration.
+    """
+    asked = {key: value for key, value in _flat(config).items() if key != "folder"}
+    known = _flat(stored)
+    keys = [parsed.key_or_group for parsed in OverridesParser.create().parse_overrides(overrides)]
+    for key in keys:
+        # A group such as experiment reaches everywhere, so that all of it has to agree.
+        if key != "folder" and OmegaConf.select(config, key, default=None) is None:
+            keys = [*keys, *asked, *known]
+    named = {name for name in {*asked, *known} for key in keys if name == key or name.startswith(f"{key}.")}
+    differing = sorted(name for name in named - {"folder"} if asked.get(name) != known.get(name))
+    refused = [
+        name for name in differing if name not in ONLY_SHOWN and not _grows(name, known.get(name), asked.get(name))
+    ]
+    if refused:
+        changes = ", ".join(f"{name} (stored {known.get(name)!r}, asked {asked.get(name)!r})" for name in refused)
+        raise ConfigCompositionException(
+            f"The run in {folder} was started with other settings: {changes}. Go on with it by `lightning-al "
+            f"folder={folder}` and nothing else, or with a larger {' or '.join(MAY_GROW)}, or choose another folder."
+        )
+    agreed = stored.copy()
+    for name in differing:
+        OmegaConf.update(agreed, name, asked[name])
+    return agreed
+
+
+def _grows(name: str, known: Any, asked: Any) -> bool:
+    return name in MAY_GROW and known is not None and (asked is None or asked > known)
+
+
+def _flat(config: DictConfig) -> dict[str, Any]:
+    """Return all settings by their dotted name, with references resolved."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return dict(_leaves(plain))
+
+
+def _leaves(plain: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in plain.items():
+        if isinstance(value, dict) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+# What is shown at the end.
+
+
+def _report(config: DictConfig, active: ActiveLearning, data: ActiveDataModule, history: History, folder: Path) -> None:
+    """Draw the pictures, and last write the summary, which says that the run is finished."""
+    from lightning_al.report.comparison import Method
+    from lightning_al.report.pictures import asked_picture, axis_name, curve_picture, save_picture
+    from lightning_al.report.runs import Run
+
+    run = Run.from_history(
+        history,
+        name=config.name,
+        acquisition=type(active.acquisition).__name__,
+        seed=config.seed,
+        metric=config.metric,
+        initial=data.pool.initial,
+        settings=_settings(config, folder),
+    )
+    title = f"{run.acquisition}, seed {run.seed}"
+    curve = curve_picture(
+        [Method(run.name, [run], [run.area])], run.metric, title=f"{title}: {axis_name(run.metric)} over labels"
+    )
+    save_picture(curve, folder / "curve.png")
+    asked = [round for round in history if round.indices]
+    images = [[data.target.inputs(data.dataset[index]) for index in round.indices] for round in asked]
+    if asked and all(_is_image(image) for row in images for image in row):
+        labels = [[data.class_of(index) for index in round.indices] for round in asked]
+        headings = [f"after {round.labelled} labels" for round in asked]
+        picture = asked_picture(images, labels, headings, title=f"{title}: images it asked for, in order")
+        save_picture(picture, folder / "asked.png")
+    run.write(folder)
+
+
+def _show(folder: Path) -> float:
+    """Print the rounds of a finished run and where its files are, and return the area under its curve."""
+    from lightning_al.journal import Journal
+    from lightning_al.report.runs import Run
+    from lightning_al.report.tables import rounds_table
+
+    run = Run.read(folder)
+    console = _console()
+    console.print(rounds_table(Journal.read_history(folder), run.metric))
+    console.print(
+        f"{run.acquisition}, seed {run.seed}: mean {run.metric} over {run.labels[0]} to {run.labels[-1]} labels is "
+        f"{run.area:.4f}, the last {run.values[-1]:.4f}.",
+        soft_wrap=True,
+    )
+    files = [name for name in ("curve.png", "asked.png", "summary.json") if (folder / name).exists()]
+    console.print(f"Run folder: {folder}  ({', '.join(files)})", soft_wrap=True)
+    return run.area
+
+
+def _settings(config: DictConfig, folder: Path) -> dict[str, Any]:
+    """Return the settings that tell methods apart: not seeds, names and places, and not what only shows or logs."""
+    return {
+        key: value
+        for key, value in _flat(config).items()
+        if key.split(".")[0] not in ("folder", "name", "metric", "logger", "callbacks")
+        and key.split(".")[-1] != "seed"
+        and not str(value).startswith(str(folder))
+    }
+
+
+def _is_image(item: Any) -> bool:
+    shape = tuple(getattr(item, "shape", ()))
+    return len(shape) == 2 or shape[:-2] in ((1,), (3,))
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+if __name__ == "__main__":
+    main()

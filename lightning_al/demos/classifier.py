@@ -1,0 +1,64 @@
+"""A plain Lightning classifier, with nothing in it that knows of active learning."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torchmetrics.classification import MulticlassAccuracy
+
+from lightning_al._lightning import pl
+
+
+class Classifier(pl.LightningModule):
+    """Train a network by Adam on the cross entropy, and log its accuracy and negative log-likelihood.
+
+    It logs ``train_loss``, ``val_loss``, ``val_acc``, ``test_loss`` and ``test_acc``; a loss is in nats.
+
+    Args:
+        network: Maps inputs ``[n, ...]`` to logits ``[n, num_classes]``.
+        num_classes: Number of classes.
+        lr: Adam's step size.
+
+    >>> classifier = Classifier(nn.Linear(4, 3), num_classes=3)
+    >>> classifier(torch.zeros(2, 4)).shape
+    torch.Size([2, 3])
+    """
+
+    def __init__(self, network: nn.Module, *, num_classes: int = 10, lr: float = 1e-3) -> None:
+        super().__init__()
+        self.network = network
+        self.lr = lr
+        self.val_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.test_acc = MulticlassAccuracy(num_classes, average="micro")
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return logits ``[n, num_classes]``."""
+        return cast(Tensor, self.network(inputs))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+        """Return the cross entropy of a batch."""
+        inputs, labels = batch
+        loss = nn.functional.cross_entropy(self(inputs), labels)
+        self.log("train_loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log ``val_loss`` and ``val_acc``."""
+        self._evaluate(batch, "val", self.val_acc)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+        """Log ``test_loss`` and ``test_acc``."""
+        self._evaluate(batch, "test", self.test_acc)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        """Return Adam over all parameters."""
+        return torch.optim.Adam(self.parameters(), lr=self.lr)
+
+    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
+        inputs, labels = batch
+        logits = self(inputs)
+        accuracy(logits, labels)
+        self.log(f"{stage}_loss", nn.functional.cross_entropy(logits, labels), batch_size=len(labels), prog_bar=True)
+        self.log(f"{stage}_acc", accuracy, batch_size=len(labels), prog_bar=True)

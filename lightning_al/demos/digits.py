@@ -1,0 +1,61 @@
+"""Handwritten digits that come with scikit-learn, so that nothing has to be downloaded."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.datasets import load_digits
+from sklearn.model_selection import train_test_split
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_al._lightning import pl
+from lightning_al.demos.repeats import with_repeats
+
+
+class Digits(pl.LightningDataModule):
+    """Load 1,797 real images of handwritten digits, 8 by 8 pixels, as float tensors ``[1, 8, 8]`` from 0 to 1.
+
+    Args:
+        batch_size: Points a batch.
+        test_size: How many of the images are kept for the test, with every class in its share.
+        repeats: How many copies of each train image there are.
+        noise: Standard deviation of the Gaussian noise on each train image, where a pixel goes from 0 to 1.
+        seed: Decides which images are kept for the test, and the noise.
+
+    >>> data = Digits(test_size=450)
+    >>> data.setup()
+    >>> len(data.train), len(data.test), data.train[0][0].shape
+    (1347, 450, torch.Size([1, 8, 8]))
+    """
+
+    train: TensorDataset
+    test: TensorDataset
+
+    def __init__(
+        self, *, batch_size: int = 32, test_size: int = 450, repeats: int = 1, noise: float = 0.0, seed: int = 0
+    ) -> None:
+        super().__init__()
+        self.batch_size = batch_size
+        self.test_size = test_size
+        self.repeats = repeats
+        self.noise = noise
+        self.seed = seed
+
+    def setup(self, stage: str | None = None) -> None:
+        """Split the images, the same way at every call."""
+        digits = load_digits()
+        images = torch.as_tensor(digits.images, dtype=torch.float32).unsqueeze(1) / 16
+        labels = torch.as_tensor(digits.target, dtype=torch.int64)
+        train, test = train_test_split(
+            torch.arange(len(labels)), test_size=self.test_size, random_state=self.seed, stratify=labels
+        )
+        self.train = with_repeats(images[train], labels[train], repeats=self.repeats, noise=self.noise, seed=self.seed)
+        self.test = TensorDataset(images[test], labels[test])
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """Return the train images in a new order each epoch."""
+        return DataLoader(self.train, batch_size=self.batch_size, shuffle=True)
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """Return the test images."""
+        return DataLoader(self.test, batch_size=256)

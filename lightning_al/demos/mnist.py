@@ -1,0 +1,123 @@
+"""MNIST, the set of the BatchBALD paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.error import URLError
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, TensorDataset
+
+from lightning_al._lightning import pl
+from lightning_al.demos.repeats import with_repeats
+
+if TYPE_CHECKING:
+    from torchvision import datasets
+
+MEAN, SD = 0.1307, 0.3081
+
+
+class MNIST(pl.LightningDataModule):
+    """Load MNIST as float tensors ``[1, 28, 28]``, shifted and scaled to mean 0 and standard deviation 1.
+
+    Args:
+        root: Folder that holds, or will hold, ``MNIST/raw`` with the four files.
+        download: Fetch files that are missing.
+        batch_size: Points a batch.
+        val_size: How many of the 60,000 train images are kept for validation.
+        train_size: How many of the other train images there are to choose from; all of them where it is None.
+        repeats: How many copies of each train image there are.
+        noise: Standard deviation of the Gaussian noise on each train image, after scaling.
+        seed: Decides which images validate and which train, and the noise.
+    """
+
+    train: TensorDataset
+    val: TensorDataset
+    test: TensorDataset
+
+    def __init__(
+        self,
+        root: str | Path = "data",
+        *,
+        download: bool = True,
+        batch_size: int = 64,
+        val_size: int = 0,
+        train_size: int | None = None,
+        repeats: int = 1,
+        noise: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root = Path(root)
+        self.download = download
+        self.batch_size = batch_size
+        self.val_size = val_size
+        self.train_size = train_size
+        self.repeats = repeats
+        self.noise = noise
+        self.seed = seed
+
+    def prepare_data(self) -> None:
+        """Fetch the files where they are missing.
+
+        Raises:
+            FileNotFoundError: If they are missing still; the message says which files belong where.
+        """
+        for train in (True, False):
+            self._read(train=train, download=self.download)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split the images, the same way at every call.
+
+        Raises:
+            FileNotFoundError: If a file is missing.
+            ValueError: If there are fewer images than asked for.
+        """
+        images, labels = _tensors(self._read(train=True))
+        left = len(images) - self.val_size
+        train_size = left if self.train_size is None else self.train_size
+        if not 0 < train_size <= left:
+            raise ValueError(
+                f"`MNIST` has {len(images)} train images, but got val_size={self.val_size} and "
+                f"train_size={self.train_size}. Choose sizes that leave train images and add up to at most "
+                f"{len(images)}."
+            )
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(self.seed))
+        val, train = order[: self.val_size], order[self.val_size : self.val_size + train_size].sort().values
+        self.val = TensorDataset(images[val], labels[val])
+        self.train = with_repeats(images[train], labels[train], repeats=self.repeats, noise=self.noise, seed=self.seed)
+        self.test = TensorDataset(*_tensors(self._read(train=False)))
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """Return the train images in a new order each epoch."""
+        return DataLoader(self.train, batch_size=self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]] | list[DataLoader[tuple[Tensor, ...]]]:
+        """Return the validation images, or no loader where none were asked for."""
+        return DataLoader(self.val, batch_size=512) if self.val_size else []
+
+    def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        """Return the 10,000 test images."""
+        return DataLoader(self.test, batch_size=512)
+
+    def _read(self, *, train: bool, download: bool = False) -> datasets.MNIST:
+        from torchvision import datasets
+
+        try:
+            return datasets.MNIST(self.root, train=train, download=download)
+        except (RuntimeError, URLError, OSError) as error:
+            # torchvision says "Dataset not found" or lists the mirrors it could not reach, never what it looked for.
+            names = [Path(name).stem for name, _ in datasets.MNIST.resources]
+            raise FileNotFoundError(
+                f"`MNIST` expects the files {', '.join(names)} in the folder {(self.root / 'MNIST' / 'raw').absolute()}"
+                ", unpacked, or each with .gz where `download` is on, and could not "
+                f"{'download' if download else 'find'} them: {str(error).strip()}. Put them there from a machine with "
+                "a network, or choose another folder by `root`."
+            ) from error
+
+
+def _tensors(files: datasets.MNIST) -> tuple[Tensor, Tensor]:
+    images = files.data.unsqueeze(1).float().div_(255).sub_(MEAN).div_(SD)
+    return images, files.targets.long()

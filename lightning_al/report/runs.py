@@ -1,0 +1,140 @@
+"""Finished runs, as their folders keep them."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lightning_al.history import History
+from lightning_al.journal import replacing
+from lightning_al.report.curves import area_under_curve
+
+SUMMARY = "summary.json"
+PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: what it was, its learning curve, and what it asked for.
+
+    Attributes:
+        name: What the run calls its method.
+        acquisition: Class of the acquisition function.
+        seed: Seed of the run; runs with the same seed are compared as a pair.
+        metric: Name of the metric on the curve.
+        labels: Training labels at each recorded round.
+        values: The metric after the fit with so many labels.
+        area: Area under the curve, divided by its range of labels: the endpoint.
+        initial: Dataset indices labelled at the start.
+        indices: Dataset indices asked for after each round, in the order of choice.
+        validation_labels: Number of validation labels that the run used besides.
+        seconds: Wall time over all rounds.
+        settings: All settings of the run, flat, by their dotted name.
+        versions: Version of each package that the result depends on.
+    """
+
+    name: str
+    acquisition: str
+    seed: int
+    metric: str
+    labels: list[int]
+    values: list[float]
+    area: float
+    initial: list[int]
+    indices: list[list[int]]
+    validation_labels: int
+    seconds: float
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+    @classmethod
+    def from_history(
+        cls,
+        history: History,
+        *,
+        name: str,
+        acquisition: str,
+        seed: int,
+        metric: str,
+        initial: Sequence[int],
+        settings: Mapping[str, Any],
+    ) -> Run:
+        """Sum up a history.
+
+        Raises:
+            KeyError: If no round has the metric; the message lists those there are.
+        """
+        labels, values = history.curve(metric)
+        return cls(
+            name=name,
+            acquisition=acquisition,
+            seed=seed,
+            metric=metric,
+            labels=labels,
+            values=values,
+            area=area_under_curve(labels, values),
+            initial=list(initial),
+            indices=[list(round.indices) for round in history],
+            validation_labels=max(round.validation_labels for round in history),
+            seconds=sum(sum(round.seconds.values()) for round in history),
+            settings=dict(settings),
+            versions={package: version(package) for package in PACKAGES},
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write the run into its folder as ``summary.json``."""
+        with replacing(folder / SUMMARY) as path:
+            path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Run:
+        """Read the run of a folder.
+
+        Raises:
+            FileNotFoundError: If no run has finished there.
+            ValueError: If the file is not a whole summary.
+        """
+        path = folder / SUMMARY
+        try:
+            plain = json.loads(path.read_text())
+            return cls(**{field.name: plain[field.name] for field in fields(cls)})
+        except (json.JSONDecodeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is not the summary of a run: {type(error).__name__}: {error}. Remove it and run again with "
+                f"folder={folder} to have it written anew."
+            ) from error
+
+
+def load_runs(folder: Path) -> list[Run]:
+    """Read all finished runs in a folder and the folders below."""
+    return [Run.read(path.parent) for path in sorted(folder.rglob(SUMMARY))]
+
+
+def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Put together the runs that differ in nothing but their seed, in the order of the seed, under a name each.
+
+    Where runs of one name have different settings, the settings that differ complete the name.
+
+    Raises:
+        ValueError: If two runs are the same in their seed as well.
+    """
+    by_name: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_name[run.name].append(run)
+    methods: dict[str, list[Run]] = {}
+    for name, namesakes in by_name.items():
+        keys = sorted({key for run in namesakes for key in run.settings})
+        differing = [key for key in keys if len({repr(run.settings.get(key)) for run in namesakes}) > 1]
+        for run in sorted(namesakes, key=lambda run: run.seed):
+            method = " ".join([name, *(f"{key}={run.settings.get(key)}" for key in differing)])
+            methods.setdefault(method, []).append(run)
+    for method, same in methods.items():
+        seeds = [run.seed for run in same]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(f"Two runs of {method} have the same seed and settings; their seeds are {seeds}.")
+    return methods

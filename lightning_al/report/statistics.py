@@ -1,0 +1,118 @@
+"""Whether one method is better than another, from runs of both with the same seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, nan, sqrt
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+LEVEL = 0.05
+"""Two-sided level of every test and interval here."""
+
+MOST_PAIRS = 40
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """How much higher one method is than another over the seeds that both have.
+
+    Attributes:
+        n: Number of pairs.
+        mean: Mean difference.
+        low: Lower end of its 95 % t interval, minus infinity for a single pair.
+        high: Upper end.
+        p_sign_flip: Two-sided p of the exact sign-flip test.
+        p_t: Two-sided p of the paired t test, 1 for a single pair, which cannot tell.
+    """
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p_sign_flip: float
+    p_t: float
+
+    @property
+    def smallest_p(self) -> float:
+        """Smallest p that the sign-flip test gives with so many pairs, however far apart the methods are."""
+        return float(2.0 ** (1 - self.n))
+
+
+def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
+    """Compare two methods, pair by pair.
+
+    Args:
+        values: The endpoint of each run of one method.
+        baseline: The endpoint of the run with the same seed of the other method.
+
+    Raises:
+        ValueError: If there are no pairs, or more than the exact test is worked out for.
+
+    >>> difference = paired_difference([0.9, 0.8, 0.9], [0.7, 0.7, 0.8])
+    >>> round(difference.mean, 3), difference.p_sign_flip
+    (0.133, 0.25)
+    """
+    differences = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
+    n, mean = len(differences), float(differences.mean())
+    p_sign_flip = sign_flip_p(differences)
+    if n == 1:
+        return PairedDifference(n, mean, -inf, inf, p_sign_flip, 1.0)
+    error = float(differences.std(ddof=1)) / sqrt(n)
+    reach = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * error
+    p_t = 2 * float(stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
+    return PairedDifference(n, mean, mean - reach, mean + reach, p_sign_flip, p_t)
+
+
+def sign_flip_p(differences: ArrayLike) -> float:
+    """Return the exact two-sided p of the sign-flip test: how many of all 2^n choices of signs are as far from zero.
+
+    The choices are counted half against half, 2^(n/2) at a time.
+
+    Args:
+        differences: Paired differences ``[n]``, with n from 1 to 40.
+
+    Raises:
+        ValueError: If n is another.
+
+    >>> sign_flip_p([1.0, 1.0, 1.0]), sign_flip_p([1.0, -1.0])
+    (0.25, 1.0)
+    """
+    sizes = np.abs(np.asarray(differences, dtype=float))
+    n = len(sizes)
+    if not 1 <= n <= MOST_PAIRS:
+        raise ValueError(f"`sign_flip_p` expects 1 to {MOST_PAIRS} paired differences, but got {n}.")
+    # Sums that are equal but for rounding count as equal.
+    observed = abs(float(np.sum(differences))) - 1e-12 * float(sizes.sum())
+    if observed <= 0:
+        return 1.0
+    first, second = _signed_sums(sizes[: n // 2]), np.sort(_signed_sums(sizes[n // 2 :]))
+    # The two tails are mirror images, so that one is counted and doubled.
+    at_least = int(np.sum(len(second) - np.searchsorted(second, observed - first, side="left")))
+    return float(2 * at_least / 2**n)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected by Holm's method for being several, in the order given.
+
+    Holm: A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics, 1979.
+
+    >>> holm([0.04, 0.01])
+    [0.04, 0.02]
+    """
+    corrected = [nan] * len(p_values)
+    largest = 0.0
+    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        corrected[place] = largest
+    return corrected
+
+
+def _signed_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:
+    sums = np.zeros(1)
+    for size in sizes:
+        sums = np.concatenate([sums - size, sums + size])
+    return sums

@@ -1,0 +1,86 @@
+"""Slow definitions, written to be believed, that the fast code is tested against.
+
+Axes: N points, K posterior samples, C classes, S chosen points, M configurations.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from lightning_al.acquisition.configurations import Configurations
+
+
+def random_log_probs(N: int, K: int, C: int, *, seed: int, spread: float = 2.0, dtype: torch.dtype = torch.float64):
+    """Return predictions ``[N, K, C]`` of K samples that agree in part."""
+    generator = torch.Generator().manual_seed(seed)
+    shared_N_1_C = torch.randn(N, 1, C, generator=generator, dtype=torch.float64)
+    own_N_K_C = torch.randn(N, K, C, generator=generator, dtype=torch.float64)
+    return (spread * (shared_N_1_C + own_N_K_C)).log_softmax(-1).to(dtype)
+
+
+def entropy(probs: Iterable[float]) -> float:
+    return -sum(p * math.log(p) for p in probs if p > 0)
+
+
+def bald(log_probs_N_K_C: Tensor) -> list[float]:
+    """Entropy of the mean less mean of the entropies, point by point and sample by sample."""
+    scores = []
+    for log_probs_K_C in log_probs_N_K_C.double():
+        probs = [[math.exp(value) for value in sample] for sample in log_probs_K_C.tolist()]
+        mean = [sum(sample[c] for sample in probs) / len(probs) for c in range(len(probs[0]))]
+        scores.append(entropy(mean) - sum(entropy(sample) for sample in probs) / len(probs))
+    return scores
+
+
+def joint_mutual_information(log_probs_S_K_C: Tensor) -> float:
+    """Entropy of the S labels together less mean of their entropies, over all C^S outcomes."""
+    probs = log_probs_S_K_C.double().exp().tolist()
+    S, K, C = log_probs_S_K_C.shape
+    outcomes = []
+    for labels in itertools.product(range(C), repeat=S):
+        under_each_sample = [math.prod(probs[s][k][c] for s, c in enumerate(labels)) for k in range(K)]
+        outcomes.append(sum(under_each_sample) / K)
+    noise = sum(entropy(probs[s][k]) for s in range(S) for k in range(K)) / K
+    return entropy(outcomes) - noise
+
+
+def batchbald(log_probs_N_K_C: Tensor, b: int) -> tuple[list[int], list[float]]:
+    """Greedily choose the point that makes the joint mutual information highest."""
+    positions: list[int] = []
+    scores: list[float] = []
+    for _ in range(b):
+        rest = [i for i in range(len(log_probs_N_K_C)) if i not in positions]
+        information = {i: joint_mutual_information(log_probs_N_K_C[[*positions, i]]) for i in rest}
+        # Sums in another order differ in the last digits, which must not decide between equal points.
+        highest = max(information.values())
+        positions.append(next(i for i in rest if information[i] >= highest - 1e-12))
+        scores.append(highest)
+    return positions, scores
+
+
+def gains(log_probs_N_K_C: Tensor, configurations: Configurations) -> Tensor:
+    """Evaluate every point under every configuration in float64, from the whole table of joint probabilities."""
+    probs_N_K_C = log_probs_N_K_C.double().exp()
+    joint_N_M_C = torch.einsum("mk,nkc->nmc", configurations.posteriors_M_K, probs_N_K_C)
+    noise_N_K = -torch.xlogy(probs_N_K_C, probs_N_K_C).sum(-1)
+    noise_N_M = noise_N_K @ configurations.posteriors_M_K.T
+    return (-torch.xlogy(joint_N_M_C, joint_N_M_C).sum(-1) - noise_N_M) @ configurations.weights_M
+
+
+def batchbald_evaluating_everything(log_probs_N_K_C: Tensor, b: int, *, num_configurations: int) -> list[int]:
+    """Choose as `batchbald` does from the same draws, but with no bound and no rounding."""
+    generator = torch.Generator().manual_seed(0)
+    configurations = Configurations.before_any_label(log_probs_N_K_C.shape[1])
+    positions: list[int] = []
+    for _ in range(b):
+        gains_N = gains(log_probs_N_K_C, configurations)
+        gains_N[positions] = -math.inf
+        positions.append(int((gains_N >= gains_N.max() - 1e-12).nonzero()[0]))
+        probs_K_C = log_probs_N_K_C[positions[-1]].double().exp()
+        configurations = configurations.observe(probs_K_C, limit=num_configurations, generator=generator)
+    return positions

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import csv
+
+import pytest
+from scipy import stats
+
+from lightning_al.report import area_under_curve, holm
+from lightning_al.report.comparison import compare, write_csv
+from tests.report.runs import run
+
+HEIGHTS = {"random": [0.50, 0.52, 0.49, 0.51, 0.50, 0.53], "bald": [0.51, 0.52, 0.48, 0.53, 0.50, 0.56]}
+HEIGHTS["batchbald"] = [height + 0.1 + 0.01 * seed for seed, height in enumerate(HEIGHTS["random"])]
+CLASS = {"random": "Random", "bald": "BALD", "batchbald": "BatchBALD"}
+
+
+def methods(seeds: int = 6) -> dict[str, list]:
+    return {
+        name: [run(name, CLASS[name], seed=seed, height=height) for seed, height in enumerate(heights[:seeds])]
+        for name, heights in HEIGHTS.items()
+    }
+
+
+def test_differences_are_paired_by_seed():
+    runs = methods()
+    runs["batchbald"].reverse()
+    baseline, _, batchbald = compare(runs)
+    assert (baseline.name, baseline.difference) == ("random", None)
+    theirs = stats.ttest_rel([run.area for run in reversed(batchbald.runs)], [run.area for run in runs["random"]])
+    assert batchbald.difference.mean == pytest.approx(0.1 + 0.01 * 2.5)
+    assert batchbald.difference.p_t == pytest.approx(theirs.pvalue)
+    assert batchbald.difference.p_sign_flip == 2 / 2**6
+
+
+def test_p_values_are_corrected_over_the_methods():
+    _, bald, batchbald = compare(methods())
+    expected = holm([bald.difference.p_t, batchbald.difference.p_t])
+    assert [bald.p_t_holm, batchbald.p_t_holm] == expected
+    assert batchbald.p_sign_flip_holm == 2 * batchbald.difference.p_sign_flip
+
+
+@pytest.mark.parametrize(("seeds", "too_small"), [(5, True), (6, True), (1, True)])
+def test_n_is_too_small_where_no_data_could_reach_the_level(seeds, too_small):
+    # Two methods are compared: 2 * 2 / 2^6 is .0625.
+    assert compare(methods(seeds))[2].n_too_small is too_small
+
+
+def test_n_of_six_is_enough_for_one_method():
+    two = methods()
+    del two["bald"]
+    assert not compare(two)[1].n_too_small
+
+
+def test_only_common_seeds_are_compared():
+    runs = methods()
+    runs["bald"] = runs["bald"][4:]
+    runs["batchbald"] = [run("batchbald", "BatchBALD", seed=99)]
+    _, bald, batchbald = compare(runs)
+    assert bald.difference.n == 2
+    assert batchbald.difference is None
+
+
+def test_without_a_baseline_there_are_no_differences():
+    runs = methods()
+    del runs["random"]
+    assert [row.difference for row in compare(runs)] == [None, None]
+
+
+def test_areas_are_taken_over_the_labels_that_all_have():
+    longer = run("bald", labels=[10, 20, 30, 40], values=[0.1, 0.2, 0.3, 0.9])
+    rows = compare({"bald": [longer], "random": [run("random", "Random")]})
+    assert rows[1].areas == [area_under_curve([10, 20, 30], [0.1, 0.2, 0.3])]
+
+
+def test_mean_curve_is_of_the_labels_that_all_runs_recorded():
+    runs = [run(seed=0, labels=[10, 20, 30], values=[0.1, 0.2, 0.3]), run(seed=1, labels=[10, 30], values=[0.3, 0.5])]
+    labels, means, _ = compare({"bald": runs})[0].mean_curve()
+    assert labels == [10, 30]
+    assert means == pytest.approx([0.2, 0.4])
+
+
+def test_runs_of_different_tasks_are_refused():
+    with pytest.raises(ValueError, match="expects runs with one metric and overlapping curves"):
+        compare({"a": [run()], "b": [run(metric="val_acc")]})
+    with pytest.raises(ValueError, match="curves over 10 to 30, 40 to 50 labels"):
+        compare({"a": [run()], "b": [run(labels=[40, 50])]})
+
+
+def test_csv_has_a_line_for_each_method(tmp_path):
+    rows = compare(methods())
+    write_csv(rows, tmp_path / "comparison.csv")
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [line["method"] for line in written] == ["random", "bald", "batchbald"]
+    assert written[0]["difference"] == ""
+    assert float(written[2]["difference"]) == rows[2].difference.mean
+    assert float(written[2]["p_sign_flip_holm"]) == rows[2].p_sign_flip_holm

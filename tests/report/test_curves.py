@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import trapezoid
+
+from lightning_al.report import area_under_curve, labels_to_reach
+
+curves = st.lists(
+    st.tuples(st.integers(1, 500), st.floats(0, 1)), min_size=2, max_size=20, unique_by=lambda point: point[0]
+).map(lambda points: tuple(zip(*sorted(points), strict=True)))
+
+
+@given(curves)
+def test_area_is_scipys_by_the_range(curve):
+    labels, values = curve
+    assert area_under_curve(labels, values) == pytest.approx(trapezoid(values, labels) / (labels[-1] - labels[0]))
+
+
+@given(curves)
+def test_area_lies_between_the_least_and_the_greatest_value(curve):
+    labels, values = curve
+    assert min(values) - 1e-12 <= area_under_curve(labels, values) <= max(values) + 1e-12
+
+
+@given(curves, st.data())
+def test_two_parts_make_the_whole(curve, data):
+    labels, values = curve
+    middle = data.draw(st.integers(labels[0], labels[-1]))
+    parts = [(labels[0], middle), (middle, labels[-1])]
+    whole = sum(area_under_curve(labels, values, between=part) * (part[1] - part[0]) for part in parts)
+    assert whole == pytest.approx(area_under_curve(labels, values) * (labels[-1] - labels[0]))
+
+
+def test_one_point_is_its_own_height():
+    assert area_under_curve([10], [0.4]) == 0.4
+
+
+@pytest.mark.parametrize(
+    ("labels", "values"), [([10, 10], [0.1, 0.2]), ([10, 20], [0.1]), ([], []), ([20, 10], [0.1, 0.2])]
+)
+def test_what_is_no_curve_is_refused(labels, values):
+    with pytest.raises(ValueError, match="expects one value for each of one or more increasing numbers of labels"):
+        area_under_curve(labels, values)
+
+
+def test_a_range_beyond_the_curve_is_refused():
+    with pytest.raises(ValueError, match=r"a range within the recorded 10 to 20 labels, but got 5 to 20"):
+        area_under_curve([10, 20], [0.1, 0.2], between=(5, 20))
+
+
+def test_labels_to_reach_takes_the_first_round_though_a_later_one_falls_below():
+    assert labels_to_reach([10, 20, 30, 40], [0.5, 0.8, 0.7, 0.9], 0.8) == 20
+    assert labels_to_reach([10, 20], [0.5, 0.8], 0.81) is None

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+
+from lightning_al.history import History, Round
+from lightning_al.report import Run, group_runs, load_runs
+from tests.report.runs import run
+
+
+def test_a_history_sums_up():
+    first = Round(0, 10, [4, 2], [1.0, 0.5], metrics={"test_acc": 0.4}, seconds={"fit": 1.0, "score": 0.5})
+    second = Round(1, 12, [], [], metrics={"test_acc": 0.6}, seconds={"fit": 1.0}, validation_labels=7)
+    history = History([first, second])
+    summary = Run.from_history(
+        history,
+        name="mine",
+        acquisition="BALD",
+        seed=3,
+        metric="test_acc",
+        initial=[1, 5],
+        settings={"active.budget": 12},
+    )
+    assert (summary.labels, summary.values, summary.area) == ([10, 12], [0.4, 0.6], 0.5)
+    assert (summary.indices, summary.initial) == ([[4, 2], []], [1, 5])
+    assert (summary.seconds, summary.validation_labels) == (2.5, 7)
+    assert {"lightning_al", "torch"} <= set(summary.versions)
+
+
+def test_a_run_is_read_as_it_was_written(tmp_path):
+    for name, seed in [("a", 0), ("b", 1)]:
+        run(seed=seed).write(tmp_path / "sweep" / name)
+    assert load_runs(tmp_path) == [run(seed=0), run(seed=1)]
+    assert sorted(path.name for path in (tmp_path / "sweep" / "a").iterdir()) == ["summary.json"]
+
+
+def test_a_damaged_summary_is_named(tmp_path):
+    (tmp_path / "summary.json").write_text('{"name": "bald"}')
+    with pytest.raises(ValueError, match=r"is not the summary of a run: KeyError: 'acquisition'\. Remove it"):
+        Run.read(tmp_path)
+
+
+def test_runs_group_by_name_in_the_order_of_seeds():
+    methods = group_runs([run("bald", seed=2), run("random", seed=0), run("bald", seed=0)])
+    assert {name: [member.seed for member in runs] for name, runs in methods.items()} == {"bald": [0, 2], "random": [0]}
+
+
+def test_settings_that_differ_complete_the_name():
+    runs = [
+        run(seed=seed, settings={"active.query_size": size, "data.noise": 0.1}) for size in (5, 10) for seed in (0, 1)
+    ]
+    assert list(group_runs(runs)) == ["bald active.query_size=5", "bald active.query_size=10"]
+
+
+def test_the_same_run_twice_is_refused():
+    with pytest.raises(ValueError, match="Two runs of bald have the same seed and settings"):
+        group_runs([run(seed=1), run(seed=1)])

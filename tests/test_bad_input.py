@@ -1,0 +1,275 @@
+"""Bad input to the data, the posteriors and their outputs gets one clear error that names the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
+
+from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout
+from lightning_al._lightning import pl
+from lightning_al.posterior.base import to_log_probs
+from tests.tasks import Items, LitMLP, LitPoints, points, trainer
+
+# Arguments of ActiveDataModule.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, r"needs either `initial_size`.* or `initial`, .*but got initial_size=None and initial=None"),
+        ({"initial_size": 2, "initial": [1]}, r"but got initial_size=2 and initial=\[1\]"),
+        ({"initial_size": 0}, "needs `initial_size` of at least 1, but got 0"),
+        ({"initial": []}, "needs `initial_size` of at least 1, but got 0"),
+        ({"initial_size": 2, "samples_per_epoch": 0}, "needs `samples_per_epoch` of at least 1, but got 0"),
+        ({"initial_size": 2, "pool_batch_size": -1}, "needs `pool_batch_size` of at least 1, but got -1"),
+        ({"initial": [1], "balanced": True}, r"got `initial`.* and also `balanced=True`"),
+    ],
+)
+@pytest.mark.parametrize("make", [lambda: points(9), lambda: LitPoints(9)], ids=["dataset", "datamodule"])
+def test_arguments_that_make_no_sense(make: Callable[[], Any], arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ActiveDataModule(make(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names"),
+    [
+        ({"val": points(2)}, "`val`"),
+        ({"test": points(2)}, "`test`"),
+        ({"predict": points(2)}, "`predict`"),
+        ({"batch_size": 64}, "`batch_size`"),
+        ({"collate_fn": list, "pin_memory": True, "num_workers": 2}, "`collate_fn`, `pin_memory`, `num_workers`"),
+    ],
+)
+def test_what_a_datamodule_has_itself_cannot_be_passed_beside_it(arguments: dict[str, Any], names: str) -> None:
+    with pytest.raises(ValueError, match=f"got a LightningDataModule and also {names}. Leave these to the Lightning"):
+        ActiveDataModule(LitPoints(9), initial_size=2, **arguments)
+
+
+@pytest.mark.parametrize("thing", [None, 3, object(), nn.Linear(1, 1)])
+def test_something_that_is_no_data(thing: Any) -> None:
+    with pytest.raises(TypeError, match=rf"a LightningDataModule or a map-style dataset .*got {type(thing).__name__}"):
+        ActiveDataModule(thing, initial_size=2)
+
+
+def test_a_module_in_the_place_of_the_data() -> None:
+    with pytest.raises(TypeError, match=r"works with `.*LightningDataModule` in this process, but got LitMLP"):
+        ActiveDataModule(LitMLP(), initial_size=2)  # type: ignore[arg-type]
+
+
+# The training data.
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        yield torch.zeros(8), 0
+
+
+class Wrapping(pl.LightningDataModule):
+    """A datamodule with any train loader."""
+
+    def __init__(self, loader: Any) -> None:
+        super().__init__()
+        self.loader = loader
+
+    def train_dataloader(self) -> Any:
+        return self.loader
+
+
+@pytest.mark.parametrize("data", [Stream(), Wrapping(DataLoader(Stream()))], ids=["dataset", "datamodule"])
+def test_an_iterable_dataset(data: Any) -> None:
+    with pytest.raises(ValueError, match=r"needs a map-style training dataset.* gave the IterableDataset Stream"):
+        ActiveDataModule(data, initial_size=2).setup("fit")
+
+
+class Own(BatchSampler):
+    """Batches made by the user."""
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        ([DataLoader(points(4))], r"expected `Wrapping.train_dataloader` to return one DataLoader, but got list"),
+        ({"a": DataLoader(points(4))}, r"return one DataLoader, but got dict.*`torch.utils.data.ConcatDataset`"),
+        (DataLoader(points(4), batch_size=None), r"has the batch sampler NoneType. Give it `batch_size=` instead"),
+        (
+            DataLoader(points(4), batch_sampler=Own(SequentialSampler(points(4)), 2, drop_last=False)),
+            r"has the batch sampler Own. Give it `batch_size=` instead",
+        ),
+    ],
+    ids=["list", "dict", "no batches", "own batches"],
+)
+def test_a_train_loader_that_cannot_be_taken_apart(loader: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ActiveDataModule(Wrapping(loader), initial_size=2).setup("fit")
+
+
+def test_a_datamodule_without_train_loader(tmp_path: Path) -> None:
+    class NoTrain(pl.LightningDataModule):
+        pass
+
+    data = ActiveDataModule(NoTrain(), initial_size=2)
+    with pytest.raises(ValueError, match=r"wraps `NoTrain`, which has no `train_dataloader`. Define it"):
+        trainer(tmp_path, callbacks=[ActiveLearning("bald", query_size=1)]).fit(LitMLP(), datamodule=data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"initial_size": 10}, r"initial_size=10\)` asks for more points than the training data have, which is 9"),
+        ({"initial": [3, 9]}, r"got indices \[9\], but the dataset has 9 points"),
+        ({"initial": [3, 3]}, r"got indices \[3\] twice"),
+        ({"initial_size": 2, "pool_dataset": points(8)}, r"pool_dataset=...\)` has 8 points, but .* have 9"),
+        ({"initial_size": 2, "target": lambda item: item[1]}, r"got a function, .*Pass `pool_dataset=` as well"),
+        ({"initial_size": 2, "target": "label"}, r"target='label'\)` names a key, but an item is a tuple"),
+        ({"initial_size": 2, "target": 5}, r"target=5\)` got items of only 2 parts"),
+    ],
+)
+def test_arguments_that_do_not_fit_the_data(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ActiveDataModule(points(9), **arguments).setup("fit")
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (lambda x, y: {"x": x, "klass": y}, r"under one of label, .*but found only \['klass', 'x'\]"),
+        (lambda x, y: {"x": x, "label": y, "y": y}, "found both 'label' and 'y'"),
+        (lambda x, y: object(), "found no label in an item of type object"),
+    ],
+)
+@pytest.mark.parametrize("with_pool_dataset", [False, True])
+def test_items_whose_label_is_unclear(form: Any, message: str, with_pool_dataset: bool) -> None:
+    other: Dataset[Any] | None = Items(9, lambda x, y: x) if with_pool_dataset else None
+    with pytest.raises(ValueError, match=message):
+        ActiveDataModule(Items(9, form), initial_size=2, pool_dataset=other).setup("fit")
+
+
+@pytest.mark.parametrize("form", [lambda x, y: (x, str(y)), lambda x, y: (x, float(y)), lambda x, y: x])
+def test_a_balanced_draw_without_classes(form: Any) -> None:
+    with pytest.raises(ValueError, match=r"balanced=True\)` needs labels that are class numbers.*Pass `initial=`"):
+        ActiveDataModule(Items(9, form), initial_size=2, balanced=True).setup("fit")
+
+
+def test_a_label_of_an_oracle_that_the_data_cannot_hold() -> None:
+    data = ActiveDataModule(points(9), initial=[0])
+    data.setup("fit")
+    data.pool.label([4], {4: [0.5, 0.5]})
+    with pytest.raises(ValueError, match=r"cannot put the label \[0.5, 0.5\] in the place of tensor\(0\)"):
+        list(data.train_dataloader())
+
+
+# The posteriors.
+
+
+def predict(posterior: Any, net: nn.Module, batch: Tensor | None = None) -> Tensor:
+    batch = torch.randn(6, 8, generator=torch.Generator().manual_seed(0)) if batch is None else batch
+    [log_probs] = posterior.predict(net, [batch], logits=lambda module, x: module(x), seed=0)
+    return log_probs
+
+
+@pytest.mark.parametrize("number", [0, -3])
+def test_fewer_than_one_sample(number: int) -> None:
+    with pytest.raises(ValueError, match=f"`MCDropout` needs `num_samples` of at least 1, but got {number}"):
+        MCDropout(num_samples=number)
+
+
+class Guarded(nn.Module):
+    """A network whose dropout is there only in training mode."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, 0.5) if self.training else x
+
+
+@pytest.mark.parametrize(
+    "net",
+    [nn.Linear(8, 3), nn.Sequential(nn.Linear(8, 3), nn.Dropout(0.0)), nn.Sequential(nn.Linear(8, 3), Guarded())],
+    ids=["no dropout", "p = 0", "only in training mode"],
+)
+def test_a_network_without_dropout(net: nn.Module) -> None:
+    name = type(net).__name__
+    with pytest.raises(ValueError, match=rf"no dropout in `{name}`, so all 5 posterior samples .* Add `nn.Dropout`"):
+        predict(MCDropout(5), net)
+
+
+@pytest.mark.parametrize("kind", [nn.RNN, nn.GRU, nn.LSTM])
+def test_dropout_inside_a_recurrent_layer(kind: Any) -> None:
+    class Recurrent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.rnn = kind(8, 3, num_layers=2, dropout=0.5, batch_first=True)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.rnn(x.unsqueeze(1))[0][:, -1]
+
+    with pytest.raises(ValueError, match=rf"masks inside `{kind.__name__}` \(rnn, dropout=0.5\).*Stack single layers"):
+        predict(MCDropout(5), Recurrent())
+
+
+class BatchSecond(nn.Module):
+    """A network that drops units with the batch on the second axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x.t(), 0.5).t()
+
+
+def test_dropout_where_the_batch_is_not_the_first_axis() -> None:
+    with pytest.raises(ValueError, match=r"call 0 got a first axis of 8 for a batch of 6.*where the batch comes"):
+        predict(MCDropout(5), BatchSecond())
+
+
+def test_dropout_of_the_weights() -> None:
+    class DropConnect(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, F.dropout(self.weight, 0.5), self.bias)
+
+    with pytest.raises(ValueError, match="dropout call 0 got a first axis of 3 for a batch of 6"):
+        predict(MCDropout(5), DropConnect(8, 3))
+
+
+def test_inputs_of_different_sizes() -> None:
+    net = nn.Sequential(nn.Dropout(0.5), nn.AdaptiveAvgPool1d(3))
+    batches = [torch.ones(6, 8), torch.ones(6, 9)]
+    with pytest.raises(ValueError, match=r"call 0 met features of shape \[8\] in one batch and \[9\] in another"):
+        list(MCDropout(5).predict(net, batches, logits=lambda module, x: module(x), seed=0))
+
+
+# What the module gives.
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("classes", [2, 10, 1000])
+def test_probabilities_in_place_of_logits(dtype: torch.dtype, classes: int) -> None:
+    logits = 3 * torch.randn(32, classes, generator=torch.Generator().manual_seed(0))
+    with pytest.raises(ValueError, match=r"module gave probabilities.*Return the values before the softmax, or pass"):
+        to_log_probs(logits.softmax(1).to(dtype))
+    assert to_log_probs(logits.to(dtype)).isfinite().all()
+
+
+@pytest.mark.parametrize("posterior", [Deterministic(), MCDropout(2)])
+def test_a_network_that_ends_in_a_softmax(posterior: Any) -> None:
+    with pytest.raises(ValueError, match="module gave probabilities"):
+        predict(posterior, nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 3), nn.Softmax(1)))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (torch.zeros(6), r"of shape \[batch, classes\] with two classes or more, but the module gave \[6\]"),
+        (torch.zeros(6, 1), r"gave \[6, 1\]. .*torch.stack\(\[torch.zeros_like\(z\), z\], dim=1\)"),
+        (torch.zeros(6, 3, 2), r"gave \[6, 3, 2\]. Pass `logits=`"),
+        ((torch.zeros(6, 3), None), r"gave tuple. Pass `logits=`"),
+        ({"logits": torch.zeros(6, 3)}, r"gave dict. Pass `logits=`"),
+        (torch.zeros(6, 3, dtype=torch.int64), r"scored by floating-point logits, but the module gave torch.int64"),
+    ],
+)
+def test_outputs_of_another_shape_or_type(outputs: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        to_log_probs(outputs)

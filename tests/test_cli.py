@@ -1,0 +1,263 @@
+"""The command line, run for real on the digits with settings that take a second a round."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from math import isnan
+from pathlib import Path
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from matplotlib.image import imread
+from omegaconf import OmegaConf
+
+from lightning_al import cli
+from lightning_al.journal import Journal
+from lightning_al.oracle import Revealed
+from lightning_al.report import Run, area_under_curve
+
+TINY = [
+    "trainer.max_steps=4",
+    "pool.samples_per_epoch=64",
+    "active.query_size=5",
+    "active.budget=20",
+    "posterior.num_samples=3",
+    "callbacks=none",
+    "trainer.enable_progress_bar=false",
+    "logger=none",
+]
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """Put back what a command may leave changed in its own process, which ends with it."""
+    threads, root = torch.get_num_threads(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    loggers = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")}
+    with warnings.catch_warnings():
+        yield
+    torch.set_num_threads(threads)
+    root.handlers[:], root.level = handlers, level
+    for name, was in loggers.items():
+        logging.getLogger(name).setLevel(was)
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+@pytest.fixture
+def command(monkeypatch, capfd):
+    """Run the command line in this process, and return what it printed."""
+
+    def command(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["lightning-al", *map(str, arguments)])
+        capfd.readouterr()
+        cli.main()
+        return capfd.readouterr().out
+
+    return command
+
+
+@pytest.fixture
+def refused(monkeypatch, capfd):
+    """Run the command line where it is to fail, and return what it said."""
+
+    def refused(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["lightning-al", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit):
+            cli.main()
+        return capfd.readouterr().err
+
+    return refused
+
+
+def names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.name != ".hydra"}
+
+
+def test_a_run_leaves_its_table_pictures_and_summary(command, tmp_path):
+    out = command(*TINY, f"folder={tmp_path}", "seed=3")
+    run, history = Run.read(tmp_path), Journal.read_history(tmp_path)
+    assert (run.name, run.acquisition, run.seed, run.metric) == ("batchbald", "BatchBALD", 3, "test_acc")
+    assert run.labels == [10, 15, 20]
+    assert run.values == [round.metrics["test_acc"] for round in history]
+    assert run.area == area_under_curve(run.labels, run.values)
+    assert run.indices == [round.indices for round in history]
+    assert len(run.initial) == 10
+    assert run.settings["active.query_size"] == 5
+    for picture in ("curve.png", "asked.png"):
+        assert imread(tmp_path / picture).std() > 0.05
+    assert names(tmp_path) == {
+        "asked.png",
+        "config.yaml",
+        "curve.png",
+        "history.jsonl",
+        "initial.pt",
+        "journal.sqlite",
+        "summary.json",
+    }
+    for said in (str(tmp_path), "test_acc", f"{run.values[-1]:.4f}", f"{run.area:.4f}", *map(str, run.indices[0])):
+        assert said in out
+
+
+def test_a_finished_run_is_shown_and_not_fitted_again(command, tmp_path):
+    command(*TINY, f"folder={tmp_path}")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix in (".png", ".json", ".pt")}
+    out = command(f"folder={tmp_path}")
+    assert f"{Run.read(tmp_path).area:.4f}" in out
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+def test_a_run_that_was_cut_off_goes_on_with_its_own_settings(command, tmp_path, monkeypatch):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    command(*TINY, f"folder={whole}", "acquisition=bald")
+    answers = iter([Revealed.label])
+    with monkeypatch.context() as patched:
+        # The power fails in the second round.
+        patched.setattr(Revealed, "label", lambda *asked: next(answers)(*asked))
+        with pytest.raises(SystemExit):
+            command(*TINY, f"folder={cut}", "acquisition=bald")
+    assert len(Journal.read_history(cut)) == 1
+    command(f"folder={cut}")
+    assert Run.read(cut).indices == Run.read(whole).indices
+    assert Run.read(cut).values == Run.read(whole).values
+    assert Run.read(cut).name == "bald"
+
+
+def test_the_pictures_are_drawn_again_where_the_end_was_cut_off(command, tmp_path):
+    command(*TINY, f"folder={tmp_path}")
+    summary = Run.read(tmp_path)
+    for name in ("summary.json", "curve.png", "asked.png"):
+        (tmp_path / name).unlink()
+    command(f"folder={tmp_path}")
+    assert Run.read(tmp_path) == summary
+    assert {"curve.png", "asked.png"} <= names(tmp_path)
+
+
+def test_another_metric_of_a_finished_run_can_be_shown(command, tmp_path):
+    command(*TINY, f"folder={tmp_path}")
+    command(f"folder={tmp_path}", "metric=test_loss")
+    run, history = Run.read(tmp_path), Journal.read_history(tmp_path)
+    assert len(history) == 3
+    assert run.values == [round.metrics["test_loss"] for round in history]
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("acquisition=bald", "acquisition._target_"),
+        ("active.query_size=7", "active.query_size (stored 5, asked 7)"),
+        ("active.budget=15", "active.budget (stored 20, asked 15)"),
+        ("seed=1", "seed"),
+        ("experiment=mnist_paper", "data._target_"),
+    ],
+)
+def test_settings_that_contradict_the_folders_are_refused(command, refused, tmp_path, override, named):
+    OmegaConf.save(stored_config(command, tmp_path), tmp_path / "config.yaml")
+    said = refused(f"folder={tmp_path}", override)
+    assert "was started with other settings" in said
+    assert named in said
+    assert "Traceback" not in said
+
+
+def stored_config(command, folder: Path):
+    """The configuration of a run as the command line would store it, without running it."""
+    text = command(*TINY, f"folder={folder}", "--cfg", "job")
+    config = OmegaConf.create(text)
+    config.name, config.folder = "batchbald", "???"
+    return config
+
+
+def test_settings_that_agree_are_no_contradiction(command, tmp_path):
+    command(*TINY, f"folder={tmp_path}", "acquisition=random")
+    assert "Random, seed 0" in command(*TINY, f"folder={tmp_path}", "acquisition=random")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("+typo=1", "lightning-al knows no setting named typo. There are: folder, seed"),
+        ("typo=1", "Key 'typo' is not in struct"),
+        ("active.quey_size=1", "Key 'quey_size' is not in struct"),
+        ("+active.quey_size=1", "quey_size"),
+        ("+acquisition.typo=1", "typo"),
+        ("+trainer.typo=1", "typo"),
+        ("+data.typo=1", "typo"),
+        ("+model.network.typo=1", "typo"),
+        ("+callbacks.typo=1", "expects `callbacks.typo` to be a class and its arguments, but got 1"),
+        ("acquisition=bold", "Could not find 'acquisition/bold'"),
+        ("active.query_size=0", "needs `query_size` of at least 1"),
+        ("posterior=deterministic", "BatchBALD"),
+    ],
+)
+def test_what_is_wrong_is_said_before_the_first_fit(refused, tmp_path, override, said):
+    arguments = [setting for setting in TINY if not setting.startswith("posterior") or "deterministic" not in override]
+    message = refused(*arguments, f"folder={tmp_path}", override)
+    assert said in message
+    assert "Traceback" not in message
+    assert not names(tmp_path) & {"config.yaml", "journal.sqlite"}
+
+
+def test_time_that_runs_out_leaves_a_run_to_go_on_with(command, tmp_path):
+    out = command(*TINY, f"folder={tmp_path}", "trainer.max_time=00:00:00:01", "trainer.max_steps=1000000")
+    assert f"Go on by: lightning-al folder={tmp_path}" in out
+    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_sweep_ends_with_one_comparison(command, tmp_path):
+    out = command("-m", *TINY, f"folder={tmp_path}", "acquisition=random,bald", "seed=range(0,2)")
+    runs = [Run.read(path.parent) for path in tmp_path.rglob("summary.json")]
+    assert sorted((run.name, run.seed) for run in runs) == [("bald", 0), ("bald", 1), ("random", 0), ("random", 1)]
+    first = {(run.name, run.seed): (run.initial, run.values[0]) for run in runs}
+    for seed in (0, 1):
+        assert first["bald", seed] == first["random", seed], "round 0 is the same for all methods of a seed"
+    with (tmp_path / "comparison.csv").open(newline="") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["random", "bald"]
+    areas = {key: [run.area for run in sorted(runs, key=lambda run: run.seed) if run.name == key] for key in rows}
+    difference = sum(areas["bald"]) / 2 - sum(areas["random"]) / 2
+    assert float(rows["bald"]["difference"]) == pytest.approx(difference)
+    assert imread(tmp_path / "comparison.png").std() > 0.05
+    assert out.count("minus random") == 1
+    assert "n too small" in out
+
+
+def test_a_job_of_a_sweep_goes_on_by_its_folder_unquoted(command, tmp_path):
+    command("-m", *TINY, f"folder={tmp_path}", "acquisition=random,bald")
+    [folder] = [path.parent for path in tmp_path.rglob("summary.json") if "acquisition-bald" in str(path)]
+    assert "BALD, seed 0" in command(f"folder={folder}")
+
+
+def test_main_returns_the_area_for_a_sweeper(tmp_path, monkeypatch, command):
+    returned = []
+    run = cli._run
+    monkeypatch.setattr(cli, "_run", lambda *args, **kwargs: returned.append(run(*args, **kwargs)) or returned[-1])
+    command(*TINY, f"folder={tmp_path}")
+    assert returned == [Run.read(tmp_path).area]
+    assert not isnan(returned[0])
+
+
+def test_the_installed_command_says_no_more_than_it_should(tmp_path):
+    arguments = [setting for setting in TINY if setting not in ("callbacks=none", "trainer.enable_progress_bar=false")]
+    program = Path(sys.executable).parent / "lightning-al"
+    done = subprocess.run([program, *arguments, "active.budget=15"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    [summary] = tmp_path.glob("outputs/*/*/summary.json")
+    assert len(json.loads(summary.read_text())["labels"]) == 2
+    assert "round 0: 10 labels, test_acc" in done.stdout
+    assert str(summary.parent) in done.stdout
+    assert len(done.stdout.splitlines()) < 20
+
+
+@pytest.mark.parametrize("arguments", [["--cfg", "job"], ["--info", "defaults"]])
+def test_questions_about_the_configuration_are_answered(command, arguments):
+    assert "acquisition" in command(*arguments)

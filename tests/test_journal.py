@@ -1,0 +1,281 @@
+"""The journal: what it wrote is there again, whole, or refused."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from lightning_al.history import Round
+from lightning_al.journal import Journal, load_weights, replacing
+
+HEADER = {"seed": 3, "initial": [5, 1]}
+ROUNDS = [
+    Round(0, 2, [7, 4], [0.5, 0.25], {0: 1, 1: 1}, {"acc": 0.1 + 0.2}, {"fit": 1.5}, 20, 16),
+    Round(1, 4, [9], [1e-9], None, {"acc": 0.75}, {"fit": 2.5}, 20, 16, "posterior"),
+    Round(2, 5, [], [], {0: 3, 1: 2}),
+]
+LABELS = [{7: 1, 4: None}, {9: [0.5, 0.5]}, {}]
+
+
+def write(folder: Path, rounds: int = 3) -> None:
+    journal = Journal(folder)
+    journal.begin(HEADER)
+    for round, labels in zip(ROUNDS[:rounds], LABELS[:rounds], strict=True):
+        journal.append(round, labels)
+    journal.close()
+
+
+def execute(folder: Path, statement: str, *values: object) -> None:
+    database = sqlite3.connect(folder / "journal.sqlite")
+    with database:
+        database.execute(statement, values)
+    database.close()
+
+
+def test_what_was_written_is_there_when_opened_again(tmp_path: Path) -> None:
+    write(tmp_path)
+    journal = Journal(tmp_path)
+    assert journal.header == {"schema": 1, **HEADER}
+    assert list(journal.history) == ROUNDS
+    assert journal.labels == LABELS
+    journal.close()
+    assert list(Journal.read_history(tmp_path)) == ROUNDS
+
+
+def test_it_goes_on_where_it_was(tmp_path: Path) -> None:
+    write(tmp_path, rounds=1)
+    journal = Journal(tmp_path)
+    journal.append(ROUNDS[1], LABELS[1])
+    assert list(journal.history) == ROUNDS[:2]
+    journal.close()
+    assert list(Journal.read_history(tmp_path)) == ROUNDS[:2]
+
+
+def test_a_new_folder_holds_nothing_yet(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "a" / "b")
+    assert journal.header is None
+    assert len(journal.history) == 0
+    assert journal.labels == []
+    journal.close()
+
+
+def test_rounds_come_in_order_after_one_beginning(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    with pytest.raises(RuntimeError, match=r"has not begun. Call `Journal.begin` first"):
+        journal.append(ROUNDS[0], {})
+    journal.begin(HEADER)
+    with pytest.raises(RuntimeError, match="has begun already"):
+        journal.begin(HEADER)
+    with pytest.raises(RuntimeError, match=r"expected round 0 of the run in .* but got round 1"):
+        journal.append(ROUNDS[1], {})
+    journal.append(ROUNDS[0], {})
+    with pytest.raises(RuntimeError, match=r"expected round 1 of the run in .* but got round 0"):
+        journal.append(ROUNDS[0], {})
+    journal.close()
+    assert list(Journal.read_history(tmp_path)) == ROUNDS[:1]
+
+
+def test_what_cannot_be_written_leaves_the_rows_as_they_were(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin(HEADER)
+    with pytest.raises(TypeError, match="not JSON serializable"):
+        journal.append(ROUNDS[0], {7: object()})
+    journal.append(ROUNDS[0], LABELS[0])
+    journal.close()
+    assert list(Journal.read_history(tmp_path)) == ROUNDS[:1]
+
+
+@pytest.mark.parametrize(
+    ("row", "last_good"),
+    [
+        (0, "no round is good"),
+        (1, "no round is good"),
+        (2, "the last good round is 0"),
+        (3, "the last good round is 1"),
+    ],
+)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder, row: execute(folder, "UPDATE rows SET body = replace(body, ':', ': ') WHERE number = ?", row),
+        lambda folder, row: execute(
+            folder, "UPDATE rows SET body = substr(body, 1, length(body) / 2) WHERE number = ?", row
+        ),
+        lambda folder, row: execute(folder, "UPDATE rows SET hash = 'ab' || substr(hash, 3) WHERE number = ?", row),
+    ],
+    ids=["altered", "cut", "other hash"],
+)
+def test_a_damaged_row_is_refused_naming_the_last_good_round(
+    tmp_path: Path, damage: Callable[[Path, int], None], row: int, last_good: str
+) -> None:
+    write(tmp_path)
+    damage(tmp_path, row)
+    for read in (Journal, Journal.read_history):
+        with pytest.raises(RuntimeError, match=f"is damaged at row {row}; {last_good}. Put back a copy"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("row", "last_good"),
+    [(0, "no round is good"), (1, "no round is good"), (2, "the last good round is 0")],
+)
+def test_a_missing_row_is_refused_naming_the_last_good_round(tmp_path: Path, row: int, last_good: str) -> None:
+    write(tmp_path)
+    execute(tmp_path, "DELETE FROM rows WHERE number = ?", row)
+    with pytest.raises(RuntimeError, match=f"is damaged at row {row}; {last_good}"):
+        Journal(tmp_path)
+
+
+def test_rows_of_another_run_are_refused(tmp_path: Path) -> None:
+    write(tmp_path / "one")
+    journal = Journal(tmp_path / "other")
+    journal.begin({"seed": 4})
+    journal.append(ROUNDS[0], LABELS[0])
+    journal.close()
+    execute(tmp_path / "one", "DELETE FROM rows WHERE number = 1")
+    database = sqlite3.connect(tmp_path / "one" / "journal.sqlite")
+    database.execute("ATTACH ? AS other", [str(tmp_path / "other" / "journal.sqlite")])
+    with database:
+        database.execute("INSERT INTO rows SELECT * FROM other.rows WHERE number = 1")
+    database.close()
+    with pytest.raises(RuntimeError, match="is damaged at row 1; no round is good"):
+        Journal(tmp_path / "one")
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.0], ids=["cut in half", "not a database"])
+def test_a_damaged_file_is_refused(tmp_path: Path, keep: float) -> None:
+    write(tmp_path)
+    path = tmp_path / "journal.sqlite"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2] if keep else b"no database " * 1000)
+    for read in (Journal, Journal.read_history):
+        with pytest.raises(RuntimeError, match=r"is damaged.*Put back a copy of journal.sqlite"):
+            read(tmp_path)
+
+
+def test_another_schema_is_refused(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin({"schema": 99})
+    journal.close()
+    with pytest.raises(RuntimeError, match="has schema 99, but this version of lightning_al reads schema 1"):
+        Journal(tmp_path)
+
+
+WRITER = """
+import sys
+from lightning_al.journal import Journal
+try:
+    journal = Journal(sys.argv[1])
+except RuntimeError as error:
+    print(error)
+else:
+    print("opened", len(journal.history), flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_writer_in_another_process_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, rounds=1)
+    journal = Journal(tmp_path)
+    command = [sys.executable, "-c", WRITER, str(tmp_path)]
+    second = subprocess.run(command, input="", capture_output=True, text=True, check=True)
+    assert f"Another process is writing to the run folder {tmp_path}" in second.stdout
+    journal.append(ROUNDS[1], LABELS[1])
+    journal.close()
+    third = subprocess.run(command, input="", capture_output=True, text=True, check=True)
+    assert third.stdout.strip() == "opened 2"
+
+
+def test_a_writer_that_was_killed_leaves_the_folder_free(tmp_path: Path) -> None:
+    write(tmp_path, rounds=1)
+    other = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout is not None
+        assert other.stdout.readline().strip() == "opened 1"
+        for refused in (Journal, Journal.read_history):
+            with pytest.raises(RuntimeError, match="Another process is writing to the run folder"):
+                refused(tmp_path)
+        other.kill()
+    journal = Journal(tmp_path)
+    assert list(journal.history) == ROUNDS[:1]
+    journal.close()
+
+
+def test_any_number_may_read_at_once_and_nothing_is_written(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "history.jsonl").unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    reader = sqlite3.connect(tmp_path / "journal.sqlite", isolation_level=None)
+    reader.execute("BEGIN")
+    reader.execute("SELECT * FROM rows").fetchone()
+    assert list(Journal.read_history(tmp_path)) == ROUNDS
+    reader.close()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_folder_without_a_run_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no run in .* it has no journal.sqlite"):
+        Journal.read_history(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def lines(folder: Path) -> list[Round]:
+    return [Round.from_dict(json.loads(line)) for line in (folder / "history.jsonl").read_text().splitlines()]
+
+
+def test_the_lines_for_people_equal_the_rows_after_each_round(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin(HEADER)
+    for number, (round, labels) in enumerate(zip(ROUNDS, LABELS, strict=True)):
+        journal.append(round, labels)
+        assert lines(tmp_path) == ROUNDS[: number + 1] == list(journal.history)
+    journal.close()
+
+
+def test_the_lines_for_people_are_made_good_when_the_folder_is_opened(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "history.jsonl").write_text("not what was written")
+    Journal(tmp_path).close()
+    assert lines(tmp_path) == ROUNDS
+
+
+def test_weights_are_saved_and_removed(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    weights = {"a": torch.tensor([1.5, -0.25]), "b": torch.tensor(3)}
+    journal.save_weights("initial", weights)
+    loaded = load_weights(tmp_path, "initial")
+    assert loaded.keys() == weights.keys()
+    assert all(torch.equal(loaded[name], weights[name]) for name in weights)
+    journal.remove_weights("initial")
+    journal.remove_weights("initial")
+    assert not (tmp_path / "initial.pt").exists()
+    journal.close()
+
+
+def test_replacing_puts_a_whole_file_in_place(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "file"
+    with replacing(target) as path:
+        path.write_text("half")
+        assert not target.exists()
+        path.write_text("whole")
+    assert target.read_text() == "whole"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_replacing_leaves_the_old_file_when_the_body_raises(tmp_path: Path) -> None:
+    target = tmp_path / "file"
+    target.write_text("old")
+    with pytest.raises(KeyError), replacing(target) as path:  # noqa: PT012
+        path.write_text("new, but not whole")
+        raise KeyError
+    assert target.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]

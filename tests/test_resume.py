@@ -1,0 +1,204 @@
+"""Going on: a run that was cut off ends as one that was not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al._lightning import pl
+from lightning_al.journal import Journal
+from tests.tasks import LitMLP, points, trainer
+from tests.test_callback import active_data, model, plain, same_weights, weights
+
+
+class Interrupted(Exception):
+    pass
+
+
+class Cut(pl.Callback):
+    """Cut the run off in the middle of a fit, or just before or after a round is recorded."""
+
+    def __init__(self, fit: int, place: str) -> None:
+        self.fit = fit
+        self.place = place
+        self.fits = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.fits += 1
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._cut("fit", trainer.current_epoch == 1)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._cut("test", True)
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._cut("between", True)
+
+    def _cut(self, place: str, now: bool) -> None:
+        fits = self.fits + (place == "between")
+        if self.place == place and fits == self.fit and now:
+            raise Interrupted
+
+
+def run(tmp_path: Path, folder: Path, *extra: pl.Callback, seed_of_weights: int = 7, **kwargs: Any) -> tuple[Any, ...]:
+    arguments: dict[str, Any] = {"query_size": 4, "budget": 20, "folder": folder, "seed": 1, **kwargs}
+    active = ActiveLearning(arguments.pop("acquisition", "bald"), **arguments)
+    torch.manual_seed(seed_of_weights)
+    module, data = LitMLP(), active_data(20)
+    trainer(tmp_path, max_epochs=3, callbacks=[active, *extra]).fit(module, datamodule=data)
+    return plain(active.history), weights(module), data.pool.state_dict()
+
+
+@pytest.mark.parametrize("reset", ["initial", "warm", "fresh"])
+@pytest.mark.parametrize("place", ["fit", "test", "between"])
+@pytest.mark.parametrize("fit", [1, 3, 4])
+def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, fit: int, place: str, reset: Any) -> None:
+    undisturbed = run(tmp_path, tmp_path / "whole", reset=reset)
+    with pytest.raises(Interrupted):
+        run(tmp_path, tmp_path / "cut", Cut(fit, place), reset=reset)
+    # Other initial weights, as a user's new process may have: those of the run's start are what counts.
+    seed_of_weights = 7 if fit == 1 and place == "between" else 8
+    history, final, pool = run(tmp_path, tmp_path / "cut", reset=reset, seed_of_weights=seed_of_weights)
+    assert history == undisturbed[0]
+    assert same_weights(final, undisturbed[1])
+    assert pool == undisturbed[2]
+    whole, cut = (Journal.read_history(tmp_path / name) for name in ("whole", "cut"))
+    assert plain(whole) == plain(cut) == undisturbed[0]
+    left = {path.name for path in (tmp_path / "cut").iterdir()}
+    assert left == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+def test_history_for_people_has_every_round(tmp_path: Path) -> None:
+    history, _, _ = run(tmp_path, tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+    assert [line["indices"] for line in lines] == [round["indices"] for round in history]
+
+
+def test_a_finished_run_started_again_only_repeats_its_last_fit(tmp_path: Path) -> None:
+    first = run(tmp_path, tmp_path / "run")
+    again = run(tmp_path, tmp_path / "run", seed_of_weights=8)
+    assert first[0] == again[0]
+    assert same_weights(first[1], again[1])
+
+
+@pytest.mark.parametrize("reset", ["initial", "warm"])
+def test_a_larger_budget_goes_on_further(tmp_path: Path, reset: Any) -> None:
+    whole = run(tmp_path, tmp_path / "whole", reset=reset)
+    run(tmp_path, tmp_path / "run", budget=12, reset=reset)
+    assert len(Journal.read_history(tmp_path / "run")) == 2
+    further = run(tmp_path, tmp_path / "run", reset=reset, seed_of_weights=8)
+    assert further[0] == whole[0]
+    assert same_weights(further[1], whole[1])
+
+
+@pytest.mark.parametrize("reset", ["initial", "warm"])
+def test_a_larger_budget_of_the_same_callback_goes_on_too(tmp_path: Path, reset: Any) -> None:
+    active, data, module = ActiveLearning("bald", query_size=4, budget=12, reset=reset), active_data(20), model()
+    trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+    active.budget = 20
+    trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+    whole, other = ActiveLearning("bald", query_size=4, budget=20, reset=reset), model()
+    trainer(tmp_path, callbacks=[whole]).fit(other, datamodule=active_data(20))
+    assert plain(active.history) == plain(whole.history)
+    assert same_weights(weights(module), weights(other))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"acquisition": "entropy"}, r"its acquisition differ.*BALD\(\)' there and 'Entropy\(\)' here"),
+        ({"query_size": 2}, "its query_size differ.*query_size is 4 there and 2 here"),
+        ({"seed": 2}, "its seed differ"),
+        ({"reset": "fresh"}, "its reset differ"),
+        ({"posterior": "deterministic", "acquisition": "entropy"}, "its acquisition, posterior differ"),
+    ],
+)
+def test_a_folder_of_another_run_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    run(tmp_path, tmp_path / "run", max_rounds=1)
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, tmp_path / "run", **change)
+    run(tmp_path, tmp_path / "run")  # and the right one still goes on
+
+
+def test_other_data_are_refused(tmp_path: Path) -> None:
+    def fit(n: int, seed: int) -> None:
+        active = ActiveLearning("bald", query_size=4, max_rounds=1, folder=tmp_path / "run")
+        data = ActiveDataModule(points(n), initial_size=8, seed=seed)
+        trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
+
+    fit(20, 0)
+    with pytest.raises(ValueError, match=r"its data(, initial)? differ"):
+        fit(24, 0)
+    with pytest.raises(ValueError, match="its initial differ"):
+        fit(20, 1)
+
+
+@pytest.mark.parametrize("with_folder", [False, True])
+def test_a_checkpoint_from_the_middle_of_a_round_goes_on_there(tmp_path: Path, with_folder: bool) -> None:
+    folder = {"folder": tmp_path / "run"} if with_folder else {}
+
+    def fit(*extra: pl.Callback, **kwargs: Any) -> tuple[ActiveLearning, pl.Trainer, ActiveDataModule, nn.Module]:
+        checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", monitor="val_loss", save_last=True)
+        active = ActiveLearning("bald", query_size=4, budget=20, seed=1, **folder)
+        fitting = trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=[active, checkpoint, *extra])
+        module, data = model(), active_data(20)
+        fitting.fit(module, datamodule=data, **kwargs)
+        return active, fitting, data, module
+
+    with pytest.raises(Interrupted):
+        fit(Cut(3, "fit"))
+    path = tmp_path / "kept" / "round-2" / "last.ckpt"
+    saved = torch.load(path, weights_only=True)  # plain data and tensors alone, so that loading runs no code
+    assert saved["epoch"] == 0 or saved["epoch"] == 1
+    epochs: list[int] = []
+
+    class Counting(pl.Callback):
+        def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+            epochs.append(trainer.current_epoch)
+
+    active, _, data, _ = fit(Counting(), ckpt_path=path)
+    assert epochs[0] == saved["epoch"] + 1  # the round goes on, and is not begun again
+    assert epochs[-4:] == [0, 1, 2, 3]  # the next one is whole
+    assert [round.labelled for round in active.history] == [8, 12, 16, 20]
+    whole = ActiveLearning("bald", query_size=4, budget=20, seed=1)
+    checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "whole", monitor="val_loss")
+    trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=[whole, checkpoint]).fit(
+        model(), datamodule=active_data(20)
+    )
+    assert plain(active.history)[:2] == plain(whole.history)[:2]
+    assert len(set(data.pool.labelled)) == 20
+
+
+def test_a_checkpoint_and_a_folder_that_disagree_are_refused(tmp_path: Path) -> None:
+    def fit(**kwargs: Any) -> None:
+        checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
+        active = ActiveLearning(
+            "bald", query_size=4, budget=20, folder=tmp_path / "run", keep_checkpoints=True, rounds_per_fit=2
+        )
+        fitting = trainer(tmp_path, enable_checkpointing=True, callbacks=[active, checkpoint])
+        fitting.fit(model(), datamodule=active_data(20), **kwargs)
+
+    fit()
+    with pytest.raises(ValueError, match="checkpoint stands in round 1, but the run folder .* in round 2"):
+        fit(ckpt_path=tmp_path / "kept" / "round-1" / "last.ckpt")
+
+
+def test_the_state_of_a_network_is_plain(tmp_path: Path) -> None:
+    active = ActiveLearning("bald", query_size=4, budget=12)
+    trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data(20))
+
+    def leaves(state: Any) -> list[Any]:
+        if isinstance(state, dict):
+            return [leaf for part in state.values() for leaf in leaves(part)]
+        if isinstance(state, list):
+            return [leaf for part in state for leaf in leaves(part)]
+        return [state]
+
+    assert {type(leaf) for leaf in leaves(active.state_dict())} <= {int, float, str, Tensor, type(None)}

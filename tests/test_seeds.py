@@ -1,0 +1,101 @@
+"""Seeds: a generator of its own for each purpose, and global ones that go back to where they were."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lightning_al.seeds import derive, generator, seeded
+
+purposes = st.lists(st.integers(0, 50) | st.sampled_from(["fit", "1", "select"]), max_size=3).map(tuple)
+
+
+def draw() -> tuple[Any, ...]:
+    return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+
+def states() -> tuple[Any, ...]:
+    numpy_state = np.random.get_state()
+    return random.getstate(), numpy_state[1].tolist(), numpy_state[2:], torch.get_rng_state().tolist()
+
+
+@given(st.integers(0, 2**63), purposes)
+def test_a_seed_fits_every_generator(seed: int, purpose: tuple[Any, ...]) -> None:
+    assert 0 <= derive(seed, *purpose) < 2**63
+
+
+@given(st.integers(0, 50), purposes, st.integers(0, 50), purposes)
+def test_different_purposes_get_different_seeds(
+    seed: int, purpose: tuple[Any, ...], other_seed: int, other: tuple[Any, ...]
+) -> None:
+    same = (seed, purpose) == (other_seed, other)
+    assert (derive(seed, *purpose) == derive(other_seed, *other)) == same
+
+
+def test_numbers_of_numpy_and_torch_derive_the_same_seed() -> None:
+    plain = derive(3, 5, "fit")
+    assert derive(np.int64(3), np.int64(5), "fit") == plain  # type: ignore[arg-type]
+    assert derive(torch.tensor(3), torch.tensor(5), "fit") == plain  # type: ignore[arg-type]
+
+
+def test_a_seed_is_the_same_in_another_process() -> None:
+    code = "from lightning_al.seeds import derive; print(derive(1, 2, 'fit'))"
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert int(printed.stdout) == derive(1, 2, "fit")
+
+
+def test_generators_of_one_purpose_agree_and_leave_the_global_one_alone() -> None:
+    before = torch.get_rng_state()
+    one, same, other = (torch.rand(5, generator=generator(0, *purpose)) for purpose in [("a", 1), ("a", 1), ("a", 2)])
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_seeded_draws_the_same_from_all_three_global_generators() -> None:
+    with seeded(derive(0, "fit")):
+        first = draw()
+    with seeded(derive(0, "fit")):
+        again = draw()
+    with seeded(derive(1, "fit")):
+        other = draw()
+    assert first == again
+    assert all(one != two for one, two in zip(first, other, strict=True))
+
+
+def test_seeded_puts_the_global_generators_back() -> None:
+    before = states()
+    with seeded(1):
+        draw()
+        with seeded(2):
+            draw()
+    assert states() == before
+
+
+def test_seeded_puts_the_global_generators_back_after_an_exception() -> None:
+    before = states()
+    with pytest.raises(KeyError), seeded(1):  # noqa: PT012
+        draw()
+        raise KeyError
+    assert states() == before
+
+
+def test_an_inner_seed_does_not_disturb_the_outer_one() -> None:
+    with seeded(1):
+        draw()
+        undisturbed = draw()
+    with seeded(1):
+        draw()
+        with seeded(2):
+            draw()
+        assert draw() == undisturbed
