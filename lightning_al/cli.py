@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException
+from hydra.errors import CompactHydraException, ConfigCompositionException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 if TYPE_CHECKING:
@@ -112,7 +113,11 @@ def _run(config: DictConfig, folder: Path, *, fit: bool) -> float:
         _write_config(config, folder)
         console.print(f"Run folder: {folder}  (cut off, it goes on by: lightning-al folder={folder})", soft_wrap=True)
     if fit:
-        trainer.fit(objects.model, datamodule=data)
+        try:
+            trainer.fit(objects.model, datamodule=data)
+        except FileNotFoundError as error:
+            # Data that are not there need no traceback.
+            raise CompactHydraException(str(error)) from error
         history = active.history
     else:
         data.prepare_data()
@@ -297,7 +302,8 @@ def _show(folder: Path) -> float:
 
     run = Run.read(folder)
     console = _console()
-    console.print(rounds_table(Journal.read_history(folder), run.metric))
+    if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep ends in one table of all its runs
+        console.print(rounds_table(Journal.read_history(folder), run.metric))
     console.print(
         f"{run.acquisition}, seed {run.seed}: mean {run.metric} over {run.labels[0]} to {run.labels[-1]} labels is "
         f"{run.area:.4f}, the last {run.values[-1]:.4f}.",

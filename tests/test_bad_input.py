@@ -113,7 +113,8 @@ def test_a_train_loader_that_cannot_be_taken_apart(loader: Any, message: str) ->
 
 def test_a_datamodule_without_train_loader(tmp_path: Path) -> None:
     class NoTrain(pl.LightningDataModule):
-        pass
+        def val_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(points(4))
 
     data = ActiveDataModule(NoTrain(), initial_size=2)
     with pytest.raises(ValueError, match=r"wraps `NoTrain`, which has no `train_dataloader`. Define it"):

@@ -142,6 +142,17 @@ def test_the_pictures_are_drawn_again_where_the_end_was_cut_off(command, tmp_pat
     assert {"curve.png", "asked.png"} <= names(tmp_path)
 
 
+def test_a_finished_run_goes_on_to_a_larger_budget(command, tmp_path):
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    command(*TINY, f"folder={whole}")
+    command(*TINY, f"folder={grown}", "active.budget=15")
+    command(f"folder={grown}", "active.budget=20")
+    assert Run.read(grown).indices == Run.read(whole).indices
+    assert Run.read(grown).settings["active.budget"] == 20
+    command(f"folder={grown}")
+    assert len(Journal.read_history(grown)) == 3
+
+
 def test_another_metric_of_a_finished_run_can_be_shown(command, tmp_path):
     command(*TINY, f"folder={tmp_path}")
     command(f"folder={tmp_path}", "metric=test_loss")
@@ -206,6 +217,13 @@ def test_what_is_wrong_is_said_before_the_first_fit(refused, tmp_path, override,
     assert not names(tmp_path) & {"config.yaml", "journal.sqlite"}
 
 
+def test_data_that_are_missing_are_named(refused, tmp_path):
+    missing = ["data=mnist", f"data.root={tmp_path / 'none'}", "data.download=false"]
+    message = refused(*TINY, f"folder={tmp_path}", *missing)
+    assert f"in the folder {tmp_path / 'none' / 'MNIST' / 'raw'}" in message
+    assert "Traceback" not in message
+
+
 def test_time_that_runs_out_leaves_a_run_to_go_on_with(command, tmp_path):
     out = command(*TINY, f"folder={tmp_path}", "trainer.max_time=00:00:00:01", "trainer.max_steps=1000000")
     assert f"Go on by: lightning-al folder={tmp_path}" in out
@@ -227,6 +245,7 @@ def test_a_sweep_ends_with_one_comparison(command, tmp_path):
     assert float(rows["bald"]["difference"]) == pytest.approx(difference)
     assert imread(tmp_path / "comparison.png").std() > 0.05
     assert out.count("minus random") == 1
+    assert out.count("┏") == 1
     assert "n too small" in out
 
 

@@ -83,6 +83,13 @@ def test_only_the_next_round_can_be_added() -> None:
     assert len(history) == 1
 
 
+def test_the_last_round_can_be_taken_back() -> None:
+    history = History([Round(0, 4, [1], [0.0]), Round(1, 5, [], [])])
+    assert history.take_back().number == 1
+    history.append(Round(1, 5, [2], [0.0]))
+    assert [round.indices for round in history] == [[1], [2]]
+
+
 def test_a_round_cannot_be_changed() -> None:
     with pytest.raises(AttributeError, match="labelled"):
         Round(0, 4, [], []).labelled = 5  # type: ignore[misc]

@@ -10,9 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
 from lightning_al.seeds import generator
+
+_Function = Callable[..., Any]
 
 
 @final
@@ -22,7 +25,7 @@ class MCDropout(Posterior):
 
     The network needs no change. While it predicts, each call of a dropout function, from `nn.Dropout` and its
     relatives or directly, multiplies by a mask that was drawn once for this call and this sample. Everything else,
-    batch norm included, is in evaluation mode.
+    batch norm included, is in evaluation mode. What comes before the first dropout is computed once for all samples.
 
     Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016; masks kept for a whole pool as in Kirsch,
     van Amersfoort and Gal, "BatchBALD", NeurIPS 2019.
@@ -59,8 +62,11 @@ class MCDropout(Posterior):
         _refuse_recurrent_dropout(module)
         masks = _Masks(self.num_samples, seed)
         for batch in batches:
+            prefix = _Prefix()
             with evaluating(module):
-                samples = [self._predict_sample(module, batch, logits, masks, k) for k in range(self.num_samples)]
+                samples = [
+                    self._predict_sample(module, batch, logits, masks, k, prefix) for k in range(self.num_samples)
+                ]
             if not masks:
                 raise ValueError(
                     f"`MCDropout` found no dropout in `{type(module).__name__}`, so all {self.num_samples} posterior "
@@ -69,8 +75,10 @@ class MCDropout(Posterior):
                 )
             yield torch.stack(samples, dim=1)
 
-    def _predict_sample(self, module: nn.Module, batch: Any, logits: LogitsFunction, masks: _Masks, k: int) -> Tensor:
-        with _Dropped(masks, k) as dropped:
+    def _predict_sample(
+        self, module: nn.Module, batch: Any, logits: LogitsFunction, masks: _Masks, k: int, prefix: _Prefix
+    ) -> Tensor:
+        with _Dropped(masks, k, prefix) as dropped:
             log_probs_n_C = to_log_probs(logits(module, batch))
         dropped.check_batch_axis(len(log_probs_n_C))
         return log_probs_n_C
@@ -99,13 +107,72 @@ class _Masks(dict[int, Tensor]):
         return mask
 
 
-class _Dropped(TorchFunctionMode):
-    """Answer every call of a dropout function with the mask of sample k."""
+class _Prefix:
+    """What a network computes from a batch before its first dropout, which all samples have in common.
 
-    def __init__(self, masks: _Masks, k: int) -> None:
+    The results of the torch functions that the network calls are kept in order, and given again to the other samples
+    in place of being computed. A network that later changes one of them in place has to compute everything anew.
+    """
+
+    def __init__(self) -> None:
+        self._results: list[tuple[_Function, Any]] = []
+        self._versions: list[int] | None = None
+
+    def record(self) -> _Function:
+        """Return a function that calls a function and keeps its result."""
+
+        def compute(func: _Function, *args: Any, **kwargs: Any) -> Any:
+            result = func(*args, **kwargs)
+            if func is Tensor.__iter__:  # an iterator could be gone through only once
+                result = tuple(result)
+            self._results.append((func, result))
+            return iter(result) if func is Tensor.__iter__ else result
+
+        return compute
+
+    def end(self) -> None:
+        """Say that the first dropout comes now."""
+        self._versions = self._current_versions()
+
+    def is_whole(self) -> bool:
+        """Return whether the prefix ended, and nothing in it was changed since."""
+        return self._versions is not None and self._versions == self._current_versions()
+
+    def replay(self) -> _Function:
+        """Return a function that gives the kept results in order, for as long as the same functions are called."""
+        results = iter(self._results)
+        same = True
+
+        def compute(func: _Function, *args: Any, **kwargs: Any) -> Any:
+            nonlocal same
+            kept, result = next(results, (None, None)) if same else (None, None)
+            same = kept is func
+            if not same:
+                return func(*args, **kwargs)
+            return iter(result) if func is Tensor.__iter__ else result
+
+        return compute
+
+    def _current_versions(self) -> list[int] | None:
+        tensors = [part for part in tree_leaves([result for _, result in self._results]) if isinstance(part, Tensor)]
+        if any(tensor.is_inference() for tensor in tensors):
+            return None  # these do not say whether they were changed
+        return [tensor._version for tensor in tensors]
+
+
+def _call(func: _Function, *args: Any, **kwargs: Any) -> Any:
+    return func(*args, **kwargs)
+
+
+class _Dropped(TorchFunctionMode):
+    """Answer every call of a dropout function with the mask of sample k, and what comes before from the prefix."""
+
+    def __init__(self, masks: _Masks, k: int, prefix: _Prefix) -> None:
         super().__init__()
         self.masks = masks
         self.k = k
+        self.compute = prefix.replay() if prefix.is_whole() else prefix.record() if k == 0 else _call
+        self.prefix = prefix
         self.batch_sizes: list[int] = []
 
     def __torch_function__(
@@ -113,7 +180,7 @@ class _Dropped(TorchFunctionMode):
     ) -> Any:
         apply = _DROPOUTS.get(func)
         if apply is None:
-            return func(*args, **(kwargs or {}))
+            return self.compute(func, *args, **(kwargs or {}))
         if func.__name__.endswith("_"):
             kwargs = {**(kwargs or {}), "inplace": True}
         return self._drop(apply, *args, **(kwargs or {}))
@@ -131,6 +198,9 @@ class _Dropped(TorchFunctionMode):
         del training, train
         if p == 0:
             return input
+        if self.k == 0 and not self.batch_sizes:
+            self.prefix.end()
+        self.compute = _call
         call = len(self.batch_sizes)
         self.batch_sizes.append(len(input))
         features = apply.features(input)

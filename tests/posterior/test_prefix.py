@@ -1,0 +1,102 @@
+"""What comes before the first dropout is computed once, and nobody can tell by the results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_al.posterior import MCDropout
+
+
+class Counting(TorchDispatchMode):
+    """Count the calls of one operation."""
+
+    def __init__(self, op: Any) -> None:
+        super().__init__()
+        self.op = op
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func.overloadpacket == self.op
+        return func(*args, **(kwargs or {}))
+
+
+class Residual(nn.Module):
+    """Adds what dropout leaves to what came before it, in place or not."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.in_place = in_place
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.first(x)
+        dropped = nn.functional.dropout(hidden, 0.5)
+        if self.in_place:
+            hidden += dropped
+        else:
+            hidden = hidden + dropped
+        return self.last(hidden)
+
+
+class Iterating(nn.Module):
+    """Goes through the rows of a tensor, by an iterator that can be used only once."""
+
+    def __init__(self, iterate: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.iterate = iterate
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = torch.stack([row * 2 for row in self.first(x)]) if self.iterate else self.first(x) * 2
+        return self.last(nn.functional.dropout(hidden, 0.5))
+
+
+class ScalesItsInput(nn.Module):
+    """Changes its input in place, which is wrong to do twice."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.last = nn.Linear(6, 3)
+        self.in_place = in_place
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.mul_(0.5) if self.in_place else x * 0.5
+        return self.last(nn.functional.dropout(x, 0.5))
+
+
+def predict(module: nn.Module, x: Tensor) -> Tensor:
+    batches = [batch.clone() for batch in x.split(4)]
+    return torch.cat(list(MCDropout(5).predict(module, batches, logits=lambda net, batch: net(batch), seed=3)))
+
+
+def test_the_prefix_runs_once_a_batch_and_the_rest_once_a_sample() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Dropout(0.5), nn.Linear(16, 3))
+    with Counting(torch.ops.aten.convolution) as convolutions:
+        predict(net, torch.randn(10, 1, 4, 4))
+    assert convolutions.count == 3
+    with Counting(torch.ops.aten.addmm) as products:
+        predict(net, torch.randn(10, 1, 4, 4))
+    assert products.count == 3 * 5
+
+
+@pytest.mark.parametrize("network", [Residual, Iterating, ScalesItsInput])
+def test_a_network_that_could_tell_predicts_as_one_that_cannot(network: Any) -> None:
+    x = torch.randn(10, 6)
+    one, other = predict(network(True), x), predict(network(False), x)
+    assert torch.allclose(one, other, atol=1e-6)
+    assert not torch.allclose(one[:, 0], one[:, 1], atol=1e-3)
+
+
+def test_inference_mode_gives_the_same() -> None:
+    x, net = torch.randn(10, 6), Residual(in_place=False)
+    with torch.inference_mode():
+        inside = predict(net, x)
+    assert torch.equal(inside, predict(net, x))
