@@ -614,7 +614,8 @@ def _shorten(value: Any) -> str:
 def _count_validation_points(trainer: pl.Trainer) -> int:
     if not trainer.enable_validation or trainer.val_dataloaders is None:
         return 0
-    return sum(len(loader.dataset) for loader in pl.utilities.CombinedLoader(trainer.val_dataloaders).flattened)
+    loaders = pl.utilities.CombinedLoader(trainer.val_dataloaders).flattened
+    return sum(len(loader.dataset) for loader in loaders if hasattr(loader, "dataset"))
 
 
 def _log(trainer: pl.Trainer, round: Round) -> None:

@@ -134,6 +134,20 @@ class TestWhatIsAsked:
             labelled += round.indices
         assert active.history.curve("test_acc")[0] == [8, 13, 18]
 
+    @pytest.mark.filterwarnings("ignore:Total length of `list` across ranks is zero")  # Lightning's word on it
+    def test_validation_that_is_there_but_empty_counts_no_labels(self, tmp_path: Path) -> None:
+        class NoValidation(pl.LightningDataModule):
+            def train_dataloader(self) -> DataLoader[Any]:
+                return DataLoader(points(20), batch_size=8)
+
+            def val_dataloader(self) -> list[DataLoader[Any]]:
+                return []
+
+        active = ActiveLearning("bald", query_size=5, budget=13)
+        data = ActiveDataModule(NoValidation(), initial_size=8)
+        trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
+        assert [round.validation_labels for round in active.history] == [0, 0]
+
     def test_round_0_is_the_same_for_all_methods(self, tmp_path: Path) -> None:
         first: list[Any] = []
         for name in available():
@@ -528,7 +542,7 @@ class TestOracles:
 
         data = active_data()
         active = ActiveLearning("random", query_size=6, budget=20, oracle=Forgetful())
-        with pytest.raises(ValueError, match="`Forgetful` was asked to label the indices .* answered for"):
+        with pytest.raises(ValueError, match=r"`Forgetful` was asked to label the indices .* answered for"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
         assert data.pool.num_labelled == 8
 
@@ -537,7 +551,7 @@ class TestBadInput:
     def test_no_active_datamodule(self, tmp_path: Path) -> None:
         active = ActiveLearning("bald", query_size=4)
         loader = DataLoader(points(20), batch_size=8)
-        with pytest.raises(TypeError, match="needs an `ActiveDataModule`.*has no datamodule"):
+        with pytest.raises(TypeError, match=r"needs an `ActiveDataModule`.*has no datamodule"):
             trainer(tmp_path, callbacks=[active]).fit(model(), loader)
 
     def test_nan_is_reported_with_its_indices(self, tmp_path: Path) -> None:
@@ -576,7 +590,7 @@ class TestBadInput:
             ActiveLearning("bald", **arguments)
 
     def test_unknown_acquisition(self) -> None:
-        with pytest.raises(ValueError, match="no acquisition function named 'bold'.*bald, batchbald"):
+        with pytest.raises(ValueError, match=r"no acquisition function named 'bold'.*bald, batchbald"):
             ActiveLearning("bold", query_size=1)
 
     def test_budget_below_the_initial_set(self, tmp_path: Path) -> None:
@@ -602,7 +616,7 @@ class TestBadInput:
     def test_a_history_and_a_pool_that_do_not_belong_together(self, tmp_path: Path) -> None:
         active = ActiveLearning("bald", query_size=4, budget=12)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
-        with pytest.raises(ValueError, match="history of 2 rounds, but the pool .* was labelled otherwise"):
+        with pytest.raises(ValueError, match=r"history of 2 rounds, but the pool .* was labelled otherwise"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
 
     @pytest.mark.parametrize("positions", [[0, 0, 1], [0, 1], [0, 1, 52], [-1, 0, 1]])
@@ -612,7 +626,7 @@ class TestBadInput:
                 return Selection(torch.tensor(positions), torch.zeros(len(positions)))
 
         active = ActiveLearning(Nonsense(), query_size=3)
-        with pytest.raises(ValueError, match="`Nonsense.select` was to return 3 different positions between 0 and 51"):
+        with pytest.raises(ValueError, match=r"`Nonsense.select` was to return 3 different positions between 0 and 51"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
 
 

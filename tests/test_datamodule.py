@@ -272,6 +272,7 @@ class WholeModule(LitMLP):
         return batch
 
 
+@pytest.mark.filterwarnings("ignore:You have overridden `on_after_batch_transfer` in `LightningModule`")
 def test_hooks_of_the_module_are_not_shadowed(tmp_path: Path) -> None:
     module = WholeModule()
     active = ActiveLearning("random", query_size=2, max_rounds=1)

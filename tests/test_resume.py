@@ -17,7 +17,7 @@ from tests.tasks import LitMLP, points, trainer
 from tests.test_callback import active_data, model, plain, same_weights, weights
 
 
-class Interrupted(Exception):
+class InterruptedFitError(Exception):
     pass
 
 
@@ -44,7 +44,7 @@ class Cut(pl.Callback):
     def _cut(self, place: str, now: bool) -> None:
         fits = self.fits + (place == "between")
         if self.place == place and fits == self.fit and now:
-            raise Interrupted
+            raise InterruptedFitError
 
 
 def run(tmp_path: Path, folder: Path, *extra: pl.Callback, seed_of_weights: int = 7, **kwargs: Any) -> tuple[Any, ...]:
@@ -61,7 +61,7 @@ def run(tmp_path: Path, folder: Path, *extra: pl.Callback, seed_of_weights: int 
 @pytest.mark.parametrize("fit", [1, 3, 4])
 def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, fit: int, place: str, reset: Any) -> None:
     undisturbed = run(tmp_path, tmp_path / "whole", reset=reset)
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedFitError):
         run(tmp_path, tmp_path / "cut", Cut(fit, place), reset=reset)
     # Other initial weights, as a user's new process may have: those of the run's start are what counts.
     seed_of_weights = 7 if fit == 1 and place == "between" else 8
@@ -152,7 +152,7 @@ def test_a_checkpoint_from_the_middle_of_a_round_goes_on_there(tmp_path: Path, w
         fitting.fit(module, datamodule=data, **kwargs)
         return active, fitting, data, module
 
-    with pytest.raises(Interrupted):
+    with pytest.raises(InterruptedFitError):
         fit(Cut(3, "fit"))
     path = tmp_path / "kept" / "round-2" / "last.ckpt"
     saved = torch.load(path, weights_only=True)  # plain data and tensors alone, so that loading runs no code
@@ -186,7 +186,7 @@ def test_a_checkpoint_and_a_folder_that_disagree_are_refused(tmp_path: Path) -> 
         fitting.fit(model(), datamodule=active_data(20), **kwargs)
 
     fit()
-    with pytest.raises(ValueError, match="checkpoint stands in round 1, but the run folder .* in round 2"):
+    with pytest.raises(ValueError, match=r"checkpoint stands in round 1, but the run folder .* in round 2"):
         fit(ckpt_path=tmp_path / "kept" / "round-1" / "last.ckpt")
 
 

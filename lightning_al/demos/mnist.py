@@ -58,6 +58,8 @@ class MNIST(pl.LightningDataModule):
         self.repeats = repeats
         self.noise = noise
         self.seed = seed
+        if val_size:  # Lightning validates where there is such a method
+            self.val_dataloader = self._val_dataloader  # type: ignore[method-assign]
 
     def prepare_data(self) -> None:
         """Fetch the files where they are missing.
@@ -94,9 +96,8 @@ class MNIST(pl.LightningDataModule):
         """Return the train images in a new order each epoch."""
         return DataLoader(self.train, batch_size=self.batch_size, shuffle=True)
 
-    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]] | list[DataLoader[tuple[Tensor, ...]]]:
-        """Return the validation images, or no loader where none were asked for."""
-        return DataLoader(self.val, batch_size=512) if self.val_size else []
+    def _val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self.val, batch_size=512)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the 10,000 test images."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
 from lightning_al.seeds import generator
@@ -62,7 +62,7 @@ class MCDropout(Posterior):
         _refuse_recurrent_dropout(module)
         masks = _Masks(self.num_samples, seed)
         for batch in batches:
-            prefix = _Prefix()
+            prefix = _Prefix(batch)
             with evaluating(module):
                 samples = [
                     self._predict_sample(module, batch, logits, masks, k, prefix) for k in range(self.num_samples)
@@ -78,6 +78,7 @@ class MCDropout(Posterior):
     def _predict_sample(
         self, module: nn.Module, batch: Any, logits: LogitsFunction, masks: _Masks, k: int, prefix: _Prefix
     ) -> Tensor:
+        batch = prefix.batch if k == 0 or prefix.is_whole() else _copy(batch)
         with _Dropped(masks, k, prefix) as dropped:
             log_probs_n_C = to_log_probs(logits(module, batch))
         dropped.check_batch_axis(len(log_probs_n_C))
@@ -111,10 +112,12 @@ class _Prefix:
     """What a network computes from a batch before its first dropout, which all samples have in common.
 
     The results of the torch functions that the network calls are kept in order, and given again to the other samples
-    in place of being computed. A network that later changes one of them in place has to compute everything anew.
+    in place of being computed. A network that later changes one of them, or its input, in place has to compute
+    everything anew.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, batch: Any) -> None:
+        self.batch = _copy(batch)
         self._results: list[tuple[_Function, Any]] = []
         self._versions: list[int] | None = None
 
@@ -145,8 +148,10 @@ class _Prefix:
 
         def compute(func: _Function, *args: Any, **kwargs: Any) -> Any:
             nonlocal same
-            kept, result = next(results, (None, None)) if same else (None, None)
-            same = kept is func
+            nothing: tuple[Any, Any] = (None, None)
+            kept, result = next(results, nothing) if same else nothing
+            # Equal, not identical: torch makes the getter of an attribute anew each time.
+            same = kept == func
             if not same:
                 return func(*args, **kwargs)
             return iter(result) if func is Tensor.__iter__ else result
@@ -154,10 +159,16 @@ class _Prefix:
         return compute
 
     def _current_versions(self) -> list[int] | None:
-        tensors = [part for part in tree_leaves([result for _, result in self._results]) if isinstance(part, Tensor)]
+        held = [self.batch, [result for _, result in self._results]]
+        tensors = [part for part in tree_leaves(held) if isinstance(part, Tensor)]
         if any(tensor.is_inference() for tensor in tensors):
             return None  # these do not say whether they were changed
         return [tensor._version for tensor in tensors]
+
+
+def _copy(batch: Any) -> Any:
+    """Copy a batch, so that what a network does to its input in place is unseen by the next sample."""
+    return tree_map_only(Tensor, Tensor.clone, batch)
 
 
 def _call(func: _Function, *args: Any, **kwargs: Any) -> Any:

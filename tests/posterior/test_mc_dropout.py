@@ -331,6 +331,74 @@ def test_dropout_leaves_its_input_as_it_was(name: str) -> None:
     assert (untouched == 1).all()
 
 
+class Rescaling(nn.Module):
+    """A network that changes its own input, as `x.div_(255)` does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(x.div_(3))
+
+
+def test_what_one_sample_does_to_its_input_is_unseen_by_the_next() -> None:
+    torch.manual_seed(0)
+    pool, out = torch.randn(7, 8), nn.Linear(8, 3)
+    given_pool = pool.clone()
+    expected = predict(nn.Sequential(nn.Dropout(0.5), out), [pool])
+    assert torch.equal(predict(nn.Sequential(nn.Dropout(0.5, inplace=True), out), [pool]), expected)
+    rescaling = Rescaling()
+    rescaling.out[1] = out
+    torch.testing.assert_close(predict(rescaling, [3 * pool]), expected)
+    assert torch.equal(pool, given_pool)
+
+
+class InPlaceBeforeDropout(nn.Module):
+    """A network that changes a hidden layer in place before its dropout, once it has looked at its shape."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+        self.into, self.out = nn.Linear(8, 8), nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        hidden = self.into(x)
+        assert hidden.shape == x.shape
+        return self.out(hidden.div_(3).add_(1) if self.in_place else hidden / 3 + 1)
+
+
+class SkipToInput(nn.Module):
+    """A network that changes its input in place, and reads it again after its dropout."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.in_place = in_place
+        self.into, self.out = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.in_place:
+            x[:, 0] = 2
+            x.div_(3)
+        else:
+            x = torch.cat([torch.full_like(x[:, :1], 2), x[:, 1:]], dim=1) / 3
+        return self.out(F.dropout(self.into(x), 0.5, self.training) + x)
+
+
+def test_an_input_changed_in_place_before_the_first_dropout_stays_so_after_it() -> None:
+    torch.manual_seed(0)
+    plain, in_place, pool = SkipToInput(False), SkipToInput(True), torch.randn(7, 8)
+    in_place.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(predict(in_place, [pool]), predict(plain, [pool]))
+
+
+def test_what_happens_in_place_before_the_first_dropout_happens_once_a_sample() -> None:
+    torch.manual_seed(0)
+    plain, in_place, pool = InPlaceBeforeDropout(False), InPlaceBeforeDropout(True), torch.randn(7, 8)
+    in_place.load_state_dict(plain.state_dict())
+    torch.testing.assert_close(predict(in_place, [pool]), predict(plain, [pool]))
+
+
 def test_dropout_at_p_0_is_nothing_beside_another() -> None:
     nothing = nn.Dropout(0.0)
     [plain] = read_masks((nn.Dropout(0.5), (40,)))
