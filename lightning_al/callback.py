@@ -174,6 +174,12 @@ class ActiveLearning(pl.Callback):
                 f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
                 "budget counts all training labels, the initial ones included."
             )
+        if self.test_with == "posterior" and callable(data.target.spec):
+            raise ValueError(
+                "`ActiveLearning(test_with='posterior')` reads the labels of whole batches, but the target of the "
+                "`ActiveDataModule` is a function of one item. Pass `target=` as a key or a position, or test with "
+                "'module'."
+            )
         if not self._inside and self.folder is not None:
             self._open_journal(trainer, data, self.folder)
         if data.pool.num_labelled != sum(len(round.indices) for round in self.history) + len(data.pool.initial):

@@ -289,9 +289,10 @@ class ActiveDataModule(pl.LightningDataModule):
         dataset: Dataset[Any] = Subset(self.dataset, labelled)
         if labels:
             dataset = _Relabelled(self.dataset, labelled, labels, self.target)
-        return self._training.over(
-            dataset, self.samples_per_epoch, generator(self.seed, len(self.pool.rounds) - 1, "batches")
-        )
+        # A loader made anew in the middle of a fit goes on in another order than the one of the first epoch.
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))
+        return self._training.over(dataset, self.samples_per_epoch, order)
 
     def pool_dataloader(self, indices: Sequence[int] | None = None) -> DataLoader[Any]:
         """Return a loader of unlabelled points in index order, with their labels hidden.

@@ -148,6 +148,21 @@ class TestWhatIsAsked:
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
         assert [round.validation_labels for round in active.history] == [0, 0]
 
+    def test_reloaded_loaders_bring_a_new_order_each_epoch(self, tmp_path: Path) -> None:
+        orders: list[list[float]] = []
+
+        class Watching(LitMLP):
+            def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+                orders.append(batch[0][:, 0].tolist())
+                return super().training_step(batch, batch_idx)
+
+        active = ActiveLearning("random", query_size=5, max_rounds=1)
+        data = active_data(initial_size=12, batch_size=12)
+        fitting = trainer(tmp_path, max_epochs=3, reload_dataloaders_every_n_epochs=1, callbacks=[active])
+        fitting.fit(model(Watching), datamodule=data)
+        assert len({tuple(order) for order in orders}) == 3
+        assert len({tuple(sorted(order)) for order in orders}) == 1
+
     def test_round_0_is_the_same_for_all_methods(self, tmp_path: Path) -> None:
         first: list[Any] = []
         for name in available():
@@ -592,6 +607,12 @@ class TestBadInput:
     def test_unknown_acquisition(self) -> None:
         with pytest.raises(ValueError, match=r"no acquisition function named 'bold'.*bald, batchbald"):
             ActiveLearning("bold", query_size=1)
+
+    def test_a_function_target_cannot_be_tested_by_batch(self, tmp_path: Path) -> None:
+        data = active_data(target=lambda item: item[1], pool_dataset=points(60))
+        active = ActiveLearning("bald", query_size=4, test_with="posterior")
+        with pytest.raises(ValueError, match=r"test_with='posterior'.*`target=` as a key or a position"):
+            trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
 
     def test_budget_below_the_initial_set(self, tmp_path: Path) -> None:
         active = ActiveLearning("bald", query_size=4, budget=7)

@@ -1,0 +1,63 @@
+"""The wheel: it holds what it should, and runs from any folder."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import lightning_al
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("lightning_al", "conf", "pyproject.toml", "README.md", "LICENSE"):
+        (source / name).symlink_to(ROOT / name)
+    build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
+    subprocess.run(build, cwd=source, check=True, capture_output=True, timeout=300)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+def test_holds_every_module_and_every_yaml(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lightning_al").rglob("*.py")}
+    yamls = {f"lightning_al/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
+    assert len(yamls) > 10
+    assert modules | yamls | {"lightning_al/py.typed", "lightning_al/conf/__init__.py"} <= names
+
+
+def test_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, timeout=300)
+    # -S leaves the site-packages out, so that an editable install cannot answer in place of the wheel.
+    paths = [str(site), *(path for path in sys.path if path.endswith("site-packages"))]
+    program = (
+        f"import sys; sys.path[:0] = {paths!r}; sys.argv = ['lightning-al', '--cfg', 'job', 'acquisition=bald']\n"
+        "import lightning_al.cli; print(lightning_al.__file__); lightning_al.cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.startswith(str(site))
+    assert "_target_: lightning_al.acquisition.BALD" in done.stdout
+
+
+def test_public_names_are_there_and_no_others() -> None:
+    homes = {name: home for home, names in lightning_al._HOMES.items() for name in names}
+    assert set(lightning_al.__all__) == {*homes, "__version__"}
+    for name, home in homes.items():
+        assert getattr(lightning_al, name) is getattr(importlib.import_module(home), name)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = lightning_al.nonsense
