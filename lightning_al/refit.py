@@ -64,6 +64,7 @@ def reset_parameters(module: nn.Module) -> None:
 
 def rewind(trainer: pl.Trainer) -> None:
     """Set the Trainer's epoch and step counts to 0, all but the loggers' step, so that it fits again."""
+    trainer.should_stop = False  # a fit does so itself only in later versions of Lightning than 2.4
     fit_loop = trainer.fit_loop
     fit_loop.epoch_progress.reset()
     epoch_loop = fit_loop.epoch_loop
