@@ -249,12 +249,13 @@ class ActiveLearning(pl.Callback):
                 "Check `max_epochs`, `max_steps` and `limit_train_batches` of the Trainer, and that the train loader "
                 "has batches."
             )
-        self._finish_round(trainer, pl_module)
         if self._inside:
+            self._finish_round(trainer, pl_module)
             return
         self._inside = True
         try:
             with quiet(trainer), _datamodule(trainer).held():
+                self._finish_round(trainer, pl_module)
                 rounds = 1
                 while not self.done and not self._fit.cut_short and rounds != self.rounds_per_fit:
                     with nested(trainer):
@@ -449,7 +450,7 @@ class ActiveLearning(pl.Callback):
                 seed=derive(self.seed, self.round, "posterior"),
             )
         try:
-            with self._clock("test"), data.held(), nested(trainer), seeded(derive(self.seed, self.round, "test")):
+            with self._clock("test"), nested(trainer), seeded(derive(self.seed, self.round, "test")):
                 for metrics in trainer.test(module, datamodule=data, verbose=False):
                     self._fit.metrics.update(metrics)
             if self._posterior_test is not None:

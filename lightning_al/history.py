@@ -17,7 +17,8 @@ class Round:
         indices: Dataset indices asked for after the fit, in the order of choice; empty in the last round.
         scores: The acquisition function's score for each of these indices.
         class_counts: Training labels of each class that the fit had, or None where labels are not class numbers.
-        metrics: What the module logged in validation and test, by name.
+        metrics: What the module logged, by name: training and validation at the end of the fit (a metric by which a
+            ModelCheckpoint chose the weights, at its best), and test.
         seconds: Wall time of each part: fit, score, select, test, label.
         steps: Optimiser steps of the fit.
         validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.

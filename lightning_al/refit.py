@@ -226,8 +226,15 @@ def quiet(trainer: pl.Trainer) -> Iterator[None]:
 
 
 class _OncePerFit(logging.Filter):
+    SAID = (
+        "`Trainer.fit` stopped",
+        "LOCAL_RANK:",
+        "The following callbacks returned in `LightningModule.configure_callbacks`",
+        "`Trainer(barebones=True)` started running",
+    )
+
     def filter(self, record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(("`Trainer.fit` stopped", "LOCAL_RANK:"))
+        return not record.getMessage().startswith(self.SAID)
 
 
 def _is_lightnings(callback: pl.Callback) -> bool:

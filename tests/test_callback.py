@@ -86,6 +86,12 @@ class TestWhatIsAsked:
         assert len(set(data.pool.labelled)) == labelled[-1]
         assert [round.number for round in active.history] == list(range(len(labelled)))
 
+    def test_an_empty_pool_makes_one_round(self, tmp_path: Path) -> None:
+        active = ActiveLearning("batchbald", query_size=5)
+        trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(model(), datamodule=active_data(initial_size=60))
+        assert [(round.labelled, round.indices) for round in active.history] == [(60, [])]
+        assert active.done
+
     def test_max_rounds_counts_fits(self, tmp_path: Path) -> None:
         active = ActiveLearning("random", query_size=2, max_rounds=3)
         trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(model(), datamodule=active_data())
@@ -309,6 +315,44 @@ class TestEveryRoundIsAsIfItWereTheOnlyOne:
         assert said.count("Trainable params") == 1
         assert said.count("`Trainer.fit` stopped") == 1
         assert any(isinstance(callback, pl.callbacks.ModelSummary) for callback in fitting.callbacks)
+
+
+class TestKindsOfTrainers:
+    @pytest.mark.filterwarnings("ignore:You are running in")
+    @pytest.mark.parametrize("settings", [{"fast_dev_run": True}, {"limit_train_batches": 1, "limit_test_batches": 1}])
+    def test_short_runs_go_through_every_round(self, tmp_path: Path, settings: dict[str, Any]) -> None:
+        active = ActiveLearning("batchbald", query_size=20)
+        trainer(tmp_path, callbacks=[active], **settings).fit(model(), datamodule=active_data())
+        assert [round.labelled for round in active.history] == [8, 28, 48, 60]
+
+    # Lightning's word on the folder of the round before: a new ModelCheckpoint each fit does not know it.
+    @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
+    def test_callbacks_of_the_module(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        class Configuring(LitMLP):
+            def configure_callbacks(self) -> list[pl.Callback]:
+                return stopping()
+
+        caplog.set_level("INFO")
+        active = ActiveLearning("bald", query_size=4, budget=16)
+        fitting = trainer(tmp_path, enable_checkpointing=True, max_epochs=5, callbacks=[active])
+        fitting.fit(model(Configuring), datamodule=active_data())
+        assert [round.labelled for round in active.history] == [8, 12, 16]
+        assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {"round-2"}
+        assert caplog.text.count("configure_callbacks") == 1
+
+    def test_a_module_that_is_built_when_the_fit_begins(self, tmp_path: Path) -> None:
+        class Lazy(LitMLP):
+            def __init__(self) -> None:
+                super().__init__()
+                del self.net
+
+            def configure_model(self) -> None:
+                if not hasattr(self, "net"):
+                    self.net = LitMLP().net
+
+        active = ActiveLearning("bald", query_size=4, budget=16)
+        trainer(tmp_path, callbacks=[active]).fit(model(Lazy), datamodule=active_data())
+        assert [round.labelled for round in active.history] == [8, 12, 16]
 
 
 class TestWeights:
