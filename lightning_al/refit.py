@@ -148,12 +148,14 @@ class RoundCheckpoints:
     def __init__(self, keep_all: bool) -> None:
         self.keep_all = keep_all
         self._folders: WeakKeyDictionary[pl.Callback, Path] = WeakKeyDictionary()
+        self._all_folders: set[Path] = set()
 
     def begin(self, trainer: pl.Trainer, number: int) -> None:
         """Let every ModelCheckpoint of the Trainer write to the round's folder."""
         for checkpoint in self._checkpoints(trainer):
             if checkpoint.dirpath is not None:
                 folder = self._folders.setdefault(checkpoint, Path(checkpoint.dirpath))
+                self._all_folders.add(folder)
                 checkpoint.dirpath = str(folder / f"round-{number}")
 
     def finish(self, trainer: pl.Trainer, number: int) -> None:
@@ -161,8 +163,8 @@ class RoundCheckpoints:
         trainer.strategy.barrier("lightning_al: checkpoints")
         if self.keep_all or not trainer.is_global_zero:
             return
-        for checkpoint, folder in self._folders.items():
-            if checkpoint in callbacks_of(trainer) and any((folder / f"round-{number}").glob("*")):
+        for folder in self._all_folders:
+            if any((folder / f"round-{number}").glob("*")):
                 for other in folder.glob("round-*"):
                     if other.name != f"round-{number}":
                         shutil.rmtree(other)
