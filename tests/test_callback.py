@@ -325,8 +325,6 @@ class TestKindsOfTrainers:
         trainer(tmp_path, callbacks=[active], **settings).fit(model(), datamodule=active_data())
         assert [round.labelled for round in active.history] == [8, 28, 48, 60]
 
-    # Lightning's word on the folder of the round before: a new ModelCheckpoint each fit does not know it.
-    @pytest.mark.filterwarnings("ignore:Checkpoint directory .* exists and is not empty")
     def test_callbacks_of_the_module(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         class Configuring(LitMLP):
             def configure_callbacks(self) -> list[pl.Callback]:
