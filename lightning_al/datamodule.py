@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,19 +10,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-    Subset,
-)
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_warn
-from lightning_al.pool import Label, Pool
+from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class, spread
+from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
 
@@ -149,7 +140,7 @@ class ActiveDataModule(pl.LightningDataModule):
             self.data.allow_zero_length_dataloader_with_multiple_devices
         )
         self._pool: Pool | None = None
-        self._train: _TrainLoader | None = None
+        self._train: TrainLoader | None = None
         self._fingerprint: list[Any] | None = None
         self._stages: set[str] = set()
         self._held = False
@@ -260,7 +251,7 @@ class ActiveDataModule(pl.LightningDataModule):
         return self._fingerprint
 
     @property
-    def _training(self) -> _TrainLoader:
+    def _training(self) -> TrainLoader:
         if self._train is None:
             raise RuntimeError('`ActiveDataModule` is not set up. Call `trainer.fit` or `data.setup("fit")` first.')
         return self._train
@@ -268,7 +259,7 @@ class ActiveDataModule(pl.LightningDataModule):
     def class_of(self, index: int) -> int | None:
         """Return the class of a point: an oracle's label, or else the dataset's target; None where it is no class."""
         label = self.pool.labels.get(index) if self._pool is not None else None
-        return _as_class(self._training.read_target(index, self.target) if label is None else label)
+        return as_class(self._training.read_target(index, self.target) if label is None else label)
 
     def class_counts(self) -> dict[int, int] | None:
         """Count the labelled points of each class, or return None where labels are not class numbers."""
@@ -288,7 +279,7 @@ class ActiveDataModule(pl.LightningDataModule):
         labelled = self.pool.labelled
         dataset: Dataset[Any] = Subset(self.dataset, labelled)
         if labels:
-            dataset = _Relabelled(self.dataset, labelled, labels, self.target)
+            dataset = Relabelled(self.dataset, labelled, labels, self.target)
         # A loader made anew in the middle of a fit goes on in another order than the one of the first epoch.
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))
@@ -310,7 +301,7 @@ class ActiveDataModule(pl.LightningDataModule):
                     f"`ActiveDataModule(pool_dataset=...)` has {len(dataset)} points, but the training data have "
                     f"{self.pool.size}. Pass the same points in the same order."
                 )
-        view = _Hidden(dataset, self.pool.unlabelled if indices is None else list(indices), self.target, strict)
+        view = Hidden(dataset, self.pool.unlabelled if indices is None else list(indices), self.target, strict)
         return self._training.in_order(view, self.pool_batch_size)
 
     def _take_training_data(self) -> None:
@@ -319,9 +310,9 @@ class ActiveDataModule(pl.LightningDataModule):
                 f"`ActiveDataModule` wraps `{type(self.data).__name__}`, which has no `train_dataloader`. Define it: "
                 "its dataset is what the pool is made of."
             )
-        self._train = _TrainLoader(self.data.train_dataloader(), type(self.data).__name__)
+        self._train = TrainLoader(self.data.train_dataloader(), type(self.data).__name__)
         size = len(self._train)
-        fingerprint = [size, [_as_class(self._training.read_target(index, self.target)) for index in _spread(size)]]
+        fingerprint = [size, [as_class(self._training.read_target(index, self.target)) for index in spread(size)]]
         if self._fingerprint is not None and fingerprint != self._fingerprint:
             raise ValueError(
                 f"The training data of `{type(self.data).__name__}` changed between two calls of its `setup`, so "
@@ -399,164 +390,6 @@ class _Datasets(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Any]:
         shuffle = None if isinstance(self.train, IterableDataset) else True
         return DataLoader(self.train, shuffle=shuffle, **self.loader)
-
-
-class _TrainLoader:
-    """The wrapped train loader, taken apart: its dataset, and its settings for loaders over parts of it."""
-
-    def __init__(self, loader: Any, owner: str) -> None:
-        if not isinstance(loader, DataLoader):
-            raise ValueError(
-                f"`ActiveDataModule` expected `{owner}.train_dataloader` to return one DataLoader, but got "
-                f"{type(loader).__name__}. Join several datasets by `torch.utils.data.ConcatDataset`."
-            )
-        if isinstance(loader.dataset, IterableDataset):
-            raise ValueError(
-                f"`ActiveDataModule` needs a map-style training dataset, whose items have indices to ask for, but "
-                f"`{owner}` gave the IterableDataset {type(loader.dataset).__name__}. Give it `__getitem__` and "
-                "`__len__`."
-            )
-        if type(loader.batch_sampler) is not BatchSampler:
-            raise ValueError(
-                f"`ActiveDataModule` makes its own batches of the labelled points, but `{owner}.train_dataloader` has "
-                f"the batch sampler {type(loader.batch_sampler).__name__}. Give it `batch_size=` instead."
-            )
-        if not isinstance(loader.sampler, RandomSampler | SequentialSampler):
-            rank_zero_warn(
-                f"`ActiveDataModule` shuffles the labelled points in place of {type(loader.sampler).__name__} of "
-                f"`{owner}.train_dataloader`."
-            )
-        self.dataset: Dataset[Any] = loader.dataset
-        self.shuffle = not isinstance(loader.sampler, SequentialSampler)
-        self.batch_size: int = loader.batch_size or 1
-        self.drop_last = loader.drop_last
-        self.settings: dict[str, Any] = {
-            "num_workers": loader.num_workers,
-            "collate_fn": loader.collate_fn,
-            "pin_memory": loader.pin_memory,
-            "timeout": loader.timeout,
-            "worker_init_fn": loader.worker_init_fn,
-            "multiprocessing_context": loader.multiprocessing_context,
-            "prefetch_factor": loader.prefetch_factor,
-            "persistent_workers": loader.persistent_workers,
-        }
-        self._targets: Sequence[Any] | None = None
-        self._known: dict[int, Any] = {}
-
-    def __len__(self) -> int:
-        return len(self.dataset)  # type: ignore[arg-type]
-
-    def over(self, dataset: Dataset[Any], samples_per_epoch: int | None, order: torch.Generator) -> DataLoader[Any]:
-        size = len(dataset)  # type: ignore[arg-type]
-        sampler = _Repeated(size, samples_per_epoch, order) if samples_per_epoch else None
-        return DataLoader(
-            dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
-            shuffle=self.shuffle and sampler is None,
-            # Few labels may not fill one batch; to drop it would leave nothing to train on.
-            drop_last=self.drop_last and (samples_per_epoch or size) >= self.batch_size,
-            generator=order,
-            **self.settings,
-        )
-
-    def in_order(self, dataset: Dataset[Any], batch_size: int | None) -> DataLoader[Any]:
-        settings = {**self.settings, "persistent_workers": False}
-        return DataLoader(dataset, batch_size=batch_size or self.batch_size, shuffle=False, **settings)
-
-    def read_target(self, index: int, target: Target) -> Any:
-        """Read a target once, from the dataset's list of targets where that agrees with its items."""
-        if index not in self._known:
-            if self._targets is None:
-                self._targets = _target_list(self.dataset, target)
-            self._known[index] = self._targets[index] if self._targets else target.find(self.dataset[index])
-        return self._known[index]
-
-
-def _target_list(dataset: Dataset[Any], target: Target) -> Sequence[Any]:
-    """Return the targets of a dataset that lists them as torchvision's do, or nothing where items disagree."""
-    listed = _listed(dataset)
-    places = _spread(len(listed))
-    agree = all(_as_class(listed[index]) == _as_class(target.find(dataset[index])) for index in places)
-    return listed if agree else []
-
-
-def _listed(dataset: Any) -> Sequence[Any]:
-    if isinstance(dataset, Subset):
-        whole = _listed(dataset.dataset)
-        return [whole[index] for index in dataset.indices] if whole else []
-    if getattr(dataset, "target_transform", None) is None:
-        for name in ("targets", "labels"):
-            listed: Any = getattr(dataset, name, None)
-            if hasattr(listed, "__getitem__") and len(listed) == len(dataset):
-                return list(listed.tolist() if hasattr(listed, "tolist") else listed)
-    return []
-
-
-def _spread(size: int, most: int = 32) -> list[int]:
-    """Return some indices of a dataset, evenly spread, the first and the last among them."""
-    return sorted({round(place * (size - 1) / (most - 1)) for place in range(most)}) if size else []
-
-
-class _Repeated(Sampler[int]):
-    """Go through `size` points in one random order after the other, until an epoch has its number of samples."""
-
-    def __init__(self, size: int, samples: int, generator: torch.Generator) -> None:
-        self.size = size
-        self.samples = samples
-        self.generator = generator
-
-    def __len__(self) -> int:
-        return self.samples
-
-    def __iter__(self) -> Iterator[int]:
-        times = math.ceil(self.samples / self.size)
-        orders = [torch.randperm(self.size, generator=self.generator) for _ in range(times)]
-        yield from torch.cat(orders)[: self.samples].tolist()
-
-
-class _Relabelled(Dataset[Any]):
-    """Labelled points, with the oracle's labels where it gave any."""
-
-    def __init__(
-        self, dataset: Dataset[Any], indices: Sequence[int], labels: Mapping[int, Label], target: Target
-    ) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.labels = labels
-        self.target = target
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> Any:
-        index = self.indices[place]
-        item = self.dataset[index]
-        return self.target.replace(item, self.labels[index]) if index in self.labels else item
-
-
-class _Hidden(Dataset[Any]):
-    """Unlabelled points with their labels hidden."""
-
-    def __init__(self, dataset: Dataset[Any], indices: Sequence[int], target: Target, strict: bool) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.target = target
-        self.strict = strict
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> Any:
-        item = self.dataset[self.indices[place]]
-        return self.target.hide(item) if self.strict else item
-
-
-def _as_class(label: Any) -> int | None:
-    if hasattr(label, "item") and getattr(label, "size", None) is not None:
-        number = label.numel() if isinstance(label, torch.Tensor) else label.size
-        label = label.item() if number == 1 else None
-    return int(label) if isinstance(label, int) else None
 
 
 def _same(one: Any, other: Any) -> bool:

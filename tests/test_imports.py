@@ -28,7 +28,7 @@ LAYERS = [
     ],
     ["candidates", "posterior"],
     ["acquisition"],
-    ["_lightning", "oracle", "datamodule"],
+    ["_lightning", "oracle", "loaders", "datamodule"],
     ["scoring", "testing", "refit", "callback"],
     ["report", "demos"],
     ["cli"],
