@@ -36,7 +36,9 @@ from tests.benchmarks.synthetic import SoftmaxModel, joint_information, log_prob
 
 ROOT = Path(__file__).parents[2]
 
-OURS, REDUX = "lightning_al", "batchbald_redux"
+OURS, STREAMED, REDUX = "lightning_al", "lightning_al, streamed", "batchbald_redux"
+
+IN_MEMORY = [method for method in METHODS if method != STREAMED]
 
 PREFIXES = (2, 5)
 """Information is judged after so many picks too, where it is far from its cap."""
@@ -75,6 +77,13 @@ CASES = (
     Case("medium", 1_000, 100, 10, 10),
     Case("large", 10_000, 100, 10, 10),
     Case("long", 2_000, 100, 10, 50, redux_steps=8),
+)
+
+STREAMS = (
+    Case("100k", 100_000, 20, 10, 10),
+    Case("300k", 300_000, 20, 10, 10),
+    Case("1M", 1_000_000, 20, 10, 10),
+    Case("many classes", 50_000, 20, 1_000, 10),
 )
 
 
@@ -131,27 +140,30 @@ class Report:
             console.file.flush()
 
 
-def choose(method: str, table: Path, b: int, settings: Settings) -> Outcome:
+def choose(method: str, case: Case, settings: Settings, **options: object) -> Outcome:
     """Let one method choose in a fresh process."""
-    command = [sys.executable if method == OURS else settings.peers_python, "-m", "tests.benchmarks.peers", method]
-    options = {
-        "log-probs": table,
-        "b": b,
+    python = sys.executable if method in (OURS, STREAMED) else settings.peers_python
+    options |= {
+        "N": case.N,
+        "K": case.K,
+        "C": case.C,
+        "b": (case.redux_steps or case.b) if method == REDUX else case.b,
         "configurations": settings.configurations,
         "threads": settings.threads,
         "memory-gb": settings.memory_gb,
         "repeat-seconds": settings.repeat_seconds,
         "max-repeats": settings.max_repeats,
     }
+    command = [python, "-m", "tests.benchmarks.peers", method]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
-    return run_child(command, settings, keep_path=method == OURS)
+    return run_child(command, settings)
 
 
-def run_child(command: Sequence[str], settings: Settings, keep_path: bool) -> Outcome:
+def run_child(command: Sequence[str], settings: Settings) -> Outcome:
     """Run a process that prints an outcome; tell what came in between if there is none."""
     environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))}
-    if not keep_path:
+    if command[0] != sys.executable:
         environment.pop("PYTHONPATH", None)
     try:
         child = subprocess.run(
@@ -191,8 +203,7 @@ def compare(case: Case, settings: Settings, report: Report) -> None:
         table = saved_log_probs(model, case, folder)
         report.text(f"\n{case}; load average {os.getloadavg()[0]:.1f}")
         for method in settings.methods:
-            b = case.redux_steps or case.b if method == REDUX else case.b
-            outcomes[method] = choose(method, table, b, settings)
+            outcomes[method] = choose(method, case, settings, **{"log-probs": table})
             report.text(f"  {method}: {progress(outcomes[method])}")
     rate = matmul_rate(case, settings)
     judge = Judge(model, model.posterior_samples(settings.judge_samples, seed=1), settings)
@@ -247,7 +258,7 @@ def judged(judge: Judge, outcome: Outcome, sizes: Sequence[int]) -> Iterator[str
 def figures(method: str, outcome: Outcome, seconds: dict[str, float], rate: float) -> list[str]:
     """Say what a run took."""
     if outcome.problem:
-        return [outcome.problem, *["-"] * 6]
+        return [outcome.problem.partition(":")[0], *["-"] * 6]
     flops = outcome.matmul_flops
     return [
         f"{seconds[method]:.4g}",
@@ -314,7 +325,7 @@ def compare_seeds(case: Case, num_seeds: int, settings: Settings, report: Report
         model = SoftmaxModel(case.C, spread=settings.spread, seed=seed)
         with tempfile.TemporaryDirectory() as folder:
             table = saved_log_probs(model, case, folder)
-            ours, redux = (choose(method, table, case.b, settings) for method in (OURS, REDUX))
+            ours, redux = (choose(method, case, settings, **{"log-probs": table}) for method in (OURS, REDUX))
         if ours.problem or redux.problem:
             report.text(f"  seed {seed}: {OURS} {ours.problem or 'ran'}, {REDUX} {redux.problem or 'ran'}")
             continue
@@ -333,6 +344,38 @@ def compare_seeds(case: Case, num_seeds: int, settings: Settings, report: Report
         ["picks", "models", "mean", "least", "greatest", "equal", f"below -{TOLERANCE}"],
         [[name, *summary(values)] for name, values in differences.items()],
     )
+
+
+def stream(cases: Sequence[Case], max_memory: str, settings: Settings, report: Report) -> None:
+    """Choose from pools that are made as they are read, and print what it took."""
+    settings = replace(settings, max_repeats=1)
+    columns = ["pool", "table, GB", "seconds", "of it to make points", "microseconds a point", "peak, GB"]
+    columns += ["imports, GB", *(f"nats of {t}" for t in (*PREFIXES, "all")), "certificate"]
+    rows = []
+    for case in cases:
+        outcome = choose(STREAMED, case, settings, **{"max-memory": max_memory, "spread": settings.spread})
+        report.text(f"  {case}: {progress(outcome)}")
+        if outcome.problem:
+            rows.append([str(case), "-", outcome.problem.partition(":")[0], *["-"] * (len(columns) - 3)])
+            continue
+        model = SoftmaxModel(case.C, spread=settings.spread)
+        judge = Judge(model, model.posterior_samples(settings.judge_samples, seed=1), settings)
+        rows.append([str(case), *stream_figures(case, outcome), *judged(judge, outcome, case.sizes)])
+        rows[-1].append(outcome.certificate)
+        report.text(f"  picks: {' '.join(map(str, outcome.picks))}")
+    report.table(f"Streamed, {max_memory} to keep log-probabilities", columns, rows)
+
+
+def stream_figures(case: Case, outcome: Outcome) -> list[str]:
+    [seconds] = outcome.seconds
+    return [
+        f"{4 * case.N * case.K * case.C / 1e9:.2f}",
+        f"{seconds:.4g}",
+        f"{outcome.making_seconds:.4g}",
+        f"{1e6 * (seconds - outcome.making_seconds) / case.N:.3g}",
+        f"{outcome.peak_bytes / 1e9:.3f}",
+        f"{outcome.floor_bytes / 1e9:.2f}",
+    ]
 
 
 def summary(differences: Sequence[float]) -> list[str]:
@@ -360,14 +403,16 @@ def machine(settings: Settings) -> str:
 
 
 def main() -> None:
-    names = [case.name for case in CASES]
+    names = [case.name for case in (*CASES, *STREAMS)]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers-python", default=sys.executable, help="interpreter that has the peers")
     parser.add_argument("--cases", nargs="+", choices=names, help="default: all; with --judge-seeds, small")
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=IN_MEMORY, default=IN_MEMORY)
     parser.add_argument(
         "--judge-seeds", type=int, metavar="SEEDS", help="compare information only, over so many models"
     )
+    parser.add_argument("--stream", action="store_true", help="choose from pools that are never held as a whole")
+    parser.add_argument("--max-memory", default="1GB", help="with --stream: what log-probabilities may take")
     parser.add_argument("--quick", action="store_true", help="a tenth of the points and configurations, to try it out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=300, help="seconds that a method may take for a case")
@@ -386,13 +431,17 @@ def main() -> None:
         spread=arguments.spread,
         methods=arguments.methods,
     )
-    chosen = arguments.cases or (["small"] if arguments.judge_seeds else names)
-    cases = [case for case in CASES if case.name in chosen]
+    cases: Sequence[Case] = STREAMS if arguments.stream else CASES[:1] if arguments.judge_seeds else CASES
+    if arguments.cases:
+        cases = [case for case in (*CASES, *STREAMS) if case.name in arguments.cases]
     if arguments.quick:
         settings = settings.quick()
         cases = [replace(case, N=case.N // 10) for case in cases]
     report = Report(arguments.out, arguments.markdown)
     report.text(machine(settings))
+    if arguments.stream:
+        stream(cases, arguments.max_memory, settings, report)
+        return
     for case in cases:
         if arguments.judge_seeds:
             compare_seeds(case, arguments.judge_seeds, settings, report)

@@ -15,15 +15,20 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from tests.benchmarks.synthetic import SoftmaxModel
+
 Array = np.ndarray[Any, Any]
+CHUNK_BYTES = 2**23
+"""How large a table of log-probabilities a stream gives at a time."""
+
 Run = Callable[[], list[int]]
 """Chooses once, and returns the positions in the order of choice."""
 
@@ -39,6 +44,8 @@ class Outcome:
         floor_bytes: Memory of the process after imports.
         peak_bytes: How much more it held at most in the first run.
         matmul_flops: Floating-point operations of its matrix products, where they were counted.
+        making_seconds: Wall time of the last run that went into making the points, where they are streamed.
+        certificate: What the method says of how exact its choice is.
         versions: Name and version of each distribution.
         problem: Why there are no picks.
     """
@@ -49,20 +56,39 @@ class Outcome:
     floor_bytes: int = 0
     peak_bytes: int = 0
     matmul_flops: int = 0
+    making_seconds: float = 0.0
+    certificate: str = ""
     versions: str = ""
     problem: str = ""
 
 
 @dataclass(frozen=True)
 class Task:
-    """What to choose: b points, with so many configurations; the log-probabilities ``[N, K, C]`` are in a file."""
+    """What to choose: b of N points, with so many configurations.
 
-    log_probs: Path
+    Attributes:
+        N: Number of points.
+        K: Number of posterior samples.
+        C: Number of classes.
+        b: How many points to choose.
+        configurations: Most configurations to hold.
+        log_probs: File of their log-probabilities ``[N, K, C]``; without one, they are made as they are asked for.
+        spread: Spread of the model that makes them.
+        max_memory: Most bytes of log-probabilities to keep of a stream, as the library understands it.
+    """
+
+    N: int
+    K: int
+    C: int
     b: int
     configurations: int
+    log_probs: Path | None
+    spread: float
+    max_memory: str
 
     def table(self, dtype: type[np.floating[Any]]) -> Array:
         """Read the log-probabilities; all methods are given the same float32 numbers, some in float64."""
+        assert self.log_probs is not None
         return np.load(self.log_probs).astype(dtype, copy=False)
 
 
@@ -74,6 +100,35 @@ def ours(task: Task, outcome: Outcome) -> Run:
 
     def run() -> list[int]:
         return batchbald(log_probs_N_K_C, task.b, num_configurations=task.configurations).positions.tolist()
+
+    return run
+
+
+def ours_streamed(task: Task, outcome: Outcome) -> Run:
+    """Choose by this library from points that are made as they are asked for, a few at a time."""
+    from lightning_al.acquisition.batchbald import BatchBALD
+    from lightning_al.candidates import Candidates
+
+    model = SoftmaxModel(task.C, spread=task.spread)
+    weights_K_D_C = model.posterior_samples(task.K, seed=0)
+    chunk_size = max(1, CHUNK_BYTES // (4 * task.K * task.C))
+
+    def timed_chunks() -> Iterator[torch.Tensor]:
+        chunks = model.chunks(task.N, weights_K_D_C, chunk_size)
+        while True:
+            began = time.perf_counter()
+            chunk_n_K_C = next(chunks, None)
+            outcome.making_seconds += time.perf_counter() - began
+            if chunk_n_K_C is None:
+                return
+            yield chunk_n_K_C
+
+    def run() -> list[int]:
+        outcome.making_seconds = 0.0
+        acquisition = BatchBALD(num_configurations=task.configurations, max_memory=task.max_memory)
+        selection = acquisition.select(Candidates(task.N, timed_chunks), task.b, torch.Generator().manual_seed(0))
+        outcome.certificate = str(selection.certificate)
+        return selection.positions.tolist()
 
     return run
 
@@ -143,6 +198,7 @@ class Method:
 
 METHODS = {
     "lightning_al": Method("lightning_al.acquisition.batchbald", "lightning_al", ours, count_flops=True),
+    "lightning_al, streamed": Method("lightning_al.acquisition.batchbald", "lightning_al", ours_streamed),
     "batchbald_redux": Method("batchbald_redux.batchbald", "batchbald_redux", batchbald_redux),
     "baal": Method("baal.active.heuristics", "baal", baal),
     "scikit-activeml": Method("skactiveml.pool", "scikit-activeml", scikit_activeml),
@@ -221,9 +277,11 @@ def main() -> None:
     """Run one method as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("method", choices=METHODS)
-    parser.add_argument("--log-probs", type=Path, required=True)
-    parser.add_argument("--b", type=int, required=True)
-    parser.add_argument("--configurations", type=int, required=True)
+    for name in ("N", "K", "C", "b", "configurations"):
+        parser.add_argument(f"--{name}", type=int, required=True)
+    parser.add_argument("--log-probs", type=Path)
+    parser.add_argument("--spread", type=float, default=0.25)
+    parser.add_argument("--max-memory", default="1GB")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--repeat-seconds", type=float, default=0.0)
     parser.add_argument("--max-repeats", type=int, default=1)
@@ -233,7 +291,7 @@ def main() -> None:
     torch.manual_seed(0)
     outcome = measure(
         METHODS[arguments.method],
-        Task(arguments.log_probs, arguments.b, arguments.configurations),
+        Task(**{item.name: getattr(arguments, item.name) for item in fields(Task)}),
         arguments.repeat_seconds,
         arguments.max_repeats,
         int(arguments.memory_gb * 1e9),
