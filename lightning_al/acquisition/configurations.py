@@ -82,6 +82,12 @@ class Configurations:
         """How many nats of doubt about the posterior sample are left on average."""
         return self.weights_M @ self.entropies_M
 
+    @property
+    def standard_error(self) -> Tensor:
+        """Standard error of the information in nats, were drawn configurations independent; else 0."""
+        deviations_M = self.entropies_M - self.entropy_left
+        return (self.weights_M * deviations_M).norm() if self.sampled else torch.zeros_like(self.entropy_left)
+
     @cached_property
     def mean_K(self) -> Tensor:
         """How likely each posterior sample is on average."""

@@ -126,7 +126,9 @@ def ours_streamed(task: Task, outcome: Outcome) -> Run:
     def run() -> list[int]:
         outcome.making_seconds = 0.0
         acquisition = BatchBALD(num_configurations=task.configurations, max_memory=task.max_memory)
-        selection = acquisition.select(Candidates(task.N, timed_chunks), task.b, torch.Generator().manual_seed(0))
+        selection = acquisition.select(
+            Candidates.stream(task.N, timed_chunks), task.b, torch.Generator().manual_seed(0)
+        )
         outcome.certificate = str(selection.certificate)
         return selection.positions.tolist()
 
