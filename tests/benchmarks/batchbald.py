@@ -140,7 +140,7 @@ class Report:
             console.file.flush()
 
 
-def choose(method: str, case: Case, settings: Settings, **options: object) -> Outcome:
+def choose(method: str, case: Case, settings: Settings, *flags: str, **options: object) -> Outcome:
     """Let one method choose in a fresh process."""
     python = sys.executable if method in (OURS, STREAMED) else settings.peers_python
     options |= {
@@ -154,7 +154,7 @@ def choose(method: str, case: Case, settings: Settings, **options: object) -> Ou
         "repeat-seconds": settings.repeat_seconds,
         "max-repeats": settings.max_repeats,
     }
-    command = [python, "-m", "tests.benchmarks.peers", method]
+    command = [python, "-m", "tests.benchmarks.peers", method, *flags]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     return run_child(command, settings)
@@ -347,29 +347,29 @@ def compare_seeds(case: Case, num_seeds: int, settings: Settings, report: Report
 
 
 def stream(cases: Sequence[Case], max_memory: str, settings: Settings, report: Report) -> None:
-    """Choose from pools that are made as they are read, and print what it took."""
+    """Choose from pools that are made as they are read, in one pass and exactly, and print what it took."""
     settings = replace(settings, max_repeats=1)
-    columns = ["pool", "table, GB", "seconds", "of it to make points", "microseconds a point", "peak, GB"]
-    columns += ["imports, GB", *(f"nats of {t}" for t in (*PREFIXES, "all")), "certificate"]
+    columns = ["N x K x C", "table, GB", "passes", "seconds", "of it to make points", "µs a point", "peak, GB"]
+    columns += ["imports, GB", *(f"nats of {t}" for t in (*PREFIXES, "all")), "short by at most"]
     rows = []
     for case in cases:
-        outcome = choose(STREAMED, case, settings, **{"max-memory": max_memory, "spread": settings.spread})
-        report.text(f"  {case}: {progress(outcome)}")
-        if outcome.problem:
-            rows.append([str(case), "-", outcome.problem.partition(":")[0], *["-"] * (len(columns) - 3)])
-            continue
         model = SoftmaxModel(case.C, spread=settings.spread)
         judge = Judge(model, model.posterior_samples(settings.judge_samples, seed=1), settings)
-        rows.append([str(case), *stream_figures(case, outcome), *judged(judge, outcome, case.sizes)])
-        rows[-1].append(outcome.certificate)
-        report.text(f"  picks: {' '.join(map(str, outcome.picks))}")
-    report.table(f"Streamed, {max_memory} to keep log-probabilities", columns, rows)
+        pool, table = f"{case.N:,} x {case.K} x {case.C:,}", f"{4 * case.N * case.K * case.C / 1e9:.2f}"
+        for passes, flags in {"one": [], "as needed": ["--exact"]}.items():
+            options = {"max-memory": max_memory, "spread": settings.spread}
+            outcome = choose(STREAMED, case, settings, *flags, **options)
+            report.text(f"  {case}, {passes}: {progress(outcome)}; picks {' '.join(map(str, outcome.picks))}")
+            rows.append([pool, table, passes, *stream_figures(case, outcome)])
+            rows[-1] += [*judged(judge, outcome, case.sizes), "-" if outcome.problem else f"{outcome.shortfall:.3g}"]
+    report.table(f"Streamed, {max_memory} for the points that are kept", columns, rows)
 
 
 def stream_figures(case: Case, outcome: Outcome) -> list[str]:
+    if outcome.problem:
+        return [outcome.problem.partition(":")[0], *["-"] * 4]
     [seconds] = outcome.seconds
     return [
-        f"{4 * case.N * case.K * case.C / 1e9:.2f}",
         f"{seconds:.4g}",
         f"{outcome.making_seconds:.4g}",
         f"{1e6 * (seconds - outcome.making_seconds) / case.N:.3g}",
@@ -412,7 +412,7 @@ def main() -> None:
         "--judge-seeds", type=int, metavar="SEEDS", help="compare information only, over so many models"
     )
     parser.add_argument("--stream", action="store_true", help="choose from pools that are never held as a whole")
-    parser.add_argument("--max-memory", default="1GB", help="with --stream: what log-probabilities may take")
+    parser.add_argument("--max-memory", default="1GB", help="with --stream: what the kept points may take")
     parser.add_argument("--quick", action="store_true", help="a tenth of the points and configurations, to try it out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=300, help="seconds that a method may take for a case")

@@ -45,7 +45,7 @@ class Outcome:
         peak_bytes: How much more it held at most in the first run.
         matmul_flops: Floating-point operations of its matrix products, where they were counted.
         making_seconds: Wall time of the last run that went into making the points, where they are streamed.
-        certificate: What the method says of how exact its choice is.
+        shortfall: How many nats its gains may fall short of the greedy choice's, as the method says.
         versions: Name and version of each distribution.
         problem: Why there are no picks.
     """
@@ -57,7 +57,7 @@ class Outcome:
     peak_bytes: int = 0
     matmul_flops: int = 0
     making_seconds: float = 0.0
-    certificate: str = ""
+    shortfall: float = 0.0
     versions: str = ""
     problem: str = ""
 
@@ -74,7 +74,8 @@ class Task:
         configurations: Most configurations to hold.
         log_probs: File of their log-probabilities ``[N, K, C]``; without one, they are made as they are asked for.
         spread: Spread of the model that makes them.
-        max_memory: Most bytes of log-probabilities to keep of a stream, as the library understands it.
+        max_memory: Most bytes for the points that are kept of a stream, as the library understands it.
+        exact: Whether to pass over the stream again where a point that was not kept may be the better choice.
     """
 
     N: int
@@ -85,6 +86,7 @@ class Task:
     log_probs: Path | None
     spread: float
     max_memory: str
+    exact: bool
 
     def table(self, dtype: type[np.floating[Any]]) -> Array:
         """Read the log-probabilities; all methods are given the same float32 numbers, some in float64."""
@@ -125,11 +127,12 @@ def ours_streamed(task: Task, outcome: Outcome) -> Run:
 
     def run() -> list[int]:
         outcome.making_seconds = 0.0
-        acquisition = BatchBALD(num_configurations=task.configurations, max_memory=task.max_memory)
+        acquisition = BatchBALD(task.configurations, max_memory=task.max_memory, exact=task.exact)
         selection = acquisition.select(
             Candidates.stream(task.N, timed_chunks), task.b, torch.Generator().manual_seed(0)
         )
-        outcome.certificate = str(selection.certificate)
+        if selection.report is not None:
+            outcome.shortfall = selection.report.shortfall
         return selection.positions.tolist()
 
     return run
@@ -284,6 +287,7 @@ def main() -> None:
     parser.add_argument("--log-probs", type=Path)
     parser.add_argument("--spread", type=float, default=0.25)
     parser.add_argument("--max-memory", default="1GB")
+    parser.add_argument("--exact", action="store_true")
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--repeat-seconds", type=float, default=0.0)
     parser.add_argument("--max-repeats", type=int, default=1)
