@@ -546,6 +546,7 @@ class _Fit:
     cut_short: bool = False
     indices: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    details: dict[str, float | list[float]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     validation_labels: int = 0

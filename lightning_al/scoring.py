@@ -47,15 +47,23 @@ def predict_pool(
     )
     on_device = (_to_device(trainer, module, batch) for batch in batches)
     predictions = posterior.predict(module, on_device, logits=logits, seed=seed)
+    not_finite: list[int] = []
     for turn, batch in zip(turns, own, strict=True):
         # What the acquisition function does between two chunks is no part of a prediction.
         with predicting(trainer):
             log_probs_n_K_C = next(predictions).cpu()
         log_probs_n_K_C = _gather(log_probs_n_K_C[: len(batch)], trainer.world_size)
-        _refuse_not_finite(log_probs_n_K_C, [index for batch in turn for index in batch], module)
-        yield log_probs_n_K_C
+        indices = [index for batch in turn for index in batch]
+        not_finite += [indices[place] for place in log_probs_n_K_C.isnan().flatten(1).any(1).nonzero().flatten()]
+        if not not_finite:
+            yield log_probs_n_K_C
     # The loader's workers and the progress bar end with the last batch.
     next(predictions, None)
+    if not_finite:
+        raise ValueError(
+            f"`{type(module).__name__}` gave NaN or Inf for {len(not_finite)} of {len(unlabelled)} unlabelled points, "
+            f"whose dataset indices begin with {not_finite[:5]}. Check these inputs, or whether the training diverged."
+        )
 
 
 def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:
@@ -69,16 +77,6 @@ def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[in
         [indices[start + rank * batch_size : start + (rank + 1) * batch_size] for rank in range(ranks)]
         for start in starts
     ]
-
-
-def _refuse_not_finite(log_probs_n_K_C: Tensor, indices: list[int], module: nn.Module) -> None:
-    places = log_probs_n_K_C.isnan().flatten(1).any(1).nonzero().flatten().tolist()
-    if places:
-        bad = [indices[place] for place in places]
-        raise ValueError(
-            f"`{type(module).__name__}` gave NaN or Inf for {len(bad)} of {len(indices)} unlabelled points of a batch, "
-            f"whose dataset indices begin with {bad[:5]}. Check these inputs, or whether the training diverged."
-        )
 
 
 @contextmanager

@@ -223,9 +223,7 @@ class _Greedy:
             if not adds_enough:
                 position, log_probs_K_C = self._best_alone(positions)
             probs_K_C = _exact(log_probs_K_C).exp()
-            configurations = configurations.observe(
-                probs_K_C, limit=self.num_configurations, generator=self.generator
-            )
+            configurations = configurations.observe(probs_K_C, limit=self.num_configurations, generator=self.generator)
             positions.append(position)
             information.append(float(configurations.information))
             standard_errors.append(float(configurations.standard_error))

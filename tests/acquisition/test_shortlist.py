@@ -129,5 +129,5 @@ def test_budgets(size, expected):
 
 @pytest.mark.parametrize("size", ["much", "2 GBs", "-1GB", "", 0, -5, "0MB", math.inf, True])
 def test_budgets_that_are_none(size):
-    with pytest.raises(ValueError, match="`max_memory` expected .* but got"):
+    with pytest.raises(ValueError, match=r"`max_memory` expected .* but got"):
         BatchBALD(max_memory=size)
