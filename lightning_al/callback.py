@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info
+from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.acquisition import Acquisition, create
 from lightning_al.candidates import Candidates
 from lightning_al.datamodule import ActiveDataModule
@@ -147,6 +147,7 @@ class ActiveLearning(pl.Callback):
         self._seeds = ExitStack()
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
+        self._warned = False
 
     @property
     def done(self) -> bool:
@@ -369,28 +370,42 @@ class ActiveLearning(pl.Callback):
         return min(self.query_size, left)
 
     def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
-        def log_probs() -> Tensor:
-            with self._clock("score"):
-                return predict_pool(
-                    trainer,
-                    module,
-                    data,
-                    posterior=self.posterior,
-                    logits=self.logits or default_logits(data.target),
-                    seed=derive(self.seed, self.round, "posterior"),
-                )
+        def chunks() -> Iterator[Tensor]:
+            scores = predict_pool(
+                trainer,
+                module,
+                data,
+                posterior=self.posterior,
+                logits=self.logits or default_logits(data.target),
+                seed=derive(self.seed, self.round, "posterior"),
+            )
+            chunk: Tensor | None
+            while True:
+                with self._clock("score"):
+                    chunk = next(scores, None)
+                if chunk is None:
+                    return
+                yield chunk
 
         unlabelled = data.pool.unlabelled
         began = time.perf_counter()
         selection = self.acquisition.select(
-            Candidates(len(unlabelled), log_probs), b, generator(self.seed, self.round, "select")
+            Candidates.stream(len(unlabelled), chunks), b, generator(self.seed, self.round, "select")
         )
         # A sum of floats may differ between machines; one rank's selection is everybody's.
-        positions, scores = trainer.strategy.broadcast((selection.positions.tolist(), selection.scores.tolist()))
+        report = selection.report
+        details = {} if report is None else report.to_dict()
+        positions, scores, details = trainer.strategy.broadcast(
+            (selection.positions.tolist(), selection.scores.tolist(), details)
+        )
         _check_selection(self.acquisition, positions, scores, b, len(unlabelled))
         self._fit.seconds["select"] = time.perf_counter() - began - self._fit.seconds.get("score", 0.0)
         self._fit.indices = [unlabelled[position] for position in positions]
         self._fit.scores = scores
+        self._fit.details = details
+        if report is not None and report.warning is not None and not self._warned:
+            rank_zero_warn(f"`ActiveLearning`, round {self.round}: {report.warning}")
+            self._warned = True
 
     def _finish_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         data, fit = _datamodule(trainer), self._fit
@@ -419,6 +434,7 @@ class ActiveLearning(pl.Callback):
             steps=fit.steps,
             validation_labels=fit.validation_labels,
             tested_with=self.test_with,
+            details=fit.details,
         )
         # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
         round = Round.from_dict(trainer.strategy.broadcast(round.to_dict()))
@@ -473,7 +489,7 @@ class ActiveLearning(pl.Callback):
     def _clock(self, part: str) -> Iterator[None]:
         began = time.perf_counter()
         yield
-        self._fit.seconds[part] = time.perf_counter() - began
+        self._fit.seconds[part] = self._fit.seconds.get(part, 0.0) + time.perf_counter() - began
 
     # The journal.
 
@@ -531,6 +547,7 @@ class _Fit:
     cut_short: bool = False
     indices: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
+    details: dict[str, float | list[float]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     validation_labels: int = 0
@@ -635,6 +652,10 @@ def _log(trainer: pl.Trainer, round: Round) -> None:
     figures.update({f"al/{name}": value for name, value in round.metrics.items()})
     figures.update({f"al/seconds_{part}": value for part, value in round.seconds.items()})
     figures.update({f"al/class_{label}": count for label, count in (round.class_counts or {}).items()})
+    # Of a figure that is there for each pick, the last one stands for the batch.
+    figures.update(
+        {f"al/{name}": value if isinstance(value, float) else value[-1] for name, value in round.details.items()}
+    )
     if round.scores:
         figures.update({"al/score_first": round.scores[0], "al/score_last": round.scores[-1]})
     for logger in trainer.loggers:

@@ -23,6 +23,7 @@ class Round:
         steps: Optimiser steps of the fit.
         validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.
         tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean.
+        details: What the acquisition function reports of the query, by name: figures, or one for each pick.
     """
 
     number: int
@@ -35,6 +36,7 @@ class Round:
     steps: int = 0
     validation_labels: int = 0
     tested_with: Literal["module", "posterior"] = "module"
+    details: dict[str, float | list[float]] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the round as plain data."""

@@ -26,36 +26,57 @@ def predict_pool(
     posterior: Posterior,
     logits: LogitsFunction,
     seed: int,
-) -> Tensor:
-    """Return log-probabilities ``[N, K, C]`` of the N unlabelled points in index order, the same on every rank.
+) -> Iterator[Tensor]:
+    """Yield log-probabilities ``[n, K, C]`` of the unlabelled points in index order, the same on every rank.
 
-    Each rank predicts one stretch of the pool. Batches travel through the datamodule's or module's transfer hooks and
-    the Trainer's precision, with the stage set to predicting, so that training-only augmentation stays out.
+    Ranks take turns: each predicts one batch, and all get what all predicted. Nothing is kept. Batches travel through
+    the datamodule's or module's transfer hooks and the Trainer's precision, with the stage set to predicting, so that
+    training-only augmentation stays out. Called again, it yields the same numbers.
 
     Raises:
         ValueError: If the module gives NaN or Inf for some points; the message lists their indices.
     """
     unlabelled = data.pool.unlabelled
-    ranks, rank = trainer.world_size, trainer.global_rank
-    # Every rank has a point to predict; where the pool is smaller, some predict the same one and drop it again.
-    first, last = rank * len(unlabelled) // ranks, (rank + 1) * len(unlabelled) // ranks
-    stretch = unlabelled[first:last] or unlabelled[:1]
-    loader = data.pool_dataloader(stretch)
+    batch_size = data.pool_dataloader().batch_size or 1
+    turns = _turns(unlabelled, batch_size, trainer.world_size)
+    # Every rank has a batch in each turn; where none is left, it predicts one point and drops it again.
+    own = [turn[trainer.global_rank] for turn in turns]
+    loader = data.pool_dataloader([index for batch in own for index in batch or unlabelled[:1]])
     batches = track(
         loader, description="Scoring the pool", total=len(loader), transient=True, disable=not _shows_progress(trainer)
     )
-    with predicting(trainer):
-        on_device = (_to_device(trainer, module, batch) for batch in batches)
-        parts = [part.cpu() for part in posterior.predict(module, on_device, logits=logits, seed=seed)]
-    log_probs_N_K_C = _gather(torch.cat(parts)[: last - first], ranks)
-    not_finite = log_probs_N_K_C.isnan().flatten(1).any(1).nonzero().flatten().tolist()
+    on_device = (_to_device(trainer, module, batch) for batch in batches)
+    predictions = posterior.predict(module, on_device, logits=logits, seed=seed)
+    not_finite: list[int] = []
+    for turn, batch in zip(turns, own, strict=True):
+        # What the acquisition function does between two chunks is no part of a prediction.
+        with predicting(trainer):
+            log_probs_n_K_C = next(predictions).cpu()
+        log_probs_n_K_C = _gather(log_probs_n_K_C[: len(batch)], trainer.world_size)
+        indices = [index for batch in turn for index in batch]
+        not_finite += [indices[place] for place in log_probs_n_K_C.isnan().flatten(1).any(1).nonzero().flatten()]
+        if not not_finite:
+            yield log_probs_n_K_C
+    # The loader's workers and the progress bar end with the last batch.
+    next(predictions, None)
     if not_finite:
-        indices = [unlabelled[position] for position in not_finite]
         raise ValueError(
-            f"`{type(module).__name__}` gave NaN or Inf for {len(indices)} of {len(unlabelled)} unlabelled points, "
-            f"whose dataset indices begin with {indices[:5]}. Check these inputs, or whether the training diverged."
+            f"`{type(module).__name__}` gave NaN or Inf for {len(not_finite)} of {len(unlabelled)} unlabelled points, "
+            f"whose dataset indices begin with {not_finite[:5]}. Check these inputs, or whether the training diverged."
         )
-    return log_probs_N_K_C
+
+
+def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:
+    """Deal consecutive batches to the ranks, turn by turn; in the last turn some may get none.
+
+    >>> _turns([3, 4, 5, 6, 7], batch_size=2, ranks=2)
+    [[[3, 4], [5, 6]], [[7], []]]
+    """
+    starts = range(0, len(indices), batch_size * ranks)
+    return [
+        [indices[start + rank * batch_size : start + (rank + 1) * batch_size] for rank in range(ranks)]
+        for start in starts
+    ]
 
 
 @contextmanager
@@ -111,12 +132,12 @@ def _to_device(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> A
 
 
 def _gather(local: Tensor, ranks: int) -> Tensor:
-    """Join the ranks' stretches of the pool, whose lengths differ, in the order of the ranks."""
+    """Join the ranks' batches, whose lengths differ, in the order of the ranks."""
     if ranks == 1:
         return local
-    stretches: list[Any] = [None] * ranks
-    torch.distributed.all_gather_object(stretches, local)
-    return torch.cat(stretches)
+    batches: list[Any] = [None] * ranks
+    torch.distributed.all_gather_object(batches, local)
+    return torch.cat(batches)
 
 
 def _shows_progress(trainer: pl.Trainer) -> bool:

@@ -32,6 +32,7 @@ def histories(draw: st.DrawFn) -> History:
                 steps=draw(st.integers(0, 99)),
                 validation_labels=draw(st.integers(0, 99)),
                 tested_with=draw(st.sampled_from(["module", "posterior"])),
+                details=draw(st.dictionaries(st.sampled_from(["a", "b"]), st.floats(0, 1) | st.lists(st.floats(0, 1)))),
             )
         )
     return History(rounds)

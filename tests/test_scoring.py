@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al.posterior import MCDropout
-from lightning_al.scoring import default_logits
+from lightning_al._lightning import pl
+from lightning_al.acquisition import BatchBALD
+from lightning_al.history import Round
+from lightning_al.posterior import MCDropout, Posterior
+from lightning_al.scoring import default_logits, predict_pool
 from lightning_al.target import Target
 from tests.tasks import LitMLP, points, trainer
 
 
 def scored(tmp_path: Path, **kwargs: Any) -> tuple[list[int], list[float]]:
     torch.manual_seed(0)
-    data = ActiveDataModule(points(60), initial_size=8, batch_size=8, **kwargs)
+    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=8, **kwargs)
     active = ActiveLearning("batchbald", query_size=6, max_rounds=2, posterior=MCDropout(10))
     trainer(tmp_path, callbacks=[active]).fit(LitMLP(), datamodule=data)
     return active.history[0].indices, active.history[0].scores
@@ -69,3 +75,92 @@ def test_inputs_that_the_module_does_not_know_are_refused() -> None:
     batch = {"pixels": IMAGE, "mask": MASK, "label": LABEL}
     with pytest.raises(ValueError, match=r"inputs pixels, mask, but `TwoInputs.forward` takes image, mask.*`logits=`"):
         default_logits(Target())(TwoInputs(), batch)
+
+
+class Scoring(pl.Callback):
+    """Pass over the pool when training has ended, and look at what holds between two chunks."""
+
+    def __init__(self, look: Callable[[pl.Trainer, Iterator[Tensor]], list[Any]], posterior: Posterior) -> None:
+        self.look, self.posterior, self.seen = look, posterior, []  # type: ignore[var-annotated]
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        for _ in range(2):
+            chunks = predict_pool(
+                trainer, pl_module, data, posterior=self.posterior, logits=default_logits(data.target), seed=3
+            )
+            self.seen.append(self.look(trainer, chunks))
+
+
+def test_each_pass_over_the_pool_gives_the_same_chunks_and_keeps_none(tmp_path: Path) -> None:
+    alive: list[weakref.ref[Tensor]] = []
+
+    def look(running: pl.Trainer, chunks: Iterator[Tensor]) -> list[Any]:
+        seen = []
+        for chunk in chunks:
+            alive.append(weakref.ref(chunk))
+            seen.append((list(chunk.shape), chunk.sum().item()))
+            # The one before is let go of only when the next one stands in its place.
+            assert sum(reference() is not None for reference in alive) <= 2
+        return seen
+
+    scoring = Scoring(look, MCDropout(10))
+    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=20)
+    trainer(tmp_path, callbacks=[scoring]).fit(LitMLP(), datamodule=data)
+    assert [shape for shape, _ in scoring.seen[0]] == [[20, 10, 4], [20, 10, 4], [12, 10, 4]]
+    assert scoring.seen[0] == scoring.seen[1]
+
+
+def test_between_two_chunks_neither_stage_nor_precision_is_that_of_predicting(tmp_path: Path) -> None:
+    def look(running: pl.Trainer, chunks: Iterator[Tensor]) -> list[Any]:
+        return [(running.predicting, torch.is_autocast_enabled("cpu")) for _ in chunks]
+
+    scoring = Scoring(look, MCDropout(10))
+    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=20)
+    trainer(tmp_path, callbacks=[scoring], precision="bf16-mixed").fit(LitMLP(), datamodule=data)
+    assert scoring.seen == [[(False, False)] * 3] * 2
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_byte_budget_chooses_from_a_stream(tmp_path: Path, exact: bool) -> None:
+    def asked(acquisition: BatchBALD) -> Round:
+        torch.manual_seed(0)
+        data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=8)
+        active = ActiveLearning(acquisition, query_size=4, max_rounds=2, posterior=MCDropout(10))
+        trainer(tmp_path, callbacks=[active]).fit(LitMLP(), datamodule=data)
+        return active.history[0]
+
+    whole, within = asked(BatchBALD()), asked(BatchBALD(max_memory=16 * 40 * 4, exact=exact))
+    assert whole.details["shortfall"] == 0.0
+    if exact:
+        assert within.indices == whole.indices
+        assert within.details == whole.details
+    else:
+        assert within.indices[0] == whole.indices[0]
+        assert within.details["shortfall"] > 0.0
+
+
+def test_a_batch_too_large_for_the_samples_is_warned_of_once(tmp_path: Path) -> None:
+    data = ActiveDataModule(points(80), initial_size=8, val=points(20, seed=1), batch_size=8)
+    active = ActiveLearning(
+        BatchBALD(num_configurations=20), query_size=24, max_rounds=4, posterior=MCDropout(2), seed=1
+    )
+    with pytest.warns(UserWarning, match="picks of a batch add no more information than the noise") as caught:
+        trainer(tmp_path, callbacks=[active]).fit(LitMLP(), datamodule=data)
+    assert sum("than the noise" in str(warning.message) for warning in caught) == 1
+    assert len(active.history) == 4
+    assert all(round.details["picks_below_noise"] > 0 for round in active.history[:3])
+
+
+def test_loggers_get_the_figures_of_the_batch(tmp_path: Path) -> None:
+    logger = pl.loggers.CSVLogger(tmp_path)
+    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=8)
+    active = ActiveLearning("batchbald", query_size=3, max_rounds=2, posterior=MCDropout(10))
+    trainer(tmp_path, callbacks=[active], logger=logger).fit(LitMLP(), datamodule=data)
+    with open(Path(logger.log_dir) / "metrics.csv") as file:
+        rows = [row for row in csv.DictReader(file) if row["al/asked"] == "3"]
+    details = active.history[0].details
+    assert float(rows[0]["al/share_used"]) == details["share_used"]
+    assert float(rows[0]["al/information"]) == details["information"][-1]  # type: ignore[index]
+    assert len(details["information"]) == 3  # type: ignore[arg-type]
+    assert active.history[1].details == {}

@@ -10,7 +10,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
-from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs
+from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs, score_chunks
 from lightning_al.acquisition.registry import register
 from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
@@ -61,4 +61,4 @@ class BALD(ScoreAcquisition):
 
     def score(self, candidates: Candidates) -> Tensor:
         """Return mutual information ``[N]`` in nats; `bald` says more."""
-        return bald(candidates.log_probs_N_K_C)
+        return score_chunks(candidates, mutual_information, who="bald", min_samples=self.min_samples)

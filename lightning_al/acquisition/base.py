@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from lightning_al.acquisition.report import BatchReport
 from lightning_al.candidates import Candidates
 
 ROUNDING_ABOVE_ZERO = 1e-3
@@ -23,10 +25,12 @@ class Selection:
     Attributes:
         positions: Positions among the candidates ``[b]``, int64, in the order of choice.
         scores: Score of each of them ``[b]``. What it means is the acquisition function's to say.
+        report: How much the batch tells and how sure that is, where the acquisition function says so.
     """
 
     positions: Tensor
     scores: Tensor
+    report: BatchReport | None = None
 
 
 class Acquisition(ABC):
@@ -85,13 +89,44 @@ def at_most(b: int, size: int) -> int:
     return min(b, size)
 
 
-def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1) -> Tensor:
+def score_chunks(
+    candidates: Candidates, formula: Callable[[Tensor], Tensor], *, who: str, min_samples: int = 1
+) -> Tensor:
+    """Apply a formula to each point, chunk by chunk, so that a stream is never held as a whole.
+
+    Args:
+        candidates: N points.
+        formula: Maps log-probabilities ``[n, K, C]`` to scores ``[n]``.
+        who: Who needs them, as an error should say it.
+        min_samples: Fewest posterior samples K that it needs.
+
+    Returns:
+        Scores ``[N]``.
+
+    Raises:
+        ValueError: If log-probabilities are not what `checked_log_probs` asks for.
+    """
+    chunks = checked_chunks(candidates, who=who, min_samples=min_samples)
+    scores = [formula(chunk) for chunk in chunks]
+    return torch.cat(scores) if scores else torch.empty(0)
+
+
+def checked_chunks(candidates: Candidates, *, who: str, min_samples: int = 1) -> Iterator[Tensor]:
+    """Yield the candidates' chunks once they have passed `checked_log_probs`."""
+    first = 0
+    for chunk in candidates.chunks():
+        yield checked_log_probs(chunk, who=who, min_samples=min_samples, first=first)
+        first += len(chunk)
+
+
+def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1, first: int = 0) -> Tensor:
     """Return log-probabilities that can be worked on: in float64 or float32, with no NaN.
 
     Args:
         log_probs_N_K_C: Log-probabilities ``[N, K, C]``. Half precision becomes float32 and is normalised again.
         who: Who needs them, as an error should say it.
         min_samples: Fewest posterior samples K that it needs.
+        first: Position of the first of these points among all.
 
     Raises:
         ValueError: If there are fewer samples, or if a value is NaN or above 0.
@@ -115,7 +150,7 @@ def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1
             is_bad_N = log_probs_N_K_C.isnan().flatten(1).any(1)
             raise ValueError(
                 f"`{who}` expected log-probabilities, but got NaN for {int(is_bad_N.sum())} candidates, the first at "
-                f"position {int(is_bad_N.nonzero()[0])}. Check the model's outputs there."
+                f"position {first + int(is_bad_N.nonzero()[0])}. Check the model's outputs there."
             )
         if highest > ROUNDING_ABOVE_ZERO:
             raise ValueError(

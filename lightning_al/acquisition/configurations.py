@@ -21,7 +21,15 @@ from torch.nn.functional import pad
 NEGLIGIBLE = 1e-18
 """Probabilities below this are taken for zero: products of two of them would be denormal floats, which are slow."""
 
-NEWTON_STEPS = 10
+BLOCK_VALUES = 2**16
+
+TILT_STEPS = 40
+
+SLOW = 0.3
+"""What the imbalance has to fall below in a step, as a share of what it was, for the old Jacobian to serve again."""
+
+RIDGE = 1e-6
+"""What is added to a covariance, relative to its diagonal, so that it can be inverted where samples are equal."""
 
 TILT_ERROR = 1e-8
 """Largest relative difference between the average probabilities of two posterior samples that counts as none."""
@@ -65,12 +73,25 @@ class Configurations:
     @cached_property
     def entropies_M(self) -> Tensor:
         """How many nats of doubt about the posterior sample each configuration leaves."""
-        return -(self.posteriors_M_K * self.posteriors_M_K.clamp_min(NEGLIGIBLE).log()).sum(1)
+        # In blocks, since fresh memory for whole tables would cost as much as the arithmetic.
+        blocks = torch.split(self.posteriors_M_K, max(1, BLOCK_VALUES // self.posteriors_M_K.shape[1]))
+        return torch.cat([-(block * block.clamp_min(NEGLIGIBLE).log_()).sum(1) for block in blocks])
 
     @property
     def entropy_left(self) -> Tensor:
         """How many nats of doubt about the posterior sample are left on average."""
         return self.weights_M @ self.entropies_M
+
+    @property
+    def standard_error(self) -> Tensor:
+        """Standard error of the information in nats, were drawn configurations independent; else 0."""
+        deviations_M = self.entropies_M - self.entropy_left
+        return (self.weights_M * deviations_M).norm() if self.sampled else torch.zeros_like(self.entropy_left)
+
+    @cached_property
+    def mean_K(self) -> Tensor:
+        """How likely each posterior sample is on average."""
+        return self.weights_M @ self.posteriors_M_K
 
     @property
     def information(self) -> Tensor:
@@ -106,14 +127,21 @@ class Configurations:
         Returns:
             The other configurations with unchanged weights, and how many nats a gain may lack without the rest.
         """
-        is_kept_M = self.entropies_M >= min(least_entropy, self.entropies_M.max().item())
+        is_kept_M = self.is_undecided_M(least_entropy)
+        if is_kept_M.all():
+            return self, 0.0
         neglected = (self.weights_M @ self.entropies_M.masked_fill(is_kept_M, 0.0)).item()
         return Configurations(self.weights_M[is_kept_M], self.posteriors_M_K[is_kept_M]), neglected
+
+    def is_undecided_M(self, least_entropy: float) -> Tensor:
+        """Return which configurations `undecided` keeps: those with so much entropy, or else with the most."""
+        return self.entropies_M >= min(least_entropy, self.entropies_M.max().item())
 
     def merged(self, num_leading: int, doubts: Sequence[float]) -> Configurations:
         """Average the configurations that favour the same posterior samples about as clearly.
 
-        An average weighted by `weights_M` never lowers a gain, since entropy is concave.
+        An average weighted by `weights_M` never lowers a gain, since entropy is concave. Merging again, by fewer of
+        the leading samples and of the doubts, gives what merging so at once would have given.
 
         Args:
             num_leading: How many of the likeliest samples must be the same, 1 or 2, in the same order.
@@ -121,10 +149,11 @@ class Configurations:
                 averaged if a bound lies between theirs: one that has settled the matter would hide one that has not.
         """
         K = self.posteriors_M_K.shape[1]
-        leading_probs_M_2, leading_M_2 = self._two_leading
-        group_M = torch.bucketize(1 - leading_probs_M_2[:, 0].contiguous(), self.weights_M.new_tensor(doubts))
-        for leading_M in leading_M_2[:, :num_leading].unbind(1):
-            group_M = group_M * K + leading_M
+        leading_probs_M, leading_M = self.posteriors_M_K.max(1)
+        group_M = torch.bucketize(1 - leading_probs_M, self.weights_M.new_tensor(doubts)) * K + leading_M
+        if num_leading == 2:
+            others_M_K = self.posteriors_M_K.scatter(1, leading_M[:, None], -1.0)
+            group_M = group_M * K + others_M_K.argmax(1)
         groups_G, group_M = torch.unique(group_M, return_inverse=True)
         weights_G = self.weights_M.new_zeros(len(groups_G)).index_add_(0, group_M, self.weights_M)
         sums_G_K = self.posteriors_M_K.new_zeros(len(groups_G), K).index_add_(
@@ -132,10 +161,9 @@ class Configurations:
         )
         return Configurations(weights_G, sums_G_K / weights_G[:, None])
 
-    @cached_property
-    def _two_leading(self) -> tuple[Tensor, Tensor]:
-        leading_probs_M_2, leading_M_2 = self.posteriors_M_K.topk(2)
-        return leading_probs_M_2, leading_M_2
+    def to(self, dtype: torch.dtype, device: torch.device) -> Configurations:
+        """Return the configurations in the precision and on the device that gains are to be computed in."""
+        return Configurations(self.weights_M.to(dtype).to(device), self.posteriors_M_K.to(dtype).to(device))
 
     def _branch(self, probs_K_C: Tensor) -> Configurations:
         """Continue each configuration with each of the C labels, and drop what cannot happen."""
@@ -144,7 +172,7 @@ class Configurations:
         weights_M_C = self.weights_M[:, None] * evidence_M_C
         happens_M_C = weights_M_C > NEGLIGIBLE
         weights_M = weights_M_C[happens_M_C]
-        posteriors_M_K = joint_M_C_K[happens_M_C] / evidence_M_C[happens_M_C][:, None]
+        posteriors_M_K = joint_M_C_K[happens_M_C].div_(evidence_M_C[happens_M_C][:, None])
         return Configurations(weights_M / weights_M.sum(), _without_negligible(posteriors_M_K))
 
     def _systematic(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -174,8 +202,9 @@ class Configurations:
         """Draw the next label of each configuration from the posterior sample that it was drawn from."""
         below_one = 1 - torch.finfo(torch.float64).eps
         labels_K_n = torch.searchsorted(_cumulative(probs_K_C), uniforms_K_n.clamp_max(below_one), right=True)
-        joint_M_K = self.posteriors_M_K[parents_K_n.flatten()] * probs_K_C.T[labels_K_n.flatten()]
-        posteriors_M_K = _without_negligible(joint_M_K / joint_M_K.sum(1, keepdim=True))
+        likelihood_M_K = probs_K_C.T.contiguous().index_select(0, labels_K_n.flatten())
+        joint_M_K = likelihood_M_K.mul_(self.posteriors_M_K.index_select(0, parents_K_n.flatten()))
+        posteriors_M_K = _without_negligible(joint_M_K.div_(joint_M_K.sum(1, keepdim=True)))
         return Configurations(tilted_weights(posteriors_M_K), posteriors_M_K, sampled=True)
 
 
@@ -183,7 +212,7 @@ def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
     """Weigh drawn configurations so that on average they leave all posterior samples equally likely.
 
     All configurations there are have that property, and with it no point's gain exceeds its BALD score. The weights are
-    proportional to exp(lambda . posterior), as near to equal as the property allows. Where Newton's method finds no
+    proportional to exp(lambda . posterior), as near to equal as the property allows. Where quasi-Newton steps find no
     such lambda, they are equal.
 
     Returns:
@@ -195,24 +224,40 @@ def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
     """
     M, K = posteriors_M_K.shape
     tilt_K = posteriors_M_K.new_zeros(K)
-    # Rows sum to 1, so their covariance is singular along the vector of ones, which the tilt needs nothing of.
-    along_ones_K_K = torch.ones_like(tilt_K).outer(torch.ones_like(tilt_K)) / K
-    for _ in range(NEWTON_STEPS):
+    to_step_K_K, last_imbalance = None, math.inf
+    for _ in range(TILT_STEPS):
         weights_M = torch.softmax(posteriors_M_K @ tilt_K, dim=0)
-        mean_K = weights_M @ posteriors_M_K
-        excess_K = mean_K - 1 / K
-        if excess_K.abs().max() < TILT_ERROR / K:
+        excess_K = weights_M @ posteriors_M_K - 1 / K
+        imbalance = excess_K.abs().max().item() * K
+        if imbalance < TILT_ERROR:
             return weights_M
-        covariance_K_K = posteriors_M_K.T @ (weights_M[:, None] * posteriors_M_K) - mean_K.outer(mean_K)
-        step_K, info = torch.linalg.solve_ex(covariance_K_K + along_ones_K_K, excess_K)
-        if info != 0:
+        if math.isnan(imbalance):
             break
-        tilt_K = tilt_K - step_K
+        if to_step_K_K is None or imbalance > SLOW * last_imbalance:
+            to_step_K_K = _factored_covariance(posteriors_M_K, weights_M)
+        tilt_K = tilt_K - torch.cholesky_solve(excess_K[:, None], to_step_K_K)[:, 0]
+        last_imbalance = imbalance
     return torch.full_like(posteriors_M_K[:, 0], 1 / M)
 
 
+def _factored_covariance(posteriors_M_K: Tensor, weights_M: Tensor) -> Tensor:
+    """Factor the covariance of the posteriors, which is the Jacobian of their mean by the tilt, as L L^T.
+
+    It is computed in float32: the imbalance is measured in float64, and a step need not be exact to lower it.
+    """
+    K = posteriors_M_K.shape[1]
+    posteriors_M_K, weights_M = posteriors_M_K.float(), weights_M.float()
+    mean_K = weights_M @ posteriors_M_K
+    covariance_K_K = (posteriors_M_K.T @ (weights_M[:, None] * posteriors_M_K)).double()
+    covariance_K_K -= mean_K.outer(mean_K)
+    covariance_K_K.diagonal().add_(RIDGE * covariance_K_K.diagonal().mean())
+    # Rows sum to 1, so their covariance is singular along the vector of ones, which the tilt needs nothing of.
+    factor_K_K: Tensor = torch.linalg.cholesky_ex(covariance_K_K + 1 / K).L
+    return factor_K_K
+
+
 def _without_negligible(posteriors_M_K: Tensor) -> Tensor:
-    return posteriors_M_K.masked_fill_(posteriors_M_K < NEGLIGIBLE, 0.0)
+    return torch.threshold_(posteriors_M_K, NEGLIGIBLE, 0.0)
 
 
 def _cumulative(masses: Tensor) -> Tensor:

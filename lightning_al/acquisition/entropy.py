@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs
+from lightning_al.acquisition.base import ScoreAcquisition, score_chunks
 from lightning_al.acquisition.registry import register
 from lightning_al.candidates import Candidates
 from lightning_al.information import entropy, posterior_mean
@@ -33,5 +33,4 @@ class Entropy(ScoreAcquisition):
         Raises:
             ValueError: If the candidates' log-probabilities are NaN or above 0.
         """
-        log_probs_N_K_C = checked_log_probs(candidates.log_probs_N_K_C, who="Entropy")
-        return entropy(posterior_mean(log_probs_N_K_C))
+        return score_chunks(candidates, lambda log_probs_n_K_C: entropy(posterior_mean(log_probs_n_K_C)), who="Entropy")

@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs
+from lightning_al.acquisition.base import ScoreAcquisition, score_chunks
 from lightning_al.acquisition.registry import register
 from lightning_al.candidates import Candidates
 from lightning_al.information import posterior_mean
@@ -33,5 +33,8 @@ class LeastConfidence(ScoreAcquisition):
         Raises:
             ValueError: If the candidates' log-probabilities are NaN or above 0.
         """
-        log_probs_N_K_C = checked_log_probs(candidates.log_probs_N_K_C, who="LeastConfidence")
-        return 1 - posterior_mean(log_probs_N_K_C).exp().amax(-1)
+        return score_chunks(candidates, _probability_of_error, who="LeastConfidence")
+
+
+def _probability_of_error(log_probs_N_K_C: Tensor) -> Tensor:
+    return 1 - posterior_mean(log_probs_N_K_C).exp().amax(-1)

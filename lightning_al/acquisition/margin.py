@@ -7,7 +7,7 @@ from typing import final
 
 from torch import Tensor
 
-from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs
+from lightning_al.acquisition.base import ScoreAcquisition, score_chunks
 from lightning_al.acquisition.registry import register
 from lightning_al.candidates import Candidates
 from lightning_al.information import posterior_mean
@@ -34,6 +34,9 @@ class Margin(ScoreAcquisition):
         Raises:
             ValueError: If the candidates' log-probabilities are NaN or above 0.
         """
-        log_probs_N_K_C = checked_log_probs(candidates.log_probs_N_K_C, who="Margin")
-        first_N, second_N = posterior_mean(log_probs_N_K_C).exp().topk(2).values.unbind(-1)
-        return second_N - first_N
+        return score_chunks(candidates, _negative_margin, who="Margin")
+
+
+def _negative_margin(log_probs_N_K_C: Tensor) -> Tensor:
+    first_N, second_N = posterior_mean(log_probs_N_K_C).exp().topk(2).values.unbind(-1)
+    return second_N - first_N

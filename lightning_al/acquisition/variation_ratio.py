@@ -8,7 +8,7 @@ from typing import ClassVar, final
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs
+from lightning_al.acquisition.base import ScoreAcquisition, score_chunks
 from lightning_al.acquisition.registry import register
 from lightning_al.candidates import Candidates
 
@@ -38,9 +38,10 @@ class VariationRatio(ScoreAcquisition):
         Raises:
             ValueError: If there are fewer than 2 posterior samples, or log-probabilities are NaN or above 0.
         """
-        log_probs_N_K_C = checked_log_probs(
-            candidates.log_probs_N_K_C, who="VariationRatio", min_samples=self.min_samples
-        )
-        votes_N_K_C = one_hot(log_probs_N_K_C.argmax(-1), log_probs_N_K_C.shape[-1])
-        share_N_C = votes_N_K_C.to(log_probs_N_K_C.dtype).mean(1)
-        return 1 - share_N_C.amax(-1)
+        return score_chunks(candidates, _share_against, who="VariationRatio", min_samples=self.min_samples)
+
+
+def _share_against(log_probs_N_K_C: Tensor) -> Tensor:
+    votes_N_K_C = one_hot(log_probs_N_K_C.argmax(-1), log_probs_N_K_C.shape[-1])
+    share_N_C = votes_N_K_C.to(log_probs_N_K_C.dtype).mean(1)
+    return 1 - share_N_C.amax(-1)

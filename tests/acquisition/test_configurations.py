@@ -25,7 +25,7 @@ def configurations_of(log_probs_S_K_C, *, limit, seed=0):
 def fast_gains(log_probs_N_K_C, configurations):
     probs_N_C_K = log_probs_N_K_C.exp().clamp_min(1e-18).transpose(1, 2).contiguous()
     noise_N_K = -(probs_N_C_K * probs_N_C_K.log()).sum(1)
-    return gains(probs_N_C_K, noise_N_K, torch.arange(len(noise_N_K)), configurations)
+    return gains(probs_N_C_K, noise_N_K, None, configurations)
 
 
 @given(
@@ -119,3 +119,19 @@ def test_as_many_are_drawn_from_each_sample_and_all_samples_stay_equally_likely(
     assert len(configurations) == 500
     mean_K = configurations.weights_M @ configurations.posteriors_M_K
     torch.testing.assert_close(mean_K, torch.full_like(mean_K, 1 / 5), rtol=0, atol=1e-8)
+
+
+def test_samples_that_are_the_same_do_not_unbalance_the_others():
+    twice_S_K_C = random_log_probs(6, 5, 4, seed=3, spread=1.0).repeat(1, 2, 1)
+    configurations = configurations_of(twice_S_K_C, limit=500)
+    mean_K = configurations.mean_K
+    torch.testing.assert_close(mean_K, torch.full_like(mean_K, 1 / 10), rtol=0, atol=1e-8)
+
+
+@given(seed=st.integers(0, 10_000), limit=st.sampled_from([60, 1000]))
+def test_merging_again_gives_what_merging_at_once_gives(seed, limit):
+    configurations = configurations_of(random_log_probs(4, 6, 4, seed=seed), limit=limit)
+    at_once = configurations.merged(1, (0.25,))
+    again = configurations.merged(2, (0.1, 0.25)).merged(1, (0.1, 0.25)).merged(1, (0.25,))
+    torch.testing.assert_close(again.weights_M, at_once.weights_M)
+    torch.testing.assert_close(again.posteriors_M_K, at_once.posteriors_M_K)

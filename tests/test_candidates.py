@@ -1,0 +1,83 @@
+"""Candidates as a table, as a function and as a stream: the same numbers, and wrong streams refused."""
+
+import weakref
+
+import pytest
+import torch
+
+from lightning_al.acquisition import BALD, available, create
+from lightning_al.candidates import Candidates
+from tests.references import random_log_probs
+
+N, K, C = 23, 5, 4
+
+
+def stream(log_probs_N_K_C, chunk_size):
+    return Candidates.stream(len(log_probs_N_K_C), lambda: log_probs_N_K_C.split(chunk_size))
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, N, 100])
+@pytest.mark.parametrize("name", available())
+def test_a_stream_gives_the_same_selection(name, chunk_size):
+    log_probs_N_K_C = random_log_probs(N, K, C, seed=0)
+    candidates = stream(log_probs_N_K_C, chunk_size)
+    chosen = create(name).select(candidates, 6, torch.Generator().manual_seed(1))
+    expected = create(name).select(Candidates(N, log_probs_N_K_C), 6, torch.Generator().manual_seed(1))
+    assert chosen.positions.equal(expected.positions)
+    torch.testing.assert_close(chosen.scores, expected.scores)
+
+
+def test_a_stream_is_joined_once_and_then_held():
+    passes = []
+    log_probs_N_K_C = random_log_probs(N, K, C, seed=1)
+    candidates = Candidates.stream(N, lambda: passes.append(1) or log_probs_N_K_C.split(4))
+    assert candidates.is_stream
+    assert candidates.log_probs_N_K_C.equal(log_probs_N_K_C)
+    assert [len(chunk) for chunk in candidates.chunks()] == [N]
+    assert len(passes) == 1
+    assert not candidates.is_stream
+
+
+@pytest.mark.parametrize("name", ["bald", "entropy", "margin", "least_confidence", "variation_ratio"])
+def test_scores_hold_no_more_than_a_chunk(name):
+    alive = []
+
+    def chunks():
+        for chunk in random_log_probs(N, K, C, seed=2).split(4):
+            copy = chunk.clone()
+            alive.append(weakref.ref(copy))
+            yield copy
+            del copy
+            assert sum(reference() is not None for reference in alive) <= 2
+
+    assert create(name).score(Candidates.stream(N, chunks)).shape == (N,)
+    assert len(alive) == 6
+
+
+def test_nan_in_a_later_chunk_is_named_by_its_position():
+    log_probs_N_K_C = random_log_probs(N, K, C, seed=3)
+    log_probs_N_K_C[17] = torch.nan
+    with pytest.raises(ValueError, match="the first at position 17"):
+        BALD().score(stream(log_probs_N_K_C, 5))
+
+
+def test_nothing_is_scored_of_an_empty_stream():
+    assert BALD().score(Candidates.stream(0, list)).shape == (0,)
+
+
+def test_a_stream_that_ends_early_or_late_raises():
+    chunks = [torch.zeros(4, 2, 1), torch.zeros(4, 2, 1)]
+    with pytest.raises(ValueError, match=r"expected 9 points in all, but the pass ended after 8.*not an iterator"):
+        BALD().score(Candidates.stream(9, lambda: chunks))
+    with pytest.raises(ValueError, match=r"with 7 points in all, but got one of \[4, 2, 1\] that ends at 8"):
+        BALD().score(Candidates.stream(7, lambda: chunks))
+    used_up = iter(chunks)
+    candidates = Candidates.stream(8, lambda: used_up)
+    BALD().score(candidates)
+    with pytest.raises(ValueError, match="ended after 0"):
+        BALD().score(candidates)
+
+
+def test_a_table_of_another_size_raises():
+    with pytest.raises(ValueError, match=r"shape \[3, K, C\], but got \[2, 5, 4\]"):
+        _ = Candidates(3, torch.zeros(2, 5, 4)).log_probs_N_K_C
