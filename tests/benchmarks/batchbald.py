@@ -5,6 +5,9 @@ packages of the extra ``peers``; by default it is the one that runs this. Each m
 log-probabilities in a fresh process, one after the other: this library in float32, the others in float64. A method that
 cannot be imported, takes too long or needs too much memory is reported as such. Linux only.
 
+Where other work keeps the machine busy, several threads wait for one another and wall times mean little: run it with
+``--threads 1``, and compare processor times.
+
 One judge re-estimates the information of every batch with fresh posterior samples of the model that the
 log-probabilities came from. ``--judge-seeds 20`` compares only that, between this library and batchbald_redux, over
 several such models. ``--stream`` chooses from pools that are never held as a whole.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -207,11 +211,21 @@ def compare(case: Case, settings: Settings, report: Report) -> None:
             report.text(f"  {method}: {progress(outcomes[method])}")
     rate = matmul_rate(case, settings)
     judge = Judge(model, model.posterior_samples(settings.judge_samples, seed=1), settings)
-    seconds = {method: whole_seconds(case, method, outcome) for method, outcome in outcomes.items()}
+    redux = whole_seconds(case, outcomes.get(REDUX, Outcome()))
     columns = ["method", *(f"nats of {t}" for t in case.sizes)]
-    columns += ["seconds", "runs", "redux's / its", "peak, GB", "imports, GB", "GFLOP", "of matmul rate"]
+    columns += [
+        "runs",
+        "seconds",
+        "redux's / its",
+        "processor s",
+        "redux's / its",
+        "peak, GB",
+        "imports, GB",
+        "GFLOP",
+        "of matmul rate",
+    ]
     rows = [
-        [method, *judged(judge, outcome, case.sizes), *figures(method, outcome, seconds, rate)]
+        [method, *judged(judge, outcome, case.sizes), *figures(case, outcome, redux, rate)]
         for method, outcome in outcomes.items()
     ]
     report.table(str(case), columns, rows)
@@ -234,14 +248,18 @@ def progress(outcome: Outcome) -> str:
     return f"{runs} s; {outcome.versions}"
 
 
-def whole_seconds(case: Case, method: str, outcome: Outcome) -> float:
-    """Return the median time of a run; where only the first steps were run, the last ones stand for those to come."""
+def whole_seconds(case: Case, outcome: Outcome) -> tuple[float, float]:
+    """Return the median wall and processor time of a run.
+
+    Where only the first steps were run, the last ones stand for those to come.
+    """
     if not outcome.seconds:
-        return float("nan")
-    seconds = statistics.median(outcome.seconds)
-    if len(outcome.picks) < case.b:
-        seconds += (case.b - len(outcome.picks)) * statistics.mean(sampled_steps(outcome))
-    return seconds
+        return math.nan, math.nan
+    seconds, processor_seconds = statistics.median(outcome.seconds), statistics.median(outcome.processor_seconds)
+    if len(outcome.picks) == case.b:
+        return seconds, processor_seconds
+    whole = seconds + (case.b - len(outcome.picks)) * statistics.mean(sampled_steps(outcome))
+    return whole, processor_seconds * whole / seconds
 
 
 def sampled_steps(outcome: Outcome) -> list[float]:
@@ -255,19 +273,20 @@ def judged(judge: Judge, outcome: Outcome, sizes: Sequence[int]) -> Iterator[str
         yield f"{judge(outcome.picks[:t])[0]:.4f}" if len(outcome.picks) >= t else "-"
 
 
-def figures(method: str, outcome: Outcome, seconds: dict[str, float], rate: float) -> list[str]:
+def figures(case: Case, outcome: Outcome, redux: tuple[float, float], rate: float) -> list[str]:
     """Say what a run took."""
     if outcome.problem:
-        return [outcome.problem.partition(":")[0], *["-"] * 6]
+        return [outcome.problem.partition(":")[0], *["-"] * 8]
+    taken = [str(len(outcome.seconds))]
+    for seconds, of_redux in zip(whole_seconds(case, outcome), redux, strict=True):
+        taken += [f"{seconds:.4g}", "-" if math.isnan(of_redux) else f"{of_redux / seconds:.3g}x"]
     flops = outcome.matmul_flops
     return [
-        f"{seconds[method]:.4g}",
-        str(len(outcome.seconds)),
-        f"{seconds[REDUX] / seconds[method]:.3g}x" if REDUX in seconds else "-",
+        *taken,
         f"{outcome.peak_bytes / 1e9:.3f}",
         f"{outcome.floor_bytes / 1e9:.2f}",
         f"{flops / 1e9:.3g}" if flops else "-",
-        f"{flops / rate / seconds[method]:.1%}" if flops else "-",
+        f"{flops / rate / statistics.median(outcome.seconds):.1%}" if flops else "-",
     ]
 
 
