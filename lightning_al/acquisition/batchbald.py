@@ -254,10 +254,10 @@ class _Greedy:
         margin = self.pool.margin(configurations)
         # For any weights v over samples, gain <= sum_k v_k KL(p_k, mean p) <= max_k(K v_k) BALD.
         gain_per_bald = float(configurations.mean_K.max()) * configurations.posteriors_M_K.shape[1]
-        if not self.exact:
-            self.shortfall += max(0.0, gain_per_bald * highest_bald + margin - gain)
-            return position, log_probs_K_C
-        if gain_per_bald * highest_bald + margin < gain:
+        # Nor can a label tell more than what is left to know.
+        ceiling = min(gain_per_bald * highest_bald, float(configurations.entropy_left)) + margin
+        if not self.exact or ceiling < gain:
+            self.shortfall += max(0.0, ceiling - gain)
             return position, log_probs_K_C
         for positions_m, log_probs_m_K_C in self.shortlist.left_out(taken, (gain - margin) / gain_per_bald):
             rivals = _Pool.tabulate(log_probs_m_K_C, self.pool.noise_N_K.dtype)

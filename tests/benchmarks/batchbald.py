@@ -5,6 +5,9 @@ packages of the extra ``peers``; by default it is the one that runs this. Each m
 log-probabilities in a fresh process, one after the other: this library in float32, the others in float64. A method that
 cannot be imported, takes too long or needs too much memory is reported as such. Linux only.
 
+Where other work keeps the machine busy, several threads wait for one another and wall times mean little: run it with
+``--threads 1``, and compare processor times.
+
 One judge re-estimates the information of every batch with fresh posterior samples of the model that the
 log-probabilities came from. ``--judge-seeds 20`` compares only that, between this library and batchbald_redux, over
 several such models. ``--stream`` chooses from pools that are never held as a whole.
@@ -14,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -207,11 +211,21 @@ def compare(case: Case, settings: Settings, report: Report) -> None:
             report.text(f"  {method}: {progress(outcomes[method])}")
     rate = matmul_rate(case, settings)
     judge = Judge(model, model.posterior_samples(settings.judge_samples, seed=1), settings)
-    seconds = {method: whole_seconds(case, method, outcome) for method, outcome in outcomes.items()}
+    redux = whole_seconds(case, outcomes.get(REDUX, Outcome()))
     columns = ["method", *(f"nats of {t}" for t in case.sizes)]
-    columns += ["seconds", "runs", "redux's / its", "peak, GB", "imports, GB", "GFLOP", "of matmul rate"]
+    columns += [
+        "runs",
+        "seconds",
+        "redux's / its",
+        "processor s",
+        "redux's / its",
+        "peak, GB",
+        "imports, GB",
+        "GFLOP",
+        "of matmul rate",
+    ]
     rows = [
-        [method, *judged(judge, outcome, case.sizes), *figures(method, outcome, seconds, rate)]
+        [method, *judged(judge, outcome, case.sizes), *figures(case, outcome, redux, rate)]
         for method, outcome in outcomes.items()
     ]
     report.table(str(case), columns, rows)
@@ -234,18 +248,22 @@ def progress(outcome: Outcome) -> str:
     return f"{runs} s; {outcome.versions}"
 
 
-def whole_seconds(case: Case, method: str, outcome: Outcome) -> float:
-    """Return the median time of a run; where only the first steps were run, the last ones stand for those to come."""
+def whole_seconds(case: Case, outcome: Outcome) -> tuple[float, float]:
+    """Return the median wall and processor time of a run.
+
+    Where only the first steps were run, the last ones stand for those to come.
+    """
     if not outcome.seconds:
-        return float("nan")
-    seconds = statistics.median(outcome.seconds)
-    if len(outcome.picks) < case.b:
-        seconds += (case.b - len(outcome.picks)) * statistics.mean(sampled_steps(outcome))
-    return seconds
+        return math.nan, math.nan
+    seconds, processor_seconds = statistics.median(outcome.seconds), statistics.median(outcome.processor_seconds)
+    if len(outcome.picks) == case.b:
+        return seconds, processor_seconds
+    whole = seconds + (case.b - len(outcome.picks)) * statistics.mean(costly_steps(outcome))
+    return whole, processor_seconds * whole / seconds
 
 
-def sampled_steps(outcome: Outcome) -> list[float]:
-    """Return the times of the last steps, those at which configurations are drawn."""
+def costly_steps(outcome: Outcome) -> list[float]:
+    """Return the times of the last steps, those with the most configurations."""
     return outcome.step_seconds[-3:]
 
 
@@ -255,19 +273,20 @@ def judged(judge: Judge, outcome: Outcome, sizes: Sequence[int]) -> Iterator[str
         yield f"{judge(outcome.picks[:t])[0]:.4f}" if len(outcome.picks) >= t else "-"
 
 
-def figures(method: str, outcome: Outcome, seconds: dict[str, float], rate: float) -> list[str]:
+def figures(case: Case, outcome: Outcome, redux: tuple[float, float], rate: float) -> list[str]:
     """Say what a run took."""
     if outcome.problem:
-        return [outcome.problem.partition(":")[0], *["-"] * 6]
+        return [outcome.problem.partition(":")[0], *["-"] * 8]
+    taken = [str(len(outcome.seconds))]
+    for seconds, of_redux in zip(whole_seconds(case, outcome), redux, strict=True):
+        taken += [f"{seconds:.4g}", "-" if math.isnan(of_redux) else f"{of_redux / seconds:.3g}x"]
     flops = outcome.matmul_flops
     return [
-        f"{seconds[method]:.4g}",
-        str(len(outcome.seconds)),
-        f"{seconds[REDUX] / seconds[method]:.3g}x" if REDUX in seconds else "-",
+        *taken,
         f"{outcome.peak_bytes / 1e9:.3f}",
         f"{outcome.floor_bytes / 1e9:.2f}",
         f"{flops / 1e9:.3g}" if flops else "-",
-        f"{flops / rate / seconds[method]:.1%}" if flops else "-",
+        f"{flops / rate / statistics.median(outcome.seconds):.1%}" if flops else "-",
     ]
 
 
@@ -290,7 +309,7 @@ def footnotes(case: Case, outcomes: dict[str, Outcome], settings: Settings, rate
         steps = ", ".join(f"{seconds:.3g}" for seconds in redux.step_seconds)
         yield (
             f"{REDUX} was run for {len(redux.picks)} of {case.b} steps ({steps} s). Its time is EXTRAPOLATED: "
-            f"each step to come is taken to last as long as the last {len(sampled_steps(redux))} on average. "
+            f"each step to come is taken to last as long as the last {len(costly_steps(redux))} on average. "
             "Its peak is that of these steps."
         )
     for method, outcome in outcomes.items():
@@ -349,7 +368,7 @@ def compare_seeds(case: Case, num_seeds: int, settings: Settings, report: Report
 def stream(cases: Sequence[Case], max_memory: str, settings: Settings, report: Report) -> None:
     """Choose from pools that are made as they are read, in one pass and exactly, and print what it took."""
     settings = replace(settings, max_repeats=1)
-    columns = ["N x K x C", "table, GB", "passes", "seconds", "of it to make points", "µs a point", "peak, GB"]
+    columns = ["N x K x C", "table, GB", "passes", "seconds", "of it to make points", "processor s", "peak, GB"]
     columns += ["imports, GB", *(f"nats of {t}" for t in (*PREFIXES, "all")), "short by at most"]
     rows = []
     for case in cases:
@@ -360,19 +379,19 @@ def stream(cases: Sequence[Case], max_memory: str, settings: Settings, report: R
             options = {"max-memory": max_memory, "spread": settings.spread}
             outcome = choose(STREAMED, case, settings, *flags, **options)
             report.text(f"  {case}, {passes}: {progress(outcome)}; picks {' '.join(map(str, outcome.picks))}")
-            rows.append([pool, table, passes, *stream_figures(case, outcome)])
+            rows.append([pool, table, passes, *stream_figures(outcome)])
             rows[-1] += [*judged(judge, outcome, case.sizes), "-" if outcome.problem else f"{outcome.shortfall:.3g}"]
     report.table(f"Streamed, {max_memory} for the points that are kept", columns, rows)
 
 
-def stream_figures(case: Case, outcome: Outcome) -> list[str]:
+def stream_figures(outcome: Outcome) -> list[str]:
     if outcome.problem:
         return [outcome.problem.partition(":")[0], *["-"] * 4]
     [seconds] = outcome.seconds
     return [
         f"{seconds:.4g}",
         f"{outcome.making_seconds:.4g}",
-        f"{1e6 * (seconds - outcome.making_seconds) / case.N:.3g}",
+        f"{outcome.processor_seconds[0]:.4g}",
         f"{outcome.peak_bytes / 1e9:.3f}",
         f"{outcome.floor_bytes / 1e9:.2f}",
     ]
@@ -414,6 +433,7 @@ def main() -> None:
     parser.add_argument("--stream", action="store_true", help="choose from pools that are never held as a whole")
     parser.add_argument("--max-memory", default="1GB", help="with --stream: what the kept points may take")
     parser.add_argument("--quick", action="store_true", help="a tenth of the points and configurations, to try it out")
+    parser.add_argument("--redux-steps", type=int, help="run redux for so many steps, and extrapolate")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--limit", type=float, default=300, help="seconds that a method may take for a case")
     parser.add_argument("--memory-gb", type=float, default=12, help="memory that a method may take")
@@ -434,6 +454,8 @@ def main() -> None:
     cases: Sequence[Case] = STREAMS if arguments.stream else CASES[:1] if arguments.judge_seeds else CASES
     if arguments.cases:
         cases = [case for case in (*CASES, *STREAMS) if case.name in arguments.cases]
+    if arguments.redux_steps is not None:
+        cases = [replace(case, redux_steps=min(case.b, arguments.redux_steps)) for case in cases]
     if arguments.quick:
         settings = settings.quick()
         cases = [replace(case, N=case.N // 10) for case in cases]

@@ -40,6 +40,7 @@ class Outcome:
     Attributes:
         picks: Positions in the order of choice.
         seconds: Wall time of each run.
+        processor_seconds: Processor time of each run, all threads together.
         step_seconds: Wall time of each step of the last run, where that is known.
         floor_bytes: Memory of the process after imports.
         peak_bytes: How much more it held at most in the first run.
@@ -52,6 +53,7 @@ class Outcome:
 
     picks: list[int] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
+    processor_seconds: list[float] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
     floor_bytes: int = 0
     peak_bytes: int = 0
@@ -235,9 +237,10 @@ def measure(method: Method, task: Task, repeat_seconds: float, max_repeats: int,
 def repeat(run: Run, outcome: Outcome, repeat_seconds: float, max_repeats: int) -> None:
     """Run and time once or more; picks and peak are those of the first run."""
     while not outcome.seconds or (sum(outcome.seconds) < repeat_seconds and len(outcome.seconds) < max_repeats):
-        began = time.perf_counter()
+        began, processor_began = time.perf_counter(), time.process_time()
         picks = run()
         outcome.seconds.append(time.perf_counter() - began)
+        outcome.processor_seconds.append(time.process_time() - processor_began)
         if not outcome.picks:
             outcome.picks = picks
             outcome.peak_bytes = resident("VmHWM") - outcome.floor_bytes
