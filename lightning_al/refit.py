@@ -13,6 +13,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+from lightning_utilities.core import rank_zero
 from torch import Tensor, nn
 
 from lightning_al._lightning import NAMESPACE, pl
@@ -213,7 +214,7 @@ class _AlreadyTold(pl.Callback):
 def quiet(trainer: pl.Trainer) -> Iterator[None]:
     """Say once what Lightning says at every fit: the model summary, the devices, and why the fit stopped."""
     said = _OncePerFit()
-    logger = logging.getLogger(f"{NAMESPACE}.utilities.rank_zero")
+    logger = rank_zero.log  # of the Lightning namespace imported last, where both are
     summaries = [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelSummary)]
     sanity_steps = trainer.num_sanity_val_steps
     logger.addFilter(said)
