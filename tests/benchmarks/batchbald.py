@@ -136,7 +136,8 @@ class Report:
             return
         table = Table()
         for column in columns:
-            table.add_column(column, justify="left" if column == columns[0] else "right")
+            is_name = column == columns[0]
+            table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
         for row in rows:
             table.add_row(*map(escape, row))
         for console in self.consoles:
