@@ -21,9 +21,8 @@ from lightning_al.acquisition.shortlist import Shortlist, num_bytes
 from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
 
-HALVINGS = tuple(2.0**-i for i in range(7, 0, -1))
-MERGERS: tuple[tuple[int, Sequence[float]], ...] = ((2, HALVINGS), (1, HALVINGS), (1, (0.125,)))
-"""How configurations are merged, one after the other, for upper bounds: few for all points, more for those left."""
+MERGERS: tuple[Sequence[float], ...] = (tuple(2.0**-i for i in range(7, 0, -1)), ())
+"""How configurations are merged for upper bounds: to few for many points, to more for those left."""
 
 EQUAL_GAINS = 1e-12
 """Gains that differ by less, in nats, count as equal: float64 cannot tell them apart."""
@@ -37,7 +36,7 @@ FAINT = 0.05
 MOST = 0.9
 """Share of the points from which on an expression is computed for all of them."""
 
-NUM_PROBES = 4
+NUM_PROBES = 2
 """How many likely points are computed in full to know what gain the others have to reach."""
 
 BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}
@@ -252,8 +251,7 @@ class _Greedy:
 
         gain = self.pool.exact_gain(place, configurations)
         margin = self.pool.margin(configurations)
-        # For any weights v over samples, gain <= sum_k v_k KL(p_k, mean p) <= max_k(K v_k) BALD.
-        gain_per_bald = float(configurations.mean_K.max()) * configurations.posteriors_M_K.shape[1]
+        gain_per_bald = configurations.gain_per_bald
         # Nor can a label tell more than what is left to know.
         ceiling = min(gain_per_bald * highest_bald, float(configurations.entropy_left)) + margin
         if not self.exact or ceiling < gain:
@@ -302,7 +300,8 @@ class _Pool:
     log_probs_N_K_C: Tensor
     probs_N_C_K: Tensor
     noise_N_K: Tensor
-    ceilings_N: Tensor
+    balds_N: Tensor
+    latest_N: Tensor
 
     @classmethod
     def tabulate(cls, log_probs_N_K_C: Tensor, dtype: torch.dtype) -> _Pool:
@@ -315,7 +314,9 @@ class _Pool:
         for start in range(0, N, num_points):
             block = slice(start, start + num_points)
             probs_N_C_K[block], noise_N_K[block] = _probs_and_noise(log_probs_N_K_C[block].to(dtype))
-        return cls(log_probs_N_K_C, probs_N_C_K, noise_N_K, torch.full_like(noise_N_K[:, 0], math.inf))
+        nothing_known = Configurations.before_any_label(K, noise_N_K.device).to(dtype, noise_N_K.device)
+        balds_N = gains(probs_N_C_K, noise_N_K, None, nothing_known)
+        return cls(log_probs_N_K_C, probs_N_C_K, noise_N_K, balds_N, torch.full_like(balds_N, math.inf))
 
     def is_too_coarse(self, configurations: Configurations) -> bool:
         """Return whether so little is left to learn that rounding would hide which point tells most of it."""
@@ -338,9 +339,9 @@ class _Pool:
 
         undecided, _ = configurations.undecided(self._least_entropy(configurations))
         margin = self.margin(configurations)
-        ceilings_n = torch.full_like(self.ceilings_N[open_n], math.inf)
+        ceilings_n = configurations.gain_per_bald * self.balds_N[open_n] + margin
         if not configurations.sampled:
-            ceilings_n = self.ceilings_N[open_n]
+            ceilings_n = torch.minimum(ceilings_n, self.latest_N[open_n])
         finalists_n = self._search(open_n, ceilings_n, undecided, margin)
         if len(finalists_n) == 1:
             return int(finalists_n)
@@ -369,37 +370,36 @@ class _Pool:
     def _search(self, open_n: Tensor, ceilings_n: Tensor, configurations: Configurations, margin: float) -> Tensor:
         """Return all positions with a gain within a margin of the highest, in ascending order."""
         *merged, whole = self._levels(configurations)
-        bounds_n = ceilings_n
-        for level in merged:
-            if bounds_n[0] < math.inf:
-                to_reach = self._gains(self._likeliest(open_n, bounds_n), whole).max()
-                open_n = open_n[bounds_n >= to_reach - margin]
-            bounds_n = self._gains(open_n, level)
-            self.ceilings_N[open_n] = bounds_n + margin
+        bounds_n, gains_n = ceilings_n, torch.full_like(ceilings_n, -math.inf)
 
-        bounds_n, by_bound = bounds_n.sort(descending=True)
-        open_n = open_n[by_bound]
-        gains_n = torch.full_like(bounds_n, -math.inf)
+        def evaluate(places: Tensor) -> None:
+            gains_n[places] = self._gains(open_n[places], whole)
+
+        places = torch.arange(len(open_n), device=open_n.device)
+        promise_n = self.latest_N[open_n]
+        for level in merged:
+            evaluate(places[promise_n[places].topk(min(NUM_PROBES, len(places))).indices])
+            places = places[(bounds_n[places] >= gains_n.max() - margin) & (gains_n[places] == -math.inf)]
+            bounds_n[places] = self._gains(open_n[places], level)
+            promise_n = bounds_n
+
+        places = places[bounds_n[places].argsort(descending=True)]
         num_points = _num_per_block(len(whole) * self.probs_N_C_K.shape[1], bounds_n)
-        for start in range(0, len(open_n), num_points):
-            if bounds_n[start] < gains_n.max() - margin:
+        for start in range(0, len(places), num_points):
+            if bounds_n[places[start]] < gains_n.max() - margin:
                 break
-            block = slice(start, start + num_points)
-            gains_n[block] = self._gains(open_n[block], whole)
-            self.ceilings_N[open_n[block]] = gains_n[block] + margin
-        return open_n[gains_n >= gains_n.max() - margin].sort().values
+            evaluate(places[start : start + num_points])
+        self.latest_N[open_n] = torch.where(gains_n > -math.inf, gains_n, bounds_n) + margin
+        return open_n[gains_n >= gains_n.max() - margin]
 
     def _levels(self, configurations: Configurations) -> list[Configurations]:
         """Return the configurations merged to few, to more and not at all, in the precision of the pool."""
-        levels = [configurations]
-        for num_leading, doubts in MERGERS:
-            merged = levels[-1].merged(num_leading, doubts)
+        levels = [configurations.to(self.noise_N_K.dtype, self.noise_N_K.device)]
+        for doubts in MERGERS:
+            merged = levels[-1].merged(doubts)
             if len(merged) <= MOST * len(levels[-1]):
                 levels.append(merged)
-        return [level.to(self.noise_N_K.dtype, self.noise_N_K.device) for level in reversed(levels)]
-
-    def _likeliest(self, open_n: Tensor, bounds_n: Tensor) -> Tensor:
-        return open_n[bounds_n.topk(min(NUM_PROBES, len(open_n))).indices]
+        return levels[::-1]
 
     def _gains(self, positions_n: Tensor, configurations: Configurations) -> Tensor:
         # Where nearly all points are asked for, to compute the others too is cheaper than to copy the table.
@@ -410,6 +410,7 @@ class _Pool:
     def _exact_gains(self, positions_n: Tensor, configurations: Configurations) -> Tensor:
         """Compute gains in float64. A second table of the pool's size is not worth its memory for a few points."""
         configurations, _ = configurations.undecided(NO_ENTROPY)
+        configurations = configurations.to(torch.float64, configurations.weights_M.device)
         gains_n = torch.empty(len(positions_n), dtype=torch.float64, device=configurations.weights_M.device)
         num_points = _num_per_block(self.probs_N_C_K[0].numel(), gains_n)
         for start in range(0, len(positions_n), num_points):
@@ -436,22 +437,39 @@ def gains(probs_N_C_K: Tensor, noise_N_K: Tensor, positions_n: Tensor | None, co
     """
     N, C, K = probs_N_C_K.shape
     M, n = len(configurations), N if positions_n is None else len(positions_n)
-    posteriors_K_M = configurations.posteriors_M_K.T
-
     negative_entropies_n_C = probs_N_C_K.new_empty(n, C)
-    num_points = min(n, _num_per_block(C * M, probs_N_C_K))
+    num_points = max(1, min(n, _num_per_block(C * M, probs_N_C_K)))
     # Fresh memory for each block would cost as much as the arithmetic.
-    joint_rows_M = probs_N_C_K.new_empty(num_points * C, M)
-    log_joint_rows_M = torch.empty_like(joint_rows_M)
+    joint = probs_N_C_K.new_empty(num_points * C * M)
+    log_joint = torch.empty_like(joint)
     for start in range(0, n, num_points):
         block = slice(start, start + num_points)
         probs_n_C_K = probs_N_C_K[block] if positions_n is None else probs_N_C_K[positions_n[block]]
-        rows = len(probs_n_C_K) * C
-        joint_M = torch.mm(probs_n_C_K.view(rows, K), posteriors_K_M, out=joint_rows_M[:rows])
-        log_joint_M = torch.log(joint_M, out=log_joint_rows_M[:rows])
-        torch.mv(log_joint_M.mul_(joint_M), configurations.weights_M, out=negative_entropies_n_C[block].view(-1))
+        _add_up(
+            probs_n_C_K.view(-1, K),
+            configurations,
+            joint[: len(probs_n_C_K) * C * M],
+            log_joint[: len(probs_n_C_K) * C * M],
+            out=negative_entropies_n_C[block].view(-1),
+        )
     noise_n_K = noise_N_K if positions_n is None else noise_N_K[positions_n]
-    return -negative_entropies_n_C.sum(1) - noise_n_K @ configurations.mean_K
+    return -negative_entropies_n_C.sum(1) - noise_n_K @ configurations.mean_K.to(noise_n_K.dtype)
+
+
+def _add_up(
+    probs_rows_K: Tensor, configurations: Configurations, joint: Tensor, log_joint: Tensor, *, out: Tensor
+) -> None:
+    """Write sum_m w_m q log q with q = sum_k W_mk p_k for each row, using two tables of memory."""
+    rows, M = len(probs_rows_K), len(configurations)
+    # A tall product is faster than a wide one.
+    if rows >= M:
+        joint = torch.mm(probs_rows_K, configurations.posteriors_M_K.T, out=joint.view(rows, M))
+        log_joint = torch.log(joint, out=log_joint.view(rows, M))
+        torch.mv(log_joint.mul_(joint), configurations.weights_M, out=out)
+    else:
+        joint = torch.mm(configurations.posteriors_M_K, probs_rows_K.T, out=joint.view(M, rows))
+        log_joint = torch.log(joint, out=log_joint.view(M, rows))
+        torch.mv(log_joint.mul_(joint).T, configurations.weights_M, out=out)
 
 
 def _probs_and_noise(log_probs_n_K_C: Tensor) -> tuple[Tensor, Tensor]:
