@@ -26,10 +26,18 @@ BLOCK_VALUES = 2**17
 BLOCK_ROWS = 128
 """How many configurations float32 adds up before float64 takes over."""
 
+ASKING_DEVICES = {"cpu"}
+"""Where a tensor can be asked for a number at no cost. A GPU has to finish all it was told to do before it answers."""
+
 TILT_STEPS = 40
+"""Most quasi-Newton steps towards a tilt."""
 
 SLOW = 0.3
 """What the imbalance has to fall below in a step, as a share of what it was, for the old Jacobian to serve again."""
+
+UNASKED_TILT_STEPS = 12
+STEPS_OF_A_JACOBIAN = 6
+"""How many steps to take, and with one Jacobian, where to ask how far they got would take longer."""
 
 RIDGE = 1e-6
 """What is added to a covariance, relative to its diagonal, so that it can be inverted where samples are equal."""
@@ -130,7 +138,7 @@ class Configurations:
             posteriors_M_K, uniforms_K_n = self.posteriors_M_K, self._latin_hypercube(generator)
         return _draw(posteriors_M_K, probs_K_C, uniforms_K_n)
 
-    def undecided(self, least_entropy: float) -> tuple[Configurations, float]:
+    def undecided(self, least_entropy: float, *, drop: bool = True) -> Configurations:
         """Leave out the configurations that have all but settled which posterior sample is right.
 
         A further label adds at most the entropy that is left. Without these terms, which do little but cancel, gains
@@ -138,19 +146,22 @@ class Configurations:
 
         Args:
             least_entropy: Least entropy in nats of a configuration that is not left out.
+            drop: Whether to take no room for those left out. Else they get a weight of zero, and a GPU need not say how
+                many they are.
 
         Returns:
-            The other configurations with unchanged weights, and how many nats a gain may lack without the rest.
+            The other configurations with unchanged weights.
         """
         is_kept_M = self.is_undecided_M(least_entropy)
+        if not drop:
+            return Configurations(self.weights_M.masked_fill(~is_kept_M, 0.0), self.posteriors_M_K)
         if is_kept_M.all():
-            return self, 0.0
-        neglected = (self.weights_M @ self.entropies_M.masked_fill(is_kept_M, 0.0)).item()
-        return Configurations(self.weights_M[is_kept_M], self.posteriors_M_K[is_kept_M]), neglected
+            return self
+        return Configurations(self.weights_M[is_kept_M], self.posteriors_M_K[is_kept_M])
 
     def is_undecided_M(self, least_entropy: float) -> Tensor:
         """Return which configurations `undecided` keeps: those with so much entropy, or else with the most."""
-        return self.entropies_M >= min(least_entropy, self.entropies_M.max().item())
+        return self.entropies_M >= self.entropies_M.max().clamp_max(least_entropy)
 
     def merged(self, doubts: Sequence[float]) -> Configurations:
         """Average the configurations that favour the same posterior sample about as clearly.
@@ -174,9 +185,9 @@ class Configurations:
         weights_g = weights_G[groups_g]
         return Configurations(weights_g, sums_G_K[groups_g] / weights_g[:, None])
 
-    def to(self, dtype: torch.dtype, device: torch.device) -> Configurations:
-        """Return the configurations in the precision and on the device that gains are to be computed in."""
-        return Configurations(self.weights_M.to(dtype).to(device), self.posteriors_M_K.to(dtype).to(device))
+    def to(self, dtype: torch.dtype) -> Configurations:
+        """Return the configurations in the precision that gains are to be computed in."""
+        return Configurations(self.weights_M.to(dtype), self.posteriors_M_K.to(dtype))
 
     def _branch(self, probs_K_C: Tensor) -> Configurations:
         """Continue each configuration with each of the C labels, and drop what cannot happen."""
@@ -219,6 +230,11 @@ def _draw(posteriors_M_K: Tensor, probs_K_C: Tensor, uniforms_K_n: Tensor) -> Co
     return Configurations(tilted_weights(posteriors_M_K), posteriors_M_K, sampled=True)
 
 
+def can_be_asked(tensor: Tensor) -> bool:
+    """Return whether the device of a tensor gives away its numbers at no cost."""
+    return tensor.device.type in ASKING_DEVICES
+
+
 def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
     """Weigh drawn configurations so that on average they leave all posterior samples equally likely.
 
@@ -235,21 +251,21 @@ def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
     """
     M, K = posteriors_M_K.shape
     tilt_K = posteriors_M_K.new_zeros(K, dtype=torch.float64)
-    to_step_K_K, last_imbalance = None, math.inf
-    for _ in range(TILT_STEPS):
+    last_imbalance = math.inf
+    may_ask = can_be_asked(posteriors_M_K)
+    for step in range(TILT_STEPS if may_ask else UNASKED_TILT_STEPS):
         weights_M = torch.softmax(posteriors_M_K @ tilt_K.to(posteriors_M_K.dtype), dim=0)
         mean_K = _average(weights_M, posteriors_M_K)
         excess_K = mean_K / mean_K.sum() - 1 / K
-        imbalance = excess_K.abs().max().item() * K
-        if imbalance < TILT_ERROR:
-            return weights_M.double() / weights_M.sum(dtype=torch.float64)
-        if math.isnan(imbalance):
+        imbalance = excess_K.abs().max() * K
+        if may_ask and not imbalance >= TILT_ERROR:
             break
-        if to_step_K_K is None or imbalance > SLOW * last_imbalance:
+        if step == 0 or (imbalance > SLOW * last_imbalance if may_ask else step % STEPS_OF_A_JACOBIAN == 0):
             to_step_K_K = _factored_covariance(posteriors_M_K, weights_M)
         tilt_K -= torch.cholesky_solve(excess_K[:, None], to_step_K_K)[:, 0]
-        last_imbalance = imbalance
-    return torch.full_like(posteriors_M_K[:, 0], 1 / M, dtype=torch.float64)
+        last_imbalance = imbalance.item() if may_ask else math.inf
+    weights_M = weights_M.double() / weights_M.sum(dtype=torch.float64)
+    return torch.where(imbalance < TILT_ERROR, weights_M, 1 / M)
 
 
 def _factored_covariance(posteriors_M_K: Tensor, weights_M: Tensor) -> Tensor:
