@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.configurations import NEGLIGIBLE, Configurations, can_be_asked
 
-MERGERS: tuple[Sequence[float], ...] = (tuple(2.0**-i for i in range(7, 0, -1)), ())
+MERGERS: tuple[Sequence[float], ...] = ((2.0**-3, 2.0**-2, 2.0**-1), ())
 """How configurations are merged, one after the other, for upper bounds: few for many points, more for those left."""
 
 EQUAL_GAINS = 1e-12
