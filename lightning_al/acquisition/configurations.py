@@ -282,7 +282,9 @@ def _factored_covariance(posteriors_M_K: Tensor, weights_M: Tensor) -> Tensor:
     mean_K = weights_M @ posteriors_M_K
     second_moment_K_K = posteriors_M_K.new_zeros(K, K)
     num_rows = max(1, BLOCK_VALUES // K)
-    for weights_m, posteriors_m_K in zip(weights_M.split(num_rows), posteriors_M_K.split(num_rows), strict=True):
+    for weights_m, posteriors_m_K in zip(
+        torch.split(weights_M, num_rows), torch.split(posteriors_M_K, num_rows), strict=True
+    ):
         second_moment_K_K.addmm_(posteriors_m_K.T, weights_m[:, None] * posteriors_m_K)
     covariance_K_K = second_moment_K_K.double() - mean_K.outer(mean_K)
     covariance_K_K.diagonal().add_(RIDGE * covariance_K_K.diagonal().mean())
