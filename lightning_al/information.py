@@ -10,6 +10,9 @@ import math
 import torch
 from torch import Tensor
 
+BLOCK_VALUES = 2**18
+"""How many probabilities to work on at a time: few enough that intermediate results stay in cache."""
+
 
 def entropy(log_probs: Tensor) -> Tensor:
     """Measure how uncertain a distribution over classes is.
@@ -62,5 +65,18 @@ def mutual_information(log_probs_N_K_C: Tensor) -> Tensor:
     >>> mutual_information(p.log()).tolist()
     [0.6931471824645996, 0.0]
     """
-    information = entropy(posterior_mean(log_probs_N_K_C)) - conditional_entropy(log_probs_N_K_C)
-    return information.clamp_min(0.0)
+    if len(log_probs_N_K_C) == 0:
+        return log_probs_N_K_C.new_empty(0)
+    num_points = max(1, BLOCK_VALUES // log_probs_N_K_C[0].numel())
+    return torch.cat(
+        [_mutual_information(log_probs_n_K_C) for log_probs_n_K_C in torch.split(log_probs_N_K_C, num_points)]
+    )
+
+
+def _mutual_information(log_probs_n_K_C: Tensor) -> Tensor:
+    """Subtract conditional entropy from entropy in few passes; what is too small for a float counts as the smallest."""
+    log_probs_n_K_C = log_probs_n_K_C.clamp_min(math.log(torch.finfo(log_probs_n_K_C.dtype).tiny))
+    probs_n_K_C = log_probs_n_K_C.exp()
+    mean_n_C = probs_n_K_C.mean(1)
+    negative_noise_n = probs_n_K_C.mul_(log_probs_n_K_C).sum((1, 2)) / probs_n_K_C.shape[1]
+    return (negative_noise_n - (mean_n_C * mean_n_C.log()).sum(1)).clamp_min(0.0)

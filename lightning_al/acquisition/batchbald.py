@@ -6,7 +6,6 @@ Axes: N points, K posterior samples, C classes, M configurations of the labels c
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, final
 
@@ -14,34 +13,13 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, Selection, at_most, checked_log_probs
-from lightning_al.acquisition.configurations import NEGLIGIBLE, Configurations
+from lightning_al.acquisition.configurations import Configurations
 from lightning_al.acquisition.registry import register
 from lightning_al.acquisition.report import BatchReport
+from lightning_al.acquisition.search import EQUAL_GAINS, GainSearch, exact
 from lightning_al.acquisition.shortlist import Shortlist, num_bytes
 from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
-
-HALVINGS = tuple(2.0**-i for i in range(7, 0, -1))
-MERGERS: tuple[tuple[int, Sequence[float]], ...] = ((2, HALVINGS), (1, HALVINGS), (1, (0.125,)))
-"""How configurations are merged, one after the other, for upper bounds: few for all points, more for those left."""
-
-EQUAL_GAINS = 1e-12
-"""Gains that differ by less, in nats, count as equal: float64 cannot tell them apart."""
-
-NO_ENTROPY = 1e-15
-"""Entropy in nats that is no more than what float64 makes of none."""
-
-FAINT = 0.05
-"""Share of the entropy left at which what rounding hides calls for float64 throughout."""
-
-MOST = 0.9
-"""Share of the points from which on an expression is computed for all of them."""
-
-NUM_PROBES = 4
-"""How many likely points are computed in full to know what gain the others have to reach."""
-
-BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}
-"""How large an intermediate table may be: about a core's cache, or enough to keep a GPU busy."""
 
 
 def batchbald(
@@ -204,45 +182,46 @@ class _Greedy:
         self.shortlist = shortlist
         self.exact = exact
         self.min_gain = min_gain
-        self.pool = _Pool.tabulate(log_probs_n_K_C, log_probs_n_K_C.dtype)
+        self.search = GainSearch(log_probs_n_K_C, log_probs_n_K_C.dtype)
         self.shortfall = 0.0
 
     def select(self, b: int) -> Selection:
         n, K, _ = self.log_probs_n_K_C.shape
-        configurations = Configurations.before_any_label(K, _exact(self.log_probs_n_K_C[:0]).device)
+        configurations = Configurations.before_any_label(K, exact(self.log_probs_n_K_C[:0]).device)
         positions: list[int] = []
-        information: list[float] = []
-        standard_errors: list[float] = []
+        information: list[Tensor] = []
+        standard_errors: list[Tensor] = []
         adds_enough = True
         for _ in range(at_most(b, n)):
-            if self.pool.is_too_coarse(configurations):
-                self.pool = _Pool.tabulate(self.log_probs_n_K_C, torch.float64)
             if adds_enough:
                 position, log_probs_K_C = self._best(configurations, positions)
                 adds_enough = self._adds_enough(log_probs_K_C, configurations)
             if not adds_enough:
                 position, log_probs_K_C = self._best_alone(positions)
-            probs_K_C = _exact(log_probs_K_C).exp()
+            probs_K_C = exact(log_probs_K_C).exp()
             configurations = configurations.observe(probs_K_C, limit=self.num_configurations, generator=self.generator)
             positions.append(position)
-            information.append(float(configurations.information))
-            standard_errors.append(float(configurations.standard_error))
+            information.append(configurations.information)
+            standard_errors.append(configurations.standard_error)
         device, dtype = self.log_probs_n_K_C.device, self.log_probs_n_K_C.dtype
+        # Asked for at the end, so that a GPU is not made to wait after each point.
+        report = BatchReport(_numbers(information), _numbers(standard_errors), K, self.shortfall)
         return Selection(
             torch.tensor(positions, dtype=torch.int64, device=device),
-            torch.tensor(information, dtype=dtype, device=device),
-            BatchReport(information, standard_errors, K, self.shortfall),
+            torch.tensor(report.information, dtype=dtype, device=device),
+            report,
         )
 
     def _adds_enough(self, log_probs_K_C: Tensor, configurations: Configurations) -> bool:
         if self.min_gain == 0.0:
             return True
         least = float(configurations.standard_error) if self.min_gain == "noise" else self.min_gain
-        return _Pool.tabulate(log_probs_K_C[None], torch.float64).exact_gain(0, configurations) >= least
+        return GainSearch(log_probs_K_C[None], torch.float64).exact_gain(0, configurations) >= least
 
     def _best(self, configurations: Configurations, taken: list[int]) -> tuple[int, Tensor]:
         """Return position and log-probabilities of the point with the highest gain."""
-        place = self.pool.best(configurations, self._places(taken))
+        place = self.search.best(configurations, self._places(taken))
+        assert place is not None
         position, log_probs_K_C = self._position(place), self.log_probs_n_K_C[place]
         if self.shortlist is None:
             return position, log_probs_K_C
@@ -250,18 +229,20 @@ class _Greedy:
         if highest_bald == -math.inf:
             return position, log_probs_K_C
 
-        gain = self.pool.exact_gain(place, configurations)
-        margin = self.pool.margin(configurations)
-        # For any weights v over samples, gain <= sum_k v_k KL(p_k, mean p) <= max_k(K v_k) BALD.
-        gain_per_bald = float(configurations.mean_K.max()) * configurations.posteriors_M_K.shape[1]
+        gain = self.search.exact_gain(place, configurations)
+        margin = float(self.search.margin(configurations))
+        gain_per_bald = configurations.gain_per_bald
         # Nor can a label tell more than what is left to know.
         ceiling = min(gain_per_bald * highest_bald, float(configurations.entropy_left)) + margin
         if not self.exact or ceiling < gain:
             self.shortfall += max(0.0, ceiling - gain)
             return position, log_probs_K_C
+        levels = self.search.levels(configurations)
         for positions_m, log_probs_m_K_C in self.shortlist.left_out(taken, (gain - margin) / gain_per_bald):
-            rivals = _Pool.tabulate(log_probs_m_K_C, self.pool.noise_N_K.dtype)
-            rival = rivals.best(configurations, [])
+            rivals = GainSearch(log_probs_m_K_C, self.search.dtype)
+            rival = rivals.best(configurations, to_reach=gain - EQUAL_GAINS, levels=levels)
+            if rival is None:
+                continue
             rival_gain = rivals.exact_gain(rival, configurations)
             comes_first = int(positions_m[rival]) < position
             if rival_gain > gain + EQUAL_GAINS or (rival_gain >= gain - EQUAL_GAINS and comes_first):
@@ -286,189 +267,9 @@ class _Greedy:
         return torch.isin(kept_n, kept_n.new_tensor(taken)).nonzero().flatten().tolist()
 
 
-@dataclass(frozen=True)
-class _Pool:
-    """Find the point with the highest gain without computing every gain in full.
-
-    Attributes:
-        log_probs_N_K_C: The points as they were given.
-        probs_N_C_K: Their probabilities, laid out for a product with posteriors over samples. They are at least
-            NEGLIGIBLE, so that no joint probability is zero and every logarithm is finite.
-        noise_N_K: The entropy of each point's label under each posterior sample, in nats.
-        ceilings_N: What no point's gain exceeds as long as all configurations are enumerated, in nats. A gain only
-            shrinks as points are chosen, so each bound that is computed serves later choices too.
-    """
-
-    log_probs_N_K_C: Tensor
-    probs_N_C_K: Tensor
-    noise_N_K: Tensor
-    ceilings_N: Tensor
-
-    @classmethod
-    def tabulate(cls, log_probs_N_K_C: Tensor, dtype: torch.dtype) -> _Pool:
-        N, K, C = log_probs_N_K_C.shape
-        log_probs_N_K_C = _exact(log_probs_N_K_C) if log_probs_N_K_C.device.type == "mps" else log_probs_N_K_C
-        probs_N_C_K = log_probs_N_K_C.new_empty(N, C, K, dtype=dtype)
-        noise_N_K = log_probs_N_K_C.new_empty(N, K, dtype=dtype)
-        # In blocks, so that the only tables of the pool's size are the one given and the one kept.
-        num_points = _num_per_block(K * C, probs_N_C_K)
-        for start in range(0, N, num_points):
-            block = slice(start, start + num_points)
-            probs_N_C_K[block], noise_N_K[block] = _probs_and_noise(log_probs_N_K_C[block].to(dtype))
-        return cls(log_probs_N_K_C, probs_N_C_K, noise_N_K, torch.full_like(noise_N_K[:, 0], math.inf))
-
-    def is_too_coarse(self, configurations: Configurations) -> bool:
-        """Return whether so little is left to learn that rounding would hide which point tells most of it."""
-        if self.noise_N_K.dtype == torch.float64:
-            return False
-        entropy_left = float(configurations.entropy_left)
-        return self.margin(configurations) > FAINT * entropy_left > FAINT * EQUAL_GAINS
-
-    def best(self, configurations: Configurations, taken: list[int]) -> int:
-        """Return the position of the highest gain, the lowest such position where gains are equal.
-
-        Merged configurations give upper bounds cheaply, and only points whose bound reaches the best gain so far are
-        computed in full. What rounding cannot tell apart is computed again in float64.
-        """
-        is_open_N = torch.ones(len(self.noise_N_K), dtype=torch.bool, device=self.noise_N_K.device)
-        is_open_N[taken] = False
-        open_n = is_open_N.nonzero().flatten()
-        if configurations.entropy_left < EQUAL_GAINS:
-            return int(open_n[0])
-
-        undecided, _ = configurations.undecided(self._least_entropy(configurations))
-        margin = self.margin(configurations)
-        ceilings_n = torch.full_like(self.ceilings_N[open_n], math.inf)
-        if not configurations.sampled:
-            ceilings_n = self.ceilings_N[open_n]
-        finalists_n = self._search(open_n, ceilings_n, undecided, margin)
-        if len(finalists_n) == 1:
-            return int(finalists_n)
-        gains_n = self._exact_gains(finalists_n, configurations)
-        return int(finalists_n[int((gains_n >= gains_n.max() - EQUAL_GAINS).nonzero()[0])])
-
-    def exact_gain(self, position: int, configurations: Configurations) -> float:
-        """Return the gain in nats of one point, computed in float64."""
-        return float(self._exact_gains(torch.tensor([position]), configurations))
-
-    def margin(self, configurations: Configurations) -> float:
-        """How far apart, in nats, two computed gains must be for their order to be certain."""
-        least_entropy = self._least_entropy(configurations)
-        is_kept_M = configurations.is_undecided_M(least_entropy)
-        rounding = least_entropy * float(configurations.weights_M @ is_kept_M.double())
-        neglected = float(configurations.weights_M @ configurations.entropies_M.masked_fill(is_kept_M, 0.0))
-        return rounding + neglected + EQUAL_GAINS
-
-    def _least_entropy(self, configurations: Configurations) -> float:
-        """Twice what rounding does to the entropies that a gain is made of, in nats; less doubt is not worth a term."""
-        _, C, K = self.probs_N_C_K.shape
-        # Errors of n additions in a row grow with the square root of n; a gain averages over M what averages over K.
-        additions = 4 + math.sqrt(K) + math.sqrt(len(configurations))
-        return 2 * torch.finfo(self.noise_N_K.dtype).eps * additions * (1 + math.log(C))
-
-    def _search(self, open_n: Tensor, ceilings_n: Tensor, configurations: Configurations, margin: float) -> Tensor:
-        """Return all positions with a gain within a margin of the highest, in ascending order."""
-        *merged, whole = self._levels(configurations)
-        bounds_n = ceilings_n
-        for level in merged:
-            if bounds_n[0] < math.inf:
-                to_reach = self._gains(self._likeliest(open_n, bounds_n), whole).max()
-                open_n = open_n[bounds_n >= to_reach - margin]
-            bounds_n = self._gains(open_n, level)
-            self.ceilings_N[open_n] = bounds_n + margin
-
-        bounds_n, by_bound = bounds_n.sort(descending=True)
-        open_n = open_n[by_bound]
-        gains_n = torch.full_like(bounds_n, -math.inf)
-        num_points = _num_per_block(len(whole) * self.probs_N_C_K.shape[1], bounds_n)
-        for start in range(0, len(open_n), num_points):
-            if bounds_n[start] < gains_n.max() - margin:
-                break
-            block = slice(start, start + num_points)
-            gains_n[block] = self._gains(open_n[block], whole)
-            self.ceilings_N[open_n[block]] = gains_n[block] + margin
-        return open_n[gains_n >= gains_n.max() - margin].sort().values
-
-    def _levels(self, configurations: Configurations) -> list[Configurations]:
-        """Return the configurations merged to few, to more and not at all, in the precision of the pool."""
-        levels = [configurations]
-        for num_leading, doubts in MERGERS:
-            merged = levels[-1].merged(num_leading, doubts)
-            if len(merged) <= MOST * len(levels[-1]):
-                levels.append(merged)
-        return [level.to(self.noise_N_K.dtype, self.noise_N_K.device) for level in reversed(levels)]
-
-    def _likeliest(self, open_n: Tensor, bounds_n: Tensor) -> Tensor:
-        return open_n[bounds_n.topk(min(NUM_PROBES, len(open_n))).indices]
-
-    def _gains(self, positions_n: Tensor, configurations: Configurations) -> Tensor:
-        # Where nearly all points are asked for, to compute the others too is cheaper than to copy the table.
-        if len(positions_n) > MOST * len(self.noise_N_K):
-            return gains(self.probs_N_C_K, self.noise_N_K, None, configurations)[positions_n]
-        return gains(self.probs_N_C_K, self.noise_N_K, positions_n, configurations)
-
-    def _exact_gains(self, positions_n: Tensor, configurations: Configurations) -> Tensor:
-        """Compute gains in float64. A second table of the pool's size is not worth its memory for a few points."""
-        configurations, _ = configurations.undecided(NO_ENTROPY)
-        gains_n = torch.empty(len(positions_n), dtype=torch.float64, device=configurations.weights_M.device)
-        num_points = _num_per_block(self.probs_N_C_K[0].numel(), gains_n)
-        for start in range(0, len(positions_n), num_points):
-            block = slice(start, start + num_points)
-            probs_n_C_K, noise_n_K = _probs_and_noise(_exact(self.log_probs_N_K_C[positions_n[block]]))
-            gains_n[block] = gains(probs_n_C_K, noise_n_K, None, configurations)
-        return gains_n
-
-
-def gains(probs_N_C_K: Tensor, noise_N_K: Tensor, positions_n: Tensor | None, configurations: Configurations) -> Tensor:
-    """Measure what each point's label adds to the labels of the configurations.
-
-    The gain is sum_m w_m [H(sum_k W_mk p_k) - sum_k W_mk H(p_k)] with weights w and posteriors W. Averaging the second
-    term over the same configurations as the first cancels noise where they were drawn.
-
-    Args:
-        probs_N_C_K: Positive probabilities ``[N, C, K]``.
-        noise_N_K: The entropy ``[N, K]`` of each point's label under each posterior sample, in nats.
-        positions_n: The points to measure, or None for all of them.
-        configurations: The configurations, M of them, of the same type as the probabilities.
-
-    Returns:
-        Gains ``[n]`` in nats.
-    """
-    N, C, K = probs_N_C_K.shape
-    M, n = len(configurations), N if positions_n is None else len(positions_n)
-    posteriors_K_M = configurations.posteriors_M_K.T
-
-    negative_entropies_n_C = probs_N_C_K.new_empty(n, C)
-    num_points = min(n, _num_per_block(C * M, probs_N_C_K))
-    # Fresh memory for each block would cost as much as the arithmetic.
-    joint_rows_M = probs_N_C_K.new_empty(num_points * C, M)
-    log_joint_rows_M = torch.empty_like(joint_rows_M)
-    for start in range(0, n, num_points):
-        block = slice(start, start + num_points)
-        probs_n_C_K = probs_N_C_K[block] if positions_n is None else probs_N_C_K[positions_n[block]]
-        rows = len(probs_n_C_K) * C
-        joint_M = torch.mm(probs_n_C_K.view(rows, K), posteriors_K_M, out=joint_rows_M[:rows])
-        log_joint_M = torch.log(joint_M, out=log_joint_rows_M[:rows])
-        torch.mv(log_joint_M.mul_(joint_M), configurations.weights_M, out=negative_entropies_n_C[block].view(-1))
-    noise_n_K = noise_N_K if positions_n is None else noise_N_K[positions_n]
-    return -negative_entropies_n_C.sum(1) - noise_n_K @ configurations.mean_K
-
-
-def _probs_and_noise(log_probs_n_K_C: Tensor) -> tuple[Tensor, Tensor]:
-    log_probs_n_C_K = log_probs_n_K_C.transpose(1, 2).contiguous().clamp_min(math.log(NEGLIGIBLE))
-    probs_n_C_K = log_probs_n_C_K.exp()
-    return probs_n_C_K, -(probs_n_C_K * log_probs_n_C_K).sum(1)
-
-
-def _num_per_block(num_values: int, table: Tensor) -> int:
-    """How many things of so many values each make an intermediate table of the right size, at least one."""
-    block_bytes = BLOCK_BYTES.get(table.device.type, BLOCK_BYTES["cuda"])
-    return max(1, block_bytes // (num_values * table.element_size()))
-
-
-def _exact(tensor: Tensor) -> Tensor:
-    """Return a tensor in float64, on the CPU where its device (Apple's MPS) has none."""
-    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+def _numbers(scalars: list[Tensor]) -> list[float]:
+    numbers: list[float] = torch.stack(scalars).tolist() if scalars else []
+    return numbers
 
 
 def _check_num_configurations(num_configurations: int) -> None:

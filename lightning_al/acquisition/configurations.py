@@ -16,23 +16,34 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
 
 NEGLIGIBLE = 1e-18
 """Probabilities below this are taken for zero: products of two of them would be denormal floats, which are slow."""
 
-BLOCK_VALUES = 2**16
+BLOCK_VALUES = 2**17
+"""How many values of a table to work on at a time: few enough that intermediate results stay in cache."""
+
+BLOCK_ROWS = 128
+"""How many configurations float32 adds up before float64 takes over."""
+
+ASKING_DEVICES = {"cpu"}
+"""Where a tensor can be asked for a number at no cost. A GPU has to finish all it was told to do before it answers."""
 
 TILT_STEPS = 40
+"""Most quasi-Newton steps towards a tilt."""
 
 SLOW = 0.3
 """What the imbalance has to fall below in a step, as a share of what it was, for the old Jacobian to serve again."""
 
+UNASKED_TILT_STEPS = 12
+STEPS_OF_A_JACOBIAN = 6
+"""How many steps to take, and with one Jacobian, where to ask how far they got would take longer."""
+
 RIDGE = 1e-6
 """What is added to a covariance, relative to its diagonal, so that it can be inverted where samples are equal."""
 
-TILT_ERROR = 1e-8
-"""Largest relative difference between the average probabilities of two posterior samples that counts as none."""
+TILT_ERROR = 1e-5
+"""Largest relative difference of a posterior sample's average probability from 1/K that counts as none."""
 
 
 @final
@@ -42,7 +53,10 @@ class Configurations:
 
     Attributes:
         weights_M: How likely each configuration is; they sum to 1. float64.
-        posteriors_M_K: How likely each configuration makes each posterior sample; each row sums to 1. float64.
+        posteriors_M_K: How likely each configuration makes each posterior sample; each row sums to 1. float64 while
+            all configurations are held. Where they are drawn, chance moves them by more than float32 rounds, and half
+            the memory makes everything that reads them twice as fast. A row that rounding makes sum to a little more
+            or less than 1 adds the same to the gains of all points.
         sampled: False while these are all configurations there are. Else they were drawn, the same number from each
             posterior sample, and stand in the order of the samples.
 
@@ -75,7 +89,7 @@ class Configurations:
         """How many nats of doubt about the posterior sample each configuration leaves."""
         # In blocks, since fresh memory for whole tables would cost as much as the arithmetic.
         blocks = torch.split(self.posteriors_M_K, max(1, BLOCK_VALUES // self.posteriors_M_K.shape[1]))
-        return torch.cat([-(block * block.clamp_min(NEGLIGIBLE).log_()).sum(1) for block in blocks])
+        return torch.cat([-(block.clamp_min(NEGLIGIBLE).log_().mul_(block)).sum(1) for block in blocks]).double()
 
     @property
     def entropy_left(self) -> Tensor:
@@ -90,8 +104,16 @@ class Configurations:
 
     @cached_property
     def mean_K(self) -> Tensor:
-        """How likely each posterior sample is on average."""
-        return self.weights_M @ self.posteriors_M_K
+        """How likely each posterior sample is on average. float64."""
+        return _average(self.weights_M, self.posteriors_M_K)
+
+    @cached_property
+    def gain_per_bald(self) -> float:
+        """How often its BALD score a point's gain is at most: 1 where all samples are equally likely on average.
+
+        With average probabilities v of the samples, gain <= sum_k v_k KL(p_k, mean p) <= max_k(K v_k) BALD.
+        """
+        return self.mean_K.max().item() * len(self.mean_K)
 
     @property
     def information(self) -> Tensor:
@@ -111,11 +133,12 @@ class Configurations:
             return self._branch(probs_K_C)
         if not self.sampled:
             parents_K_n, uniforms_K_n = self._systematic(max(1, limit // len(probs_K_C)), generator)
+            posteriors_M_K = self.posteriors_M_K.index_select(0, parents_K_n.flatten()).float()
         else:
-            parents_K_n, uniforms_K_n = self._latin_hypercube(generator)
-        return self._draw(probs_K_C, parents_K_n, uniforms_K_n)
+            posteriors_M_K, uniforms_K_n = self.posteriors_M_K, self._latin_hypercube(generator)
+        return _draw(posteriors_M_K, probs_K_C, uniforms_K_n)
 
-    def undecided(self, least_entropy: float) -> tuple[Configurations, float]:
+    def undecided(self, least_entropy: float, *, drop: bool = True) -> Configurations:
         """Leave out the configurations that have all but settled which posterior sample is right.
 
         A further label adds at most the entropy that is left. Without these terms, which do little but cancel, gains
@@ -123,47 +146,48 @@ class Configurations:
 
         Args:
             least_entropy: Least entropy in nats of a configuration that is not left out.
+            drop: Whether to take no room for those left out. Else they get a weight of zero, and a GPU need not say how
+                many they are.
 
         Returns:
-            The other configurations with unchanged weights, and how many nats a gain may lack without the rest.
+            The other configurations with unchanged weights.
         """
         is_kept_M = self.is_undecided_M(least_entropy)
+        if not drop:
+            return Configurations(self.weights_M.masked_fill(~is_kept_M, 0.0), self.posteriors_M_K)
         if is_kept_M.all():
-            return self, 0.0
-        neglected = (self.weights_M @ self.entropies_M.masked_fill(is_kept_M, 0.0)).item()
-        return Configurations(self.weights_M[is_kept_M], self.posteriors_M_K[is_kept_M]), neglected
+            return self
+        return Configurations(self.weights_M[is_kept_M], self.posteriors_M_K[is_kept_M])
 
     def is_undecided_M(self, least_entropy: float) -> Tensor:
         """Return which configurations `undecided` keeps: those with so much entropy, or else with the most."""
-        return self.entropies_M >= min(least_entropy, self.entropies_M.max().item())
+        return self.entropies_M >= self.entropies_M.max().clamp_max(least_entropy)
 
-    def merged(self, num_leading: int, doubts: Sequence[float]) -> Configurations:
-        """Average the configurations that favour the same posterior samples about as clearly.
+    def merged(self, doubts: Sequence[float]) -> Configurations:
+        """Average the configurations that favour the same posterior sample about as clearly.
 
-        An average weighted by `weights_M` never lowers a gain, since entropy is concave. Merging again, by fewer of
-        the leading samples and of the doubts, gives what merging so at once would have given.
+        An average weighted by `weights_M` never lowers a gain, since entropy is concave. Merging again, by fewer of the
+        doubts, gives what merging so at once would have given.
 
         Args:
-            num_leading: How many of the likeliest samples must be the same, 1 or 2, in the same order.
             doubts: Ascending bounds on the probability that the likeliest sample is wrong. Two configurations are not
                 averaged if a bound lies between theirs: one that has settled the matter would hide one that has not.
         """
         K = self.posteriors_M_K.shape[1]
         leading_probs_M, leading_M = self.posteriors_M_K.max(1)
-        group_M = torch.bucketize(1 - leading_probs_M, self.weights_M.new_tensor(doubts)) * K + leading_M
-        if num_leading == 2:
-            others_M_K = self.posteriors_M_K.scatter(1, leading_M[:, None], -1.0)
-            group_M = group_M * K + others_M_K.argmax(1)
-        groups_G, group_M = torch.unique(group_M, return_inverse=True)
-        weights_G = self.weights_M.new_zeros(len(groups_G)).index_add_(0, group_M, self.weights_M)
-        sums_G_K = self.posteriors_M_K.new_zeros(len(groups_G), K).index_add_(
-            0, group_M, self.weights_M[:, None] * self.posteriors_M_K
-        )
-        return Configurations(weights_G, sums_G_K / weights_G[:, None])
+        bounds = leading_probs_M.new_tensor(doubts)
+        group_M = torch.bucketize(1 - leading_probs_M, bounds) * K + leading_M
+        num_groups = (len(bounds) + 1) * K
+        weights_M = self.weights_M.to(self.posteriors_M_K.dtype)
+        weights_G = weights_M.new_zeros(num_groups).index_add_(0, group_M, weights_M)
+        sums_G_K = weights_M.new_zeros(num_groups, K).index_add_(0, group_M, weights_M[:, None] * self.posteriors_M_K)
+        groups_g = weights_G.nonzero().flatten()
+        weights_g = weights_G[groups_g]
+        return Configurations(weights_g, sums_G_K[groups_g] / weights_g[:, None])
 
-    def to(self, dtype: torch.dtype, device: torch.device) -> Configurations:
-        """Return the configurations in the precision and on the device that gains are to be computed in."""
-        return Configurations(self.weights_M.to(dtype).to(device), self.posteriors_M_K.to(dtype).to(device))
+    def to(self, dtype: torch.dtype) -> Configurations:
+        """Return the configurations in the precision that gains are to be computed in."""
+        return Configurations(self.weights_M.to(dtype), self.posteriors_M_K.to(dtype))
 
     def _branch(self, probs_K_C: Tensor) -> Configurations:
         """Continue each configuration with each of the C labels, and drop what cannot happen."""
@@ -171,8 +195,11 @@ class Configurations:
         evidence_M_C = joint_M_C_K.sum(-1)
         weights_M_C = self.weights_M[:, None] * evidence_M_C
         happens_M_C = weights_M_C > NEGLIGIBLE
-        weights_M = weights_M_C[happens_M_C]
-        posteriors_M_K = joint_M_C_K[happens_M_C].div_(evidence_M_C[happens_M_C][:, None])
+        tables = joint_M_C_K, evidence_M_C, weights_M_C
+        # A copy would cost as much as all the rest.
+        kept = [t.flatten(0, 1) if happens_M_C.all() else t[happens_M_C] for t in tables]
+        posteriors_M_K, evidence_M, weights_M = kept
+        posteriors_M_K.div_(evidence_M[:, None])
         return Configurations(weights_M / weights_M.sum(), _without_negligible(posteriors_M_K))
 
     def _systematic(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -184,28 +211,32 @@ class Configurations:
         """
         K = self.posteriors_M_K.shape[1]
         offset_K_1 = _uniforms((K, 1), generator, self.weights_M.device)
-        uniforms_K_n = (torch.arange(n, device=offset_K_1.device) + offset_K_1) / n
-        cumulative_K_M = _cumulative((self.weights_M[:, None] * self.posteriors_M_K).T)
-        parents_K_n = torch.searchsorted(cumulative_K_M, uniforms_K_n, right=True)
-        below_K_n = pad(cumulative_K_M, (1, 0)).gather(1, parents_K_n)
-        above_K_n = cumulative_K_M.gather(1, parents_K_n)
-        return parents_K_n, (uniforms_K_n - below_K_n) / (above_K_n - below_K_n)
+        evenly_K_n = (torch.arange(n, device=offset_K_1.device) + offset_K_1) / n
+        masses_K_M = torch.empty_like(self.posteriors_M_K.T, memory_format=torch.contiguous_format)
+        torch.mul(self.posteriors_M_K.T, self.weights_M, out=masses_K_M)
+        return _where_in(masses_K_M.cumsum_(-1), evenly_K_n)
 
-    def _latin_hypercube(self, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Keep every configuration, and spread the n uniform numbers of each posterior sample evenly over [0, 1)."""
-        places_K_n = torch.arange(len(self), device=self.weights_M.device).view(self.posteriors_M_K.shape[1], -1)
-        strata_K_n = _uniforms(places_K_n.shape, generator, places_K_n.device).argsort(1)
-        within_K_n = _uniforms(places_K_n.shape, generator, places_K_n.device)
-        return places_K_n, (strata_K_n + within_K_n) / places_K_n.shape[1]
+    def _latin_hypercube(self, generator: torch.Generator) -> Tensor:
+        """Spread the n uniform numbers ``[K, n]`` of each posterior sample evenly over [0, 1), in random order."""
+        K, device = self.posteriors_M_K.shape[1], self.weights_M.device
+        n = len(self) // K
+        strata_K_n = _uniforms((K, n), generator, device).argsort(1)
+        return (strata_K_n + _uniforms((K, n), generator, device)) / n
 
-    def _draw(self, probs_K_C: Tensor, parents_K_n: Tensor, uniforms_K_n: Tensor) -> Configurations:
-        """Draw the next label of each configuration from the posterior sample that it was drawn from."""
-        below_one = 1 - torch.finfo(torch.float64).eps
-        labels_K_n = torch.searchsorted(_cumulative(probs_K_C), uniforms_K_n.clamp_max(below_one), right=True)
-        likelihood_M_K = probs_K_C.T.contiguous().index_select(0, labels_K_n.flatten())
-        joint_M_K = likelihood_M_K.mul_(self.posteriors_M_K.index_select(0, parents_K_n.flatten()))
-        posteriors_M_K = _without_negligible(joint_M_K.div_(joint_M_K.sum(1, keepdim=True)))
-        return Configurations(tilted_weights(posteriors_M_K), posteriors_M_K, sampled=True)
+
+def _draw(posteriors_M_K: Tensor, probs_K_C: Tensor, uniforms_K_n: Tensor) -> Configurations:
+    """Draw the next label of n configurations from each posterior sample, which come in the order of the samples."""
+    labels_K_n, _ = _where_in(probs_K_C.cumsum(-1), uniforms_K_n)
+    # Products of two float32 numbers that are not negligible are no denormal ones.
+    probs_C_K = _without_negligible(probs_K_C.T.to(posteriors_M_K.dtype, memory_format=torch.contiguous_format))
+    joint_M_K = probs_C_K.index_select(0, labels_K_n.flatten()).mul_(posteriors_M_K)
+    posteriors_M_K = _without_negligible(joint_M_K.div_(joint_M_K.sum(1, keepdim=True)))
+    return Configurations(tilted_weights(posteriors_M_K), posteriors_M_K, sampled=True)
+
+
+def can_be_asked(tensor: Tensor) -> bool:
+    """Return whether the device of a tensor gives away its numbers at no cost."""
+    return tensor.device.type in ASKING_DEVICES
 
 
 def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
@@ -223,47 +254,74 @@ def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
     [0.25, 0.25, 0.5]
     """
     M, K = posteriors_M_K.shape
-    tilt_K = posteriors_M_K.new_zeros(K)
-    to_step_K_K, last_imbalance = None, math.inf
-    for _ in range(TILT_STEPS):
-        weights_M = torch.softmax(posteriors_M_K @ tilt_K, dim=0)
-        excess_K = weights_M @ posteriors_M_K - 1 / K
-        imbalance = excess_K.abs().max().item() * K
-        if imbalance < TILT_ERROR:
-            return weights_M
-        if math.isnan(imbalance):
+    tilt_K = posteriors_M_K.new_zeros(K, dtype=torch.float64)
+    last_imbalance = math.inf
+    may_ask = can_be_asked(posteriors_M_K)
+    for step in range(TILT_STEPS if may_ask else UNASKED_TILT_STEPS):
+        weights_M = torch.softmax(posteriors_M_K @ tilt_K.to(posteriors_M_K.dtype), dim=0)
+        mean_K = _average(weights_M, posteriors_M_K)
+        excess_K = mean_K / mean_K.sum() - 1 / K
+        imbalance = excess_K.abs().max() * K
+        if may_ask and not imbalance >= TILT_ERROR:
             break
-        if to_step_K_K is None or imbalance > SLOW * last_imbalance:
+        if step == 0 or (imbalance > SLOW * last_imbalance if may_ask else step % STEPS_OF_A_JACOBIAN == 0):
             to_step_K_K = _factored_covariance(posteriors_M_K, weights_M)
-        tilt_K = tilt_K - torch.cholesky_solve(excess_K[:, None], to_step_K_K)[:, 0]
-        last_imbalance = imbalance
-    return torch.full_like(posteriors_M_K[:, 0], 1 / M)
+        tilt_K -= torch.cholesky_solve(excess_K[:, None], to_step_K_K)[:, 0]
+        last_imbalance = imbalance.item() if may_ask else math.inf
+    weights_M = weights_M.double() / weights_M.sum(dtype=torch.float64)
+    return torch.where(imbalance < TILT_ERROR, weights_M, 1 / M)
 
 
 def _factored_covariance(posteriors_M_K: Tensor, weights_M: Tensor) -> Tensor:
     """Factor the covariance of the posteriors, which is the Jacobian of their mean by the tilt, as L L^T.
 
-    It is computed in float32: the imbalance is measured in float64, and a step need not be exact to lower it.
+    It is computed in float32: the imbalance is measured, and a step need not be exact to lower it.
     """
     K = posteriors_M_K.shape[1]
     posteriors_M_K, weights_M = posteriors_M_K.float(), weights_M.float()
     mean_K = weights_M @ posteriors_M_K
-    covariance_K_K = (posteriors_M_K.T @ (weights_M[:, None] * posteriors_M_K)).double()
-    covariance_K_K -= mean_K.outer(mean_K)
+    second_moment_K_K = posteriors_M_K.new_zeros(K, K)
+    num_rows = max(1, BLOCK_VALUES // K)
+    for weights_m, posteriors_m_K in zip(
+        torch.split(weights_M, num_rows), torch.split(posteriors_M_K, num_rows), strict=True
+    ):
+        second_moment_K_K.addmm_(posteriors_m_K.T, weights_m[:, None] * posteriors_m_K)
+    covariance_K_K = second_moment_K_K.double() - mean_K.outer(mean_K)
     covariance_K_K.diagonal().add_(RIDGE * covariance_K_K.diagonal().mean())
     # Rows sum to 1, so their covariance is singular along the vector of ones, which the tilt needs nothing of.
     factor_K_K: Tensor = torch.linalg.cholesky_ex(covariance_K_K + 1 / K).L
     return factor_K_K
 
 
+def _average(weights_M: Tensor, posteriors_M_K: Tensor) -> Tensor:
+    """Return weights @ posteriors in float64, a hundred times as exact as float32 adds them up and no slower."""
+    K = posteriors_M_K.shape[1]
+    weights_M = weights_M.to(posteriors_M_K.dtype)
+    end = len(weights_M) - len(weights_M) % BLOCK_ROWS
+    blocks_B_1_K = torch.bmm(weights_M[:end].view(-1, 1, BLOCK_ROWS), posteriors_M_K[:end].view(-1, BLOCK_ROWS, K))
+    return blocks_B_1_K.sum((0, 1), dtype=torch.float64) + (weights_M[end:] @ posteriors_M_K[end:]).double()
+
+
 def _without_negligible(posteriors_M_K: Tensor) -> Tensor:
     return torch.threshold_(posteriors_M_K, NEGLIGIBLE, 0.0)
 
 
-def _cumulative(masses: Tensor) -> Tensor:
-    """Add up masses along the last axis to exactly 1, so that no number below 1 falls past the last positive one."""
-    cumulative = masses.cumsum(-1)
-    return cumulative / cumulative[..., -1:]
+def _where_in(cumulative_K_J: Tensor, uniforms_K_n: Tensor) -> tuple[Tensor, Tensor]:
+    """Find the interval that each uniform number falls into, out of J as wide as their masses.
+
+    Args:
+        cumulative_K_J: Masses added up one after the other. They need not sum to 1.
+        uniforms_K_n: Numbers from 0 to 1.
+
+    Returns:
+        Which interval it is, always one with a positive mass, and how far into it the number lies, from 0 to 1.
+    """
+    below_one = 1 - torch.finfo(torch.float64).eps
+    masses_K_n = uniforms_K_n.clamp_max(below_one) * cumulative_K_J[:, -1:]
+    places_K_n = torch.searchsorted(cumulative_K_J, masses_K_n, right=True)
+    above_K_n = cumulative_K_J.gather(1, places_K_n)
+    below_K_n = cumulative_K_J.gather(1, (places_K_n - 1).clamp_min(0)).masked_fill_(places_K_n == 0, 0.0)
+    return places_K_n, (masses_K_n - below_K_n) / (above_K_n - below_K_n)
 
 
 def _uniforms(shape: tuple[int, ...], generator: torch.Generator, device: torch.device) -> Tensor:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.acquisition.bald import bald
-from lightning_al.acquisition.batchbald import gains
 from lightning_al.acquisition.configurations import Configurations
+from lightning_al.acquisition.search import gains
 from tests import references
 from tests.references import random_log_probs
 
@@ -25,7 +25,12 @@ def configurations_of(log_probs_S_K_C, *, limit, seed=0):
 def fast_gains(log_probs_N_K_C, configurations):
     probs_N_C_K = log_probs_N_K_C.exp().clamp_min(1e-18).transpose(1, 2).contiguous()
     noise_N_K = -(probs_N_C_K * probs_N_C_K.log()).sum(1)
-    return gains(probs_N_C_K, noise_N_K, None, configurations)
+    return gains(probs_N_C_K, noise_N_K, None, configurations.to(torch.float64))
+
+
+def rounding(configurations):
+    """How far sums over the posteriors may be off."""
+    return 1e-6 if configurations.posteriors_M_K.dtype == torch.float32 else 1e-12
 
 
 @given(
@@ -39,29 +44,29 @@ def test_gains_lie_between_zero_and_bald(seed, K, C, S, spread):
     log_probs_N_K_C = random_log_probs(20, K, C, seed=seed, spread=spread)
     configurations = configurations_of(log_probs_N_K_C[:S], limit=30 * K)
     gains_N = fast_gains(log_probs_N_K_C, configurations)
-    assert (gains_N >= -1e-12).all()
-    mean_K = configurations.weights_M @ configurations.posteriors_M_K
-    if (mean_K - 1 / K).abs().max() < 1e-8:
-        assert (gains_N <= bald(log_probs_N_K_C) + 1e-7).all()
+    assert (gains_N >= -rounding(configurations)).all()
+    assert (gains_N <= configurations.gain_per_bald * bald(log_probs_N_K_C) + rounding(configurations)).all()
 
 
-@given(seed=st.integers(0, 10_000), limit=st.sampled_from([20, 100, 1000]), num_leading=st.sampled_from([1, 2]))
-def test_merging_never_lowers_a_gain(seed, limit, num_leading):
+@given(seed=st.integers(0, 10_000), limit=st.sampled_from([20, 100, 1000]), doubts=st.sampled_from([(), (0.1, 0.5)]))
+def test_merging_never_lowers_a_gain(seed, limit, doubts):
     log_probs_N_K_C = random_log_probs(20, 6, 4, seed=seed)
     configurations = configurations_of(log_probs_N_K_C[:4], limit=limit)
-    merged = configurations.merged(num_leading, (0.1, 0.5))
+    merged = configurations.merged(doubts)
     assert len(merged) < len(configurations)
-    assert (fast_gains(log_probs_N_K_C, merged) >= fast_gains(log_probs_N_K_C, configurations) - 1e-12).all()
+    lifted_N = fast_gains(log_probs_N_K_C, merged) - fast_gains(log_probs_N_K_C, configurations)
+    assert (lifted_N >= -rounding(configurations)).all()
 
 
 @given(seed=st.integers(0, 10_000), least_entropy=st.sampled_from([0.0, 1e-6, 1e-2, 0.5]))
 def test_settled_configurations_add_no_more_than_is_said(seed, least_entropy):
     log_probs_N_K_C = random_log_probs(20, 6, 4, seed=seed, spread=6.0)
     configurations = configurations_of(log_probs_N_K_C[:5], limit=300)
-    undecided, neglected = configurations.undecided(least_entropy)
+    undecided = configurations.undecided(least_entropy)
+    neglected = configurations.entropy_left - undecided.entropy_left
     lacking_N = fast_gains(log_probs_N_K_C, configurations) - fast_gains(log_probs_N_K_C, undecided)
-    assert (lacking_N >= -1e-12).all()
-    assert (lacking_N <= neglected + 1e-12).all()
+    assert (lacking_N >= -rounding(configurations)).all()
+    assert (lacking_N <= neglected + rounding(configurations)).all()
 
 
 @given(seed=st.integers(0, 10_000), limit=st.sampled_from([1, 12, 100, 5000]), S=st.integers(1, 6))
@@ -69,7 +74,7 @@ def test_configurations_are_distributions(seed, limit, S):
     configurations = configurations_of(random_log_probs(S, 6, 4, seed=seed), limit=limit)
     ones_M = torch.ones_like(configurations.weights_M)
     torch.testing.assert_close(configurations.weights_M.sum(), torch.ones_like(ones_M[0]))
-    torch.testing.assert_close(configurations.posteriors_M_K.sum(1), ones_M)
+    torch.testing.assert_close(configurations.posteriors_M_K.sum(1), ones_M, check_dtype=False)
     assert len(configurations) <= max(limit, 6)
 
 
@@ -117,21 +122,22 @@ def test_as_many_are_drawn_from_each_sample_and_all_samples_stay_equally_likely(
     configurations = configurations_of(random_log_probs(6, 5, 4, seed=3, spread=1.0), limit=503)
     assert configurations.sampled
     assert len(configurations) == 500
-    mean_K = configurations.weights_M @ configurations.posteriors_M_K
-    torch.testing.assert_close(mean_K, torch.full_like(mean_K, 1 / 5), rtol=0, atol=1e-8)
+    mean_K = configurations.weights_M @ configurations.posteriors_M_K.double()
+    torch.testing.assert_close(mean_K, torch.full_like(mean_K, 1 / 5), rtol=0, atol=1e-5 / 5)
+    torch.testing.assert_close(configurations.mean_K, mean_K, rtol=1e-6, atol=0)
 
 
 def test_samples_that_are_the_same_do_not_unbalance_the_others():
     twice_S_K_C = random_log_probs(6, 5, 4, seed=3, spread=1.0).repeat(1, 2, 1)
     configurations = configurations_of(twice_S_K_C, limit=500)
     mean_K = configurations.mean_K
-    torch.testing.assert_close(mean_K, torch.full_like(mean_K, 1 / 10), rtol=0, atol=1e-8)
+    torch.testing.assert_close(mean_K, torch.full_like(mean_K, 1 / 10), rtol=0, atol=1e-5 / 10)
 
 
 @given(seed=st.integers(0, 10_000), limit=st.sampled_from([60, 1000]))
 def test_merging_again_gives_what_merging_at_once_gives(seed, limit):
     configurations = configurations_of(random_log_probs(4, 6, 4, seed=seed), limit=limit)
-    at_once = configurations.merged(1, (0.25,))
-    again = configurations.merged(2, (0.1, 0.25)).merged(1, (0.1, 0.25)).merged(1, (0.25,))
+    at_once = configurations.merged((0.25,))
+    again = configurations.merged((0.1, 0.25, 0.5)).merged((0.1, 0.25)).merged((0.25,))
     torch.testing.assert_close(again.weights_M, at_once.weights_M)
     torch.testing.assert_close(again.posteriors_M_K, at_once.posteriors_M_K)
