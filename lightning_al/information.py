@@ -68,7 +68,9 @@ def mutual_information(log_probs_N_K_C: Tensor) -> Tensor:
     if len(log_probs_N_K_C) == 0:
         return log_probs_N_K_C.new_empty(0)
     num_points = max(1, BLOCK_VALUES // log_probs_N_K_C[0].numel())
-    return torch.cat([_mutual_information(log_probs_n_K_C) for log_probs_n_K_C in log_probs_N_K_C.split(num_points)])
+    return torch.cat(
+        [_mutual_information(log_probs_n_K_C) for log_probs_n_K_C in torch.split(log_probs_N_K_C, num_points)]
+    )
 
 
 def _mutual_information(log_probs_n_K_C: Tensor) -> Tensor:

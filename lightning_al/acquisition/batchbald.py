@@ -221,6 +221,7 @@ class _Greedy:
     def _best(self, configurations: Configurations, taken: list[int]) -> tuple[int, Tensor]:
         """Return position and log-probabilities of the point with the highest gain."""
         place = self.search.best(configurations, self._places(taken))
+        assert place is not None
         position, log_probs_K_C = self._position(place), self.log_probs_n_K_C[place]
         if self.shortlist is None:
             return position, log_probs_K_C
@@ -236,9 +237,12 @@ class _Greedy:
         if not self.exact or ceiling < gain:
             self.shortfall += max(0.0, ceiling - gain)
             return position, log_probs_K_C
+        levels = self.search.levels(configurations)
         for positions_m, log_probs_m_K_C in self.shortlist.left_out(taken, (gain - margin) / gain_per_bald):
             rivals = GainSearch(log_probs_m_K_C, self.search.dtype)
-            rival = rivals.best(configurations, [])
+            rival = rivals.best(configurations, to_reach=gain - EQUAL_GAINS, levels=levels)
+            if rival is None:
+                continue
             rival_gain = rivals.exact_gain(rival, configurations)
             comes_first = int(positions_m[rival]) < position
             if rival_gain > gain + EQUAL_GAINS or (rival_gain >= gain - EQUAL_GAINS and comes_first):

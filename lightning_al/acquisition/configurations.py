@@ -195,8 +195,11 @@ class Configurations:
         evidence_M_C = joint_M_C_K.sum(-1)
         weights_M_C = self.weights_M[:, None] * evidence_M_C
         happens_M_C = weights_M_C > NEGLIGIBLE
-        weights_M = weights_M_C[happens_M_C]
-        posteriors_M_K = joint_M_C_K[happens_M_C].div_(evidence_M_C[happens_M_C][:, None])
+        tables = joint_M_C_K, evidence_M_C, weights_M_C
+        # A copy would cost as much as all the rest.
+        kept = [t.flatten(0, 1) if happens_M_C.all() else t[happens_M_C] for t in tables]
+        posteriors_M_K, evidence_M, weights_M = kept
+        posteriors_M_K.div_(evidence_M[:, None])
         return Configurations(weights_M / weights_M.sum(), _without_negligible(posteriors_M_K))
 
     def _systematic(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -209,8 +212,9 @@ class Configurations:
         K = self.posteriors_M_K.shape[1]
         offset_K_1 = _uniforms((K, 1), generator, self.weights_M.device)
         evenly_K_n = (torch.arange(n, device=offset_K_1.device) + offset_K_1) / n
-        cumulative_K_M = (self.weights_M[:, None] * self.posteriors_M_K).T.cumsum(-1)
-        return _where_in(cumulative_K_M, evenly_K_n)
+        masses_K_M = torch.empty_like(self.posteriors_M_K.T, memory_format=torch.contiguous_format)
+        torch.mul(self.posteriors_M_K.T, self.weights_M, out=masses_K_M)
+        return _where_in(masses_K_M.cumsum_(-1), evenly_K_n)
 
     def _latin_hypercube(self, generator: torch.Generator) -> Tensor:
         """Spread the n uniform numbers ``[K, n]`` of each posterior sample evenly over [0, 1), in random order."""
@@ -276,8 +280,13 @@ def _factored_covariance(posteriors_M_K: Tensor, weights_M: Tensor) -> Tensor:
     K = posteriors_M_K.shape[1]
     posteriors_M_K, weights_M = posteriors_M_K.float(), weights_M.float()
     mean_K = weights_M @ posteriors_M_K
-    covariance_K_K = (posteriors_M_K.T @ (weights_M[:, None] * posteriors_M_K)).double()
-    covariance_K_K -= mean_K.outer(mean_K)
+    second_moment_K_K = posteriors_M_K.new_zeros(K, K)
+    num_rows = max(1, BLOCK_VALUES // K)
+    for weights_m, posteriors_m_K in zip(
+        torch.split(weights_M, num_rows), torch.split(posteriors_M_K, num_rows), strict=True
+    ):
+        second_moment_K_K.addmm_(posteriors_m_K.T, weights_m[:, None] * posteriors_m_K)
+    covariance_K_K = second_moment_K_K.double() - mean_K.outer(mean_K)
     covariance_K_K.diagonal().add_(RIDGE * covariance_K_K.diagonal().mean())
     # Rows sum to 1, so their covariance is singular along the vector of ones, which the tilt needs nothing of.
     factor_K_K: Tensor = torch.linalg.cholesky_ex(covariance_K_K + 1 / K).L

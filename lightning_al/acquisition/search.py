@@ -89,7 +89,14 @@ class GainSearch:
         """What gains are computed in."""
         return self.noise_N_K.dtype
 
-    def best(self, configurations: Configurations, taken: Sequence[int]) -> int:
+    def best(
+        self,
+        configurations: Configurations,
+        taken: Sequence[int] = (),
+        *,
+        to_reach: float = -math.inf,
+        levels: Sequence[Configurations] | None = None,
+    ) -> int | None:
         """Return the position of the highest gain, the lowest such position where gains are equal.
 
         Upper bounds leave most points out, and what rounding cannot tell apart is computed again in float64.
@@ -97,17 +104,34 @@ class GainSearch:
         Args:
             configurations: Those of the points chosen so far.
             taken: Positions that are not to be returned; at least one point is not among them.
+            to_reach: Gain in nats that a point must have to be of interest.
+            levels: What `levels` returned for these configurations, if it was called already.
+
+        Returns:
+            The position, or None where it is certain that no point reaches the gain.
         """
         is_open_N = torch.ones(len(self.noise_N_K), dtype=torch.bool, device=self.noise_N_K.device)
         is_open_N[list(taken)] = False
         # Each bound asks how many points it leaves; a GPU has computed all of them before it could say.
-        search = self._best_by_bounds if can_be_asked(self.noise_N_K) else self._best_of_all
-        position = search(configurations, is_open_N)
-        if position is None:
+        if not can_be_asked(self.noise_N_K):
+            position = self._best_of_all(configurations, is_open_N)
+            if position is not None:
+                return position
+        if self._is_too_coarse(configurations):
             self._tabulate(torch.float64)
-            position = self._best_by_bounds(configurations, is_open_N)
-        assert position is not None
-        return position
+            levels = None
+        finalists_n = self._finalists(configurations, is_open_N, to_reach, levels)
+        return self._best_finalist(finalists_n, configurations) if len(finalists_n) else None
+
+    def levels(self, configurations: Configurations) -> list[Configurations]:
+        """Return the configurations merged to few, to more and not at all, in the precision of the search."""
+        undecided = configurations.undecided(self._least_entropy(configurations))
+        levels = [undecided.to(self.dtype)]
+        for doubts in MERGERS:
+            merged = levels[-1].merged(doubts)
+            if len(merged) <= MOST * len(levels[-1]):
+                levels.append(merged)
+        return levels[::-1]
 
     def exact_gain(self, position: int, configurations: Configurations) -> float:
         """Return the gain in nats of one point, computed in float64."""
@@ -135,26 +159,33 @@ class GainSearch:
         hides = self.margin(configurations) > FAINT * entropy_left
         return hides & (entropy_left > EQUAL_GAINS) & (self.dtype != torch.float64)
 
-    def _best_by_bounds(self, configurations: Configurations, is_open_N: Tensor) -> int | None:
-        """Compute only points whose bound reaches the best gain so far, with bounds from merged configurations.
+    def _finalists(
+        self,
+        configurations: Configurations,
+        is_open_N: Tensor,
+        to_reach: float,
+        levels: Sequence[Configurations] | None,
+    ) -> Tensor:
+        """Return the positions of all gains within a margin of the highest, in ascending order.
 
-        Returns:
-            The position, or None where float32 is too coarse.
+        Only points whose bound reaches the best gain so far are computed, with bounds from merged configurations.
         """
-        if self._is_too_coarse(configurations):
-            return None
         open_n = is_open_N.nonzero().flatten()
         if configurations.entropy_left < EQUAL_GAINS:
-            return int(open_n[0])
-        undecided = configurations.undecided(self._least_entropy(configurations))
+            return open_n[:1]
         margin = self.margin(configurations)
         ceilings_n = configurations.gain_per_bald * self.balds_N[open_n] + margin
         if not configurations.sampled:
             ceilings_n = torch.minimum(ceilings_n, self.latest_N[open_n])
-        return self._best_finalist(self._search(open_n, ceilings_n, undecided, margin), configurations)
+        levels = self.levels(configurations) if levels is None else levels
+        return self._search(open_n, ceilings_n, levels, margin, to_reach)
 
     def _best_of_all(self, configurations: Configurations, is_open_N: Tensor) -> int | None:
-        """Compute all points, so that nothing has to be asked of a GPU but the answer; returns as the other does."""
+        """Compute all points, so that nothing has to be asked of a GPU but the answer.
+
+        Returns:
+            The position, or None where float32 is too coarse.
+        """
         margin = self.margin(configurations)
         undecided = configurations.undecided(self._least_entropy(configurations), drop=False)
         gains_N = self._gains(None, undecided.to(self.dtype)).masked_fill(~is_open_N, -math.inf)
@@ -180,39 +211,40 @@ class GainSearch:
         gains_n = self._exact_gains(finalists_n, configurations.undecided(NO_ENTROPY))
         return int(finalists_n[int((gains_n >= gains_n.max() - EQUAL_GAINS).nonzero()[0])])
 
-    def _search(self, open_n: Tensor, ceilings_n: Tensor, configurations: Configurations, margin: Tensor) -> Tensor:
-        """Return all positions with a gain within a margin of the highest, in ascending order."""
-        *merged, whole = self._levels(configurations)
+    def _search(
+        self,
+        open_n: Tensor,
+        ceilings_n: Tensor,
+        levels: Sequence[Configurations],
+        margin: Tensor,
+        to_reach: float,
+    ) -> Tensor:
+        *merged, whole = levels
         bounds_n, gains_n = ceilings_n, torch.full_like(ceilings_n, -math.inf)
 
         def evaluate(places: Tensor) -> None:
             gains_n[places] = self._gains(open_n[places], whole)
 
-        places = torch.arange(len(open_n), device=open_n.device)
+        def least() -> Tensor:
+            return gains_n.max().clamp_min(to_reach) - margin
+
+        places = (bounds_n >= least()).nonzero().flatten()
         promise_n = self.latest_N[open_n]
         for level in merged:
             evaluate(places[promise_n[places].topk(min(NUM_PROBES, len(places))).indices])
-            places = places[(bounds_n[places] >= gains_n.max() - margin) & (gains_n[places] == -math.inf)]
+            places = places[(bounds_n[places] >= least()) & (gains_n[places] == -math.inf)]
             bounds_n[places] = self._gains(open_n[places], level)
+            places = places[bounds_n[places] >= least()]
             promise_n = bounds_n
 
         places = places[bounds_n[places].argsort(descending=True)]
         num_points = _num_per_block(len(whole) * self.probs_N_C_K.shape[1], bounds_n)
         for start in range(0, len(places), num_points):
-            if bounds_n[places[start]] < gains_n.max() - margin:
+            if bounds_n[places[start]] < least():
                 break
             evaluate(places[start : start + num_points])
         self.latest_N[open_n] = torch.where(gains_n > -math.inf, gains_n, bounds_n) + margin
-        return open_n[gains_n >= gains_n.max() - margin]
-
-    def _levels(self, configurations: Configurations) -> list[Configurations]:
-        """Return the configurations merged to few, to more and not at all, in the precision of the search."""
-        levels = [configurations.to(self.dtype)]
-        for doubts in MERGERS:
-            merged = levels[-1].merged(doubts)
-            if len(merged) <= MOST * len(levels[-1]):
-                levels.append(merged)
-        return levels[::-1]
+        return open_n[gains_n >= least()]
 
     def _gains(self, positions_n: Tensor | None, configurations: Configurations) -> Tensor:
         # Where nearly all points are asked for, to compute the others too is cheaper than to copy the table.

@@ -58,26 +58,18 @@ class Shortlist:
             ValueError: If the budget holds fewer than b points.
         """
         N = len(candidates)
-        first, scores = 0, []
+        scores: list[Tensor] = []
+        kept = None
         for chunk in checked_chunks(candidates, who="batchbald", min_samples=2):
-            if first == 0:
-                n = _num_kept(chunk, at_most(b, N), min(N, max_memory // _bytes_per_point(chunk)))
-                log_probs_n_K_C = chunk.new_empty(n, *chunk.shape[1:])
-                positions_n = torch.zeros(n, dtype=torch.int64, device=chunk.device)
-                scores_n = torch.full((n,), -math.inf, dtype=chunk.dtype, device=chunk.device)
+            if kept is None:
+                n = min(N, max_memory // _bytes_per_point(chunk))
+                kept = _Kept(_num_kept(chunk, at_most(b, N), n), chunk)
             scores.append(mutual_information(chunk))
-            # New points take the places of kept ones with lower scores.
-            stays = torch.zeros(n + len(chunk), dtype=torch.bool, device=chunk.device)
-            stays[torch.cat([scores_n, scores[-1]]).topk(n).indices] = True
-            places, entering = (~stays[:n]).nonzero().flatten(), stays[n:].nonzero().flatten()
-            log_probs_n_K_C[places] = chunk[entering]
-            positions_n[places] = first + entering
-            scores_n[places] = scores[-1][entering]
-            first += len(chunk)
-        if first == 0:
+            kept.offer(chunk, scores[-1])
+        if kept is None:
             return cls(candidates, torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, 2, 1))
-        positions_n, by_position = positions_n.sort()
-        return cls(candidates, torch.cat(scores), positions_n, log_probs_n_K_C[by_position])
+        positions_n, by_position = kept.positions_n.sort()
+        return cls(candidates, torch.cat(scores), positions_n, kept.log_probs_n_K_C[by_position])
 
     def highest_left_out(self, taken: list[int]) -> float:
         """Return the highest BALD score of a point that is neither kept nor taken, or -inf without any."""
@@ -104,6 +96,33 @@ class Shortlist:
         scores_N[self.positions_n] = -math.inf
         scores_N[taken] = -math.inf
         return scores_N
+
+
+class _Kept:
+    """The n points with the highest scores of those seen so far, in any order."""
+
+    def __init__(self, n: int, like: Tensor) -> None:
+        self.log_probs_n_K_C = like.new_empty(n, *like.shape[1:])
+        self.positions_n = torch.zeros(n, dtype=torch.int64, device=like.device)
+        self.scores_n = torch.full((n,), -math.inf, dtype=like.dtype, device=like.device)
+        self.num_seen = 0
+
+    def offer(self, log_probs_m_K_C: Tensor, scores_m: Tensor) -> None:
+        """Let the next points take free places, and then those of the points with the lowest scores."""
+        n, num_free = len(self.scores_n), max(0, len(self.scores_n) - self.num_seen)
+        entering = torch.arange(len(scores_m), device=scores_m.device)
+        self._put(self.num_seen + entering[:num_free], entering[:num_free], log_probs_m_K_C, scores_m)
+        better = entering[num_free:][scores_m[num_free:] > self.scores_n.min()]
+        lowest = torch.cat([self.scores_n, scores_m[better]]).topk(len(better), largest=False).indices
+        leaves = torch.zeros(n + len(better), dtype=torch.bool, device=scores_m.device)
+        leaves[lowest] = True
+        self._put(leaves[:n].nonzero().flatten(), better[~leaves[n:]], log_probs_m_K_C, scores_m)
+        self.num_seen += len(scores_m)
+
+    def _put(self, places: Tensor, entering: Tensor, log_probs_m_K_C: Tensor, scores_m: Tensor) -> None:
+        self.log_probs_n_K_C[places] = log_probs_m_K_C[entering]
+        self.positions_n[places] = self.num_seen + entering
+        self.scores_n[places] = scores_m[entering]
 
 
 def num_bytes(size: int | str) -> int:
