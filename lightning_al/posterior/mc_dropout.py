@@ -1,21 +1,34 @@
-"""Dropout as a sample of the weights, with masks that stay the same for the whole pool."""
+"""Dropout as a sample of the weights, with masks that stay the same for the whole pool.
+
+Axes: n points of a batch, K posterior samples, C classes.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
+from lightning_al.posterior.modes import noisy_parts, parts_that_read_training, training
+from lightning_al.posterior.noise import Axis, Law, Noise, Shape, axis_of, spread
+from lightning_al.posterior.prefix import Function, Prefix, copied
 from lightning_al.seeds import generator
 
-_Function = Callable[..., Any]
+NUM_TRIED = 3
+"""How many points of the first batch a network is tried with, to learn what it draws for each of them."""
+
+TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
+COARSE_TOLERANCE = 0.05
+"""How far probabilities may differ by rounding where points come in other batches; more in half precision."""
 
 
 @final
@@ -24,8 +37,10 @@ class MCDropout(Posterior):
     """Sample weights by dropout: sample k drops the same units for every point of the pool.
 
     The network needs no change. While it predicts, each call of a dropout function, from `nn.Dropout` and its
-    relatives or directly, multiplies by a mask that was drawn once for this call and this sample. Everything else,
-    batch norm included, is in evaluation mode. What comes before the first dropout is computed once for all samples.
+    relatives or directly, multiplies by a mask that was drawn once for this call and this sample. Whatever else torch
+    draws at random (in attention, between recurrent layers, to skip whole layers, as Gaussian noise) is drawn once
+    for each sample too. Parts that add such noise in training mode alone are put in that mode; everything else, batch
+    norm included, is in evaluation mode. What comes before the first noise is computed once for all samples.
 
     Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016; masks kept for a whole pool as in Kirsch,
     van Amersfoort and Gal, "BatchBALD", NeurIPS 2019.
@@ -57,134 +72,194 @@ class MCDropout(Posterior):
         """Yield log-probabilities ``[n, K, C]`` for each batch.
 
         Raises:
-            ValueError: If the network applies no dropout, or applies it where the masks cannot be kept the same.
+            ValueError: If the network has no noise, or noise that cannot be kept the same for all points.
         """
-        _refuse_recurrent_dropout(module)
-        masks = _Masks(self.num_samples, seed)
+        network = None
         for batch in batches:
-            prefix = _Prefix(batch)
             with evaluating(module):
-                samples = [
-                    self._predict_sample(module, batch, logits, masks, k, prefix) for k in range(self.num_samples)
-                ]
-            if not masks:
-                raise ValueError(
-                    f"`MCDropout` found no dropout in `{type(module).__name__}`, so all {self.num_samples} posterior "
-                    "samples would be equal. Add `nn.Dropout` with p > 0, or score by one sample: "
-                    "`posterior=Deterministic()` with an acquisition function such as `entropy`."
-                )
-            yield torch.stack(samples, dim=1)
-
-    def _predict_sample(
-        self, module: nn.Module, batch: Any, logits: LogitsFunction, masks: _Masks, k: int, prefix: _Prefix
-    ) -> Tensor:
-        batch = prefix.batch if k == 0 or prefix.is_whole() else _copy(batch)
-        with _Dropped(masks, k, prefix) as dropped:
-            log_probs_n_C = to_log_probs(logits(module, batch))
-        dropped.check_batch_axis(len(log_probs_n_C))
-        return log_probs_n_C
+                is_first = network is None
+                if network is None:
+                    network = _Network(module, logits, batch, self.num_samples, seed)
+                prefix = Prefix(batch)
+                samples = [network.sample(k, batch, prefix) for k in range(self.num_samples)]
+                log_probs_n_K_C = torch.stack(samples, dim=1)
+                if is_first:
+                    network.check(log_probs_n_K_C)
+            yield log_probs_n_K_C
 
 
-class _Masks(dict[int, Tensor]):
-    """Which units each dropout call keeps in each sample, by the number of the call: bool ``[K, 1, *features]``."""
+class _Network:
+    """A network whose noise is drawn once for each posterior sample, and the same for every point.
 
-    def __init__(self, num_samples: int, seed: int) -> None:
-        super().__init__()
-        self.num_samples = num_samples
-        self.seed = seed
+    Args:
+        module: The network, in evaluation mode.
+        logits: Maps it and a batch to logits.
+        batch: The first batch. The network is tried with a few of its points, without noise.
+        num_samples: Number of posterior samples K.
+        seed: Seed of the noise.
 
-    def of_call(self, call: int, features: torch.Size, p: float, device: torch.device) -> Tensor:
-        if call not in self:
-            # Drawn on the CPU, so that a GPU drops the same units.
-            uniform = torch.rand(self.num_samples, 1, *features, generator=generator(self.seed, "dropout", call))
-            self[call] = (uniform >= p).to(device)
-        mask = self[call]
-        if mask.shape[2:] != features:
-            raise ValueError(
-                f"`MCDropout` keeps one mask for the whole pool, but dropout call {call} met features of shape "
-                f"{list(mask.shape[2:])} in one batch and {list(features)} in another. Make all inputs the same size, "
-                "for example by padding them to one length."
-            )
-        return mask
-
-
-class _Prefix:
-    """What a network computes from a batch before its first dropout, which all samples have in common.
-
-    The results of the torch functions that the network calls are kept in order, and given again to the other samples
-    in place of being computed. A network that later changes one of them, or its input, in place has to compute
-    everything anew.
+    Attributes:
+        few: Two smaller batches of the first points, by their size; none where a batch cannot be cut.
+        parts: What is put in training mode, since it has noise there alone.
+        dropouts: Where points stand in the tensor of each call of a dropout function; None where they share it.
+        draws: The same for each draw inside of other functions.
     """
 
-    def __init__(self, batch: Any) -> None:
-        self.batch = _copy(batch)
-        self._results: list[tuple[_Function, Any]] = []
-        self._versions: list[int] | None = None
+    def __init__(self, module: nn.Module, logits: LogitsFunction, batch: Any, num_samples: int, seed: int) -> None:
+        self.module = module
+        self.logits = logits
+        self.num_samples = num_samples
+        self.seed = seed
+        self.masks: dict[int, Tensor] = {}
+        self.shapes: dict[tuple[str, int], Shape] = {}
+        self.few = self._cut(batch)
+        tried = self.few or {0: batch}
+        parts = parts_that_read_training(module)
+        self.parts = noisy_parts(parts, lambda: self._attempt(next(iter(tried.values()))), self._tolerance())
+        shapes = [self._shapes(points) for points in tried.values()]
+        self.dropouts, self.draws = (
+            [axis_of(dict(call)) for call in zip(*calls, strict=True)] for calls in zip(*shapes, strict=True)
+        )
+        if not self.dropouts and not self.draws:
+            raise ValueError(
+                f"`MCDropout` found no dropout in `{type(module).__name__}`, so all {num_samples} posterior samples "
+                "would be equal. Add `nn.Dropout` with p > 0, or score by one sample: "
+                "`posterior=Deterministic()` with an acquisition function such as `entropy`."
+            )
 
-    def record(self) -> _Function:
-        """Return a function that calls a function and keeps its result."""
+    def sample(self, k: int, batch: Any, prefix: Prefix) -> Tensor:
+        """Return log-probabilities ``[n, C]`` of sample k, using and filling what samples have in common."""
+        batch = prefix.batch if k == 0 or prefix.is_whole() else copied(batch)
 
-        def compute(func: _Function, *args: Any, **kwargs: Any) -> Any:
-            result = func(*args, **kwargs)
-            if func is Tensor.__iter__:  # an iterator could be gone through only once
-                result = tuple(result)
-            self._results.append((func, result))
-            return iter(result) if func is Tensor.__iter__ else result
+        def draw(number: int, shape: Shape, law: Law) -> Tensor:
+            return self._numbers(number, k, shape, law)
 
-        return compute
+        noise = Noise(draw) if self.draws else None
+        with training(self.parts):
+            return self._predict(batch, noise, _Dropouts(self, k, prefix, noise))
 
-    def end(self) -> None:
-        """Say that the first dropout comes now."""
-        self._versions = self._current_versions()
+    def check(self, log_probs_n_K_C: Tensor) -> None:
+        """Compare what the first and the last sample make of the first few points in batches of other sizes.
 
-    def is_whole(self) -> bool:
-        """Return whether the prefix ended, and nothing in it was changed since."""
-        return self._versions is not None and self._versions == self._current_versions()
+        Raises:
+            ValueError: If it is not the same.
+        """
+        for points in list(self.few.values())[:1]:
+            for k in {0, self.num_samples - 1}:
+                log_probs_m_C = self.sample(k, points, Prefix(points))
+                difference = (log_probs_m_C.exp() - log_probs_n_K_C[: len(log_probs_m_C), k].exp()).abs().max()
+                if not difference <= self._tolerance():
+                    raise ValueError(
+                        f"`MCDropout` expected the same predictions for a point in any batch, but those of posterior "
+                        f"sample {k} for the first {len(log_probs_m_C)} points differ by up to {float(difference):.2g} "
+                        f"between batches of {len(log_probs_m_C)} and {len(log_probs_n_K_C)}. "
+                        f"`{type(self.module).__name__}` draws noise that is not torch's, or mixes the points of a "
+                        "batch. Draw noise with torch, and leave batch statistics to `nn.BatchNorm`."
+                    )
 
-    def replay(self) -> _Function:
-        """Return a function that gives the kept results in order, for as long as the same functions are called."""
-        results = iter(self._results)
-        same = True
+    def mask(self, call: int, k: int, shape: Shape, p: float, device: torch.device) -> Tensor:
+        """Return which units a call of a dropout function keeps in sample k, in a shape that fits all points."""
+        axis = self._axis("dropout", self.dropouts, call)
+        one_point = self._one_point("dropout", call, axis, shape)
+        if call not in self.masks:
+            # Drawn on the CPU, so that a GPU drops the same units.
+            uniform = torch.rand(self.num_samples, *one_point, generator=generator(self.seed, "dropout", call))
+            self.masks[call] = (uniform >= p).to(device)
+        return spread(self.masks[call][k], axis, shape)
 
-        def compute(func: _Function, *args: Any, **kwargs: Any) -> Any:
-            nonlocal same
-            nothing: tuple[Any, Any] = (None, None)
-            kept, result = next(results, nothing) if same else nothing
-            # Equal, not identical: torch makes the getter of an attribute anew each time.
-            same = kept == func
-            if not same:
-                return func(*args, **kwargs)
-            return iter(result) if func is Tensor.__iter__ else result
+    def _numbers(self, number: int, k: int, shape: Shape, law: Law) -> Tensor:
+        axis = self._axis("draw", self.draws, number)
+        one_point = self._one_point("draw", number, axis, shape)
+        make = torch.rand if law == "uniform" else torch.randn
+        return spread(make(one_point, generator=generator(self.seed, "noise", number, k)), axis, shape)
 
-        return compute
+    def _axis(self, what: str, axes: list[Axis | None], number: int) -> Axis | None:
+        if number >= len(axes):
+            raise ValueError(
+                f"`MCDropout` keeps the noise of a network the same for the whole pool, but met {what} call {number} "
+                f"in a batch, and only {len(axes)} when it tried the first. Let the network draw the same in every "
+                "batch."
+            )
+        return axes[number]
 
-    def _current_versions(self) -> list[int] | None:
-        held = [self.batch, [result for _, result in self._results]]
-        tensors = [part for part in tree_leaves(held) if isinstance(part, Tensor)]
-        if any(tensor.is_inference() for tensor in tensors):
-            return None  # these do not say whether they were changed
-        return [tensor._version for tensor in tensors]
+    def _one_point(self, what: str, number: int, axis: Axis | None, shape: Shape) -> Shape:
+        one_point = shape if axis is None else axis.of_one_point(shape)
+        before = self.shapes.setdefault((what, number), one_point)
+        if before != one_point:
+            raise ValueError(
+                f"`MCDropout` keeps one mask for the whole pool, but {what} call {number} met features of shape "
+                f"{list(before)} in one batch and {list(one_point)} in another. Make all inputs the same size, for "
+                "example by padding them to one length."
+            )
+        return one_point
+
+    def _cut(self, batch: Any) -> dict[int, Any]:
+        leaves = tree_leaves(batch)
+        sizes = [len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim() > 0]
+        if not sizes or not all(leaf is None or isinstance(leaf, Tensor | int | float) for leaf in leaves):
+            return {}
+        n = sizes[0]
+
+        def first(m: int) -> Any:
+            return tree_map_only(Tensor, lambda leaf: leaf[:m] if leaf.dim() > 0 and len(leaf) == n else leaf, batch)
+
+        most = min(n, NUM_TRIED)
+        few = {m: first(m) for m in (most, most - 1) if m > 0}
+        rows = {m: self._attempt(points) for m, points in few.items()}
+        fits = len(few) == 2 and all(got is not None and len(got) == m for m, got in rows.items())
+        return few if fits else {}
+
+    def _attempt(self, points: Any) -> Tensor | None:
+        """Return probabilities without noise, or None where that fails."""
+        try:
+            return self._predict(copied(points), Noise(None), _Dropouts(None, 0, None, None)).exp()
+        except Exception:
+            return None
+
+    def _shapes(self, points: Any) -> tuple[list[tuple[int, Shape]], list[tuple[int, Shape]]]:
+        """Return the shapes of the calls of dropout functions, and of other draws, each with the number of points."""
+        noise, dropouts = Noise(None), _Dropouts(None, 0, None, None)
+        with training(self.parts):
+            n = len(self._predict(copied(points), noise, dropouts))
+        return [(n, shape) for shape in dropouts.shapes], [(n, shape) for shape in noise.shapes]
+
+    def _predict(self, batch: Any, noise: Noise | None, dropouts: _Dropouts) -> Tensor:
+        with self._attention(), noise or nullcontext(), dropouts:
+            return to_log_probs(self.logits(self.module, batch))
+
+    def _attention(self) -> AbstractContextManager[Any]:
+        """Let a GPU compute attention in steps, since what draws at random within one step cannot be answered for."""
+        is_on_cpu = all(weight.device.type == "cpu" for weight in self.module.parameters())
+        return nullcontext() if is_on_cpu else sdpa_kernel(SDPBackend.MATH)
+
+    def _tolerance(self) -> float:
+        weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
+        device = weights[0].device.type if weights else "cpu"
+        if torch.is_autocast_enabled(device):
+            return COARSE_TOLERANCE
+        return max((TOLERANCE.get(weight.dtype, COARSE_TOLERANCE) for weight in weights), default=1e-3)
 
 
-def _copy(batch: Any) -> Any:
-    """Copy a batch, so that what a network does to its input in place is unseen by the next sample."""
-    return tree_map_only(Tensor, Tensor.clone, batch)
+class _Dropouts(TorchFunctionMode):
+    """Answer every call of a dropout function with the mask of sample k, and what comes before from the prefix.
 
+    Without a network, each call drops nothing.
 
-def _call(func: _Function, *args: Any, **kwargs: Any) -> Any:
-    return func(*args, **kwargs)
+    Attributes:
+        shapes: The shape of the mask of each call so far, for all points.
+    """
 
-
-class _Dropped(TorchFunctionMode):
-    """Answer every call of a dropout function with the mask of sample k, and what comes before from the prefix."""
-
-    def __init__(self, masks: _Masks, k: int, prefix: _Prefix) -> None:
+    def __init__(self, network: _Network | None, k: int, prefix: Prefix | None, noise: Noise | None) -> None:
         super().__init__()
-        self.masks = masks
+        self.network = network
         self.k = k
-        self.compute = prefix.replay() if prefix.is_whole() else prefix.record() if k == 0 else _call
         self.prefix = prefix
-        self.batch_sizes: list[int] = []
+        self.shapes: list[Shape] = []
+        self.compute: Function = _call
+        if prefix is not None and prefix.is_whole():
+            self.compute = prefix.replayer()
+        elif prefix is not None and k == 0:
+            self.compute = prefix.recorder(lambda: len(noise.shapes) if noise is not None else 0)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -205,28 +280,24 @@ class _Dropped(TorchFunctionMode):
         inplace: bool = False,
         train: bool = True,
     ) -> Tensor:
-        # The flags say False here, since the module is in evaluation mode.
+        # The flags say False where the module is in evaluation mode.
         del training, train
         if p == 0:
             return input
-        if self.k == 0 and not self.batch_sizes:
+        call = len(self.shapes)
+        self.shapes.append(apply.shape(input))
+        if self.network is None:
+            return input
+        if self.prefix is not None and self.k == 0:
             self.prefix.end()
         self.compute = _call
-        call = len(self.batch_sizes)
-        self.batch_sizes.append(len(input))
-        features = apply.features(input)
-        keep = self.masks.of_call(call, features, p, input.device)[self.k]
+        keep = self.network.mask(call, self.k, self.shapes[call], p, input.device)
         dropped = apply.drop(input, keep.to(input.dtype), p)
         return input.copy_(dropped) if inplace else dropped
 
-    def check_batch_axis(self, n: int) -> None:
-        for call, size in enumerate(self.batch_sizes):
-            if size != n:
-                raise ValueError(
-                    f"`MCDropout` expected the batch as the first axis of every tensor that dropout is applied to, "
-                    f"but dropout call {call} got a first axis of {size} for a batch of {n}, so its masks would "
-                    "differ from point to point. Apply dropout where the batch comes first."
-                )
+
+def _call(func: Function, *args: Any, **kwargs: Any) -> Any:
+    return func(*args, **kwargs)
 
 
 def _drop_to_zero(input: Tensor, keep: Tensor, p: float) -> Tensor:
@@ -247,10 +318,11 @@ class _Apply:
     channels: bool
     drop: Callable[[Tensor, Tensor, float], Tensor]
 
-    def features(self, input: Tensor) -> torch.Size:
+    def shape(self, input: Tensor) -> Shape:
+        """Return the shape of a mask for all points."""
         if not self.channels:
-            return input.shape[1:]
-        return torch.Size([input.shape[1], *[1] * (input.dim() - 2)])
+            return tuple(input.shape)
+        return (*input.shape[:2], *[1] * (input.dim() - 2))
 
 
 _UNITS = _Apply(channels=False, drop=_drop_to_zero)
@@ -274,13 +346,3 @@ _DROPOUTS: dict[Callable[..., Any], _Apply] = {
     torch.feature_alpha_dropout: _ALPHA_CHANNELS,
     torch.feature_alpha_dropout_: _ALPHA_CHANNELS,
 }
-
-
-def _refuse_recurrent_dropout(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        # It is applied between layers only.
-        if isinstance(part, nn.RNNBase) and part.dropout > 0 and part.num_layers > 1:
-            raise ValueError(
-                f"`MCDropout` cannot keep the masks inside `{type(part).__name__}` ({name or 'the module itself'}, "
-                f"dropout={part.dropout}) the same for the whole pool. Stack single layers with `nn.Dropout` between."
-            )
