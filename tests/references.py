@@ -67,6 +67,7 @@ def gains(log_probs_N_K_C: Tensor, configurations: Configurations) -> Tensor:
     """Evaluate every point under every configuration in float64, from the whole table of joint probabilities."""
     probs_N_K_C = log_probs_N_K_C.double().exp()
     posteriors_M_K = configurations.posteriors_M_K.double()
+    posteriors_M_K = posteriors_M_K / posteriors_M_K.sum(1, keepdim=True)
     joint_N_M_C = torch.einsum("mk,nkc->nmc", posteriors_M_K, probs_N_K_C)
     noise_N_K = -torch.xlogy(probs_N_K_C, probs_N_K_C).sum(-1)
     noise_N_M = noise_N_K @ posteriors_M_K.T

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, Selection, at_most, checked_log_probs
-from lightning_al.acquisition.configurations import Configurations
+from lightning_al.acquisition.configurations import HIDDEN, Configurations
 from lightning_al.acquisition.registry import register
 from lightning_al.acquisition.report import BatchReport
 from lightning_al.acquisition.search import EQUAL_GAINS, GainSearch, exact
@@ -233,7 +233,7 @@ class _Greedy:
         margin = float(self.search.margin(configurations))
         gain_per_bald = configurations.gain_per_bald
         # Nor can a label tell more than what is left to know.
-        ceiling = min(gain_per_bald * highest_bald, float(configurations.entropy_left)) + margin
+        ceiling = min(gain_per_bald * highest_bald, (1 + HIDDEN) * float(configurations.entropy_left)) + margin
         if not self.exact or ceiling < gain:
             self.shortfall += max(0.0, ceiling - gain)
             return position, log_probs_K_C

@@ -46,6 +46,13 @@ TILT_ERROR = 1e-5
 """Largest relative difference of a posterior sample's average probability from 1/K that counts as none."""
 
 
+ROUNDING = 1e-6
+"""Largest relative error of an average of float32 probabilities."""
+
+HIDDEN = 0.1
+"""Share of a row's entropy, with some to spare, that float32 hides where it rounds its largest probability to 1."""
+
+
 @final
 @dataclass(frozen=True)
 class Configurations:
@@ -55,8 +62,7 @@ class Configurations:
         weights_M: How likely each configuration is; they sum to 1. float64.
         posteriors_M_K: How likely each configuration makes each posterior sample; each row sums to 1. float64 while
             all configurations are held. Where they are drawn, chance moves them by more than float32 rounds, and half
-            the memory makes everything that reads them twice as fast. A row that rounding makes sum to a little more
-            or less than 1 adds the same to the gains of all points.
+            the memory makes everything that reads them twice as fast. `to` float64 makes each row sum to 1 again.
         sampled: False while these are all configurations there are. Else they were drawn, the same number from each
             posterior sample, and stand in the order of the samples.
 
@@ -113,7 +119,8 @@ class Configurations:
 
         With average probabilities v of the samples, gain <= sum_k v_k KL(p_k, mean p) <= max_k(K v_k) BALD.
         """
-        return self.mean_K.max().item() * len(self.mean_K)
+        is_rounded = self.posteriors_M_K.dtype == torch.float32
+        return self.mean_K.max().item() * len(self.mean_K) * (1 + ROUNDING * is_rounded)
 
     @property
     def information(self) -> Tensor:
@@ -186,8 +193,15 @@ class Configurations:
         return Configurations(weights_g, sums_G_K[groups_g] / weights_g[:, None])
 
     def to(self, dtype: torch.dtype) -> Configurations:
-        """Return the configurations in the precision that gains are to be computed in."""
-        return Configurations(self.weights_M.to(dtype), self.posteriors_M_K.to(dtype))
+        """Return the configurations in the precision that gains are to be computed in.
+
+        Rows that were rounded to float32 would add to each gain what they sum to beside 1: enough to lift it above its
+        bound when little is left to learn.
+        """
+        posteriors_M_K = self.posteriors_M_K.to(dtype)
+        if self.posteriors_M_K.dtype == torch.float32 and dtype == torch.float64:
+            posteriors_M_K /= posteriors_M_K.sum(1, keepdim=True)
+        return Configurations(self.weights_M.to(dtype), posteriors_M_K)
 
     def _branch(self, probs_K_C: Tensor) -> Configurations:
         """Continue each configuration with each of the C labels, and drop what cannot happen."""

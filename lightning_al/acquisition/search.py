@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lightning_al.acquisition.configurations import NEGLIGIBLE, Configurations, can_be_asked
+from lightning_al.acquisition.configurations import HIDDEN, NEGLIGIBLE, Configurations, can_be_asked
 
 MERGERS: tuple[Sequence[float], ...] = ((2.0**-3, 2.0**-2, 2.0**-1), ())
 """How configurations are merged, one after the other, for upper bounds: few for many points, more for those left."""
@@ -144,7 +144,7 @@ class GainSearch:
         is_kept_M = configurations.is_undecided_M(least_entropy)
         rounding = least_entropy * (configurations.weights_M @ is_kept_M.double())
         neglected = configurations.weights_M @ configurations.entropies_M.masked_fill(is_kept_M, 0.0)
-        return rounding + neglected + EQUAL_GAINS
+        return rounding + (1 + HIDDEN) * neglected + EQUAL_GAINS
 
     def _least_entropy(self, configurations: Configurations) -> float:
         """Twice what rounding does to the entropies that a gain is made of, in nats; less doubt is not worth a term."""

@@ -88,7 +88,7 @@ class Noise(TorchDispatchMode):
     """
 
     def __init__(self, draw: Callable[[int, Shape, Law], Tensor] | None) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.draw = draw
         self.shapes: list[Shape] = []
 

@@ -44,8 +44,9 @@ def test_gains_lie_between_zero_and_bald(seed, K, C, S, spread):
     log_probs_N_K_C = random_log_probs(20, K, C, seed=seed, spread=spread)
     configurations = configurations_of(log_probs_N_K_C[:S], limit=30 * K)
     gains_N = fast_gains(log_probs_N_K_C, configurations)
-    assert (gains_N >= -rounding(configurations)).all()
-    assert (gains_N <= configurations.gain_per_bald * bald(log_probs_N_K_C) + rounding(configurations)).all()
+    assert (gains_N >= -1e-12).all()
+    assert (gains_N <= configurations.gain_per_bald * bald(log_probs_N_K_C) + 1e-12).all()
+    assert configurations.gain_per_bald < 1 + 2e-5 or spread > 1
 
 
 @given(seed=st.integers(0, 10_000), limit=st.sampled_from([20, 100, 1000]), doubts=st.sampled_from([(), (0.1, 0.5)]))
