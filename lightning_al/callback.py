@@ -17,6 +17,7 @@ from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zer
 from lightning_al.acquisition import Acquisition, create
 from lightning_al.candidates import Candidates
 from lightning_al.datamodule import ActiveDataModule
+from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.journal import Journal, load_weights
 from lightning_al.oracle import Oracle, oracles
@@ -66,8 +67,10 @@ class ActiveLearning(pl.Callback):
             those of the round before (`warm`).
         rounds_per_fit: How many rounds a call of `trainer.fit` runs, 1 to own the loop. By default all.
         test_each_round: Whether to test after each fit, where there are a test step and test data.
-        test_with: Whether to test the module alone, or also the mean of the posterior samples (metrics
-            `posterior_accuracy`, `posterior_nll` and `posterior_ece`).
+        test_with: Whether to test the module alone, or (`posterior`) also the mean of the posterior samples and, on the
+            same points, the network without sampling: metrics `posterior_accuracy`, `posterior_nll` and
+            `posterior_ece`, and `deterministic_accuracy` and so on. Where there is no test, they are measured on the
+            validation set and named `val_posterior_accuracy` and so on. A warning, once, says where sampling harms.
         folder: Where to keep the run's journal. A run started again on its folder goes on from there.
         model_factory: A function that returns a new module, for `reset="fresh"`.
         keep_checkpoints: Whether to keep the checkpoints of all rounds, not only the newest's.
@@ -148,6 +151,7 @@ class ActiveLearning(pl.Callback):
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
         self._warned = False
+        self._warned_of_posterior = False
 
     @property
     def done(self) -> bool:
@@ -238,8 +242,11 @@ class ActiveLearning(pl.Callback):
         self._choose_weights(trainer, pl_module)
         data = _datamodule(trainer)
         b = self._next_query_size(data)
-        if fit.steps > 0 and not fit.cut_short and not self.done and b > 0:
+        if fit.steps == 0 or fit.cut_short or self.done:
+            return
+        if b > 0:
             self._select(trainer, pl_module, data, b)
+        self._test_on_validation(trainer, pl_module, data)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
@@ -456,23 +463,44 @@ class ActiveLearning(pl.Callback):
         _log(trainer, round)
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
-        if not (is_overridden("test_step", module) and is_overridden("test_dataloader", data)):
+        if not _has_test(module, data):
             return
         if self.test_with == "posterior":
-            self._posterior_test = PosteriorTest(
-                self.posterior,
-                self.logits or default_logits(data.target),
-                data.target,
-                seed=derive(self.seed, self.round, "posterior"),
-            )
+            self._posterior_test = self._make_posterior_test(data)
         try:
             with self._clock("test"), nested(trainer), seeded(derive(self.seed, self.round, "test")):
                 for metrics in trainer.test(module, datamodule=data, verbose=False):
                     self._fit.metrics.update(metrics)
             if self._posterior_test is not None:
-                self._fit.metrics.update(self._posterior_test.compute())
+                self._take_health(self._posterior_test.compute())
         finally:
             self._posterior_test = None
+
+    def _test_on_validation(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
+        """Test the posterior on the validation set where there is no test, after the selection, which it leaves be."""
+        if self.test_with == "module" or not self.test_each_round or _has_test(module, data):
+            return
+        test = self._make_posterior_test(data)
+        with self._clock("test"), seeded(derive(self.seed, self.round, "test")):
+            test.update_from_validation(trainer, module)
+        self._take_health(test.compute(), prefix="val_")
+
+    def _make_posterior_test(self, data: ActiveDataModule) -> PosteriorTest:
+        return PosteriorTest(
+            self.posterior,
+            self.logits or default_logits(data.target),
+            data.target,
+            seed=derive(self.seed, self.round, "posterior"),
+        )
+
+    def _take_health(self, health: PosteriorHealth | None, prefix: str = "") -> None:
+        """Note both rows of scores for the history, and warn, once a run, where sampling harms."""
+        if health is None:
+            return
+        self._fit.metrics.update({f"{prefix}{name}": value for name, value in health.to_dict().items()})
+        if health.warning is not None and not self._warned_of_posterior:
+            rank_zero_warn(f"`ActiveLearning`, round {self.round}: {health.warning}")
+            self._warned_of_posterior = True
 
     def _ask(self, trainer: pl.Trainer, indices: list[int]) -> Mapping[int, Label]:
         """Ask the oracle once, on the first rank, and tell the others."""
@@ -563,6 +591,10 @@ def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:
             "initial_size=20))`."
         )
     return data
+
+
+def _has_test(module: pl.LightningModule, data: ActiveDataModule) -> bool:
+    return is_overridden("test_step", module) and is_overridden("test_dataloader", data)
 
 
 def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:

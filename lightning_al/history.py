@@ -22,7 +22,8 @@ class Round:
         seconds: Wall time of each part: fit, score, select, test, label.
         steps: Optimiser steps of the fit.
         validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.
-        tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean.
+        tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean and of the
+            network without sampling.
         details: What the acquisition function reports of the query, by name: figures, or one for each pick.
     """
 

@@ -45,7 +45,7 @@ def predict_pool(
     batches = track(
         loader, description="Scoring the pool", total=len(loader), transient=True, disable=not _shows_progress(trainer)
     )
-    on_device = (_to_device(trainer, module, batch) for batch in batches)
+    on_device = (to_device(trainer, module, batch) for batch in batches)
     predictions = posterior.predict(module, on_device, logits=logits, seed=seed)
     not_finite: list[int] = []
     for turn, batch in zip(turns, own, strict=True):
@@ -125,7 +125,8 @@ def _call_by_name(module: nn.Module, inputs: Mapping[str, Any]) -> Any:
     )
 
 
-def _to_device(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> Any:
+def to_device(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> Any:
+    """Bring a batch to the module's device and precision, through the transfer hooks."""
     batch = trainer.precision_plugin.convert_input(batch)
     batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
     return trainer.strategy.batch_to_device(batch, dataloader_idx=0)

@@ -1,21 +1,25 @@
-"""Test the mean of the posterior samples, beside the module itself."""
+"""Test the mean of the posterior samples, and the network without sampling, beside the module itself."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import nn
-from torchmetrics import MeanMetric, MetricCollection
+from torch import Tensor, nn
+from torchmetrics import CatMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
+from lightning_al._lightning import pl
+from lightning_al.health import PosteriorHealth, Scores
 from lightning_al.information import posterior_mean
+from lightning_al.posterior import Deterministic
 from lightning_al.posterior.base import LogitsFunction, Posterior
+from lightning_al.scoring import predicting, to_device
 from lightning_al.target import Target
 
 
 class PosteriorTest:
-    """Gather accuracy, negative log-likelihood and calibration error of the posterior mean over test batches.
+    """Gather how well the posterior mean and the network without sampling predict the same test batches.
 
     Args:
         posterior: How the weights are sampled.
@@ -29,30 +33,67 @@ class PosteriorTest:
         self.logits = logits
         self.target = target
         self.seed = seed
-        self._nll = MeanMetric()
-        self._scores: MetricCollection | None = None
+        self._rows: tuple[_Row, _Row] | None = None
+        # A difference of two infinite losses tells nothing, and every rank must have as many as points.
+        self._differences = CatMetric(nan_strategy=0.0)
 
     def update(self, module: nn.Module, batch: Any) -> None:
         """Take in a test batch, on the module's device."""
-        (log_probs_n_K_C,) = self.posterior.predict(module, [batch], logits=self.logits, seed=self.seed)
-        log_probs_n_C = posterior_mean(log_probs_n_K_C)
-        labels_n = torch.as_tensor(self.target.read(batch), device=log_probs_n_C.device)
-        if self._scores is None:
-            num_classes = log_probs_n_C.shape[1]
-            self._scores = MetricCollection(
-                {
-                    "posterior_accuracy": MulticlassAccuracy(num_classes, average="micro"),
-                    "posterior_ece": MulticlassCalibrationError(num_classes),
-                }
-            ).to(log_probs_n_C.device)
-            self._nll.to(log_probs_n_C.device)
-        # Rounding may take a probability past 1, and torchmetrics would then take the batch for logits.
-        self._scores.update(log_probs_n_C.exp().clamp(max=1.0), labels_n)
-        self._nll.update(nn.functional.nll_loss(log_probs_n_C, labels_n, reduction="none"))
+        with_noise_n_C = self._predict(self.posterior, module, batch)
+        without_n_C = self._predict(Deterministic(), module, batch)
+        labels_n = torch.as_tensor(self.target.read(batch), device=with_noise_n_C.device)
+        if self._rows is None:
+            num_classes, device = with_noise_n_C.shape[1], with_noise_n_C.device
+            self._rows = _Row(num_classes, device), _Row(num_classes, device)
+            self._differences.to(device)
+        deterministic, posterior = self._rows
+        losses_n = deterministic.update(without_n_C, labels_n)
+        self._differences.update(posterior.update(with_noise_n_C, labels_n) - losses_n)
 
-    def compute(self) -> dict[str, float]:
-        """Return `posterior_accuracy`, `posterior_nll` (nats) and `posterior_ece` over all batches and ranks."""
-        if self._scores is None:
-            return {}
-        scores = {name: float(value) for name, value in self._scores.compute().items()}
-        return {**scores, "posterior_nll": float(self._nll.compute())}
+    def update_from_validation(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Take in the validation batches of the fit that just ended, if it had any, unseen by other callbacks."""
+        if not trainer.enable_validation or trainer.val_dataloaders is None:
+            return
+        loaders = pl.utilities.CombinedLoader(trainer.val_dataloaders).flattened
+        for loader, limit in zip(loaders, trainer.num_val_batches, strict=True):
+            for number, batch in enumerate(loader):
+                if number >= limit:
+                    break
+                with predicting(trainer):
+                    self.update(module, to_device(trainer, module, batch))
+
+    def compute(self) -> PosteriorHealth | None:
+        """Return the figures over all batches and ranks, or None where there were no batches."""
+        if self._rows is None:
+            return None
+        deterministic, posterior = self._rows
+        differences_N = torch.as_tensor(self._differences.compute()).flatten()
+        variance = differences_N.var(correction=0) / (len(differences_N) - 1)
+        return PosteriorHealth(deterministic.compute(), posterior.compute(), float(variance.sqrt()))
+
+    def _predict(self, posterior: Posterior, module: nn.Module, batch: Any) -> Tensor:
+        (log_probs_n_K_C,) = posterior.predict(module, [batch], logits=self.logits, seed=self.seed)
+        return posterior_mean(log_probs_n_K_C)
+
+
+class _Row:
+    """Gather the scores of one prediction."""
+
+    def __init__(self, num_classes: int, device: torch.device) -> None:
+        self._accuracy = MulticlassAccuracy(num_classes, average="micro").to(device)
+        self._nll = MeanMetric().to(device)
+        self._ece = MulticlassCalibrationError(num_classes).to(device)
+
+    def update(self, log_probs_n_C: Tensor, labels_n: Tensor) -> Tensor:
+        """Take in a batch, and return the loss of each of its points."""
+        # Rounding may take a probability past 1, and torchmetrics would then take the batch for logits.
+        probs_n_C = log_probs_n_C.exp().clamp(max=1.0)
+        losses_n = nn.functional.nll_loss(log_probs_n_C, labels_n, reduction="none")
+        self._accuracy.update(probs_n_C, labels_n)
+        self._nll.update(losses_n)
+        self._ece.update(probs_n_C, labels_n)
+        return losses_n
+
+    def compute(self) -> Scores:
+        """Return the scores over all batches and ranks."""
+        return Scores(float(self._accuracy.compute()), float(self._nll.compute()), float(self._ece.compute()))

@@ -564,10 +564,11 @@ class TestHooksAndStages:
 
     def test_posterior_mean_is_tested_under_names_of_its_own(self, tmp_path: Path) -> None:
         active = ActiveLearning("bald", query_size=4, budget=12, test_with="posterior")
-        trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
+        trainer(tmp_path, max_epochs=20, callbacks=[active]).fit(model(), datamodule=active_data())
         for round in active.history:
             assert round.tested_with == "posterior"
             assert {"test_acc", "posterior_accuracy", "posterior_nll", "posterior_ece"} <= set(round.metrics)
+            assert {"deterministic_accuracy", "deterministic_nll", "deterministic_ece"} <= set(round.metrics)
 
     def test_without_a_test_step_nothing_is_tested(self, tmp_path: Path) -> None:
         active = ActiveLearning("bald", query_size=4, budget=12)

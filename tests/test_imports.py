@@ -20,6 +20,7 @@ LAYERS = [
         "seeds",
         "information",
         "pool",
+        "health",
         "history",
         "journal",
         "target",

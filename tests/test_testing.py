@@ -1,19 +1,26 @@
-"""The test of the posterior mean, against definitions written out point by point."""
+"""The test of the posterior mean and of the network itself, against definitions written out point by point."""
 
 from __future__ import annotations
 
+import csv
 import math
+from dataclasses import astuple
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import default_collate
+from torch.utils.data import DataLoader, default_collate
 
-from lightning_al import Deterministic, MCDropout
+from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout
+from lightning_al._lightning import pl
+from lightning_al.health import PosteriorHealth, Scores
 from lightning_al.posterior import Posterior
 from lightning_al.target import Target
 from lightning_al.testing import PosteriorTest
+from tests.tasks import CLASSES as TASK_CLASSES
+from tests.tasks import LitMLP, points, trainer
 
 N, FEATURES, CLASSES = 50, 6, 4
 
@@ -37,47 +44,61 @@ def batches(size: int) -> list[Any]:
     return list(zip(x.split(size), y.split(size), strict=True))
 
 
-def measure(posterior: Posterior, net: nn.Module, some: list[Any], target: Any = None) -> dict[str, float]:
-    test = PosteriorTest(posterior, logits, Target(target), seed=5)
+def measure(posterior: Posterior, net: nn.Module, some: list[Any]) -> PosteriorHealth:
+    test = PosteriorTest(posterior, logits, Target(), seed=5)
     for batch in some:
         test.update(net, batch)
-    return test.compute()
+    health = test.compute()
+    assert health is not None
+    return health
 
 
-def slow_measure(log_probs_N_K_C: Tensor, labels: list[int], bins: int = 15) -> dict[str, float]:
+def slow_losses(log_probs_N_K_C: Tensor, labels: list[int]) -> list[float]:
+    """Average the label's probability over samples, by hand."""
+    return [
+        -math.log(sum(math.exp(sample[label]) for sample in samples) / len(samples))
+        for samples, label in zip(log_probs_N_K_C.tolist(), labels, strict=True)
+    ]
+
+
+def slow_measure(log_probs_N_K_C: Tensor, labels: list[int], bins: int = 15) -> tuple[float, float, float]:
     """Average probabilities over samples, then accuracy, NLL and the gaps of `bins` bins of confidence, by hand."""
-    right, losses = 0, []
+    right, losses = 0, slow_losses(log_probs_N_K_C, labels)
     members: list[list[tuple[float, bool]]] = [[] for _ in range(bins)]
     for samples, label in zip(log_probs_N_K_C.tolist(), labels, strict=True):
         probs = [sum(math.exp(sample[c]) for sample in samples) / len(samples) for c in range(len(samples[0]))]
         confidence = max(probs)
         is_right = probs.index(confidence) == label
         right += is_right
-        losses.append(-math.log(probs[label]))
         members[min(int(confidence * bins), bins - 1)].append((confidence, is_right))
     gaps = [abs(sum(right for _, right in some) - sum(confidence for confidence, _ in some)) for some in members]
-    return {
-        "posterior_accuracy": right / len(labels),
-        "posterior_nll": sum(losses) / len(labels),
-        "posterior_ece": sum(gaps) / len(labels),
-    }
+    return right / len(labels), sum(losses) / len(labels), sum(gaps) / len(labels)
 
 
 @pytest.mark.parametrize("posterior", [MCDropout(10), Deterministic()])
 @pytest.mark.parametrize("size", [50, 16, 1])
 def test_the_figures_equal_their_definitions_for_any_batches(posterior: Posterior, size: int) -> None:
-    net = network()
-    [log_probs] = posterior.predict(net, [batches(N)[0]], logits=logits, seed=5)
-    expected = slow_measure(log_probs, batches(N)[0][1].tolist())
-    measured = measure(posterior, net, batches(size))
-    assert measured == pytest.approx(expected, abs=1e-5)
+    net, [(x, y)] = network(), batches(N)
+    [with_noise] = posterior.predict(net, [(x, y)], logits=logits, seed=5)
+    with torch.no_grad():
+        without = net.eval()(x).softmax(1).log().unsqueeze(1)
+    measured = measure(posterior, net.train(), batches(size))
+    assert astuple(measured.posterior) == pytest.approx(slow_measure(with_noise, y.tolist()), abs=1e-5)
+    assert astuple(measured.deterministic) == pytest.approx(slow_measure(without, y.tolist()), abs=1e-5)
+
+    pairs = zip(slow_losses(with_noise, y.tolist()), slow_losses(without, y.tolist()), strict=True)
+    differences = [noisy - plain for noisy, plain in pairs]
+    mean = sum(differences) / N
+    squares = sum((difference - mean) ** 2 for difference in differences)
+    assert measured.excess == pytest.approx(mean, abs=1e-5)
+    assert measured.standard_error == pytest.approx(math.sqrt(squares / (N - 1) / N), abs=1e-5)
 
 
 def test_it_averages_probabilities_and_not_logits() -> None:
     net, [batch] = network(scale=8.0), batches(N)
     [log_probs] = MCDropout(10).predict(net, [batch], logits=logits, seed=5)
     of_logits = slow_measure(log_probs.mean(1, keepdim=True).log_softmax(-1), batch[1].tolist())
-    assert abs(measure(MCDropout(10), net, [batch])["posterior_nll"] - of_logits["posterior_nll"]) > 0.01
+    assert abs(measure(MCDropout(10), net, [batch]).posterior.nll - of_logits[1]) > 0.01
 
 
 @pytest.mark.parametrize("num_samples", [1, 3, 7, 20, 50, 100])
@@ -93,7 +114,10 @@ def test_certain_predictions_are_certain(num_samples: int, dtype: torch.dtype) -
     y = torch.tensor([0, 1, 2, 0])
     posterior = MCDropout(num_samples)
     [log_probs] = posterior.predict(Certain(), [(x, y)], logits=logits, seed=5)
-    assert measure(posterior, Certain(), [(x, y)]) == pytest.approx(slow_measure(log_probs, y.tolist()), abs=1e-5)
+    measured = measure(posterior, Certain(), [(x, y)])
+    assert astuple(measured.posterior) == pytest.approx(slow_measure(log_probs, y.tolist()), abs=1e-5)
+    assert astuple(measured.deterministic) == pytest.approx(astuple(measured.posterior), abs=1e-5)
+    assert not measured.is_worse
 
 
 def test_labels_are_found_in_any_batch() -> None:
@@ -109,7 +133,13 @@ def test_labels_are_found_in_any_batch() -> None:
 
 
 def test_nothing_tested_gives_no_figures() -> None:
-    assert PosteriorTest(MCDropout(4), logits, Target(), seed=0).compute() == {}
+    assert PosteriorTest(MCDropout(4), logits, Target(), seed=0).compute() is None
+
+
+def test_one_point_proves_nothing() -> None:
+    health = measure(MCDropout(4), network(), batches(1)[:1])
+    assert math.isnan(health.standard_error)
+    assert health.warning is None
 
 
 def test_the_module_s_mode_is_left_alone() -> None:
@@ -117,3 +147,142 @@ def test_the_module_s_mode_is_left_alone() -> None:
     measure(MCDropout(4), net, batches(16))
     assert net.training
     assert torch.is_grad_enabled()
+
+
+@pytest.mark.parametrize(
+    ("posterior", "standard_error", "is_worse"),
+    [
+        (Scores(0.8, 0.7, 0.1), 0.1, True),
+        (Scores(0.9, 0.7, 0.1), 0.1, True),
+        (Scores(0.91, 0.7, 0.1), 0.1, False),
+        (Scores(0.8, 0.7, 0.1), 0.3, False),
+        (Scores(0.8, 0.309, 0.1), 1e-6, False),
+        (Scores(0.8, 0.2, 0.1), 0.01, False),
+        (Scores(0.8, 0.7, 0.1), float("nan"), False),
+    ],
+    ids=["worse", "as accurate", "more accurate", "within the noise", "a trifle", "better", "one point"],
+)
+def test_when_sampling_counts_as_worse(posterior: Scores, standard_error: float, is_worse: bool) -> None:
+    health = PosteriorHealth(Scores(0.9, 0.3, 0.02), posterior, standard_error)
+    assert health.is_worse == is_worse
+    assert (health.warning is not None) == is_worse
+
+
+def test_the_warning_says_by_how_much_and_what_to_do() -> None:
+    warning = PosteriorHealth(Scores(0.9, 0.3, 0.02), Scores(0.8, 0.7, 0.2), 0.0512).warning
+    assert warning is not None
+    assert "is 0.7 nats, 0.4 (standard error 0.05) above the network's 0.3" in warning
+    assert "accuracy 0.800 against 0.900" in warning
+    assert "Lower the dropout p" in warning
+    assert "`posterior=Deterministic()`" in warning
+
+
+class DropoutAfterwards(LitMLP):
+    """A network fitted without dropout, to which dropout is added when it is done: p = 0.9 unless told otherwise."""
+
+    late_p = 0.9
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        self.net[2].p = 0.0
+        return super().training_step(batch, batch_idx)
+
+    def on_train_epoch_end(self) -> None:
+        self.net[2].p = self.late_p
+
+
+class Healthy(DropoutAfterwards):
+    late_p = 0.05
+
+
+class WithoutTest(DropoutAfterwards):
+    test_step = pl.LightningModule.test_step
+
+
+def run(folder: Path, cls: type[LitMLP], **kwargs: Any) -> ActiveLearning:
+    arguments: dict[str, Any] = {"val": points(30, seed=1), "test": points(400, seed=5), "batch_size": 8}
+    data = ActiveDataModule(points(60), initial_size=40, **{**arguments, **kwargs})
+    active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(10), test_with="posterior")
+    torch.manual_seed(0)
+    logger = pl.loggers.CSVLogger(folder)
+    trainer(folder, callbacks=[active], max_epochs=10, logger=logger).fit(cls(), datamodule=data)
+    return active
+
+
+def worse_warnings(caught: Any) -> list[str]:
+    return [str(one.message) for one in caught if "worse than the network without" in str(one.message)]
+
+
+def test_sampling_that_harms_is_warned_of_once_a_run(tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="worse than the network without") as caught:
+        active = run(tmp_path, DropoutAfterwards)
+    (warning,) = worse_warnings(caught)
+    assert warning.startswith("`ActiveLearning`, round 0: ")
+    for round in active.history:
+        assert round.metrics["posterior_nll"] > round.metrics["deterministic_nll"] + 0.1
+        assert round.metrics["deterministic_accuracy"] == pytest.approx(round.metrics["test_acc"], abs=1e-6)
+    with open(next(tmp_path.rglob("metrics.csv"))) as file:
+        rows = [row for row in csv.DictReader(file) if row["al/round"]]
+    for name in ("accuracy", "nll", "ece"):
+        for row in ("deterministic", "posterior"):
+            logged = [float(one[f"al/{row}_{name}"]) for one in rows]
+            assert logged == pytest.approx([round.metrics[f"{row}_{name}"] for round in active.history])
+
+
+def test_sampling_that_does_no_harm_is_not_warned_of(tmp_path: Path) -> None:
+    """Warnings are errors in the tests."""
+    active = run(tmp_path, Healthy)
+    assert {"deterministic_nll", "posterior_nll"} <= set(active.history[-1].metrics)
+
+
+@pytest.mark.parametrize(("cls", "test"), [(DropoutAfterwards, None), (WithoutTest, points(100, seed=2))])
+def test_the_validation_set_stands_in_where_there_is_no_test(tmp_path: Path, cls: type[LitMLP], test: Any) -> None:
+    with pytest.warns(UserWarning, match="worse than the network without") as caught:
+        active = run(tmp_path, cls, test=test, val=points(90, seed=1))
+    assert len(worse_warnings(caught)) == 1
+    for round in active.history:
+        assert "posterior_nll" not in round.metrics
+        assert round.metrics["val_deterministic_accuracy"] == pytest.approx(round.metrics["val_acc"], abs=1e-6)
+        assert round.metrics["val_posterior_nll"] > round.metrics["val_deterministic_nll"] + 0.1
+        assert round.validation_labels == 90
+
+
+def test_the_stand_in_changes_nothing_else(tmp_path: Path) -> None:
+    """Fits and picks are those of a run that does not measure it, with a limit on the validation batches too."""
+
+    class Limited(pl.LightningDataModule):
+        def train_dataloader(self) -> Any:
+            return DataLoader(points(60), batch_size=8)
+
+        def val_dataloader(self) -> Any:
+            order = torch.randperm(40, generator=torch.Generator().manual_seed(3)).tolist()
+            return DataLoader(points(40, seed=1), batch_size=8, sampler=order)
+
+    def rounds(test_with: Any) -> list[Any]:
+        torch.manual_seed(0)
+        data = ActiveDataModule(Limited(), initial_size=8)
+        active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(10), test_with=test_with)
+        trainer(tmp_path, callbacks=[active], max_epochs=10, limit_val_batches=2).fit(LitMLP(p=0.05), datamodule=data)
+        return list(active.history)
+
+    for plain, measured in zip(rounds("module"), rounds("posterior"), strict=True):
+        assert (plain.indices, plain.scores) == (measured.indices, measured.scores)
+        extra = set(measured.metrics) - set(plain.metrics)
+        assert len(extra) == 6
+        assert {name: measured.metrics[name] for name in plain.metrics} == plain.metrics
+        # Two batches of eight points, as the Trainer was told.
+        assert (measured.metrics["val_posterior_accuracy"] * 16) % 1 == pytest.approx(0.0, abs=1e-5)
+
+
+def test_without_test_and_validation_there_are_no_figures(tmp_path: Path) -> None:
+    active = run(tmp_path, DropoutAfterwards, test=None, val=None)
+    assert not any("nll" in name for round in active.history for name in round.metrics)
+
+
+def test_the_labels_of_the_test_change_no_fit_and_no_pick(tmp_path: Path) -> None:
+    def asked(shift: int) -> list[Any]:
+        x, y = points(100, seed=2).tensors
+        test = torch.utils.data.TensorDataset(x, (y + shift) % TASK_CLASSES)
+        active = run(tmp_path / str(shift), Healthy, test=test)
+        return [(round.indices, round.scores, round.metrics["val_loss"]) for round in active.history]
+
+    assert asked(0) == asked(1)
