@@ -16,29 +16,22 @@ several such models. ``--stream`` chooses from pools that are never held as a wh
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
-import platform
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
+from tests.benchmarks.machine import processor, product_rate, run_child
 from tests.benchmarks.peers import METHODS, Outcome
+from tests.benchmarks.printing import Report
 from tests.benchmarks.synthetic import SoftmaxModel, joint_information, log_probs
-
-ROOT = Path(__file__).parents[2]
 
 OURS, STREAMED, REDUX = "lightning_al", "lightning_al, streamed", "batchbald_redux"
 
@@ -114,37 +107,6 @@ class Settings:
         )
 
 
-class Report:
-    """Print text and tables as they come, for people or in Markdown, and write the same to a file."""
-
-    def __init__(self, out: Path | None, markdown: bool) -> None:
-        self.consoles = [Console(width=None if sys.stdout.isatty() else 160)]
-        if out is not None:
-            self.consoles.append(Console(file=out.open("w"), width=160))
-        self.markdown = markdown
-
-    def text(self, line: str = "") -> None:
-        for console in self.consoles:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-            console.file.flush()
-
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        self.text(f"\n{title}")
-        if self.markdown:
-            lines = [columns, ["---"] * len(columns), *rows]
-            self.text("\n" + "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
-            return
-        table = Table()
-        for column in columns:
-            is_name = column == columns[0]
-            table.add_column(column, justify="left" if is_name else "right", no_wrap=is_name)
-        for row in rows:
-            table.add_row(*map(escape, row))
-        for console in self.consoles:
-            console.print(table)
-            console.file.flush()
-
-
 def choose(method: str, case: Case, settings: Settings, *flags: str, **options: object) -> Outcome:
     """Let one method choose in a fresh process."""
     python = sys.executable if method in (OURS, STREAMED) else settings.peers_python
@@ -162,23 +124,7 @@ def choose(method: str, case: Case, settings: Settings, *flags: str, **options: 
     command = [python, "-m", "tests.benchmarks.peers", method, *flags]
     for name, value in options.items():
         command += [f"--{name}", str(value)]
-    return run_child(command, settings)
-
-
-def run_child(command: Sequence[str], settings: Settings) -> Outcome:
-    """Run a process that prints an outcome; tell what came in between if there is none."""
-    environment = {**os.environ, **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(settings.threads))}
-    if command[0] != sys.executable:
-        environment.pop("PYTHONPATH", None)
-    try:
-        child = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=settings.limit_seconds
-        )
-    except subprocess.TimeoutExpired:
-        return Outcome(problem=f"over {settings.limit_seconds:.0f} s")
-    if child.returncode != 0:
-        return Outcome(problem=f"failed: {(child.stderr.strip().splitlines() or [child.returncode])[-1]}")
-    return Outcome(**json.loads(child.stdout.splitlines()[-1]))
+    return Outcome(**run_child(command, settings.threads, settings.limit_seconds))
 
 
 class Judge:
@@ -324,19 +270,6 @@ def matmul_rate(case: Case, settings: Settings) -> float:
     return max(product_rate(torch.rand(rows, case.K), posteriors_K_M) for rows in (200, 200 * case.C))
 
 
-def product_rate(left: torch.Tensor, right: torch.Tensor, seconds: float = 1.0) -> float:
-    """Measure operations a second, the best of many products, into memory that is at hand."""
-    product = torch.mm(left, right)
-    flops = 2 * left.shape[0] * left.shape[1] * right.shape[1]
-    best = float("inf")
-    until = time.perf_counter() + seconds
-    while time.perf_counter() < until:
-        began = time.perf_counter()
-        torch.mm(left, right, out=product)
-        best = min(best, time.perf_counter() - began)
-    return flops / best
-
-
 def compare_seeds(case: Case, num_seeds: int, settings: Settings, report: Report) -> None:
     """Compare the information of our batches with that of redux's over several models."""
     settings = replace(settings, max_repeats=1)
@@ -411,13 +344,9 @@ def summary(differences: Sequence[float]) -> list[str]:
 
 def machine(settings: Settings) -> str:
     """Say what the figures were measured on."""
-    cpu = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.partition(":")[2].strip()
-            break
     return (
-        f"{cpu}, {os.cpu_count()} cores, {settings.threads} threads; M = {settings.configurations:,} configurations; "
+        f"{processor()}, {os.cpu_count()} cores, {settings.threads} threads; "
+        f"M = {settings.configurations:,} configurations; "
         f"at most {settings.limit_seconds:.0f} s and {settings.memory_gb:.0f} GB a method"
     )
 

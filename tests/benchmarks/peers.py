@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.benchmarks.machine import limit_memory, version
 from tests.benchmarks.synthetic import SoftmaxModel
 
 Array = np.ndarray[Any, Any]
@@ -266,19 +265,6 @@ def resident(which: str) -> int:
 def reset_peak() -> None:
     """Let the peak begin anew at what is held now."""
     Path("/proc/self/clear_refs").write_text("5")
-
-
-def limit_memory(num_bytes: int) -> None:
-    """Let an allocation fail in this process rather than take the machine's memory."""
-    resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, num_bytes))
-
-
-def version(distribution: str) -> str:
-    """Return the version of a distribution, or say that it is not installed but found on the path."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return "(source)"
 
 
 def main() -> None:
