@@ -111,7 +111,7 @@ class Configurations:
     @cached_property
     def mean_K(self) -> Tensor:
         """How likely each posterior sample is on average. float64."""
-        return _average(self.weights_M, self.posteriors_M_K)
+        return average(self.weights_M, self.posteriors_M_K)
 
     @cached_property
     def gain_per_bald(self) -> float:
@@ -185,12 +185,17 @@ class Configurations:
         bounds = leading_probs_M.new_tensor(doubts)
         group_M = torch.bucketize(1 - leading_probs_M, bounds) * K + leading_M
         num_groups = (len(bounds) + 1) * K
+        weights_G = self.weights_M.new_zeros(num_groups, dtype=torch.float64).index_add_(
+            0, group_M, self.weights_M.double()
+        )
         weights_M = self.weights_M.to(self.posteriors_M_K.dtype)
-        weights_G = weights_M.new_zeros(num_groups).index_add_(0, group_M, weights_M)
         sums_G_K = weights_M.new_zeros(num_groups, K).index_add_(0, group_M, weights_M[:, None] * self.posteriors_M_K)
         groups_g = weights_G.nonzero().flatten()
-        weights_g = weights_G[groups_g]
-        return Configurations(weights_g, sums_G_K[groups_g] / weights_g[:, None])
+        # Thousands of equal float32 terms drift as they are added up. Once each row sums to 1, what is left of that
+        # changes a gain by as small a share of it, since a gain is an average by these rows.
+        posteriors_g_K = sums_G_K[groups_g]
+        posteriors_g_K /= posteriors_g_K.sum(1, keepdim=True)
+        return Configurations(weights_G[groups_g].to(posteriors_g_K.dtype), posteriors_g_K)
 
     def to(self, dtype: torch.dtype) -> Configurations:
         """Return the configurations in the precision that gains are to be computed in.
@@ -273,7 +278,7 @@ def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
     may_ask = can_be_asked(posteriors_M_K)
     for step in range(TILT_STEPS if may_ask else UNASKED_TILT_STEPS):
         weights_M = torch.softmax(posteriors_M_K @ tilt_K.to(posteriors_M_K.dtype), dim=0)
-        mean_K = _average(weights_M, posteriors_M_K)
+        mean_K = average(weights_M, posteriors_M_K)
         excess_K = mean_K / mean_K.sum() - 1 / K
         imbalance = excess_K.abs().max() * K
         if may_ask and not imbalance >= TILT_ERROR:
@@ -307,7 +312,7 @@ def _factored_covariance(posteriors_M_K: Tensor, weights_M: Tensor) -> Tensor:
     return factor_K_K
 
 
-def _average(weights_M: Tensor, posteriors_M_K: Tensor) -> Tensor:
+def average(weights_M: Tensor, posteriors_M_K: Tensor) -> Tensor:
     """Return weights @ posteriors in float64, a hundred times as exact as float32 adds them up and no slower."""
     K = posteriors_M_K.shape[1]
     weights_M = weights_M.to(posteriors_M_K.dtype)

@@ -12,7 +12,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lightning_al.acquisition.configurations import HIDDEN, NEGLIGIBLE, Configurations, can_be_asked
+from lightning_al.acquisition.configurations import HIDDEN, NEGLIGIBLE, Configurations, average, can_be_asked
 
 MERGERS: tuple[Sequence[float], ...] = ((2.0**-3, 2.0**-2, 2.0**-1), ())
 """How configurations are merged, one after the other, for upper bounds: few for many points, more for those left."""
@@ -307,7 +307,7 @@ def _add_up(
     else:
         joint = torch.mm(configurations.posteriors_M_K, probs_rows_K.T, out=joint.view(M, rows))
         log_joint = torch.log(joint, out=log_joint.view(M, rows))
-        torch.mv(log_joint.mul_(joint).T, configurations.weights_M, out=out_rows)
+        out_rows.copy_(average(configurations.weights_M, log_joint.mul_(joint)))
 
 
 def exact(tensor: Tensor) -> Tensor:

@@ -105,6 +105,13 @@ def test_picks_are_those_of_evaluating_everything_on_many_larger_problems(proble
     assert_picks_of_evaluating_everything(problem, M)
 
 
+def test_thousands_of_equal_terms_are_added_up_without_a_drift():
+    """In float32, each addition of the same small number to a growing sum is off in the same direction."""
+    log_probs_N_K_C = random_log_probs(68, 2, 2, seed=0)
+    log_probs_N_K_C = tiny_probabilities(log_probs_N_K_C, torch.Generator().manual_seed(0)).float()
+    assert_picks_of_evaluating_everything((log_probs_N_K_C, 26), 10_000)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("N", "K", "C", "b"), [(6, 2, 1000, 3), (6, 1000, 2, 6), (5, 300, 40, 3), (40, 2, 2, 40)])
