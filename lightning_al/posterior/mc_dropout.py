@@ -5,6 +5,7 @@ Axes: n points of a batch, K posterior samples, C classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+from lightning_al.posterior import thinning
 from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
 from lightning_al.posterior.modes import noisy_parts, parts_that_read_training, training
 from lightning_al.posterior.noise import Axis, Law, Noise, Shape, axis_of, spread
@@ -40,7 +42,8 @@ class MCDropout(Posterior):
     relatives or directly, multiplies by a mask that was drawn once for this call and this sample. Whatever else torch
     draws at random (in attention, between recurrent layers, to skip whole layers, as Gaussian noise) is drawn once
     for each sample too. Parts that add such noise in training mode alone are put in that mode; everything else, batch
-    norm included, is in evaluation mode. What comes before the first noise is computed once for all samples.
+    norm included, is in evaluation mode. What comes before the first noise is computed once for all samples, and what
+    dropout leaves of linear and convolutional layers is all that is computed of them.
 
     Gal and Ghahramani, "Dropout as a Bayesian Approximation", ICML 2016; masks kept for a whole pool as in Kirsch,
     van Amersfoort and Gal, "BatchBALD", NeurIPS 2019.
@@ -255,6 +258,8 @@ class _Dropouts(TorchFunctionMode):
         self.k = k
         self.prefix = prefix
         self.shapes: list[Shape] = []
+        self.thins: list[thinning.Thin] = []
+        self.shared = thinning.Shared(prefix.after if prefix is not None else [])
         self.compute: Function = _call
         if prefix is not None and prefix.is_whole():
             self.compute = prefix.replayer()
@@ -265,6 +270,12 @@ class _Dropouts(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         apply = _DROPOUTS.get(func)
+        if self.thins and apply is None:
+            if thinning.changes_in_place(func, args, kwargs or {}):
+                # What is changed may be what a thin tensor was dropped from.
+                self._make_whole()
+            if thinning.has_thin((args, kwargs)):
+                return thinning.call(func, args, kwargs or {}, self.shared)
         if apply is None:
             return self.compute(func, *args, **(kwargs or {}))
         if func.__name__.endswith("_"):
@@ -285,15 +296,29 @@ class _Dropouts(TorchFunctionMode):
         if p == 0:
             return input
         call = len(self.shapes)
-        self.shapes.append(apply.shape(input))
+        shape = apply.shape(thinning.shape_of(input))
+        self.shapes.append(shape)
         if self.network is None:
             return input
         if self.prefix is not None and self.k == 0:
             self.prefix.end()
         self.compute = _call
-        keep = self.network.mask(call, self.k, self.shapes[call], p, input.device)
+        keep = self.network.mask(call, self.k, shape, p, input.device)
+        is_by_channel = math.prod(shape[2:]) == 1 and self.network.dropouts[call] == Axis(0, 1)
+        if apply.drop is _drop_to_zero and p < 1 and is_by_channel and not inplace:
+            thin = thinning.dropped(input, keep.flatten(), p)
+            if thin is not None:
+                self.thins.append(thin)
+                return thin
+        self._make_whole() if inplace else None
+        input = input.whole() if isinstance(input, thinning.Thin) else input
         dropped = apply.drop(input, keep.to(input.dtype), p)
         return input.copy_(dropped) if inplace else dropped
+
+    def _make_whole(self) -> None:
+        for thin in self.thins:
+            thin.whole()
+        self.thins = []
 
 
 def _call(func: Function, *args: Any, **kwargs: Any) -> Any:
@@ -318,11 +343,9 @@ class _Apply:
     channels: bool
     drop: Callable[[Tensor, Tensor, float], Tensor]
 
-    def shape(self, input: Tensor) -> Shape:
-        """Return the shape of a mask for all points."""
-        if not self.channels:
-            return tuple(input.shape)
-        return (*input.shape[:2], *[1] * (input.dim() - 2))
+    def shape(self, shape: Shape) -> Shape:
+        """Return the shape of a mask for all points, by that of the input."""
+        return (*shape[:2], *[1] * (len(shape) - 2)) if self.channels else shape
 
 
 _UNITS = _Apply(channels=False, drop=_drop_to_zero)

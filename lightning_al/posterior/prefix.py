@@ -20,6 +20,7 @@ class Prefix:
 
     def __init__(self, batch: Any) -> None:
         self.batch = copied(batch)
+        self.after: list[tuple[Function, Any, Tensor]] = []
         self._results: list[tuple[Function, Any]] = []
         self._has_ended = False
         self._versions: list[int] | None = None

@@ -1,0 +1,157 @@
+"""Leaving dropped channels out of the arithmetic changes nothing but the time it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lightning_al import MCDropout
+from lightning_al.demos.networks import paper_cnn
+from lightning_al.posterior import thinning
+
+
+def predict(net: nn.Module, x: Tensor, num_samples: int = 6) -> Tensor:
+    [log_probs] = MCDropout(num_samples).predict(net, [x], logits=lambda m, x: m(x), seed=0)
+    return log_probs
+
+
+class Images(nn.Module):
+    """Two convolutions around what is tried, and a classifier."""
+
+    shape: tuple[int, ...] = (2, 8, 8)
+
+    def __init__(self, part: Callable[[Tensor], Tensor] | nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(2, 6, 3), nn.Conv2d(6, 6, 3, padding=1)
+        self.drop, self.part, self.out = nn.Dropout2d(0.4), part, nn.LazyLinear(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.part(self.drop(self.first(x))).flatten(1))
+
+
+def through(*parts: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.ReLU(), nn.Conv2d(6, 8, 3), *parts)
+
+
+def in_two_uses(x: Tensor) -> Tensor:
+    return F.relu(x) + F.max_pool2d(x, 3, 1, 1)
+
+
+def joined(x: Tensor) -> Tensor:
+    return torch.cat([x, F.relu(x)], dim=1)
+
+
+def in_place(x: Tensor) -> Tensor:
+    return F.relu(x, inplace=True) * 2
+
+
+def written_to(x: Tensor) -> Tensor:
+    y = F.relu(x)
+    y += 1
+    return y + x
+
+
+def source_changed(x: Tensor) -> Tensor:
+    dropped = F.dropout2d(F.relu(x) + 1, 0.5)
+    source = x * 1
+    other = F.dropout2d(source, 0.5)
+    source.mul_(3)
+    return other + source + dropped
+
+
+def changed_in_place(x: Tensor) -> Tensor:
+    x.mul_(2)
+    x[:, 0] = 1.0
+    return F.relu(x)
+
+
+def looked_at(x: Tensor) -> Tensor:
+    assert x.shape == (len(x), 6, *x.size()[2:])
+    assert x.dim() == x.ndim == 4
+    assert x.dtype == torch.float64
+    return x.view(len(x), -1) * x.numel() / x.shape[0]
+
+
+def with_indices(x: Tensor) -> Tensor:
+    pooled, indices = F.max_pool2d(x, 2, return_indices=True)
+    return pooled + indices
+
+
+PARTS: dict[str, Callable[[], Any]] = {
+    "convolution": through,
+    "strides and padding": lambda: nn.Sequential(nn.Conv2d(6, 8, 3, 2, 1, 2), nn.AvgPool2d(2)),
+    "no bias": lambda: nn.Conv2d(6, 4, 3, bias=False),
+    "groups": lambda: nn.Conv2d(6, 6, 3, groups=2),
+    "transposed": lambda: nn.ConvTranspose2d(6, 4, 3),
+    "padding by reflection": lambda: nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect"),
+    "channels dropped again": lambda: through(nn.Dropout2d(0.5), nn.MaxPool2d(2)),
+    "dropped after a function": lambda: through(nn.Tanh(), nn.Dropout2d(0.5), nn.ReLU()),
+    "dropped twice in a row": lambda: nn.Sequential(nn.Dropout2d(0.3), nn.ReLU(), nn.Dropout2d(0.3)),
+    "units dropped again": lambda: through(nn.Flatten(), nn.Linear(128, 10), nn.ReLU(), nn.Dropout(0.5)),
+    "single pixels dropped": lambda: through(nn.Dropout(0.5)),
+    "all dropped": lambda: through(nn.Dropout2d(1.0)),
+    "batch norm": lambda: nn.Sequential(nn.BatchNorm2d(6), nn.Conv2d(6, 4, 3)),
+    "alpha dropout": lambda: through(nn.FeatureAlphaDropout(0.5)),
+    "mean over pixels": lambda: nn.AdaptiveAvgPool2d(1),
+    "sigmoid": lambda: nn.Sigmoid(),
+    "two uses": lambda: in_two_uses,
+    "joined": lambda: joined,
+    "in place": lambda: in_place,
+    "written to": lambda: written_to,
+    "source changed": lambda: source_changed,
+    "changed in place": lambda: changed_in_place,
+    "looked at": lambda: looked_at,
+    "with indices": lambda: with_indices,
+    "flattened, units": lambda: nn.Sequential(nn.Flatten(), nn.Linear(216, 7), nn.Linear(7, 7)),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_predictions_are_those_of_whole_tensors(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = Images(PARTS[name]()).double()
+    x = torch.randn(5, *net.shape, dtype=torch.float64)
+    net.eval()(x)
+    thin = predict(net, x)
+    monkeypatch.setattr(thinning, "dropped", lambda input, keep_C, p: None)
+    torch.testing.assert_close(thin, predict(net, x), rtol=0, atol=1e-12)
+    assert thin.std(1).max() > 1e-4 or name == "all dropped"
+
+
+def test_a_sample_takes_a_quarter_of_the_products() -> None:
+    net, x = paper_cnn(), torch.randn(64, 1, 28, 28)
+
+    def products(num_samples: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            predict(net, x, num_samples)
+        return counter.get_total_flops()
+
+    per_sample = (products(41) - products(1)) / 40
+    with FlopCounterMode(display=False) as counter:
+        net.eval()(x)
+    assert per_sample < 0.28 * counter.get_total_flops()
+
+
+def test_what_treats_channels_alike_is_computed_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    pooled = []
+    max_pool = torch.max_pool2d
+    net, x = paper_cnn(), torch.randn(16, 1, 28, 28)
+    results = []
+    get = thinning.Shared.get
+
+    def counted(self: Any, func: Any, values: Tensor, rest: Any, compute: Any) -> Tensor:
+        result = get(self, func, values, rest, compute)
+        (pooled if func is max_pool else results).append(result)
+        return result
+
+    monkeypatch.setattr(thinning.Shared, "get", counted)
+    predict(net, x, num_samples=5)
+    # Of the samples, and of the few points that are compared in another batch.
+    assert len({id(result) for result in [*pooled, *results]}) <= 2 * 3
+    assert len([*pooled, *results]) == 2 * 7
