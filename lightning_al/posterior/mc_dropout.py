@@ -310,7 +310,8 @@ class _Dropouts(TorchFunctionMode):
             if thin is not None:
                 self.thins.append(thin)
                 return thin
-        self._make_whole() if inplace else None
+        if inplace:
+            self._make_whole()
         input = input.whole() if isinstance(input, thinning.Thin) else input
         dropped = apply.drop(input, keep.to(input.dtype), p)
         return input.copy_(dropped) if inplace else dropped
