@@ -216,7 +216,7 @@ class _Network:
         """Return probabilities without noise, or None where that fails."""
         try:
             return self._predict(copied(points), Noise(None), _Dropouts(None, 0, None, None)).exp()
-        except Exception:
+        except Exception:  # whatever a network may raise when it is tried otherwise than it is used
             return None
 
     def _shapes(self, points: Any) -> tuple[list[tuple[int, Shape]], list[tuple[int, Shape]]]:

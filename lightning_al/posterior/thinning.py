@@ -10,7 +10,7 @@ alike, and is multiplied with the weights of the kept channels alone. Whatever e
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -43,7 +43,11 @@ FLATTENING = {torch.flatten, Tensor.flatten}
 
 PRODUCTS = {F.linear, torch.conv1d, torch.conv2d, torch.conv3d, F.conv1d, F.conv2d, F.conv3d}
 
-WRITING = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__", "__ipow__", "__iand__", "__ior__"}
+WRITING = {
+    "__setitem__", "__iadd__", "__isub__", "__imul__", "__idiv__", "__itruediv__", "__ifloordiv__", "__imod__",
+    "__ipow__", "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__", "__set__",
+}  # fmt: skip
+"""Methods that write into their tensor, beside those whose name ends in an underscore."""
 
 GETTERS: tuple[Any, ...] = (Tensor.shape, Tensor.dtype, Tensor.device, Tensor.ndim, Tensor.requires_grad, Tensor.layout)
 ABOUT = {
@@ -236,8 +240,13 @@ def _product(func: Function, input: Thin, weight: Tensor, bias: Tensor | None = 
         result: Tensor = func(values, used.index_select(1, kept) * scale, shift, *rest, **kwargs)
         return result
 
-    made = _shape_made(func, (shape, tuple(weight.shape)), (None, *rest), tuple(kwargs.items()))
+    made = _shape_made(func, (shape, tuple(weight.shape)), _in_tuples((None, *rest)), _in_tuples(kwargs.items()))
     return Thin.waiting(made, values, compute)
+
+
+def _in_tuples(arguments: Iterable[Any]) -> tuple[Any, ...]:
+    """Return arguments that a cache can look up, with tuples for lists."""
+    return tuple(_in_tuples(value) if isinstance(value, list | tuple) else value for value in arguments)
 
 
 @lru_cache(maxsize=1000)
@@ -257,5 +266,5 @@ def _after_product(func: Function, input: Thin, rest: Any, kwargs: dict[str, Any
         result: Tensor = func(product(kept), *rest, **kwargs)
         return result
 
-    made = _shape_made(func, (shape_of(input),), tuple(rest), tuple(kwargs.items()))
+    made = _shape_made(func, (shape_of(input),), _in_tuples(rest), _in_tuples(kwargs.items()))
     return Thin.waiting(made, input, compute)

@@ -78,6 +78,18 @@ def looked_at(x: Tensor) -> Tensor:
     return x.view(len(x), -1) * x.numel() / x.shape[0]
 
 
+def with_lists(x: Tensor) -> Tensor:
+    weight = torch.linspace(-1, 1, 4 * 6 * 9, dtype=x.dtype).view(4, 6, 3, 3)
+    return F.max_pool2d(F.conv2d(F.max_pool2d(x, [2, 2]), weight, stride=[1, 1], padding=[1, 1]), [2, 2])
+
+
+def divided_in_place(x: Tensor) -> Tensor:
+    source = torch.arange(1.0, 1 + x.numel(), dtype=x.dtype).view_as(x) + x
+    other = F.dropout2d(source, 0.5)
+    source //= 2
+    return other + source
+
+
 def with_indices(x: Tensor) -> Tensor:
     pooled, indices = F.max_pool2d(x, 2, return_indices=True)
     return pooled + indices
@@ -107,6 +119,8 @@ PARTS: dict[str, Callable[[], Any]] = {
     "source changed": lambda: source_changed,
     "changed in place": lambda: changed_in_place,
     "looked at": lambda: looked_at,
+    "with lists": lambda: with_lists,
+    "divided in place": lambda: divided_in_place,
     "with indices": lambda: with_indices,
     "flattened, units": lambda: nn.Sequential(nn.Flatten(), nn.Linear(216, 7), nn.Linear(7, 7)),
 }
