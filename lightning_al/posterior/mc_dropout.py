@@ -274,7 +274,7 @@ class _Dropouts(TorchFunctionMode):
             if thinning.changes_in_place(func, args, kwargs or {}):
                 # What is changed may be what a thin tensor was dropped from.
                 self._make_whole()
-            if thinning.has_thin((args, kwargs)):
+            if thinning.has_thin((*args, *(kwargs or {}).values())):
                 return thinning.call(func, args, kwargs or {}, self.shared)
         if apply is None:
             return self.compute(func, *args, **(kwargs or {}))
@@ -306,7 +306,7 @@ class _Dropouts(TorchFunctionMode):
         keep = self.network.mask(call, self.k, shape, p, input.device)
         is_by_channel = math.prod(shape[2:]) == 1 and self.network.dropouts[call] == Axis(0, 1)
         if apply.drop is _drop_to_zero and p < 1 and is_by_channel and not inplace:
-            thin = thinning.dropped(input, keep.flatten(), p)
+            thin = thinning.dropped(input, keep.flatten(), p, self.shared)
             if thin is not None:
                 self.thins.append(thin)
                 return thin

@@ -90,6 +90,24 @@ def divided_in_place(x: Tensor) -> Tensor:
     return other + source
 
 
+def viewed(x: Tensor) -> Tensor:
+    units = F.relu(x).view(-1, 216)
+    weight = torch.linspace(-1, 1, 7 * 216, dtype=x.dtype).view(7, 216)
+    return F.linear(units, weight) + F.linear(x.reshape((len(x), -1)), weight)
+
+
+def view_changed(x: Tensor) -> Tensor:
+    flat, other = x.view(len(x), 216), x.flatten(1)
+    flat += 1
+    return torch.cat([other, F.relu(x).flatten(1), flat], dim=1)
+
+
+def changed_after_view(x: Tensor) -> Tensor:
+    flat = x.view(len(x), -1)
+    x += 1
+    return F.relu(flat)
+
+
 def with_indices(x: Tensor) -> Tensor:
     pooled, indices = F.max_pool2d(x, 2, return_indices=True)
     return pooled + indices
@@ -121,6 +139,9 @@ PARTS: dict[str, Callable[[], Any]] = {
     "looked at": lambda: looked_at,
     "with lists": lambda: with_lists,
     "divided in place": lambda: divided_in_place,
+    "viewed": lambda: viewed,
+    "view changed": lambda: view_changed,
+    "changed after view": lambda: changed_after_view,
     "with indices": lambda: with_indices,
     "flattened, units": lambda: nn.Sequential(nn.Flatten(), nn.Linear(216, 7), nn.Linear(7, 7)),
 }
@@ -133,7 +154,7 @@ def test_the_predictions_are_those_of_whole_tensors(name: str, monkeypatch: pyte
     x = torch.randn(5, *net.shape, dtype=torch.float64)
     net.eval()(x)
     thin = predict(net, x)
-    monkeypatch.setattr(thinning, "dropped", lambda input, keep_C, p: None)
+    monkeypatch.setattr(thinning, "dropped", lambda *_: None)
     torch.testing.assert_close(thin, predict(net, x), rtol=0, atol=1e-12)
     assert thin.std(1).max() > 1e-4 or name == "all dropped"
 
@@ -152,6 +173,21 @@ def test_a_sample_takes_a_quarter_of_the_products() -> None:
     assert per_sample < 0.28 * counter.get_total_flops()
 
 
+def test_a_view_leaves_units_out_too() -> None:
+    class Viewing(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.view(x.size(0), -1)
+
+    def products(flatten: nn.Module) -> int:
+        net = paper_cnn()
+        net[8] = flatten
+        with FlopCounterMode(display=False) as counter:
+            predict(net, torch.randn(64, 1, 28, 28))
+        return counter.get_total_flops()
+
+    assert products(Viewing()) == products(nn.Flatten())
+
+
 def test_what_treats_channels_alike_is_computed_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
     get = thinning.Shared.get
@@ -162,6 +198,6 @@ def test_what_treats_channels_alike_is_computed_once_for_all_samples(monkeypatch
 
     monkeypatch.setattr(thinning.Shared, "get", noted)
     predict(paper_cnn(), torch.randn(16, 1, 28, 28), num_samples=5)
-    # The first pooling and ReLU of five samples, and of the two that are compared for few points, each by itself.
-    assert len(given) == 2 * (5 + 2)
-    assert len({id(result) for result in given}) == 2 * (1 + 2)
+    # Memory format, pooling and ReLU of five samples, and of the two that are compared for few points by themselves.
+    assert len(given) == 3 * (5 + 2)
+    assert len({id(result) for result in given}) == 3 * (1 + 2)
