@@ -39,7 +39,7 @@ _HOMES = {
     "lightning_al.history": ["History", "Round"],
     "lightning_al.oracle": ["Oracle", "Revealed"],
     "lightning_al.pool": ["Pool"],
-    "lightning_al.posterior": ["Deterministic", "MCDropout", "Posterior"],
+    "lightning_al.posterior": ["Deterministic", "LastLayer", "MCDropout", "Posterior"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -53,6 +53,7 @@ __all__ = [
     "Deterministic",
     "Entropy",
     "History",
+    "LastLayer",
     "LeastConfidence",
     "MCDropout",
     "Margin",
@@ -95,7 +96,7 @@ if TYPE_CHECKING:
     from lightning_al.history import History, Round
     from lightning_al.oracle import Oracle, Revealed
     from lightning_al.pool import Pool
-    from lightning_al.posterior import Deterministic, MCDropout, Posterior
+    from lightning_al.posterior import Deterministic, LastLayer, MCDropout, Posterior
 
 
 def __getattr__(name: str) -> Any:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,7 @@ from lightning_al.history import History, Round
 from lightning_al.journal import Journal, load_weights
 from lightning_al.oracle import Oracle, oracles
 from lightning_al.pool import Label
-from lightning_al.posterior import Posterior, posteriors
+from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import LogitsFunction
 from lightning_al.refit import (
     CallbackStates,
@@ -39,9 +39,11 @@ from lightning_al.refit import (
     set_logger_step,
     time_is_up,
 )
-from lightning_al.scoring import default_logits, predict_pool
+from lightning_al.scoring import default_logits, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.testing import PosteriorTest
+
+Chunk = TypeVar("Chunk")
 
 
 class ActiveLearning(pl.Callback):
@@ -73,6 +75,8 @@ class ActiveLearning(pl.Callback):
             validation set and named `val_posterior_accuracy` and so on. A warning, once, says where sampling harms.
         folder: Where to keep the run's journal. A run started again on its folder goes on from there.
         model_factory: A function that returns a new module, for `reset="fresh"`.
+        last_layer: How to read embeddings, for an acquisition function that asks for them: a `LastLayer`, by default
+            of the network's last linear layer, in float32.
         keep_checkpoints: Whether to keep the checkpoints of all rounds, not only the newest's.
 
     Attributes:
@@ -105,6 +109,7 @@ class ActiveLearning(pl.Callback):
         test_with: Literal["module", "posterior"] = "module",
         folder: str | os.PathLike[str] | None = None,
         model_factory: Callable[[], nn.Module] | None = None,
+        last_layer: LastLayer | None = None,
         keep_checkpoints: bool = False,
     ) -> None:
         super().__init__()
@@ -135,6 +140,7 @@ class ActiveLearning(pl.Callback):
         self.test_with = test_with
         self.folder = folder
         self.model_factory = model_factory
+        self.last_layer = LastLayer() if last_layer is None else last_layer
         self.history = History()
         self._initial: dict[str, Tensor] | None = None
         self._ends: dict[int, dict[str, Tensor]] = {}
@@ -377,27 +383,23 @@ class ActiveLearning(pl.Callback):
         return min(self.query_size, left)
 
     def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
+        logits = self.logits or default_logits(data.target)
+
         def chunks() -> Iterator[Tensor]:
-            scores = predict_pool(
-                trainer,
-                module,
-                data,
-                posterior=self.posterior,
-                logits=self.logits or default_logits(data.target),
-                seed=derive(self.seed, self.round, "posterior"),
+            seed = derive(self.seed, self.round, "posterior")
+            return self._timed(
+                predict_pool(trainer, module, data, posterior=self.posterior, logits=logits, seed=seed), "score"
             )
-            chunk: Tensor | None
-            while True:
-                with self._clock("score"):
-                    chunk = next(scores, None)
-                if chunk is None:
-                    return
-                yield chunk
+
+        def last_layer() -> Iterator[tuple[Tensor, ...]]:
+            return self._timed(
+                read_last_layer(trainer, module, data, last_layer=self.last_layer, logits=logits), "score"
+            )
 
         unlabelled = data.pool.unlabelled
         began = time.perf_counter()
         selection = self.acquisition.select(
-            Candidates.stream(len(unlabelled), chunks), b, generator(self.seed, self.round, "select")
+            Candidates.stream(len(unlabelled), chunks, last_layer), b, generator(self.seed, self.round, "select")
         )
         # A sum of floats may differ between machines; one rank's selection is everybody's.
         report = selection.report
@@ -519,6 +521,15 @@ class ActiveLearning(pl.Callback):
         yield
         self._fit.seconds[part] = self._fit.seconds.get(part, 0.0) + time.perf_counter() - began
 
+    def _timed(self, chunks: Iterator[Chunk], part: str) -> Iterator[Chunk]:
+        """Count the time that chunks take, but not what is done with them in between."""
+        while True:
+            with self._clock(part):
+                chunk = next(chunks, None)
+            if chunk is None:
+                return
+            yield chunk
+
     # The journal.
 
     def _header(self, data: ActiveDataModule) -> dict[str, Any]:
@@ -526,6 +537,7 @@ class ActiveLearning(pl.Callback):
         return {
             "acquisition": _describe(self.acquisition),
             "posterior": _describe(self.posterior),
+            "last_layer": _describe(self.last_layer),
             "query_size": self.query_size,
             "seed": self.seed,
             "reset": self.reset,

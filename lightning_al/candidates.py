@@ -18,32 +18,46 @@ class Candidates:
     Args:
         size: Number of points N.
         log_probs: Log-probabilities ``[N, K, C]``, or a function that computes them.
+        last_layer: A function that starts a pass over the points: it returns embeddings ``[n, D]`` and residuals
+            ``[n, C]`` of the first n, then of those after them, and so on; `LastLayer` says what they are.
 
     >>> candidates = Candidates(2, lambda: torch.log(torch.full((2, 5, 3), 1 / 3)))
     >>> len(candidates), candidates.log_probs_N_K_C.shape
     (2, torch.Size([2, 5, 3]))
     """
 
-    def __init__(self, size: int, log_probs: Tensor | Callable[[], Tensor]) -> None:
+    def __init__(
+        self,
+        size: int,
+        log_probs: Tensor | Callable[[], Tensor],
+        last_layer: Callable[[], Iterable[tuple[Tensor, ...]]] | None = None,
+    ) -> None:
         self._size = size
         self._log_probs = log_probs
+        self._last_layer = last_layer
         self._chunks: Callable[[], Iterable[Tensor]] | None = None
 
     @classmethod
-    def stream(cls, size: int, chunks: Callable[[], Iterable[Tensor]]) -> Candidates:
+    def stream(
+        cls,
+        size: int,
+        chunks: Callable[[], Iterable[Tensor]],
+        last_layer: Callable[[], Iterable[tuple[Tensor, ...]]] | None = None,
+    ) -> Candidates:
         """Offer points a chunk at a time, so that a method need not hold the log-probabilities of all of them.
 
         Args:
             size: Number of points N.
             chunks: A function that starts a new pass over the points: it returns log-probabilities ``[n, K, C]`` of
                 the first n, then of those after them, and so on, the same numbers in each pass.
+            last_layer: As for `Candidates`.
 
         >>> pool_N_K_C = torch.log(torch.full((5, 2, 3), 1 / 3))
         >>> candidates = Candidates.stream(5, lambda: pool_N_K_C.split(2))
         >>> [len(chunk) for chunk in candidates.chunks()], len(candidates.log_probs_N_K_C)
         ([2, 2, 1], 5)
         """
-        candidates = cls(size, torch.empty(0))
+        candidates = cls(size, torch.empty(0), last_layer)
         candidates._chunks = chunks
         candidates._log_probs = candidates._join_chunks
         return candidates
@@ -66,6 +80,66 @@ class Candidates:
                 f"but got {list(log_probs.shape)}."
             )
         return log_probs
+
+    @property
+    def embeddings_N_D(self) -> Tensor:
+        """Embeddings ``[N, D]``: what the network's last linear layer, or the one named, is given without noise.
+
+        Raises:
+            ValueError: If none were offered.
+        """
+        return self._embeddings_and_residuals[0]
+
+    @property
+    def residuals_N_C(self) -> Tensor:
+        """Residuals ``[N, C]``: times the embeddings, the gradients of the last layer's weights; see `LastLayer`.
+
+        Raises:
+            ValueError: If none were offered.
+        """
+        return self._embeddings_and_residuals[1]
+
+    @cached_property
+    def _embeddings_and_residuals(self) -> tuple[Tensor, Tensor]:
+        """Both tables, since one pass gives both."""
+        tables: list[Tensor] = []
+        first = 0
+        for rows in self.last_layer_chunks():
+            tables = tables or [values.new_empty(self._size, *values.shape[1:]) for values in rows]
+            for table, values in zip(tables, rows, strict=True):
+                if values.shape[1:] != table.shape[1:]:
+                    raise ValueError(
+                        f"`Candidates` expected embeddings of one size for all points, but got {table.shape[1]} "
+                        f"numbers for some and {values.shape[1]} for others. Name a layer that is given the same for "
+                        "inputs of any size, by `LastLayer(layer=...)`."
+                    )
+                table[first : first + len(values)] = values
+            first += len(rows[0])
+        embeddings_N_D, residuals_N_C = tables or [torch.empty(0, 0)] * 2
+        return embeddings_N_D, residuals_N_C
+
+    def last_layer_chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` of consecutive points, in a new pass that keeps nothing.
+
+        Raises:
+            ValueError: If none were offered, or if the pass ends early or late.
+        """
+        if self._last_layer is None:
+            raise ValueError(
+                "The acquisition function reads embeddings, but these `Candidates` were made without. Pass "
+                "`last_layer=`, a function that returns embeddings [n, D] and residuals [n, C] chunk by chunk."
+            )
+        num_points = 0
+        for embeddings_n_D, residuals_n_C in self._last_layer():
+            num_points += len(embeddings_n_D)
+            if num_points > self._size:
+                break
+            yield embeddings_n_D, residuals_n_C
+        if num_points != self._size:
+            raise ValueError(
+                f"`Candidates` expected embeddings of {self._size} points, but the pass had "
+                f"{'more' if num_points > self._size else num_points}."
+            )
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield log-probabilities ``[n, K, C]`` of consecutive points; all at once where the pool is no stream.

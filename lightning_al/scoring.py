@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 from torch import Tensor, nn
 
 from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
-from lightning_al.posterior.base import LogitsFunction, Posterior
+from lightning_al.posterior import LastLayer, Posterior
+from lightning_al.posterior.base import LogitsFunction
 from lightning_al.target import Target
+
+Rows = tuple[Tensor, ...]
+"""What is predicted of a batch: tensors with a row for each of its points."""
 
 
 def predict_pool(
@@ -36,29 +50,64 @@ def predict_pool(
     Raises:
         ValueError: If the module gives NaN or Inf for some points; the message lists their indices.
     """
+
+    def predict(batches: Iterable[Any]) -> Iterator[Rows]:
+        return ((log_probs,) for log_probs in posterior.predict(module, batches, logits=logits, seed=seed))
+
+    for (log_probs_n_K_C,) in _pass_over_pool(trainer, module, data, predict, "Scoring the pool"):
+        yield log_probs_n_K_C
+
+
+def read_last_layer(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    data: ActiveDataModule,
+    *,
+    last_layer: LastLayer,
+    logits: LogitsFunction,
+) -> Iterator[Rows]:
+    """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` of the unlabelled points, as `predict_pool` does.
+
+    Raises:
+        ValueError: As `predict_pool` and `LastLayer.read`.
+    """
+
+    def read(batches: Iterable[Any]) -> Iterator[Rows]:
+        return last_layer.read(module, batches, logits=logits)
+
+    yield from _pass_over_pool(trainer, module, data, read, "Embedding the pool")
+
+
+def _pass_over_pool(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    data: ActiveDataModule,
+    predict: Callable[[Iterable[Any]], Iterator[Rows]],
+    description: str,
+) -> Iterator[Rows]:
     unlabelled = data.pool.unlabelled
     batch_size = data.pool_dataloader().batch_size or 1
     turns = _turns(unlabelled, batch_size, trainer.world_size)
     # Every rank has a batch in each turn; where none is left, it predicts one point and drops it again.
     own = [turn[trainer.global_rank] for turn in turns]
     loader = data.pool_dataloader([index for batch in own for index in batch or unlabelled[:1]])
-    batches = track(
-        loader, description="Scoring the pool", total=len(loader), transient=True, disable=not _shows_progress(trainer)
-    )
-    on_device = (to_device(trainer, module, batch) for batch in batches)
-    predictions = posterior.predict(module, on_device, logits=logits, seed=seed)
+    predictions = predict(to_device(trainer, module, batch) for batch in loader)
     not_finite: list[int] = []
-    for turn, batch in zip(turns, own, strict=True):
-        # What the acquisition function does between two chunks is no part of a prediction.
-        with predicting(trainer):
-            log_probs_n_K_C = next(predictions).cpu()
-        log_probs_n_K_C = _gather(log_probs_n_K_C[: len(batch)], trainer.world_size)
-        indices = [index for batch in turn for index in batch]
-        not_finite += [indices[place] for place in log_probs_n_K_C.isnan().flatten(1).any(1).nonzero().flatten()]
-        if not not_finite:
-            yield log_probs_n_K_C
-    # The loader's workers and the progress bar end with the last batch.
-    next(predictions, None)
+    with _progress(trainer) as progress:
+        task = progress.add_task(description, total=len(unlabelled))
+        for turn, batch in zip(turns, own, strict=True):
+            # What the acquisition function does between two chunks is no part of a prediction.
+            with predicting(trainer):
+                rows = next(predictions)
+            rows = tuple(_gather(values.cpu()[: len(batch)], trainer.world_size) for values in rows)
+            indices = [index for batch in turn for index in batch]
+            progress.advance(task, len(indices))
+            is_finite_n = torch.stack([~values.isnan().flatten(1).any(1) for values in rows]).all(0)
+            not_finite += [indices[place] for place in (~is_finite_n).nonzero().flatten()]
+            if not not_finite:
+                yield rows
+        # The loader's workers end with the last batch.
+        next(predictions, None)
     if not_finite:
         raise ValueError(
             f"`{type(module).__name__}` gave NaN or Inf for {len(not_finite)} of {len(unlabelled)} unlabelled points, "
@@ -141,6 +190,25 @@ def _gather(local: Tensor, ranks: int) -> Tensor:
     return torch.cat(batches)
 
 
-def _shows_progress(trainer: pl.Trainer) -> bool:
+def _progress(trainer: pl.Trainer) -> Progress:
+    """Show how far a pass over the pool is, at what rate and how long it takes yet, where the Trainer shows a bar."""
     bar = trainer.progress_bar_callback
-    return bar is not None and bool(getattr(bar, "is_enabled", False)) and trainer.is_global_zero
+    is_shown = bar is not None and bool(getattr(bar, "is_enabled", False)) and trainer.is_global_zero
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _RateColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        transient=True,
+        disable=not is_shown,
+    )
+
+
+class _RateColumn(ProgressColumn):
+    """Points a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:,.3g} points/s")

@@ -81,3 +81,39 @@ def test_a_stream_that_ends_early_or_late_raises():
 def test_a_table_of_another_size_raises():
     with pytest.raises(ValueError, match=r"shape \[3, K, C\], but got \[2, 5, 4\]"):
         _ = Candidates(3, torch.zeros(2, 5, 4)).log_probs_N_K_C
+
+
+def last_layer(passes, n=N):
+    embeddings_N_D, residuals_N_C = torch.arange(2.0 * n).view(n, 2), -torch.arange(3.0 * n).view(n, 3)
+
+    def chunks():
+        passes.append(1)
+        return zip(embeddings_N_D.split(4), residuals_N_C.split(4), strict=True)
+
+    return embeddings_N_D, residuals_N_C, chunks
+
+
+def test_embeddings_are_read_once_for_whatever_asks():
+    passes = []
+    embeddings_N_D, residuals_N_C, chunks = last_layer(passes)
+    candidates = Candidates.stream(N, list, chunks)
+    assert not passes
+    assert candidates.embeddings_N_D.equal(embeddings_N_D)
+    assert candidates.residuals_N_C.equal(residuals_N_C)
+    assert candidates.embeddings_N_D is candidates.embeddings_N_D
+    assert len(passes) == 1
+    first, second, *_ = candidates.last_layer_chunks()
+    assert first[0].equal(embeddings_N_D[:4])
+    assert second[1].equal(residuals_N_C[4:8])
+    assert len(passes) == 2
+
+
+def test_embeddings_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="reads embeddings, but these `Candidates` were made without"):
+        _ = Candidates(2, torch.zeros(2, 1, 2)).embeddings_N_D
+    for n, got in ((N - 1, N - 1), (N + 1, "more")):
+        with pytest.raises(ValueError, match=f"embeddings of {N} points, but the pass had {got}"):
+            _ = Candidates.stream(N, list, last_layer([], n)[2]).residuals_N_C
+    ragged = [(torch.zeros(1, 2), torch.zeros(1, 3)), (torch.zeros(1, 4), torch.zeros(1, 3))]
+    with pytest.raises(ValueError, match=r"one size for all points, but got 2 numbers for some and 4.*`LastLayer"):
+        _ = Candidates.stream(2, list, lambda: ragged).embeddings_N_D

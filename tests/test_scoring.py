@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
+import re
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rich.console
 import torch
 from torch import Tensor, nn
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, LastLayer
 from lightning_al._lightning import pl
-from lightning_al.acquisition import BatchBALD
+from lightning_al.acquisition import Acquisition, BatchBALD, Selection
+from lightning_al.candidates import Candidates
 from lightning_al.history import Round
-from lightning_al.posterior import MCDropout, Posterior
+from lightning_al.posterior import Deterministic, MCDropout, Posterior
 from lightning_al.scoring import default_logits, predict_pool
 from lightning_al.target import Target
 from tests.tasks import LitMLP, points, trainer
@@ -109,6 +114,59 @@ def test_each_pass_over_the_pool_gives_the_same_chunks_and_keeps_none(tmp_path: 
     trainer(tmp_path, callbacks=[scoring]).fit(LitMLP(), datamodule=data)
     assert [shape for shape, _ in scoring.seen[0]] == [[20, 10, 4], [20, 10, 4], [12, 10, 4]]
     assert scoring.seen[0] == scoring.seen[1]
+
+
+class Farthest(Acquisition):
+    """Asks for the embeddings of largest norm, and keeps what it saw."""
+
+    def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
+        self.embeddings_N_D, self.residuals_N_C = candidates.embeddings_N_D, candidates.residuals_N_C
+        self.log_probs_N_K_C = candidates.log_probs_N_K_C
+        scores, positions = self.embeddings_N_D.norm(dim=1).topk(b)
+        return Selection(positions, scores)
+
+
+def test_embeddings_and_log_probabilities_are_those_of_the_same_points(tmp_path: Path) -> None:
+    def asked(**kwargs: Any) -> tuple[Farthest, Round]:
+        torch.manual_seed(0)
+        data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=7)
+        farthest = Farthest()
+        active = ActiveLearning(farthest, query_size=4, max_rounds=2, posterior=MCDropout(3), weights="last", **kwargs)
+        module = LitMLP(lr=0.0)
+        trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+        unlabelled = [index for index in range(60) if index not in data.pool.initial]
+        x = torch.stack([points(60)[index][0] for index in unlabelled])
+        log_probs_N_C = module.eval()(x).log_softmax(1)
+        expected = log_probs_N_C.exp() - nn.functional.one_hot(log_probs_N_C.argmax(1), log_probs_N_C.shape[1])
+        torch.testing.assert_close(farthest.residuals_N_C.float(), expected, atol=1e-3, rtol=1e-3)
+        assert farthest.log_probs_N_K_C.shape == (52, 3, 4)
+        chosen = farthest.embeddings_N_D.norm(dim=1).topk(4).indices
+        assert active.history[0].indices == [unlabelled[position] for position in chosen]
+        return farthest, active.history[0]
+
+    whole, round = asked()
+    half, half_round = asked(last_layer=LastLayer(dtype="float16"))
+    assert half.embeddings_N_D.dtype == torch.float16
+    torch.testing.assert_close(half.embeddings_N_D.float(), whole.embeddings_N_D, atol=1e-3, rtol=1e-3)
+    assert set(round.seconds) == set(half_round.seconds) == {"fit", "score", "select", "label"}
+
+
+def test_progress_shows_rate_and_time_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(rich, "_console", rich.console.Console(file=shown, force_terminal=True, width=120))
+
+    def look(running: pl.Trainer, chunks: Iterator[Tensor]) -> list[Any]:
+        return [time.sleep(0.15) for _ in chunks]
+
+    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=8)
+    scoring = Scoring(look, Deterministic())
+    bar = pl.callbacks.TQDMProgressBar()  # Lightning's other bar makes a console of its own
+    trainer(tmp_path, callbacks=[bar, scoring], enable_progress_bar=True).fit(LitMLP(), datamodule=data)
+    without_colours = re.sub(r"\x1b\[[\d;?]*\w", "", shown.getvalue())
+    assert re.search(r"Scoring the pool \S+ +\d+/52 \d+ points/s 0:00:0\d 0:00:0\d", without_colours)
+    shown.truncate(0)
+    trainer(tmp_path, callbacks=[Scoring(look, Deterministic())]).fit(LitMLP(), datamodule=data)
+    assert "Scoring" not in shown.getvalue()
 
 
 def test_between_two_chunks_neither_stage_nor_precision_is_that_of_predicting(tmp_path: Path) -> None:

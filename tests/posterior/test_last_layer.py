@@ -1,0 +1,101 @@
+"""Embeddings and residuals: what the layer is given, and gradients by autograd."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lightning_al import LastLayer
+
+
+def read(net: nn.Module, *batches: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+    rows = list(LastLayer(**kwargs).read(net, batches, logits=lambda net, x: net(x)))
+    embeddings, residuals = zip(*rows, strict=True)
+    return torch.cat(embeddings), torch.cat(residuals)
+
+
+@pytest.fixture
+def net() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.BatchNorm1d(5), nn.Tanh(), nn.Dropout(0.5), nn.Linear(5, 3))
+
+
+def test_residual_times_embedding_is_the_gradient_for_the_likeliest_label(net: nn.Sequential) -> None:
+    x = torch.randn(7, 6)
+    net(x)
+    embeddings, residuals = read(net, x[:4], x[4:])
+    net.eval()
+    for point, embedding, residual in zip(x, embeddings, residuals, strict=True):
+        net.zero_grad()
+        logits = net(point[None])
+        F.cross_entropy(logits, logits.argmax(1)).backward()
+        torch.testing.assert_close(torch.outer(residual, embedding), net[4].weight.grad, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(residual, net[4].bias.grad, atol=1e-6, rtol=1e-5)
+
+
+def test_noise_is_left_out_and_the_network_left_as_it_was(net: nn.Sequential) -> None:
+    x = torch.randn(7, 6)
+    net.train()
+    net[1].eval()
+    state = {name: value.clone() for name, value in net.state_dict().items()}
+    embeddings, _ = read(net, x)
+    assert embeddings.equal(net[2](net[1](net[0](x))))
+    assert [part.training for part in net] == [True, False, True, True, True]
+    assert all(value.equal(state[name]) for name, value in net.state_dict().items())
+    assert not any(part._forward_pre_hooks for part in net.modules())
+    assert not embeddings.requires_grad
+
+
+def test_another_layer_is_taken_by_its_name(net: nn.Sequential) -> None:
+    net.eval()
+    x = torch.randn(7, 6)
+    embeddings, residuals = read(net, x, layer="2")
+    assert embeddings.equal(net[1](net[0](x)))
+    assert residuals.equal(read(net, x)[1])
+
+
+def test_what_has_more_axes_is_flattened() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
+    assert read(net, torch.randn(4, 1, 6, 6), layer="1")[0].shape == (4, 2 * 4 * 4)
+
+
+def test_of_several_linear_layers_the_one_called_last_counts() -> None:
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.out, self.into = nn.Linear(5, 3), nn.Linear(6, 5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.into(x))
+
+    net, x = Backwards(), torch.randn(4, 6)
+    assert read(net, x)[0].equal(net.into(x))
+
+
+def test_half_the_memory_costs_one_part_in_2048(net: nn.Sequential) -> None:
+    x = 100 * torch.randn(50, 6)
+    net[2] = nn.Identity()
+    whole, half = read(net, x), read(net, x, dtype="float16")
+    for exact, stored in zip(whole, half, strict=True):
+        assert stored.dtype == torch.float16
+        assert ((stored - exact).abs() <= torch.clamp(exact.abs() / 2048, min=3e-8)).all()
+        assert not stored.float().equal(exact)
+
+
+def test_what_cannot_be_read_is_refused(net: nn.Sequential) -> None:
+    x = torch.randn(4, 6)
+    with pytest.raises(ValueError, match=r"no layer 'head' in `Sequential`. Pass `layer=`, one of: 0, 1, 2, 3, 4\."):
+        read(net, x, layer="head")
+    with pytest.raises(ValueError, match=r"no linear layer in `Sequential`. Pass `layer=`, one of: 0"):
+        read(nn.Sequential(nn.Conv1d(6, 3, 1), nn.Flatten()), x[:, :, None])
+    net.add_module("idle", nn.Identity())
+    with pytest.raises(ValueError, match=r"`Sequential` to use its layer 'idle', but the forward pass did not call it"):
+        list(LastLayer("idle").read(net, [x], logits=lambda net, x: net[4](net[0](x))))
+    with pytest.raises(ValueError, match=r"embeddings of at most 65,504, but got 1e\+05. Pass `dtype='float32'`"):
+        read(nn.Linear(2, 2), torch.tensor([[1e5, 1.0]]), dtype="float16")
+    with pytest.raises(ValueError, match=r"`dtype` to be one of float32, float16, but got 'bfloat16'"):
+        LastLayer(dtype="bfloat16")  # type: ignore[arg-type]
