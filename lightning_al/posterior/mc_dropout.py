@@ -50,6 +50,8 @@ class MCDropout(Posterior):
 
     Args:
         num_samples: Number of posterior samples K.
+        autocast: Whether to predict in bfloat16 wherever torch's autocast does, on a CPU as on a GPU. Probabilities
+            come out about 1e-3 off, and 0.05 at most is taken for rounding where samples are compared in two batches.
 
     Raises:
         ValueError: If `num_samples` is below 1.
@@ -64,6 +66,7 @@ class MCDropout(Posterior):
     """
 
     num_samples: int = 20
+    autocast: bool = False
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
@@ -79,7 +82,7 @@ class MCDropout(Posterior):
         """
         network = None
         for batch in batches:
-            with evaluating(module):
+            with evaluating(module), self._autocast(module):
                 is_first = network is None
                 if network is None:
                     network = _Network(module, logits, batch, self.num_samples, seed)
@@ -89,6 +92,13 @@ class MCDropout(Posterior):
                 if is_first:
                     network.check(log_probs_n_K_C)
             yield log_probs_n_K_C
+
+    def _autocast(self, module: nn.Module) -> AbstractContextManager[Any]:
+        return torch.autocast(_device_type(module), torch.bfloat16) if self.autocast else nullcontext()
+
+
+def _device_type(module: nn.Module) -> str:
+    return next((weight.device.type for weight in module.parameters()), "cpu")
 
 
 class _Network:
@@ -237,8 +247,7 @@ class _Network:
 
     def _tolerance(self) -> float:
         weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
-        device = weights[0].device.type if weights else "cpu"
-        if torch.is_autocast_enabled(device):
+        if torch.is_autocast_enabled(_device_type(self.module)):
             return COARSE_TOLERANCE
         return max((TOLERANCE.get(weight.dtype, COARSE_TOLERANCE) for weight in weights), default=1e-3)
 

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lightning_al import MCDropout
+from lightning_al.demos.networks import paper_cnn
 
 K = 6
 Drop = Callable[[Tensor], Tensor]
@@ -525,3 +526,21 @@ def test_masks_do_not_depend_on_the_precision(dtype: torch.dtype) -> None:
 
 def test_no_batches_give_no_predictions() -> None:
     assert list(MCDropout(K).predict(MLP(), [], logits=lambda module, x: module(x), seed=0)) == []
+
+
+def test_autocast_predicts_in_bfloat16_and_gives_log_probabilities_close_by() -> None:
+    torch.manual_seed(0)
+    net, x = paper_cnn().eval(), torch.randn(12, 1, 28, 28)
+    seen = []
+    net[-1].register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
+
+    def samples(posterior: MCDropout) -> Tensor:
+        return torch.cat(list(posterior.predict(net, x.split(5), logits=lambda m, b: m(b), seed=0)))
+
+    exact, fast = samples(MCDropout(4)), samples(MCDropout(4, autocast=True))
+    assert {torch.float32, torch.bfloat16} == set(seen)
+    assert fast.dtype == torch.float32
+    torch.testing.assert_close(fast.logsumexp(-1), torch.zeros(12, 4), atol=1e-5, rtol=0)
+    assert 0 < (fast.exp() - exact.exp()).abs().max() < 0.01
+    assert exact.exp().std(1).max() > 0.01
+    assert not torch.is_autocast_enabled("cpu")
