@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lightning_al.posterior import thinning
 from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
-from lightning_al.posterior.modes import noisy_parts, parts_that_read_training, training
+from lightning_al.posterior.modes import Trial, noisy_parts, parts_that_read_training, training
 from lightning_al.posterior.noise import Axis, Law, Noise, Shape, axis_of, spread
 from lightning_al.posterior.prefix import Function, Prefix, copied
 from lightning_al.seeds import generator
@@ -117,11 +117,13 @@ class _Network:
         self.shapes: dict[tuple[str, int], Shape] = {}
         self.few = self._cut(batch)
         tried = self.few or {0: batch}
-        parts = parts_that_read_training(module)
-        self.parts = noisy_parts(parts, lambda: self._attempt(next(iter(tried.values()))), self._tolerance())
-        shapes = [self._shapes(points) for points in tried.values()]
+        self.parts = noisy_parts(parts_that_read_training(module), lambda: self._attempt(next(iter(tried.values()))))
+        with training(self.parts):
+            trials = [self._try(points) for points in tried.values()]
+        sizes = [trial.log_probs[0] for trial in trials]
         self.dropouts, self.draws = (
-            [axis_of(dict(call)) for call in zip(*calls, strict=True)] for calls in zip(*shapes, strict=True)
+            [axis_of(dict(zip(sizes, shapes, strict=True))) for shapes in zip(*calls, strict=True)]
+            for calls in ([trial.dropouts for trial in trials], [trial.draws for trial in trials])
         )
         if not self.dropouts and not self.draws:
             raise ValueError(
@@ -208,23 +210,22 @@ class _Network:
 
         most = min(n, NUM_TRIED)
         few = {m: first(m) for m in (most, most - 1) if m > 0}
-        rows = {m: self._attempt(points) for m, points in few.items()}
-        fits = len(few) == 2 and all(got is not None and len(got) == m for m, got in rows.items())
+        trials = {m: self._attempt(points) for m, points in few.items()}
+        fits = len(few) == 2 and all(trial is not None and trial.log_probs[0] == m for m, trial in trials.items())
         return few if fits else {}
 
-    def _attempt(self, points: Any) -> Tensor | None:
-        """Return probabilities without noise, or None where that fails."""
+    def _attempt(self, points: Any) -> Trial | None:
+        """Return what the network draws, or None where it fails."""
         try:
-            return self._predict(copied(points), Noise(None), _Dropouts(None, 0, None, None)).exp()
+            return self._try(points)
         except Exception:  # whatever a network may raise when it is tried otherwise than it is used
             return None
 
-    def _shapes(self, points: Any) -> tuple[list[tuple[int, Shape]], list[tuple[int, Shape]]]:
-        """Return the shapes of the calls of dropout functions, and of other draws, each with the number of points."""
+    def _try(self, points: Any) -> Trial:
+        """Return what the network draws for a few points."""
         noise, dropouts = Noise(None), _Dropouts(None, 0, None, None)
-        with training(self.parts):
-            n = len(self._predict(copied(points), noise, dropouts))
-        return [(n, shape) for shape in dropouts.shapes], [(n, shape) for shape in noise.shapes]
+        log_probs_n_C = self._predict(copied(points), noise, dropouts)
+        return Trial(tuple(log_probs_n_C.shape), dropouts.shapes, noise.shapes)
 
     def _predict(self, batch: Any, noise: Noise | None, dropouts: _Dropouts) -> Tensor:
         with self._attention(), noise or nullcontext(), dropouts:

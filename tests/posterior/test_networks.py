@@ -88,6 +88,20 @@ class DropPath(nn.Module):
         return x + self.layer(x) * keep
 
 
+class RoundedDropPath(nn.Module):
+    """A layer that is left out for some points, by noise that is rounded down, so that its mean says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x + self.layer(x)
+        keep = (0.6 + torch.rand(x.shape[0], 1, 1)).floor_()
+        return x + self.layer(x) / 0.6 * keep
+
+
 class SkippedLayer(nn.Module):
     """A layer that is left out by torchvision's stochastic depth, for each point or for all of a batch."""
 
@@ -179,6 +193,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "vision transformer": Images,
     "guarded dropout": lambda: Sequence(Guarded()),
     "drop path": lambda: Sequence(DropPath()),
+    "drop path, rounded": lambda: Sequence(RoundedDropPath()),
     "stochastic depth by row": lambda: Sequence(SkippedLayer("row")),
     "stochastic depth by batch": lambda: Sequence(SkippedLayer("batch")),
     "gaussian noise": lambda: Sequence(GaussianNoise()),
@@ -281,6 +296,25 @@ def test_a_network_whose_samples_are_not_functions_of_a_point_is_refused(part: t
     net = nn.Sequential(part(), nn.Dropout(0.5), nn.Linear(8, 3))
     with pytest.raises(ValueError, match=r"same predictions for a point in any batch.*batches of 3 and 12.*Draw noise"):
         predict(net, [torch.randn(12, 8)])
+
+
+def test_a_part_that_draws_nothing_of_torch_s_in_training_mode_is_not_put_in_it() -> None:
+    class Augmented(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * random.uniform(0.9999, 1.0001) if self.training else x
+
+    net = nn.Sequential(Augmented(), nn.Dropout(0.5), nn.Linear(8, 3))
+    pool = torch.randn(12, 8)
+    torch.testing.assert_close(predict(net, pool.split(5)), predict(net, [pool]), rtol=0, atol=1e-6)
+
+
+def test_outputs_that_are_no_logits_are_refused_beside_parts_that_read_the_mode() -> None:
+    class Outputs(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return {"logits": F.dropout(x, 0.5) if self.training else x}
+
+    with pytest.raises(ValueError, match=r"the module gave dict\. Pass `logits=`, a function"):
+        predict(Outputs(), [torch.randn(12, 8)])
 
 
 def test_noise_that_cannot_be_answered_for_is_refused_by_name() -> None:
