@@ -113,6 +113,22 @@ class SkippedLayer(nn.Module):
         return x + self.skip(self.layer(x))
 
 
+class LayerDrop(nn.Module):
+    """Layers that are left out for a whole batch by asking a number, so that what follows is drawn earlier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            if self.training and torch.rand([]) < 0.4:
+                continue
+            x = x + F.dropout(layer(x), 0.1, self.training)
+        x = F.dropout(x, 0.7, self.training)
+        return x + 0.1 * torch.randn_like(x) if self.training else x
+
+
 class GaussianNoise(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x + torch.randn_like(x) * 0.5 if self.training else x
@@ -196,6 +212,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "drop path, rounded": lambda: Sequence(RoundedDropPath()),
     "stochastic depth by row": lambda: Sequence(SkippedLayer("row")),
     "stochastic depth by batch": lambda: Sequence(SkippedLayer("batch")),
+    "layer drop": lambda: Sequence(LayerDrop()),
     "gaussian noise": lambda: Sequence(GaussianNoise()),
     "lstm": lambda: Sequence(nn.LSTM(8, 8, num_layers=2, dropout=0.4, batch_first=True)),
     "gru": lambda: Sequence(nn.GRU(8, 8, num_layers=2, dropout=0.4, batch_first=True)),
@@ -207,7 +224,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "auxiliary outputs": Auxiliary,
 }
 
-SHARED_WITHIN_A_BATCH = {"stochastic depth by batch", "dropped weights"}
+SHARED_WITHIN_A_BATCH = {"layer drop", "stochastic depth by batch", "dropped weights"}
 """Noise that torch draws once for a batch, not for each point."""
 
 
@@ -315,6 +332,18 @@ def test_outputs_that_are_no_logits_are_refused_beside_parts_that_read_the_mode(
 
     with pytest.raises(ValueError, match=r"the module gave dict\. Pass `logits=`, a function"):
         predict(Outputs(), [torch.randn(12, 8)])
+
+
+def test_a_network_that_draws_more_for_some_points_is_refused() -> None:
+    class Adaptive(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.dropout(x, 0.5) if x.max() > 100 else x
+
+    net = nn.Sequential(nn.Dropout(0.5), Adaptive(), nn.Linear(8, 3))
+    with pytest.raises(
+        ValueError, match=r"`Sequential` called dropout 1 times .* and 2 and 0 times in another. Let the"
+    ):
+        predict(net, [torch.randn(12, 8), torch.full((12, 8), 1000.0)])
 
 
 def test_noise_that_cannot_be_answered_for_is_refused_by_name() -> None:
