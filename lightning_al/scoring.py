@@ -51,8 +51,8 @@ def predict_pool(
     for turn, batch in zip(turns, own, strict=True):
         # What the acquisition function does between two chunks is no part of a prediction.
         with predicting(trainer):
-            log_probs_n_K_C = next(predictions).cpu()
-        log_probs_n_K_C = _gather(log_probs_n_K_C[: len(batch)], trainer.world_size)
+            log_probs_n_K_C = next(predictions)
+        log_probs_n_K_C = _gather(trainer, log_probs_n_K_C[: len(batch)], [len(batch) for batch in turn]).cpu()
         indices = [index for batch in turn for index in batch]
         not_finite += [indices[place] for place in log_probs_n_K_C.isnan().flatten(1).any(1).nonzero().flatten()]
         if not not_finite:
@@ -132,13 +132,16 @@ def to_device(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> An
     return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
 
 
-def _gather(local: Tensor, ranks: int) -> Tensor:
+def _gather(trainer: pl.Trainer, local: Tensor, lengths: list[int]) -> Tensor:
     """Join the ranks' batches, whose lengths differ, in the order of the ranks."""
-    if ranks == 1:
+    if len(lengths) == 1:
         return local
-    batches: list[Any] = [None] * ranks
-    torch.distributed.all_gather_object(batches, local)
-    return torch.cat(batches)
+    # Ranks exchange tensors of one shape, on the device that the strategy communicates by.
+    sent = local.new_zeros(max(lengths), *local.shape[1:], device=trainer.strategy.root_device)
+    sent[: len(local)] = local
+    received = [torch.empty_like(sent) for _ in lengths]
+    torch.distributed.all_gather(received, sent)
+    return torch.cat([batch[:length] for batch, length in zip(received, lengths, strict=True)])
 
 
 def _shows_progress(trainer: pl.Trainer) -> bool:
