@@ -128,6 +128,7 @@ class _Network:
         self.masks: dict[tuple[int, Shape, float], Tensor] = {}
         self.met: dict[tuple[str, int, int], Shape] = {}
         self.counts: dict[int, tuple[int, int]] = {}
+        self.is_on_cpu = all(weight.device.type == "cpu" for weight in module.parameters())
         self.few = self._cut(batch)
         tried = self.few or {0: batch}
         self.parts = noisy_parts(parts_that_read_training(module), lambda: self._attempt(next(iter(tried.values()))))
@@ -255,12 +256,12 @@ class _Network:
 
     def _predict(self, batch: Any, noise: Noise | None, dropouts: _Dropouts) -> Tensor:
         with self._attention(), noise or nullcontext(), dropouts:
-            return to_log_probs(self.logits(self.module, batch))
+            outputs = self.logits(self.module, batch)
+        return to_log_probs(outputs.whole() if isinstance(outputs, thinning.Thin) else outputs)
 
     def _attention(self) -> AbstractContextManager[Any]:
         """Let a GPU compute attention in steps, since what draws at random within one step cannot be answered for."""
-        is_on_cpu = all(weight.device.type == "cpu" for weight in self.module.parameters())
-        return nullcontext() if is_on_cpu else sdpa_kernel(SDPBackend.MATH)
+        return nullcontext() if self.is_on_cpu else sdpa_kernel(SDPBackend.MATH)
 
     def _tolerance(self) -> float:
         weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
