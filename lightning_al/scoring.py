@@ -103,8 +103,8 @@ def _pass_over_pool(
             rows = tuple(_gather(trainer, values[: len(batch)], lengths).cpu() for values in rows)
             indices = [index for batch in turn for index in batch]
             progress.advance(task, len(indices))
-            is_finite_n = torch.stack([~values.isnan().flatten(1).any(1) for values in rows]).all(0)
-            not_finite += [indices[place] for place in (~is_finite_n).nonzero().flatten()]
+            has_nan_n = torch.stack([values.isnan().flatten(1).any(1) for values in rows]).any(0)
+            not_finite += [indices[place] for place in has_nan_n.nonzero().flatten()]
             if not not_finite:
                 yield rows
         # The loader's workers end with the last batch.

@@ -77,10 +77,10 @@ class LastLayer:
         """Keep what the layer was given last."""
         noted: list[Tensor] = []
 
-        def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-            noted[:] = inputs[:1]
+        def note(layer: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]) -> None:
+            noted[:] = [*inputs, *by_name.values()][:1]
 
-        hooks = [layer.register_forward_pre_hook(note) for layer in self._layers(module)]
+        hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in self._layers(module)]
         try:
             yield noted
         finally:

@@ -70,7 +70,7 @@ def test_of_several_linear_layers_the_one_called_last_counts() -> None:
             self.out, self.into = nn.Linear(5, 3), nn.Linear(6, 5)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.out(self.into(x))
+            return self.out(input=self.into(x))
 
     net, x = Backwards(), torch.randn(4, 6)
     assert read(net, x)[0].equal(net.into(x))
