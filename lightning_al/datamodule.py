@@ -6,6 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -385,11 +386,14 @@ class _Datasets(pl.LightningDataModule):
         self.loader = loader
         for name, dataset in (("val", val), ("test", test), ("predict", predict)):
             if dataset is not None:
-                setattr(self, f"{name}_dataloader", lambda dataset=dataset: DataLoader(dataset, **self.loader))
+                setattr(self, f"{name}_dataloader", partial(self._in_order, dataset))
 
     def train_dataloader(self) -> DataLoader[Any]:
         shuffle = None if isinstance(self.train, IterableDataset) else True
         return DataLoader(self.train, shuffle=shuffle, **self.loader)
+
+    def _in_order(self, dataset: Dataset[Any]) -> DataLoader[Any]:
+        return DataLoader(dataset, **self.loader)
 
 
 def _same(one: Any, other: Any) -> bool:

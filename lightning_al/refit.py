@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -17,6 +17,8 @@ from lightning_utilities.core import rank_zero
 from torch import Tensor, nn
 
 from lightning_al._lightning import NAMESPACE, pl
+
+_T = TypeVar("_T")
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), Tensor, torch.device, torch.dtype)
 
@@ -86,6 +88,16 @@ def set_logger_step(trainer: pl.Trainer, step: int) -> None:
     trainer.fit_loop.epoch_loop._batches_that_stepped = step
 
 
+class _ByCallback(WeakKeyDictionary[pl.Callback, _T]):
+    """What is known of callbacks while they exist. Pickled, it is empty: other processes have callbacks of their own.
+
+    Lightning pickles the callbacks where a strategy spawns processes, and only there can they say what they refuse.
+    """
+
+    def __reduce__(self) -> tuple[type[_ByCallback[_T]], tuple[()]]:
+        return type(self), ()
+
+
 class CallbackStates:
     """Remember the state of callbacks before their first fit, and put it back before every other.
 
@@ -95,7 +107,7 @@ class CallbackStates:
     """
 
     def __init__(self) -> None:
-        self._before: WeakKeyDictionary[pl.Callback, tuple[dict[str, Any], dict[str, Any]]] = WeakKeyDictionary()
+        self._before: _ByCallback[tuple[dict[str, Any], dict[str, Any]]] = _ByCallback()
 
     def remember_or_restore(self, trainer: pl.Trainer, but: pl.Callback) -> None:
         """Remember the callbacks that are new, and restore the others."""
@@ -148,7 +160,7 @@ class RoundCheckpoints:
 
     def __init__(self, keep_all: bool) -> None:
         self.keep_all = keep_all
-        self._folders: WeakKeyDictionary[pl.Callback, Path] = WeakKeyDictionary()
+        self._folders: _ByCallback[Path] = _ByCallback()
         self._all_folders: set[Path] = set()
 
     def begin(self, trainer: pl.Trainer, number: int) -> None:

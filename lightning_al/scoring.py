@@ -99,7 +99,8 @@ def _pass_over_pool(
             # What the acquisition function does between two chunks is no part of a prediction.
             with predicting(trainer):
                 rows = next(predictions)
-            rows = tuple(_gather(values.cpu()[: len(batch)], trainer.world_size) for values in rows)
+            lengths = [len(batch) for batch in turn]
+            rows = tuple(_gather(trainer, values[: len(batch)], lengths).cpu() for values in rows)
             indices = [index for batch in turn for index in batch]
             progress.advance(task, len(indices))
             is_finite_n = torch.stack([~values.isnan().flatten(1).any(1) for values in rows]).all(0)
@@ -181,13 +182,16 @@ def to_device(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> An
     return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
 
 
-def _gather(local: Tensor, ranks: int) -> Tensor:
+def _gather(trainer: pl.Trainer, local: Tensor, lengths: list[int]) -> Tensor:
     """Join the ranks' batches, whose lengths differ, in the order of the ranks."""
-    if ranks == 1:
+    if len(lengths) == 1:
         return local
-    batches: list[Any] = [None] * ranks
-    torch.distributed.all_gather_object(batches, local)
-    return torch.cat(batches)
+    # Ranks exchange tensors of one shape, on the device that the strategy communicates by.
+    sent = local.new_zeros(max(lengths), *local.shape[1:], device=trainer.strategy.root_device)
+    sent[: len(local)] = local
+    received = [torch.empty_like(sent) for _ in lengths]
+    torch.distributed.all_gather(received, sent)
+    return torch.cat([batch[:length] for batch, length in zip(received, lengths, strict=True)])
 
 
 def _progress(trainer: pl.Trainer) -> Progress:
@@ -211,4 +215,4 @@ class _RateColumn(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.3g} points/s")
+        return Text("" if speed is None else f"{speed:,.0f} points/s" if speed >= 10 else f"{speed:.2g} points/s")

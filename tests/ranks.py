@@ -1,6 +1,7 @@
-"""Run by test_ranks.py in processes of its own: a run on one or several ranks, whose history goes to a file.
+"""Run by test_ranks.py in processes of its own: runs on one or several ranks, what each rank found going to a file.
 
-Usage: python -m tests.ranks OUT RANKS JSON, where JSON holds arguments of `ActiveLearning` and `lr`, `steps`, `fail`.
+Usage: python -m tests.ranks OUT RANKS JSON, where JSON lists the runs, each by arguments of `ActiveLearning` and `lr`,
+`epochs`, `fail`, `precision`, `pool_batch_size`, `keep_chunks`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import torch
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
+from lightning_al.posterior import MCDropout
+from lightning_al.scoring import default_logits, predict_pool
 from tests.tasks import LitMLP, points
 
 
@@ -30,24 +33,57 @@ class Failing(pl.Callback):
             raise RuntimeError("boom")
 
 
-def main(out: Path, ranks: int, arguments: dict[str, Any]) -> None:
-    lr, epochs, fail = arguments.pop("lr", 0.02), arguments.pop("epochs", 2), arguments.pop("fail", 0)
+class Scoring(pl.Callback):
+    """Pass over the pool after the first fit, and keep each chunk."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Any] = []
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.chunks:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            logits = default_logits(data.target)
+            chunks = predict_pool(trainer, pl_module, data, posterior=MCDropout(5), logits=logits, seed=3)
+            self.chunks = [chunk.tolist() for chunk in chunks]
+
+
+def run(
+    out: Path,
+    ranks: int,
+    *,
+    lr: float = 0.02,
+    epochs: int = 2,
+    fail: int = 0,
+    precision: Any = "32-true",
+    pool_batch_size: int | None = None,
+    keep_chunks: bool = False,
+    **arguments: Any,
+) -> tuple[int, dict[str, Any]]:
+    """Run active learning, and return this process's rank and what it found."""
     torch.manual_seed(7)
-    module = LitMLP(lr=lr)
+    module, scoring = LitMLP(lr=lr), Scoring()
     data = ActiveDataModule(
-        points(61), initial_size=8, val=points(20, seed=1), test=points(20, seed=2), batch_size=8, num_workers=0
+        points(61),
+        initial_size=8,
+        val=points(20, seed=1),
+        test=points(20, seed=2),
+        batch_size=8,
+        pool_batch_size=pool_batch_size,
+        num_workers=0,
     )
     active = ActiveLearning(**{"query_size": 5, "budget": 23, "seed": 1, **arguments})
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=ranks,
         strategy="ddp" if ranks > 1 else "auto",
+        precision=precision,
         max_epochs=epochs,
         callbacks=[
             active,
             pl.callbacks.EarlyStopping("val_loss", patience=5),
             pl.callbacks.ModelCheckpoint(dirpath=out / "kept", monitor="val_loss"),
             Failing(fail),
+            *([scoring] if keep_chunks else []),
         ],
         logger=pl.loggers.CSVLogger(out),
         enable_progress_bar=False,
@@ -60,8 +96,17 @@ def main(out: Path, ranks: int, arguments: dict[str, Any]) -> None:
         "pool": data.pool.state_dict(),
         "weights": {name: value.tolist() for name, value in module.state_dict().items()},
         "done": active.done,
+        "chunks": scoring.chunks,
     }
-    (out / f"rank-{trainer.global_rank}.json").write_text(json.dumps(found))
+    return trainer.global_rank, found
+
+
+def main(out: Path, ranks: int, runs: list[dict[str, Any]]) -> None:
+    found = []
+    for number, arguments in enumerate(runs):
+        rank, result = run(out / f"run-{number}", ranks, **arguments)
+        found.append(result)
+    (out / f"rank-{rank}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader, Subset
 
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Oracle, Round, ScoreAcquisition, Selection
@@ -26,6 +27,15 @@ from tests.tasks import LitMLP, points, trainer
 def active_data(n: int = 60, initial_size: int = 8, **kwargs: Any) -> ActiveDataModule:
     defaults: dict[str, Any] = {"val": points(20, seed=1), "test": points(20, seed=2), "batch_size": 8}
     return ActiveDataModule(points(n), initial_size=initial_size, **{**defaults, **kwargs})
+
+
+def on_two_devices(strategy: Any) -> pl.Trainer:
+    """Make a Trainer that starts no processes yet, by a strategy's name or class."""
+    strategy = strategy if isinstance(strategy, str) else strategy()
+    waiting = pl.Trainer(accelerator="cpu", devices=2, strategy=strategy, logger=False)
+    waiting.datamodule = active_data()
+    waiting.datamodule.setup("fit")
+    return waiting
 
 
 def model(cls: type[LitMLP] = LitMLP) -> LitMLP:
@@ -667,12 +677,31 @@ class TestBadInput:
         with pytest.raises(ValueError, match=r"budget=7.* is below the 8 initial labels"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
 
-    def test_strategies_that_cannot_be_nested(self) -> None:
+    @pytest.mark.parametrize(
+        ("strategy", "message"),
+        [
+            ("ddp_spawn", r"starts processes by 'spawn'.*strategy=\"ddp\"` from a script, or one device"),
+            ("ddp_fork", r"starts processes by 'fork'.*strategy=\"ddp\"` from a script, or one device"),
+            ("ddp_notebook", r"starts processes by 'fork'.*strategy=\"ddp\"` from a script, or one device"),
+            (pl.strategies.ModelParallelStrategy, r"under `DDPStrategy`, but .* `ModelParallelStrategy`.*`devices=1`"),
+        ],
+    )
+    def test_strategies(self, strategy: Any, message: str) -> None:
         active = ActiveLearning("bald", query_size=4)
-        spawning = pl.Trainer(accelerator="cpu", devices=2, strategy="ddp_spawn", logger=False, callbacks=[active])
-        spawning.datamodule = active_data()
-        with pytest.raises(ValueError, match=r"starts processes by 'spawn'.*strategy=\"ddp\""):
-            active.setup(spawning, model(), "fit")
+        with pytest.raises(ValueError, match=message):
+            active.setup(on_two_devices(strategy), model(), "fit")
+
+    @pytest.mark.parametrize(
+        "strategy", ["auto", "ddp", "ddp_find_unused_parameters_true", pl.strategies.SingleDeviceStrategy]
+    )
+    def test_no_strategy_that_can_refit(self, strategy: Any) -> None:
+        ActiveLearning("bald", query_size=4).setup(on_two_devices(strategy), model(), "fit")
+
+    def test_spawned_processes_from_within(self, tmp_path: Path) -> None:
+        """Lightning pickles the callback before it can say anything."""
+        active = ActiveLearning("bald", query_size=4)
+        with pytest.raises(ProcessRaisedException, match=r"ValueError: `ActiveLearning` cannot fit .* by 'spawn'"):
+            trainer(tmp_path, strategy="ddp_spawn", callbacks=[active]).fit(model(), datamodule=active_data())
 
     @pytest.mark.parametrize("finder", [pl.callbacks.LearningRateFinder, pl.callbacks.BatchSizeFinder])
     def test_tuners(self, tmp_path: Path, finder: Callable[[], pl.Callback]) -> None:

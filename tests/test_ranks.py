@@ -1,4 +1,4 @@
-"""Two gloo processes on the CPU: one run, the same on both, with the picks that one process makes."""
+"""Two and three gloo processes on the CPU: one run, the same on all, with the picks that one process makes."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parent.parent
 
 
-def start(out: Path, ranks: int, **arguments: Any) -> subprocess.CompletedProcess[str]:
+def start(out: Path, ranks: int, *runs: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     out.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "tests.ranks", str(out), str(ranks), json.dumps(arguments)]
+    command = [sys.executable, "-m", "tests.ranks", str(out), str(ranks), json.dumps(runs)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 
 
-def run(out: Path, ranks: int, **arguments: Any) -> list[dict[str, Any]]:
-    done = start(out, ranks, **arguments)
+def found_by_rank(out: Path, ranks: int, *runs: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Return for each rank what it found in each run."""
+    done = start(out, ranks, *runs)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((out / f"rank-{rank}.json").read_text()) for rank in range(ranks)]
+
+
+def run(out: Path, ranks: int, **arguments: Any) -> list[dict[str, Any]]:
+    return [found for (found,) in found_by_rank(out, ranks, arguments)]
 
 
 def test_both_ranks_have_the_same_run(tmp_path: Path) -> None:
@@ -35,22 +41,52 @@ def test_both_ranks_have_the_same_run(tmp_path: Path) -> None:
     asked = [index for round in one["rounds"] for index in round["indices"]]
     assert len(set(asked)) == 15
     assert {"test_acc", "posterior_accuracy", "posterior_nll"} <= set(one["rounds"][-1]["metrics"])
-    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"round-3"}
+    assert {path.name for path in (tmp_path / "run-0" / "kept").iterdir()} == {"round-3"}
 
 
-def test_the_same_weights_give_the_same_picks_on_one_rank_and_two(tmp_path: Path) -> None:
-    """With a learning rate of 0 the weights are the same however many ranks train them; 53 points shard unevenly."""
-    (alone,) = run(tmp_path / "one", 1, acquisition="batchbald", lr=0.0, epochs=1)
-    one, other = run(tmp_path / "two", 2, acquisition="batchbald", lr=0.0, epochs=1)
-    picks = [[round["indices"] for round in found["rounds"]] for found in (alone, one, other)]
-    assert picks[0] == picks[1] == picks[2]
-    for single, double in zip(alone["rounds"], one["rounds"], strict=True):
-        assert single["scores"] == pytest.approx(double["scores"], abs=1e-5)
+SHARED = {
+    "batches_deal_unevenly": {"acquisition": "batchbald", "pool_batch_size": 8},
+    "third_rank_has_no_batch": {"acquisition": "batchbald", "pool_batch_size": 40},
+    "ranks_after_the_first_have_no_batch": {"acquisition": "bald", "pool_batch_size": 1000},
+    "scores_in_float64": {"acquisition": "bald", "pool_batch_size": 8, "precision": "64-true"},
+}
+"""Runs on a pool of 53 points; with a learning rate of 0 the weights are the same however many ranks train them."""
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[list[dict[str, Any]]]]:
+    """What each rank found in each of the runs, for one, two and three ranks."""
+    runs = [{"lr": 0.0, "epochs": 1, "budget": 18, "keep_chunks": True, **arguments} for arguments in SHARED.values()]
+    return {ranks: found_by_rank(tmp_path_factory.mktemp(f"ranks-{ranks}"), ranks, *runs) for ranks in (1, 2, 3)}
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+@pytest.mark.parametrize("number", range(len(SHARED)), ids=list(SHARED))
+class TestTheSameWeights:
+    def test_give_the_same_picks_on_every_rank_as_on_one(self, shared: Any, number: int, ranks: int) -> None:
+        alone = shared[1][0][number]["rounds"]
+        assert [len(round["indices"]) for round in alone] == [5, 5, 0]
+        for found in shared[ranks]:
+            rounds = found[number]["rounds"]
+            assert [round["indices"] for round in rounds] == [round["indices"] for round in alone]
+            for single, several in zip(alone, rounds, strict=True):
+                assert several["scores"] == pytest.approx(single["scores"], abs=1e-5)
+
+    def test_give_every_rank_chunks_that_join_to_what_one_predicts(self, shared: Any, number: int, ranks: int) -> None:
+        alone_N_K_C = joined(shared[1][0][number]["chunks"])
+        assert alone_N_K_C.shape == (53, 5, 4)
+        assert len(alone_N_K_C.unique(dim=0)) == 53
+        for found in shared[ranks]:
+            assert torch.equal(joined(found[number]["chunks"]), alone_N_K_C)
+
+
+def joined(chunks: list[Any]) -> torch.Tensor:
+    return torch.cat([torch.tensor(chunk, dtype=torch.float64) for chunk in chunks])
 
 
 def test_a_cut_off_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     whole, _ = run(tmp_path / "whole", 2, acquisition="bald", folder=str(tmp_path / "whole" / "run"))
-    failed = start(tmp_path / "cut", 2, acquisition="bald", folder=str(tmp_path / "cut" / "run"), fail=3)
+    failed = start(tmp_path / "cut", 2, {"acquisition": "bald", "folder": str(tmp_path / "cut" / "run"), "fail": 3})
     assert failed.returncode != 0
     assert "boom" in failed.stderr
     assert len((tmp_path / "cut" / "run" / "history.jsonl").read_text().splitlines()) == 2

@@ -75,7 +75,8 @@ def to_log_probs(outputs: Tensor) -> Tensor:
         )
     if not outputs.is_floating_point():
         raise ValueError(f"The pool is scored by floating-point logits, but the module gave {outputs.dtype}.")
-    rounding = max(1e-3, torch.finfo(outputs.dtype).eps)
+    # Logits of one point may sum to nearly 1 by chance.
+    rounding = max(1e-3 if len(outputs) > 1 else 1e-5, torch.finfo(outputs.dtype).eps)
     outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
     if len(outputs) and bool((outputs >= 0).all()) and bool(((outputs.sum(1) - 1).abs() <= rounding).all()):
         raise ValueError(

@@ -20,8 +20,8 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lightning_al.posterior import thinning
 from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
-from lightning_al.posterior.modes import noisy_parts, parts_that_read_training, training
-from lightning_al.posterior.noise import Axis, Law, Noise, Shape, axis_of, spread
+from lightning_al.posterior.modes import Trial, noisy_parts, parts_that_read_training, training
+from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, spread
 from lightning_al.posterior.prefix import Function, Prefix, copied
 from lightning_al.seeds import generator
 
@@ -114,8 +114,10 @@ class _Network:
     Attributes:
         few: Two smaller batches of the first points, by their size; none where a batch cannot be cut.
         parts: What is put in training mode, since it has noise there alone.
-        dropouts: Where points stand in the tensor of each call of a dropout function; None where they share it.
+        dropouts: How the mask of each call of a dropout function is drawn where no layer is skipped.
         draws: The same for each draw inside of other functions.
+        met: What each sample drew in the batches so far, for one point.
+        counts: How often each sample drew, in dropout functions and others.
     """
 
     def __init__(self, module: nn.Module, logits: LogitsFunction, batch: Any, num_samples: int, seed: int) -> None:
@@ -123,15 +125,18 @@ class _Network:
         self.logits = logits
         self.num_samples = num_samples
         self.seed = seed
-        self.masks: dict[int, Tensor] = {}
-        self.shapes: dict[tuple[str, int], Shape] = {}
+        self.masks: dict[tuple[int, Shape, float], Tensor] = {}
+        self.met: dict[tuple[str, int, int], Shape] = {}
+        self.counts: dict[int, tuple[int, int]] = {}
         self.few = self._cut(batch)
         tried = self.few or {0: batch}
-        parts = parts_that_read_training(module)
-        self.parts = noisy_parts(parts, lambda: self._attempt(next(iter(tried.values()))), self._tolerance())
-        shapes = [self._shapes(points) for points in tried.values()]
+        self.parts = noisy_parts(parts_that_read_training(module), lambda: self._attempt(next(iter(tried.values()))))
+        with training(self.parts):
+            trials = [self._try(points) for points in tried.values()]
+        sizes = [trial.log_probs[0] for trial in trials]
         self.dropouts, self.draws = (
-            [axis_of(dict(call)) for call in zip(*calls, strict=True)] for calls in zip(*shapes, strict=True)
+            [Place.of(dict(zip(sizes, shapes, strict=True))) for shapes in zip(*calls, strict=True)]
+            for calls in ([trial.dropouts for trial in trials], [trial.draws for trial in trials])
         )
         if not self.dropouts and not self.draws:
             raise ValueError(
@@ -148,8 +153,19 @@ class _Network:
             return self._numbers(number, k, shape, law)
 
         noise = Noise(draw) if self.draws else None
+        dropouts = _Dropouts(self, k, prefix, noise)
         with training(self.parts):
-            return self._predict(batch, noise, _Dropouts(self, k, prefix, noise))
+            log_probs_n_C = self._predict(batch, noise, dropouts)
+        counts = len(dropouts.shapes), len(noise.shapes) if noise is not None else 0
+        before = self.counts.setdefault(k, counts)
+        if before != counts:
+            raise ValueError(
+                f"`MCDropout` keeps the noise of a network the same for the whole pool, but in posterior sample {k} "
+                f"`{type(self.module).__name__}` called dropout {before[0]} times and drew {before[1]} times otherwise "
+                f"in one batch, and {counts[0]} and {counts[1]} times in another. Let the network draw the same in "
+                "every batch."
+            )
+        return log_probs_n_C
 
     def check(self, log_probs_n_K_C: Tensor) -> None:
         """Compare what the first and the last sample make of the first few points in batches of other sizes.
@@ -170,41 +186,43 @@ class _Network:
                         "batch. Draw noise with torch, and leave batch statistics to `nn.BatchNorm`."
                     )
 
-    def mask(self, call: int, k: int, shape: Shape, p: float, device: torch.device) -> Tensor:
-        """Return which units a call of a dropout function keeps in sample k, in a shape that fits all points."""
-        axis = self._axis("dropout", self.dropouts, call)
-        one_point = self._one_point("dropout", call, axis, shape)
-        if call not in self.masks:
+    def mask(self, call: int, k: int, shape: Shape, p: float, device: torch.device) -> tuple[Tensor, Axis | None]:
+        """Return which units a call of a dropout function keeps in sample k, in a shape that fits all points.
+
+        With it comes the axis along which the points stand.
+        """
+        place = self._place("dropout", self.dropouts, call, k, shape)
+        key = (call, place.one_point, p)
+        if key not in self.masks:
             # Drawn on the CPU, so that a GPU drops the same units.
-            uniform = torch.rand(self.num_samples, *one_point, generator=generator(self.seed, "dropout", call))
-            self.masks[call] = (uniform >= p).to(device)
-        return spread(self.masks[call][k], axis, shape)
+            uniform = torch.rand(self.num_samples, *place.one_point, generator=generator(self.seed, "dropout", call))
+            self.masks[key] = (uniform >= p).to(device)
+        return spread(self.masks[key][k], place.axis, shape), place.axis
 
     def _numbers(self, number: int, k: int, shape: Shape, law: Law) -> Tensor:
-        axis = self._axis("draw", self.draws, number)
-        one_point = self._one_point("draw", number, axis, shape)
+        place = self._place("draw", self.draws, number, k, shape)
         make = torch.rand if law == "uniform" else torch.randn
-        return spread(make(one_point, generator=generator(self.seed, "noise", number, k)), axis, shape)
+        return spread(make(place.one_point, generator=generator(self.seed, "noise", number, k)), place.axis, shape)
 
-    def _axis(self, what: str, axes: list[Axis | None], number: int) -> Axis | None:
-        if number >= len(axes):
+    def _place(self, what: str, places: list[Place], number: int, k: int, shape: Shape) -> Place:
+        """Return how a draw is drawn. A sample that skips a layer draws what follows under an earlier number."""
+        likely = [*places[number : number + 1], *places]
+        before = self.met.get((what, number, k))
+        for place in likely:
+            if place.fits(shape) and before in (None, place.one_point):
+                self.met[what, number, k] = place.one_point
+                return place
+        if number >= len(places):
             raise ValueError(
                 f"`MCDropout` keeps the noise of a network the same for the whole pool, but met {what} call {number} "
-                f"in a batch, and only {len(axes)} when it tried the first. Let the network draw the same in every "
+                f"in a batch, and only {len(places)} when it tried the first. Let the network draw the same in every "
                 "batch."
             )
-        return axes[number]
-
-    def _one_point(self, what: str, number: int, axis: Axis | None, shape: Shape) -> Shape:
-        one_point = shape if axis is None else axis.of_one_point(shape)
-        before = self.shapes.setdefault((what, number), one_point)
-        if before != one_point:
-            raise ValueError(
-                f"`MCDropout` keeps one mask for the whole pool, but {what} call {number} met features of shape "
-                f"{list(before)} in one batch and {list(one_point)} in another. Make all inputs the same size, for "
-                "example by padding them to one length."
-            )
-        return one_point
+        raise ValueError(
+            f"`MCDropout` keeps one mask for the whole pool, but {what} call {number} met features of shape "
+            f"{list(before or likely[0].one_point)} in one batch and {list(likely[0].of_one_point(shape))} in another. "
+            "Make all inputs the same size, for example by padding them to one length."
+        )
 
     def _cut(self, batch: Any) -> dict[int, Any]:
         leaves = tree_leaves(batch)
@@ -218,23 +236,22 @@ class _Network:
 
         most = min(n, NUM_TRIED)
         few = {m: first(m) for m in (most, most - 1) if m > 0}
-        rows = {m: self._attempt(points) for m, points in few.items()}
-        fits = len(few) == 2 and all(got is not None and len(got) == m for m, got in rows.items())
+        trials = {m: self._attempt(points) for m, points in few.items()}
+        fits = len(few) == 2 and all(trial is not None and trial.log_probs[0] == m for m, trial in trials.items())
         return few if fits else {}
 
-    def _attempt(self, points: Any) -> Tensor | None:
-        """Return probabilities without noise, or None where that fails."""
+    def _attempt(self, points: Any) -> Trial | None:
+        """Return what the network draws, or None where it fails."""
         try:
-            return self._predict(copied(points), Noise(None), _Dropouts(None, 0, None, None)).exp()
+            return self._try(points)
         except Exception:  # whatever a network may raise when it is tried otherwise than it is used
             return None
 
-    def _shapes(self, points: Any) -> tuple[list[tuple[int, Shape]], list[tuple[int, Shape]]]:
-        """Return the shapes of the calls of dropout functions, and of other draws, each with the number of points."""
+    def _try(self, points: Any) -> Trial:
+        """Return what the network draws for a few points."""
         noise, dropouts = Noise(None), _Dropouts(None, 0, None, None)
-        with training(self.parts):
-            n = len(self._predict(copied(points), noise, dropouts))
-        return [(n, shape) for shape in dropouts.shapes], [(n, shape) for shape in noise.shapes]
+        log_probs_n_C = self._predict(copied(points), noise, dropouts)
+        return Trial(tuple(log_probs_n_C.shape), dropouts.shapes, noise.shapes)
 
     def _predict(self, batch: Any, noise: Noise | None, dropouts: _Dropouts) -> Tensor:
         with self._attention(), noise or nullcontext(), dropouts:
@@ -312,8 +329,8 @@ class _Dropouts(TorchFunctionMode):
         if self.prefix is not None and self.k == 0:
             self.prefix.end()
         self.compute = _call
-        keep = self.network.mask(call, self.k, shape, p, input.device)
-        is_by_channel = math.prod(shape[2:]) == 1 and self.network.dropouts[call] == Axis(0, 1)
+        keep, axis = self.network.mask(call, self.k, shape, p, input.device)
+        is_by_channel = math.prod(shape[2:]) == 1 and axis == Axis(0, 1)
         if apply.drop is _drop_to_zero and p < 1 and is_by_channel and not inplace:
             thin = thinning.dropped(input, keep.flatten(), p, self.shared)
             if thin is not None:

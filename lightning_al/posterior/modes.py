@@ -1,4 +1,4 @@
-"""Which parts of a network have noise in training mode alone, and are otherwise the same in both modes."""
+"""Which parts of a network have noise in training mode alone."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import CodeType
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
+
+from lightning_al.posterior.noise import Shape
 
 NOISY_TORCH_PARTS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.RNNBase)
 """Parts of torch that have dropout of their own in training mode alone; `nn.Dropout` is found in both."""
@@ -37,34 +40,48 @@ def _mentions(code: CodeType, name: str) -> bool:
     )
 
 
-def noisy_parts(parts: Iterable[nn.Module], predict: Callable[[], Tensor | None], tolerance: float) -> list[nn.Module]:
-    """Leave out the parts that do something else in training mode than to add noise.
+class Trial(NamedTuple):
+    """What a network draws for a few points, and what shape it gives: of log-probabilities, and of each draw."""
+
+    log_probs: Shape
+    dropouts: list[Shape]
+    draws: list[Shape]
+
+
+def noisy_parts(parts: Iterable[nn.Module], attempt: Callable[[], Trial | None]) -> list[nn.Module]:
+    """Choose the parts without which, in training mode, a network would draw something else.
 
     Args:
         parts: Parts of a network that is in evaluation mode.
-        predict: Predicts a few points, with noise answered by its mean; None where that fails.
-        tolerance: Largest difference of a prediction that counts as none.
+        attempt: Tries the network with a few points; None where that fails.
 
     Returns:
-        Those that can be put in training mode: without noise, the network predicts what it did before.
+        The chosen parts, without the kinds with which the network gives no prediction, or one of another shape.
     """
     parts = list(parts)
     if not parts:
         return []
-    expected = predict()
-    assert expected is not None
 
-    def changes_nothing(parts: Iterable[nn.Module]) -> bool:
-        with training(parts):
-            got = predict()
-        return got is not None and got.shape == expected.shape and bool((got - expected).abs().max() <= tolerance)
+    def attempt_with(kinds: Iterable[type]) -> Trial | None:
+        with training(part for part in parts if type(part) in kinds):
+            return attempt()
 
-    if changes_nothing(parts):
-        return parts
-    kinds = {type(part) for part in parts}
-    harmless = {kind for kind in kinds if changes_nothing(part for part in parts if type(part) is kind)}
-    parts = [part for part in parts if type(part) in harmless]
-    return parts if changes_nothing(parts) else []
+    def works(trial: Trial | None) -> bool:
+        return trial is not None and still is not None and trial.log_probs == still.log_probs
+
+    still = attempt_with([])
+    kinds = list(dict.fromkeys(type(part) for part in parts))
+    if not works(attempt_with(kinds)):
+        candidates, kinds = kinds, []
+        for kind in candidates:
+            if works(attempt_with([*kinds, kind])):
+                kinds.append(kind)
+    trial = attempt_with(kinds)
+    for kind in tuple(kinds):
+        others = [other for other in kinds if other is not kind]
+        if attempt_with(others) == trial:
+            kinds = others
+    return [part for part in parts if type(part) in kinds]
 
 
 @contextmanager

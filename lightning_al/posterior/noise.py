@@ -67,6 +67,29 @@ def axis_of(shapes: dict[int, Shape]) -> Axis | None:
     raise ValueError(f"`MCDropout` expected noise for each point of a batch, but the network draws shapes {met}.")
 
 
+@dataclass(frozen=True)
+class Place:
+    """How a tensor is drawn: of what shape for one point, and along which axis for all; None where they share it."""
+
+    axis: Axis | None
+    one_point: Shape
+
+    @classmethod
+    def of(cls, shapes: dict[int, Shape]) -> Place:
+        """Tell it from the shapes for batches of several sizes."""
+        axis = axis_of(shapes)
+        shape = next(iter(shapes.values()))
+        return cls(axis, shape if axis is None else axis.of_one_point(shape))
+
+    def of_one_point(self, shape: Shape) -> Shape:
+        """Return the part of a shape for all points that belongs to one point."""
+        return shape if self.axis is None else self.axis.of_one_point(shape)
+
+    def fits(self, shape: Shape) -> bool:
+        """Return whether a shape can be that for all points."""
+        return len(shape) == len(self.one_point) and self.of_one_point(shape) == self.one_point
+
+
 def spread(one_point: Tensor, axis: Axis | None, shape: Shape) -> Tensor:
     """Return what belongs to one point for all points of a batch, in a shape that broadcasts to the one given."""
     if axis is None or axis.number == 1:

@@ -62,6 +62,14 @@ def limit_memory(num_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (num_bytes, num_bytes))
 
 
+def resident(which: str) -> int:
+    """Return the memory in bytes that this process holds (VmRSS), or held at most since the last reset (VmHWM)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(which + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {which}; memory can be measured on Linux only")
+
+
 def version(distribution: str) -> str:
     """Return the version of a distribution, or say that it is not installed but found on the path."""
     try:

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.benchmarks.machine import limit_memory, version
+from tests.benchmarks.machine import limit_memory, resident, version
 from tests.benchmarks.synthetic import SoftmaxModel
 
 Array = np.ndarray[Any, Any]
@@ -252,14 +252,6 @@ def matmul_flops(run: Run) -> int:
     with FlopCounterMode(display=False) as counter:
         run()
     return int(counter.get_total_flops())
-
-
-def resident(which: str) -> int:
-    """Return the memory in bytes that this process holds (VmRSS), or held at most since the last reset (VmHWM)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(which + ":"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"/proc/self/status has no {which}; memory can be measured on Linux only")
 
 
 def reset_peak() -> None:

@@ -62,8 +62,9 @@ def test_impossible_classes_and_nan_pass_on() -> None:
         torch.tensor([[0.2, 0.9], [0.5, 0.5]]),
         torch.tensor([[-0.1, 1.1], [0.5, 0.5]]),
         torch.tensor([[2.0, 0.0]]),
+        torch.tensor([[0.6, 0.4005]]),
     ],
-    ids=["empty", "one row sums to more", "negative", "positive"],
+    ids=["empty", "one row sums to more", "negative", "positive", "one point sums to 1 by chance"],
 )
 def test_logits_that_only_look_like_probabilities_pass(outputs: Tensor) -> None:
     torch.testing.assert_close(to_log_probs(outputs), outputs.log_softmax(1))

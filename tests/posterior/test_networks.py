@@ -88,6 +88,20 @@ class DropPath(nn.Module):
         return x + self.layer(x) * keep
 
 
+class RoundedDropPath(nn.Module):
+    """A layer that is left out for some points, by noise that is rounded down, so that its mean says nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x + self.layer(x)
+        keep = (0.6 + torch.rand(x.shape[0], 1, 1)).floor_()
+        return x + self.layer(x) / 0.6 * keep
+
+
 class SkippedLayer(nn.Module):
     """A layer that is left out by torchvision's stochastic depth, for each point or for all of a batch."""
 
@@ -97,6 +111,22 @@ class SkippedLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.skip(self.layer(x))
+
+
+class LayerDrop(nn.Module):
+    """Layers that are left out for a whole batch by asking a number, so that what follows is drawn earlier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            if self.training and torch.rand([]) < 0.4:
+                continue
+            x = x + F.dropout(layer(x), 0.1, self.training)
+        x = F.dropout(x, 0.7, self.training)
+        return x + 0.1 * torch.randn_like(x) if self.training else x
 
 
 class GaussianNoise(nn.Module):
@@ -179,8 +209,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "vision transformer": Images,
     "guarded dropout": lambda: Sequence(Guarded()),
     "drop path": lambda: Sequence(DropPath()),
+    "drop path, rounded": lambda: Sequence(RoundedDropPath()),
     "stochastic depth by row": lambda: Sequence(SkippedLayer("row")),
     "stochastic depth by batch": lambda: Sequence(SkippedLayer("batch")),
+    "layer drop": lambda: Sequence(LayerDrop()),
     "gaussian noise": lambda: Sequence(GaussianNoise()),
     "lstm": lambda: Sequence(nn.LSTM(8, 8, num_layers=2, dropout=0.4, batch_first=True)),
     "gru": lambda: Sequence(nn.GRU(8, 8, num_layers=2, dropout=0.4, batch_first=True)),
@@ -192,7 +224,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "auxiliary outputs": Auxiliary,
 }
 
-SHARED_WITHIN_A_BATCH = {"stochastic depth by batch", "dropped weights"}
+SHARED_WITHIN_A_BATCH = {"layer drop", "stochastic depth by batch", "dropped weights"}
 """Noise that torch draws once for a batch, not for each point."""
 
 
@@ -281,6 +313,37 @@ def test_a_network_whose_samples_are_not_functions_of_a_point_is_refused(part: t
     net = nn.Sequential(part(), nn.Dropout(0.5), nn.Linear(8, 3))
     with pytest.raises(ValueError, match=r"same predictions for a point in any batch.*batches of 3 and 12.*Draw noise"):
         predict(net, [torch.randn(12, 8)])
+
+
+def test_a_part_that_draws_nothing_of_torch_s_in_training_mode_is_not_put_in_it() -> None:
+    class Augmented(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x * random.uniform(0.9999, 1.0001) if self.training else x
+
+    net = nn.Sequential(Augmented(), nn.Dropout(0.5), nn.Linear(8, 3))
+    pool = torch.randn(12, 8)
+    torch.testing.assert_close(predict(net, pool.split(5)), predict(net, [pool]), rtol=0, atol=1e-6)
+
+
+def test_outputs_that_are_no_logits_are_refused_beside_parts_that_read_the_mode() -> None:
+    class Outputs(nn.Module):
+        def forward(self, x: Tensor) -> Any:
+            return {"logits": F.dropout(x, 0.5) if self.training else x}
+
+    with pytest.raises(ValueError, match=r"the module gave dict\. Pass `logits=`, a function"):
+        predict(Outputs(), [torch.randn(12, 8)])
+
+
+def test_a_network_that_draws_more_for_some_points_is_refused() -> None:
+    class Adaptive(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.dropout(x, 0.5) if x.max() > 100 else x
+
+    net = nn.Sequential(nn.Dropout(0.5), Adaptive(), nn.Linear(8, 3))
+    with pytest.raises(
+        ValueError, match=r"`Sequential` called dropout 1 times .* and 2 and 0 times in another. Let the"
+    ):
+        predict(net, [torch.randn(12, 8), torch.full((12, 8), 1000.0)])
 
 
 def test_noise_that_cannot_be_answered_for_is_refused_by_name() -> None:
