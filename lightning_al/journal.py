@@ -30,8 +30,19 @@ TABLE = "CREATE TABLE rows (number INTEGER PRIMARY KEY, body TEXT NOT NULL, hash
 
 DIGEST_BYTES = 32
 
-UNWRITABLE = ("readonly", "full", "disk I/O", "unable to open", "too big")
-"""What SQLite says where the file system does not let it write."""
+UNWRITABLE = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_TOOBIG,
+}
+"""What SQLite reports where the file system does not let it write."""
+
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises: the second where a message of its own quotes damaged bytes."""
 
 PUT_BACK = f"Put back a copy of {NAME} and the files beside it from before, or begin again in another folder."
 
@@ -68,13 +79,9 @@ class Journal:
             self._database = sqlite3.connect(self.folder / NAME, isolation_level=None, timeout=1.0)
         try:
             with _explained(self.folder):
-                # The lock is held until the journal is closed or the process ends, so that there is one writer.
-                self._database.execute("PRAGMA locking_mode=EXCLUSIVE")
-                self._database.execute("PRAGMA synchronous=FULL")
-                self._database.execute("BEGIN EXCLUSIVE")
+                self._rows = _checked(self.folder, *_locked_rows(self._database, self.folder))
                 if _is_new(self._database):
                     self._database.execute(TABLE)
-                self._rows = _read_rows(self._database, self.folder)
                 self._database.execute("COMMIT")
             self._write("writer.json", json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
             if len(self._rows) > 1:
@@ -156,7 +163,7 @@ class Journal:
         if not path.exists():
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
         with _explained(path.parent), closing(sqlite3.connect(path, timeout=1.0)) as database:
-            return _history(_read_rows(database, path.parent))
+            return _history(_checked(path.parent, *_good_rows(database)))
 
     @staticmethod
     def salvage(folder: str | os.PathLike[str]) -> int:
@@ -175,15 +182,15 @@ class Journal:
         if not path.exists():
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
         with _explained(path.parent), closing(sqlite3.connect(path, timeout=1.0)) as database:
-            rows, is_whole = _good_rows(database)
-        if not rows:
-            raise RuntimeError(f"No row of the journal in {folder} can be read. {PUT_BACK}")
-        if not is_whole:
-            kept = (path.with_name(f"damaged-{number}.sqlite") for number in itertools.count())
-            with _explained(path.parent), replacing(path) as temporary:
-                _write_rows(rows, temporary)
-                os.link(path, next(other for other in kept if not other.exists()))
-                path.with_name(f"{NAME}-journal").unlink(missing_ok=True)
+            rows, is_whole = _locked_rows(database, path.parent)
+            if not rows:
+                raise RuntimeError(f"No row of the journal in {folder} can be read. {PUT_BACK}")
+            if not is_whole:
+                kept = (path.with_name(f"damaged-{number}.sqlite") for number in itertools.count())
+                with replacing(path) as temporary:
+                    _write_rows(rows, temporary)
+                    os.link(path, next(other for other in kept if not other.exists()))
+                    path.with_name(f"{NAME}-journal").unlink(missing_ok=True)
         return len(rows) - 1
 
     def _append(self, body: dict[str, Any]) -> None:
@@ -258,18 +265,32 @@ def _explained(folder: Path) -> Iterator[None]:
     """Say what an error of SQLite's or of the file system means for the run folder."""
     try:
         yield
-    except sqlite3.Error as error:
-        reason = str(error)
-        if "locked" in reason:
+    except SQLITE_ERRORS as error:
+        if _code(error) in LOCKED:
             raise RuntimeError(
                 f"Another process is writing to the run folder {folder}{_writer(folder)}. Wait until it ends, or "
                 "choose another folder."
             ) from error
-        if any(word in reason for word in UNWRITABLE):
-            raise RuntimeError(_not_written(folder, reason)) from error
-        raise RuntimeError(f"The journal in {folder} is damaged: {reason}. {PUT_BACK}") from error
+        if _is_damage(error, folder):
+            raise RuntimeError(
+                f"The journal in {folder} is damaged: {error}. To learn how far it is good, start the run again on "
+                f"the folder. {PUT_BACK}"
+            ) from error
+        raise RuntimeError(_not_written(folder, str(error))) from error
     except OSError as error:
         raise RuntimeError(_not_written(folder, str(error))) from error
+
+
+def _code(error: sqlite3.Error | UnicodeDecodeError) -> int:
+    """Return SQLite's number for what kind of error it is, or that for damage where it gives none."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
+
+
+def _is_damage(error: sqlite3.Error | UnicodeDecodeError, folder: Path) -> bool:
+    if _code(error) == sqlite3.SQLITE_READONLY:
+        # The file system lets it be written, so it is a damaged header that does not.
+        return os.access(folder, os.W_OK) and os.access(folder / NAME, os.W_OK)
+    return _code(error) not in UNWRITABLE | LOCKED
 
 
 def _not_written(folder: Path, reason: str) -> str:
@@ -325,9 +346,8 @@ def _num_rows(database: sqlite3.Connection) -> int:
     return int(num_rows)
 
 
-def _read_rows(database: sqlite3.Connection, folder: Path) -> list[_Row]:
-    """Return all rows, or say how far they are good."""
-    rows, is_whole = _good_rows(database)
+def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
+    """Return the rows where they are all, or say how far they are good."""
     if not rows and (folder / "history.jsonl").exists():
         is_whole = False  # an empty database, where there were rounds
     if not is_whole:
@@ -345,8 +365,36 @@ def _read_rows(database: sqlite3.Connection, folder: Path) -> list[_Row]:
     return rows
 
 
+def _locked_rows(database: sqlite3.Connection, folder: Path) -> tuple[list[_Row], bool]:
+    """Let nobody else write, and return the rows up to the first bad one, and whether the database is whole."""
+    is_lockable = True
+    try:
+        # The lock is held until the database is closed or the process ends, so that there is one writer.
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("BEGIN EXCLUSIVE")
+        if not _is_new(database):
+            # It changes nothing, but a database that its damaged header keeps from being locked refuses it.
+            database.execute("DELETE FROM rows WHERE number < 0")
+    except SQLITE_ERRORS as error:
+        if not _is_damage(error, folder):
+            raise
+        is_lockable = False
+    rows, is_whole = _good_rows(database)
+    return rows, is_whole and is_lockable
+
+
 def _good_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
     """Return the rows up to the first bad one, and whether these are all that were written."""
+    rows, is_whole = _read_rows(database)
+    if not is_whole:
+        # SQLite reads nothing of a file that was cut, unless it is told to make the best of it.
+        database.execute("PRAGMA writable_schema=ON")
+        rows, _ = _read_rows(database)
+    return rows, is_whole
+
+
+def _read_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
     rows: list[_Row] = []
     try:
         if _is_new(database):
@@ -356,11 +404,17 @@ def _good_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
             if number != len(rows) or not isinstance(text, str) or row_hash != _hash(previous, text):
                 return rows, False
             rows.append(_Row(text, row_hash))
-        return rows, len(rows) == _num_rows(database)
-    except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
+        return rows, len(rows) == _num_rows(database) and _is_sound(database)
+    except SQLITE_ERRORS as error:
+        if _code(error) in LOCKED | {sqlite3.SQLITE_IOERR}:
             raise
         return rows, False
+
+
+def _is_sound(database: sqlite3.Connection) -> bool:
+    """Tell whether the database is sound where the rows do not show it too, so that the next row can be written."""
+    tables = database.execute("SELECT sql FROM sqlite_master").fetchall()
+    return tables == [(TABLE,)] and database.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
 
 
 def _hash(previous: str, text: str) -> str:
