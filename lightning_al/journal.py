@@ -74,6 +74,7 @@ class Journal:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
+        self._is_sure = True
         with _explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self.folder / NAME, isolation_level=None, timeout=1.0)
@@ -84,8 +85,9 @@ class Journal:
                     self._database.execute(TABLE)
                 self._database.execute("COMMIT")
             self._write("writer.json", json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
-            if len(self._rows) > 1:
-                self._write_for_people()
+            self._remove_parts()
+            if self._rows:
+                self._write_for_people(self._rows)
         except BaseException:
             self._database.close()
             raise
@@ -125,14 +127,16 @@ class Journal:
                 f"{round.number}."
             )
         self._append({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
-        self._write_for_people()
 
     def take_back(self) -> None:
-        """Remove the last round, which is to be run again with more to ask for."""
-        with self._changed_to(len(self._rows) - 1):
-            self._database.execute("DELETE FROM rows WHERE number = ?", (len(self._rows) - 1,))
-        self._rows.pop()
-        self._write_for_people()
+        """Remove the last round, which is to be run again with more to ask for.
+
+        Raises:
+            RuntimeError: If there is no round.
+        """
+        if len(self._rows) < 2:
+            raise RuntimeError(f"`Journal.take_back`: the run in {self.folder} has no round to take back.")
+        self._change(self._rows[:-1], "DELETE FROM rows WHERE number = ?", len(self._rows) - 1)
 
     def save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
         """Save weights under a name, in one step, with a hash by which they are known to be whole."""
@@ -197,26 +201,39 @@ class Journal:
         previous = self._rows[-1].hash if self._rows else ""
         text = json.dumps(body)
         row = _Row(text, _hash(previous, text))
-        with self._changed_to(len(self._rows) + 1):
-            self._database.execute("INSERT INTO rows VALUES (?, ?, ?)", (len(self._rows), row.text, row.hash))
-        self._rows.append(row)
+        self._change([*self._rows, row], "INSERT INTO rows VALUES (?, ?, ?)", len(self._rows), row.text, row.hash)
 
-    @contextmanager
-    def _changed_to(self, num_rows: int) -> Iterator[None]:
-        """Change the rows, whole or not at all."""
+    def _change(self, rows: list[_Row], statement: str, *values: object) -> None:
+        """Change the rows to these by a statement, whole or not at all."""
+        if not self._is_sure:
+            raise RuntimeError(
+                f"A write to the run folder {self.folder} failed before, so the journal cannot tell what it holds. "
+                "Start the run again on the folder to go on from there."
+            )
+        self._is_sure = False  # until all of it is done
         with _explained(self.folder):
-            self._database.execute("BEGIN IMMEDIATE")
             try:
-                yield
-                self._database.execute(f"PRAGMA user_version = {num_rows}")
+                self._database.execute("BEGIN IMMEDIATE")
+                self._database.execute(statement, values)
+                self._database.execute(f"PRAGMA user_version = {len(rows)}")
                 self._database.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):  # it may have been rolled back by the error itself
                     self._database.execute("ROLLBACK")
                 raise
+        self._write_for_people(rows)
+        self._rows = rows
+        self._is_sure = True
 
-    def _write_for_people(self) -> None:
-        self._write("history.jsonl", "".join(json.dumps(row.body["round"]) + "\n" for row in self._rows[1:]))
+    def _remove_parts(self) -> None:
+        """Remove what a process that was killed while it wrote a file left behind."""
+        with _explained(self.folder):
+            for pattern in (f".{NAME}.part*", ".writer.json.part", ".history.jsonl.part", ".*.pt.part"):
+                for path in self.folder.glob(pattern):
+                    path.unlink()
+
+    def _write_for_people(self, rows: list[_Row]) -> None:
+        self._write("history.jsonl", "".join(json.dumps(row.body["round"]) + "\n" for row in rows[1:]))
 
     def _write(self, name: str, content: str | bytes) -> None:
         with _explained(self.folder), replacing(self.folder / name) as path:
@@ -234,6 +251,8 @@ def load_weights(folder: str | os.PathLike[str], name: str) -> dict[str, Tensor]
         content = path.read_bytes()
     except FileNotFoundError:
         raise RuntimeError(f"The run in {folder} needs {path.name}, which is not there. {PUT_BACK}") from None
+    except OSError as error:
+        raise RuntimeError(f"{path} could not be read: {error}. Make it readable. {PUT_BACK}") from error
     saved, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
     if hashlib.sha256(saved).digest() != digest:
         raise RuntimeError(f"{path} is damaged: its bytes do not have the hash that it was saved with. {PUT_BACK}")
@@ -288,8 +307,9 @@ def _code(error: sqlite3.Error | UnicodeDecodeError) -> int:
 
 def _is_damage(error: sqlite3.Error | UnicodeDecodeError, folder: Path) -> bool:
     if _code(error) == sqlite3.SQLITE_READONLY:
-        # The file system lets it be written, so it is a damaged header that does not.
-        return os.access(folder, os.W_OK) and os.access(folder / NAME, os.W_OK)
+        # A damaged header forbids to write as well. Closing the file lets go of a lock, but of one not needed now.
+        with suppress(OSError):
+            return (folder / NAME).read_bytes()[18:20] != b"\1\1"
     return _code(error) not in UNWRITABLE | LOCKED
 
 

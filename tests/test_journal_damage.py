@@ -62,7 +62,11 @@ class Damaged:
         try:
             num_good = Journal.salvage(self.folder)
         except RuntimeError as error:
-            assert re.search(r"No row of the journal in .* can be read\. Put back a copy of", str(error))
+            refusal = str(error)
+        else:
+            refusal = ""
+        if refusal:
+            assert re.search(r"No row of the journal in .* can be read\. Put back a copy of", refusal)
             assert known == {0}
             return
         self.salvaged += 1
@@ -73,8 +77,8 @@ class Damaged:
 
     def report(self) -> None:
         print(
-            f"{self.accepted} read as they were written, {self.refused} refused, {self.salvaged} of these salvaged, with "
-            f"{self.rounds_salvaged / max(self.salvaged, 1):.2f} of {self.rounds} rounds on average"
+            f"{self.accepted} read as they were written, {self.refused} refused, {self.salvaged} of these salvaged, "
+            f"with {self.rounds_salvaged / max(self.salvaged, 1):.2f} of {self.rounds} rounds on average"
         )
 
     def opened(self) -> list[Round]:
@@ -89,13 +93,14 @@ class Damaged:
     def outcome(self, read: Callable[[], list[Round]]) -> int | None:
         """Return how many rounds a refusal says are good, or None where all were read, just as they were written."""
         try:
-            found = read()
+            assert read() == ROUNDS[: self.rounds]
         except RuntimeError as error:
-            said = REFUSAL.match(str(error))
-            assert said is not None, str(error)
-            return 0 if said["last"] is None else int(said["last"]) + 1
-        assert found == ROUNDS[: self.rounds]
-        return None
+            refusal = str(error)
+        else:
+            return None
+        said = REFUSAL.match(refusal)
+        assert said is not None, refusal
+        return 0 if said["last"] is None else int(said["last"]) + 1
 
     def goes_on(self, num_good: int) -> None:
         """Check that the journal holds this many rounds, takes the next one, and holds that too."""
