@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import json
 import os
+import socket
 import sqlite3
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +24,43 @@ from lightning_al.history import History, Round
 
 SCHEMA = 1
 
+NAME = "journal.sqlite"
+
+TABLE = "CREATE TABLE rows (number INTEGER PRIMARY KEY, body TEXT NOT NULL, hash TEXT NOT NULL)"
+
+DIGEST_BYTES = 32
+
+UNWRITABLE = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_TOOBIG,
+}
+"""What SQLite reports where the file system does not let it write."""
+
+LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What SQLite raises: the second where a message of its own quotes damaged bytes."""
+
+PUT_BACK = f"Put back a copy of {NAME} and the files beside it from before, or begin again in another folder."
+
 
 class Journal:
     """Keep a run's rows in a folder, each written whole or not at all.
 
     The rows lie in ``journal.sqlite`` (SQLite's rollback journal, synchronous=FULL): first the header, then one row a
-    round. Each row carries a hash of itself and the row before. ``history.jsonl`` beside it holds the same rounds for
-    people to read, and is written anew from the rows. Network file systems are not supported, since SQLite's locks
-    are not reliable there.
+    round. Each row carries a hash of itself and the row before, and the database's `user_version` is their number, so
+    that a row that is altered, missing or left out is noticed. Weights lie beside it, and their hashes in the rows.
+    ``history.jsonl`` holds the same rounds for people to read, and is written anew from the rows; ``writer.json`` says
+    who wrote last. Network file systems are not supported, since SQLite's locks are not reliable there.
 
     Args:
         folder: The run's folder, made where it is missing.
 
     Raises:
-        RuntimeError: If another process writes to the folder, or if a row is damaged.
+        RuntimeError: If another process writes to the folder, if a row is damaged, or if the folder cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -45,22 +74,20 @@ class Journal:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._database = sqlite3.connect(self.folder / "journal.sqlite", isolation_level=None, timeout=1.0)
+        self._is_sure = True
+        with _explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._database = sqlite3.connect(self.folder / NAME, isolation_level=None, timeout=1.0)
         try:
             with _explained(self.folder):
-                self._database.execute("PRAGMA journal_mode=DELETE")
-                self._database.execute("PRAGMA synchronous=FULL")
-                # The lock is held until the journal is closed or the process ends, so that there is one writer.
-                self._database.execute("PRAGMA locking_mode=EXCLUSIVE")
-                with self._transaction():
-                    self._database.execute(
-                        "CREATE TABLE IF NOT EXISTS rows "
-                        "(number INTEGER PRIMARY KEY, body TEXT NOT NULL, hash TEXT NOT NULL)"
-                    )
-                self._rows = _read_rows(self._database, self.folder)
-            if len(self._rows) > 1:
-                self._write_for_people()
+                self._rows = _checked(self.folder, *_locked_rows(self._database, self.folder))
+                if _is_new(self._database):
+                    self._database.execute(TABLE)
+                self._database.execute("COMMIT")
+            self._write("writer.json", json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
+            self._remove_parts()
+            if self._rows:
+                self._write_for_people(self._rows)
         except BaseException:
             self._database.close()
             raise
@@ -68,7 +95,7 @@ class Journal:
     @property
     def header(self) -> dict[str, Any] | None:
         """What the run is, as `begin` was told, or None in a new folder."""
-        return dict(self._rows[0][0]) if self._rows else None
+        return dict(self._rows[0].body) if self._rows else None
 
     @property
     def history(self) -> History:
@@ -78,7 +105,7 @@ class Journal:
     @property
     def labels(self) -> list[dict[int, Any]]:
         """The labels that an oracle gave after each round, by index."""
-        return [{int(index): label for index, label in body["labels"].items()} for body, _ in self._rows[1:]]
+        return [{int(index): label for index, label in row.body["labels"].items()} for row in self._rows[1:]]
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Write the first row: what the run is."""
@@ -100,26 +127,32 @@ class Journal:
                 f"{round.number}."
             )
         self._append({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
-        self._write_for_people()
 
     def take_back(self) -> None:
-        """Remove the last round, which is to be run again with more to ask for."""
-        with self._transaction():
-            self._database.execute("DELETE FROM rows WHERE number = ?", (len(self._rows) - 1,))
-        self._rows.pop()
-        self._write_for_people()
+        """Remove the last round, which is to be run again with more to ask for.
+
+        Raises:
+            RuntimeError: If there is no round.
+        """
+        if len(self._rows) < 2:
+            raise RuntimeError(f"`Journal.take_back`: the run in {self.folder} has no round to take back.")
+        self._change(self._rows[:-1], "DELETE FROM rows WHERE number = ?", len(self._rows) - 1)
 
     def save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
-        """Save weights under a name, in one step."""
-        with replacing(self.folder / f"{name}.pt") as path:
-            torch.save(dict(weights), path)
+        """Save weights under a name, in one step, with a hash by which they are known to be whole."""
+        buffer = io.BytesIO()
+        torch.save(dict(weights), buffer)
+        self._write(f"{name}.pt", buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
 
     def remove_weights(self, name: str) -> None:
         """Remove weights that are needed no longer, where there are any of that name."""
-        (self.folder / f"{name}.pt").unlink(missing_ok=True)
+        with _explained(self.folder):
+            (self.folder / f"{name}.pt").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Let go of the folder."""
+        with suppress(OSError):
+            (self.folder / "writer.json").unlink(missing_ok=True)
         self._database.close()
 
     @staticmethod
@@ -130,38 +163,100 @@ class Journal:
             FileNotFoundError: If the folder holds no run.
             RuntimeError: If a process writes to the folder, or if a row is damaged.
         """
-        path = Path(folder) / "journal.sqlite"
+        path = Path(folder) / NAME
         if not path.exists():
-            raise FileNotFoundError(f"There is no run in {folder}: it has no journal.sqlite.")
-        with closing(sqlite3.connect(path, timeout=1.0)) as database, _explained(path.parent):
-            return _history(_read_rows(database, path.parent))
+            raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
+        with _explained(path.parent), closing(sqlite3.connect(path, timeout=1.0)) as database:
+            return _history(_checked(path.parent, *_good_rows(database)))
+
+    @staticmethod
+    def salvage(folder: str | os.PathLike[str]) -> int:
+        """Make a journal of the good rows at the beginning of a damaged one, which is kept beside it.
+
+        A run started on the folder goes on from there, to the end that it would have had.
+
+        Returns:
+            How many rounds are good.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run.
+            RuntimeError: If no row is good, or if a process writes to the folder.
+        """
+        path = Path(folder) / NAME
+        if not path.exists():
+            raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
+        with _explained(path.parent), closing(sqlite3.connect(path, timeout=1.0)) as database:
+            rows, is_whole = _locked_rows(database, path.parent)
+            if not rows:
+                raise RuntimeError(f"No row of the journal in {folder} can be read. {PUT_BACK}")
+            if not is_whole:
+                kept = (path.with_name(f"damaged-{number}.sqlite") for number in itertools.count())
+                with replacing(path) as temporary:
+                    _write_rows(rows, temporary)
+                    os.link(path, next(other for other in kept if not other.exists()))
+                    path.with_name(f"{NAME}-journal").unlink(missing_ok=True)
+        return len(rows) - 1
 
     def _append(self, body: dict[str, Any]) -> None:
-        previous = self._rows[-1][1] if self._rows else ""
+        previous = self._rows[-1].hash if self._rows else ""
         text = json.dumps(body)
-        row_hash = _hash(previous, text)
-        with self._transaction():
-            self._database.execute("INSERT INTO rows VALUES (?, ?, ?)", (len(self._rows), text, row_hash))
-        self._rows.append((json.loads(text), row_hash))
+        row = _Row(text, _hash(previous, text))
+        self._change([*self._rows, row], "INSERT INTO rows VALUES (?, ?, ?)", len(self._rows), row.text, row.hash)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._database.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._database.execute("ROLLBACK")
-            raise
-        self._database.execute("COMMIT")
+    def _change(self, rows: list[_Row], statement: str, *values: object) -> None:
+        """Change the rows to these by a statement, whole or not at all."""
+        if not self._is_sure:
+            raise RuntimeError(
+                f"A write to the run folder {self.folder} failed before, so the journal cannot tell what it holds. "
+                "Start the run again on the folder to go on from there."
+            )
+        self._is_sure = False  # until all of it is done
+        with _explained(self.folder):
+            try:
+                self._database.execute("BEGIN IMMEDIATE")
+                self._database.execute(statement, values)
+                self._database.execute(f"PRAGMA user_version = {len(rows)}")
+                self._database.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # it may have been rolled back by the error itself
+                    self._database.execute("ROLLBACK")
+                raise
+        self._write_for_people(rows)
+        self._rows = rows
+        self._is_sure = True
 
-    def _write_for_people(self) -> None:
-        with replacing(self.folder / "history.jsonl") as path:
-            path.write_text("".join(json.dumps(body["round"]) + "\n" for body, _ in self._rows[1:]))
+    def _remove_parts(self) -> None:
+        """Remove what a process that was killed while it wrote a file left behind."""
+        with _explained(self.folder):
+            for pattern in (f".{NAME}.part*", ".writer.json.part", ".history.jsonl.part", ".*.pt.part"):
+                for path in self.folder.glob(pattern):
+                    path.unlink()
+
+    def _write_for_people(self, rows: list[_Row]) -> None:
+        self._write("history.jsonl", "".join(json.dumps(row.body["round"]) + "\n" for row in rows[1:]))
+
+    def _write(self, name: str, content: str | bytes) -> None:
+        with _explained(self.folder), replacing(self.folder / name) as path:
+            path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
 def load_weights(folder: str | os.PathLike[str], name: str) -> dict[str, Tensor]:
-    """Load weights that a journal saved under a name; any process may, while another writes the journal."""
-    weights: dict[str, Tensor] = torch.load(Path(folder) / f"{name}.pt", map_location="cpu", weights_only=True)
+    """Load weights that a journal saved under a name; any process may, while another writes the journal.
+
+    Raises:
+        RuntimeError: If they are missing or damaged.
+    """
+    path = Path(folder) / f"{name}.pt"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise RuntimeError(f"The run in {folder} needs {path.name}, which is not there. {PUT_BACK}") from None
+    except OSError as error:
+        raise RuntimeError(f"{path} could not be read: {error}. Make it readable. {PUT_BACK}") from error
+    saved, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    if hashlib.sha256(saved).digest() != digest:
+        raise RuntimeError(f"{path} is damaged: its bytes do not have the hash that it was saved with. {PUT_BACK}")
+    weights: dict[str, Tensor] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
     return weights
 
 
@@ -186,45 +281,166 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _explained(folder: Path) -> Iterator[None]:
-    """Say what an error of SQLite's means for the run folder."""
+    """Say what an error of SQLite's or of the file system means for the run folder."""
     try:
         yield
-    except sqlite3.DatabaseError as error:
-        if "locked" in str(error):
+    except SQLITE_ERRORS as error:
+        if _code(error) in LOCKED:
             raise RuntimeError(
-                f"Another process is writing to the run folder {folder}. Wait until it ends, or choose another folder."
+                f"Another process is writing to the run folder {folder}{_writer(folder)}. Wait until it ends, or "
+                "choose another folder."
             ) from error
-        if not isinstance(error, sqlite3.OperationalError):
+        if _is_damage(error, folder):
             raise RuntimeError(
-                f"The journal in {folder} is damaged: {error}. Put back a copy of journal.sqlite from before, or begin "
-                "again in another folder."
+                f"The journal in {folder} is damaged: {error}. To learn how far it is good, start the run again on "
+                f"the folder. {PUT_BACK}"
             ) from error
-        raise
+        raise RuntimeError(_not_written(folder, str(error))) from error
+    except OSError as error:
+        raise RuntimeError(_not_written(folder, str(error))) from error
 
 
-def _history(rows: list[tuple[dict[str, Any], str]]) -> History:
-    return History(Round.from_dict(body["round"]) for body, _ in rows[1:])
+def _code(error: sqlite3.Error | UnicodeDecodeError) -> int:
+    """Return SQLite's number for what kind of error it is, or that for damage where it gives none."""
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
 
 
-def _read_rows(database: sqlite3.Connection, folder: Path) -> list[tuple[dict[str, Any], str]]:
-    rows: list[tuple[dict[str, Any], str]] = []
-    previous = ""
-    for number, text, row_hash in database.execute("SELECT number, body, hash FROM rows ORDER BY number"):
-        if number != len(rows) or row_hash != _hash(previous, text):
-            raise RuntimeError(
-                f"The journal in {folder} is damaged at row {len(rows)}; "
-                + (f"the last good round is {len(rows) - 2}. " if len(rows) > 1 else "no round is good. ")
-                + "Put back a copy of journal.sqlite from before, or begin again in another folder."
-            )
-        rows.append((json.loads(text), row_hash))
-        previous = row_hash
-    if rows and rows[0][0].get("schema") != SCHEMA:
+def _is_damage(error: sqlite3.Error | UnicodeDecodeError, folder: Path) -> bool:
+    if _code(error) == sqlite3.SQLITE_READONLY:
+        # A damaged header forbids to write as well. Closing the file lets go of a lock, but of one not needed now.
+        with suppress(OSError):
+            return (folder / NAME).read_bytes()[18:20] != b"\1\1"
+    return _code(error) not in UNWRITABLE | LOCKED
+
+
+def _not_written(folder: Path, reason: str) -> str:
+    return (
+        f"The run folder {folder} could not be written: {reason}. What was recorded before is whole. Make room "
+        "there, or make it writable, and start the run again on the folder to go on."
+    )
+
+
+def _writer(folder: Path) -> str:
+    """Say who wrote to the folder last, where that is known."""
+    try:
+        writer = json.loads((folder / "writer.json").read_text())
+        return f": process {writer['process']} on {writer['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row as it is stored: a body in JSON, and the hash of it and of the row before."""
+
+    text: str
+    hash: str
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        body: dict[str, Any] = json.loads(self.text)
+        return body
+
+
+def _write_rows(rows: list[_Row], path: Path) -> None:
+    path.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(TABLE)
+        database.executemany(
+            "INSERT INTO rows VALUES (?, ?, ?)", [(number, row.text, row.hash) for number, row in enumerate(rows)]
+        )
+        database.execute(f"PRAGMA user_version = {len(rows)}")
+
+
+def _history(rows: list[_Row]) -> History:
+    return History(Round.from_dict(row.body["round"]) for row in rows[1:])
+
+
+def _is_new(database: sqlite3.Connection) -> bool:
+    (num_tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    return num_tables == 0 and _num_rows(database) == 0
+
+
+def _num_rows(database: sqlite3.Connection) -> int:
+    (num_rows,) = database.execute("PRAGMA user_version").fetchone()
+    return int(num_rows)
+
+
+def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
+    """Return the rows where they are all, or say how far they are good."""
+    if not rows and (folder / "history.jsonl").exists():
+        is_whole = False  # an empty database, where there were rounds
+    if not is_whole:
         raise RuntimeError(
-            f"The journal in {folder} has schema {rows[0][0].get('schema')}, but this version of lightning_al reads "
+            f"The journal in {folder} is damaged at row {len(rows)}; "
+            + (f"the last good round is {len(rows) - 2}. " if len(rows) > 1 else "no round is good. ")
+            + (f"To go on from there, run `python -m lightning_al.journal {folder}` and start again. " if rows else "")
+            + PUT_BACK
+        )
+    if rows and rows[0].body.get("schema") != SCHEMA:
+        raise RuntimeError(
+            f"The journal in {folder} has schema {rows[0].body.get('schema')}, but this version of lightning_al reads "
             f"schema {SCHEMA}. Use the version that wrote it."
         )
     return rows
 
 
+def _locked_rows(database: sqlite3.Connection, folder: Path) -> tuple[list[_Row], bool]:
+    """Let nobody else write, and return the rows up to the first bad one, and whether the database is whole."""
+    is_lockable = True
+    try:
+        # The lock is held until the database is closed or the process ends, so that there is one writer.
+        database.execute("PRAGMA locking_mode=EXCLUSIVE")
+        database.execute("PRAGMA synchronous=FULL")
+        database.execute("BEGIN EXCLUSIVE")
+        if not _is_new(database):
+            # It changes nothing, but a database that its damaged header keeps from being locked refuses it.
+            database.execute("DELETE FROM rows WHERE number < 0")
+    except SQLITE_ERRORS as error:
+        if not _is_damage(error, folder):
+            raise
+        is_lockable = False
+    rows, is_whole = _good_rows(database)
+    return rows, is_whole and is_lockable
+
+
+def _good_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
+    """Return the rows up to the first bad one, and whether these are all that were written."""
+    rows, is_whole = _read_rows(database)
+    if not is_whole:
+        # SQLite reads nothing of a file that was cut, unless it is told to make the best of it.
+        database.execute("PRAGMA writable_schema=ON")
+        rows, _ = _read_rows(database)
+    return rows, is_whole
+
+
+def _read_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
+    rows: list[_Row] = []
+    try:
+        if _is_new(database):
+            return rows, True
+        for number, text, row_hash in database.execute("SELECT number, body, hash FROM rows ORDER BY number"):
+            previous = rows[-1].hash if rows else ""
+            if number != len(rows) or not isinstance(text, str) or row_hash != _hash(previous, text):
+                return rows, False
+            rows.append(_Row(text, row_hash))
+        return rows, len(rows) == _num_rows(database) and _is_sound(database)
+    except SQLITE_ERRORS as error:
+        if _code(error) in LOCKED | {sqlite3.SQLITE_IOERR}:
+            raise
+        return rows, False
+
+
+def _is_sound(database: sqlite3.Connection) -> bool:
+    """Tell whether the database is sound where the rows do not show it too, so that the next row can be written."""
+    tables = database.execute("SELECT sql FROM sqlite_master").fetchall()
+    return tables == [(TABLE,)] and database.execute("PRAGMA integrity_check(1)").fetchall() == [("ok",)]
+
+
 def _hash(previous: str, text: str) -> str:
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+
+
+if __name__ == "__main__":
+    for given in sys.argv[1:]:
+        print(f"{given}: the journal is good up to round {Journal.salvage(given) - 1}; start the run again on it.")

@@ -1,0 +1,181 @@
+"""Pool and journal together, through any sequence of labels, kills and repairs, against plain lists."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from lightning_al.history import Round
+from lightning_al.journal import Journal
+from lightning_al.pool import Pool
+
+SIZE = 40
+
+
+class PoolAndJournal(RuleBasedStateMachine):
+    """A run that labels and takes back, is dropped and opened again, and is damaged and repaired."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        memory = Path("/dev/shm")
+        self.root = Path(tempfile.mkdtemp(dir=memory if memory.is_dir() else None))
+        self.folder = self.root / "run"
+        self.journal: Journal | None = None
+        self.queries: list[list[int]] = []
+        self.answers: list[dict[int, int]] = []
+
+    @initialize(initial=st.lists(st.integers(0, SIZE - 1), unique=True, max_size=4))
+    def begin(self, initial: list[int]) -> None:
+        self.initial = initial
+        self.journal = Journal(self.folder)
+        self.journal.begin({"initial": initial})
+        self.pool = Pool(SIZE, initial)
+
+    @precondition(lambda self: self.journal is not None)
+    @rule(data=st.data())
+    def label(self, data: st.DataObject) -> None:
+        assert self.journal is not None
+        left = [index for index in range(SIZE) if index not in self.labelled()]
+        query = data.draw(st.lists(st.sampled_from(left), unique=True, max_size=6)) if left else []
+        answers = {index: data.draw(st.integers(0, 9)) for index in query[::2]}
+        number = len(self.queries)
+        self.journal.append(Round(number, self.pool.num_labelled, query, [0.5] * len(query)), answers)
+        self.pool.label(query, answers)
+        self.queries.append(query)
+        self.answers.append(answers)
+
+    @precondition(lambda self: self.journal is not None)
+    @rule()
+    def take_back(self) -> None:
+        assert self.journal is not None
+        if not self.queries:
+            with pytest.raises(RuntimeError, match="has no round to take back"):
+                self.journal.take_back()
+            return
+        self.journal.take_back()
+        self.queries.pop()
+        self.answers.pop()
+        self.resume_pool()
+
+    @precondition(lambda self: self.journal is not None)
+    @rule(index=st.integers(-3, SIZE + 3))
+    def label_wrongly(self, index: int) -> None:
+        if 0 <= index < SIZE and index not in self.labelled():
+            query, words = [index, index], "twice or after they were labelled"
+        elif 0 <= index < SIZE:
+            query, words = [index], "twice or after they were labelled"
+        else:
+            query, words = [index], f"the dataset has {SIZE} points"
+        with pytest.raises(ValueError, match=words):
+            self.pool.label(query)
+
+    @precondition(lambda self: self.journal is not None)
+    @rule(number=st.integers(0, 60))
+    def append_wrongly(self, number: int) -> None:
+        assert self.journal is not None
+        if number != len(self.queries):
+            with pytest.raises(RuntimeError, match=f"expected round {len(self.queries)} .* got round {number}"):
+                self.journal.append(Round(number, 0, [], []), {})
+
+    @precondition(lambda self: self.journal is not None)
+    @rule()
+    def close(self) -> None:
+        assert self.journal is not None
+        self.journal.close()
+        self.journal = None
+
+    @precondition(lambda self: self.journal is not None)
+    @rule()
+    def kill(self) -> None:
+        """Drop the database in the middle of a change, as the system does with a process that is killed."""
+        assert self.journal is not None
+        database = self.journal._database
+        database.execute("BEGIN IMMEDIATE")
+        database.execute("DELETE FROM rows")
+        database.close()
+        (self.folder / ".history.jsonl.part").write_text("half")
+        self.journal = None
+
+    @precondition(lambda self: self.journal is None)
+    @rule()
+    def reopen(self) -> None:
+        self.journal = Journal(self.folder)
+        self.resume_pool()
+
+    @precondition(lambda self: self.journal is None)
+    @rule(share=st.floats(0, 1))
+    def cut_and_salvage(self, share: float) -> None:
+        path = self.folder / "journal.sqlite"
+        self.read()
+        whole = path.read_bytes()
+        path.write_bytes(whole[: int(share * len(whole))])
+        try:
+            num_good = Journal.salvage(self.folder)
+        except RuntimeError as error:
+            refusal = str(error)
+        else:
+            refusal = ""
+        if refusal:
+            assert "No row of the journal" in refusal
+            path.write_bytes(whole)
+        else:
+            del self.queries[num_good:], self.answers[num_good:]
+        self.read()
+
+    @precondition(lambda self: self.journal is None)
+    @rule()
+    def salvage_what_is_whole(self) -> None:
+        assert Journal.salvage(self.folder) == len(self.queries)
+
+    @precondition(lambda self: self.journal is None)
+    @rule()
+    def read(self) -> None:
+        assert [round.indices for round in Journal.read_history(self.folder)] == self.queries
+
+    @invariant()
+    def agrees(self) -> None:
+        if self.journal is None:
+            return
+        assert self.journal.header == {"schema": 1, "initial": self.initial}
+        assert [round.indices for round in self.journal.history] == self.queries
+        assert self.journal.labels == self.answers
+        assert self.pool.rounds == [self.initial, *self.queries]
+        assert self.pool.labelled == self.labelled()
+        assert self.pool.unlabelled == [index for index in range(SIZE) if index not in self.labelled()]
+        assert self.pool.labels == {index: label for answers in self.answers for index, label in answers.items()}
+        assert not list(self.folder.glob(".*.part*"))
+
+    def labelled(self) -> list[int]:
+        return [*self.initial, *(index for query in self.queries for index in query)]
+
+    def resume_pool(self) -> None:
+        assert self.journal is not None
+        self.pool = Pool(SIZE, self.journal.header["initial"])
+        for round, answers in zip(self.journal.history, self.journal.labels, strict=True):
+            self.pool.label(round.indices, answers)
+
+    def teardown(self) -> None:
+        if self.journal is not None:
+            self.journal.close()
+        shutil.rmtree(self.root)
+
+
+@pytest.mark.parametrize(
+    ("runs", "steps"), [(12, 25), pytest.param(200, 50, marks=pytest.mark.slow)], ids=["some", "10,000"]
+)
+def test_pool_and_journal_agree_with_plain_lists(runs: int, steps: int) -> None:
+    chosen = settings(max_examples=runs, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
+    run_state_machine_as_test(PoolAndJournal, settings=chosen)
