@@ -416,7 +416,7 @@ class ActiveLearning(pl.Callback):
             return 0
         left = data.pool.num_unlabelled
         if self.budget is not None:
-            left = min(left, self.budget - data.pool.num_labelled)
+            left = max(0, min(left, self.budget - data.pool.num_labelled))
         return min(self.query_size, left)
 
     def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
