@@ -286,7 +286,7 @@ def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder:
             keys = [*keys, *asked, *known]
     named = {name for name in {*asked, *known} for key in keys if _is_part(name, key)}
     differing = sorted(name for name in named - {"folder", *THIS_TIME} if asked.get(name) != known.get(name))
-    forced = [name for name in differing if any(_is_part(name, part) for part in WITH_FORCE)]
+    forced = [name for name in differing if _may_be_forced(name)]
     refused = [
         name
         for name in differing
@@ -313,7 +313,9 @@ def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder:
     for name in differing:
         if name in asked:
             OmegaConf.update(agreed, name, asked[name])
-        else:
+    # Another class has other arguments, even where those left out were null.
+    for name in sorted(named & set(known) - set(asked)):
+        if forced and _may_be_forced(name):
             owner, key = name.rsplit(".", 1)
             OmegaConf.select(agreed, owner).pop(key)
     return agreed
@@ -321,6 +323,10 @@ def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder:
 
 def _changes(names: list[str], known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} (stored {known.get(name)!r}, asked {asked.get(name)!r})" for name in names)
+
+
+def _may_be_forced(name: str) -> bool:
+    return any(_is_part(name, part) for part in WITH_FORCE)
 
 
 def _is_part(name: str, whole: str) -> bool:

@@ -183,8 +183,8 @@ def test_settings_that_contradict_the_folders_are_refused(command, refused, tmp_
     ("override", "named"),
     [
         ("acquisition=bald", "acquisition._target_"),
-        ("posterior.num_samples=4", "posterior.num_samples (stored 3, asked 4)"),
-        ("active.query_size=4", "active.query_size (stored 5, asked 4)"),
+        pytest.param("posterior.num_samples=4", "num_samples (stored 3, asked 4)", marks=pytest.mark.slow),
+        pytest.param("active.query_size=4", "active.query_size (stored 5, asked 4)", marks=pytest.mark.slow),
         pytest.param("data.noise=0.1", "data.noise (stored 0.0, asked 0.1)", marks=pytest.mark.slow),
     ],
 )
