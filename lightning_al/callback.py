@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -39,6 +38,7 @@ from lightning_al.refit import (
     set_logger_step,
     time_is_up,
 )
+from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import default_logits, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.testing import PosteriorTest
@@ -78,6 +78,9 @@ class ActiveLearning(pl.Callback):
         last_layer: How to read embeddings, for an acquisition function that asks for them: a `LastLayer`, by default
             of the network's last linear layer, in float32.
         keep_checkpoints: Whether to keep the checkpoints of all rounds, not only the newest's.
+        force: Whether to go on with the run in the folder or a checkpoint in spite of another acquisition function,
+            posterior, query size, seed or reset, or of other contents of the data, with a warning. Other points,
+            initial labels or shapes of weights are refused all the same.
 
     Attributes:
         history: A `History`, one `Round` for each fit.
@@ -111,6 +114,7 @@ class ActiveLearning(pl.Callback):
         model_factory: Callable[[], nn.Module] | None = None,
         last_layer: LastLayer | None = None,
         keep_checkpoints: bool = False,
+        force: bool = False,
     ) -> None:
         super().__init__()
         self.acquisition = create(acquisition)
@@ -141,7 +145,9 @@ class ActiveLearning(pl.Callback):
         self.folder = folder
         self.model_factory = model_factory
         self.last_layer = LastLayer() if last_layer is None else last_layer
+        self.force = force
         self.history = History()
+        self._run: dict[str, Any] | None = None
         self._initial: dict[str, Tensor] | None = None
         self._ends: dict[int, dict[str, Tensor]] = {}
         self._callbacks = CallbackStates()
@@ -193,12 +199,7 @@ class ActiveLearning(pl.Callback):
             )
         if not self._inside and self.folder is not None:
             self._open_journal(trainer, data, self.folder)
-        if data.pool.num_labelled != sum(len(round.indices) for round in self.history) + len(data.pool.initial):
-            raise ValueError(
-                f"`ActiveLearning` has a history of {len(self.history)} rounds, but the pool of its "
-                "`ActiveDataModule` was labelled otherwise. Use the two together from the start, a new one with a new "
-                "one."
-            )
+        self._check_pool(data)
         self._take_back_last_round(data)
         rewind(trainer)
         set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
@@ -210,8 +211,21 @@ class ActiveLearning(pl.Callback):
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Prepare the other callbacks for the states that the checkpoint has for them."""
+        """Check that the checkpoint is one of this run, and prepare the other callbacks for its states for them.
+
+        Raises:
+            ValueError: If the checkpoint is of another run, or of none.
+        """
         state = checkpoint.get("callbacks", {}).get(self.state_key)
+        if trainer.state.fn == "fit":
+            if state is None:
+                raise ValueError(
+                    "The checkpoint is of no active learning run: it has no state of `ActiveLearning`. To begin with "
+                    "its weights, load them into the module and leave `ckpt_path` out."
+                )
+            if state.get("run") is not None:
+                now = self._header(_datamodule(trainer))
+                check_same_run("The checkpoint", state["run"], now, force=self.force)
         if state is not None:
             self._callbacks.remember(trainer, but=self)
             self._checkpoints.begin(trainer, len(state["history"]["rounds"]))
@@ -219,6 +233,10 @@ class ActiveLearning(pl.Callback):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put weights, callbacks and seeds to where the round starts."""
         self._fit = _Fit()
+        data = _datamodule(trainer)
+        self._run = self._header(data)
+        if self._resumed:
+            self._check_pool(data)
         if self._initial is None:
             self._take_initial_weights(trainer, pl_module)
         if not self._resumed:
@@ -301,14 +319,14 @@ class ActiveLearning(pl.Callback):
     # State.
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the history and the initial weights: with the pool, all that going on from a checkpoint needs."""
-        return {"history": self.history.state_dict(), "initial": self._initial}
+        """Return the history, the initial weights and what the run is: with the pool, all to go on from."""
+        return {"history": self.history.state_dict(), "initial": self._initial, "run": self._run}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state from a checkpoint; the fit goes on in the middle of its round.
 
         Raises:
-            ValueError: If the run folder is at another round than the checkpoint.
+            ValueError: If the run folder is at another round than the checkpoint, or of another run.
         """
         rounds = len(state_dict["history"]["rounds"])
         if self._journal is not None and rounds != len(self.history):
@@ -316,6 +334,12 @@ class ActiveLearning(pl.Callback):
                 f"The checkpoint stands in round {rounds}, but the run folder {self.folder} in round "
                 f"{len(self.history)}. Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the "
                 "checkpoint."
+            )
+        asked = [round["indices"] for round in state_dict["history"]["rounds"]]
+        if self._journal is not None and asked != [round.indices for round in self.history]:
+            raise ValueError(
+                f"The checkpoint and the run folder {self.folder} are of two runs, which asked for different points. "
+                "Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the checkpoint."
             )
         self.history.load_state_dict(state_dict["history"])
         self._initial = state_dict["initial"]
@@ -333,9 +357,17 @@ class ActiveLearning(pl.Callback):
             if self._journal is not None:
                 self._journal.take_back()
 
+    def _check_pool(self, data: ActiveDataModule) -> None:
+        if data.pool.num_labelled != sum(len(round.indices) for round in self.history) + len(data.pool.initial):
+            raise ValueError(
+                f"`ActiveLearning` has a history of {len(self.history)} rounds, but the pool of its "
+                "`ActiveDataModule` was labelled otherwise. Use the two together from the start, a new one with a new "
+                "one."
+            )
+
     def _take_initial_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
         if self._goes_on and self.folder is not None:
-            self._initial = load_weights(self.folder, "initial")
+            self._initial = self._load_weights("initial", module)
             return
         self._initial = copy_weights(module)
         if self._journal is not None:
@@ -354,8 +386,13 @@ class ActiveLearning(pl.Callback):
         elif number - 1 in self._ends:
             module.load_state_dict(self._ends[number - 1])
         else:
-            assert self.folder is not None
-            module.load_state_dict(load_weights(self.folder, f"warm-{number - 1}"))
+            module.load_state_dict(self._load_weights(f"warm-{number - 1}", module))
+
+    def _load_weights(self, name: str, module: nn.Module) -> dict[str, Tensor]:
+        assert self.folder is not None
+        weights = load_weights(self.folder, name)
+        check_same_weights(f"{self.folder}/{name}.pt", weights, module)
+        return weights
 
     def _choose_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
         if self.weights == "last":
@@ -379,7 +416,7 @@ class ActiveLearning(pl.Callback):
             return 0
         left = data.pool.num_unlabelled
         if self.budget is not None:
-            left = min(left, self.budget - data.pool.num_labelled)
+            left = max(0, min(left, self.budget - data.pool.num_labelled))
         return min(self.query_size, left)
 
     def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
@@ -551,7 +588,9 @@ class ActiveLearning(pl.Callback):
         if trainer.is_global_zero:
             self._journal = Journal(folder)
             try:
-                _check_header(self._journal, self._header(data))
+                if self._journal.header is not None:
+                    place = f"The run folder {self._journal.folder}"
+                    check_same_run(place, self._journal.header, self._header(data), force=self.force)
             except ValueError:
                 self._close_journal()
                 raise
@@ -653,30 +692,10 @@ def _check_selection(acquisition: Acquisition, positions: list[int], scores: lis
         )
 
 
-def _check_header(journal: Journal, header: Mapping[str, Any]) -> None:
-    """Refuse to go on with a run that is another one."""
-    if journal.header is None:
-        return
-    now = json.loads(json.dumps(header))
-    differing = [name for name, value in now.items() if journal.header.get(name) != value]
-    if differing:
-        name = differing[0]
-        raise ValueError(
-            f"The run folder {journal.folder} holds another run: its {', '.join(differing)} differ. For example, "
-            f"{name} is {_shorten(journal.header.get(name))} there and {_shorten(now[name])} here. Start with what the "
-            "run began with, or choose another folder."
-        )
-
-
 def _describe(thing: Any) -> str:
     """Say what an object is by its repr, or by its class where the repr is only an address."""
     shown = repr(thing)
     return f"{type(thing).__module__}.{type(thing).__qualname__}" if " at 0x" in shown else shown
-
-
-def _shorten(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def _count_validation_points(trainer: pl.Trainer) -> int:

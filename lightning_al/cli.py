@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from hydra.errors import CompactHydraException, ConfigCompositionException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
+from yaml import YAMLError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     from lightning_al.history import History
 
 PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
-VALUES = ("folder", "seed", "name", "metric", "threads")
+VALUES = ("folder", "seed", "name", "metric", "threads", "allow")
 MAY_GROW = ("active.budget", "active.max_rounds")
 ONLY_SHOWN = ("metric", "name")
+THIS_TIME = ("allow", "active.force")
+WITH_FORCE = ("acquisition", "posterior", "data", "active.query_size", "active.last_layer", "active.reset")
 
 CONFIG = "config.yaml"
 
-# The configuration is the program of the user who types it, so any class may be named in it. Hydra 1.4 wants that said.
+# Everything is held against a narrower list than Hydra's own before it is made. Hydra 1.4 has to be told to add none.
 _UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
 _ALL_ALLOWED: dict[str, Any] = {} if _UNCHECKED is None else {"execution_whitelist": _UNCHECKED}
 
@@ -47,17 +50,19 @@ def main(config: DictConfig) -> float:
     A folder with a run in it goes on with that run; where it has finished, it is shown.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    overrides = list(HydraConfig.get().overrides.task)
     _check_names(config)
+    this_time = _take_this_time(config, overrides)
     stored = _read_config(folder)
     if stored is not None:
-        config = _agree(stored, config, list(HydraConfig.get().overrides.task), folder)
+        config = _agree(stored, config, overrides, folder, force=this_time.force)
     else:
         config.name = config.name  # as this command line resolves it; another one may not
         config.folder = MISSING
     finished = stored is not None and stored.active == config.active and _has_finished(folder)
     if finished and stored == config and (folder / "summary.json").exists():
         return _show(folder)
-    return _run(config, folder, fit=not finished)
+    return _run(config, folder, this_time, fit=not finished)
 
 
 class CompareRuns(Callback):
@@ -88,6 +93,14 @@ class CompareRuns(Callback):
 # A run.
 
 
+@dataclass(frozen=True)
+class _ThisTime:
+    """What holds for one command alone, so that a folder's stored configuration can neither have it nor widen it."""
+
+    allow: tuple[str, ...]
+    force: bool
+
+
 @dataclass
 class _Objects:
     model: pl.LightningModule
@@ -96,7 +109,7 @@ class _Objects:
     trainer: pl.Trainer
 
 
-def _run(config: DictConfig, folder: Path, *, fit: bool) -> float:
+def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -> float:
     """Make every object, fit to the budget unless that is done, and report."""
     import torch
 
@@ -106,7 +119,7 @@ def _run(config: DictConfig, folder: Path, *, fit: bool) -> float:
     _silence()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    objects = _make(config, folder)
+    objects = _make(_checked(config, this_time.allow), folder, force=this_time.force)
     active, data, trainer = objects.active, objects.data, objects.trainer
     console = _console()
     if trainer.is_global_zero:
@@ -132,13 +145,27 @@ def _run(config: DictConfig, folder: Path, *, fit: bool) -> float:
     return _show(folder)
 
 
-def _make(config: DictConfig, folder: Path) -> _Objects:
+def _checked(config: DictConfig, allow: Sequence[str]) -> DictConfig:
+    """Return the configuration with all references resolved, once nothing in it names what is not allowed."""
+    from lightning_al.allow_list import AllowList
+
+    plain = OmegaConf.to_container(config, resolve=True)
+    try:
+        AllowList(allow).check(plain)
+    except ValueError as error:
+        raise ConfigCompositionException(f"lightning-al: {error}") from error
+    checked = OmegaConf.create(plain)
+    assert isinstance(checked, DictConfig)
+    return checked
+
+
+def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     """Make every object of the configuration, before anything is run."""
     from lightning_al.seeds import derive, seeded
 
     with seeded(derive(config.seed, "weights")):
         model = _instantiate(config, "model")
-    active = _instantiate(config, "active", folder=str(folder))
+    active = _instantiate(config, "active", folder=str(folder), force=force)
     callbacks = [active, *_instantiate_each(config, "callbacks")]
     loggers = list(_instantiate_each(config, "logger"))
     trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=loggers or False)
@@ -186,6 +213,24 @@ def _check_names(config: DictConfig) -> None:
         )
 
 
+def _take_this_time(config: DictConfig, overrides: list[str]) -> _ThisTime:
+    """Take out of the configuration what the command line alone may say.
+
+    Raises:
+        ConfigCompositionException: If a file of the configuration says it.
+    """
+    typed = [parsed for parsed in OverridesParser.create().parse_overrides(overrides) if parsed.key_or_group == "allow"]
+    given = typed[-1].value() if typed else []
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given) or config.allow != given:
+        raise ConfigCompositionException(
+            f"lightning-al takes `allow` from the command line alone, as a list of names, but got {config.allow}. Give "
+            "it as 'allow=[my_package]'."
+        )
+    force = config.active.force
+    config.allow, config.active.force = [], False
+    return _ThisTime(allow=tuple(map(str, given)), force=force)
+
+
 def _has_finished(folder: Path) -> bool:
     from lightning_al.journal import Journal
 
@@ -200,9 +245,23 @@ def _read_config(folder: Path) -> DictConfig | None:
     path = folder / CONFIG
     if not path.exists():
         return None
-    stored = OmegaConf.load(path)
-    assert isinstance(stored, DictConfig)
+    try:
+        stored = OmegaConf.load(path)
+    except (OSError, ValueError, YAMLError) as error:
+        raise _damaged(folder, str(error)) from error
+    if not isinstance(stored, DictConfig):
+        raise _damaged(folder, "it holds a list")
+    missing = sorted({*PARTS, *VALUES} - {"allow"} - set(map(str, stored)))
+    if missing:
+        raise _damaged(folder, f"it lacks {', '.join(missing)}")
     return stored
+
+
+def _damaged(folder: Path, reason: str) -> ConfigCompositionException:
+    return ConfigCompositionException(
+        f"{folder / CONFIG} is not the configuration of a run: {reason}. Put back a copy of it from before, or choose "
+        "another folder."
+    )
 
 
 def _write_config(config: DictConfig, folder: Path) -> None:
@@ -212,11 +271,11 @@ def _write_config(config: DictConfig, folder: Path) -> None:
         OmegaConf.save(config, path)
 
 
-def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder: Path) -> DictConfig:
+def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder: Path, *, force: bool) -> DictConfig:
     """Return the configuration to go on with: the stored one, with what the overrides may change of it.
 
     Raises:
-        ConfigCompositionException: If an override contradicts the stored configuration.
+        ConfigCompositionException: If an override contradicts the stored configuration in more than `force` allows.
     """
     asked = {key: value for key, value in _flat(config).items() if key != "folder"}
     known = _flat(stored)
@@ -225,21 +284,53 @@ def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder:
         # A group such as experiment reaches everywhere, so that all of it has to agree.
         if key != "folder" and OmegaConf.select(config, key, default=None) is None:
             keys = [*keys, *asked, *known]
-    named = {name for name in {*asked, *known} for key in keys if name == key or name.startswith(f"{key}.")}
-    differing = sorted(name for name in named - {"folder"} if asked.get(name) != known.get(name))
+    named = {name for name in {*asked, *known} for key in keys if _is_part(name, key)}
+    differing = sorted(name for name in named - {"folder", *THIS_TIME} if asked.get(name) != known.get(name))
+    forced = [name for name in differing if _may_be_forced(name)]
     refused = [
-        name for name in differing if name not in ONLY_SHOWN and not _grows(name, known.get(name), asked.get(name))
+        name
+        for name in differing
+        if name not in ONLY_SHOWN
+        and not _grows(name, known.get(name), asked.get(name))
+        and not (force and name in forced)
     ]
     if refused:
-        changes = ", ".join(f"{name} (stored {known.get(name)!r}, asked {asked.get(name)!r})" for name in refused)
+        with_force = " Of these, `active.force=true` lets through: " + ", ".join(forced) + "." if forced else ""
         raise ConfigCompositionException(
-            f"The run in {folder} was started with other settings: {changes}. Go on with it by `lightning-al "
-            f"folder={folder}` and nothing else, or with a larger {' or '.join(MAY_GROW)}, or choose another folder."
+            f"The run in {folder} was started with other settings: {_changes(refused, known, asked)}. Go on with it by "
+            f"`lightning-al folder={folder}` and nothing else, or with a larger {' or '.join(MAY_GROW)}, or choose "
+            f"another folder.{with_force}"
+        )
+    if forced:
+        from lightning_al._lightning import rank_zero_warn
+
+        rank_zero_warn(
+            f"`active.force=true`: the run in {folder} goes on with other settings than it was started with: "
+            f"{_changes(forced, known, asked)}."
         )
     agreed = stored.copy()
+    agreed.allow = []
     for name in differing:
-        OmegaConf.update(agreed, name, asked[name])
+        if name in asked:
+            OmegaConf.update(agreed, name, asked[name])
+    # Another class has other arguments, even where those left out were null.
+    for name in sorted(named & set(known) - set(asked)):
+        if forced and _may_be_forced(name):
+            owner, key = name.rsplit(".", 1)
+            OmegaConf.select(agreed, owner).pop(key)
     return agreed
+
+
+def _changes(names: list[str], known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} (stored {known.get(name)!r}, asked {asked.get(name)!r})" for name in names)
+
+
+def _may_be_forced(name: str) -> bool:
+    return any(_is_part(name, part) for part in WITH_FORCE)
+
+
+def _is_part(name: str, whole: str) -> bool:
+    return name == whole or name.startswith(f"{whole}.")
 
 
 def _grows(name: str, known: Any, asked: Any) -> bool:

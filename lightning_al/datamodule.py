@@ -14,7 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_warn
-from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class, spread
+from lightning_al.fingerprint import fingerprint
+from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
@@ -142,7 +143,7 @@ class ActiveDataModule(pl.LightningDataModule):
         )
         self._pool: Pool | None = None
         self._train: TrainLoader | None = None
-        self._fingerprint: list[Any] | None = None
+        self._fingerprint: dict[str, Any] | None = None
         self._stages: set[str] = set()
         self._held = False
         for hook in _FORWARDED:
@@ -246,8 +247,8 @@ class ActiveDataModule(pl.LightningDataModule):
         return self._training.dataset
 
     @property
-    def fingerprint(self) -> list[Any]:
-        """Length of the training data and some of their labels, by which a restart knows them again."""
+    def fingerprint(self) -> dict[str, Any]:
+        """What a restart knows the training data by: see `lightning_al.fingerprint`."""
         assert self._fingerprint is not None
         return self._fingerprint
 
@@ -292,18 +293,22 @@ class ActiveDataModule(pl.LightningDataModule):
         Args:
             indices: The points to load in place of all unlabelled ones, in this order.
         """
-        dataset, strict = self.dataset, True
-        if self.pool_dataset is not None:
-            given: Any = self.pool_dataset
-            dataset = given if hasattr(given, "__getitem__") else given(self.data)
-            strict = not callable(self.target.spec)
-            if len(dataset) != self.pool.size:
-                raise ValueError(
-                    f"`ActiveDataModule(pool_dataset=...)` has {len(dataset)} points, but the training data have "
-                    f"{self.pool.size}. Pass the same points in the same order."
-                )
-        view = Hidden(dataset, self.pool.unlabelled if indices is None else list(indices), self.target, strict)
+        strict = self.pool_dataset is None or not callable(self.target.spec)
+        indices = self.pool.unlabelled if indices is None else list(indices)
+        view = Hidden(self._scored_dataset(), indices, self.target, strict)
         return self._training.in_order(view, self.pool_batch_size)
+
+    def _scored_dataset(self) -> Dataset[Any]:
+        if self.pool_dataset is None:
+            return self.dataset
+        given: Any = self.pool_dataset
+        dataset: Any = given if hasattr(given, "__getitem__") else given(self.data)
+        if len(dataset) != len(self._training):
+            raise ValueError(
+                f"`ActiveDataModule(pool_dataset=...)` has {len(dataset)} points, but the training data have "
+                f"{len(self._training)}. Pass the same points in the same order."
+            )
+        return cast(Dataset[Any], dataset)
 
     def _take_training_data(self) -> None:
         if not is_overridden("train_dataloader", self.data):
@@ -313,13 +318,18 @@ class ActiveDataModule(pl.LightningDataModule):
             )
         self._train = TrainLoader(self.data.train_dataloader(), type(self.data).__name__)
         size = len(self._train)
-        fingerprint = [size, [as_class(self._training.read_target(index, self.target)) for index in spread(size)]]
-        if self._fingerprint is not None and fingerprint != self._fingerprint:
+        with seeded(derive(self.seed, "fingerprint")):
+            found = fingerprint(
+                size,
+                lambda index: self._training.read_target(index, self.target),
+                self._scored_dataset().__getitem__,
+            )
+        if self._fingerprint is not None and found != self._fingerprint:
             raise ValueError(
                 f"The training data of `{type(self.data).__name__}` changed between two calls of its `setup`, so "
                 "indices have lost their meaning. Make `setup` give the same dataset in the same order every time."
             )
-        self._fingerprint = fingerprint
+        self._fingerprint = found
         if self._pool is None:
             self._pool = Pool(size, self._initial(size))
             self._warn_of_augmentation()

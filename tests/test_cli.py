@@ -179,6 +179,71 @@ def test_settings_that_contradict_the_folders_are_refused(command, refused, tmp_
     assert "Traceback" not in said
 
 
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("acquisition=bald", "acquisition._target_"),
+        pytest.param("posterior.num_samples=4", "num_samples (stored 3, asked 4)", marks=pytest.mark.slow),
+        pytest.param("active.query_size=4", "active.query_size (stored 5, asked 4)", marks=pytest.mark.slow),
+        pytest.param("data.noise=0.1", "data.noise (stored 0.0, asked 0.1)", marks=pytest.mark.slow),
+    ],
+)
+def test_what_is_sane_goes_on_by_force_with_a_warning(command, refused, tmp_path, override, named):
+    command(*TINY, f"folder={tmp_path}", "active.budget=15")
+    before = Journal.read_history(tmp_path)[0]
+    said = refused(f"folder={tmp_path}", "active.budget=20", override)
+    assert "Of these, `active.force=true` lets through: " in said
+    with pytest.warns(UserWarning, match="goes on with") as warned:
+        command(f"folder={tmp_path}", "active.budget=20", override, "active.force=true")
+    messages = [str(warning.message) for warning in warned]
+    assert any(named in message and message.startswith("`active.force=true`") for message in messages)
+    assert any(message.startswith("`ActiveLearning(force=True)`") for message in messages)
+    history = Journal.read_history(tmp_path)
+    assert history[0] == before
+    assert history[-1].labelled == 20
+    assert OmegaConf.load(tmp_path / "config.yaml").active.force is False, "the word holds for one command"
+    command(f"folder={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("seed=1", "seed (stored 0, asked 1)"),
+        ("pool.initial_size=9", "pool.initial_size (stored 10, asked 9)"),
+        ("model.network._target_=lightning_al.demos.paper_cnn", "model.network._target_"),
+        ("trainer.max_steps=5", "trainer.max_steps"),
+    ],
+)
+def test_what_is_not_sane_is_refused_by_the_command_line_even_so(command, refused, tmp_path, override, named):
+    OmegaConf.save(stored_config(command, tmp_path), tmp_path / "config.yaml")
+    said = refused(f"folder={tmp_path}", override, "active.force=true")
+    assert "was started with other settings" in said
+    assert named in said
+    assert "lets through" not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ("", "lacks"),
+        ("- a\n- list\n", "it holds a list"),
+        ("3", "is not the configuration of a run"),
+        ("a: [", "is not the configuration of a run"),
+        ("seed: 3\n", "it lacks acquisition, active"),
+        ("!!python/object/apply:os.system ['touch MADE']", "could not determine a constructor"),
+        (b"\xff\xfe\x00\x01", "is not the configuration of a run"),
+    ],
+)
+def test_a_stored_configuration_that_is_none_is_refused(refused, tmp_path, content, named):
+    content = content.replace("MADE", str(tmp_path / "made")) if isinstance(content, str) else content
+    (tmp_path / "config.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    said = refused(f"folder={tmp_path}")
+    assert named in said
+    assert "Put back a copy of it from before, or choose another folder" in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "made").exists()
+
+
 def stored_config(command, folder: Path):
     """The configuration of a run as the command line would store it, without running it."""
     text = command(*TINY, f"folder={folder}", "--cfg", "job")

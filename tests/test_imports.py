@@ -16,6 +16,7 @@ HOME = Path(lightning_al.__file__).parent
 # Each line imports from itself and the lines above.
 LAYERS = [
     [
+        "allow_list",
         "registry",
         "seeds",
         "information",
@@ -29,8 +30,8 @@ LAYERS = [
     ],
     ["candidates", "posterior"],
     ["acquisition"],
-    ["_lightning", "oracle", "loaders", "datamodule"],
-    ["scoring", "testing", "refit", "callback"],
+    ["_lightning", "oracle", "loaders", "fingerprint", "datamodule"],
+    ["scoring", "testing", "refit", "same_run", "callback"],
     ["report", "demos"],
     ["cli"],
 ]

@@ -114,7 +114,7 @@ def test_a_larger_budget_of_the_same_callback_goes_on_too(tmp_path: Path, reset:
     ("change", "message"),
     [
         ({"acquisition": "entropy"}, r"its acquisition differ.*BALD\(\)' there and 'Entropy\(\)' here"),
-        ({"query_size": 2}, "its query_size differ.*query_size is 4 there and 2 here"),
+        ({"query_size": 2}, "its query_size differ.*query_size` is 4 there and 2 here"),
         ({"seed": 2}, "its seed differ"),
         ({"reset": "fresh"}, "its reset differ"),
         ({"posterior": "deterministic", "acquisition": "entropy"}, "its acquisition, posterior differ"),
@@ -134,7 +134,7 @@ def test_other_data_are_refused(tmp_path: Path) -> None:
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
 
     fit(20, 0)
-    with pytest.raises(ValueError, match=r"its data(, initial)? differ"):
+    with pytest.raises(ValueError, match=r"its data.length, data.labels, .*differ"):
         fit(24, 0)
     with pytest.raises(ValueError, match="its initial differ"):
         fit(20, 1)

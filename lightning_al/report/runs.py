@@ -103,7 +103,7 @@ class Run:
         try:
             plain = json.loads(path.read_text())
             return cls(**{field.name: plain[field.name] for field in fields(cls)})
-        except (json.JSONDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:  # not JSON, or not text
             raise ValueError(
                 f"{path} is not the summary of a run: {type(error).__name__}: {error}. Remove it and run again with "
                 f"folder={folder} to have it written anew."
