@@ -52,7 +52,7 @@ class Journal:
 
     The rows lie in ``journal.sqlite`` (SQLite's rollback journal, synchronous=FULL): first the header, then one row a
     round. Each row carries a hash of itself and the row before, and the database's `user_version` is their number, so
-    that a row that is altered, missing or left out is noticed. Weights lie beside it, and their hashes in the rows.
+    that a row that is altered, missing or left out is noticed. Weights lie beside it, each file with a hash of its own.
     ``history.jsonl`` holds the same rounds for people to read, and is written anew from the rows; ``writer.json`` says
     who wrote last. Network file systems are not supported, since SQLite's locks are not reliable there.
 
