@@ -30,8 +30,10 @@ from lightning_al.refit import (
     callbacks_of,
     carry_on_timers,
     copy_weights,
+    end_at_sigterm,
     logger_step,
     nested,
+    only_note_sigterm,
     quiet,
     reset_parameters,
     rewind,
@@ -201,6 +203,7 @@ class ActiveLearning(pl.Callback):
             )
         self._take_back_last_round(data)
         rewind(trainer)
+        only_note_sigterm(trainer)
         set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
         if not self._inside:
             self._started = time.monotonic() - self._spent
@@ -260,6 +263,7 @@ class ActiveLearning(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
         self._seeds.close()
+        end_at_sigterm(trainer)
         if self._fit.steps == 0:
             raise RuntimeError(
                 f"Round {self.round} of active learning trained 0 steps, so there is nothing to score the pool with. "

@@ -22,6 +22,8 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,11 +39,16 @@ from lightning_al.oracle import Revealed
 from lightning_al.refit import RoundCheckpoints, copy_weights
 from lightning_al.report import Run
 
+for module in ("demos.digits", "report.pictures", "report.tables"):
+    import_module(f"lightning_al.{module}")  # which the command line imports late, and each fork would again
+
 ROUNDS = 5
 SECONDS = 120
 WEIGHTS = "weights.ckpt"
 
 SETTINGS = [
+    "data.test_size=1500",
+    "pool.pool_batch_size=100",
     "trainer.max_steps=4",
     "pool.samples_per_epoch=64",
     "active.query_size=5",
@@ -136,10 +143,9 @@ def main(arguments: list[str]) -> None:
     torch.set_num_threads(1)
     for variant in asked.variants:
         whole = WholeRun(asked.out, variant)
-        kills = asked.random // len(asked.variants)
-        moments = random.Random(f"{asked.seed} {variant}")
-        for number, plan in enumerate([*whole.named(asked.named), *whole.random(kills, moments)]):
-            print(json.dumps(asdict(whole.killed(number, plan))), flush=True)
+        outcomes = (whole.killed(plan) for plan in whole.named(asked.named))
+        for outcome in chain(outcomes, whole.killed_at_random(asked.random // len(asked.variants), asked.seed)):
+            print(json.dumps(asdict(outcome)), flush=True)
 
 
 class WholeRun:
@@ -154,6 +160,7 @@ class WholeRun:
         if status != 0:
             raise RuntimeError(f"The whole run {self.out} ended with status {status}: {self._said(self.out / 'whole')}")
         self.seconds = time.monotonic() - began
+        self.number = 0
         self.calls: dict[str, int] = json.loads((self.out / "whole.calls").read_text())
 
     def named(self, asked: list[str]) -> Iterator[list[Kill]]:
@@ -168,20 +175,26 @@ class WholeRun:
                 yield [Place(name, "before", call)]
                 yield [Place(name, "after", call)]
 
-    def random(self, kills: int, moments: random.Random) -> Iterator[list[Kill]]:
-        """Give plans of one to four kills each at moments of a run, so many in all."""
+    def killed_at_random(self, kills: int, seed: int) -> Iterator[Outcome]:
+        """Kill runs one to four times each, until so many kills have hit one."""
+        moments = random.Random(f"{seed} {self.variant}")
         while kills > 0:
-            some = min(kills, moments.randint(1, 4))
-            yield [moments.uniform(0, self.seconds) for _ in range(some)]
-            kills -= some
+            # Other work may have slowed the machine since the time of a run was taken.
+            latest = 1.2 * self.seconds
+            outcome = self.killed([moments.uniform(0, latest) for _ in range(moments.randint(1, min(kills, 4)))])
+            kills -= outcome.hits
+            yield outcome
 
-    def killed(self, number: int, plan: list[Kill]) -> Outcome:
+    def killed(self, plan: list[Kill]) -> Outcome:
         """Run, kill as planned, start again until the end, and compare."""
-        folder = self.out / f"killed-{number}"
+        self.number += 1
+        folder = self.out / f"killed-{self.number}"
         began = time.monotonic()
         hits = 0
-        for kill in [*plan, None]:
+        for attempt, kill in enumerate([*plan, None]):
             status, was_killed = self._start(folder, kill)
+            if attempt == 0 and not was_killed:
+                self.seconds = time.monotonic() - began
             hits += was_killed
             if not was_killed and status != 0:
                 differences = [f"ended with status {status}: {self._said(folder)}"]
@@ -195,6 +208,8 @@ class WholeRun:
         """Say in what a run's folder differs from that of the whole run."""
         whole = self.out / "whole"
         ours, theirs = files(whole), files(folder)
+        if any(name.endswith(".part") for name in ours | theirs):
+            yield "a temporary file"
         if ours != theirs:
             yield f"files: missing {sorted(ours - theirs)}, left over {sorted(theirs - ours)}"
         if rounds(whole) != rounds(folder):
