@@ -45,6 +45,7 @@ for module in ("demos.digits", "report.pictures", "report.tables"):
 ROUNDS = 5
 SECONDS = 120
 WEIGHTS = "weights.ckpt"
+ROLLBACK = "journal.sqlite-journal"
 
 SETTINGS = [
     "data.test_size=1500",
@@ -72,6 +73,7 @@ VARIANTS = {
         "+callbacks.checkpoint.monitor=train_loss",
     ],
 }
+VARIANTS["warm and best"] = [*VARIANTS["warm"], *VARIANTS["best"]]
 
 
 class KeepWeights(pl.Callback):
@@ -90,7 +92,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "append": (Journal, "append"),
     "save weights": (Journal, "save_weights"),
     "checkpoint": (pl.Trainer, "save_checkpoint"),
-    "fit": (type(pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu").fit_loop), "advance"),
+    "fit": (pl.loops.fit_loop._FitLoop, "advance"),
     "score": (sys.modules["lightning_al.scoring"], "_gather"),
     "select": (BatchBALD, "select"),
     "label": (Revealed, "label"),
@@ -116,6 +118,11 @@ class Place:
     when: Literal["before", "after"]
     call: int
 
+    @classmethod
+    def read(cls, text: str) -> Place:
+        name, when, call = text.split(":")
+        return cls(name, "before" if when == "before" else "after", int(call))
+
 
 Kill = float | Place
 """When a process is killed: after some seconds, or at a place."""
@@ -137,7 +144,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--random", type=int, default=0, help="kills at random moments, over all variants")
-    parser.add_argument("--named", nargs="+", default=[], help="`all`, or places such as append:after:2")
+    parser.add_argument("--named", nargs="+", default=[], help="`all`, or plans such as begin:after:1,append:before:2")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -164,11 +171,10 @@ class WholeRun:
         self.calls: dict[str, int] = json.loads((self.out / "whole.calls").read_text())
 
     def named(self, asked: list[str]) -> Iterator[list[Kill]]:
-        """Give one plan for each place: all there are, but of a place with many calls only some."""
+        """Give a plan for each place: all there are, but of the calls only the first, the middle and the last one."""
         if asked != ["all"]:
-            for text in asked:
-                name, when, call = text.split(":")
-                yield [Place(name, when, int(call))]  # type: ignore[arg-type]
+            for plan in asked:
+                yield [Place.read(text) for text in plan.split(",")]
             return
         for name, calls in self.calls.items():
             for call in sorted({1, (calls + 1) // 2, calls}):
@@ -197,32 +203,12 @@ class WholeRun:
                 self.seconds = time.monotonic() - began
             hits += was_killed
             if not was_killed and status != 0:
-                differences = [f"ended with status {status}: {self._said(folder)}"]
+                found = [f"ended with status {status}: {self._said(folder)}"]
                 break
         else:
-            differences = list(self.differences(folder))
+            found = list(differences(self.out / "whole", folder))
         shown = [kill if isinstance(kill, float) else asdict(kill) for kill in plan]
-        return Outcome(self.variant, shown, hits, differences, time.monotonic() - began)
-
-    def differences(self, folder: Path) -> Iterator[str]:
-        """Say in what a run's folder differs from that of the whole run."""
-        whole = self.out / "whole"
-        ours, theirs = files(whole), files(folder)
-        if any(name.endswith(".part") for name in ours | theirs):
-            yield "a temporary file"
-        if ours != theirs:
-            yield f"files: missing {sorted(ours - theirs)}, left over {sorted(theirs - ours)}"
-        if rounds(whole) != rounds(folder):
-            yield f"rounds: {rounds(whole)} and {rounds(folder)}"
-        if for_people(whole) != for_people(folder):
-            yield "history.jsonl"
-        if labels(whole) != labels(folder):
-            yield f"labels: {labels(whole)} and {labels(folder)}"
-        if {**asdict(Run.read(whole)), "seconds": None} != {**asdict(Run.read(folder)), "seconds": None}:
-            yield "summary.json"
-        for name in sorted(ours & theirs):
-            if name.endswith((".pt", ".ckpt")) and not same_weights(whole / name, folder / name):
-                yield f"weights of {name}"
+        return Outcome(self.variant, shown, hits, found, time.monotonic() - began)
 
     def _start(self, folder: Path, kill: Kill | None) -> tuple[int, bool]:
         """Run the command line on a folder in a fork, and return its status and whether it was killed."""
@@ -294,8 +280,29 @@ def watch(kill: Place | None) -> Counter[str]:
     return calls
 
 
+def differences(whole: Path, folder: Path) -> Iterator[str]:
+    """Say in what a run's folder differs from that of a whole run."""
+    ours, theirs = files(whole), files(folder)
+    if any(name.endswith(".part") for name in ours | theirs):
+        yield "a temporary file"
+    if ours != theirs:
+        yield f"files: missing {sorted(ours - theirs)}, left over {sorted(theirs - ours)}"
+    if rounds(whole) != rounds(folder):
+        yield f"rounds: {rounds(whole)} and {rounds(folder)}"
+    if for_people(whole) != for_people(folder):
+        yield "history.jsonl"
+    if labels(whole) != labels(folder):
+        yield f"labels: {labels(whole)} and {labels(folder)}"
+    if {**asdict(Run.read(whole)), "seconds": None} != {**asdict(Run.read(folder)), "seconds": None}:
+        yield "summary.json"
+    for name in sorted(ours & theirs):
+        if name.endswith((".pt", ".ckpt")) and not same_weights(whole / name, folder / name):
+            yield f"weights of {name}"
+
+
 def files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    # SQLite's own file is as good as not there once its head is zero, and goes when a process next writes a row.
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ROLLBACK}
 
 
 def rounds(folder: Path) -> list[dict[str, Any]]:
