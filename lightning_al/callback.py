@@ -29,8 +29,10 @@ from lightning_al.refit import (
     callbacks_of,
     carry_on_timers,
     copy_weights,
+    end_at_sigterm,
     logger_step,
     nested,
+    only_note_sigterm,
     quiet,
     reset_parameters,
     rewind,
@@ -202,6 +204,7 @@ class ActiveLearning(pl.Callback):
         self._check_pool(data)
         self._take_back_last_round(data)
         rewind(trainer)
+        only_note_sigterm(trainer)
         set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
         if not self._inside:
             self._started = time.monotonic() - self._spent
@@ -239,11 +242,14 @@ class ActiveLearning(pl.Callback):
             self._check_pool(data)
         if self._initial is None:
             self._take_initial_weights(trainer, pl_module)
-        if not self._resumed:
-            self._callbacks.remember_or_restore(trainer, but=self)
-            self._checkpoints.begin(trainer, self.round)
         # A fit of a run that is done repeats the last one.
         number = self.round - 1 if self.done else self.round
+        if not self._resumed:
+            self._callbacks.remember_or_restore(trainer, but=self)
+            if self._goes_on or self.done:
+                self._checkpoints.begin_again(trainer, number)
+            else:
+                self._checkpoints.begin(trainer, number)
         self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
         if not self._resumed:
             self._reset_weights(pl_module, number)
@@ -275,6 +281,7 @@ class ActiveLearning(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
         self._seeds.close()
+        end_at_sigterm(trainer)
         if self._fit.steps == 0:
             raise RuntimeError(
                 f"Round {self.round} of active learning trained 0 steps, so there is nothing to score the pool with. "
@@ -315,6 +322,23 @@ class ActiveLearning(pl.Callback):
         """Test the posterior mean on the batch too, where that was asked for."""
         if self._posterior_test is not None:
             self._posterior_test.update(pl_module, batch)
+
+    def tidy(self, trainer: pl.Trainer) -> History:
+        """Return the history of the finished run in `folder`, without what a process killed at its end left there.
+
+        Args:
+            trainer: The Trainer that has the run's callbacks; it fits nothing.
+        """
+        assert self.folder is not None
+        journal = Journal(self.folder)  # which brings the files beside it up to date
+        try:
+            history = journal.history
+            _remove_older_weights(journal, history[-1].number)
+        finally:
+            journal.close()
+        self._checkpoints.begin(trainer, history[-1].number)
+        self._checkpoints.finish(trainer, history[-1].number)
+        return history
 
     # State.
 
@@ -462,6 +486,7 @@ class ActiveLearning(pl.Callback):
             )
             return
         if self.done:
+            self._checkpoints.finish(trainer, self.round - 1)
             return
         if self.test_each_round:
             self._test(trainer, module, data)
@@ -492,7 +517,7 @@ class ActiveLearning(pl.Callback):
             if self.reset == "warm":
                 self._journal.save_weights(f"warm-{round.number}", self._ends[round.number])
             self._journal.append(round, labels)
-            self._journal.remove_weights(f"warm-{round.number - 2}")
+            _remove_older_weights(self._journal, round.number)
         if round.indices:
             data.pool.label(round.indices, labels)
         self.history.append(round)
@@ -690,6 +715,12 @@ def _check_selection(acquisition: Acquisition, positions: list[int], scores: lis
             f"`{type(acquisition).__name__}.select` was to return {b} different positions between 0 and {size - 1} and "
             f"as many scores, but got positions {positions} and {len(scores)} scores."
         )
+
+
+def _remove_older_weights(journal: Journal, number: int) -> None:
+    """Remove the ends of the rounds before the last two, of which a killed process may have left several."""
+    for older in range(number - 1):
+        journal.remove_weights(f"warm-{older}")
 
 
 def _describe(thing: Any) -> str:

@@ -60,7 +60,7 @@ def main(config: DictConfig) -> float:
         config.name = config.name  # as this command line resolves it; another one may not
         config.folder = MISSING
     finished = stored is not None and stored.active == config.active and _has_finished(folder)
-    if finished and stored == config and (folder / "summary.json").exists():
+    if finished and stored == config and _is_reported(config, folder):
         return _show(folder)
     return _run(config, folder, this_time, fit=not finished)
 
@@ -135,7 +135,7 @@ def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -
     else:
         data.prepare_data()
         data.setup("fit")
-        history = Journal.read_history(folder)
+        history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
     if not history or history[-1].indices:
         console.print(f"Stopped after {len(history)} rounds. Go on by: lightning-al folder={folder}", soft_wrap=True)
         return float("nan")
@@ -239,6 +239,17 @@ def _has_finished(folder: Path) -> bool:
     except FileNotFoundError:
         return False
     return len(history) > 0 and not history[-1].indices
+
+
+def _is_reported(config: DictConfig, folder: Path) -> bool:
+    """Return whether the folder's summary is of all its rounds, and of the metric that is asked for."""
+    from lightning_al.journal import Journal
+    from lightning_al.report.runs import Run
+
+    if not (folder / "summary.json").exists():
+        return False
+    run = Run.read(folder)
+    return run.metric == config.metric and run.indices == [round.indices for round in Journal.read_history(folder)]
 
 
 def _read_config(folder: Path) -> DictConfig | None:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -16,7 +20,7 @@ import torch
 from lightning_utilities.core import rank_zero
 from torch import Tensor, nn
 
-from lightning_al._lightning import NAMESPACE, pl
+from lightning_al._lightning import NAMESPACE, pl, rank_zero_warn
 
 _T = TypeVar("_T")
 
@@ -151,11 +155,40 @@ def _timers(trainer: pl.Trainer) -> list[pl.callbacks.Timer]:
     return [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.Timer)]
 
 
+def only_note_sigterm(trainer: pl.Trainer) -> None:
+    """Let the answer to a SIGTERM be no more than to note it, and to pass it on to the processes launched here.
+
+    From Lightning 2.6 on it is a collective call as well, made by one rank from within a signal's handler while the
+    others are at another call, so that all wait for each other until the process group's timeout of half an hour. A
+    rank that ends by itself (`end_at_sigterm`) closes its connections, at which the others' next collective call
+    raises; and Lightning's launcher kills the rest within seconds of the death of a process that it started.
+    """
+    connector: Any = trainer._signal_connector
+    connector._sigterm_notifier_fn = partial(_note_sigterm, trainer)
+
+
+def _note_sigterm(trainer: pl.Trainer, signum: int, frame: FrameType | None) -> None:
+    connector, launcher = trainer._signal_connector, trainer.strategy.launcher
+    if not connector.received_sigterm and launcher is not None:
+        launcher.kill(signum)
+    connector.received_sigterm = True
+
+
+def end_at_sigterm(trainer: pl.Trainer) -> None:
+    """Raise what Lightning raises between batches, where a SIGTERM has come since training ended.
+
+    Raises:
+        SIGTERMException: With the status that a shell gives for a SIGTERM, which the launcher of other ranks heeds.
+    """
+    if trainer.received_sigterm:
+        raise pl.utilities.exceptions.SIGTERMException(128 + signal.SIGTERM)
+
+
 class RoundCheckpoints:
-    """Give each round's checkpoints a folder of their own, and remove the round's before once a new one is fitted.
+    """Give each round's checkpoints a folder of their own, and remove the others once a round has whole ones.
 
     Args:
-        keep_all: Remove none.
+        keep_all: Remove none but those of a fit that was begun again.
     """
 
     def __init__(self, keep_all: bool) -> None:
@@ -171,16 +204,31 @@ class RoundCheckpoints:
                 self._all_folders.add(folder)
                 checkpoint.dirpath = str(folder / f"round-{number}")
 
-    def finish(self, trainer: pl.Trainer, number: int) -> None:
-        """Remove the folders of other rounds, once this one has a checkpoint."""
-        trainer.strategy.barrier("lightning_al: checkpoints")
-        if self.keep_all or not trainer.is_global_zero:
+    def begin_again(self, trainer: pl.Trainer, number: int) -> None:
+        """Begin a round that was begun before, with its checkpoints of then set aside until there are new ones."""
+        self.begin(trainer, number)
+        if not trainer.is_global_zero:
             return
         for folder in self._all_folders:
-            if any((folder / f"round-{number}").glob("*")):
-                for other in folder.glob("round-*"):
-                    if other.name != f"round-{number}":
-                        shutil.rmtree(other)
+            newest, aside = folder / f"round-{number}", folder / f"round-{number}-before"
+            if newest.exists() and not aside.exists():
+                newest.rename(aside)
+            elif newest.exists():
+                # A fit that was cut off twice: those set aside first may be the only whole ones.
+                shutil.rmtree(newest)
+
+    def finish(self, trainer: pl.Trainer, number: int) -> None:
+        """Remove the folders of other rounds, once this one's checkpoints are on disk and can be loaded."""
+        trainer.strategy.barrier("lightning_al: checkpoints")
+        if not trainer.is_global_zero:
+            return
+        for folder in self._all_folders:
+            newest = folder / f"round-{number}"
+            pattern = "round-*-before" if self.keep_all else "round-*"
+            others = [other for other in folder.glob(pattern) if other != newest]
+            if others and _are_whole(newest):
+                for other in others:
+                    shutil.rmtree(other)
 
     @staticmethod
     def best(trainer: pl.Trainer) -> pl.callbacks.ModelCheckpoint | None:
@@ -193,6 +241,34 @@ class RoundCheckpoints:
     @staticmethod
     def _checkpoints(trainer: pl.Trainer) -> list[pl.callbacks.ModelCheckpoint]:
         return [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelCheckpoint)]
+
+
+def _are_whole(folder: Path) -> bool:
+    """Bring a folder's checkpoints to disk, and return whether there are any and all can be loaded; warn of others."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in paths:
+        try:
+            _sync(path)
+            torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # what loading a damaged file raises depends on where the damage is
+            reason = " ".join(str(error).split())[:100]
+            rank_zero_warn(
+                f"The checkpoint {path} cannot be loaded ({type(error).__name__}: {reason}). "
+                "The checkpoints of the rounds before are kept. Check that the disk has room, and that what the module "
+                "saves are tensors and plain data."
+            )
+            return False
+    if paths:
+        _sync(folder)
+    return len(paths) > 0
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -1,20 +1,25 @@
 """Run by test_ranks.py in processes of its own: runs on one or several ranks, what each rank found going to a file.
 
 Usage: python -m tests.ranks OUT RANKS JSON, where JSON lists the runs, each by arguments of `ActiveLearning` and `lr`,
-`epochs`, `fail`, `precision`, `pool_batch_size`, `keep_chunks`.
+`epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, scoring
 from lightning_al._lightning import pl
+from lightning_al.acquisition import BALD
+from lightning_al.history import History
 from lightning_al.posterior import MCDropout
 from lightning_al.scoring import default_logits, predict_pool
 from tests.tasks import LitMLP, points
@@ -31,6 +36,49 @@ class Failing(pl.Callback):
         self.fits += 1
         if self.fits == self.fit:
             raise RuntimeError("boom")
+
+
+PLACES: dict[str, tuple[Any, str]] = {
+    "fit": (LitMLP, "training_step"),
+    "score": (scoring, "to_device"),
+    "gather": (scoring, "_gather"),
+    "select": (BALD, "select"),
+    "label": (ActiveLearning, "_ask"),
+    "record": (History, "append"),
+}
+"""Where a process may die, by the function that it is about to call."""
+
+
+class Dying(pl.Callback):
+    """Die on one rank at a place in the second round, and note the time."""
+
+    def __init__(self, active: ActiveLearning, out: Path, *, rank: int, place: str, how: str) -> None:
+        self.active = active
+        self.out = out
+        self.rank = rank
+        self.place = place
+        self.how = how
+        self.dead = False
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.global_rank == self.rank and self.active.round == 0:
+            owner, name = PLACES[self.place]
+            setattr(owner, name, self._watched(getattr(owner, name)))
+
+    def _watched(self, function: Any) -> Any:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            if self.active.round == 1 and not self.dead:
+                self._die()
+            return function(*args, **kwargs)
+
+        return watched
+
+    def _die(self) -> None:
+        self.dead = True
+        (self.out / "died").write_text(str(time.time()))
+        if self.how == "exception":
+            raise RuntimeError("boom")
+        os.kill(os.getpid(), signal.Signals[self.how])
 
 
 class Scoring(pl.Callback):
@@ -54,6 +102,7 @@ def run(
     lr: float = 0.02,
     epochs: int = 2,
     fail: int = 0,
+    die: dict[str, Any] | None = None,
     precision: Any = "32-true",
     pool_batch_size: int | None = None,
     keep_chunks: bool = False,
@@ -61,7 +110,7 @@ def run(
 ) -> tuple[int, dict[str, Any]]:
     """Run active learning, and return this process's rank and what it found."""
     torch.manual_seed(7)
-    module, scoring = LitMLP(lr=lr), Scoring()
+    module, chunks = LitMLP(lr=lr), Scoring()
     data = ActiveDataModule(
         points(61),
         initial_size=8,
@@ -71,6 +120,7 @@ def run(
         pool_batch_size=pool_batch_size,
         num_workers=0,
     )
+    out.mkdir(parents=True, exist_ok=True)
     active = ActiveLearning(**{"query_size": 5, "budget": 23, "seed": 1, **arguments})
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -83,7 +133,8 @@ def run(
             pl.callbacks.EarlyStopping("val_loss", patience=5),
             pl.callbacks.ModelCheckpoint(dirpath=out / "kept", monitor="val_loss"),
             Failing(fail),
-            *([scoring] if keep_chunks else []),
+            *([] if die is None else [Dying(active, out, **die)]),
+            *([chunks] if keep_chunks else []),
         ],
         logger=pl.loggers.CSVLogger(out),
         enable_progress_bar=False,
@@ -96,7 +147,7 @@ def run(
         "pool": data.pool.state_dict(),
         "weights": {name: value.tolist() for name, value in module.state_dict().items()},
         "done": active.done,
-        "chunks": scoring.chunks,
+        "chunks": chunks.chunks,
     }
     return trainer.global_rank, found
 

@@ -153,6 +153,20 @@ def test_a_finished_run_goes_on_to_a_larger_budget(command, tmp_path):
     assert len(Journal.read_history(grown)) == 3
 
 
+def test_a_larger_budget_cut_off_before_its_report_is_reported_and_not_the_smaller_one(command, tmp_path, monkeypatch):
+    command(*TINY, f"folder={tmp_path}", "active.budget=15")
+    with monkeypatch.context() as patched:
+        patched.setattr(cli, "_report", unreachable)
+        with pytest.raises(SystemExit):
+            command(f"folder={tmp_path}", "active.budget=20")
+    command(f"folder={tmp_path}")
+    assert Run.read(tmp_path).labels == [10, 15, 20]
+
+
+def unreachable(*arguments: object) -> None:
+    raise ConnectionError("the power fails")
+
+
 def test_another_metric_of_a_finished_run_can_be_shown(command, tmp_path):
     command(*TINY, f"folder={tmp_path}")
     command(f"folder={tmp_path}", "metric=test_loss")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
+from lightning_al.acquisition import BALD, Acquisition, Selection
+from lightning_al.candidates import Candidates
 from lightning_al.journal import Journal
 from tests.tasks import LitMLP, points, trainer
 from tests.test_callback import active_data, model, plain, same_weights, weights
@@ -73,6 +77,42 @@ def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, fit: int, place: 
     assert plain(whole) == plain(cut) == undisturbed[0]
     left = {path.name for path in (tmp_path / "cut").iterdir()}
     assert left == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+class Terminated(Acquisition):
+    """BALD, with a SIGTERM before, while or after the pool is scored."""
+
+    min_samples: ClassVar[int] = 2
+
+    def __init__(self, place: str) -> None:
+        self.place = place
+
+    def __repr__(self) -> str:
+        return repr(BALD())
+
+    def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
+        self._terminate("before")
+        for _ in candidates.chunks():
+            self._terminate("while")
+        selection = BALD().select(candidates, b, generator)
+        self._terminate("after")
+        return selection
+
+    def _terminate(self, place: str) -> None:
+        if place == self.place:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("place", ["before", "while", "after"])
+def test_a_sigterm_between_fits_ends_the_run_and_it_goes_on(tmp_path: Path, place: str) -> None:
+    undisturbed = run(tmp_path, tmp_path / "whole")
+    with pytest.raises(pl.utilities.exceptions.SIGTERMException) as raised:
+        run(tmp_path, tmp_path / "cut", acquisition=Terminated(place))
+    assert raised.value.code == 128 + signal.SIGTERM
+    assert len(Journal.read_history(tmp_path / "cut")) == 0
+    history, final, _ = run(tmp_path, tmp_path / "cut", seed_of_weights=8)
+    assert history == undisturbed[0]
+    assert same_weights(final, undisturbed[1])
 
 
 def test_history_for_people_has_every_round(tmp_path: Path) -> None:

@@ -1,0 +1,85 @@
+"""Two gloo processes of which one dies: the other ends too, and a restart goes on to the end of an undisturbed run."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lightning_al.journal import Journal
+from tests.ranks import PLACES
+from tests.test_ranks import ROOT, found_by_rank
+
+SECONDS = 60
+"""How long after the death of one process the last may end."""
+
+STARTS = 120
+"""How long two processes may take to import and to get to the place."""
+
+HOW = ("exception", "SIGTERM", "SIGKILL")
+
+
+def die(out: Path, *, rank: int, place: str, how: str) -> tuple[float, str]:
+    """Run until a rank dies, and return how many seconds later the last process ended, and what all said."""
+    (out / "run-0").mkdir(parents=True)
+    death = {"rank": rank, "place": place, "how": how}
+    runs = [{"acquisition": "bald", "folder": str(out / "folder"), "die": death}]
+    command = [sys.executable, "-m", "tests.ranks", str(out), "2", json.dumps(runs)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        # Each process holds the pipe open, so that this returns when the last has ended.
+        said, _ = process.communicate(timeout=STARTS + SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        said, _ = process.communicate()
+    ended = time.time()
+    return ended - float((out / "run-0" / "died").read_text()), said
+
+
+def check_dead(out: Path, *, rank: int, place: str, how: str) -> None:
+    seconds, said = die(out, rank=rank, place=place, how=how)
+    assert seconds < SECONDS, said
+    recorded = [round.number for round in Journal.read_history(out / "folder")]
+    # The first rank records before it appends; the other may be ahead of it or behind.
+    possible = {"record": [[0, 1]] if rank == 0 else [[0], [0, 1]]}.get(place, [[0]])
+    assert recorded in possible, said
+
+
+def ends(out: Path, folders: list[Path]) -> list[dict[str, Any]]:
+    """Start again on each folder, and return what the run is in the end, the same on both ranks."""
+    one, other = found_by_rank(out, 2, *({"acquisition": "bald", "folder": str(folder)} for folder in folders))
+    assert one == other
+    return one
+
+
+def test_a_rank_that_gets_a_sigterm_between_fits_ends_the_other(tmp_path: Path) -> None:
+    check_dead(tmp_path, rank=1, place="gather", how="SIGTERM")
+
+
+@pytest.mark.slow
+def test_a_rank_that_dies_anywhere_ends_the_other_and_the_run_goes_on(tmp_path: Path) -> None:
+    cases = list(product(HOW, (0, 1), PLACES))
+    folders = []
+    for how, rank, place in cases:
+        out = tmp_path / f"{how}-{rank}-{place}"
+        check_dead(out, rank=rank, place=place, how=how)
+        folders.append(out / "folder")
+    *again, whole = ends(tmp_path / "again", [*folders, tmp_path / "whole"])
+    assert [case for case, end in zip(cases, again, strict=True) if end != whole] == []
