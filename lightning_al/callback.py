@@ -41,6 +41,7 @@ from lightning_al.refit import (
 )
 from lightning_al.scoring import default_logits, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
+from lightning_al.stopping import StoppedError, Stopping
 from lightning_al.testing import PosteriorTest
 
 Chunk = TypeVar("Chunk")
@@ -154,6 +155,7 @@ class ActiveLearning(pl.Callback):
         self._started = 0.0
         self._spent = 0.0
         self._seeds = ExitStack()
+        self._stopping = Stopping()
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
         self._warned = False
@@ -178,6 +180,8 @@ class ActiveLearning(pl.Callback):
         check_namespace(trainer, "Trainer")
         data = _datamodule(trainer)
         _refuse_what_cannot_refit(trainer)
+        if not self._inside:
+            self._stopping.begin(lambda number: _tell_ranks(trainer, number))
         # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.
         set_callbacks(trainer, [*(callback for callback in callbacks_of(trainer) if callback is not self), self])
         if self.budget is not None and self.budget < len(data.pool.initial):
@@ -279,11 +283,18 @@ class ActiveLearning(pl.Callback):
             self._inside = False
             self._spent = time.monotonic() - self._started
             self._close_journal()
+            self._stopping.end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
         self._seeds.close()
         self._close_journal()
+        self._stopping.end()
+        if isinstance(exception, StoppedError):
+            how = "Without `folder=`, nothing is kept to go on from."
+            if self.folder is not None:
+                how = f"Started again on {self.folder}, it goes on from there."
+            rank_zero_info(f"Stopped by {exception.name} in round {self.round}. {how}")
 
     def on_test_batch_end(
         self,
@@ -603,6 +614,12 @@ def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:
             "initial_size=20))`."
         )
     return data
+
+
+def _tell_ranks(trainer: pl.Trainer, number: int) -> None:
+    """Hand a signal on to the processes that the first rank started, where it was sent to that one alone."""
+    if trainer.strategy.launcher is not None:
+        trainer.strategy.launcher.kill(number)
 
 
 def _has_test(module: pl.LightningModule, data: ActiveDataModule) -> bool:

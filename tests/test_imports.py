@@ -23,6 +23,7 @@ LAYERS = [
         "health",
         "history",
         "journal",
+        "stopping",
         "target",
         "posterior.base",
         "acquisition.registry",
