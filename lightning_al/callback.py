@@ -29,7 +29,6 @@ from lightning_al.refit import (
     callbacks_of,
     carry_on_timers,
     copy_weights,
-    end_at_sigterm,
     logger_step,
     nested,
     only_note_sigterm,
@@ -43,6 +42,7 @@ from lightning_al.refit import (
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import default_logits, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
+from lightning_al.stopping import StoppedError, Stopping
 from lightning_al.testing import PosteriorTest
 
 Chunk = TypeVar("Chunk")
@@ -162,6 +162,7 @@ class ActiveLearning(pl.Callback):
         self._started = 0.0
         self._spent = 0.0
         self._seeds = ExitStack()
+        self._stopping = Stopping()
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
         self._warned = False
@@ -186,6 +187,8 @@ class ActiveLearning(pl.Callback):
         check_namespace(trainer, "Trainer")
         data = _datamodule(trainer)
         _refuse_what_cannot_refit(trainer)
+        if not self._inside:
+            self._stopping.begin(lambda number: _tell_ranks(trainer, number))
         # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.
         set_callbacks(trainer, [*(callback for callback in callbacks_of(trainer) if callback is not self), self])
         if self.budget is not None and self.budget < len(data.pool.initial):
@@ -281,7 +284,6 @@ class ActiveLearning(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
         self._seeds.close()
-        end_at_sigterm(trainer)
         if self._fit.steps == 0:
             raise RuntimeError(
                 f"Round {self.round} of active learning trained 0 steps, so there is nothing to score the pool with. "
@@ -304,11 +306,18 @@ class ActiveLearning(pl.Callback):
             self._inside = False
             self._spent = time.monotonic() - self._started
             self._close_journal()
+            self._stopping.end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
         self._seeds.close()
         self._close_journal()
+        self._stopping.end()
+        if isinstance(exception, StoppedError):
+            how = "Without `folder=`, nothing is kept to go on from."
+            if self.folder is not None:
+                how = f"Started again on {self.folder}, it goes on from there."
+            rank_zero_info(f"Stopped by {exception.name} in round {self.round}. {how}")
 
     def on_test_batch_end(
         self,
@@ -667,6 +676,12 @@ def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:
             "initial_size=20))`."
         )
     return data
+
+
+def _tell_ranks(trainer: pl.Trainer, number: int) -> None:
+    """Hand a signal on to the processes that the first rank started, where it was sent to that one alone."""
+    if trainer.strategy.launcher is not None:
+        trainer.strategy.launcher.kill(number)
 
 
 def _has_test(module: pl.LightningModule, data: ActiveDataModule) -> bool:

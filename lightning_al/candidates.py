@@ -74,6 +74,11 @@ class Candidates:
     def log_probs_N_K_C(self) -> Tensor:
         """Log-probabilities ``[N, K, C]`` of each class under each posterior sample, in nats."""
         log_probs = self._log_probs() if callable(self._log_probs) else self._log_probs
+        if not isinstance(log_probs, Tensor):
+            raise TypeError(
+                f"`Candidates` expected a tensor of log-probabilities, but got {type(log_probs).__name__}. "
+                "Pass `torch.as_tensor(...)` of them."
+            )
         if log_probs.dim() != 3 or log_probs.shape[0] != self._size:
             raise ValueError(
                 f"`Candidates` expected log-probabilities of shape [{self._size}, K, C], "
@@ -145,18 +150,30 @@ class Candidates:
         """Yield log-probabilities ``[n, K, C]`` of consecutive points; all at once where the pool is no stream.
 
         Raises:
-            ValueError: If the stream has chunks of another shape, or ends early or late.
+            TypeError: If a chunk is no tensor.
+            ValueError: If the stream has chunks of another shape, chunks that differ, or ends early or late.
         """
         if self._chunks is None or not self.is_stream:
             yield self.log_probs_N_K_C
             return
-        num_points = 0
+        num_points, kind = 0, None
         for chunk in self._chunks():
-            num_points += len(chunk)
+            if not isinstance(chunk, Tensor):
+                raise TypeError(
+                    f"`Candidates.stream` expected chunks that are tensors of log-probabilities, but got "
+                    f"{type(chunk).__name__}. Pass a function that yields tensors [n, K, C]."
+                )
+            num_points += chunk.shape[0] if chunk.dim() == 3 else 0
             if chunk.dim() != 3 or num_points > self._size:
                 raise ValueError(
                     f"`Candidates.stream` expected chunks of shape [n, K, C] with {self._size} points in all, but got "
                     f"one of {list(chunk.shape)} that ends at {num_points} points."
+                )
+            kind = kind or _kind(chunk)
+            if _kind(chunk) != kind:
+                raise ValueError(
+                    f"`Candidates.stream` expected chunks of one dtype, device, K and C, those of the first, "
+                    f"{kind}, but got one of {_kind(chunk)}. Bring all of them to one form."
                 )
             yield chunk
         if num_points < self._size:
@@ -167,10 +184,16 @@ class Candidates:
 
     def _join_chunks(self) -> Tensor:
         """Fill one table, so that chunks and table are never held side by side."""
-        log_probs_N_K_C, first = torch.empty(0, 0, 0), 0
+        # Where there is no chunk, any number of samples and classes is right.
+        log_probs_N_K_C, first = torch.empty(0, 2, 2), 0
         for chunk in self.chunks():
             if first == 0:
                 log_probs_N_K_C = chunk.new_empty(self._size, *chunk.shape[1:])
             log_probs_N_K_C[first : first + len(chunk)] = chunk
             first += len(chunk)
         return log_probs_N_K_C
+
+
+def _kind(chunk: Tensor) -> str:
+    """Say what all chunks of a stream have in common."""
+    return f"{chunk.dtype} on {chunk.device} with K={chunk.shape[1]} and C={chunk.shape[2]}"

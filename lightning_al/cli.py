@@ -6,6 +6,7 @@ Only Hydra and the standard library are imported at the top, so that help and ta
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,22 @@ def main(config: DictConfig) -> float:
 
     A folder with a run in it goes on with that run; where it has finished, it is shown.
     """
+    from lightning_al.stopping import StoppedError, Stopping
+
     folder = Path(HydraConfig.get().runtime.output_dir)
+    stopping = Stopping()
+    stopping.begin()
+    try:
+        return _main(config, folder)
+    except StoppedError as stopped:
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            _console().print(f"Stopped by {stopped.name}. Go on by: lightning-al folder={folder}", soft_wrap=True)
+        raise
+    finally:
+        stopping.end()
+
+
+def _main(config: DictConfig, folder: Path) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     _check_names(config)
     this_time = _take_this_time(config, overrides)

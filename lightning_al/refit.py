@@ -6,11 +6,9 @@ import copy
 import logging
 import os
 import shutil
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -156,32 +154,19 @@ def _timers(trainer: pl.Trainer) -> list[pl.callbacks.Timer]:
 
 
 def only_note_sigterm(trainer: pl.Trainer) -> None:
-    """Let the answer to a SIGTERM be no more than to note it, and to pass it on to the processes launched here.
+    """Let Lightning's own answer to a SIGTERM be no more than to note it; `Stopping` ends the run.
 
     From Lightning 2.6 on it is a collective call as well, made by one rank from within a signal's handler while the
     others are at another call, so that all wait for each other until the process group's timeout of half an hour. A
-    rank that ends by itself (`end_at_sigterm`) closes its connections, at which the others' next collective call
-    raises; and Lightning's launcher kills the rest within seconds of the death of a process that it started.
+    rank that ends by itself closes its connections, at which the others' next collective call raises; and Lightning's
+    launcher kills the rest within seconds of the death of a process that it started.
     """
     connector: Any = trainer._signal_connector
-    connector._sigterm_notifier_fn = partial(_note_sigterm, trainer)
 
+    def note(number: int, frame: FrameType | None) -> None:
+        connector.received_sigterm = True
 
-def _note_sigterm(trainer: pl.Trainer, signum: int, frame: FrameType | None) -> None:
-    connector, launcher = trainer._signal_connector, trainer.strategy.launcher
-    if not connector.received_sigterm and launcher is not None:
-        launcher.kill(signum)
-    connector.received_sigterm = True
-
-
-def end_at_sigterm(trainer: pl.Trainer) -> None:
-    """Raise what Lightning raises between batches, where a SIGTERM has come since training ended.
-
-    Raises:
-        SIGTERMException: With the status that a shell gives for a SIGTERM, which the launcher of other ranks heeds.
-    """
-    if trainer.received_sigterm:
-        raise pl.utilities.exceptions.SIGTERMException(128 + signal.SIGTERM)
+    connector._sigterm_notifier_fn = note
 
 
 class RoundCheckpoints:

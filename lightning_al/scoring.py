@@ -26,7 +26,6 @@ from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior import LastLayer, Posterior
 from lightning_al.posterior.base import LogitsFunction
-from lightning_al.refit import end_at_sigterm
 from lightning_al.target import Target
 
 Rows = tuple[Tensor, ...]
@@ -97,7 +96,6 @@ def _pass_over_pool(
     with _progress(trainer) as progress:
         task = progress.add_task(description, total=len(unlabelled))
         for turn, batch in zip(turns, own, strict=True):
-            end_at_sigterm(trainer)
             # What the acquisition function does between two chunks is no part of a prediction.
             with predicting(trainer):
                 rows = next(predictions)

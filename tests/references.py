@@ -37,6 +37,44 @@ def bald(log_probs_N_K_C: Tensor) -> list[float]:
     return scores
 
 
+def posterior_mean(log_probs_N_K_C: Tensor) -> list[list[float]]:
+    """Average the samples' probabilities, class by class."""
+    probs = log_probs_N_K_C.double().exp().tolist()
+    return [[sum(classes) / len(point) for classes in zip(*point, strict=True)] for point in probs]
+
+
+def predictive_entropy(log_probs_N_K_C: Tensor) -> list[float]:
+    return [entropy(mean) for mean in posterior_mean(log_probs_N_K_C)]
+
+
+def least_confidence(log_probs_N_K_C: Tensor) -> list[float]:
+    return [1 - max(mean) for mean in posterior_mean(log_probs_N_K_C)]
+
+
+def margin(log_probs_N_K_C: Tensor) -> list[float]:
+    second_and_first = [sorted(mean)[-2:] for mean in posterior_mean(log_probs_N_K_C)]
+    return [second - first for second, first in second_and_first]
+
+
+def variation_ratio(log_probs_N_K_C: Tensor) -> list[float]:
+    """Share of votes that are not for the most voted class; of equally likely classes the first has the vote."""
+    scores = []
+    for point in log_probs_N_K_C.double().tolist():
+        votes = [sample.index(max(sample)) for sample in point]
+        scores.append(1 - max(map(votes.count, votes)) / len(votes))
+    return scores
+
+
+SCORES = {
+    "bald": bald,
+    "entropy": predictive_entropy,
+    "least_confidence": least_confidence,
+    "margin": margin,
+    "variation_ratio": variation_ratio,
+}
+"""By the name of an acquisition function, the definition of what it scores each point by."""
+
+
 def joint_mutual_information(log_probs_S_K_C: Tensor) -> float:
     """Entropy of the S labels together less mean of their entropies, over all C^S outcomes."""
     probs = log_probs_S_K_C.double().exp().tolist()

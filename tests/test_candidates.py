@@ -66,10 +66,10 @@ def test_nothing_is_scored_of_an_empty_stream():
 
 
 def test_a_stream_that_ends_early_or_late_raises():
-    chunks = [torch.zeros(4, 2, 1), torch.zeros(4, 2, 1)]
+    chunks = [torch.full((4, 2, 2), 0.5).log()] * 2
     with pytest.raises(ValueError, match=r"expected 9 points in all, but the pass ended after 8.*not an iterator"):
         BALD().score(Candidates.stream(9, lambda: chunks))
-    with pytest.raises(ValueError, match=r"with 7 points in all, but got one of \[4, 2, 1\] that ends at 8"):
+    with pytest.raises(ValueError, match=r"with 7 points in all, but got one of \[4, 2, 2\] that ends at 8"):
         BALD().score(Candidates.stream(7, lambda: chunks))
     used_up = iter(chunks)
     candidates = Candidates.stream(8, lambda: used_up)

@@ -24,6 +24,7 @@ LAYERS = [
         "health",
         "history",
         "journal",
+        "stopping",
         "target",
         "posterior.base",
         "acquisition.registry",

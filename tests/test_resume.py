@@ -17,6 +17,7 @@ from lightning_al._lightning import pl
 from lightning_al.acquisition import BALD, Acquisition, Selection
 from lightning_al.candidates import Candidates
 from lightning_al.journal import Journal
+from lightning_al.stopping import StoppedError
 from tests.tasks import LitMLP, points, trainer
 from tests.test_callback import active_data, model, plain, same_weights, weights
 
@@ -106,7 +107,7 @@ class Terminated(Acquisition):
 @pytest.mark.parametrize("place", ["before", "while", "after"])
 def test_a_sigterm_between_fits_ends_the_run_and_it_goes_on(tmp_path: Path, place: str) -> None:
     undisturbed = run(tmp_path, tmp_path / "whole")
-    with pytest.raises(pl.utilities.exceptions.SIGTERMException) as raised:
+    with pytest.raises(StoppedError) as raised:
         run(tmp_path, tmp_path / "cut", acquisition=Terminated(place))
     assert raised.value.code == 128 + signal.SIGTERM
     assert len(Journal.read_history(tmp_path / "cut")) == 0

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from numbers import Integral
 from typing import ClassVar
 
 import torch
@@ -16,6 +17,16 @@ from lightning_al.candidates import Candidates
 
 ROUNDING_ABOVE_ZERO = 1e-3
 """How far above 0 a log-probability may come out by rounding alone."""
+
+ERROR_OF_SUM = 1e-2
+"""How far from 1 probabilities may sum: less than logits differ, more than a detour through half precision costs."""
+
+ROWS_CHECKED = 512
+"""Most rows of a table whose sums are checked: few enough to take 2 % of BALD's time for 10,000 points."""
+
+MIN_CLASSES = 2
+
+REMEDY = "Apply `log_softmax(-1)` to logits, or `log()` to probabilities."
 
 
 @dataclass(frozen=True)
@@ -64,10 +75,15 @@ class ScoreAcquisition(Acquisition):
         """Select the b candidates with the highest scores.
 
         Raises:
-            ValueError: If a score is not a number.
+            ValueError: If a score is not a number, or if there is not one for each candidate.
         """
         b = at_most(b, len(candidates))
-        scores_N = self.score(candidates)
+        scores_N = self.score(candidates).detach()
+        if scores_N.shape != (len(candidates),):
+            raise ValueError(
+                f"`{type(self).__name__}.score` was to return scores of shape [{len(candidates)}], one for each "
+                f"candidate, but got {list(scores_N.shape)}."
+            )
         if scores_N.isnan().any():
             bad = scores_N.isnan().nonzero().flatten().tolist()
             raise ValueError(
@@ -82,8 +98,11 @@ def at_most(b: int, size: int) -> int:
     """Return how many of `size` candidates a query for b can have.
 
     Raises:
+        TypeError: If b is no whole number.
         ValueError: If b is below 1.
     """
+    if b is True or not isinstance(b, Integral | int):
+        raise TypeError(f"A query must ask for a whole number of points, but got b={b!r}.")
     if b < 1:
         raise ValueError(f"A query must ask for at least 1 point, but got b={b}.")
     return min(b, size)
@@ -120,7 +139,10 @@ def checked_chunks(candidates: Candidates, *, who: str, min_samples: int = 1) ->
 
 
 def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1, first: int = 0) -> Tensor:
-    """Return log-probabilities that can be worked on: in float64 or float32, with no NaN.
+    """Return log-probabilities that can be worked on: without gradients, in float64 or float32, with no NaN.
+
+    That they sum to 1 is checked for every row of a small table, and for `ROWS_CHECKED` rows spread over a large one,
+    since to check each would take as long as to score it.
 
     Args:
         log_probs_N_K_C: Log-probabilities ``[N, K, C]``. Half precision becomes float32 and is normalised again.
@@ -129,32 +151,77 @@ def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1
         first: Position of the first of these points among all.
 
     Raises:
-        ValueError: If there are fewer samples, or if a value is NaN or above 0.
+        TypeError: If they are no tensor, or none of floating-point numbers.
+        ValueError: If there are fewer samples or classes, if a value is NaN or above 0, or if a row does not sum to 1.
     """
-    if log_probs_N_K_C.dim() != 3:
-        raise ValueError(
-            f"`{who}` expected log-probabilities of shape [N, K, C], but got {list(log_probs_N_K_C.shape)}."
-        )
-    K = log_probs_N_K_C.shape[1]
+    _check_kind(log_probs_N_K_C, who)
+    N, K, C = log_probs_N_K_C.shape
     if min_samples > K:
         raise ValueError(
             f"`{who}` compares posterior samples and expected at least {min_samples} of them, but got {K}. "
             "Raise `num_samples` of the posterior, or use `Entropy`, for which one is enough."
         )
-    if log_probs_N_K_C.dtype not in (torch.float32, torch.float64):
-        log_probs_N_K_C = log_probs_N_K_C.float().log_softmax(-1)
-    if log_probs_N_K_C.numel() > 0:
-        # NaN outlives a maximum, so one pass over the table answers both questions.
-        highest = log_probs_N_K_C.amax().item()
-        if math.isnan(highest):
-            is_bad_N = log_probs_N_K_C.isnan().flatten(1).any(1)
-            raise ValueError(
-                f"`{who}` expected log-probabilities, but got NaN for {int(is_bad_N.sum())} candidates, the first at "
-                f"position {first + int(is_bad_N.nonzero()[0])}. Check the model's outputs there."
-            )
-        if highest > ROUNDING_ABOVE_ZERO:
-            raise ValueError(
-                f"`{who}` expected log-probabilities, which are at most 0, but got {highest:.4g}. "
-                "Apply `log_softmax(-1)` to logits, or `log()` to probabilities."
-            )
-    return log_probs_N_K_C
+    if C < MIN_CLASSES:
+        raise ValueError(
+            f"`{who}` expected at least {MIN_CLASSES} classes, but got {C}. For one logit z of a binary model, "
+            "log-probabilities are `torch.stack([torch.zeros_like(z), z], -1).log_softmax(-1)`."
+        )
+    log_probs_N_K_C, dtype = log_probs_N_K_C.detach(), log_probs_N_K_C.dtype
+    is_half = dtype not in (torch.float32, torch.float64)
+    log_probs_N_K_C = log_probs_N_K_C.float() if is_half else log_probs_N_K_C
+    if N > 0:
+        _check_values(log_probs_N_K_C, who, first, rounding=torch.finfo(dtype).eps)
+    return log_probs_N_K_C.log_softmax(-1) if is_half else log_probs_N_K_C
+
+
+def _check_kind(log_probs_N_K_C: Tensor, who: str) -> None:
+    if not isinstance(log_probs_N_K_C, Tensor):
+        raise TypeError(
+            f"`{who}` expected a tensor of log-probabilities, but got {type(log_probs_N_K_C).__name__}. "
+            "Pass `torch.as_tensor(...)` of them."
+        )
+    if log_probs_N_K_C.dim() != 3:
+        raise ValueError(
+            f"`{who}` expected log-probabilities of shape [N, K, C], but got {list(log_probs_N_K_C.shape)}."
+        )
+    if not log_probs_N_K_C.is_floating_point():
+        raise TypeError(
+            f"`{who}` expected floating-point log-probabilities, but got {log_probs_N_K_C.dtype}. Pass the "
+            "`log_softmax(-1)` of the model's logits."
+        )
+    if log_probs_N_K_C.layout is not torch.strided:
+        raise ValueError(
+            f"`{who}` expected a dense tensor, but got one of layout {log_probs_N_K_C.layout}. Pass `to_dense()` of it."
+        )
+    if log_probs_N_K_C.is_meta:
+        raise ValueError(
+            f"`{who}` reads numbers, but got a tensor on the meta device, which has none. Compute the "
+            "log-probabilities on a CPU or a GPU."
+        )
+
+
+def _check_values(log_probs_N_K_C: Tensor, who: str, first: int, rounding: float) -> None:
+    N, K, C = log_probs_N_K_C.shape
+    num_rows = min(N * K, ROWS_CHECKED)
+    places = torch.arange(num_rows, device=log_probs_N_K_C.device)
+    # Where all rows are checked, one after the other; else each posterior sample in turn, over all points.
+    points, samples = (places // K, places % K) if num_rows == N * K else (places * N // num_rows, places % K)
+    sums = log_probs_N_K_C[points, samples].exp().sum(-1)
+    # NaN outlives a maximum, so one pass over the table answers both questions.
+    highest, error = torch.stack([log_probs_N_K_C.amax(), (sums - 1).abs().amax()]).tolist()
+    if math.isnan(highest):
+        is_bad_N = log_probs_N_K_C.isnan().flatten(1).any(1)
+        raise ValueError(
+            f"`{who}` expected log-probabilities, but got NaN for {int(is_bad_N.sum())} candidates, the first at "
+            f"position {first + int(is_bad_N.nonzero()[0])}. Check the model's outputs there."
+        )
+    if highest > ROUNDING_ABOVE_ZERO:
+        raise ValueError(f"`{who}` expected log-probabilities, which are at most 0, but got {highest:.4g}. {REMEDY}")
+    # To round each logarithm by a share of itself changes the sum by that share of the entropy, at most log C.
+    tolerance = ERROR_OF_SUM + rounding * math.log(C)
+    if not error <= tolerance:
+        worst = int((sums - 1).abs().argmax())
+        raise ValueError(
+            f"`{who}` expected log-probabilities, whose exponentials sum to 1 over the classes, but at position "
+            f"{first + int(points[worst])} they sum to {float(sums[worst]):.4g}. {REMEDY}"
+        )

@@ -98,4 +98,4 @@ def test_no_configurations_raise():
     with pytest.raises(ValueError, match="`num_configurations` of at least 1, but got 0"):
         BatchBALD(num_configurations=0)
     with pytest.raises(ValueError, match="`num_configurations` of at least 1, but got -2"):
-        batchbald(torch.zeros(3, 2, 1), 2, num_configurations=-2)
+        batchbald(torch.full((3, 2, 2), 0.5).log(), 2, num_configurations=-2)
