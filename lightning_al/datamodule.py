@@ -260,7 +260,7 @@ class ActiveDataModule(pl.LightningDataModule):
     def class_of(self, index: int) -> int | None:
         """Return the class of a point: an oracle's label, or else the dataset's target; None where it is no class."""
         label = self.pool.labels.get(index) if self._pool is not None else None
-        return as_class(self._training.read_target(index, self.target) if label is None else label)
+        return self._training.read_class(index, self.target) if label is None else as_class(label)
 
     def class_counts(self) -> dict[int, int] | None:
         """Count the labelled points of each class, or return None where labels are not class numbers."""
@@ -313,7 +313,7 @@ class ActiveDataModule(pl.LightningDataModule):
             )
         self._train = TrainLoader(self.data.train_dataloader(), type(self.data).__name__)
         size = len(self._train)
-        fingerprint = [size, [as_class(self._training.read_target(index, self.target)) for index in spread(size)]]
+        fingerprint = [size, [self._training.read_class(index, self.target) for index in spread(size)]]
         if self._fingerprint is not None and fingerprint != self._fingerprint:
             raise ValueError(
                 f"The training data of `{type(self.data).__name__}` changed between two calls of its `setup`, so "

@@ -61,6 +61,9 @@ class WaitingPosterior(Posterior):
     def __init__(self, wait: Waiting) -> None:
         self.wait = wait
 
+    def __repr__(self) -> str:
+        return "WaitingPosterior()"  # whichever module the program is run as
+
     @property
     def num_samples(self) -> int:
         return 4
