@@ -261,7 +261,7 @@ class ActiveDataModule(pl.LightningDataModule):
     def class_of(self, index: int) -> int | None:
         """Return the class of a point: an oracle's label, or else the dataset's target; None where it is no class."""
         label = self.pool.labels.get(index) if self._pool is not None else None
-        return as_class(self._training.read_target(index, self.target) if label is None else label)
+        return self._training.read_class(index, self.target) if label is None else as_class(label)
 
     def class_counts(self) -> dict[int, int] | None:
         """Count the labelled points of each class, or return None where labels are not class numbers."""
@@ -321,7 +321,7 @@ class ActiveDataModule(pl.LightningDataModule):
         with seeded(derive(self.seed, "fingerprint")):
             found = fingerprint(
                 size,
-                lambda index: self._training.read_target(index, self.target),
+                lambda index: self._training.read_class(index, self.target),
                 self._scored_dataset().__getitem__,
             )
         if self._fingerprint is not None and found != self._fingerprint:

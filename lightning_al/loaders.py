@@ -71,7 +71,7 @@ class TrainLoader:
             "persistent_workers": loader.persistent_workers,
         }
         self._targets: Sequence[Any] | None = None
-        self._known: dict[int, Any] = {}
+        self._classes: dict[int, int | None] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -96,13 +96,14 @@ class TrainLoader:
         settings = {**self.settings, "persistent_workers": False}
         return DataLoader(dataset, batch_size=batch_size or self.batch_size, shuffle=False, **settings)
 
-    def read_target(self, index: int, target: Target) -> Any:
-        """Read a target once, from the dataset's list of targets where that agrees with its items."""
-        if index not in self._known:
+    def read_class(self, index: int, target: Target) -> int | None:
+        """Read a target's class once, from the dataset's list of targets where that agrees with its items."""
+        if index not in self._classes:
             if self._targets is None:
                 self._targets = _target_list(self.dataset, target)
-            self._known[index] = self._targets[index] if self._targets else target.find(self.dataset[index])
-        return self._known[index]
+            # As a number, since a label that is a tensor may keep the memory of its whole item.
+            self._classes[index] = as_class(self._targets[index] if self._targets else target.find(self.dataset[index]))
+        return self._classes[index]
 
 
 def _target_list(dataset: Dataset[Any], target: Target) -> Sequence[Any]:
