@@ -39,6 +39,10 @@ def execute(folder: Path, statement: str, *values: object) -> None:
     database.close()
 
 
+def execute_as_the_writer(journal: Journal, statement: str) -> None:
+    journal._database.execute(statement)
+
+
 def test_what_was_written_is_there_when_opened_again(tmp_path: Path) -> None:
     write(tmp_path)
     journal = Journal(tmp_path)
@@ -168,48 +172,6 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path)
 
 
-WRITER = """
-import sys
-from lightning_al.journal import Journal
-try:
-    journal = Journal(sys.argv[1])
-except RuntimeError as error:
-    print(error)
-else:
-    print("opened", len(journal.history), flush=True)
-    sys.stdin.read()
-"""
-
-
-def test_a_second_writer_in_another_process_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, rounds=1)
-    journal = Journal(tmp_path)
-    command = [sys.executable, "-c", WRITER, str(tmp_path)]
-    second = subprocess.run(command, input="", capture_output=True, text=True, check=True)
-    assert f"Another process is writing to the run folder {tmp_path}" in second.stdout
-    journal.append(ROUNDS[1], LABELS[1])
-    journal.close()
-    third = subprocess.run(command, input="", capture_output=True, text=True, check=True)
-    assert third.stdout.strip() == "opened 2"
-
-
-def test_a_writer_that_was_killed_leaves_the_folder_free(tmp_path: Path) -> None:
-    write(tmp_path, rounds=1)
-    other = subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    with other:
-        assert other.stdout is not None
-        assert other.stdout.readline().strip() == "opened 1"
-        for refused in (Journal, Journal.read_history):
-            with pytest.raises(RuntimeError, match="Another process is writing to the run folder"):
-                refused(tmp_path)
-        other.kill()
-    journal = Journal(tmp_path)
-    assert list(journal.history) == ROUNDS[:1]
-    journal.close()
-
-
 def test_any_number_may_read_at_once_and_nothing_is_written(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "history.jsonl").unlink()
@@ -279,3 +241,160 @@ def test_replacing_leaves_the_old_file_when_the_body_raises(tmp_path: Path) -> N
         raise KeyError
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_round_can_be_taken_back_and_no_more_than_there_are(tmp_path: Path) -> None:
+    write(tmp_path, rounds=2)
+    journal = Journal(tmp_path)
+    journal.take_back()
+    assert list(journal.history) == lines(tmp_path) == ROUNDS[:1]
+    journal.append(ROUNDS[1], LABELS[1])
+    journal.take_back()
+    journal.take_back()
+    with pytest.raises(RuntimeError, match=r"`Journal.take_back`: the run in .* has no round to take back"):
+        journal.take_back()
+    assert (journal.header, list(journal.history), lines(tmp_path)) == ({"schema": 1, **HEADER}, [], [])
+    journal.close()
+    assert list(Journal.read_history(tmp_path)) == []
+
+
+def test_an_empty_database_is_refused_where_a_run_had_begun(tmp_path: Path) -> None:
+    write(tmp_path, rounds=0)
+    (tmp_path / "journal.sqlite").write_bytes(b"")
+    for read in (Journal, Journal.read_history):
+        with pytest.raises(RuntimeError, match=r"is damaged at row 0; no round is good. Put back"):
+            read(tmp_path)
+
+
+@pytest.mark.parametrize("place", [18, 19])
+def test_a_header_that_forbids_to_write_is_damage_and_not_a_folder_to_make_writable(tmp_path: Path, place: int) -> None:
+    write(tmp_path)
+    path = tmp_path / "journal.sqlite"
+    content = path.read_bytes()
+    path.write_bytes(content[:place] + b"\3" + content[place + 1 :])
+    with pytest.raises(RuntimeError, match=r"is damaged at row \d; "):
+        Journal(tmp_path)
+
+
+def test_salvage_keeps_the_good_rounds_and_the_damaged_file(tmp_path: Path) -> None:
+    write(tmp_path)
+    for number in range(2):
+        execute(tmp_path, "UPDATE rows SET hash = 'ab' WHERE number = 2")
+        damaged = (tmp_path / "journal.sqlite").read_bytes()
+        assert Journal.salvage(tmp_path) == 1
+        assert (tmp_path / f"damaged-{number}.sqlite").read_bytes() == damaged
+        journal = Journal(tmp_path)
+        assert (journal.header, list(journal.history), journal.labels) == (
+            {"schema": 1, **HEADER},
+            ROUNDS[:1],
+            LABELS[:1],
+        )
+        journal.append(ROUNDS[1], LABELS[1])
+        journal.append(ROUNDS[2], LABELS[2])
+        journal.close()
+        assert list(Journal.read_history(tmp_path)) == ROUNDS
+
+
+def test_salvage_leaves_a_whole_journal_alone(tmp_path: Path) -> None:
+    write(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert Journal.salvage(tmp_path) == 3
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_salvage_refuses_what_it_cannot_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"There is no run in .* it has no journal.sqlite"):
+        Journal.salvage(tmp_path)
+    journal = Journal(tmp_path)
+    with pytest.raises(RuntimeError, match="Another process is writing to the run folder"):
+        Journal.salvage(tmp_path)
+    journal.close()
+    (tmp_path / "journal.sqlite").write_bytes(b"no database " * 1000)
+    with pytest.raises(RuntimeError, match=r"No row of the journal in .* can be read. Put back a copy"):
+        Journal.salvage(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["journal.sqlite"]
+
+
+def test_the_command_that_a_refusal_names_salvages(tmp_path: Path) -> None:
+    write(tmp_path)
+    execute(tmp_path, "UPDATE rows SET hash = 'ab' WHERE number = 3")
+    with pytest.raises(RuntimeError) as refusal:
+        Journal(tmp_path)
+    command = str(refusal.value).split("`")[1].split()
+    assert command == ["python", "-m", "lightning_al.journal", str(tmp_path)]
+    done = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path}: the journal is good up to round 1; start the run again on it.\n"
+    assert list(Journal.read_history(tmp_path)) == ROUNDS[:2]
+
+
+def test_after_a_write_that_failed_the_journal_takes_no_more(tmp_path: Path) -> None:
+    write(tmp_path, rounds=1)
+    journal = Journal(tmp_path)
+    (tmp_path / "history.jsonl").unlink()
+    (tmp_path / "history.jsonl").mkdir()  # which a file cannot take the place of
+    with pytest.raises(RuntimeError, match=rf"{tmp_path} could not be written: .*Is a directory.* Make room there, or"):
+        journal.append(ROUNDS[1], LABELS[1])
+    (tmp_path / "history.jsonl").rmdir()
+    for change in (lambda: journal.append(ROUNDS[1], LABELS[1]), journal.take_back):
+        with pytest.raises(RuntimeError, match=r"failed before.* Start the run again on the folder"):
+            change()
+    journal.close()
+    again = Journal(tmp_path)
+    assert list(again.history) == lines(tmp_path) == ROUNDS[:2]
+    again.close()
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RuntimeError, match=r"The run folder .*run could not be written: .*Not a directory"):
+        Journal(tmp_path / "file" / "run")
+
+
+def test_a_database_that_is_damaged_under_the_writer_is_named(tmp_path: Path) -> None:
+    write(tmp_path)
+    journal = Journal(tmp_path)
+    execute_as_the_writer(journal, "DROP TABLE rows")
+    with pytest.raises(RuntimeError, match=r"is damaged: no such table: rows. To learn how far it is good, start"):
+        journal.take_back()
+    journal.close()
+
+
+def test_weights_that_are_missing_or_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"needs initial.pt, which is not there. Put back a copy of"):
+        load_weights(tmp_path, "initial")
+    (tmp_path / "initial.pt").mkdir()
+    with pytest.raises(RuntimeError, match=r"initial.pt could not be read: .*Is a directory.* Make it readable"):
+        load_weights(tmp_path, "initial")
+
+
+def test_what_a_killed_writer_left_half_written_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    write(tmp_path)
+    ours = [".journal.sqlite.part", ".journal.sqlite.part-journal", ".history.jsonl.part", ".writer.json.part"]
+    for name in (*ours, ".warm-3.pt.part", ".curve.png.part"):
+        (tmp_path / name).write_text("half")
+    Journal(tmp_path).close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".curve.png.part", "history.jsonl", "journal.sqlite"]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", "no json"])
+def test_a_writer_that_is_not_known_is_not_named(tmp_path: Path, content: str) -> None:
+    journal = Journal(tmp_path)
+    (tmp_path / "writer.json").write_text(content)
+    with pytest.raises(RuntimeError, match=rf"to the run folder {tmp_path}. Wait until it ends"):
+        Journal.read_history(tmp_path)
+    journal.close()
+
+
+def test_a_full_disk_is_named_and_what_was_there_is_whole(tmp_path: Path) -> None:
+    write(tmp_path, rounds=1)
+    journal = Journal(tmp_path)
+    execute_as_the_writer(journal, "PRAGMA max_page_count = 2")
+    long = Round(1, 4, list(range(5000)), [0.5] * 5000)
+    with pytest.raises(RuntimeError, match=r"could not be written: database or disk is full. .*Make room there"):
+        journal.append(long, {})
+    journal.close()
+    again = Journal(tmp_path)
+    assert list(again.history) == ROUNDS[:1]
+    again.append(long, {})
+    again.close()
+    assert list(Journal.read_history(tmp_path)) == [ROUNDS[0], long]
