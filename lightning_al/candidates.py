@@ -77,7 +77,7 @@ class Candidates:
         if log_probs.dim() != 3 or log_probs.shape[0] != self._size:
             raise ValueError(
                 f"`Candidates` expected log-probabilities of shape [{self._size}, K, C], "
-                f"but got {list(log_probs.shape)}."
+                f"but got {list(log_probs.shape)}. Return a row for each point."
             )
         return log_probs
 
@@ -138,7 +138,7 @@ class Candidates:
         if num_points != self._size:
             raise ValueError(
                 f"`Candidates` expected embeddings of {self._size} points, but the pass had "
-                f"{'more' if num_points > self._size else num_points}."
+                f"{'more' if num_points > self._size else num_points}. Yield each point's once."
             )
 
     def chunks(self) -> Iterator[Tensor]:
@@ -156,7 +156,8 @@ class Candidates:
             if chunk.dim() != 3 or num_points > self._size:
                 raise ValueError(
                     f"`Candidates.stream` expected chunks of shape [n, K, C] with {self._size} points in all, but got "
-                    f"one of {list(chunk.shape)} that ends at {num_points} points."
+                    f"one of {list(chunk.shape)} that ends at {num_points} points. "
+                    "Yield each point once."
                 )
             yield chunk
         if num_points < self._size:

@@ -85,7 +85,7 @@ def at_most(b: int, size: int) -> int:
         ValueError: If b is below 1.
     """
     if b < 1:
-        raise ValueError(f"A query must ask for at least 1 point, but got b={b}.")
+        raise ValueError(f"A query must ask for at least 1 point, but got b={b}. Pass `b` of 1 or more.")
     return min(b, size)
 
 
@@ -133,7 +133,8 @@ def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1
     """
     if log_probs_N_K_C.dim() != 3:
         raise ValueError(
-            f"`{who}` expected log-probabilities of shape [N, K, C], but got {list(log_probs_N_K_C.shape)}."
+            f"`{who}` expected log-probabilities of shape [N, K, C], but got {list(log_probs_N_K_C.shape)}. "
+            "Pass K samples for each of N points."
         )
     K = log_probs_N_K_C.shape[1]
     if min_samples > K:
