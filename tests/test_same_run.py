@@ -434,7 +434,7 @@ def test_a_forced_reset_needs_its_weights_all_the_same(going: Going, tmp_path: P
 @pytest.mark.parametrize(("before", "now"), [(None, "ab"), ("ab", None)])
 def test_contents_that_are_not_known_are_not_compared(before: str | None, now: str | None) -> None:
     check_same_run("The run", {"data": {"contents": before}}, {"data": {"contents": now}}, force=False)
-    with pytest.raises(ValueError, match="its data.contents differ"):
+    with pytest.raises(ValueError, match=r"its data.contents differ"):
         check_same_run("The run", {"data": {"contents": "ab"}}, {"data": {"contents": "cd"}}, force=False)
 
 
