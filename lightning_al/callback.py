@@ -133,7 +133,9 @@ class ActiveLearning(pl.Callback):
                 "`posterior=MCDropout(num_samples=20)`, or an acquisition function such as `entropy`."
             )
         if model_factory is not None and reset != "fresh":
-            raise ValueError(f'`model_factory` makes new modules for `reset="fresh"`, but got reset={reset!r}.')
+            raise ValueError(
+                f'`model_factory` makes new modules for `reset="fresh"`, but got reset={reset!r}. Leave one out.'
+            )
         self.query_size = query_size
         self.budget = budget
         self.max_rounds = max_rounds
@@ -194,7 +196,7 @@ class ActiveLearning(pl.Callback):
         if self.budget is not None and self.budget < len(data.pool.initial):
             raise ValueError(
                 f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
-                "budget counts all training labels, the initial ones included."
+                "budget counts all training labels, the initial ones included. Raise it, or lower `initial_size`."
             )
         if self.test_with == "posterior" and callable(data.target.spec):
             raise ValueError(
@@ -582,7 +584,7 @@ class ActiveLearning(pl.Callback):
         if sorted(labels) != sorted(indices):
             raise ValueError(
                 f"`{type(self.oracle).__name__}` was asked to label the indices {indices}, but answered for "
-                f"{sorted(labels)}. An oracle answers for each index it is asked for, and no other."
+                f"{sorted(labels)}. Let it answer for each index it is asked for, and no other."
             )
         return labels
 
@@ -715,7 +717,7 @@ def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
 def _check_at_least_one(**numbers: int | None) -> None:
     for name, number in numbers.items():
         if number is not None and number < 1:
-            raise ValueError(f"`ActiveLearning` needs `{name}` of at least 1, but got {number}.")
+            raise ValueError(f"`ActiveLearning` needs `{name}` of at least 1, but got {number}. Pass a larger one.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -728,7 +730,8 @@ def _check_selection(acquisition: Acquisition, positions: list[int], scores: lis
     if len(positions) != b or len(set(positions)) != b or len(scores) != b or not in_range:
         raise ValueError(
             f"`{type(acquisition).__name__}.select` was to return {b} different positions between 0 and {size - 1} and "
-            f"as many scores, but got positions {positions} and {len(scores)} scores."
+            f"as many scores, but got positions {positions} and {len(scores)} scores. "
+            "Let it choose from `candidates` by position, each once."
         )
 
 

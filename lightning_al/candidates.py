@@ -82,7 +82,7 @@ class Candidates:
         if log_probs.dim() != 3 or log_probs.shape[0] != self._size:
             raise ValueError(
                 f"`Candidates` expected log-probabilities of shape [{self._size}, K, C], "
-                f"but got {list(log_probs.shape)}."
+                f"but got {list(log_probs.shape)}. Return a row for each point."
             )
         return log_probs
 
@@ -143,7 +143,7 @@ class Candidates:
         if num_points != self._size:
             raise ValueError(
                 f"`Candidates` expected embeddings of {self._size} points, but the pass had "
-                f"{'more' if num_points > self._size else num_points}."
+                f"{'more' if num_points > self._size else num_points}. Yield each point's once."
             )
 
     def chunks(self) -> Iterator[Tensor]:
@@ -167,7 +167,8 @@ class Candidates:
             if chunk.dim() != 3 or num_points > self._size:
                 raise ValueError(
                     f"`Candidates.stream` expected chunks of shape [n, K, C] with {self._size} points in all, but got "
-                    f"one of {list(chunk.shape)} that ends at {num_points} points."
+                    f"one of {list(chunk.shape)} that ends at {num_points} points. "
+                    "Yield each point once."
                 )
             kind = kind or _kind(chunk)
             if _kind(chunk) != kind:

@@ -225,7 +225,7 @@ def _check_names(config: DictConfig) -> None:
     unknown = sorted(set(map(str, config)) - {*PARTS, *VALUES})
     if unknown:
         raise ConfigCompositionException(
-            f"lightning-al knows no setting named {', '.join(unknown)}. There are: {', '.join((*VALUES, *PARTS))}."
+            f"lightning-al knows no setting named {', '.join(unknown)}. Choose one of: {', '.join((*VALUES, *PARTS))}."
         )
 
 
@@ -243,6 +243,10 @@ def _take_this_time(config: DictConfig, overrides: list[str]) -> _ThisTime:
             "it as 'allow=[my_package]'."
         )
     force = config.active.force
+    if not isinstance(force, bool):
+        raise ConfigCompositionException(
+            f"lightning-al takes `active.force` as true or false, but got {force!r}. Set it to one of them."
+        )
     config.allow, config.active.force = [], False
     return _ThisTime(allow=tuple(map(str, given)), force=force)
 

@@ -115,7 +115,8 @@ class ActiveDataModule(pl.LightningDataModule):
         if (initial_size is None) == (initial is None):
             raise ValueError(
                 "`ActiveDataModule` needs either `initial_size`, how many points are labelled before the first round, "
-                f"or `initial`, their indices, but got initial_size={initial_size} and initial={initial}."
+                f"or `initial`, their indices, but got initial_size={initial_size} and initial={initial}. "
+                "Pass one of the two."
             )
         if initial is not None and balanced:
             raise ValueError(
@@ -128,7 +129,9 @@ class ActiveDataModule(pl.LightningDataModule):
             ("pool_batch_size", pool_batch_size),
         ):
             if number is not None and number < 1:
-                raise ValueError(f"`ActiveDataModule` needs `{name}` of at least 1, but got {number}.")
+                raise ValueError(
+                    f"`ActiveDataModule` needs `{name}` of at least 1, but got {number}. Pass a larger one."
+                )
         self.initial_size = initial_size
         self.balanced = balanced
         self.initial = initial
@@ -324,12 +327,14 @@ class ActiveDataModule(pl.LightningDataModule):
                 lambda index: self._training.read_class(index, self.target),
                 self._scored_dataset().__getitem__,
             )
-        if self._fingerprint is not None and found != self._fingerprint:
+        before = self._fingerprint or found
+        # Contents may come out otherwise by a rare augmentation, which is no other dataset.
+        if any(found[part] != before[part] for part in ("length", "labels", "form")):
             raise ValueError(
                 f"The training data of `{type(self.data).__name__}` changed between two calls of its `setup`, so "
                 "indices have lost their meaning. Make `setup` give the same dataset in the same order every time."
             )
-        self._fingerprint = found
+        self._fingerprint = before
         if self._pool is None:
             self._pool = Pool(size, self._initial(size))
             self._warn_of_augmentation()
@@ -341,7 +346,7 @@ class ActiveDataModule(pl.LightningDataModule):
         if self.initial_size > size:
             raise ValueError(
                 f"`ActiveDataModule(initial_size={self.initial_size})` asks for more points than the training data "
-                f"have, which is {size}."
+                f"have, which is {size}. Lower it, so that there is a pool to choose from."
             )
         order = torch.randperm(size, generator=generator(self.seed, "initial")).tolist()
         return self._balance(order)[: self.initial_size] if self.balanced else order[: self.initial_size]
@@ -390,7 +395,7 @@ class _Datasets(pl.LightningDataModule):
         if not isinstance(train, IterableDataset) and not (hasattr(train, "__getitem__") and hasattr(train, "__len__")):
             raise TypeError(
                 "`ActiveDataModule` expected a LightningDataModule or a map-style dataset (with `__getitem__` and "
-                f"`__len__`), but got {type(train).__name__}."
+                f"`__len__`), but got {type(train).__name__}. Pass one of these."
             )
         self.train = train
         self.loader = loader

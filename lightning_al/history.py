@@ -93,7 +93,9 @@ class History(Sequence[Round]):
             ValueError: If its number is not the next one.
         """
         if round.number != len(self):
-            raise ValueError(f"`History.append` expected round {len(self)}, but got round {round.number}.")
+            raise ValueError(
+                f"`History.append` expected round {len(self)}, but got round {round.number}. Append in order."
+            )
         self._rounds.append(round)
 
     def take_back(self) -> Round:
@@ -109,7 +111,7 @@ class History(Sequence[Round]):
         measured = [round for round in self if metric in round.metrics]
         if not measured:
             known = sorted({name for round in self for name in round.metrics})
-            raise KeyError(f"No round has the metric {metric!r}. There are: {', '.join(known) or 'none'}.")
+            raise KeyError(f"No round has the metric {metric!r}. Choose one of: {', '.join(known) or 'none'}.")
         return [round.labelled for round in measured], [round.metrics[metric] for round in measured]
 
     def state_dict(self) -> dict[str, Any]:

@@ -91,7 +91,10 @@ class Pool:
             )
         strange = sorted(set(labels) - set(indices))
         if strange:
-            raise ValueError(f"`Pool.label` got labels for {_some(strange)}, which are not among the indices to label.")
+            raise ValueError(
+                f"`Pool.label` got labels for {_some(strange)}, which are not among the indices to label. "
+                "Leave them out."
+            )
         self._rounds.append(indices)
         self._is_labelled[indices] = True
         self.labels.update(labels)

@@ -125,7 +125,7 @@ class Target:
                 return None
             place = self.spec if isinstance(self.spec, int) else -1
             if not -len(item) <= place < len(item):
-                raise ValueError(f"`ActiveDataModule(target={place})` got items of only {len(item)} parts.")
+                raise ValueError(f"`ActiveDataModule(target={place})` got items of only {len(item)} parts. Pass less.")
             return place
         return None
 

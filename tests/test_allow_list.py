@@ -163,6 +163,7 @@ FORBIDDEN = [
     "lightning.pytorch.cli.LightningCLI",
     "lightning.pytorch.cli.instantiate_class",
     "lightning.pytorch.strategies.launchers._SubprocessScriptLauncher",
+    "pytorch_lightning.callbacks.progress.rich_progress._RefreshThread",
     "pytorch_lightning.cli.LightningCLI",
     "pytorch_lightning.cli.instantiate_class",
     "pytorch_lightning.serve.ServableModuleValidator",

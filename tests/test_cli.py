@@ -274,7 +274,7 @@ def test_settings_that_agree_are_no_contradiction(command, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("+typo=1", "lightning-al knows no setting named typo. There are: folder, seed"),
+        ("+typo=1", "lightning-al knows no setting named typo. Choose one of: folder, seed"),
         ("typo=1", "Key 'typo' is not in struct"),
         ("active.quey_size=1", "Key 'quey_size' is not in struct"),
         ("+active.quey_size=1", "quey_size"),
@@ -285,6 +285,7 @@ def test_settings_that_agree_are_no_contradiction(command, tmp_path):
         ("+callbacks.typo=1", "expects `callbacks.typo` to be a class and its arguments, but got 1"),
         ("acquisition=bold", "Could not find 'acquisition/bold'"),
         ("active.query_size=0", "needs `query_size` of at least 1"),
+        ("active.force=perhaps", "takes `active.force` as true or false, but got 'perhaps'"),
         ("posterior=deterministic", "BatchBALD"),
     ],
 )

@@ -111,9 +111,9 @@ def test_curve_takes_the_rounds_that_have_the_metric() -> None:
         ]
     )
     assert history.curve("acc") == ([4, 6], [0.5, 0.75])
-    with pytest.raises(KeyError, match=r"No round has the metric 'auc'. There are: acc, loss"):
+    with pytest.raises(KeyError, match=r"No round has the metric 'auc'. Choose one of: acc, loss"):
         history.curve("auc")
-    with pytest.raises(KeyError, match="There are: none"):
+    with pytest.raises(KeyError, match="Choose one of: none"):
         History().curve("acc")
 
 

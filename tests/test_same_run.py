@@ -20,6 +20,7 @@ from torch.utils.data import Dataset, TensorDataset
 from lightning_al import ActiveDataModule, ActiveLearning, BatchBALD, LastLayer, MCDropout
 from lightning_al._lightning import pl
 from lightning_al.journal import Journal
+from lightning_al.same_run import check_same_run
 from lightning_al.seeds import seeded
 from tests.tasks import CLASSES, Items, LitMLP, points, trainer
 from tests.test_journal import execute
@@ -428,6 +429,13 @@ def test_a_forced_reset_needs_its_weights_all_the_same(going: Going, tmp_path: P
         pytest.raises(RuntimeError, match=r"needs warm-0.pt, which is not there"),
     ):
         going.run(tmp_path, reset="warm", force=True)
+
+
+@pytest.mark.parametrize(("before", "now"), [(None, "ab"), ("ab", None)])
+def test_contents_that_are_not_known_are_not_compared(before: str | None, now: str | None) -> None:
+    check_same_run("The run", {"data": {"contents": before}}, {"data": {"contents": now}}, force=False)
+    with pytest.raises(ValueError, match=r"its data.contents differ"):
+        check_same_run("The run", {"data": {"contents": "ab"}}, {"data": {"contents": "cd"}}, force=False)
 
 
 def test_a_smaller_budget_than_was_spent_leaves_the_run_as_it_is(going: Going, tmp_path: Path) -> None:

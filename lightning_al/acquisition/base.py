@@ -104,7 +104,7 @@ def at_most(b: int, size: int) -> int:
     if b is True or not isinstance(b, Integral | int):
         raise TypeError(f"A query must ask for a whole number of points, but got b={b!r}.")
     if b < 1:
-        raise ValueError(f"A query must ask for at least 1 point, but got b={b}.")
+        raise ValueError(f"A query must ask for at least 1 point, but got b={b}. Pass `b` of 1 or more.")
     return min(b, size)
 
 

@@ -276,10 +276,13 @@ def _check_num_configurations(num_configurations: int) -> None:
     if num_configurations < 1:
         raise ValueError(
             f"`BatchBALD` expected `num_configurations` of at least 1, but got {num_configurations}. "
-            "The default, 10,000, suits most pools."
+            "Leave it at 10,000, which suits most pools."
         )
 
 
 def _check_min_gain(min_gain: float | str) -> None:
     if min_gain != "noise" and not (isinstance(min_gain, int | float) and min_gain >= 0):
-        raise ValueError(f"`BatchBALD` expected `min_gain` of at least 0 nats or 'noise', but got {min_gain!r}.")
+        raise ValueError(
+            f"`BatchBALD` expected `min_gain` of at least 0 nats or 'noise', but got {min_gain!r}. Leave it at 0, by "
+            "which no pick is too small."
+        )

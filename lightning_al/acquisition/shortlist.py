@@ -137,12 +137,12 @@ def num_bytes(size: int | str) -> int:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(size))
     if isinstance(size, bool) or match is None or match[2].upper() not in UNITS:
         raise ValueError(
-            f"`max_memory` expected a number of bytes or text such as '500MB' or '2GB', but got {size!r}. The units "
-            "are B, kB, MB, GB, TB (powers of 1,000) and KiB, MiB, GiB, TiB (powers of 1,024)."
+            f"`max_memory` expected a number of bytes or text such as '500MB' or '2GB', but got {size!r}. Write it "
+            "in B, kB, MB, GB, TB (powers of 1,000) and KiB, MiB, GiB, TiB (powers of 1,024)."
         )
     number = int(float(match[1]) * UNITS[match[2].upper()])
     if number < 1:
-        raise ValueError(f"`max_memory` expected at least 1 byte, but got {size!r}.")
+        raise ValueError(f"`max_memory` expected at least 1 byte, but got {size!r}. Give it room for a batch.")
     return number
 
 

@@ -28,7 +28,7 @@ def with_repeats(
     if repeats < 1 or noise < 0:
         raise ValueError(
             f"A dataset expects `repeats` of 1 or more and `noise` of 0 or more, but got repeats={repeats} and "
-            f"noise={noise}."
+            f"noise={noise}. Leave them out for the images as they are."
         )
     generator = torch.Generator().manual_seed(seed)
     copies = images.repeat(repeats, *[1] * (images.dim() - 1))

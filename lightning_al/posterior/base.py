@@ -74,7 +74,10 @@ def to_log_probs(outputs: Tensor) -> Tensor:
             "of a binary model, they are `torch.stack([torch.zeros_like(z), z], dim=1)`."
         )
     if not outputs.is_floating_point():
-        raise ValueError(f"The pool is scored by floating-point logits, but the module gave {outputs.dtype}.")
+        raise ValueError(
+            f"The pool is scored by floating-point logits, but the module gave {outputs.dtype}. Return the values "
+            "before they are rounded or made classes."
+        )
     # Logits of one point may sum to nearly 1 by chance.
     rounding = max(1e-3 if len(outputs) > 1 else 1e-5, torch.finfo(outputs.dtype).eps)
     outputs = outputs if outputs.dtype == torch.float64 else outputs.float()

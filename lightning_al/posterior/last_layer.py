@@ -50,7 +50,10 @@ class LastLayer:
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
-            raise ValueError(f"`LastLayer` expected `dtype` to be one of {', '.join(DTYPES)}, but got {self.dtype!r}.")
+            raise ValueError(
+                f"`LastLayer` expected `dtype` to be one of {', '.join(DTYPES)}, but got {self.dtype!r}. Choose one of "
+                "them."
+            )
 
     def read(
         self, module: nn.Module, batches: Iterable[Any], *, logits: LogitsFunction

@@ -70,7 +70,9 @@ class MCDropout(Posterior):
 
     def __post_init__(self) -> None:
         if self.num_samples < 1:
-            raise ValueError(f"`MCDropout` needs `num_samples` of at least 1, but got {self.num_samples}.")
+            raise ValueError(
+                f"`MCDropout` needs `num_samples` of at least 1, but got {self.num_samples}. Leave it at 20."
+            )
 
     def predict(
         self, module: nn.Module, batches: Iterable[Any], *, logits: LogitsFunction, seed: int

@@ -64,7 +64,10 @@ def axis_of(shapes: dict[int, Shape]) -> Axis | None:
         if all(other == axis.of_points(m, shape) for m, other in others):
             return axis
     met = " and ".join(f"{list(shape)} for {n} points" for n, shape in shapes.items())
-    raise ValueError(f"`MCDropout` expected noise for each point of a batch, but the network draws shapes {met}.")
+    raise ValueError(
+        f"`MCDropout` expected noise for each point of a batch, but the network draws shapes {met}. Draw as many for "
+        "each point as for any other, or leave it out in evaluation mode."
+    )
 
 
 @dataclass(frozen=True)

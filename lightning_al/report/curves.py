@@ -31,13 +31,13 @@ def area_under_curve(
     if len(labels) != len(values) or not labels or any(a >= b for a, b in pairwise(labels)):
         raise ValueError(
             "`area_under_curve` expects one value for each of one or more increasing numbers of labels, but got labels "
-            f"{list(labels)} and {len(values)} values."
+            f"{list(labels)} and {len(values)} values. Pass the two lists of `History.curve`."
         )
     low, high = between or (labels[0], labels[-1])
     if not labels[0] <= low <= high <= labels[-1]:
         raise ValueError(
             f"`area_under_curve` expects a range within the recorded {labels[0]} to {labels[-1]} labels, but got "
-            f"{low} to {high}."
+            f"{low} to {high}. Leave `between` out for all of it."
         )
     ends = sorted({low, high, *(count for count in labels if low < count < high)})
     heights = np.interp(ends, labels, values)

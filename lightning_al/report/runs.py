@@ -136,5 +136,8 @@ def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
     for method, same in methods.items():
         seeds = [run.seed for run in same]
         if len(set(seeds)) < len(seeds):
-            raise ValueError(f"Two runs of {method} have the same seed and settings; their seeds are {seeds}.")
+            raise ValueError(
+                f"Two runs of {method} have the same seed and settings; their seeds are {seeds}. Remove all but one of "
+                "a seed."
+            )
     return methods

@@ -84,7 +84,9 @@ def sign_flip_p(differences: ArrayLike) -> float:
     sizes = np.abs(np.asarray(differences, dtype=float))
     n = len(sizes)
     if not 1 <= n <= MOST_PAIRS:
-        raise ValueError(f"`sign_flip_p` expects 1 to {MOST_PAIRS} paired differences, but got {n}.")
+        raise ValueError(
+            f"`sign_flip_p` expects 1 to {MOST_PAIRS} paired differences, but got {n}. Compare so many pairs of runs."
+        )
     # Sums that are equal but for rounding count as equal.
     observed = abs(float(np.sum(differences))) - 1e-12 * float(sizes.sum())
     if observed <= 0:

@@ -1,0 +1,140 @@
+"""Every error of the package says what it is about and what to do."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lightning_al.allow_list import REMEDY
+from lightning_al.journal import PUT_BACK
+from tests.test_imports import FILES, HOME, name_of
+
+VERBS = (
+    "Add",
+    "Append",
+    "Apply",
+    "Ask",
+    "Begin",
+    "Call",
+    "Check",
+    "Choose",
+    "Compare",
+    "Define",
+    "Draw",
+    "Find",
+    "Give",
+    "Go",
+    "Import",
+    "Join",
+    "Leave",
+    "Let",
+    "Load",
+    "Lower",
+    "Make",
+    "Name",
+    "Pass",
+    "Put",
+    "Raise",
+    "Register",
+    "Remove",
+    "Resume",
+    "Return",
+    "Run",
+    "Say",
+    "Set",
+    "Start",
+    "Use",
+    "Wait",
+    "Write",
+    "Yield",
+)
+
+# Errors that say no more than there is to do about them, by how they begin.
+NO_REMEDY = {
+    "module {} has no attribute": "Python's own words for it",
+    "There is no run in": "a folder that a caller named, and the caller's to find another",
+    "`Journal.begin`: the run in": "a fault of the loop, not of a user",
+    "`Journal.append` expected round": "a fault of the loop, not of a user",
+}
+
+
+def literal(node: ast.expr) -> str:
+    """The text of a message, with {} for what is known only when it is raised, but for the remedies that are shared."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(map(literal, node.values))
+    if isinstance(node, ast.FormattedValue):
+        passed_on = {"PUT_BACK": PUT_BACK, "error": "{error}"}
+        return passed_on.get(ast.unparse(node.value), literal(node.value))
+    if isinstance(node, ast.Name) and node.id == "PUT_BACK":
+        return PUT_BACK
+    if isinstance(node, ast.Call) and ast.unparse(node.func) == "REMEDY.format":
+        return REMEDY
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return literal(node.left) + literal(node.right)
+    return "{}"
+
+
+def messages(path: Path) -> Iterator[str]:
+    """The messages of all errors that a file raises, but those that are passed on whole."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        call = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Return) else None
+        # What returns an error is there to be raised.
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("Error", "Exception")) and call.args:
+            said = literal(call.args[0])
+            if said != "{}":
+                yield said
+
+
+ERRORS = [(name_of(path), said) for path in [HOME / "__init__.py", *FILES] for said in messages(path)]
+
+
+def has_remedy(said: str) -> bool:
+    """Whether a sentence after the first begins with a verb of the list, or "Where ...," or "To ...," and one."""
+    for sentence in re.split(r"(?<=[.:?]) |; ", said)[1:]:
+        condition, _, rest = sentence.partition(", ")
+        opening = rest.capitalize() if condition.startswith(("Where ", "To ")) else sentence
+        if re.split("[ ,.]", opening)[0].strip("{}'") in VERBS:
+            return True
+    return False
+
+
+def test_there_are_errors() -> None:
+    assert len(ERRORS) > 100
+
+
+@pytest.mark.parametrize(("name", "said"), ERRORS, ids=[f"{name}: {said[:40]}" for name, said in ERRORS])
+def test_an_error_says_who_and_what_to_do(name: str, said: str) -> None:
+    if said.endswith("{error}"):
+        return  # what is passed on has all of its own
+    assert "`" in said or "{}" in said, "it names what it is about"
+    assert said.rstrip("}").endswith((".", "{")), "it is sentences"
+    if not any(said.startswith(beginning) for beginning in NO_REMEDY):
+        assert has_remedy(said), f"say what to do, in a sentence that begins with one of {', '.join(VERBS)}"
+
+
+def test_every_exception_is_one() -> None:
+    for beginning in NO_REMEDY:
+        found = [said for _, said in ERRORS if said.startswith(beginning)]
+        assert found
+        assert not any(map(has_remedy, found))
+
+
+@pytest.mark.parametrize(
+    ("said", "has"),
+    [
+        ("`X` got {}. Pass y.", True),
+        ("`X` got {}. Y is what it takes.", False),
+        ("Pass y to `X`.", False),
+        ("`X` got {}, but Pass is none.", False),
+        ("`X` got {}. Where it is y, pass z.", True),
+        ("`X` got {}. Where it is y, z is meant.", False),
+    ],
+)
+def test_a_remedy_is_a_sentence_of_its_own(said: str, has: bool) -> None:
+    assert has_remedy(said) == has
