@@ -233,7 +233,7 @@ class Journal:
                     path.unlink()
 
     def _write_for_people(self, rows: list[_Row]) -> None:
-        self._write("history.jsonl", "".join(json.dumps(row.body["round"]) + "\n" for row in rows[1:]))
+        self._write("history.jsonl", "".join(row.line for row in rows[1:]))
 
     def _write(self, name: str, content: str | bytes) -> None:
         with _explained(self.folder), replacing(self.folder / name) as path:
@@ -340,6 +340,11 @@ class _Row:
     def body(self) -> dict[str, Any]:
         body: dict[str, Any] = json.loads(self.text)
         return body
+
+    @cached_property
+    def line(self) -> str:
+        """The round for people to read, kept since the file of all rounds is written anew after each."""
+        return json.dumps(self.body["round"]) + "\n"
 
 
 def _write_rows(rows: list[_Row], path: Path) -> None:
