@@ -174,7 +174,7 @@ class Candidates:
             if _kind(chunk) != kind:
                 raise ValueError(
                     f"`Candidates.stream` expected chunks of one dtype, device, K and C, those of the first, "
-                    f"{kind}, but got one of {_kind(chunk)}. Bring all of them to one form."
+                    f"{kind}, but got one of {_kind(chunk)}. Make all of them of one form."
                 )
             yield chunk
         if num_points < self._size:

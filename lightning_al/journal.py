@@ -83,6 +83,8 @@ class Journal:
                 self._rows = _checked(self.folder, *_locked_rows(self._database, self.folder))
                 if _is_new(self._database):
                     self._database.execute(TABLE)
+                # A write, even of the same, makes SQLite remove the rollback journal that a killed process left.
+                self._database.execute(f"PRAGMA user_version = {len(self._rows)}")
                 self._database.execute("COMMIT")
             self._write("writer.json", json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
             self._remove_parts()
@@ -135,7 +137,9 @@ class Journal:
             RuntimeError: If there is no round.
         """
         if len(self._rows) < 2:
-            raise RuntimeError(f"`Journal.take_back`: the run in {self.folder} has no round to take back.")
+            raise RuntimeError(
+                f"`Journal.take_back`: the run in {self.folder} has no round to take back. Append one first."
+            )
         self._change(self._rows[:-1], "DELETE FROM rows WHERE number = ?", len(self._rows) - 1)
 
     def save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:

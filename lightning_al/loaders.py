@@ -79,14 +79,19 @@ class TrainLoader:
     def over(self, dataset: Dataset[Any], samples_per_epoch: int | None, order: torch.Generator) -> DataLoader[Any]:
         """Return a loader to train on a part of the data, shuffled where the user's is."""
         size = len(dataset)  # type: ignore[arg-type]
-        sampler = _Repeated(size, samples_per_epoch, order) if samples_per_epoch else None
+        # Few labels may not fill one batch; to drop it would leave nothing to train on.
+        drop_last = self.drop_last and (samples_per_epoch or size) >= self.batch_size
+        sampler: Sampler[int] | None = None
+        if samples_per_epoch:
+            sampler = _Repeated(size, samples_per_epoch, order)
+        elif self.shuffle:
+            ends_in_smaller_batch = not drop_last and size % self.batch_size > 0
+            sampler = _Shuffled(dataset, order, ends_in_smaller_batch=ends_in_smaller_batch)
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            shuffle=self.shuffle and sampler is None,
-            # Few labels may not fill one batch; to drop it would leave nothing to train on.
-            drop_last=self.drop_last and (samples_per_epoch or size) >= self.batch_size,
+            drop_last=drop_last,
             generator=order,
             **self.settings,
         )
@@ -129,6 +134,22 @@ def _listed(dataset: Any) -> Sequence[Any]:
 def spread(size: int, most: int = 32) -> list[int]:
     """Return some indices of a dataset, evenly spread, the first and the last among them."""
     return sorted({round(place * (size - 1) / (most - 1)) for place in range(most)}) if size else []
+
+
+class _Shuffled(RandomSampler):
+    """Shuffle as torch does in a loader without workers, whatever the number of workers.
+
+    When torch's sampler is read to its end it draws once more. A loader without workers does so to fill the last batch
+    where that stays smaller; workers read ahead and may do so or not, and the next epoch would begin otherwise.
+    """
+
+    def __init__(self, dataset: Dataset[Any], generator: torch.Generator, *, ends_in_smaller_batch: bool) -> None:
+        super().__init__(dataset, generator=generator)  # type: ignore[arg-type]
+        self.num_draws = 2 if ends_in_smaller_batch else 1
+
+    def __iter__(self) -> Iterator[int]:
+        order, *_ = [torch.randperm(len(self), generator=self.generator) for _ in range(self.num_draws)]
+        yield from order.tolist()
 
 
 class _Repeated(Sampler[int]):

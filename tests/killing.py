@@ -45,7 +45,6 @@ for module in ("demos.digits", "report.pictures", "report.tables"):
 ROUNDS = 5
 SECONDS = 120
 WEIGHTS = "weights.ckpt"
-ROLLBACK = "journal.sqlite-journal"
 
 SETTINGS = [
     "data.test_size=1500",
@@ -301,8 +300,7 @@ def differences(whole: Path, folder: Path) -> Iterator[str]:
 
 
 def files(folder: Path) -> set[str]:
-    # SQLite's own file is as good as not there once its head is zero, and goes when a process next writes a row.
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != ROLLBACK}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
 def rounds(folder: Path) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import random
 import warnings
 from collections import Counter
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -500,16 +501,20 @@ def test_each_epoch_has_its_own_order() -> None:
         assert not torch.equal(inputs_of(loader), inputs_of(loader))
 
 
+@pytest.mark.parametrize("batch_size", [5, 6])
 @pytest.mark.parametrize("samples", [None, 30])
-def test_workers_do_not_change_the_batches(samples: int | None) -> None:
+def test_workers_do_not_change_the_batches(samples: int | None, batch_size: int) -> None:
     loaded = []
-    for workers in (0, 2):
-        data = set_up(points(40), initial_size=20, batch_size=6, num_workers=workers, samples_per_epoch=samples)
+    for workers in (0, 1, 2):
+        data = set_up(
+            points(40), initial_size=20, batch_size=batch_size, num_workers=workers, samples_per_epoch=samples
+        )
         loader = data.train_dataloader()
-        epochs = [[(x.tolist(), y.tolist()) for x, y in loader] for _ in range(2)]
+        # As Lightning does, which reads no further than the last batch.
+        epochs = [[(x.tolist(), y.tolist()) for x, y in islice(loader, len(loader))] for _ in range(3)]
         loaded.append((epochs, [(x.tolist(), y.tolist()) for x, y in data.pool_dataloader()]))
     # repr, since the hidden labels could be NaN
-    assert repr(loaded[0]) == repr(loaded[1])
+    assert repr(loaded[0]) == repr(loaded[1]) == repr(loaded[2])
 
 
 def test_a_pool_loader_of_chosen_indices_keeps_their_order() -> None:

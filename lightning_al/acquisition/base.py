@@ -26,8 +26,6 @@ ROWS_CHECKED = 512
 
 MIN_CLASSES = 2
 
-REMEDY = "Apply `log_softmax(-1)` to logits, or `log()` to probabilities."
-
 
 @dataclass(frozen=True)
 class Selection:
@@ -82,7 +80,7 @@ class ScoreAcquisition(Acquisition):
         if scores_N.shape != (len(candidates),):
             raise ValueError(
                 f"`{type(self).__name__}.score` was to return scores of shape [{len(candidates)}], one for each "
-                f"candidate, but got {list(scores_N.shape)}."
+                f"candidate, but got {list(scores_N.shape)}. Return a score for each."
             )
         if scores_N.isnan().any():
             bad = scores_N.isnan().nonzero().flatten().tolist()
@@ -102,7 +100,7 @@ def at_most(b: int, size: int) -> int:
         ValueError: If b is below 1.
     """
     if b is True or not isinstance(b, Integral | int):
-        raise TypeError(f"A query must ask for a whole number of points, but got b={b!r}.")
+        raise TypeError(f"A query must ask for a whole number of points, but got b={b!r}. Pass `b` as an int.")
     if b < 1:
         raise ValueError(f"A query must ask for at least 1 point, but got b={b}. Pass `b` of 1 or more.")
     return min(b, size)
@@ -163,8 +161,8 @@ def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1
         )
     if C < MIN_CLASSES:
         raise ValueError(
-            f"`{who}` expected at least {MIN_CLASSES} classes, but got {C}. For one logit z of a binary model, "
-            "log-probabilities are `torch.stack([torch.zeros_like(z), z], -1).log_softmax(-1)`."
+            f"`{who}` expected at least {MIN_CLASSES} classes, but got {C}. Make two of the one logit z of "
+            "a binary model, by `torch.stack([torch.zeros_like(z), z], -1).log_softmax(-1)`."
         )
     log_probs_N_K_C, dtype = log_probs_N_K_C.detach(), log_probs_N_K_C.dtype
     is_half = dtype not in (torch.float32, torch.float64)
@@ -182,7 +180,8 @@ def _check_kind(log_probs_N_K_C: Tensor, who: str) -> None:
         )
     if log_probs_N_K_C.dim() != 3:
         raise ValueError(
-            f"`{who}` expected log-probabilities of shape [N, K, C], but got {list(log_probs_N_K_C.shape)}."
+            f"`{who}` expected log-probabilities of shape [N, K, C], but got {list(log_probs_N_K_C.shape)}. "
+            "Pass K samples for each of N points."
         )
     if not log_probs_N_K_C.is_floating_point():
         raise TypeError(
@@ -195,7 +194,7 @@ def _check_kind(log_probs_N_K_C: Tensor, who: str) -> None:
         )
     if log_probs_N_K_C.is_meta:
         raise ValueError(
-            f"`{who}` reads numbers, but got a tensor on the meta device, which has none. Compute the "
+            f"`{who}` reads numbers, but got a tensor on the meta device, which has none. Make the "
             "log-probabilities on a CPU or a GPU."
         )
 
@@ -216,12 +215,16 @@ def _check_values(log_probs_N_K_C: Tensor, who: str, first: int, rounding: float
             f"position {first + int(is_bad_N.nonzero()[0])}. Check the model's outputs there."
         )
     if highest > ROUNDING_ABOVE_ZERO:
-        raise ValueError(f"`{who}` expected log-probabilities, which are at most 0, but got {highest:.4g}. {REMEDY}")
+        raise ValueError(
+            f"`{who}` expected log-probabilities, which are at most 0, but got {highest:.4g}. "
+            "Apply `log_softmax(-1)` to logits, or `log()` to probabilities."
+        )
     # To round each logarithm by a share of itself changes the sum by that share of the entropy, at most log C.
     tolerance = ERROR_OF_SUM + rounding * math.log(C)
     if not error <= tolerance:
         worst = int((sums - 1).abs().argmax())
         raise ValueError(
             f"`{who}` expected log-probabilities, whose exponentials sum to 1 over the classes, but at position "
-            f"{first + int(points[worst])} they sum to {float(sums[worst]):.4g}. {REMEDY}"
+            f"{first + int(points[worst])} they sum to {float(sums[worst]):.4g}. "
+            "Apply `log_softmax(-1)` to logits, or `log()` to probabilities."
         )
