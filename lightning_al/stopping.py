@@ -27,6 +27,10 @@ class StoppedError(SystemExit):
         return f"stopped by {self.name}"
 
 
+def _tell_nobody(number: int) -> None:
+    """Tell no other process of a signal."""
+
+
 class Stopping:
     """Turn the first SIGTERM or Ctrl-C into a `StoppedError`, from `begin` to `end`, in the main thread of one process.
 
@@ -37,10 +41,10 @@ class Stopping:
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
         self._process: int | None = None
-        self._tell_others: Callable[[int], None] = lambda number: None
+        self._tell_others: Callable[[int], None] = _tell_nobody
         self._is_leaving = False
 
-    def begin(self, tell_others: Callable[[int], None] = lambda number: None) -> None:
+    def begin(self, tell_others: Callable[[int], None] = _tell_nobody) -> None:
         """Take over the signals.
 
         Args:

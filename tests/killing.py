@@ -57,6 +57,7 @@ SETTINGS = [
     "callbacks=none",
     "trainer.enable_progress_bar=false",
     "logger=none",
+    "allow=[tests.killing]",
     "+callbacks.keep._target_=tests.killing.KeepWeights",
     "+callbacks.keep.folder=${hydra:runtime.output_dir}",
 ]

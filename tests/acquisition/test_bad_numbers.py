@@ -179,7 +179,9 @@ def no_samples(sizes: Sizes) -> Table:
 
 
 def one_class(sizes: Sizes) -> Table:
-    return Table(torch.zeros(sizes.N, sizes.K, 1), error="expected at least 2 classes, but got 1. For one logit z")
+    return Table(
+        torch.zeros(sizes.N, sizes.K, 1), error="expected at least 2 classes, but got 1. Make two of the one logit z"
+    )
 
 
 def no_classes(sizes: Sizes) -> Table:
@@ -209,7 +211,7 @@ def sparse(sizes: Sizes) -> Table:
 
 
 def meta(sizes: Sizes) -> Table:
-    return Table(sizes.log_probs().to("meta"), error="but got a tensor on the meta device, which has none. Compute")
+    return Table(sizes.log_probs().to("meta"), error="but got a tensor on the meta device, which has none. Make")
 
 
 def transposed(sizes: Sizes) -> Table:
