@@ -179,9 +179,7 @@ def no_samples(sizes: Sizes) -> Table:
 
 
 def one_class(sizes: Sizes) -> Table:
-    return Table(
-        torch.zeros(sizes.N, sizes.K, 1), error="expected at least 2 classes, but got 1. Make two of the one logit z"
-    )
+    return Table(torch.zeros(sizes.N, sizes.K, 1), error="2 classes, but got 1. Make two of the one logit z")
 
 
 def no_classes(sizes: Sizes) -> Table:
