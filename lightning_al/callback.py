@@ -286,7 +286,9 @@ class ActiveLearning(pl.Callback):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
         self._seeds.close()
-        if self._fit.steps == 0:
+        # Where time is up before the first step, training has neither begun nor ended.
+        self._fit.cut_short = self._fit.cut_short or time_is_up(trainer)
+        if self._fit.steps == 0 and not self._fit.cut_short:
             raise RuntimeError(
                 f"Round {self.round} of active learning trained 0 steps, so there is nothing to score the pool with. "
                 "Check `max_epochs`, `max_steps` and `limit_train_batches` of the Trainer, and that the train loader "

@@ -471,6 +471,19 @@ class TestTime:
         assert not active.done
         assert data.pool.num_labelled == 8 + len(active.history)
 
+    def test_time_that_is_up_between_two_fits_ends_the_run_as_within_one(self, tmp_path: Path) -> None:
+        class Waiting(pl.Callback):
+            def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+                time.sleep(3 if len(active.history) == 1 else 0)
+
+        active = ActiveLearning("random", query_size=1, test_each_round=False)
+        timer = pl.callbacks.Timer(timedelta(seconds=2), interval="step")
+        data = active_data(val=None)
+        trainer(tmp_path, max_epochs=2, callbacks=[Waiting(), active, timer]).fit(model(), datamodule=data)
+        assert len(active.history) == 2
+        assert not active.done
+        assert data.pool.num_labelled == 10
+
 
 class TestExceptions:
     class Failing(LitMLP):
