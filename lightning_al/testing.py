@@ -14,6 +14,7 @@ from lightning_al.health import PosteriorHealth, Scores
 from lightning_al.information import posterior_mean
 from lightning_al.posterior import Deterministic
 from lightning_al.posterior.base import LogitsFunction, Posterior
+from lightning_al.posterior.prefix import copied
 from lightning_al.scoring import predicting, to_device
 from lightning_al.target import Target
 
@@ -39,6 +40,11 @@ class PosteriorTest:
 
     def update(self, module: nn.Module, batch: Any) -> None:
         """Take in a test batch, on the module's device."""
+        # Lightning tests in inference mode, where convolutions of images kept channels last take six times as long.
+        with torch.inference_mode(False), torch.no_grad():
+            self._update(module, copied(batch))
+
+    def _update(self, module: nn.Module, batch: Any) -> None:
         with_noise_n_C = self._predict(self.posterior, module, batch)
         without_n_C = self._predict(Deterministic(), module, batch)
         labels_n = torch.as_tensor(self.target.read(batch), device=with_noise_n_C.device)

@@ -177,6 +177,28 @@ def test_the_warning_says_by_how_much_and_what_to_do() -> None:
     assert "`posterior=Deterministic()`" in warning
 
 
+class InPlace(nn.Module):
+    """Changes its input in place, and notes in which mode it was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = network()
+        self.modes: set[bool] = set()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.modes.add(torch.is_inference_mode_enabled())
+        return self.net(x.mul_(2))
+
+
+def test_inference_mode_is_left_for_the_samples_since_it_slows_them_down() -> None:
+    net = InPlace().eval()
+    outside = measure(MCDropout(5), net, batches(20))
+    with torch.inference_mode():
+        inside = measure(MCDropout(5), net, batches(20))
+    assert net.modes == {False}
+    assert inside == outside
+
+
 class DropoutAfterwards(LitMLP):
     """A network fitted without dropout, to which dropout is added when it is done: p = 0.9 unless told otherwise."""
 
