@@ -39,6 +39,9 @@ WITH_FORCE = ("acquisition", "posterior", "data", "active.query_size", "active.l
 
 CONFIG = "config.yaml"
 
+# Seconds do not tell apart runs that are started together. Kept once known: the jobs of a sweep may be other processes.
+OmegaConf.register_new_resolver("lightning_al.process", os.getpid, use_cache=True, replace=True)
+
 # Everything is held against a narrower list than Hydra's own before it is made. Hydra 1.4 has to be told to add none.
 _UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
 _ALL_ALLOWED: dict[str, Any] = {} if _UNCHECKED is None else {"execution_whitelist": _UNCHECKED}
