@@ -23,6 +23,7 @@ from lightning_al.oracle import Oracle, oracles
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import LogitsFunction
+from lightning_al.ranks import from_first_rank
 from lightning_al.refit import (
     CallbackStates,
     RoundCheckpoints,
@@ -581,8 +582,7 @@ class ActiveLearning(pl.Callback):
 
     def _ask(self, trainer: pl.Trainer, indices: list[int]) -> Mapping[int, Label]:
         """Ask the oracle once, on the first rank, and tell the others."""
-        labels: dict[int, Label] = dict(self.oracle.label(indices)) if trainer.is_global_zero else {}
-        labels = trainer.strategy.broadcast(labels)
+        labels = from_first_rank(trainer, lambda: dict(self.oracle.label(indices)))
         if sorted(labels) != sorted(indices):
             raise ValueError(
                 f"`{type(self.oracle).__name__}` was asked to label the indices {indices}, but answered for "

@@ -1,7 +1,7 @@
 """Run by test_ranks.py in processes of its own: runs on one or several ranks, what each rank found going to a file.
 
 Usage: python -m tests.ranks OUT RANKS JSON, where JSON lists the runs, each by arguments of `ActiveLearning` and `lr`,
-`epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`.
+`epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout` and `slow_oracle` (in seconds).
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from lightning_al import ActiveDataModule, ActiveLearning, scoring
 from lightning_al._lightning import pl
 from lightning_al.acquisition import BALD
 from lightning_al.history import History
+from lightning_al.oracle import Revealed
+from lightning_al.pool import Label
 from lightning_al.posterior import MCDropout
 from lightning_al.scoring import default_logits, predict_pool
 from tests.tasks import LitMLP, points
@@ -44,9 +48,10 @@ PLACES: dict[str, tuple[Any, str]] = {
     "gather": (scoring, "_gather"),
     "select": (BALD, "select"),
     "label": (ActiveLearning, "_ask"),
+    "answer": (Revealed, "label"),
     "record": (History, "append"),
 }
-"""Where a process may die, by the function that it is about to call."""
+"""Where a process may die, by the function that it is about to call; only the first rank asks for an answer."""
 
 
 class Dying(pl.Callback):
@@ -81,6 +86,18 @@ class Dying(pl.Callback):
         os.kill(os.getpid(), signal.Signals[self.how])
 
 
+class Slow(Revealed):
+    """Take some seconds to answer, on the first query."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def label(self, indices: Sequence[int]) -> Mapping[int, Label]:
+        time.sleep(self.seconds)
+        self.seconds = 0
+        return super().label(indices)
+
+
 class Scoring(pl.Callback):
     """Pass over the pool after the first fit, and keep each chunk."""
 
@@ -106,6 +123,8 @@ def run(
     precision: Any = "32-true",
     pool_batch_size: int | None = None,
     keep_chunks: bool = False,
+    timeout: float | None = None,
+    slow_oracle: float | None = None,
     **arguments: Any,
 ) -> tuple[int, dict[str, Any]]:
     """Run active learning, and return this process's rank and what it found."""
@@ -121,11 +140,16 @@ def run(
         num_workers=0,
     )
     out.mkdir(parents=True, exist_ok=True)
+    if slow_oracle is not None:
+        arguments["oracle"] = Slow(slow_oracle)
     active = ActiveLearning(**{"query_size": 5, "budget": 23, "seed": 1, **arguments})
+    strategy: Any = "auto" if ranks == 1 else "ddp"
+    if timeout is not None:
+        strategy = pl.strategies.DDPStrategy(process_group_backend="gloo", timeout=timedelta(seconds=timeout))
     trainer = pl.Trainer(
         accelerator="cpu",
         devices=ranks,
-        strategy="ddp" if ranks > 1 else "auto",
+        strategy=strategy,
         precision=precision,
         max_epochs=epochs,
         callbacks=[

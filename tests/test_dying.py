@@ -74,8 +74,18 @@ def test_a_rank_that_gets_a_sigterm_between_fits_ends_the_other(tmp_path: Path) 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("how", "rank", "place"), [("exception", 0, "answer"), ("SIGKILL", 0, "answer"), ("SIGTERM", 1, "label")]
+)
+def test_a_rank_that_dies_while_labels_are_asked_for_ends_the_other(
+    tmp_path: Path, how: str, rank: int, place: str
+) -> None:
+    check_dead(tmp_path, rank=rank, place=place, how=how)
+
+
+@pytest.mark.slow
 def test_a_rank_that_dies_anywhere_ends_the_other_and_the_run_goes_on(tmp_path: Path) -> None:
-    cases = list(product(HOW, (0, 1), PLACES))
+    cases = [case for case in product(HOW, (0, 1), PLACES) if case[1:] != (1, "answer")]
     folders = []
     for how, rank, place in cases:
         out = tmp_path / f"{how}-{rank}-{place}"

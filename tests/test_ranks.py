@@ -80,6 +80,13 @@ class TestTheSameWeights:
             assert torch.equal(joined(found[number]["chunks"]), alone_N_K_C)
 
 
+def test_an_oracle_may_take_longer_than_processes_wait_for_each_other(tmp_path: Path) -> None:
+    first, second = run(tmp_path, 2, acquisition="bald", epochs=1, budget=13, timeout=12, slow_oracle=16)
+    assert first == second
+    assert first["done"]
+    assert [round["labelled"] for round in first["rounds"]] == [8, 13]
+
+
 def joined(chunks: list[Any]) -> torch.Tensor:
     return torch.cat([torch.tensor(chunk, dtype=torch.float64) for chunk in chunks])
 
