@@ -226,17 +226,21 @@ class ActiveLearning(pl.Callback):
             ValueError: If the checkpoint is of another run, or of none.
         """
         state = checkpoint.get("callbacks", {}).get(self.state_key)
-        if trainer.state.fn == "fit":
-            if state is None:
-                raise ValueError(
-                    "The checkpoint is of no active learning run: it has no state of `ActiveLearning`. To begin with "
-                    "its weights, load them into the module and leave `ckpt_path` out."
-                )
+        if trainer.state.fn != "fit":
+            # A test or a prediction wants the weights of a round. To take over its state too would lose later rounds.
+            checkpoint.get("callbacks", {}).pop(self.state_key, None)
+            self._callbacks.remember_new(trainer, but=self)
+        elif state is None:
+            raise ValueError(
+                "The checkpoint is of no active learning run: it has no state of `ActiveLearning`. To begin with "
+                "its weights, load them into the module and leave `ckpt_path` out."
+            )
+        else:
             if state.get("run") is not None:
                 now = self._header(_datamodule(trainer))
                 check_same_run("The checkpoint", state["run"], now, force=self.force)
-        if state is not None:
             self._callbacks.remember(trainer, but=self)
+        if state is not None:
             self._checkpoints.begin(trainer, len(state["history"]["rounds"]))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

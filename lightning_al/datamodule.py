@@ -228,8 +228,9 @@ class ActiveDataModule(pl.LightningDataModule):
         return {"pool": self.pool.state_dict(), "data": self.data.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over the pool's state and the wrapped datamodule's."""
-        self.pool.load_state_dict(state_dict["pool"])
+        """Take over the pool's state and the wrapped datamodule's; for a test or a prediction, the latter alone."""
+        if self.trainer is None or not (self.trainer.evaluating or self.trainer.predicting):
+            self.pool.load_state_dict(state_dict["pool"])
         self.data.load_state_dict(state_dict["data"])
 
     # The pool and the labels.

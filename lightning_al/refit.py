@@ -114,19 +114,23 @@ class CallbackStates:
     def remember_or_restore(self, trainer: pl.Trainer, but: pl.Callback) -> None:
         """Remember the callbacks that are new, and restore the others."""
         for callback in callbacks_of(trainer):
-            if callback is but or isinstance(callback, pl.callbacks.ProgressBar | pl.callbacks.Timer):
-                continue
             if callback in self._before:
                 self._restore(callback)
-            else:
-                own = vars(callback) if _is_lightnings(callback) else {}
-                plain = {name: copy.deepcopy(value) for name, value in own.items() if _is_plain(value)}
-                self._before[callback] = plain, copy.deepcopy(callback.state_dict())
+        self.remember_new(trainer, but)
 
     def remember(self, trainer: pl.Trainer, but: pl.Callback) -> None:
         """Remember the callbacks as new ones."""
         self._before.clear()
-        self.remember_or_restore(trainer, but)
+        self.remember_new(trainer, but)
+
+    def remember_new(self, trainer: pl.Trainer, but: pl.Callback) -> None:
+        """Remember the callbacks that are new, and leave the others alone."""
+        for callback in callbacks_of(trainer):
+            left_alone = callback is but or isinstance(callback, pl.callbacks.ProgressBar | pl.callbacks.Timer)
+            if not left_alone and callback not in self._before:
+                own = vars(callback) if _is_lightnings(callback) else {}
+                plain = {name: copy.deepcopy(value) for name, value in own.items() if _is_plain(value)}
+                self._before[callback] = plain, copy.deepcopy(callback.state_dict())
 
     def _restore(self, callback: pl.Callback) -> None:
         plain, state = self._before[callback]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -333,6 +334,38 @@ def test_a_spelling_is_refused(path):
         AllowList().find(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("torch", "'torch' is no dotted path of names. Write it as package.module.Class."),
+        (
+            "io.open",
+            "`io` is not on the list, and was not imported. Choose something else, or, where you trust it",
+        ),
+        ("torch.nn.Linear.of", "There is no `torch.nn.Linear.of` to be found. Check the spelling."),
+        (
+            "lightning_al.none.A",
+            "There is no `lightning_al.none` to be imported: No module named 'lightning_al.none'",
+        ),
+        (
+            "torch.os.system",
+            "`torch.os` is the module `os`, which a configuration may not reach. Choose something",
+        ),
+        ("torch.nn.modules.module.OrderedDict", "The class `collections.OrderedDict` is not on the list. Choose"),
+        (
+            "torch.nn.init.ones_",
+            "It is no class but `torch.nn.init.ones_`, and of functions each is allowed by itself",
+        ),
+    ],
+)
+def test_a_refusal_says_what_is_wrong(path, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}"):
+        AllowList().find(path)
+    key = "model.network._target_"
+    with pytest.raises(ValueError, match=f"^`{key}: {path}` is refused. {re.escape(said)}"):
+        AllowList().check({"model": {"network": {"_target_": path}}})
+
+
 def test_the_table_is_long():
     assert len(set(FORBIDDEN)) == len(FORBIDDEN) >= 200
 
@@ -499,7 +532,7 @@ def test_the_command_line_refuses_before_it_makes_anything(package, command, ref
     overrides = [*TINY, f"folder={tmp_path / 'run'}", *noting, f"+model.network.file={note}", "allow=[noting_package]"]
     trapped = ["+logger.x._target_=io.open", f"+logger.x.file={trap}", "+logger.x.mode=w"]
     message = refused(*overrides, *trapped)
-    assert "`logger.x._target_: io.open` is refused" in message
+    assert "lightning-al: `logger.x._target_: io.open` is refused" in message
     assert "'allow=[io.open]'" in message
     assert "Traceback" not in message
     assert not note.exists(), "the model was made before all was checked"

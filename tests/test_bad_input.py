@@ -24,10 +24,7 @@ from tests.tasks import Items, LitMLP, LitPoints, points, trainer
     [
         ({}, r"needs either `initial_size`.* or `initial`, .*but got initial_size=None and initial=None"),
         ({"initial_size": 2, "initial": [1]}, r"but got initial_size=2 and initial=\[1\]"),
-        ({"initial_size": 0}, "needs `initial_size` of at least 1, but got 0"),
-        ({"initial": []}, "needs `initial_size` of at least 1, but got 0"),
-        ({"initial_size": 2, "samples_per_epoch": 0}, "needs `samples_per_epoch` of at least 1, but got 0"),
-        ({"initial_size": 2, "pool_batch_size": -1}, "needs `pool_batch_size` of at least 1, but got -1"),
+        ({"initial": []}, "`ActiveDataModule` needs `initial_size` of at least 1, but got 0"),
         ({"initial": [1], "balanced": True}, r"got `initial`.* and also `balanced=True`"),
     ],
 )
@@ -35,6 +32,13 @@ from tests.tasks import Items, LitMLP, LitPoints, points, trainer
 def test_arguments_that_make_no_sense(make: Callable[[], Any], arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ActiveDataModule(make(), **arguments)
+
+
+@pytest.mark.parametrize("name", ["initial_size", "samples_per_epoch", "pool_batch_size"])
+@pytest.mark.parametrize("number", [0, -1])
+def test_numbers_below_one(name: str, number: int) -> None:
+    with pytest.raises(ValueError, match=f"`ActiveDataModule` needs `{name}` of at least 1, but got {number}. Pass"):
+        ActiveDataModule(points(9), **{"initial_size": 2, name: number})
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ def test_a_datamodule_without_train_loader(tmp_path: Path) -> None:
         ({"initial_size": 10}, r"initial_size=10\)` asks for more points than the training data have, which is 9"),
         ({"initial": [3, 9]}, r"got indices \[9\], but the dataset has 9 points"),
         ({"initial": [3, 3]}, r"got indices \[3\] twice"),
-        ({"initial_size": 2, "pool_dataset": points(8)}, r"pool_dataset=...\)` has 8 points, but .* have 9"),
+        ({"initial_size": 2, "pool_dataset": points(8)}, r"has 8 points, but the training data have 9"),
         ({"initial_size": 2, "target": lambda item: item[1]}, r"got a function, .*Pass `pool_dataset=` as well"),
         ({"initial_size": 2, "target": "label"}, r"target='label'\)` names a key, but an item is a tuple"),
         ({"initial_size": 2, "target": 5}, r"target=5\)` got items of only 2 parts"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from torch.utils.data import DataLoader, Subset
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Oracle, Round, ScoreAcquisition, Selection
 from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, available
+from lightning_al.journal import Journal
 from lightning_al.seeds import derive, generator, seeded
 from tests.tasks import LitMLP, points, trainer
 
@@ -659,21 +661,33 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            ({"query_size": 0}, "needs `query_size` of at least 1, but got 0"),
-            ({"query_size": 1, "budget": 0}, "needs `budget` of at least 1"),
-            ({"query_size": 1, "max_rounds": 0}, "needs `max_rounds` of at least 1"),
-            ({"query_size": 1, "weights": "worst"}, "weights='worst'.*Choose one of: best, last"),
-            ({"query_size": 1, "reset": "never"}, "reset='never'.*Choose one of: initial, fresh, warm"),
-            ({"query_size": 1, "test_with": "luck"}, "test_with='luck'.*Choose one of: module, posterior"),
+            ({"query_size": 1, "weights": "worst"}, r"weights='worst'\)` is not known. Choose one of: best, last"),
+            (
+                {"query_size": 1, "reset": "never"},
+                r"reset='never'\)` is not known. Choose one of: initial, fresh, warm",
+            ),
+            (
+                {"query_size": 1, "test_with": "luck"},
+                r"test_with='luck'\)` is not known. Choose one of: module, posterior",
+            ),
             ({"query_size": 1, "posterior": "gut"}, "no posterior named 'gut'.*deterministic, mc_dropout"),
             ({"query_size": 1, "oracle": "delphi"}, "no oracle named 'delphi'.*revealed"),
-            ({"query_size": 1, "posterior": "deterministic"}, "`BALD` needs `num_samples` of at least 2"),
+            (
+                {"query_size": 1, "posterior": "deterministic"},
+                r"`BALD` needs `num_samples` of at least 2, but `Deterministic` has 1. Use `posterior",
+            ),
             ({"query_size": 1, "model_factory": LitMLP}, '`model_factory` makes new modules for `reset="fresh"`'),
         ],
     )
     def test_arguments(self, arguments: dict[str, Any], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             ActiveLearning("bald", **arguments)
+
+    @pytest.mark.parametrize("name", ["query_size", "budget", "max_rounds", "rounds_per_fit"])
+    @pytest.mark.parametrize("number", [0, -1])
+    def test_numbers_below_one(self, name: str, number: int) -> None:
+        with pytest.raises(ValueError, match=f"`ActiveLearning` needs `{name}` of at least 1, but got {number}. Pass"):
+            ActiveLearning("bald", **{"query_size": 1, name: number})
 
     def test_unknown_acquisition(self) -> None:
         with pytest.raises(ValueError, match=r"no acquisition function named 'bold'.*bald, batchbald"):
@@ -729,6 +743,16 @@ class TestBadInput:
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
         with pytest.raises(ValueError, match=r"history of 2 rounds, but the pool .* was labelled otherwise"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
+
+    def test_a_history_and_a_folder_that_do_not_belong_together(self, tmp_path: Path) -> None:
+        folder = tmp_path / "run"
+        active = ActiveLearning("bald", query_size=4, budget=12, rounds_per_fit=1, folder=folder)
+        module, data = model(), active_data()
+        trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+        shutil.rmtree(folder)
+        with pytest.raises(ValueError, match=r"history of 1 rounds, but its folder .*run holds 0. Go on with a new"):
+            trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+        assert len(Journal.read_history(folder)) == 0
 
     @pytest.mark.parametrize("positions", [[0, 0, 1], [0, 1], [0, 1, 52], [-1, 0, 1]])
     def test_an_acquisition_function_that_selects_nonsense(self, tmp_path: Path, positions: list[int]) -> None:

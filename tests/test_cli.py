@@ -37,8 +37,10 @@ TINY = [
 
 
 @pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put back what a command may leave changed in its own process, which ends with it."""
+    # Hydra takes what measures coverage for a debugger, and would then raise instead of ending by an exit code.
+    monkeypatch.setattr(sys, "gettrace", lambda: None)
     threads, root = torch.get_num_threads(), logging.getLogger()
     handlers, level = root.handlers[:], root.level
     loggers = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")}

@@ -1,9 +1,10 @@
-"""Every error of the package says what it is about and what to do."""
+"""Every error of the package says what it is about and what to do, and a test quotes it."""
 
 from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,7 +92,33 @@ def messages(path: Path) -> Iterator[str]:
                 yield said
 
 
+def strings(path: Path) -> Iterator[str]:
+    """The strings of a file, but for its docstrings."""
+    tree = ast.parse(path.read_text())
+    nodes = list(ast.walk(tree))
+    docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
+    for node in nodes:
+        is_string = isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
+        if is_string and node not in docstrings:
+            yield literal(node)
+
+
+def phrases(text: str) -> set[tuple[str, ...]]:
+    """Three words in a row of a message or of a pattern for one, of which one at most is left open."""
+    left_open = re.sub(r"\{\w*\}|\.[*+]|\\d\+?", " * ", re.sub(r"\\(?=\W)", "", text))
+    words = re.findall(r"\w+|\*", left_open)
+    triples = zip(words, words[1:], words[2:], strict=False)
+    return {triple for triple in triples if triple.count("*") <= 1}
+
+
 ERRORS = [(name_of(path), said) for path in [HOME / "__init__.py", *FILES] for said in messages(path)]
+
+TIMES_SAID = Counter(phrase for said in {said for _, said in ERRORS} for phrase in phrases(said))
+
+TESTS = Path(__file__).parent.rglob("test_*.py")
+QUOTED = {
+    phrase for path in TESTS if path.name != "test_errors.py" for text in strings(path) for phrase in phrases(text)
+}
 
 
 def has_remedy(said: str) -> bool:
@@ -116,6 +143,29 @@ def test_an_error_says_who_and_what_to_do(name: str, said: str) -> None:
     assert said.rstrip("}").endswith((".", "{")), "it is sentences"
     if not any(said.startswith(beginning) for beginning in NO_REMEDY):
         assert has_remedy(said), f"say what to do, in a sentence that begins with one of {', '.join(VERBS)}"
+
+
+@pytest.mark.parametrize(("name", "said"), ERRORS, ids=[f"{name}: {said[:40]}" for name, said in ERRORS])
+def test_a_test_quotes_what_only_this_error_says(name: str, said: str) -> None:
+    """So that each is raised by some test: what a test expects to be said has to be said."""
+    if said.endswith("{error}"):
+        return
+    own = {phrase for phrase in phrases(said) if TIMES_SAID[phrase] == 1}
+    assert own & QUOTED, f"raise it in a test, with one of these in its `match=`: {sorted(own)}"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "quotes"),
+    [
+        (r"`Round\.score` got 3, but the run has 4\. Pass", True),
+        ("the run has .* Pass", True),
+        (r"but the \d+ runs", False),
+        ("pass more", False),
+        ("but .* run .* has", False),
+    ],
+)
+def test_a_phrase_is_three_words(pattern: str, quotes: bool) -> None:
+    assert bool(phrases(pattern) & phrases("`{}` got {}, but the run has {}. Pass more.")) == quotes
 
 
 def test_every_exception_is_one() -> None:

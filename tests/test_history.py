@@ -79,7 +79,9 @@ def test_it_is_a_sequence() -> None:
 def test_only_the_next_round_can_be_added() -> None:
     history = History([Round(0, 4, [1], [0.0])])
     for number in (0, 2):
-        with pytest.raises(ValueError, match=f"expected round 1, but got round {number}"):
+        with pytest.raises(
+            ValueError, match=f"`History.append` expected round 1, but got round {number}. Append in order"
+        ):
             history.append(Round(number, 5, [], []))
     assert len(history) == 1
 

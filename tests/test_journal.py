@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -220,6 +221,9 @@ def test_weights_are_saved_and_removed(tmp_path: Path) -> None:
     journal.remove_weights("initial")
     journal.remove_weights("initial")
     assert not (tmp_path / "initial.pt").exists()
+    (tmp_path / "initial.pt").mkdir()
+    with pytest.raises(RuntimeError, match=rf"The run folder {tmp_path} could not be written: .*Is a directory"):
+        journal.remove_weights("initial")
     journal.close()
 
 
@@ -266,14 +270,22 @@ def test_an_empty_database_is_refused_where_a_run_had_begun(tmp_path: Path) -> N
             read(tmp_path)
 
 
-@pytest.mark.parametrize("place", [18, 19])
-def test_a_header_that_forbids_to_write_is_damage_and_not_a_folder_to_make_writable(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize(("place", "num_good"), [(18, 3), (19, None)], ids=["to write", "to read"])
+def test_a_header_that_forbids_is_damage_and_not_a_folder_to_make_writable(
+    tmp_path: Path, place: int, num_good: int | None
+) -> None:
     write(tmp_path)
     path = tmp_path / "journal.sqlite"
     content = path.read_bytes()
     path.write_bytes(content[:place] + b"\3" + content[place + 1 :])
     with pytest.raises(RuntimeError, match=r"is damaged at row \d; "):
         Journal(tmp_path)
+    if num_good is None:
+        with pytest.raises(RuntimeError, match="No row of the journal"):
+            Journal.salvage(tmp_path)
+    else:
+        assert Journal.salvage(tmp_path) == num_good
+        assert list(Journal.read_history(tmp_path)) == ROUNDS[:num_good]
 
 
 def test_salvage_keeps_the_good_rounds_and_the_damaged_file(tmp_path: Path) -> None:
@@ -306,7 +318,7 @@ def test_salvage_refuses_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"There is no run in .* it has no journal.sqlite"):
         Journal.salvage(tmp_path)
     journal = Journal(tmp_path)
-    with pytest.raises(RuntimeError, match="Another process is writing to the run folder"):
+    with pytest.raises(RuntimeError, match=rf"writing to the run folder {tmp_path}: process {os.getpid()} on "):
         Journal.salvage(tmp_path)
     journal.close()
     (tmp_path / "journal.sqlite").write_bytes(b"no database " * 1000)

@@ -28,6 +28,8 @@ SIZE = 40
 class PoolAndJournal(RuleBasedStateMachine):
     """A run that labels and takes back, is dropped and opened again, and is damaged and repaired."""
 
+    num_steps = 0
+
     def __init__(self) -> None:
         super().__init__()
         memory = Path("/dev/shm")
@@ -147,6 +149,7 @@ class PoolAndJournal(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
+        PoolAndJournal.num_steps += 1
         if self.journal is None:
             return
         assert self.journal.header == {"schema": 1, "initial": self.initial}
@@ -174,8 +177,14 @@ class PoolAndJournal(RuleBasedStateMachine):
 
 
 @pytest.mark.parametrize(
-    ("runs", "steps"), [(12, 25), pytest.param(200, 50, marks=pytest.mark.slow)], ids=["some", "10,000"]
+    ("runs", "steps", "least"),
+    [(12, 25, 200), pytest.param(300, 50, 10_000, marks=pytest.mark.slow)],
+    ids=["some", "10,000"],
 )
-def test_pool_and_journal_agree_with_plain_lists(runs: int, steps: int) -> None:
+def test_pool_and_journal_agree_with_plain_lists(runs: int, steps: int, least: int) -> None:
     chosen = settings(max_examples=runs, stateful_step_count=steps, suppress_health_check=list(HealthCheck))
+    PoolAndJournal.num_steps = 0
     run_state_machine_as_test(PoolAndJournal, settings=chosen)
+    print(f"{PoolAndJournal.num_steps} steps")
+    # Hypothesis ends some runs early, so that there are fewer steps than runs times steps.
+    assert PoolAndJournal.num_steps >= least

@@ -138,7 +138,8 @@ def test_the_choice_by_what_was_imported_before(
 
 
 def test_an_unknown_namespace_is_refused() -> None:
-    error = run("import lightning_al._lightning", check=False, LIGHTNING_AL_NAMESPACE="lightning")
+    other = "lightning"
+    error = run("import lightning_al._lightning", check=False, LIGHTNING_AL_NAMESPACE=other)
     assert error == (
-        "ValueError: LIGHTNING_AL_NAMESPACE is 'lightning'. Set it to one of: pytorch_lightning, lightning.pytorch."
+        f"ValueError: LIGHTNING_AL_NAMESPACE is {other!r}. Set it to one of: pytorch_lightning, lightning.pytorch."
     )

@@ -59,5 +59,5 @@ def test_public_names_are_there_and_no_others() -> None:
     assert set(lightning_al.__all__) == {*homes, "__version__"}
     for name, home in homes.items():
         assert getattr(lightning_al, name) is getattr(importlib.import_module(home), name)
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+    with pytest.raises(AttributeError, match="module 'lightning_al' has no attribute 'nonsense'"):
         _ = lightning_al.nonsense

@@ -41,8 +41,9 @@ def test_hands_back_an_object(shapes):
 
 
 def test_unknown_name_raises_and_lists_the_known(shapes):
-    with pytest.raises(ValueError, match=r"no shape named 'square'. Choose one of: circle\."):
-        shapes.create("square")
+    for name in ("square", "Circle", ""):
+        with pytest.raises(ValueError, match=rf"There is no {shapes.kind} named '{name}'. Choose one of: circle\."):
+            shapes.create(name)
 
 
 def test_taken_name_raises(shapes):

@@ -217,6 +217,48 @@ def test_a_checkpoint_from_the_middle_of_a_round_goes_on_there(tmp_path: Path, w
     assert len(set(data.pool.labelled)) == 20
 
 
+@pytest.mark.parametrize("use", ["test", "validate", "predict"])
+def test_a_checkpoint_that_is_only_tried_takes_nothing_of_the_run(tmp_path: Path, use: str) -> None:
+    """A test of it, as of the best one after the run, wants its weights."""
+    checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
+    stopping = pl.callbacks.EarlyStopping("val_loss", patience=9)
+    active = ActiveLearning("bald", query_size=4, budget=16, keep_checkpoints=True)
+    fitting = trainer(tmp_path, enable_checkpointing=True, callbacks=[active, checkpoint, stopping])
+    module, data = model(), active_data(20, predict=[x for x, _ in points(5)])
+    fitting.fit(module, datamodule=data)
+    history, state, last = plain(active.history), data.pool.state_dict(), weights(module)
+    for number in (2, 0):
+        path = tmp_path / "kept" / f"round-{number}" / "last.ckpt"
+        found = getattr(fitting, use)(module, datamodule=data, ckpt_path=path)
+        if use == "test":
+            assert found == [{"test_acc": active.history[number].metrics["test_acc"]}]
+        assert (plain(active.history), data.pool.state_dict()) == (history, state)
+        assert active.done
+        saved = torch.load(path, weights_only=True)["state_dict"]
+        assert same_weights(weights(module), saved)
+    fitting.fit(module, datamodule=data)  # which repeats the last fit, from where a round starts
+    assert same_weights(weights(module), last)
+    assert plain(active.history) == history
+
+
+def test_a_checkpoint_is_tested_in_a_new_process_and_a_run_begun_there(tmp_path: Path) -> None:
+    def start() -> tuple[ActiveLearning, pl.Trainer, ActiveDataModule]:
+        checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
+        stopping = pl.callbacks.EarlyStopping("val_loss", patience=1, min_delta=0.5)
+        active = ActiveLearning("bald", query_size=4, budget=16)
+        callbacks = [active, checkpoint, stopping]
+        fitting = trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=callbacks)
+        return active, fitting, active_data(20)
+
+    first, fitting, data = start()
+    fitting.fit(model(), datamodule=data)
+    active, fitting, data = start()
+    [found] = fitting.test(model(), datamodule=data, ckpt_path=tmp_path / "kept" / "round-2" / "last.ckpt")
+    assert found == {"test_acc": first.history[-1].metrics["test_acc"]}
+    fitting.fit(model(), datamodule=data)
+    assert plain(active.history) == plain(first.history)
+
+
 def test_a_checkpoint_and_a_folder_that_disagree_are_refused(tmp_path: Path) -> None:
     def fit(**kwargs: Any) -> None:
         checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)

@@ -175,7 +175,7 @@ def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1
 def _check_kind(log_probs_N_K_C: Tensor, who: str) -> None:
     if not isinstance(log_probs_N_K_C, Tensor):
         raise TypeError(
-            f"`{who}` expected a tensor of log-probabilities, but got {type(log_probs_N_K_C).__name__}. "
+            f"`{who}` expected log-probabilities as a tensor, but got {type(log_probs_N_K_C).__name__}. "
             "Pass `torch.as_tensor(...)` of them."
         )
     if log_probs_N_K_C.dim() != 3:

@@ -201,7 +201,7 @@ def no_floats(sizes: Sizes) -> Table:
 
 def no_tensor(sizes: Sizes) -> Table:
     thing = (None, sizes.log_probs().tolist(), sizes.log_probs().numpy())[sizes.below(3)]
-    return Table(thing, error=r"expected a tensor of log-probabilities, but got (NoneType|list|ndarray). Pass `torch.a")
+    return Table(thing, error=r"`Candidates` expected a tensor of log-probabilities, but got (NoneType|list|nd)")
 
 
 def sparse(sizes: Sizes) -> Table:

@@ -42,6 +42,13 @@ def test_a_table_of_other_shape_raises():
         bald(torch.zeros(3, 2))
 
 
+@pytest.mark.parametrize("thing", [None, [[[-0.5, -1.0]]], "log_probs"])
+def test_what_is_no_tensor_raises(thing):
+    kind = type(thing).__name__
+    with pytest.raises(TypeError, match=rf"`bald` expected log-probabilities as a tensor, but got {kind}\. Pass"):
+        bald(thing)
+
+
 def test_logits_raise():
     with pytest.raises(ValueError, match=r"at most 0, but got 3.*log_softmax"):
         bald(torch.full((3, 2, 2), 3.0))

@@ -1,11 +1,12 @@
 """Entropy, margin, least confidence, variation ratio and random, each against its definition."""
 
+import math
 from collections import Counter
 
 import pytest
 import torch
 
-from lightning_al.acquisition import Entropy, LeastConfidence, Margin, Random, VariationRatio
+from lightning_al.acquisition import Entropy, LeastConfidence, Margin, Random, ScoreAcquisition, VariationRatio
 from lightning_al.candidates import Candidates
 from tests import references
 from tests.references import random_log_probs
@@ -41,6 +42,29 @@ def test_variation_ratio(candidates):
     votes = candidates.log_probs_N_K_C.argmax(-1).tolist()
     expected = [1 - Counter(point).most_common(1)[0][1] / K for point in votes]
     assert VariationRatio().score(candidates).tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("scores_N", "said"),
+    [
+        (
+            torch.tensor([1.0, math.nan, 2.0, math.nan]),
+            "`Given` scored 2 candidates as NaN, the first at position 1",
+        ),
+        (
+            torch.zeros(3),
+            r"`Given.score` was to return scores of shape \[4\], one for each candidate, but got \[3\]",
+        ),
+        (torch.zeros(4, 1), r"`Given.score` was to return scores of shape \[4\], .*, but got \[4, 1\]. Return"),
+    ],
+)
+def test_scores_of_ones_own_that_rank_nothing_raise(scores_N, said):
+    class Given(ScoreAcquisition):
+        def score(self, candidates):
+            return scores_N
+
+    with pytest.raises(ValueError, match=said):
+        Given().select(Candidates(4, random_log_probs(4, 2, 3, seed=0)), 2, torch.Generator())
 
 
 def test_variation_ratio_of_one_sample_raises():

@@ -346,6 +346,29 @@ def test_a_network_that_draws_more_for_some_points_is_refused() -> None:
         predict(net, [torch.randn(12, 8), torch.full((12, 8), 1000.0)])
 
 
+def test_a_network_that_draws_more_than_when_it_was_tried_is_refused() -> None:
+    class Adaptive(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.dropout(x.repeat(1, 2), 0.5)[:, :8] if x.max() > 100 else x
+
+    net = nn.Sequential(nn.Dropout(0.5), Adaptive(), nn.Linear(8, 3))
+    with pytest.raises(
+        ValueError, match=r"met dropout call 1 in a batch, and only 1 when it tried the first. Let the network draw"
+    ):
+        predict(net, [torch.randn(12, 8), torch.full((12, 8), 1000.0)])
+
+
+def test_noise_that_is_not_drawn_point_by_point_is_refused() -> None:
+    class Pairs(nn.Module):
+        """Draws a number for each pair of points."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + torch.rand(len(x) * (len(x) - 1) // 2).mean()
+
+    with pytest.raises(ValueError, match=r"expected noise for each point .* shapes \[3\] for 3 points and \[1\] for 2"):
+        predict(nn.Sequential(Pairs(), nn.Dropout(0.5), nn.Linear(8, 3)), [torch.randn(12, 8)])
+
+
 def test_noise_that_cannot_be_answered_for_is_refused_by_name() -> None:
     class Shuffled(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
