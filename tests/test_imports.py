@@ -32,7 +32,7 @@ LAYERS = [
     ["candidates", "posterior"],
     ["acquisition"],
     ["_lightning", "oracle", "loaders", "fingerprint", "datamodule"],
-    ["scoring", "testing", "refit", "same_run", "callback"],
+    ["scoring", "testing", "loggers", "refit", "same_run", "callback"],
     ["report", "demos"],
     ["cli"],
 ]
