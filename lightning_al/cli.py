@@ -55,12 +55,11 @@ def main(config: DictConfig) -> float:
     folder = Path(HydraConfig.get().runtime.output_dir)
     stopping = Stopping()
     stopping.begin()
-    again = _command(folder, config.allow)
     try:
         return _main(config, folder)
     except StoppedError as stopped:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            _console().print(f"Stopped by {stopped.name}. Go on by: {again}", soft_wrap=True)
+            _console().print(f"Stopped by {stopped.name}. Go on by: {_command(folder)}", soft_wrap=True)
         raise
     finally:
         stopping.end()
@@ -140,10 +139,10 @@ def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -
         torch.set_num_threads(config.threads)
     objects = _make(_checked(config, this_time.allow), folder, force=this_time.force)
     active, data, trainer = objects.active, objects.data, objects.trainer
-    console, again = _console(), _command(folder, this_time.allow)
+    console = _console()
     if trainer.is_global_zero:
         _write_config(config, folder)
-        console.print(f"Run folder: {folder}  (cut off, it goes on by: {again})", soft_wrap=True)
+        console.print(f"Run folder: {folder}  (cut off, it goes on by: {_command(folder)})", soft_wrap=True)
     if fit:
         loggers = objects.loggers if trainer.is_global_zero else {}
         try:
@@ -158,7 +157,7 @@ def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -
         data.setup("fit")
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
     if not history or history[-1].indices:
-        console.print(f"Stopped after {len(history)} rounds. Go on by: {again}", soft_wrap=True)
+        console.print(f"Stopped after {len(history)} rounds. Go on by: {_command(folder)}", soft_wrap=True)
         return float("nan")
     if not trainer.is_global_zero:
         return area_under_curve(*history.curve(config.metric))
@@ -471,9 +470,10 @@ def _is_image(item: Any) -> bool:
     return len(shape) == 2 or shape[:-2] in ((1,), (3,))
 
 
-def _command(folder: Path, allow: Sequence[str] | None) -> str:
-    """Return the command that goes on with a run, which no file but the command line alone allows what it names."""
-    return f"lightning-al folder={folder}" + (f" 'allow=[{','.join(map(str, allow))}]'" if allow else "")
+def _command(folder: Path) -> str:
+    """Return the command that goes on with the run, and allows what this one does, since no file can."""
+    allowed = [f"'{override}'" for override in HydraConfig.get().overrides.task if override.startswith("allow=")]
+    return " ".join(["lightning-al", f"folder={folder}", *allowed])
 
 
 def _console() -> Console:

@@ -117,7 +117,9 @@ def _keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
     rows: list[dict[str, Any]] = []
     if table.exists():
         with table.open(newline="") as file:
-            rows = [row for row in csv.DictReader(file) if int(row["step"]) <= steps]
+            # A killed process may have left half a row.
+            whole = [row for row in csv.DictReader(file) if None not in row.values()]
+        rows = [row for row in whole if int(row["step"]) <= steps]
     writer: Any = logger.experiment  # which removes the file
     writer.metrics.extend(rows)
     if hyperparameters.exists():
@@ -140,7 +142,20 @@ def _steps(rounds: Iterable[Round]) -> int:
 
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / NAME
-    return json.loads(path.read_text()) if path.exists() else {}
+    try:
+        known = json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise _damaged(path) from error
+    if not isinstance(known, dict):
+        raise _damaged(path)
+    return known
+
+
+def _damaged(path: Path) -> ValueError:
+    return ValueError(
+        f"{path} was to name the loggers of the run, but is not what was written there. Remove it: the loggers then "
+        "begin anew, and the run itself goes on."
+    )
 
 
 def _write(folder: Path, known: Mapping[str, Any]) -> None:

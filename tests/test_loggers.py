@@ -25,7 +25,7 @@ from lightning_al._lightning import pl
 from lightning_al.demos import Classifier
 from lightning_al.history import History
 from lightning_al.journal import Journal
-from lightning_al.loggers import held_open
+from lightning_al.loggers import NAME, arguments_to_go_on, held_open, one_log
 from tests.logs import READERS, Curves, mlflow_run, wandb_records
 from tests.tasks import LitMLP, trainer
 from tests.test_callback import active_data
@@ -274,6 +274,52 @@ def test_holding_open_leaves_the_trainer_as_it_was(tmp_path: Path) -> None:
     assert logger.ends == []
     assert vars(logger) == before[1]
     assert vars(held).get("enable_autolog_hparams", True) == before[0].get("enable_autolog_hparams", True)
+
+
+def test_a_function_that_makes_a_logger_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / NAME).write_text('{"mine": "7"}')
+    assert arguments_to_go_on(lambda: None, "mine", tmp_path) == {}
+    assert arguments_to_go_on(pl.loggers.MLFlowLogger, "mine", tmp_path) == {"run_id": "7"}
+    assert arguments_to_go_on(pl.loggers.WandbLogger, "mine", tmp_path) == {"id": "7"}
+    assert arguments_to_go_on(pl.loggers.WandbLogger, "other", tmp_path) == {}
+
+
+@pytest.mark.parametrize("damaged", ['{"csv": ', "3"])
+def test_a_damaged_list_of_loggers_is_refused_in_words(tmp_path: Path, damaged: str) -> None:
+    (tmp_path / NAME).write_text(damaged)
+    with pytest.raises(ValueError, match=r"not what was written there\. Remove it"):
+        arguments_to_go_on(pl.loggers.CSVLogger, "csv", tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Experiment logs directory")
+def test_csv_rows_are_kept_by_a_process_that_adds_none(tmp_path: Path) -> None:
+    table = tmp_path / "csv" / "metrics.csv"
+    for process in range(3):
+        logger = pl.loggers.CSVLogger(tmp_path, name="csv", version="")
+        with one_log({"csv": logger}, tmp_path, {"seed": 3}):
+            if process == 0:
+                logger.log_metrics({"figure": 0.5, "other": 0.25}, step=0)
+                logger.save()
+        with table.open("a") as file:
+            file.write("0.5,0.")  # a row that a kill left half written; the step is the last column
+    assert table.read_text().splitlines()[:2] == ["figure,other,step", "0.5,0.25,0"]
+    assert table.read_text().count("0.25") == 1
+    assert yaml.safe_load((tmp_path / "csv" / "hparams.yaml").read_text()) == {"seed": 3}
+
+
+@needs["mlflow"]
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what MLflow uses itself
+def test_mlflow_shows_that_a_run_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "mlflow").mkdir()
+    status = []
+    for end in ("failed", "success"):
+        known = arguments_to_go_on(pl.loggers.MLFlowLogger, "mlflow", tmp_path)
+        logger = pl.loggers.MLFlowLogger(tracking_uri=f"sqlite:///{tmp_path}/mlflow/mlflow.db", **known)
+        with one_log({"mlflow": logger}, tmp_path, {}):
+            status.append(mlflow_run(tmp_path)[1].info.status)
+        logger.finalize(end)
+        status.append(mlflow_run(tmp_path)[1].info.status)
+    assert status == ["RUNNING", "FAILED", "RUNNING", "FINISHED"]
 
 
 @needs["wandb"]
