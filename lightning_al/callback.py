@@ -19,6 +19,7 @@ from lightning_al.datamodule import ActiveDataModule
 from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.journal import Journal, load_weights
+from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.oracle import Oracle, oracles
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
@@ -304,7 +305,7 @@ class ActiveLearning(pl.Callback):
             return
         self._inside = True
         try:
-            with quiet(trainer), _datamodule(trainer).held():
+            with quiet(trainer), held_open(trainer), _datamodule(trainer).held():
                 self._finish_round(trainer, pl_module)
                 rounds = 1
                 while not self.done and not self._fit.cut_short and rounds != self.rounds_per_fit:
@@ -539,10 +540,10 @@ class ActiveLearning(pl.Callback):
         if round.indices:
             data.pool.label(round.indices, labels)
         self.history.append(round)
+        _log(trainer, round)
         self._checkpoints.finish(trainer, round.number)
         if not self.done:
             self._checkpoints.begin(trainer, self.round)
-        _log(trainer, round)
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
         if not _has_test(module, data):
@@ -776,6 +777,7 @@ def _log(trainer: pl.Trainer, round: Round) -> None:
     )
     if round.scores:
         figures.update({"al/score_first": round.scores[0], "al/score_last": round.scores[-1]})
+    log_over_labels(trainer.loggers, round)
     for logger in trainer.loggers:
         logger.log_metrics(figures, step=logger_step(trainer))
         logger.save()

@@ -62,7 +62,7 @@ def main(config: DictConfig) -> float:
         return _main(config, folder)
     except StoppedError as stopped:
         if os.environ.get("LOCAL_RANK", "0") == "0":
-            _console().print(f"Stopped by {stopped.name}. Go on by: lightning-al folder={folder}", soft_wrap=True)
+            _console().print(f"Stopped by {stopped.name}. Go on by: {_command(folder)}", soft_wrap=True)
         raise
     finally:
         stopping.end()
@@ -126,6 +126,7 @@ class _Objects:
     data: ActiveDataModule
     active: ActiveLearning
     trainer: pl.Trainer
+    loggers: dict[str, pl.loggers.Logger]
 
 
 def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -> float:
@@ -133,6 +134,7 @@ def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -
     import torch
 
     from lightning_al.journal import Journal
+    from lightning_al.loggers import one_log
     from lightning_al.report.curves import area_under_curve
 
     _silence()
@@ -143,10 +145,12 @@ def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -
     console = _console()
     if trainer.is_global_zero:
         _write_config(config, folder)
-        console.print(f"Run folder: {folder}  (cut off, it goes on by: lightning-al folder={folder})", soft_wrap=True)
+        console.print(f"Run folder: {folder}  (cut off, it goes on by: {_command(folder)})", soft_wrap=True)
     if fit:
+        loggers = objects.loggers if trainer.is_global_zero else {}
         try:
-            trainer.fit(objects.model, datamodule=data)
+            with one_log(loggers, folder, _hyperparameters(config)):
+                trainer.fit(objects.model, datamodule=data)
         except FileNotFoundError as error:
             # Data that are not there need no traceback.
             raise CompactHydraException(str(error)) from error
@@ -156,7 +160,7 @@ def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -
         data.setup("fit")
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
     if not history or history[-1].indices:
-        console.print(f"Stopped after {len(history)} rounds. Go on by: lightning-al folder={folder}", soft_wrap=True)
+        console.print(f"Stopped after {len(history)} rounds. Go on by: {_command(folder)}", soft_wrap=True)
         return float("nan")
     if not trainer.is_global_zero:
         return area_under_curve(*history.curve(config.metric))
@@ -180,30 +184,33 @@ def _checked(config: DictConfig, allow: Sequence[str]) -> DictConfig:
 
 def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     """Make every object of the configuration, before anything is run."""
+    from lightning_al.loggers import arguments_to_go_on
     from lightning_al.seeds import derive, seeded
 
     with seeded(derive(config.seed, "weights")):
         model = _instantiate(config, "model")
     active = _instantiate(config, "active", folder=str(folder), force=force)
-    callbacks = [active, *_instantiate_each(config, "callbacks")]
-    loggers = list(_instantiate_each(config, "logger"))
-    trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=loggers or False)
-    return _Objects(model, _instantiate(config, "pool"), active, trainer)
-
-
-def _instantiate_each(config: DictConfig, part: str) -> Iterator[Any]:
-    for key in config[part] or {}:
-        yield _instantiate(config, f"{part}.{key}")
+    callbacks = [active, *(_instantiate(config, f"callbacks.{key}") for key in config.callbacks or {})]
+    loggers = {}
+    for key in map(str, config.logger or {}):
+        made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
+        loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_go_on(made_by, key, folder))
+    trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=list(loggers.values()) or False)
+    return _Objects(model, _instantiate(config, "pool"), active, trainer, loggers)
 
 
 def _instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
+    return hydra.utils.instantiate(_node(config, key), _convert_="all", **arguments)
+
+
+def _node(config: DictConfig, key: str) -> DictConfig:
     node = OmegaConf.select(config, key)
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigCompositionException(
             f"lightning-al expects `{key}` to be a class and its arguments, but got {node!r}. Give it a `_target_`, or "
             "leave it out."
         )
-    return hydra.utils.instantiate(node, _convert_="all", **arguments)
+    return node
 
 
 def _silence() -> None:
@@ -450,9 +457,26 @@ def _settings(config: DictConfig, folder: Path) -> dict[str, Any]:
     }
 
 
+def _hyperparameters(config: DictConfig) -> dict[str, Any]:
+    """Return the settings as the loggers are to have them, each once, though `pool` and `active` refer to others."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    left_out = ("folder", "metric", "allow", "logger", "callbacks")
+    settings = {str(key): value for key, value in plain.items() if key not in left_out}
+    for part in ("pool", "active"):
+        settings[part] = {key: value for key, value in settings[part].items() if key not in plain}
+    return settings
+
+
 def _is_image(item: Any) -> bool:
     shape = tuple(getattr(item, "shape", ()))
     return len(shape) == 2 or shape[:-2] in ((1,), (3,))
+
+
+def _command(folder: Path) -> str:
+    """Return the command that goes on with the run, and allows what this one does, since no file can."""
+    allowed = [f"'{override}'" for override in HydraConfig.get().overrides.task if override.startswith("allow=")]
+    return " ".join(["lightning-al", f"folder={folder}", *allowed])
 
 
 def _console() -> Console:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
+
+from tests.test_package import wheel  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
@@ -50,6 +57,71 @@ def test_lightning_and_hydra(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "al" / "history.jsonl").exists()
 
 
+def test_own_project(tmp_path: Path) -> None:
+    quick = ["active.budget=9", "trainer.max_steps=20", "callbacks=none", "trainer.enable_progress_bar=false"]
+    own = ["--config-dir", str(EXAMPLES / "own_project" / "conf"), "experiment=biopsies", "allow=[biopsies]"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lightning_al.cli", *own, *quick, "folder=run"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES / "own_project"), str(ROOT)])},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert f"goes on by: lightning-al folder={tmp_path / 'run'} 'allow=[biopsies]')" in done.stdout
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["labels"] == [6, 9]
+    assert {path.name for path in tmp_path.iterdir()} == {"run"}
+
+
+@pytest.mark.slow
+def test_own_project_alone_with_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:  # noqa: F811
+    """The README's commands, in a copy of the project and nothing else, in an environment with the wheel."""
+    environment, project = tmp_path / "env", tmp_path / "project"
+    venv.create(environment, with_pip=False)
+    (site,) = environment.glob("lib/python*/site-packages")
+    # What the wheel needs; a path listed so brings no editable installs with it.
+    (site / "needed.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
+    python = environment / "bin" / "python"
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True, timeout=300)
+    shutil.copytree(
+        EXAMPLES / "own_project", project, ignore=shutil.ignore_patterns("__pycache__", "outputs", "multirun")
+    )
+
+    def shell(command: str) -> str:
+        path = os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])
+        clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=project,
+            env={**clean, "PATH": path, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    assert shell("python -c 'import lightning_al; print(lightning_al.__file__)'").startswith(str(site))
+    one, sweep = re.findall(r"^PYTHONPATH=\. lightning-al .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    said = shell(one)
+    assert "mean test_acc over 6 to 30 labels" in said
+    (run,) = project.glob("outputs/*/*")
+    assert {"curve.png", "summary.json", "history.jsonl", "journal.sqlite"} <= {path.name for path in run.iterdir()}
+    (again,) = re.findall(r"goes on by: (.*)\)$", said, re.MULTILINE)
+    assert "mean test_acc over 6 to 30 labels" in shell(f"PYTHONPATH=. {again}"), "it can be typed as it stands"
+    assert "Compared 4 runs" in shell(sweep)
+    (runs,) = project.glob("multirun/*/*")
+    summaries = [json.loads(path.read_text()) for path in runs.glob("*/summary.json")]
+    cells = sorted((summary["acquisition"], summary["seed"]) for summary in summaries)
+    assert cells == [("BatchBALD", 0), ("BatchBALD", 1), ("Random", 0), ("Random", 1)]
+    with (runs / "comparison.csv").open(newline="") as file:
+        assert {row["method"] for row in csv.DictReader(file)} == {"random", "batchbald"}
+
+
 def test_every_example_is_here() -> None:
-    tested = {"quickstart.py", "own_acquisition.py", "own_loop.py", "lightning_and_hydra.py"}
-    assert {path.name for path in EXAMPLES.glob("*.py")} == tested
+    tested = {"quickstart.py", "own_acquisition.py", "own_loop.py", "lightning_and_hydra.py", "own_project/biopsies.py"}
+    assert {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} == tested

@@ -32,7 +32,7 @@ LAYERS = [
     ["candidates", "posterior"],
     ["acquisition"],
     ["_lightning", "oracle", "loaders", "fingerprint", "datamodule"],
-    ["ranks", "scoring", "testing", "refit", "same_run", "callback"],
+    ["ranks", "scoring", "testing", "loggers", "refit", "same_run", "callback"],
     ["report", "demos"],
     ["cli"],
 ]
