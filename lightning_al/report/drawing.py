@@ -7,7 +7,7 @@ import warnings
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -98,7 +98,7 @@ class Picture:
         return data_address(self.night, "image/svg+xml")
 
 
-def picture(name: str, says: str, draw: Draw, *, width: float = 5.4, height: float = 3.9) -> Picture:
+def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: float = 3.5) -> Picture:
     """Draw a picture in all its forms; its size is in inches."""
 
     def rendered(ink: Ink, form: str) -> bytes:
@@ -142,16 +142,21 @@ def short(name: str) -> str:
     return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 12]}…{seen[-11:]}"
 
 
-def tidy(axes: Axes, ink: Ink, *, grid: str = "both") -> None:
+def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") -> None:
     """Leave of the axes what is needed."""
-    if grid:
+    if grid is not None:
         axes.grid(axis=grid, color=ink.grid, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(ink.grid)
     axes.tick_params(labelsize=9, colors=ink.text, length=0)
-    for part in (axes.xaxis.label, axes.yaxis.label, axes.title):
+    for part in (axes.xaxis.label, axes.yaxis.label):
         part.set_color(ink.text)
+
+
+def heading(axes: Axes, text: str, ink: Ink) -> None:
+    """Say above the axes what they show."""
+    axes.set_title(text, loc="left", fontsize=9.5, color=ink.text)
 
 
 def legend(figure: Figure, axes: Axes, ink: Ink) -> None:

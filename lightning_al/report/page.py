@@ -41,6 +41,7 @@ class Folded:
     summary: str
     image: str | None = None
     table: Table | None = None
+    is_open: bool = False
 
 
 @dataclass(frozen=True)

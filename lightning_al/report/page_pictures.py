@@ -15,9 +15,9 @@ from scipy import stats
 
 from lightning_al.report.classes import Asked
 from lightning_al.report.comparison import BASELINE, Method
-from lightning_al.report.drawing import Ink, Picture, colours, legend, picture, short, tidy
+from lightning_al.report.drawing import Ink, Picture, colours, heading, legend, picture, short, tidy
 from lightning_al.report.noise import MethodNoise
-from lightning_al.report.phases import Phases
+from lightning_al.report.phases import Phases, in_order
 from lightning_al.report.pictures import axis_name
 from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEVEL
@@ -47,13 +47,11 @@ def curves_picture(study: Study, band: Band, name: str) -> Picture:
         axes.set_xlabel(_labels_axis(study))
         axes.set_ylabel(axis_name(study.metric))
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
-        axes.set_title(
-            f"Mean over seeds; band: {BANDS[band]}" if has_band else "One run each", loc="left", fontsize=9.5
-        )
+        heading(axes, f"Mean over seeds; band: {BANDS[band]}" if has_band else "One run each", ink)
         tidy(axes, ink)
         legend(figure, axes, ink)
 
-    return picture(name, says[:1].upper() + says[1:], draw, height=4.2)
+    return picture(name, says[:1].upper() + says[1:], draw, height=3.9)
 
 
 def differences_picture(study: Study, name: str) -> Picture | None:
@@ -85,12 +83,12 @@ def differences_picture(study: Study, name: str) -> Picture | None:
         axes.margins(x=0.12)
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel(f"mean height of the curve minus {short(baseline.name)}'s")
-        axes.set_title("Paired by seed: mean, 95 % interval, each pair", loc="left", fontsize=9.5)
+        heading(axes, "Paired by seed: mean, 95 % interval, each pair", ink)
         tidy(axes, ink, grid="x")
         axes.spines["left"].set_visible(False)
 
     says = f"Difference of the mean height of the curve to {baseline.name}'s, paired by seed"
-    return picture(name, says, draw, height=min(12.0, 1.5 + 0.8 * len(compared)))
+    return picture(name, says, draw, height=min(12.0, 1.5 + 0.75 * len(compared)))
 
 
 def evenness_picture(study: Study, asked: Mapping[str, Asked], name: str) -> Picture:
@@ -108,7 +106,7 @@ def evenness_picture(study: Study, asked: Mapping[str, Asked], name: str) -> Pic
         axes.set_xlabel("training labels")
         axes.set_ylabel("evenness of classes asked for")
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
-        axes.set_title("1: as many of each class; 0: one class alone", loc="left", fontsize=9.5)
+        heading(axes, "1: as many of each class; 0: one class alone", ink)
         tidy(axes, ink)
         legend(figure, axes, ink)
 
@@ -137,8 +135,9 @@ def classes_picture(method: str, asked: Asked, name: str) -> Picture:
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10]))
         axes.set_xlabel("training labels")
-        axes.set_title(short(method), loc="left", fontsize=9.5)
-        tidy(axes, ink, grid="")
+        heading(axes, short(method), ink)
+        tidy(axes, ink, grid=None)
+        axes.tick_params(axis="x", pad=6)
         if len(classes) <= 20:
             middle = 0.0
             for label, share in zip(classes, shares, strict=True):
@@ -155,7 +154,7 @@ def classes_picture(method: str, asked: Asked, name: str) -> Picture:
 
 def time_picture(study: Study, found: Sequence[Phases], name: str) -> Picture:
     """Draw the mean seconds of a round by its parts, for each method."""
-    parts = list(dict.fromkeys(part for phases in found for part in phases.seconds))
+    parts = in_order({part for phases in found for part in phases.seconds})
 
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.subplots()
@@ -164,7 +163,7 @@ def time_picture(study: Study, found: Sequence[Phases], name: str) -> Picture:
             for number, part in enumerate(parts):
                 seconds = phases.seconds.get(part, 0.0) / phases.num_rounds
                 axes.barh(
-                    [place], [seconds], left=left, height=0.5, color=ink.methods[number % len(ink.methods)],
+                    [place], [seconds], left=left, height=0.4, color=ink.methods[number % len(ink.methods)],
                     label=part if place == 0 else None,
                 )  # fmt: skip
                 left += seconds
@@ -200,8 +199,8 @@ def noise_picture(study: Study, found: Sequence[MethodNoise], name: str) -> Pict
         above.axhline(1, color=ink.baseline, linewidth=1, linestyle=":")
         above.set_ylim(0, 1.05)
         above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        above.set_title("Share of log K that a batch tells", loc="left", fontsize=9.5)
-        below.set_title("Picks of a batch below the noise", loc="left", fontsize=9.5)
+        heading(above, "Share of log K that a batch tells", ink)
+        heading(below, "Picks of a batch below the noise", ink)
         below.set_ylim(bottom=0, top=max(1.0, below.get_ylim()[1]))
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         below.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
@@ -210,7 +209,7 @@ def noise_picture(study: Study, found: Sequence[MethodNoise], name: str) -> Pict
         tidy(below, ink)
         legend(figure, above, ink)
 
-    return picture(name, "Share of log K used up, and picks below the noise, over labels", draw, height=4.2)
+    return picture(name, "Share of log K used up, and picks below the noise, over labels", draw, height=3.9)
 
 
 def mean_with_band(row: Method, band: Band) -> tuple[list[int], list[float], list[float]]:

@@ -24,7 +24,7 @@ from lightning_al.report.page_pictures import (
     noise_picture,
     time_picture,
 )
-from lightning_al.report.phases import phases
+from lightning_al.report.phases import in_order, phases
 from lightning_al.report.recorded import RecordedRun
 from lightning_al.report.sentences import caveats, headlines, p_value, signed
 from lightning_al.report.study import Study
@@ -164,7 +164,12 @@ def _asked(study: Study, prefix: str) -> Part:
         asked = asked_by_class(covering, classes, up_to)
         if asked is not None:
             found[method] = asked
-    images = [shown for method, runs in study.recorded.items() if (shown := _images(method, runs)) is not None]
+    highest = max(study.compared, key=lambda row: row.mean_area).name if study.compared else None
+    images = [
+        shown
+        for method, runs in study.recorded.items()
+        if (shown := _images(method, runs, is_open=method == highest)) is not None
+    ]
     folded = [*images, Folded("The indices asked for, in order", table=_indices(study))]
     if not found:
         return Part("What was asked", folded=folded)
@@ -207,12 +212,14 @@ def _classes_table(found: Mapping[str, Asked], classes: Sequence[int]) -> Table:
     )
 
 
-def _images(method: str, runs: Sequence[RecordedRun]) -> Folded | None:
+def _images(method: str, runs: Sequence[RecordedRun], *, is_open: bool) -> Folded | None:
     for run in runs:
         path = run.folder / "asked.png"
         if is_png(path):
             return Folded(
-                f"The images that {method} asked for, seed {run.seed}", data_address(path.read_bytes(), "image/png")
+                f"The images that {method} asked for, seed {run.seed}",
+                data_address(path.read_bytes(), "image/png"),
+                is_open=is_open,
             )
     return None
 
@@ -245,7 +252,7 @@ def _indices(study: Study) -> Table:
 
 def _time(study: Study, prefix: str) -> Part:
     found = [phases(method, runs) for method, runs in study.recorded.items()]
-    parts = list(dict.fromkeys(part for one in found for part in one.seconds))
+    parts = in_order({part for one in found for part in one.seconds})
     time = Table(
         "time",
         ["method", "rounds", "total", *parts, "a round"],
@@ -254,7 +261,10 @@ def _time(study: Study, prefix: str) -> Part:
                 one.method,
                 str(one.num_rounds),
                 duration(one.total),
-                *(f"{duration(one.seconds.get(part, 0.0))} ({one.share(part):.0%})" for part in parts),
+                *(
+                    f"{duration(one.seconds[part])} ({one.share(part):.0%})" if part in one.seconds else ""
+                    for part in parts
+                ),
                 duration(one.total / one.num_rounds),
             ]
             for one in found
@@ -262,7 +272,7 @@ def _time(study: Study, prefix: str) -> Part:
         ["Wall time over all recorded rounds of all seeds, with each part's share."],
     )
     tables = [time]
-    peaks = list(dict.fromkeys(part for one in found for part in one.peak_bytes))
+    peaks = in_order({part for one in found for part in one.peak_bytes})
     if peaks:
         tables.append(
             Table(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning_al.report.comparison import Method
+from lightning_al.report.pictures import axis_name
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, PairedDifference
 from lightning_al.report.study import Study
 
@@ -13,7 +14,7 @@ def headlines(study: Study) -> list[tuple[str, str]]:
     compared = [row for row in study.compared if row.difference is not None]
     if baseline is not None and compared:
         compared.sort(key=lambda row: -abs(row.difference.mean) if row.difference else 0.0)
-        return [_against(row, baseline) for row in compared]
+        return [_against(row, baseline, study) for row in compared]
     rows = sorted(study.compared, key=lambda row: -row.mean_area)
     return [(f"The mean height of {row.name}'s curve is {row.mean_area:.3f}.", _runs(row)) for row in rows]
 
@@ -34,6 +35,14 @@ def caveats(study: Study) -> list[str]:
             f"Descriptive: {min(pairs)} paired seed{'s' * (min(pairs) != 1)}, where a claim rests on at least "
             f"{LEAST_SEEDS}."
         )
+    unfinished = [
+        run
+        for same in study.recorded.values()
+        for run in same
+        if run.state != "finished" and run not in study.too_short and study.compared
+    ]
+    if unfinished:
+        found.append(f"Of the runs compared, {len(unfinished)} have not finished; the figures will change.")
     if study.too_short and study.compared:
         named = ", ".join(f"{run.name} seed {run.seed}" for run in study.too_short[:6])
         more = f" and {len(study.too_short) - 6} more" if len(study.too_short) > 6 else ""
@@ -76,14 +85,16 @@ def signed(value: float) -> str:
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
 
 
-def _against(row: Method, baseline: Method) -> tuple[str, str]:
+def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:
     difference = row.difference
     assert difference is not None
     assert row.p_sign_flip_holm is not None
     where = "above" if difference.mean > 0 else "below"
     lies = f"lies {abs(difference.mean):.3f} {where}" if difference.mean else "is level with"
     sentence = f"{row.name}'s curve {lies} {baseline.name}'s."
-    rests = [f"95 % interval {signed(difference.low)} to {signed(difference.high)}"] if difference.n > 1 else []
+    low, high = study.between
+    rests = [f"Mean {axis_name(study.metric)} over {low} to {high} labels"]
+    rests += [f"95 % interval {signed(difference.low)} to {signed(difference.high)}"] if difference.n > 1 else []
     rests += [f"{difference.n} paired seeds" if difference.n > 1 else "one seed, so no interval", _signs(difference)]
     if row.n_too_small:
         rests.append("n too small for a test")

@@ -11,6 +11,8 @@ from lightning_al.report.recorded import LeftOut, RecordedRun
 from lightning_al.report.runs import Run, group_runs
 from lightning_al.report.settings import differing, of_task, tells_apart
 
+MOST_IN_TITLE = 3
+
 
 @dataclass(frozen=True)
 class Study:
@@ -102,11 +104,11 @@ def make_studies(
     by_task: dict[str, list[RecordedRun]] = {}
     for run in recorded:
         by_task.setdefault(repr(sorted(of_task(run.settings).items())), []).append(run)
-    between_tasks = differing([of_task(runs[0].settings) for runs in by_task.values()])
+    titles = _titles([runs[0] for runs in by_task.values()])
     studies: list[Study] = []
     left_out: list[LeftOut] = []
-    for runs in by_task.values():
-        study = _study(runs, _title(runs[0], between_tasks), metric, with_validation_labels, up_to, left_out)
+    for title, runs in zip(titles, by_task.values(), strict=True):
+        study = _study(runs, title, metric, with_validation_labels, up_to, left_out)
         if study is not None:
             studies.append(study)
     return studies, left_out
@@ -199,6 +201,16 @@ def _covers(curve: Run, between: tuple[int, int]) -> bool:
     return curve.labels[0] <= between[0] <= between[1] <= curve.labels[-1]
 
 
-def _title(run: RecordedRun, between_tasks: list[str]) -> str:
-    data = str(run.settings.get("data._target_", run.settings.get("pool.data._target_", "One task"))).split(".")[-1]
-    return " ".join([data, *(f"{key}={run.settings.get(key)}" for key in between_tasks if key != "data._target_")])
+def _titles(runs: list[RecordedRun]) -> list[str]:
+    """Name each task by its data, and where several have the same by some of the settings in which they differ."""
+    data = [str(run.settings.get("data._target_", run.settings.get("pool.data._target_", "One task"))) for run in runs]
+    names = [name.split(".")[-1] for name in data]
+    titles = []
+    for name, run in zip(names, runs, strict=True):
+        namesakes = [of_task(other.settings) for other, its in zip(runs, names, strict=True) if its == name]
+        keys = differing(namesakes)[:MOST_IN_TITLE]
+        titles.append(" ".join([name, *(f"{key}={run.settings.get(key)}" for key in keys)]))
+    return [
+        title if titles.count(title) == 1 else f"{title} ({titles[:place].count(title) + 1})"
+        for place, title in enumerate(titles)
+    ]
