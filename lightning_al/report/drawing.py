@@ -102,7 +102,7 @@ def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: flo
     """Draw a picture in all its forms; its size is in inches."""
 
     def rendered(ink: Ink, form: str) -> bytes:
-        figure = Figure(figsize=(width, height), dpi=200, layout="constrained")
+        figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure, ink)
         buffer = io.BytesIO()

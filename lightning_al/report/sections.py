@@ -290,7 +290,8 @@ def _time(study: Study, prefix: str) -> Part:
                 ],
                 [
                     "Most memory that the first process had held by then since it began, greatest over rounds and "
-                    "seeds. It never falls: a part that takes less than one before it shows the peak of that one."
+                    "seeds. It never falls: a part that takes less than one before it shows the peak of "
+                    "that one, and several runs in one process show the peak of all before."
                 ],
             )
         )

@@ -91,7 +91,14 @@ def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:
     assert row.p_sign_flip_holm is not None
     where = "above" if difference.mean > 0 else "below"
     lies = f"lies {abs(difference.mean):.3f} {where}" if difference.mean else "is level with"
-    sentence = f"{row.name}'s curve {lies} {baseline.name}'s."
+    few = (
+        ""
+        if difference.n >= LEAST_SEEDS
+        else "With one seed, "
+        if difference.n == 1
+        else f"With {difference.n} seeds, "
+    )
+    sentence = f"{few}{row.name}'s curve {lies} {baseline.name}'s."
     low, high = study.between
     rests = [f"Mean {axis_name(study.metric)} over {low} to {high} labels"]
     rests += [f"95 % interval {signed(difference.low)} to {signed(difference.high)}"] if difference.n > 1 else []
@@ -101,7 +108,7 @@ def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:
     else:
         rests.append(f"exact sign-flip p {p_value(row.p_sign_flip_holm)} by Holm")
         if row.p_sign_flip_holm > LEVEL:
-            sentence = f"{row.name} is not told apart from {baseline.name}; its curve {lies} {baseline.name}'s."
+            sentence = f"{few}{row.name} is not told apart from {baseline.name}; its curve {lies} {baseline.name}'s."
     return sentence, "; ".join(rests) + "."
 
 

@@ -31,14 +31,16 @@ def test_fewer_than_eight_seeds_are_called_descriptive(tmp_path):
     record_study(tmp_path, seeds=3)
     [study], _ = studies(tmp_path)
     assert any("Descriptive: 3 paired seeds" in caveat for caveat in caveats(study))
-    assert "n too small for a test" in headlines(study)[0][1]
+    [(sentence, rests)] = headlines(study)
+    assert sentence.startswith("With 3 seeds, bald's curve lies")
+    assert "n too small for a test" in rests
 
 
 def test_the_same_height_is_said_to_be_level(tmp_path):
     record(tmp_path / "a", name="random", acquisition="Random")
     record(tmp_path / "b")
     [study], _ = studies(tmp_path)
-    assert headlines(study)[0][0] == "bald's curve is level with random's."
+    assert headlines(study)[0][0] == "With one seed, bald's curve is level with random's."
     assert "one seed, so no interval" in headlines(study)[0][1]
 
 
