@@ -159,6 +159,11 @@ def heading(axes: Axes, text: str, ink: Ink) -> None:
     axes.set_title(text, loc="left", fontsize=9.5, color=ink.text)
 
 
+def legend_height(names: Sequence[str]) -> float:
+    """Return the inches that `legend` takes for so many lines."""
+    return 0.19 * (len(names) if max(map(len, names)) > 14 else (len(names) + 1) // 2)
+
+
 def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
     """Name the lines below the picture, where they hide nothing."""
     handles, names = axes.get_legend_handles_labels()

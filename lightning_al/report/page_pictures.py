@@ -15,7 +15,7 @@ from scipy import stats
 
 from lightning_al.report.classes import Asked
 from lightning_al.report.comparison import BASELINE, Method
-from lightning_al.report.drawing import Ink, Picture, colours, heading, legend, picture, short, tidy
+from lightning_al.report.drawing import Ink, Picture, colours, heading, legend, legend_height, picture, short, tidy
 from lightning_al.report.noise import MethodNoise
 from lightning_al.report.phases import Phases, in_order
 from lightning_al.report.pictures import axis_name
@@ -51,7 +51,7 @@ def curves_picture(study: Study, band: Band, name: str) -> Picture:
         tidy(axes, ink)
         legend(figure, axes, ink)
 
-    return picture(name, says[:1].upper() + says[1:], draw, height=3.9)
+    return picture(name, says[:1].upper() + says[1:], draw, height=3.5 + legend_height(list(study.curves)))
 
 
 def differences_picture(study: Study, name: str) -> Picture | None:
@@ -110,7 +110,9 @@ def evenness_picture(study: Study, asked: Mapping[str, Asked], name: str) -> Pic
         tidy(axes, ink)
         legend(figure, axes, ink)
 
-    return picture(name, "Evenness of the classes asked for, over labels", draw)
+    return picture(
+        name, "Evenness of the classes asked for, over labels", draw, height=3.1 + legend_height(list(asked))
+    )
 
 
 def classes_picture(method: str, asked: Asked, name: str) -> Picture:

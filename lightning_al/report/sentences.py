@@ -102,7 +102,7 @@ def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:
     low, high = study.between
     rests = [f"Mean {axis_name(study.metric)} over {low} to {high} labels"]
     rests += [f"95 % interval {signed(difference.low)} to {signed(difference.high)}"] if difference.n > 1 else []
-    rests += [f"{difference.n} paired seeds" if difference.n > 1 else "one seed, so no interval", _signs(difference)]
+    rests += [f"{difference.n} paired seeds", _signs(difference)] if difference.n > 1 else ["one seed, so no interval"]
     if row.n_too_small:
         rests.append("n too small for a test")
     else:
@@ -114,9 +114,9 @@ def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:
 
 def _signs(difference: PairedDifference) -> str:
     if difference.num_above == difference.n:
-        return "above on all of them" if difference.n > 1 else "above"
+        return "above on all of them"
     if difference.num_below == difference.n:
-        return "below on all of them" if difference.n > 1 else "below"
+        return "below on all of them"
     return f"above on {difference.num_above}, below on {difference.num_below}"
 
 

@@ -63,7 +63,7 @@ def test_it_writes_a_page_pictures_and_tables(study):
     expected = {f"{name}.{form}" for name in names for form in ("png", "svg")} | {f"{name}.csv" for name in tables}
     assert {path.name for path in report.iterdir()} == expected | {"index.html"}
     for name in names:
-        assert imread(report / f"{name}.png").shape[1] > 600
+        assert imread(report / f"{name}.png").shape[1] > 500
 
 
 def test_tables_and_files_have_the_figures_of_the_runs(study):
