@@ -52,7 +52,7 @@ def caveats(study: Study) -> list[str]:
         )
     longer = max((curve.labels[-1] for same in study.curves.values() for curve in same), default=0)
     if study.compared and longer > high and not study.too_short:
-        found.append(f"Compared up to {high} labels, where the shortest run ends; the longest goes to {longer}.")
+        found.append(f"Compared up to {high} labels; the longest run goes to {longer}.")
     unlike = _unlike_starts(study)
     if unlike:
         found.append(
