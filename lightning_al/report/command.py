@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
 def _number(text: str) -> float:
     value = float(text)
     if value - value != 0:
-        raise argparse.ArgumentTypeError(f"a target is a finite number, but got {text}")
+        raise argparse.ArgumentTypeError(f"a target is a finite number, but got {text}. Give one such as 0.9.")
     return value
 
 

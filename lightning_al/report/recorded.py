@@ -23,6 +23,7 @@ from lightning_al.report.settings import flat
 
 CONFIG = "config.yaml"
 LINES = "history.jsonl"
+COPY = "Put back a copy of the folder from before."
 LARGEST = 100 * 2**20
 
 USUAL_METRICS = ("test_acc", "posterior_accuracy", "val_acc")
@@ -75,11 +76,11 @@ class RecordedRun:
         measured = [round for round in self.history if metric in round.metrics]
         if not measured:
             known = ", ".join(sorted(self.metrics)) or "none"
-            raise ValueError(f"it has no metric {metric}; it has: {known}")
+            raise ValueError(f"it has no metric {metric}. Choose by --metric one of: {known}.")
         labels = [round.labelled + round.validation_labels * with_validation_labels for round in measured]
         values = [round.metrics[metric] for round in measured]
         if any(value - value != 0 for value in values):  # NaN or infinite
-            raise ValueError(f"its {metric} is not a finite number in every round")
+            raise ValueError(f"its {metric} is not a finite number in every round. Choose another by --metric.")
         return Run(
             name=self.name,
             acquisition=self.acquisition,
@@ -120,7 +121,7 @@ def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]
         try:
             run = read_run(folder)
         except RecursionError:
-            left_out.append(LeftOut(folder, "its files are nested too deeply"))
+            left_out.append(LeftOut(folder, f"its files are nested too deeply. {COPY}"))
         except UNREADABLE as error:
             left_out.append(LeftOut(folder, printable(_said(error), most=500)))
         else:
@@ -157,7 +158,7 @@ def read_run(folder: Path) -> RecordedRun:
         acquisition = str(header["acquisition"]).split("(")[0].split(".")[-1]
         name, seed, metric, settings = acquisition.lower(), header["seed"], None, _settings_of(header)
     if not isinstance(seed, int):
-        raise ValueError(f"its seed is {seed!r}, and no number")
+        raise ValueError(f"its seed is {seed!r}, and no number. {COPY}")
     return RecordedRun(
         folder=folder,
         name=printable(name),
@@ -213,7 +214,7 @@ def _read_lines(folder: Path) -> list[Round]:
 
 def _read_text(path: Path) -> str:
     if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name} has more than {LARGEST} bytes")
+        raise ValueError(f"{path.name} has more than {LARGEST} bytes. {COPY}")
     return path.read_text()
 
 
@@ -223,10 +224,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     text = _read_text(folder / CONFIG)
     # A few aliases of aliases can stand for more settings than fit into memory; a run writes none.
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-        raise ValueError(f"{CONFIG} has aliases")
+        raise ValueError(f"{CONFIG} has aliases, which no run writes. {COPY}")
     config = yaml.safe_load(text)
     if not isinstance(config, dict):
-        raise ValueError(f"{CONFIG} holds no settings")
+        raise ValueError(f"{CONFIG} holds no settings. {COPY}")
     return config
 
 
@@ -236,7 +237,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
     with closing(sqlite3.connect(address, uri=True)) as database:
         text, digest = database.execute("SELECT body, hash FROM rows WHERE number = 0").fetchone()
     if hashlib.sha256(f"\n{text}".encode()).hexdigest() != digest:
-        raise ValueError("the first row of its journal is damaged")
+        raise ValueError(f"the first row of {NAME} is damaged. {COPY}")
     header: dict[str, Any] = json.loads(text)
     return header
 
@@ -282,7 +283,7 @@ def _checked(round: Round, before: list[Round]) -> Round:
         isinstance(count, int) for count in counts
     )
     if not are_right or len(round.scores) != len(round.indices) or (before and round.labelled <= before[-1].labelled):
-        raise ValueError(f"its round {printable(round.number)} does not hold what a round holds")
+        raise ValueError(f"its round {printable(round.number)} does not hold what a round holds. {COPY}")
     return replace(
         round,
         metrics={printable(name): value for name, value in round.metrics.items()},

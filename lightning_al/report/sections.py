@@ -349,9 +349,9 @@ def _noise(study: Study, prefix: str) -> Part | None:
             for noise in found
         ],
         [
-            "In nats. K posterior samples can tell at most log K nats apart: a batch close to that is chosen by chance "
-            "in its last picks. A pick below the noise adds no more than its standard error. The shortfall is how much "
-            "better at most a batch from all points could have been, where memory was limited."
+            "In nats. K posterior samples can tell at most log K nats apart: a batch close to that leaves little "
+            "by which its last picks could differ. A pick below the noise adds no more than its standard error. The "
+            "shortfall is how much better at most a batch from all points could have been, where memory was limited."
         ],
     )
     return Part("Noise and saturation of the batches", [noise_picture(study, found, f"{prefix}noise")], [table])

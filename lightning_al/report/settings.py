@@ -55,7 +55,7 @@ def flat(plain: Mapping[Any, Any]) -> dict[str, Any]:
     """
     leaves = list(islice(_leaves(plain), MOST_SETTINGS + 1))
     if len(leaves) > MOST_SETTINGS:
-        raise ValueError(f"it has more than {MOST_SETTINGS} settings")
+        raise ValueError(f"it has more than {MOST_SETTINGS} settings. Put back its `config.yaml` from before.")
     return dict(leaves)
 
 

@@ -124,7 +124,7 @@ def test_a_metric_that_only_some_have_leaves_the_others_out(tmp_path):
     record(tmp_path / "b", seed=1, metric="val_acc")
     [study], [left_out] = studies(tmp_path, metric="val_acc")
     assert study.recorded["bald"][0].seed == 1
-    assert "no metric val_acc; it has: test_acc, test_loss" in left_out.reason
+    assert "no metric val_acc. Choose by --metric one of: test_acc, test_loss." in left_out.reason
 
 
 def test_runs_that_show_different_metrics_are_refused(tmp_path):
