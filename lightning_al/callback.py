@@ -20,6 +20,7 @@ from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.journal import Journal, load_weights
 from lightning_al.loggers import held_open, log_over_labels
+from lightning_al.memory import peak_bytes
 from lightning_al.oracle import Oracle, oracles
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
@@ -276,6 +277,7 @@ class ActiveLearning(pl.Callback):
         """Choose the weights, score the pool and select what to ask, while the module is still on its device."""
         fit = self._fit
         fit.seconds["fit"] = time.perf_counter() - fit.began
+        fit.peak_bytes.update(peak_bytes("fit"))
         fit.steps = trainer.global_step
         fit.cut_short = time_is_up(trainer)
         fit.metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
@@ -489,6 +491,7 @@ class ActiveLearning(pl.Callback):
         )
         _check_selection(self.acquisition, positions, scores, b, len(unlabelled))
         self._fit.seconds["select"] = time.perf_counter() - began - self._fit.seconds.get("score", 0.0)
+        self._fit.peak_bytes.update(peak_bytes("select"))
         self._fit.indices = [unlabelled[position] for position in positions]
         self._fit.scores = scores
         self._fit.details = details
@@ -525,6 +528,7 @@ class ActiveLearning(pl.Callback):
             validation_labels=fit.validation_labels,
             tested_with=self.test_with,
             details=fit.details,
+            peak_bytes=fit.peak_bytes,
         )
         # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
         round = Round.from_dict(trainer.strategy.broadcast(round.to_dict()))
@@ -600,6 +604,7 @@ class ActiveLearning(pl.Callback):
         began = time.perf_counter()
         yield
         self._fit.seconds[part] = self._fit.seconds.get(part, 0.0) + time.perf_counter() - began
+        self._fit.peak_bytes.update(peak_bytes(part))
 
     def _timed(self, chunks: Iterator[Chunk], part: str) -> Iterator[Chunk]:
         """Count the time that chunks take, but not what is done with them in between."""
@@ -672,6 +677,7 @@ class _Fit:
     details: dict[str, float | list[float]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
     validation_labels: int = 0
 
 

@@ -20,6 +20,8 @@ class Round:
         metrics: What the module logged, by name: training and validation at the end of the fit (a metric by which a
             ModelCheckpoint chose the weights, at its best), and test.
         seconds: Wall time of each part: fit, score, select, test, label.
+        peak_bytes: Most memory that the first process has held by the end of each part, by the part's name, and on its
+            GPU by that name with ``_cuda``. It counts from where the process began, so that it never falls.
         steps: Optimiser steps of the fit.
         validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.
         tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean and of the
@@ -38,6 +40,7 @@ class Round:
     validation_labels: int = 0
     tested_with: Literal["module", "posterior"] = "module"
     details: dict[str, float | list[float]] = field(default_factory=dict)
+    peak_bytes: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the round as plain data."""

@@ -314,7 +314,7 @@ def for_people(folder: Path) -> list[dict[str, Any]]:
 
 
 def plain(round: Round) -> dict[str, Any]:
-    return {**round.to_dict(), "seconds": None}
+    return {**round.to_dict(), "seconds": None, "peak_bytes": None}
 
 
 def labels(folder: Path) -> list[dict[int, Any]]:

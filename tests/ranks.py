@@ -167,7 +167,7 @@ def run(
     )
     trainer.fit(module, datamodule=data)
     found = {
-        "rounds": [{**round.to_dict(), "seconds": None} for round in active.history],
+        "rounds": [{**round.to_dict(), "seconds": None, "peak_bytes": None} for round in active.history],
         "pool": data.pool.state_dict(),
         "weights": {name: value.tolist() for name, value in module.state_dict().items()},
         "done": active.done,

@@ -54,8 +54,8 @@ def same_weights(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 
 def plain(rounds: Any) -> list[dict[str, Any]]:
-    """Return rounds without their wall times, which no two runs share."""
-    return [{**round.to_dict(), "seconds": None} for round in rounds]
+    """Return rounds without their wall times and memory, which no two runs share."""
+    return [{**round.to_dict(), "seconds": None, "peak_bytes": None} for round in rounds]
 
 
 class OneCycle(LitMLP):
@@ -150,6 +150,7 @@ class TestWhatIsAsked:
             assert {"val_loss", "val_acc", "test_acc"} <= set(round.metrics)
             assert all(type(index) is int for index in round.indices)
             assert set(round.seconds) >= ({"fit", "score", "select", "test", "label"} if round.indices else {"fit"})
+            assert set(round.peak_bytes) == set(round.seconds)
             labelled += round.indices
         assert active.history.curve("test_acc")[0] == [8, 13, 18]
 

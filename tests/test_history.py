@@ -32,6 +32,7 @@ def histories(draw: st.DrawFn) -> History:
                 steps=draw(st.integers(0, 99)),
                 validation_labels=draw(st.integers(0, 99)),
                 tested_with=draw(st.sampled_from(["module", "posterior"])),
+                peak_bytes=draw(st.dictionaries(st.sampled_from(["fit", "fit_cuda"]), st.integers(0, 2**50))),
                 details=draw(st.dictionaries(st.sampled_from(["a", "b"]), st.floats(0, 1) | st.lists(st.floats(0, 1)))),
             )
         )

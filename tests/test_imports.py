@@ -24,6 +24,7 @@ LAYERS = [
         "health",
         "history",
         "journal",
+        "memory",
         "stopping",
         "target",
         "posterior.base",

@@ -34,7 +34,8 @@ def test_holds_every_module_and_every_yaml(wheel: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lightning_al").rglob("*.py")}
     yamls = {f"lightning_al/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert len(yamls) > 10
-    assert modules | yamls | {"lightning_al/py.typed", "lightning_al/conf/__init__.py"} <= names
+    page = {f"lightning_al/report/page.{form}" for form in ("html", "css")}
+    assert modules | yamls | page | {"lightning_al/py.typed", "lightning_al/conf/__init__.py"} <= names
 
 
 def test_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, stdev
 
-from lightning_al.journal import replacing
+from lightning_al.report.csv_tables import write_table
 from lightning_al.report.curves import area_under_curve
 from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEVEL, PairedDifference, holm, paired_difference
@@ -62,21 +61,23 @@ class Method:
         )
 
 
-def compare(methods: Mapping[str, Sequence[Run]]) -> list[Method]:
+def compare(methods: Mapping[str, Sequence[Run]], *, between: tuple[int, int] | None = None) -> list[Method]:
     """Compare methods by the area under their curves, and with random choice where one of them is that.
 
     Args:
         methods: The runs of each method, by its name.
+        between: Fewest and most labels of the curves to compare; by default all that every run has.
 
     Returns:
-        The methods in the order given, the baseline first.
+        The methods in the order given, the baseline first. Where several are random choice, the baseline is the one
+        that has the most seeds in common with the others.
 
     Raises:
         ValueError: If the runs' metrics differ, or their curves have no label count in common.
     """
     runs = [run for same in methods.values() for run in same]
     metrics = sorted({run.metric for run in runs})
-    between = max(run.labels[0] for run in runs), min(run.labels[-1] for run in runs)
+    between = between or (max(run.labels[0] for run in runs), min(run.labels[-1] for run in runs))
     if len(metrics) > 1 or between[0] > between[1]:
         ranges = sorted({(run.labels[0], run.labels[-1]) for run in runs})
         raise ValueError(
@@ -89,9 +90,9 @@ def compare(methods: Mapping[str, Sequence[Run]]) -> list[Method]:
         for name, same in methods.items()
     ]
     baselines = [row for row in rows if row.runs[0].acquisition == BASELINE]
-    if len(baselines) != 1:
+    if not baselines:
         return rows
-    [baseline] = baselines
+    baseline = max(baselines, key=lambda row: _num_pairs(row, rows))
     others = [_against(row, baseline) for row in rows if row is not baseline]
     compared = [row.difference for row in others if row.difference is not None]
     sign_flip = iter(holm([difference.p_sign_flip for difference in compared]))
@@ -112,6 +113,11 @@ def compare(methods: Mapping[str, Sequence[Run]]) -> list[Method]:
     ]
 
 
+def _num_pairs(baseline: Method, rows: Sequence[Method]) -> int:
+    seeds = {run.seed for run in baseline.runs}
+    return sum(run.seed in seeds for row in rows for run in row.runs)
+
+
 def _against(row: Method, baseline: Method) -> Method:
     theirs = {run.seed: area for run, area in zip(baseline.runs, baseline.areas, strict=True)}
     pairs = [(area, theirs[run.seed]) for run, area in zip(row.runs, row.areas, strict=True) if run.seed in theirs]
@@ -120,14 +126,11 @@ def _against(row: Method, baseline: Method) -> Method:
 
 def write_csv(methods: Sequence[Method], path: Path) -> None:
     """Write the comparison as a table, one method a line; what there is not is left empty."""
-    rows = [_csv_row(row) for row in methods]
-    with replacing(path) as draft, draft.open("w", newline="") as file:
-        table = csv.DictWriter(file, max(rows, key=len))
-        table.writeheader()
-        table.writerows(rows)
+    write_table([comparison_row(row) for row in methods], path)
 
 
-def _csv_row(row: Method) -> dict[str, object]:
+def comparison_row(row: Method) -> dict[str, object]:
+    """Return what a method comes to, under the names of the columns."""
     plain: dict[str, object] = {
         "method": row.name,
         "runs": len(row.runs),

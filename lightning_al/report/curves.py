@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
+from math import ceil, floor, inf
 
 import numpy as np
+
+LOW_IS_GOOD = {"loss", "nll", "ece", "error", "err", "brier", "perplexity", "mse", "mae", "rmse"}
 
 
 def area_under_curve(
@@ -56,3 +60,28 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
     (20, None)
     """
     return next((count for count, value in zip(labels, values, strict=True) if value >= target), None)
+
+
+def is_better_low(metric: str) -> bool:
+    """Return whether less of a metric is better, as its name says.
+
+    >>> is_better_low("test_acc"), is_better_low("posterior_nll")
+    (False, True)
+    """
+    return not LOW_IS_GOOD.isdisjoint(re.split(r"[^a-z]+", metric.lower()))
+
+
+def quartile(numbers: Sequence[float | None], share: float) -> float | None:
+    """Return a quantile of numbers of labels, where None stands for more than were recorded.
+
+    It lies between the two numbers beside it, in proportion; where the upper one is None, so is the quantile.
+
+    >>> quartile([10, 20, None], 0.5), quartile([10, 20, None], 0.75), quartile([10, 20], 0.5)
+    (20.0, None, 15.0)
+    """
+    ranked = sorted(inf if number is None else number for number in numbers)
+    place = share * (len(ranked) - 1)
+    below, above = ranked[floor(place)], ranked[ceil(place)]
+    if above == inf:
+        return None
+    return float(below + (above - below) * (place - floor(place)))

@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Literal
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from lightning_al.journal import replacing
 from lightning_al.report.comparison import BASELINE, Method
+from lightning_al.report.drawing import LITERAL
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the baseline is grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -26,6 +28,7 @@ GREY = "#7f7f7f"
 MOST_ROWS, MOST_COLUMNS = 60, 40
 
 
+@matplotlib.rc_context(LITERAL)
 def curve_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figure:
     """Draw the metric over the number of labels: a line for each method, with a band where it has several runs.
 
@@ -39,6 +42,7 @@ def curve_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figu
     return figure
 
 
+@matplotlib.rc_context(LITERAL)
 def comparison_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figure:
     """Draw the curves of all methods, and beside them each method's difference to the baseline, if there is one."""
     compared = [row for row in methods if row.difference is not None]
@@ -67,6 +71,7 @@ def comparison_picture(methods: Sequence[Method], metric: str, *, title: str) ->
     return figure
 
 
+@matplotlib.rc_context(LITERAL)
 def asked_picture(
     rounds: Sequence[Sequence[Tensor]],
     labels: Sequence[Sequence[object]],
@@ -112,6 +117,7 @@ def asked_picture(
     return figure
 
 
+@matplotlib.rc_context(LITERAL)
 def save_picture(figure: Figure, path: Path) -> None:
     """Write a picture as PNG, whole or not at all."""
     with replacing(path) as draft:

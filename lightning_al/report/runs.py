@@ -8,11 +8,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from lightning_al.history import History
 from lightning_al.journal import replacing
 from lightning_al.report.curves import area_under_curve
+from lightning_al.report.settings import differing, tells_apart
 
 SUMMARY = "summary.json"
 PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "scikit-learn", "numpy")
@@ -115,23 +116,42 @@ def load_runs(folder: Path) -> list[Run]:
     return [Run.read(path.parent) for path in sorted(folder.rglob(SUMMARY))]
 
 
-def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Put together the runs that differ in nothing but their seed, in the order of the seed, under a name each.
+class Named(Protocol):
+    """What runs are put together by."""
 
-    Where runs of one name have different settings, the settings that differ complete the name.
+    @property
+    def name(self) -> str:
+        """What the run calls its method."""
+
+    @property
+    def seed(self) -> int:
+        """Its seed."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Its settings by dotted name."""
+
+
+Member = TypeVar("Member", bound=Named)
+
+
+def group_runs(runs: Iterable[Member]) -> dict[str, list[Member]]:
+    """Put together the runs of a method, in the order of the seed, under a name each.
+
+    Where runs of one name have different settings, the settings that differ complete the name, but for those that make
+    no other method: seeds, budgets, places and what is only shown.
 
     Raises:
         ValueError: If two runs are the same in their seed as well.
     """
-    by_name: dict[str, list[Run]] = defaultdict(list)
+    by_name: dict[str, list[Member]] = defaultdict(list)
     for run in runs:
         by_name[run.name].append(run)
-    methods: dict[str, list[Run]] = {}
+    methods: dict[str, list[Member]] = {}
     for name, namesakes in by_name.items():
-        keys = sorted({key for run in namesakes for key in run.settings})
-        differing = [key for key in keys if len({repr(run.settings.get(key)) for run in namesakes}) > 1]
+        keys = differing([tells_apart(run.settings) for run in namesakes])
         for run in sorted(namesakes, key=lambda run: run.seed):
-            method = " ".join([name, *(f"{key}={run.settings.get(key)}" for key in differing)])
+            method = " ".join([name, *(f"{key}={run.settings.get(key)}" for key in keys)])
             methods.setdefault(method, []).append(run)
     for method, same in methods.items():
         seeds = [run.seed for run in same]

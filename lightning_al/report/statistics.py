@@ -15,6 +15,9 @@ LEVEL = 0.05
 
 MOST_PAIRS = 40
 
+LEAST_SEEDS = 8
+"""How many seeds a claim rests on at least; smaller studies are called descriptive."""
+
 
 @dataclass(frozen=True)
 class PairedDifference:
@@ -27,6 +30,8 @@ class PairedDifference:
         high: Upper end.
         p_sign_flip: Two-sided p of the exact sign-flip test.
         p_t: Two-sided p of the paired t test, 1 for a single pair, which cannot tell.
+        num_above: How many of the differences are above zero.
+        num_below: How many are below.
     """
 
     n: int
@@ -35,6 +40,8 @@ class PairedDifference:
     high: float
     p_sign_flip: float
     p_t: float
+    num_above: int
+    num_below: int
 
     @property
     def smallest_p(self) -> float:
@@ -59,12 +66,13 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Pai
     differences = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
     n, mean = len(differences), float(differences.mean())
     p_sign_flip = sign_flip_p(differences)
+    signs = int(np.sum(differences > 0)), int(np.sum(differences < 0))
     if n == 1:
-        return PairedDifference(n, mean, -inf, inf, p_sign_flip, 1.0)
+        return PairedDifference(n, mean, -inf, inf, p_sign_flip, 1.0, *signs)
     error = float(differences.std(ddof=1)) / sqrt(n)
     reach = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * error
     p_t = 2 * float(stats.t.sf(abs(mean) / error, n - 1)) if error > 0 else float(mean == 0)
-    return PairedDifference(n, mean, mean - reach, mean + reach, p_sign_flip, p_t)
+    return PairedDifference(n, mean, mean - reach, mean + reach, p_sign_flip, p_t, *signs)
 
 
 def sign_flip_p(differences: ArrayLike) -> float:

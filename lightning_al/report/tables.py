@@ -47,7 +47,7 @@ def comparison_table(methods: Sequence[Method], metric: str) -> Table:
         table.add_column("p t test\nby Holm", justify="right", no_wrap=True)
     for row in methods:
         sd = "" if row.sd_area is None else f" ± {row.sd_area:.3f}"
-        cells = [f"{row.name}\n{len(row.runs)} runs", f"{row.mean_area:.3f}{sd}"]
+        cells = [f"{row.name}\n{len(row.runs)} run{'s' * (len(row.runs) != 1)}", f"{row.mean_area:.3f}{sd}"]
         against = row.difference
         if against is not None:
             interval = f"{against.low:+.3f} to {against.high:+.3f}" if isfinite(against.low) else "one pair only"

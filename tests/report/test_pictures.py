@@ -75,3 +75,9 @@ def test_pictures_are_written_without_pyplot(tmp_path):
 )
 def test_axis_names(metric, name):
     assert axis_name(metric) == name
+
+
+def test_a_name_is_no_formula(tmp_path):
+    rows = compare({r"$\frac{1$": [run("bald")], "$random$": [run("random", "Random")]})
+    save_picture(comparison_picture(rows, "$m$", title="$x"), tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").exists()

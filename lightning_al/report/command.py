@@ -1,0 +1,186 @@
+"""The command line of the report. Only the standard library is imported at the top, so that help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lightning_al.report.page import Table, Task
+    from lightning_al.report.study import Study
+
+NAME = "lightning-al-report"
+
+
+class ReportError(Exception):
+    """What keeps a report from being made, in words for the one who asked for it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Make a report of some runs, and return the exit code: 2 where the arguments or the runs do not do."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    asked = _parser().parse_args(given)
+    try:
+        _report(asked, shlex.join([NAME, *given]))
+    except ReportError as error:
+        print(f"{NAME}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        NAME,
+        description="Make a report of active learning runs: learning curves, paired differences to random choice, "
+        "labels to reach a target, what was asked, time, memory and noise, as one page, pictures and CSV files.",
+    )
+    parser.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="a run's folder or a sweep's, searched below"
+    )
+    parser.add_argument("--out", type=Path, default=Path("report"), help="where to write the report (%(default)s)")
+    parser.add_argument("--metric", help="what the curves show; by default what the runs themselves show")
+    parser.add_argument(
+        "--target", nargs="+", type=_number, default=[], metavar="VALUE", help="values of the metric to reach"
+    )
+    parser.add_argument(
+        "--with-validation-labels", action="store_true", help="count validation labels as well: they are labels too"
+    )
+    parser.add_argument(
+        "--up-to", type=int, metavar="LABELS", help="compare the curves up to here; by default up to where the "
+        "shortest finished run ends",
+    )  # fmt: skip
+    parser.add_argument(
+        "--band", choices=["sd", "interval"], default="sd",
+        help="what the bands show: one standard deviation over seeds, or the 95 %% interval of the mean (%(default)s)",
+    )  # fmt: skip
+    return parser
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if value - value != 0:
+        raise argparse.ArgumentTypeError(f"a target is a finite number, but got {text}. Give one such as 0.9.")
+    return value
+
+
+def _report(asked: argparse.Namespace, command: str) -> None:
+    from lightning_al.report.printable import printable
+    from lightning_al.report.recorded import read_all
+    from lightning_al.report.sections import Wanted, section
+    from lightning_al.report.study import make_studies
+
+    _check_out(asked.out)
+    try:
+        runs, left_out = read_all(asked.folders)
+        studies, without = make_studies(
+            runs,
+            metric=None if asked.metric is None else printable(asked.metric),
+            with_validation_labels=asked.with_validation_labels,
+            up_to=asked.up_to,
+        ) if runs else ([], [])  # fmt: skip
+    except ValueError as error:
+        raise ReportError(str(error)) from error
+    missing = [f"{printable(one.folder)}: {one.reason}" for one in [*left_out, *without]]
+    for line in missing:
+        print(f"{NAME}: left out {line}", file=sys.stderr)
+    if not studies:
+        named = ", ".join(printable(folder) for folder in asked.folders)
+        raise ReportError(
+            f"No run to report on in {named}. Name the folder of a run or a sweep: one that has a journal.sqlite, or "
+            "such folders below it, and at least one round."
+        )
+    wanted = Wanted(asked.target, asked.band)
+    prefixes = ["" if len(studies) == 1 else f"task-{place + 1}-" for place in range(len(studies))]
+    tasks = [section(study, wanted, prefix) for study, prefix in zip(studies, prefixes, strict=True)]
+    try:
+        _write(asked.out, studies, tasks, asked.target, missing, printable(command, most=2_000))
+    except OSError as error:
+        raise ReportError(f"The report could not be written to {asked.out}: {error}. Choose another --out.") from error
+    _show(studies, wanted, asked.out)
+
+
+def _check_out(out: Path) -> None:
+    from lightning_al.report.recorded import is_run_folder
+
+    absolute = out.absolute()
+    inside = next((folder for folder in (absolute, *absolute.parents) if is_run_folder(folder)), None)
+    if inside is not None:
+        raise ReportError(f"The report would be written into the run folder {inside}. Choose another --out.")
+    if absolute.exists() and not absolute.is_dir():
+        raise ReportError(f"--out {out} is a file. Name a folder.")
+
+
+def _write(
+    out: Path,
+    studies: Sequence[Study],
+    tasks: Sequence[Task],
+    targets: Sequence[float],
+    missing: list[str],
+    command: str,
+) -> None:
+    from lightning_al.journal import replacing
+    from lightning_al.report.csv_rows import tables
+    from lightning_al.report.csv_tables import write_table
+    from lightning_al.report.page import page
+    from lightning_al.report.sections import pictures
+
+    runs = sum(study.num_runs for study in studies)
+    seeds = len({run.seed for study in studies for same in study.recorded.values() for run in same})
+    states = [run.state for study in studies for same in study.recorded.values() for run in same]
+    going = f", {len(states) - states.count('finished')} not finished" if states.count("finished") < len(states) else ""
+    about = f"{runs} run{'s' * (runs != 1)} with {seeds} seed{'s' * (seeds != 1)}{going}"
+    text = page(tasks, about=about, left_out=missing, command=command, made=datetime.now())
+    for name, rows in tables(studies, targets).items():
+        write_table(rows, out / f"{name}.csv")
+    for picture in (picture for task in tasks for picture in pictures(task)):
+        for suffix, content in (("png", picture.png), ("svg", picture.day)):
+            with replacing(out / f"{picture.name}.{suffix}") as draft:
+                draft.write_bytes(content)
+    with replacing(out / "index.html") as draft:
+        draft.write_text(text, encoding="utf-8")
+
+
+def _show(studies: Sequence[Study], wanted: object, out: Path) -> None:
+    from rich.console import Console
+
+    from lightning_al.report.sections import Wanted, targets
+    from lightning_al.report.sentences import caveats, headlines
+    from lightning_al.report.tables import comparison_table
+
+    assert isinstance(wanted, Wanted)
+    console = Console(highlight=False, markup=False)
+    for study in studies:
+        if len(studies) > 1:
+            console.print(study.title, soft_wrap=True)
+        if study.compared:
+            console.print(comparison_table(study.compared, study.metric))
+        table = targets(study, wanted)
+        if table is not None:
+            _print(table, console)
+        for sentence, rests in headlines(study):
+            console.print(sentence, rests, soft_wrap=True)
+        for caveat in caveats(study):
+            console.print(caveat, soft_wrap=True)
+    console.print(f"Report: {out / 'index.html'}, with CSV files and pictures beside it.", soft_wrap=True)
+
+
+def _print(table: Table, console: Console) -> None:
+    from rich.table import Table as Drawn
+
+    drawn = Drawn(title=table.name, header_style="bold")
+    for place, heading in enumerate(table.headings):
+        drawn.add_column(heading, justify="right" if place else "left")
+    for row in table.rows:
+        drawn.add_row(*row)
+    console.print(drawn)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

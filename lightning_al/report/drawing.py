@@ -1,0 +1,184 @@
+"""How the report's pictures look, by day and by night, and how they become files."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+LITERAL: Any = {"text.parse_math": False, "text.usetex": False}
+"""Names are shown as they are: a dollar sign in them begins no formula."""
+
+STYLE: Any = {
+    **LITERAL,
+    "font.family": ["sans-serif"],
+    "font.size": 9.5,
+    "svg.fonttype": "none",  # text that the browser's fonts show, whatever its script
+    "svg.hashsalt": "lightning_al",
+}
+
+LONGEST = 44
+
+
+@dataclass(frozen=True)
+class Ink:
+    """The colours of a picture.
+
+    Attributes:
+        text: Of titles, ticks and axes.
+        grid: Of the lines behind.
+        baseline: Of random choice.
+        methods: Of the others, told apart by the colour-blind (Okabe and Ito).
+        paper: Of what lies behind it.
+    """
+
+    text: str
+    grid: str
+    baseline: str
+    methods: tuple[str, ...]
+    paper: str
+
+
+DAY = Ink(
+    text="#2b3038",
+    grid="#e4e6ea",
+    baseline="#7d828c",
+    methods=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#5B4A9C"),
+    paper="#ffffff",
+)
+NIGHT = Ink(
+    text="#cdd3dc",
+    grid="#2f3641",
+    baseline="#949ba7",
+    methods=("#56B4E9", "#F0883E", "#2DC79B", "#E79BC4", "#E6C229", "#8FD3FF", "#A79BEA"),
+    paper="#12161c",
+)
+
+Draw = Callable[[Figure, Ink], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture in the forms in which it is kept.
+
+    Attributes:
+        name: What its files are called.
+        says: What it shows, for those who do not see it.
+        png: By day, on white.
+        day: As SVG in the colours of the day.
+        night: As SVG in the colours of the night.
+        width: Width in pixels of the page.
+        height: Height, likewise.
+    """
+
+    name: str
+    says: str
+    png: bytes
+    day: bytes
+    night: bytes
+    width: int
+    height: int
+
+    @property
+    def day_address(self) -> str:
+        """The day's SVG as an address that needs no file."""
+        return data_address(self.day, "image/svg+xml")
+
+    @property
+    def night_address(self) -> str:
+        """The night's SVG, likewise."""
+        return data_address(self.night, "image/svg+xml")
+
+
+def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: float = 3.5) -> Picture:
+    """Draw a picture in all its forms; its size is in inches."""
+
+    def rendered(ink: Ink, form: str) -> bytes:
+        figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure, ink)
+        buffer = io.BytesIO()
+        # Without the time, the same runs give the same file.
+        metadata = {"Date": None, "Creator": None} if form == "svg" else None
+        paper = {"facecolor": "white"} if form == "png" else {"transparent": True}
+        figure.savefig(buffer, format=form, metadata=metadata, **paper)
+        return buffer.getvalue()
+
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        # A script that matplotlib's font lacks: the browser's fonts have it.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        return Picture(
+            name=name,
+            says=says,
+            png=rendered(DAY, "png"),
+            day=rendered(DAY, "svg"),
+            night=rendered(NIGHT, "svg"),
+            width=round(96 * width),
+            height=round(96 * height),
+        )
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """Return an address that holds the content itself."""
+    return f"data:{kind};base64,{b64encode(content).decode()}"
+
+
+def short(name: str) -> str:
+    """Cut a name so that it fits beside a picture.
+
+    >>> short("bald"), len(short("x" * 100))
+    ('bald', 44)
+    """
+    # Matplotlib takes a name that begins with an underscore for one not to be shown.
+    seen = f" {name}" if name.startswith("_") else name
+    return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 12]}…{seen[-11:]}"
+
+
+def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") -> None:
+    """Leave of the axes what is needed."""
+    if grid is not None:
+        axes.grid(axis=grid, color=ink.grid, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(ink.grid)
+    axes.tick_params(labelsize=9, colors=ink.text, length=0)
+    for part in (axes.xaxis.label, axes.yaxis.label):
+        part.set_color(ink.text)
+
+
+def heading(axes: Axes, text: str, ink: Ink) -> None:
+    """Say above the axes what they show."""
+    axes.set_title(text, loc="left", fontsize=9.5, color=ink.text)
+
+
+def legend_height(names: Sequence[str]) -> float:
+    """Return the inches that `legend` takes for so many lines."""
+    return 0.19 * (len(names) if max(map(len, names)) > 14 else (len(names) + 1) // 2)
+
+
+def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
+    """Name the lines below the picture, where they hide nothing."""
+    handles, names = axes.get_legend_handles_labels()
+    columns = 2 if len(names) > 1 and max(map(len, names)) <= 26 else 1
+    figure.legend(
+        handles, names, loc="outside lower left", ncols=columns, frameon=False, fontsize=9, labelcolor=ink.text
+    )
+
+
+def colours(names: Sequence[str], baseline: str | None, ink: Ink) -> dict[str, tuple[str, str]]:
+    """Return a colour and a kind of line for each method; the kind changes where the colours are used up."""
+    others = [name for name in names if name != baseline]
+    kinds = ("-", "--", ":", "-.")
+    found = {
+        name: (ink.methods[place % len(ink.methods)], kinds[place // len(ink.methods) % len(kinds)])
+        for place, name in enumerate(others)
+    }
+    return {**found, **({} if baseline is None else {baseline: (ink.baseline, "-")})}

@@ -1,0 +1,293 @@
+"""Runs as their folders record them, finished or still going; nothing is written there, and no code in them is run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from lightning_al.history import History, Round
+from lightning_al.journal import LOCKED, NAME, Journal
+from lightning_al.report.curves import area_under_curve
+from lightning_al.report.printable import printable
+from lightning_al.report.runs import SUMMARY, Run
+from lightning_al.report.settings import flat
+
+CONFIG = "config.yaml"
+LINES = "history.jsonl"
+COPY = "Put back a copy of the folder from before."
+LARGEST = 100 * 2**20
+
+USUAL_METRICS = ("test_acc", "posterior_accuracy", "val_acc")
+"""What the curve of a run shows that does not say itself."""
+
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, sqlite3.Error, yaml.YAMLError)
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """What a folder records of a run.
+
+    Attributes:
+        folder: Where it lies.
+        name: What the run calls its method.
+        acquisition: Class of the acquisition function.
+        seed: Seed of the run.
+        metric: What the run itself shows, or None.
+        state: Whether it is `finished`, `going` in another process, or has `stopped` with something left to ask.
+        history: Its rounds so far.
+        settings: Its settings by dotted name, references as they are written.
+        versions: Version of each package that the result depends on, once it has finished.
+    """
+
+    folder: Path
+    name: str
+    acquisition: str
+    seed: int
+    metric: str | None
+    state: Literal["finished", "going", "stopped"]
+    history: History
+    settings: dict[str, Any]
+    versions: dict[str, str]
+
+    @property
+    def metrics(self) -> set[str]:
+        """All that was measured in any round."""
+        return {name for round in self.history for name in round.metrics}
+
+    def run(self, metric: str, *, with_validation_labels: bool = False) -> Run:
+        """Sum the run up as far as it goes.
+
+        Args:
+            metric: What the curve shows.
+            with_validation_labels: Whether the validation labels of each round count as well.
+
+        Raises:
+            ValueError: If it has no such metric, or what it has makes no curve.
+        """
+        measured = [round for round in self.history if metric in round.metrics]
+        if not measured:
+            known = ", ".join(sorted(self.metrics)) or "none"
+            raise ValueError(f"it has no metric {metric}. Choose by --metric one of: {known}.")
+        labels = [round.labelled + round.validation_labels * with_validation_labels for round in measured]
+        values = [round.metrics[metric] for round in measured]
+        if any(value - value != 0 for value in values):  # NaN or infinite
+            raise ValueError(f"its {metric} is not a finite number in every round. Choose another by --metric.")
+        return Run(
+            name=self.name,
+            acquisition=self.acquisition,
+            seed=self.seed,
+            metric=metric,
+            labels=labels,
+            values=values,
+            area=area_under_curve(labels, values),
+            initial=[],
+            indices=[list(round.indices) for round in self.history],
+            validation_labels=0 if with_validation_labels else max(round.validation_labels for round in self.history),
+            seconds=sum(sum(round.seconds.values()) for round in self.history),
+            settings=self.settings,
+            versions=self.versions,
+        )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A folder whose run is not in the report, and why."""
+
+    folder: Path
+    reason: str
+
+
+def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]:
+    """Read each run in some folders and those below, and say which could not be read.
+
+    Raises:
+        ValueError: If one of the folders is none, or cannot be opened.
+    """
+    runs: list[RecordedRun] = []
+    left_out: list[LeftOut] = []
+    found: dict[Path, None] = {}
+    for folder in folders:
+        found.update(dict.fromkeys(_run_folders(folder, left_out)))
+    for folder in found:
+        try:
+            run = read_run(folder)
+        except RecursionError:
+            left_out.append(LeftOut(folder, f"its files are nested too deeply. {COPY}"))
+        except UNREADABLE as error:
+            left_out.append(LeftOut(folder, printable(_said(error), most=500)))
+        else:
+            if len(run.history) > 0:
+                runs.append(run)
+            else:
+                left_out.append(LeftOut(folder, "it has no round yet"))
+    return runs, left_out
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Return whether a run lies in the folder itself."""
+    return any((folder / name).exists() for name in (NAME, LINES, SUMMARY))
+
+
+def read_run(folder: Path) -> RecordedRun:
+    """Read the run of a folder.
+
+    Raises:
+        ValueError, RuntimeError, OSError, KeyError, TypeError or AttributeError: If what is there is not a whole run.
+    """
+    history, state = _read_history(folder)
+    summary = json.loads(_read_text(folder / SUMMARY)) if (folder / SUMMARY).exists() else {}
+    config = _read_config(folder)
+    if config:
+        settings = flat(config)
+        acquisition = str(settings["acquisition._target_"]).split(".")[-1]
+        name, seed, metric = settings.get("name", acquisition.lower()), settings["seed"], settings.get("metric")
+    elif summary:
+        settings = dict(summary["settings"])
+        name, seed, metric, acquisition = (summary[key] for key in ("name", "seed", "metric", "acquisition"))
+    else:
+        header = _read_header(folder)
+        acquisition = str(header["acquisition"]).split("(")[0].split(".")[-1]
+        name, seed, metric, settings = acquisition.lower(), header["seed"], None, _settings_of(header)
+    if not isinstance(seed, int):
+        raise ValueError(f"its seed is {seed!r}, and no number. {COPY}")
+    return RecordedRun(
+        folder=folder,
+        name=printable(name),
+        acquisition=printable(acquisition),
+        seed=seed,
+        metric=_usual(history) if metric is None else printable(metric),
+        state=state,
+        history=history,
+        settings={printable(key): _shown(value) for key, value in settings.items()},
+        versions={printable(key): printable(value) for key, value in dict(summary.get("versions", {})).items()},
+    )
+
+
+def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
+    def note(error: OSError) -> None:
+        left_out.append(LeftOut(Path(error.filename or folder), f"the folder cannot be read: {error.strerror}"))
+
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"{folder} is no folder that can be read: {error.strerror}. Name a run's or a sweep's."
+        ) from error
+    for place, folders, _ in os.walk(folder.resolve(), onerror=note):
+        folders.sort()
+        if is_run_folder(Path(place)):
+            yield Path(place)
+
+
+def _read_history(folder: Path) -> tuple[History, Literal["finished", "going", "stopped"]]:
+    is_going = False
+    try:
+        rounds = list(Journal.read_history(folder))
+    except FileNotFoundError:
+        rounds = _read_lines(folder)
+    except RuntimeError as error:
+        if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF not in LOCKED:
+            raise
+        # The process that runs it holds the journal, but writes this beside it, whole after each round.
+        rounds = _read_lines(folder) if (folder / LINES).exists() else []
+        is_going = True
+    history = History()
+    for round in rounds:
+        history.append(_checked(round, list(history)))
+    if history and not history[-1].indices:
+        return history, "finished"
+    return history, "going" if is_going else "stopped"
+
+
+def _read_lines(folder: Path) -> list[Round]:
+    return [Round.from_dict(json.loads(line)) for line in _read_text(folder / LINES).splitlines()]
+
+
+def _read_text(path: Path) -> str:
+    if path.stat().st_size > LARGEST:
+        raise ValueError(f"{path.name} has more than {LARGEST} bytes. {COPY}")
+    return path.read_text()
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    if not (folder / CONFIG).exists():
+        return {}
+    text = _read_text(folder / CONFIG)
+    # A few aliases of aliases can stand for more settings than fit into memory; a run writes none.
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+        raise ValueError(f"{CONFIG} has aliases, which no run writes. {COPY}")
+    config = yaml.safe_load(text)
+    if not isinstance(config, dict):
+        raise ValueError(f"{CONFIG} holds no settings. {COPY}")
+    return config
+
+
+def _read_header(folder: Path) -> dict[str, Any]:
+    """Read what the run is from its journal's first row, which never changes, even while it is being written to."""
+    address = f"{(folder / NAME).absolute().as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(address, uri=True)) as database:
+        text, digest = database.execute("SELECT body, hash FROM rows WHERE number = 0").fetchone()
+    if hashlib.sha256(f"\n{text}".encode()).hexdigest() != digest:
+        raise ValueError(f"the first row of {NAME} is damaged. {COPY}")
+    header: dict[str, Any] = json.loads(text)
+    return header
+
+
+def _settings_of(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a run without a configuration has, under the names that a configuration has for them."""
+    data = header["data"]
+    return {
+        "acquisition": header["acquisition"],
+        "posterior": header["posterior"],
+        "active.query_size": header["query_size"],
+        "active.last_layer": header.get("last_layer"),
+        "active.reset": header["reset"],
+        "pool.initial_size": len(header["initial"]),
+        "data.length": data["length"],
+        "data.classes": data["classes"],
+        "data.form": data["form"],
+    }
+
+
+def _usual(history: History) -> str | None:
+    known = {name for round in history for name in round.metrics}
+    return next((name for name in USUAL_METRICS if name in known), min(known, default=None))
+
+
+def _shown(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool | int | float) else printable(value)
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: {error}"
+
+
+def _checked(round: Round, before: list[Round]) -> Round:
+    """Return the round with printable names, once it holds what a round holds."""
+    figures: list[Any] = [*round.metrics.values(), *round.seconds.values(), *round.scores]
+    counts: list[Any] = [round.labelled, round.validation_labels, *round.indices, *round.peak_bytes.values()]
+    for value in round.details.values():
+        figures += value if isinstance(value, list) else [value]
+    if round.class_counts is not None:
+        counts += [*round.class_counts, *round.class_counts.values()]
+    are_right = all(isinstance(figure, int | float) for figure in figures) and all(
+        isinstance(count, int) for count in counts
+    )
+    if not are_right or len(round.scores) != len(round.indices) or (before and round.labelled <= before[-1].labelled):
+        raise ValueError(f"its round {printable(round.number)} does not hold what a round holds. {COPY}")
+    return replace(
+        round,
+        metrics={printable(name): value for name, value in round.metrics.items()},
+        seconds={printable(name): value for name, value in round.seconds.items()},
+        peak_bytes={printable(name): value for name, value in round.peak_bytes.items()},
+        details={printable(name): value for name, value in round.details.items()},
+    )

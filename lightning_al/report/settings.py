@@ -1,0 +1,102 @@
+"""Which of a run's settings make it another method, which another task, and which neither."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+MOST_SETTINGS = 5_000
+
+METHOD = (
+    "acquisition",
+    "posterior",
+    "active.acquisition",
+    "active.posterior",
+    "active.query_size",
+    "active.last_layer",
+)
+"""What makes another method; all other settings make another task, where they are not in the list below."""
+
+NEITHER = (
+    # How far the run goes, and from what it may go on.
+    "active.budget",
+    "active.max_rounds",
+    "active.force",
+    "allow",
+    # Where things lie, and what is only shown.
+    "folder",
+    "name",
+    "metric",
+    "logger",
+    "active.folder",
+    "active.keep_checkpoints",
+    "callbacks.progress",
+    "data.root",
+    "data.download",
+    "trainer.default_root_dir",
+    "trainer.enable_progress_bar",
+    "trainer.enable_model_summary",
+    "trainer.log_every_n_steps",
+    # What only makes it faster or slower.
+    "threads",
+    "pool.pool_batch_size",
+)
+
+
+def flat(plain: Mapping[Any, Any]) -> dict[str, Any]:
+    """Return all settings by their dotted name, without those that are not set.
+
+    Raises:
+        ValueError: If there are thousands of them.
+
+    >>> flat({"active": {"query_size": 10, "budget": None}, "seed": 0})
+    {'active.query_size': 10, 'seed': 0}
+    """
+    leaves = list(islice(_leaves(plain), MOST_SETTINGS + 1))
+    if len(leaves) > MOST_SETTINGS:
+        raise ValueError(f"it has more than {MOST_SETTINGS} settings. Put back its `config.yaml` from before.")
+    return dict(leaves)
+
+
+def tells_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that make another method or another task: not seeds, budgets and places."""
+    return {
+        key: value
+        for key, value in settings.items()
+        if value is not None
+        and key.split(".")[-1] != "seed"
+        and not any(_is_part(key, name) for name in NEITHER)
+        # A place that Hydra chose for the run.
+        and "${hydra:" not in str(value)
+    }
+
+
+def of_task(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that make another task: the data, the model and how it is trained and tested."""
+    return {
+        key: value for key, value in tells_apart(settings).items() if not any(_is_part(key, name) for name in METHOD)
+    }
+
+
+def differing(several: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the settings that differ, each once, where one refers to another.
+
+    >>> differing([{"a.b": 1, "x.a.b": 1, "c": 0}, {"a.b": 2, "x.a.b": 2, "c": 0}])
+    ['a.b']
+    """
+    keys = sorted({key for settings in several for key in settings})
+    found = [key for key in keys if len({repr(settings.get(key)) for settings in several}) > 1]
+    return [key for key in found if not any(key.endswith(f".{other}") for other in found)]
+
+
+def _leaves(plain: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{key}.")
+        elif value is not None:
+            yield f"{prefix}{key}", value
+
+
+def _is_part(key: str, whole: str) -> bool:
+    return key == whole or key.startswith(f"{whole}.")

@@ -1,0 +1,216 @@
+"""Runs of one task, put together by method and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning_al.report.comparison import BASELINE, Method, compare
+from lightning_al.report.recorded import LeftOut, RecordedRun
+from lightning_al.report.runs import Run, group_runs
+from lightning_al.report.settings import differing, of_task, tells_apart
+
+MOST_IN_TITLE = 3
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of one task: the same data, model and training, by several methods and seeds.
+
+    Attributes:
+        title: What is learnt, and the settings in which it differs from the report's other tasks.
+        metric: What the curves show.
+        with_validation_labels: Whether validation labels are counted as well.
+        recorded: The runs of each method, in the order of their seeds.
+        curves: The same runs as curves.
+        between: Fewest and most labels of the part of the curves that is compared.
+        compared: Each method's runs that reach as far, the baseline first.
+        differing: The settings in which the methods differ.
+    """
+
+    title: str
+    metric: str
+    with_validation_labels: bool
+    recorded: dict[str, list[RecordedRun]]
+    curves: dict[str, list[Run]]
+    between: tuple[int, int]
+    compared: list[Method]
+    differing: list[str]
+
+    @property
+    def baseline(self) -> Method | None:
+        """Random choice, where the others are compared with it."""
+        first = self.compared[0] if self.compared else None
+        return first if first is not None and first.runs[0].acquisition == BASELINE else None
+
+    @property
+    def too_short(self) -> list[RecordedRun]:
+        """The runs that are not compared, since they do not reach as far as the others."""
+        return [
+            run
+            for method, curves in self.curves.items()
+            for run, curve in zip(self.recorded[method], curves, strict=True)
+            if not _covers(curve, self.between)
+        ]
+
+    @property
+    def num_runs(self) -> int:
+        """How many runs there are in all."""
+        return sum(map(len, self.recorded.values()))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that all of its runs share."""
+        runs = [run for same in self.recorded.values() for run in same]
+        return {
+            key: value for key, value in runs[0].settings.items() if all(run.settings.get(key) == value for run in runs)
+        }
+
+    @property
+    def versions(self) -> dict[str, list[str]]:
+        """The versions of each package that its finished runs used."""
+        runs = [run for same in self.recorded.values() for run in same if run.versions]
+        packages = dict.fromkeys(name for run in runs for name in run.versions)
+        return {name: sorted({run.versions.get(name, "unknown") for run in runs}) for name in packages}
+
+
+def make_studies(
+    recorded: Sequence[RecordedRun],
+    *,
+    metric: str | None = None,
+    with_validation_labels: bool = False,
+    up_to: int | None = None,
+) -> tuple[list[Study], list[LeftOut]]:
+    """Tell the tasks of some runs apart, and compare the methods of each.
+
+    Args:
+        recorded: The runs.
+        metric: What the curves show; by default what the runs of a task show themselves.
+        with_validation_labels: Whether to count validation labels as well.
+        up_to: To how many labels the curves are compared; by default to where the shortest finished run of the task
+            ends, or where none has finished, the shortest of all.
+
+    Returns:
+        The tasks, and the runs that have not what they were asked for.
+
+    Raises:
+        ValueError: If no run has the metric, if runs of a task show different ones themselves, or if two runs are the
+            same.
+    """
+    known = sorted({name for run in recorded for name in run.metrics})
+    if metric is not None and metric not in known:
+        raise ValueError(f"No run has the metric {metric}. Choose one of: {', '.join(known) or 'none'}.")
+    by_task: dict[str, list[RecordedRun]] = {}
+    for run in recorded:
+        by_task.setdefault(repr(sorted(of_task(run.settings).items())), []).append(run)
+    titles = _titles([runs[0] for runs in by_task.values()])
+    studies: list[Study] = []
+    left_out: list[LeftOut] = []
+    for title, runs in zip(titles, by_task.values(), strict=True):
+        study = _study(runs, title, metric, with_validation_labels, up_to, left_out)
+        if study is not None:
+            studies.append(study)
+    return studies, left_out
+
+
+def _study(
+    runs: list[RecordedRun],
+    title: str,
+    metric: str | None,
+    with_validation_labels: bool,
+    up_to: int | None,
+    left_out: list[LeftOut],
+) -> Study | None:
+    own = sorted({run.metric for run in runs if run.metric is not None})
+    if metric is None and len(own) > 1:
+        common = set.intersection(*(run.metrics for run in runs))
+        raise ValueError(
+            f"The runs of {title} show different metrics: {', '.join(own)}. Choose one by --metric; all of them have: "
+            f"{', '.join(sorted(common)) or 'none'}."
+        )
+    if metric is None and not own:
+        left_out += [LeftOut(run.folder, "it has measured nothing") for run in runs]
+        return None
+    metric = own[0] if metric is None else metric
+    curve_of: dict[int, Run] = {}
+    for run in runs:
+        try:
+            curve_of[id(run)] = run.run(metric, with_validation_labels=with_validation_labels)
+        except ValueError as error:
+            left_out.append(LeftOut(run.folder, str(error)))
+    there = _without_repeats([run for run in runs if id(run) in curve_of], left_out)
+    if not there:
+        return None
+    recorded = _grouped(there)
+    curves = {method: [curve_of[id(run)] for run in same] for method, same in recorded.items()}
+    between = _between([(run, curve_of[id(run)]) for run in there], up_to)
+    complete = {method: [curve for curve in same if _covers(curve, between)] for method, same in curves.items()}
+    complete = {method: same for method, same in complete.items() if same}
+    return Study(
+        title=title,
+        metric=metric,
+        with_validation_labels=with_validation_labels,
+        recorded=recorded,
+        curves=curves,
+        between=between,
+        compared=compare(complete, between=between) if complete else [],
+        differing=differing([tells_apart(run.settings) for run in there]),
+    )
+
+
+def _grouped(runs: list[RecordedRun]) -> dict[str, list[RecordedRun]]:
+    methods = group_runs(runs)
+    return dict(sorted(methods.items(), key=lambda method: method[1][0].acquisition != BASELINE))
+
+
+def _without_repeats(runs: list[RecordedRun], left_out: list[LeftOut]) -> list[RecordedRun]:
+    """Leave out a run that another one with the same settings and seed goes on from, as with a larger budget.
+
+    Raises:
+        ValueError: If two such runs asked for different points, so that they are not the same run.
+    """
+    longest: dict[tuple[str, int, str], RecordedRun] = {}
+    for run in sorted(runs, key=lambda run: len(run.history), reverse=True):
+        key = run.name, run.seed, repr(sorted(tells_apart(run.settings).items()))
+        other = longest.setdefault(key, run)
+        if other is run:
+            continue
+        if _asked(run) != _asked(other)[: len(_asked(run))]:
+            raise ValueError(
+                f"Two runs of {run.name} have the seed {run.seed} and the same settings, but asked for different "
+                f"points: {other.folder} and {run.folder}. Leave one of them out."
+            )
+        left_out.append(LeftOut(run.folder, f"it is part of the run in {other.folder}"))
+    kept = {id(run) for run in longest.values()}
+    return [run for run in runs if id(run) in kept]
+
+
+def _asked(run: RecordedRun) -> list[int]:
+    return [index for round in run.history for index in round.indices]
+
+
+def _between(runs: list[tuple[RecordedRun, Run]], up_to: int | None) -> tuple[int, int]:
+    """Return the range of labels to compare; it is empty, the first greater, where the runs have none in common."""
+    finished = [curve for run, curve in runs if run.state == "finished"] or [curve for _, curve in runs]
+    high = up_to or min(curve.labels[-1] for curve in finished)
+    return max(curve.labels[0] for _, curve in runs), high
+
+
+def _covers(curve: Run, between: tuple[int, int]) -> bool:
+    return curve.labels[0] <= between[0] <= between[1] <= curve.labels[-1]
+
+
+def _titles(runs: list[RecordedRun]) -> list[str]:
+    """Name each task by its data, and where several have the same by some of the settings in which they differ."""
+    data = [str(run.settings.get("data._target_", run.settings.get("pool.data._target_", "One task"))) for run in runs]
+    names = [name.split(".")[-1] for name in data]
+    titles = []
+    for name, run in zip(names, runs, strict=True):
+        namesakes = [of_task(other.settings) for other, its in zip(runs, names, strict=True) if its == name]
+        keys = differing(namesakes)[:MOST_IN_TITLE]
+        titles.append(" ".join([name, *(f"{key}={run.settings.get(key)}" for key in keys)]))
+    return [
+        title if titles.count(title) == 1 else f"{title} ({titles[:place].count(title) + 1})"
+        for place, title in enumerate(titles)
+    ]

@@ -1,0 +1,74 @@
+"""How many labels a method needs to reach a target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from lightning_al.report.comparison import Method
+from lightning_al.report.curves import is_better_low, labels_to_reach, quartile
+from lightning_al.report.runs import Run
+
+SHARES = (0.25, 0.5, 0.75)
+
+
+@dataclass(frozen=True)
+class LabelsToTarget:
+    """The number of labels at the first recorded round at or beyond a target, over the runs of a method.
+
+    Attributes:
+        method: Name of the method.
+        target: Value of the metric to reach.
+        labels: The number of labels of each run, in the order of their seeds; None where it was not reached.
+        within: Up to how many labels it is looked at: the fewest that a run of the method ends with.
+        resolution: Most labels between two recorded rounds.
+    """
+
+    method: str
+    target: float
+    labels: list[int | None]
+    within: int
+    resolution: int
+
+    @property
+    def num_reached(self) -> int:
+        """How many runs reach the target."""
+        return sum(count is not None for count in self.labels)
+
+    @property
+    def quartiles(self) -> list[float | None]:
+        """The quartiles over the runs, None where one falls among runs that do not reach the target."""
+        return [quartile(self.labels, share) for share in SHARES]
+
+    @property
+    def shown(self) -> list[str]:
+        """The quartiles as a table shows them."""
+        return [f"over {self.within}" if number is None else f"{number:g}" for number in self.quartiles]
+
+
+def labels_to_target(method: Method, target: float) -> LabelsToTarget:
+    """Look up when the runs of a method reach a target.
+
+    All are looked at up to the same number of labels, so that a shorter run does not count as one that failed.
+    """
+    within = min(run.labels[-1] for run in method.runs)
+    return LabelsToTarget(
+        method=method.name,
+        target=target,
+        labels=[
+            count if (count := first_at(run, target)) is not None and count <= within else None for run in method.runs
+        ],
+        within=within,
+        resolution=max(_step(run.labels) for run in method.runs),
+    )
+
+
+def first_at(run: Run, target: float) -> int | None:
+    """Return the number of labels of a run at the first recorded round at or beyond a target, or None."""
+    sign = -1 if is_better_low(run.metric) else 1
+    return labels_to_reach(run.labels, [sign * value for value in run.values], sign * target)
+
+
+def _step(labels: Sequence[int]) -> int:
+    return max((after - before for before, after in pairwise(labels)), default=0)

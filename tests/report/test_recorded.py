@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lightning_al.journal import Journal
+from lightning_al.report.recorded import read_all, read_run
+from tests.report.runs import record, rounds
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int, bytes]]:
+    return {
+        str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.stat().st_size, path.read_bytes())
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_a_finished_run_is_read_and_its_folder_left_as_it_was(tmp_path):
+    record(tmp_path / "run", seed=3)
+    (tmp_path / "run" / "initial.pt").write_bytes(b"no weights")
+    before = state_of(tmp_path)
+    ([run], left_out) = read_all([tmp_path])
+    assert (run.name, run.acquisition, run.seed, run.metric, run.state) == ("bald", "BALD", 3, "test_acc", "finished")
+    assert list(run.history) == rounds([0.5, 0.6, 0.7])
+    assert run.settings["active.query_size"] == 10
+    assert "torch" in run.versions
+    assert (left_out, state_of(tmp_path)) == ([], before)
+
+
+def test_a_run_that_another_process_writes_to_shows_what_it_has(tmp_path):
+    journal = record(tmp_path, [0.5, 0.6], finished=False, keep_open=True)
+    run = read_run(tmp_path)
+    assert (run.state, [round.labelled for round in run.history]) == ("going", [10, 20])
+    journal.append(rounds([0.5, 0.6, 0.7])[2], labels={})
+    assert read_run(tmp_path).state == "finished"
+    journal.close()
+
+
+def test_a_run_that_was_cut_off_has_stopped(tmp_path):
+    record(tmp_path, finished=False)
+    assert read_run(tmp_path).state == "stopped"
+
+
+@pytest.mark.parametrize("is_going", [False, True])
+def test_a_run_of_the_python_interface_is_known_by_its_journal(tmp_path, is_going):
+    header = {
+        "acquisition": "BatchBALD(num_configurations=10000)",
+        "posterior": "MCDropout()",
+        "last_layer": "LastLayer()",
+        "query_size": 10,
+        "seed": 5,
+        "reset": "initial",
+        "data": {"length": 100, "classes": [0, 1], "labels": [0], "form": "(Tensor, int)", "contents": "ab"},
+        "initial": [1, 2],
+    }
+    journal = Journal(tmp_path)
+    journal.begin(header)
+    for round in rounds([0.5, 0.6], finished=False):
+        journal.append(round, labels={})
+    if not is_going:
+        journal.close()
+    run = read_run(tmp_path)
+    assert (run.name, run.acquisition, run.seed, run.metric) == ("batchbald", "BatchBALD", 5, "test_acc")
+    assert run.state == ("going" if is_going else "stopped")
+    assert run.settings["pool.initial_size"] == 2
+    journal.close()
+
+
+def test_a_run_without_its_journal_is_read_from_its_lines(tmp_path):
+    record(tmp_path)
+    (tmp_path / "journal.sqlite").unlink()
+    assert list(read_run(tmp_path).history) == rounds([0.5, 0.6, 0.7])
+
+
+def damage_journal(folder: Path) -> None:
+    content = bytearray((folder / "journal.sqlite").read_bytes())
+    place = content.index(b'"labelled": 20')
+    content[place + 12 : place + 14] = b"21"
+    (folder / "journal.sqlite").write_bytes(bytes(content))
+
+
+def write(name: str, text: str):
+    return lambda folder: (folder / name).write_text(text)
+
+
+def lines(text: str):
+    def damage(folder: Path) -> None:
+        (folder / "journal.sqlite").unlink()
+        (folder / "history.jsonl").write_text(text)
+
+    return damage
+
+
+ONE = '{"number": 0, "labelled": %s, "indices": %s, "scores": [], "metrics": %s}\n'
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (damage_journal, "is damaged at row 2; the last good round is 0"),
+        (write("config.yaml", "a: [1"), "ParserError"),
+        (write("config.yaml", "- 1"), "holds no settings"),
+        (write("config.yaml", "a: &a [1]\nb: [*a, *a]"), "has aliases"),
+        (write("config.yaml", "seed: 0"), "KeyError: 'acquisition._target_'"),
+        (write("config.yaml", "seed: x\nacquisition:\n  _target_: a.B"), "its seed is 'x'"),
+        (write("config.yaml", "a: !!python/object/apply:os.system [true]"), "ConstructorError"),
+        (write("summary.json", "{"), "Expecting property name"),
+        (lines("{}\n"), "missing"),
+        (lines("[" * 100_000), "nested too deeply"),
+        (lines(ONE % ('"ten"', "[]", "{}")), "round 0 does not hold what a round holds"),
+        (lines(ONE % (10, '"ab"', "{}")), "round 0 does not hold what a round holds"),
+        (lines(ONE % (10, "[]", '{"acc": "high"}')), "round 0 does not hold what a round holds"),
+        (lines(ONE % (10, "[]", '["acc"]')), "AttributeError"),
+        (lines(""), "has no round yet"),
+    ],
+)
+def test_a_damaged_run_is_named_and_left_out(tmp_path, damage, reason):
+    record(tmp_path / "good")
+    record(tmp_path / "bad", seed=1)
+    damage(tmp_path / "bad")
+    runs, [left_out] = read_all([tmp_path])
+    assert [run.folder.name for run in runs] == ["good"]
+    assert left_out.folder.name == "bad"
+    assert reason in left_out.reason
+
+
+def test_text_in_a_run_cannot_move_the_cursor(tmp_path):
+    record(tmp_path, name="a\x1b[2Jb\u202ec\nd", metric="m\x07")
+    run = read_run(tmp_path)
+    assert run.name == r"a\x1b[2Jb\u202ec\nd"
+    assert run.metric == r"m\x07"
+    assert run.run(run.metric).values == [0.5, 0.6, 0.7]
+
+
+def test_folders_given_twice_are_read_once(tmp_path):
+    record(tmp_path / "sweep" / "one")
+    runs, _ = read_all([tmp_path, tmp_path / "sweep", tmp_path / "sweep" / ".." / "sweep" / "one"])
+    assert len(runs) == 1
+
+
+def test_a_folder_that_is_none_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    for name in ("file", "missing"):
+        with pytest.raises(ValueError, match="is no folder that can be read"):
+            read_all([tmp_path / name])
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_below_that_cannot_be_read_is_named(tmp_path):
+    record(tmp_path / "good")
+    (tmp_path / "closed").mkdir(mode=0)
+    runs, [left_out] = read_all([tmp_path])
+    assert (len(runs), left_out.folder.name) == (1, "closed")
+
+
+def test_a_metric_that_is_no_number_everywhere_makes_no_curve(tmp_path):
+    record(tmp_path, [0.5, float("nan"), 0.7])
+    with pytest.raises(ValueError, match="not a finite number in every round"):
+        read_run(tmp_path).run("test_acc")
