@@ -69,6 +69,16 @@ def test_a_run_of_the_python_interface_is_known_by_its_journal(tmp_path, is_goin
     journal.close()
 
 
+def test_a_going_run_whose_journal_says_another_seed_is_damaged(tmp_path):
+    journal = Journal(tmp_path)
+    journal.begin({"acquisition": "BALD()", "seed": 5})
+    path = tmp_path / "journal.sqlite"
+    path.write_bytes(path.read_bytes().replace(b'"seed": 5', b'"seed": 6'))
+    with pytest.raises(ValueError, match=r"the first row of journal\.sqlite is damaged\. Put back"):
+        read_run(tmp_path)
+    journal.close()
+
+
 def test_a_run_without_its_journal_is_read_from_its_lines(tmp_path):
     record(tmp_path)
     (tmp_path / "journal.sqlite").unlink()
@@ -84,6 +94,10 @@ def damage_journal(folder: Path) -> None:
 
 def write(name: str, text: str):
     return lambda folder: (folder / name).write_text(text)
+
+
+def enlarge(name: str):
+    return lambda folder: os.truncate(folder / name, 100 * 2**20 + 1)
 
 
 def lines(text: str):
@@ -103,7 +117,8 @@ ONE = '{"number": 0, "labelled": %s, "indices": %s, "scores": [], "metrics": %s}
         (damage_journal, "is damaged at row 2; the last good round is 0"),
         (write("config.yaml", "a: [1"), "ParserError"),
         (write("config.yaml", "- 1"), "holds no settings"),
-        (write("config.yaml", "a: &a [1]\nb: [*a, *a]"), "has aliases"),
+        (write("config.yaml", "a: &a [1]\nb: [*a, *a]"), "config.yaml has aliases, which no run writes. Put back"),
+        (enlarge("summary.json"), "summary.json has more than 104857600 bytes. Put back"),
         (write("config.yaml", "seed: 0"), "KeyError: 'acquisition._target_'"),
         (write("config.yaml", "seed: x\nacquisition:\n  _target_: a.B"), "its seed is 'x'"),
         (write("config.yaml", "a: !!python/object/apply:os.system [true]"), "ConstructorError"),
