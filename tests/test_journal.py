@@ -227,14 +227,21 @@ def test_weights_are_saved_and_removed(tmp_path: Path) -> None:
     journal.close()
 
 
+def lowest_free_descriptor() -> int:
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
+
+
 def test_replacing_puts_a_whole_file_in_place(tmp_path: Path) -> None:
-    target = tmp_path / "new" / "file"
+    target, free = tmp_path / "new" / "folder" / "file", lowest_free_descriptor()
     with replacing(target) as path:
         path.write_text("half")
         assert not target.exists()
         path.write_text("whole")
     assert target.read_text() == "whole"
     assert list(target.parent.iterdir()) == [target]
+    assert lowest_free_descriptor() == free, "it left a file open"
 
 
 def test_replacing_leaves_the_old_file_when_the_body_raises(tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ class Cut(pl.Callback):
             raise InterruptedFitError
 
 
-def run(tmp_path: Path, folder: Path, *extra: pl.Callback, seed_of_weights: int = 7, **kwargs: Any) -> tuple[Any, ...]:
+def run(
+    tmp_path: Path, folder: Path | None, *extra: pl.Callback, seed_of_weights: int = 7, **kwargs: Any
+) -> tuple[Any, ...]:
     arguments: dict[str, Any] = {"query_size": 4, "budget": 20, "folder": folder, "seed": 1, **kwargs}
     active = ActiveLearning(arguments.pop("acquisition", "bald"), **arguments)
     torch.manual_seed(seed_of_weights)
@@ -114,6 +116,12 @@ def test_a_sigterm_between_fits_ends_the_run_and_it_goes_on(tmp_path: Path, plac
     history, final, _ = run(tmp_path, tmp_path / "cut", seed_of_weights=8)
     assert history == undisturbed[0]
     assert same_weights(final, undisturbed[1])
+
+
+def test_a_run_without_a_folder_says_that_nothing_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), pytest.raises(StoppedError):
+        run(tmp_path, None, acquisition=Terminated("while"))
+    assert "Stopped by SIGTERM in round 0. Without `folder=`, nothing is kept to go on from." in caplog.messages
 
 
 def test_history_for_people_has_every_round(tmp_path: Path) -> None:

@@ -13,7 +13,12 @@ from torch import Tensor, nn
 from lightning_al.posterior import Deterministic, MCDropout, Posterior, posteriors
 from lightning_al.posterior.base import evaluating, to_log_probs
 
-logits = st.lists(st.lists(st.floats(-50, 50), min_size=3, max_size=3), min_size=1, max_size=5).map(torch.tensor)
+# Logits such as 0, 0, 1 for each point would be taken for probabilities.
+logits = (
+    st.lists(st.lists(st.floats(-50, 50), min_size=3, max_size=3), min_size=1, max_size=5)
+    .map(torch.tensor)
+    .filter(lambda logits_n_C: logits_n_C.min() < 0 or (logits_n_C.sum(1) - 1).abs().max() > 0.01)
+)
 
 
 @given(logits)
