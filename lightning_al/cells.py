@@ -30,7 +30,7 @@ def cell_folder(sweep: Path, overrides: str, settings: Mapping[str, Any], versio
         version: Version of the package.
 
     >>> cell_folder(Path("sweep"), "acquisition-bald_seed-0", {"seed": 0}, "0.1.0")
-    'acquisition-bald_seed-0_eabc8afa52'
+    'acquisition-bald_seed-0_fec4471a30'
     """
     known_by = json.dumps([version, settings], sort_keys=True, default=str)
     digest = hashlib.sha256(known_by.encode()).hexdigest()[:10]

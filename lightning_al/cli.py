@@ -11,6 +11,7 @@ import os
 import shlex
 import subprocess
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -147,6 +148,9 @@ class CompareRuns(Callback):
         except ValueError as error:
             console.print(f"The runs in {folder} were not compared. {error}", soft_wrap=True)
             is_compared = False
+        except Exception:
+            traceback.print_exc()  # which Hydra would make a warning of, and leave what follows out
+            is_compared = False
         failed = self._failures.since()
         if failed:
             how_many = f"{len(failed)} cells" if len(failed) > 1 else "1 cell"
@@ -229,12 +233,13 @@ def _arguments(folder: Path) -> list[str]:
     """Return the command line that runs this cell alone."""
     config = HydraConfig.get()
     directories = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
+    overrides: Any = OmegaConf.to_container(config.overrides, resolve=False)
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
     return [
         *(f"--config-dir={path}" for path in directories),
         f"--config-name={config.job.config_name}",
-        *config.overrides.task,
-        *(override for override in config.overrides.hydra if not override.startswith("hydra.mode=")),
+        *overrides["task"],
+        *(override for override in overrides["hydra"] if not override.startswith("hydra.mode=")),
         f"hydra.run.dir='{quoted}'",
         "hydra.output_subdir=null",
         f"hydra.job.num={config.job.num}",
@@ -263,12 +268,12 @@ def _all_gpus() -> list[str]:
     return list(map(str, range(torch.cuda.device_count()))) if visible is None else visible.split(",")
 
 
-def _cell(overrides: str, *, _root_: DictConfig) -> str:
+def _cell(*, _root_: DictConfig) -> str:
     """Name a cell's folder, for `hydra.sweep.subdir`."""
     from lightning_al.cells import cell_folder
 
     settings: Any = OmegaConf.to_container(_root_, resolve=False)
-    settings.pop("hydra")
+    overrides = settings.pop("hydra")["job"]["override_dirname"]
     left_out = [name.split(".") for name in (*PLACED, *ONLY_SHOWN, *THIS_TIME, *MAY_GROW)]
     for name in left_out:
         owner = _owner(settings, name)
@@ -691,4 +696,7 @@ def _console() -> Console:
 
 
 if __name__ == "__main__":
-    main()
+    # A sweep's other processes look for what they are to run in the module, not in the program.
+    from lightning_al import cli
+
+    cli.main()
