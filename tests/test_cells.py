@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -112,6 +113,12 @@ def test_a_cell_keeps_its_folder_when_it_is_asked_for_in_other_words(name: Name,
 
 def test_a_setting_that_cannot_be_resolved_is_left_for_the_cell_to_name(name: Name) -> None:
     assert name("+pool.odd=${nowhere}") != name("+pool.odd=${anywhere}")
+
+
+def test_sweeps_of_one_second_have_folders_of_their_own() -> None:
+    with initialize_config_module("lightning_al.conf", version_base="1.3"):
+        config = compose("config", return_hydra_config=True)
+    assert str(OmegaConf.select(config, "hydra.sweep.dir")).endswith(f"-{os.getpid()}")
 
 
 @given(st.text(max_size=2000))

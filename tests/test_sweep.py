@@ -132,16 +132,6 @@ def test_cells_that_cannot_be_told_apart_are_named(
     assert "were not compared. Two runs of bald have the same seed and settings" in said
 
 
-def test_two_sweeps_of_one_second_have_folders_of_their_own(tmp_path: Path) -> None:
-    starts = [[*COMMAND, "-m", *TINY, "active.query_size=0", "seed=0"] for _ in range(2)]
-    processes = [
-        subprocess.Popen(start, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL) for start in starts
-    ]
-    assert [process.wait(timeout=120) for process in processes] == [1, 1]
-    folders = list(tmp_path.glob("multirun/*/*"))
-    assert {folder.name.rpartition("-")[2] for folder in folders} == {str(process.pid) for process in processes}
-
-
 # In processes of their own.
 
 
@@ -225,22 +215,20 @@ def test_a_signal_stops_the_whole_sweep_and_says_how_to_go_on(
     assert results(tmp_path) == results(whole)
 
 
-def test_joblib_shares_the_cores_and_loads_by_workers(command: Command, whole: Path, tmp_path: Path) -> None:
+def test_joblib_shares_the_cores_and_loads_by_workers(tmp_path: Path) -> None:
+    joblib = pytest.importorskip("joblib")
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     loaded = ["data._target_=tests.sweeps.Loaded", "allow=[tests.sweeps]", "threads=null", "acquisition=bald,random"]
     parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    variables = environment(LOKY_MAX_CPU_COUNT="4")
+    variables = environment()
     del variables["OMP_NUM_THREADS"]
-    done = subprocess.run(
-        [*COMMAND, "-m", *TINY, f"folder={tmp_path}", *loaded, *parallel],
-        cwd=ROOT,
-        env=variables,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [*COMMAND, "-m", *TINY, *loaded, *parallel]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("threads 2, gpus None") == 2
+    assert done.stderr == ""
+    assert done.stdout.count(f"threads {max(1, joblib.cpu_count() // 2)}, gpus None") == 2
+    [folder] = tmp_path.glob("multirun/*/*")
+    assert len(runs(folder)) == 2, "all cells know when, and by which process, the sweep was started"
 
 
 @pytest.mark.slow
