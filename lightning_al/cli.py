@@ -13,7 +13,7 @@ import subprocess
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -203,9 +203,11 @@ def _main_of_cell(config: DictConfig, folder: Path) -> float:
         write_error(folder, error)
         if not _is_multirun():
             raise SystemExit(1) from None  # which the sweep's process waits for
-    console = _console()
-    console.print(f"Failed: {read_error(folder)}  (whole traceback: {folder / ERROR})", soft_wrap=True)
-    return float("nan")
+        console = _console()
+        console.print(f"Failed: {read_error(folder)}  (whole traceback: {folder / ERROR})", soft_wrap=True)
+        if not HydraConfig.get().sweeper._target_.endswith(".BasicSweeper"):
+            raise  # Optuna's sweeper counts failures, and ends at a value that is NaN
+        return float("nan")
 
 
 def _run_apart(folder: Path) -> float:
@@ -273,31 +275,40 @@ def _cell(*, _root_: DictConfig) -> str:
     from lightning_al.cells import cell_folder
 
     settings: Any = OmegaConf.to_container(_root_, resolve=False)
-    overrides = settings.pop("hydra")["job"]["override_dirname"]
-    left_out = [name.split(".") for name in (*PLACED, *ONLY_SHOWN, *THIS_TIME, *MAY_GROW)]
+    typed = OverridesParser.create().parse_overrides(settings.pop("hydra")["overrides"]["task"])
+    left_out = (*PLACED, *ONLY_SHOWN, *THIS_TIME, *MAY_GROW)
+    overrides = sorted(str(parsed.input_line) for parsed in typed if parsed.key_or_group not in left_out)
     for name in left_out:
-        owner = _owner(settings, name)
-        if name[-1] in owner:
-            owner[name[-1]] = None  # others may refer to it
+        owner, key = _owner(settings, name), name.split(".")[-1]
+        if key in owner:
+            owner[key] = None  # others may refer to it
     # Where the folder is follows from its name.
     text = OmegaConf.to_yaml(OmegaConf.create(settings)).replace("${hydra:runtime.output_dir}", ".")
     # What cannot be resolved, the cell itself will name.
     with suppress(OmegaConfBaseException):
         settings = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
     for name in left_out:
-        _owner(settings, name).pop(name[-1], None)
-    return cell_folder(Path(_root_.hydra.sweep.dir), overrides, settings, version("lightning_al"))
+        _owner(settings, name).pop(name.split(".")[-1], None)
+    return cell_folder(Path(_root_.hydra.sweep.dir), "_".join(overrides), settings, version("lightning_al"))
 
 
-def _owner(settings: Any, name: list[str]) -> dict[Any, Any]:
-    for key in name[:-1]:
+def _owner(settings: Any, name: str) -> dict[Any, Any]:
+    for key in name.split(".")[:-1]:
         settings = settings.get(key) if isinstance(settings, dict) else None
     return settings if isinstance(settings, dict) else {}
 
 
-OmegaConf.register_new_resolver("lightning_al.cell", _cell, replace=True)
+def _register(name: str, resolver: Callable[..., Any], *, use_cache: bool = False) -> None:
+    try:
+        register: Any = OmegaConf.register_resolver  # as it is from OmegaConf 2.4 on
+        register(name, resolver, replace=True, use_cache=use_cache)
+    except TypeError:
+        OmegaConf.register_new_resolver(name, resolver, replace=True, use_cache=use_cache)
+
+
+_register("lightning_al.cell", _cell)
 # Remembered by the configuration, so that all cells are told that of the sweep.
-OmegaConf.register_new_resolver("lightning_al.process", os.getpid, use_cache=True, replace=True)
+_register("lightning_al.process", os.getpid, use_cache=True)
 
 
 def _is_cell() -> bool:
