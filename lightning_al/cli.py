@@ -5,11 +5,19 @@ Only Hydra and the standard library are imported at the top, so that help and ta
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import shlex
+import subprocess
+import sys
+import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +28,7 @@ from hydra.errors import CompactHydraException, ConfigCompositionException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 if TYPE_CHECKING:
@@ -34,13 +43,11 @@ PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "call
 VALUES = ("folder", "seed", "name", "metric", "threads", "allow")
 MAY_GROW = ("active.budget", "active.max_rounds")
 ONLY_SHOWN = ("metric", "name")
+PLACED = ("folder", "data.root", "logger", "callbacks.progress", "trainer.enable_progress_bar")
 THIS_TIME = ("allow", "active.force")
 WITH_FORCE = ("acquisition", "posterior", "data", "active.query_size", "active.last_layer", "active.reset")
 
 CONFIG = "config.yaml"
-
-# Seconds do not tell apart runs that are started together. Kept once known: the jobs of a sweep may be other processes.
-OmegaConf.register_new_resolver("lightning_al.process", os.getpid, use_cache=True, replace=True)
 
 # Everything is held against a narrower list than Hydra's own before it is made. Hydra 1.4 has to be told to add none.
 _UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
@@ -51,7 +58,8 @@ _ALL_ALLOWED: dict[str, Any] = {} if _UNCHECKED is None else {"execution_whiteli
 def main(config: DictConfig) -> float:
     """Run active learning to its budget, show what came of it, and return the area under the curve.
 
-    A folder with a run in it goes on with that run; where it has finished, it is shown.
+    A folder with a run in it goes on with that run; where it has finished, it is shown. A cell of a sweep that fails
+    leaves its error in its folder and returns NaN, and the sweep goes on with the others.
     """
     from lightning_al.stopping import StoppedError, Stopping
 
@@ -59,9 +67,13 @@ def main(config: DictConfig) -> float:
     stopping = Stopping()
     stopping.begin()
     try:
-        return _main(config, folder)
+        return _main_of_cell(config, folder) if _is_cell() else _main(config, folder)
     except StoppedError as stopped:
-        if os.environ.get("LOCAL_RANK", "0") == "0":
+        if _is_cell():
+            # Cells in processes of their own leave it to the process of the sweep.
+            if _is_multirun() and HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
+                _say_how_to_sweep_on(stopped.name, HydraConfig.get().sweep.dir)
+        elif _is_first_rank():
             _console().print(f"Stopped by {stopped.name}. Go on by: {_command(folder)}", soft_wrap=True)
         raise
     finally:
@@ -74,39 +86,250 @@ def _main(config: DictConfig, folder: Path) -> float:
     this_time = _take_this_time(config, overrides)
     stored = _read_config(folder)
     if stored is not None:
-        config = _agree(stored, config, overrides, folder, force=this_time.force)
+        config = _agree(stored, config, overrides, folder, force=this_time.force, is_cell=_is_cell())
     else:
         config.name = config.name  # as this command line resolves it; another one may not
         config.folder = MISSING
     finished = stored is not None and stored.active == config.active and _has_finished(folder)
     if finished and stored == config and _is_reported(config, folder):
         return _show(folder)
-    return _run(config, folder, this_time, fit=not finished)
+    with _threads(config.threads):
+        return _run(config, folder, this_time, fit=not finished)
+
+
+# A sweep, and its cells.
 
 
 class CompareRuns(Callback):
-    """Compare all finished runs in a sweep's folder when the sweep ends, whichever sweep they are from."""
+    """Compare all finished runs in a sweep's folder when the sweep ends, and name the cells that failed.
+
+    Args:
+        process: Where this process runs a cell for another one, that process.
+    """
+
+    def __init__(self, process: int | None = None) -> None:
+        self.process = process
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take over the signals, and note which cells failed before."""
+        from lightning_al.cells import Failures
+        from lightning_al.stopping import StoppedError, Stopping
+
+        folder = str(config.hydra.sweep.dir)
+
+        def say_at_exit(number: int) -> None:
+            # Not here, where a line may be half printed.
+            atexit.register(_say_how_to_sweep_on, StoppedError(number).name, folder)
+
+        self.process = os.getpid()
+        self._failures = Failures(Path(folder))
+        self._stopping = Stopping()
+        # While a cell runs in this process, it hears of signals in its place.
+        self._stopping.begin(say_at_exit)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let a cell that another process on this machine started end with it."""
+        from lightning_al.workers import end_with, number_by_joblib, start_processes_as_usual
+
+        if number_by_joblib() is not None:
+            start_processes_as_usual()
+        elif _is_multirun() or not _is_first_rank():
+            return
+        if self.process is not None:
+            end_with(self.process)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print one table, and write ``comparison.csv`` and ``comparison.png`` into the folder."""
-        from lightning_al.report.comparison import compare, write_csv
-        from lightning_al.report.pictures import axis_name, comparison_picture, save_picture
-        from lightning_al.report.runs import group_runs, load_runs
-        from lightning_al.report.tables import comparison_table
-
+        """Print one table, write ``comparison.csv`` and ``comparison.png`` into the folder, and name what failed."""
         folder = Path(config.hydra.sweep.dir)
-        runs = load_runs(folder)
-        if not runs:
-            return
+        console = _console()
+        try:
+            _compare(folder)
+            is_compared = True
+        except ValueError as error:
+            console.print(f"The runs in {folder} were not compared. {error}", soft_wrap=True)
+            is_compared = False
+        except Exception:
+            traceback.print_exc()  # which Hydra would make a warning of, and leave what follows out
+            is_compared = False
+        failed = self._failures.since()
+        if failed:
+            how_many = f"{len(failed)} cells" if len(failed) > 1 else "1 cell"
+            console.print(f"{how_many} failed. The same command tries again, and skips what is done.", soft_wrap=True)
+        for path, said in failed.items():
+            console.print(f"  {said}  (whole traceback: {path})", soft_wrap=True)
+        self._stopping.end()
+        if failed or not is_compared:
+            raise SystemExit(1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tell the processes that run the cells whose they are, and no more."""
+        return {"process": self.process}
+
+
+def _compare(folder: Path) -> None:
+    from lightning_al.report.comparison import compare, write_csv
+    from lightning_al.report.pictures import axis_name, comparison_picture, save_picture
+    from lightning_al.report.runs import group_runs, load_runs
+    from lightning_al.report.tables import comparison_table
+
+    found = load_runs(folder)
+    runs = [run for run in found if run.versions["lightning_al"] == version("lightning_al")]
+    console = _console()
+    if runs:
         methods, metric = compare(group_runs(runs)), runs[0].metric
         title = f"{axis_name(metric).capitalize()} over labels, {len(runs)} runs"
         write_csv(methods, folder / "comparison.csv")
         save_picture(comparison_picture(methods, metric, title=title), folder / "comparison.png")
-        console = _console()
         console.print(comparison_table(methods, metric))
         console.print(
             f"Compared {len(runs)} runs: {folder / 'comparison.png'}, {folder / 'comparison.csv'}", soft_wrap=True
         )
+    if len(runs) < len(found):
+        console.print(
+            f"Left out {len(found) - len(runs)} runs of other versions of lightning_al than {version('lightning_al')}.",
+            soft_wrap=True,
+        )
+
+
+def _main_of_cell(config: DictConfig, folder: Path) -> float:
+    """Run a cell, and keep its error, if it fails, in its folder."""
+    from lightning_al.cells import ERROR, clear_error, read_error, write_error
+
+    if _is_multirun():
+        clear_error(folder)
+    try:
+        return _main(config, folder)
+    except Exception as error:
+        write_error(folder, error)
+        if not _is_multirun():
+            raise SystemExit(1) from None  # which the sweep's process waits for
+        console = _console()
+        console.print(f"Failed: {read_error(folder)}  (whole traceback: {folder / ERROR})", soft_wrap=True)
+        if not HydraConfig.get().sweeper._target_.endswith(".BasicSweeper"):
+            raise  # Optuna's sweeper counts failures, and ends at a value that is NaN
+        return float("nan")
+
+
+def _run_apart(folder: Path) -> float:
+    """Run a cell of several ranks in a process of its own.
+
+    Lightning starts the other ranks by the command line of the first, which must be that of the cell alone; it kills
+    the first where another dies; and what it leaves in the environment is for one fit.
+    """
+    from lightning_al.report.runs import Run
+
+    # The modules that are found here are found there too, and in the same order.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
+    with subprocess.Popen([sys.executable, "-m", "lightning_al.cli", *_arguments(folder)], env=environment) as process:
+        try:
+            code = process.wait()
+        except BaseException:
+            process.terminate()
+            raise
+    if code != 0:
+        raise RuntimeError(f"The process of this cell ended with exit code {code}. Find what it said in the output.")
+    return Run.read(folder).area if _has_finished(folder) else float("nan")
+
+
+def _arguments(folder: Path) -> list[str]:
+    """Return the command line that runs this cell alone."""
+    config = HydraConfig.get()
+    directories = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
+    overrides: Any = OmegaConf.to_container(config.overrides, resolve=False)
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return [
+        *(f"--config-dir={path}" for path in directories),
+        f"--config-name={config.job.config_name}",
+        *overrides["task"],
+        *(override for override in overrides["hydra"] if not override.startswith("hydra.mode=")),
+        f"hydra.run.dir='{quoted}'",
+        "hydra.output_subdir=null",
+        f"hydra.job.num={config.job.num}",
+        f"+hydra.callbacks.comparison.process={os.getpid()}",
+    ]
+
+
+def _take_gpus(config: DictConfig) -> None:
+    """Let a worker of joblib's see the GPUs that are its own, since each cell takes the first that it sees."""
+    from lightning_al.workers import number_by_joblib, share_of_gpus
+
+    worker, size = number_by_joblib(), config.trainer.get("devices")
+    if worker is None or not isinstance(size, int) or size < 1 or config.trainer.get("accelerator") == "cpu":
+        return
+    gpus = share_of_gpus(_all_gpus(), worker, size)
+    if gpus:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+
+
+@cache
+def _all_gpus() -> list[str]:
+    """Return the GPUs that the sweep may use, as they were before the first cell in this process took its own."""
+    import torch
+
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return list(map(str, range(torch.cuda.device_count()))) if visible is None else visible.split(",")
+
+
+def _cell(*, _root_: DictConfig) -> str:
+    """Name a cell's folder, for `hydra.sweep.subdir`."""
+    from lightning_al.cells import cell_folder
+
+    settings: Any = OmegaConf.to_container(_root_, resolve=False)
+    typed = OverridesParser.create().parse_overrides(settings.pop("hydra")["overrides"]["task"])
+    left_out = (*PLACED, *ONLY_SHOWN, *THIS_TIME, *MAY_GROW)
+    overrides = sorted(str(parsed.input_line) for parsed in typed if parsed.key_or_group not in left_out)
+    for name in left_out:
+        owner, key = _owner(settings, name), name.split(".")[-1]
+        if key in owner:
+            owner[key] = None  # others may refer to it
+    # Where the folder is follows from its name.
+    text = OmegaConf.to_yaml(OmegaConf.create(settings)).replace("${hydra:runtime.output_dir}", ".")
+    # What cannot be resolved, the cell itself will name.
+    with suppress(OmegaConfBaseException):
+        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    for name in left_out:
+        _owner(settings, name).pop(name.split(".")[-1], None)
+    return cell_folder(Path(_root_.hydra.sweep.dir), "_".join(overrides), settings, version("lightning_al"))
+
+
+def _owner(settings: Any, name: str) -> dict[Any, Any]:
+    for key in name.split(".")[:-1]:
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _register(name: str, resolver: Callable[..., Any], *, use_cache: bool = False) -> None:
+    try:
+        register: Any = OmegaConf.register_resolver  # as it is from OmegaConf 2.4 on
+        register(name, resolver, replace=True, use_cache=use_cache)
+    except TypeError:
+        OmegaConf.register_new_resolver(name, resolver, replace=True, use_cache=use_cache)
+
+
+_register("lightning_al.cell", _cell)
+# Seconds do not tell apart runs that are started together. The configuration remembers it, so that all cells of a sweep
+# are told that of the sweep.
+_register("lightning_al.process", os.getpid, use_cache=True)
+
+
+def _is_cell() -> bool:
+    """Return whether the run is a cell of a sweep, be it in a process of its own."""
+    return not OmegaConf.is_missing(HydraConfig.get().job, "num")
+
+
+def _is_multirun() -> bool:
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _is_first_rank() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _say_how_to_sweep_on(signal_name: str, folder: str) -> None:
+    command = ["lightning-al", *sys.argv[1:]]
+    if not any(argument.startswith(("folder=", "hydra.sweep.dir=")) for argument in command):
+        command.append(f"folder={folder}")
+    _console().print(f"Stopped by {signal_name}. Go on with the sweep by: {shlex.join(command)}", soft_wrap=True)
 
 
 # A run.
@@ -131,21 +354,22 @@ class _Objects:
 
 def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -> float:
     """Make every object, fit to the budget unless that is done, and report."""
-    import torch
-
     from lightning_al.journal import Journal
     from lightning_al.loggers import one_log
     from lightning_al.report.curves import area_under_curve
 
     _silence()
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    if _is_cell():
+        _take_gpus(config)
     objects = _make(_checked(config, this_time.allow), folder, force=this_time.force)
     active, data, trainer = objects.active, objects.data, objects.trainer
     console = _console()
+    if fit and _is_multirun() and trainer.strategy.launcher is not None:
+        return _run_apart(folder)
     if trainer.is_global_zero:
         _write_config(config, folder)
-        console.print(f"Run folder: {folder}  (cut off, it goes on by: {_command(folder)})", soft_wrap=True)
+        hint = "" if _is_cell() else f"  (cut off, it goes on by: {_command(folder)})"
+        console.print(f"Run folder: {folder}{hint}", soft_wrap=True)
     if fit:
         loggers = objects.loggers if trainer.is_global_zero else {}
         try:
@@ -166,6 +390,20 @@ def _run(config: DictConfig, folder: Path, this_time: _ThisTime, *, fit: bool) -
         return area_under_curve(*history.curve(config.metric))
     _report(config, active, data, history, folder)
     return _show(folder)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Compute with so many threads, and put back how many there were, since the next cell may leave it to torch."""
+    import torch
+
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _checked(config: DictConfig, allow: Sequence[str]) -> DictConfig:
@@ -312,8 +550,12 @@ def _write_config(config: DictConfig, folder: Path) -> None:
         OmegaConf.save(config, path)
 
 
-def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder: Path, *, force: bool) -> DictConfig:
+def _agree(
+    stored: DictConfig, config: DictConfig, overrides: list[str], folder: Path, *, force: bool, is_cell: bool
+) -> DictConfig:
     """Return the configuration to go on with: the stored one, with what the overrides may change of it.
+
+    The configuration of a cell is given whole, so that all of it has to agree, but for what only shows or places.
 
     Raises:
         ConfigCompositionException: If an override contradicts the stored configuration in more than `force` allows.
@@ -325,13 +567,13 @@ def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder:
         # A group such as experiment reaches everywhere, so that all of it has to agree.
         if key != "folder" and OmegaConf.select(config, key, default=None) is None:
             keys = [*keys, *asked, *known]
-    named = {name for name in {*asked, *known} for key in keys if _is_part(name, key)}
+    named = {name for name in {*asked, *known} for key in keys if is_cell or _is_part(name, key)}
     differing = sorted(name for name in named - {"folder", *THIS_TIME} if asked.get(name) != known.get(name))
     forced = [name for name in differing if _may_be_forced(name)]
     refused = [
         name
         for name in differing
-        if name not in ONLY_SHOWN
+        if not any(_is_part(name, free) for free in (*ONLY_SHOWN, *(PLACED if is_cell else ())))
         and not _grows(name, known.get(name), asked.get(name))
         and not (force and name in forced)
     ]
@@ -349,6 +591,10 @@ def _agree(stored: DictConfig, config: DictConfig, overrides: list[str], folder:
             f"`active.force=true`: the run in {folder} goes on with other settings than it was started with: "
             f"{_changes(forced, known, asked)}."
         )
+    if is_cell:
+        config.name = config.name
+        config.folder = MISSING
+        return config
     agreed = stored.copy()
     agreed.allow = []
     for name in differing:
@@ -434,7 +680,7 @@ def _show(folder: Path) -> float:
 
     run = Run.read(folder)
     console = _console()
-    if HydraConfig.get().mode != RunMode.MULTIRUN:  # a sweep ends in one table of all its runs
+    if not _is_cell():  # a sweep ends in one table of all its runs
         console.print(rounds_table(Journal.read_history(folder), run.metric))
     console.print(
         f"{run.acquisition}, seed {run.seed}: mean {run.metric} over {run.labels[0]} to {run.labels[-1]} labels is "
@@ -451,7 +697,7 @@ def _settings(config: DictConfig, folder: Path) -> dict[str, Any]:
     return {
         key: value
         for key, value in _flat(config).items()
-        if key.split(".")[0] not in ("folder", "name", "metric", "logger", "callbacks")
+        if not any(_is_part(key, name) for name in (*ONLY_SHOWN, *PLACED))
         and key.split(".")[-1] != "seed"
         and not str(value).startswith(str(folder))
     }
@@ -486,4 +732,7 @@ def _console() -> Console:
 
 
 if __name__ == "__main__":
-    main()
+    # A sweep's other processes look for what they are to run in the module, not in the program.
+    from lightning_al import cli
+
+    cli.main()

@@ -58,6 +58,9 @@ class Stopping:
             # What the user has for Ctrl-C is left alone, and so is that it is ignored.
             if number == signal.SIGINT and before is not signal.default_int_handler:
                 continue
+            # A job on a cluster is ended, and queued again, as submitit has it.
+            if getattr(before, "__module__", "") == "submitit.core.job_environment":
+                continue
             if before != signal.SIG_IGN:
                 self._before[number] = before
                 signal.signal(number, self)

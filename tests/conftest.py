@@ -1,6 +1,20 @@
 """What all tests share: Hypothesis without a clock, since a machine that runs other jobs is slow by chance."""
 
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hypothesis import HealthCheck, settings
+
+from lightning_al import cli
 
 settings.register_profile(
     "shared machine",
@@ -10,3 +24,56 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("shared machine")
+
+
+@pytest.fixture
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put back what a command may leave changed in its own process, which ends with it."""
+    # Hydra takes what measures coverage for a debugger, and would then raise instead of ending by an exit code.
+    monkeypatch.setattr(sys, "gettrace", lambda: None)
+    threads, root = torch.get_num_threads(), logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    loggers = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")}
+    signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    with warnings.catch_warnings():
+        yield
+    torch.set_num_threads(threads)
+    root.handlers[:], root.level = handlers, level
+    for name, was in loggers.items():
+        logging.getLogger(name).setLevel(was)
+    for number, handler in signals.items():
+        signal.signal(number, handler)
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line in this process, and return what it printed."""
+
+    def command(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["lightning-al", *map(str, arguments)])
+        capfd.readouterr()
+        cli.main()
+        return capfd.readouterr().out
+
+    return command
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Run the command line where it is to fail, and return what it said."""
+
+    def refused(*arguments: str) -> str:
+        monkeypatch.setattr(sys, "argv", ["lightning-al", *map(str, arguments)])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code == 1
+        said = capfd.readouterr()
+        return said.err or said.out
+
+    return refused

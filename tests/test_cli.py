@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import subprocess
 import sys
-import warnings
-from collections.abc import Iterator
 from math import isnan
 from pathlib import Path
 
 import pytest
-import torch
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from matplotlib.image import imread
 from omegaconf import OmegaConf
 
@@ -36,49 +30,7 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put back what a command may leave changed in its own process, which ends with it."""
-    # Hydra takes what measures coverage for a debugger, and would then raise instead of ending by an exit code.
-    monkeypatch.setattr(sys, "gettrace", lambda: None)
-    threads, root = torch.get_num_threads(), logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    loggers = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")}
-    with warnings.catch_warnings():
-        yield
-    torch.set_num_threads(threads)
-    root.handlers[:], root.level = handlers, level
-    for name, was in loggers.items():
-        logging.getLogger(name).setLevel(was)
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
-
-
-@pytest.fixture
-def command(monkeypatch, capfd):
-    """Run the command line in this process, and return what it printed."""
-
-    def command(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["lightning-al", *map(str, arguments)])
-        capfd.readouterr()
-        cli.main()
-        return capfd.readouterr().out
-
-    return command
-
-
-@pytest.fixture
-def refused(monkeypatch, capfd):
-    """Run the command line where it is to fail, and return what it said."""
-
-    def refused(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["lightning-al", *map(str, arguments)])
-        capfd.readouterr()
-        with pytest.raises(SystemExit):
-            cli.main()
-        return capfd.readouterr().err
-
-    return refused
+pytestmark = pytest.mark.usefixtures("as_before")
 
 
 def names(folder: Path) -> set[str]:

@@ -17,6 +17,8 @@ HOME = Path(lightning_al.__file__).parent
 LAYERS = [
     [
         "allow_list",
+        "cells",
+        "workers",
         "registry",
         "seeds",
         "information",

@@ -1,0 +1,63 @@
+"""What the sweeps of test_sweep.py are made of: a method that can fail, data that workers load, and how they run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from lightning_al.acquisition import Random
+from lightning_al.candidates import Candidates
+from lightning_al.demos import Digits
+
+ROOT = Path(__file__).parent.parent
+
+TINY = [
+    "data.test_size=1600",
+    "pool.samples_per_epoch=64",
+    "trainer.max_steps=4",
+    "active.query_size=5",
+    "active.budget=15",
+    "posterior.num_samples=3",
+    "callbacks=none",
+    "trainer.enable_progress_bar=false",
+    "logger=none",
+]
+
+COMMAND = [sys.executable, "-m", "lightning_al.cli"]
+
+
+def environment(**variables: str) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **variables}
+
+
+@dataclass(frozen=True)
+class Fragile(Random):
+    """Fail while a file is there, with `score`, or die without a word, with `die`."""
+
+    path: str
+    how: str = "score"
+
+    def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Any:
+        if Path(self.path).exists():
+            if self.how == "die":
+                os._exit(3)
+            raise ArithmeticError("the file\nis there")
+        return super().select(candidates, b, generator)
+
+
+class Loaded(Digits):
+    """The digits as two processes load them, which note in how many threads and on which GPUs."""
+
+    def setup(self, stage: str) -> None:
+        super().setup(stage)
+        print(f"threads {torch.get_num_threads()}, gpus {os.environ.get('CUDA_VISIBLE_DEVICES')}", flush=True)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        loader = super().train_dataloader()
+        return DataLoader(loader.dataset, batch_size=loader.batch_size, num_workers=2)

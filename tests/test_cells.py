@@ -1,0 +1,162 @@
+"""Which folder a cell of a sweep has, and what it leaves there when it fails."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.hydra_config import HydraConfig
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from lightning_al import cli
+from lightning_al.cells import ERROR, Failures, cell_folder, clear_error, read_error, write_error
+
+Name = Callable[..., str]
+
+
+@pytest.fixture
+def name(tmp_path: Path) -> Iterator[Name]:
+    """A function that names the folder of the cell of a command line, as Hydra asks for it before the cell runs."""
+
+    def name(*overrides: str) -> str:
+        with initialize_config_module("lightning_al.conf", version_base="1.3"):
+            config = compose("config", overrides=[f"folder={tmp_path}", *overrides], return_hydra_config=True)
+        HydraConfig.instance().set_config(config)
+        return str(OmegaConf.select(config, "hydra.sweep.subdir"))
+
+    yield name
+    HydraConfig.instance().cfg = None
+
+
+def digest(name: str) -> str:
+    return name.rpartition("_")[2]
+
+
+def test_it_says_what_was_overridden_and_ends_in_a_hash(name: Name) -> None:
+    assert name("acquisition=bald", "seed=3").startswith("acquisition-bald_seed-3_")
+    assert digest(name()) == name(), "nothing was overridden"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "folder=elsewhere",
+        "name=mine",
+        "metric=test_loss",
+        "data.root=elsewhere",
+        "allow=[somebody]",
+        "logger=none",
+        "logger=tensorboard",
+        "callbacks=none",
+        "trainer.enable_progress_bar=false",
+        "active.budget=200",
+        "active.max_rounds=7",
+        "active.force=true",
+        "active.query_size=10",
+    ],
+)
+def test_what_shows_places_or_grows_makes_no_other_cell(name: Name, override: str) -> None:
+    assert digest(name("data=mnist", override)) == digest(name("data=mnist"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=1",
+        "acquisition=bald",
+        "active.query_size=7",
+        "pool.initial_size=12",
+        "posterior.num_samples=7",
+        "model.lr=0.5",
+        "data=digits_repeated",
+        "trainer.max_steps=7",
+        "trainer.devices=2",
+        "callbacks=early_stopping",
+        "threads=2",
+        "experiment=mnist_paper",
+        "+trainer.gradient_clip_val=1",
+    ],
+)
+def test_what_the_results_depend_on_makes_another_cell(name: Name, override: str) -> None:
+    assert digest(name(override)) != digest(name())
+
+
+def test_a_preset_that_changed_makes_another_cell(name: Name, tmp_path: Path) -> None:
+    preset = tmp_path / "conf" / "experiment" / "mine.yaml"
+    preset.parent.mkdir(parents=True)
+    given = ["experiment=mine", f"hydra.searchpath=[file://{tmp_path / 'conf'}]"]
+    preset.write_text("# @package _global_\nactive:\n  query_size: 3\n")
+    before = name(*given)
+    assert name(*given) == before
+    preset.write_text("# @package _global_\nactive:\n  query_size: 4\n")
+    assert name(*given) != before
+    assert name(*given).startswith("experiment-mine_")
+
+
+def test_another_version_of_the_package_makes_another_cell(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = name()
+    monkeypatch.setattr(cli, "version", lambda package: "99")
+    assert name() != before
+
+
+def test_a_cell_keeps_its_folder_when_it_is_asked_for_in_other_words(name: Name, tmp_path: Path) -> None:
+    folder = tmp_path / name("seed=1")
+    folder.mkdir()
+    assert name("seed=1", "active.query_size=10", "callbacks=none") == folder.name
+    assert name("seed=2", "active.query_size=10", "callbacks=none") != folder.name
+
+
+def test_a_setting_that_cannot_be_resolved_is_left_for_the_cell_to_name(name: Name) -> None:
+    assert name("+pool.odd=${nowhere}") != name("+pool.odd=${anywhere}")
+
+
+def test_sweeps_of_one_second_have_folders_of_their_own() -> None:
+    with initialize_config_module("lightning_al.conf", version_base="1.3"):
+        config = compose("config", return_hydra_config=True)
+    assert str(OmegaConf.select(config, "hydra.sweep.dir")).endswith(f"-{os.getpid()}")
+
+
+@given(st.text(max_size=2000))
+def test_any_name_is_one_folder_that_hydra_takes_unquoted(overrides: str) -> None:
+    folder = cell_folder(Path("nowhere"), overrides, {"seed": 0}, "1")
+    assert len(folder.encode()) <= 255
+    assert set(folder) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.+-")
+    assert not folder.startswith((".", "-"))
+
+
+def test_long_names_that_begin_alike_are_told_apart() -> None:
+    folders = [cell_folder(Path("nowhere"), "x" * 500 + str(seed), {"seed": seed}, "1") for seed in range(100)]
+    assert len(set(folders)) == 100
+
+
+def test_the_first_error_stays_whole_until_the_cell_is_tried_again(tmp_path: Path) -> None:
+    try:
+        raise ArithmeticError("two\nlines")
+    except ArithmeticError as error:
+        write_error(tmp_path, error)
+    write_error(tmp_path, RuntimeError("the other process is gone"))
+    assert read_error(tmp_path) == "ArithmeticError: two lines"
+    assert 'raise ArithmeticError("two\\nlines")' in (tmp_path / ERROR).read_text()
+    clear_error(tmp_path)
+    clear_error(tmp_path)
+    write_error(tmp_path, RuntimeError())
+    assert read_error(tmp_path) == "RuntimeError"
+
+
+def test_only_what_fails_from_now_on_counts(tmp_path: Path) -> None:
+    before, again, new = (tmp_path / name for name in ("before", "again", "new"))
+    for folder in (before, again, new):
+        folder.mkdir()
+    for folder in (before, again):
+        write_error(folder, ValueError("old"))
+    failures = Failures(tmp_path)
+    assert failures.since() == {}
+    clear_error(again)
+    for folder in (again, new):
+        write_error(folder, ValueError("now"))
+    assert failures.since() == {again / ERROR: "ValueError: now", new / ERROR: "ValueError: now"}
