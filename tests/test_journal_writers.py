@@ -41,7 +41,7 @@ def test_a_second_writer_is_refused_soon_and_told_who_writes(tmp_path: Path) -> 
     journal = Journal(tmp_path)
 
     def second(say: Callable[[object], None]) -> None:
-        for refused in (Journal, Journal.read_history):
+        for refused in (Journal, Journal.read_history, Journal.salvage):
             began = time.monotonic()
             try:
                 refused(tmp_path)
@@ -51,8 +51,8 @@ def test_a_second_writer_is_refused_soon_and_told_who_writes(tmp_path: Path) -> 
     child, reading = forked(second)
     said = lines(reading)
     os.waitpid(child, 0)
-    assert len(said) == 2
-    assert min(seconds for seconds, _ in said) < 2
+    assert len(said) == 3
+    assert max(seconds for seconds, _ in said) < 4.5  # SQLite's own patience is 5
     for _, words in said:
         assert f"Another process is writing to the run folder {tmp_path}" in words
         assert f"process {os.getpid()} on {socket.gethostname()}. Wait until it ends, or choose another" in words

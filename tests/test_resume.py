@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
@@ -265,6 +266,16 @@ def test_a_checkpoint_is_tested_in_a_new_process_and_a_run_begun_there(tmp_path:
     assert found == {"test_acc": first.history[-1].metrics["test_acc"]}
     fitting.fit(model(), datamodule=data)
     assert plain(active.history) == plain(first.history)
+
+
+def test_a_checkpoint_of_no_run_is_tested(tmp_path: Path) -> None:
+    fitting, module, data = trainer(tmp_path), model(), active_data(20)
+    fitting.fit(module, DataLoader(points(20), 8))
+    fitting.save_checkpoint(tmp_path / "plain.ckpt")
+    expected = fitting.test(module, data.test_dataloader())
+    active = ActiveLearning("bald", query_size=4)
+    tested = trainer(tmp_path, callbacks=[active]).test(model(), datamodule=data, ckpt_path=tmp_path / "plain.ckpt")
+    assert tested == expected
 
 
 def test_a_checkpoint_and_a_folder_that_disagree_are_refused(tmp_path: Path) -> None:
