@@ -72,7 +72,7 @@ def main(config: DictConfig) -> float:
         if _is_cell():
             # Cells in processes of their own leave it to the process of the sweep.
             if _is_multirun() and HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
-                _say_how_to_sweep_on(stopped.name, HydraConfig.get().sweep.dir)
+                _say_at_exit_how_to_sweep_on(stopped.name, HydraConfig.get().sweep.dir)
         elif _is_first_rank():
             _console().print(f"Stopped by {stopped.name}. Go on by: {_command(folder)}", soft_wrap=True)
         raise
@@ -116,16 +116,10 @@ class CompareRuns(Callback):
         from lightning_al.stopping import StoppedError, Stopping
 
         folder = str(config.hydra.sweep.dir)
-
-        def say_at_exit(number: int) -> None:
-            # Not here, where a line may be half printed.
-            atexit.register(_say_how_to_sweep_on, StoppedError(number).name, folder)
-
         self.process = os.getpid()
         self._failures = Failures(Path(folder))
         self._stopping = Stopping()
-        # While a cell runs in this process, it hears of signals in its place.
-        self._stopping.begin(say_at_exit)
+        self._stopping.begin(lambda number: _say_at_exit_how_to_sweep_on(StoppedError(number).name, folder))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Let a cell that another process on this machine started end with it."""
@@ -323,6 +317,12 @@ def _is_multirun() -> bool:
 
 def _is_first_rank() -> bool:
     return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def _say_at_exit_how_to_sweep_on(signal_name: str, folder: str) -> None:
+    """Leave it to the end, since a signal comes where a line may be half printed, and may be heard of twice."""
+    atexit.unregister(_say_how_to_sweep_on)
+    atexit.register(_say_how_to_sweep_on, signal_name, folder)
 
 
 def _say_how_to_sweep_on(signal_name: str, folder: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from dataclasses import dataclass
@@ -52,11 +53,12 @@ class Fragile(Random):
 
 
 class Loaded(Digits):
-    """The digits as two processes load them, which note in how many threads and on which GPUs."""
+    """The digits as two processes load them, which note with how many threads and GPUs."""
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
-        print(f"threads {torch.get_num_threads()}, gpus {os.environ.get('CUDA_VISIBLE_DEVICES')}", flush=True)
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES")
+        print(f"{multiprocessing.current_process().name}: {torch.get_num_threads()} threads, GPU {gpus}", flush=True)
 
     def train_dataloader(self) -> DataLoader[Any]:
         loader = super().train_dataloader()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from lightning_al import cli
 from lightning_al.cells import ERROR
@@ -219,14 +221,17 @@ def test_joblib_shares_the_cores_and_loads_by_workers(tmp_path: Path) -> None:
     joblib = pytest.importorskip("joblib")
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
     loaded = ["data._target_=tests.sweeps.Loaded", "allow=[tests.sweeps]", "threads=null", "acquisition=bald,random"]
-    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
-    variables = environment()
+    parallel = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "trainer.accelerator=auto"]
+    variables = environment(CUDA_VISIBLE_DEVICES="70,50")  # which no machine has, so that it is left at the CPU
     del variables["OMP_NUM_THREADS"]
     command = [*COMMAND, "-m", *TINY, *loaded, *parallel]
     done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    assert done.stdout.count(f"threads {max(1, joblib.cpu_count() // 2)}, gpus None") == 2
+    workers = re.findall(r"LokyProcess-(\d+): (\d+) threads, GPU (\d+)", done.stdout)
+    threads = str(max(1, joblib.cpu_count() // 2))
+    assert workers
+    assert set(workers) <= {("1", threads, "70"), ("2", threads, "50")}
     [folder] = tmp_path.glob("multirun/*/*")
     assert len(runs(folder)) == 2, "all cells know when, and by which process, the sweep was started"
 
@@ -316,3 +321,17 @@ def test_a_job_that_submitit_queues_again_goes_on_from_its_journal(
     assert process.returncode == 0, said
     assert any("Requeued job" in path.read_text() for path in tmp_path.rglob("*_log.out"))
     assert results(tmp_path) == results(whole)
+
+
+@pytest.mark.slow
+def test_optuna_maximises_the_area_past_a_cell_that_fails(tmp_path: Path) -> None:
+    pytest.importorskip("hydra_plugins.hydra_optuna_sweeper")
+    sweeper = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=3", "hydra.sweeper.direction=maximize"]
+    sweeper += ["hydra.sweeper.sampler.seed=1", "hydra.sweeper.max_failure_rate=1"]
+    cells = [*TINY, "acquisition=random", f"folder={tmp_path}", "model.lr=choice(0.01,-1,0.001)"]
+    said = sweep(*cells, *sweeper, code=1)
+    best = max(runs(tmp_path), key=lambda run: run.area)
+    found = OmegaConf.load(tmp_path / "optimization_results.yaml")
+    assert (found.best_value, found.best_params["model.lr"]) == (best.area, best.settings["model.lr"])
+    assert "1 cell failed" in said
+    assert "Invalid learning rate: -1" in said
