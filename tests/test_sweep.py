@@ -217,6 +217,7 @@ def test_a_signal_stops_the_whole_sweep_and_says_how_to_go_on(
     assert results(tmp_path) == results(whole)
 
 
+@pytest.mark.slow
 def test_joblib_shares_the_cores_and_loads_by_workers(tmp_path: Path) -> None:
     joblib = pytest.importorskip("joblib")
     pytest.importorskip("hydra_plugins.hydra_joblib_launcher")
