@@ -373,7 +373,9 @@ def test_a_database_that_is_damaged_under_the_writer_is_named(tmp_path: Path) ->
     write(tmp_path)
     journal = Journal(tmp_path)
     execute_as_the_writer(journal, "DROP TABLE rows")
-    with pytest.raises(RuntimeError, match=r"is damaged: no such table: rows. To learn how far it is good, start"):
+    with pytest.raises(
+        RuntimeError, match=rf"in {tmp_path} is damaged: no such table: rows. To learn how far it is good"
+    ):
         journal.take_back()
     journal.close()
 
@@ -409,7 +411,7 @@ def test_a_full_disk_is_named_and_what_was_there_is_whole(tmp_path: Path) -> Non
     journal = Journal(tmp_path)
     execute_as_the_writer(journal, "PRAGMA max_page_count = 2")
     long = Round(1, 4, list(range(5000)), [0.5] * 5000)
-    with pytest.raises(RuntimeError, match=r"could not be written: database or disk is full. .*Make room there"):
+    with pytest.raises(RuntimeError, match=rf"{tmp_path} could not be written: database or disk is full. .*Make room"):
         journal.append(long, {})
     journal.close()
     again = Journal(tmp_path)
