@@ -15,7 +15,7 @@ from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
 from lightning_al.allow_list import CLASSES_OF, FUNCTIONS, NEVER, AllowList, _leaves
-from tests.test_cli import TINY, as_before, command, refused  # noqa: F401
+from tests.test_cli import TINY
 from tests.test_conf import CONF
 
 ALLOWED = [
@@ -529,7 +529,7 @@ def test_half_a_name_allows_nothing(added):
 # The command line.
 
 
-def test_the_command_line_refuses_before_it_makes_anything(package, command, refused, tmp_path):  # noqa: F811
+def test_the_command_line_refuses_before_it_makes_anything(package, command, refused, tmp_path):
     note, trap = tmp_path / "note", tmp_path / "trap"
     noting = ["model.network._target_=noting_package.part.Noting", "~model.network.num_classes"]
     overrides = [*TINY, f"folder={tmp_path / 'run'}", *noting, f"+model.network.file={note}", "allow=[noting_package]"]
@@ -545,7 +545,7 @@ def test_the_command_line_refuses_before_it_makes_anything(package, command, ref
     assert note.exists()
 
 
-def test_a_stored_configuration_cannot_widen_the_list(package, command, refused, tmp_path):  # noqa: F811
+def test_a_stored_configuration_cannot_widen_the_list(package, command, refused, tmp_path):
     note = tmp_path / "note"
     folder = tmp_path / "run"
     folder.mkdir()
@@ -565,11 +565,11 @@ def test_a_stored_configuration_cannot_widen_the_list(package, command, refused,
     "override",
     ["allow=torch", "allow=3", "allow={a: b}", "+allow.x=torch", "~allow", "allow=[[torch]]", "allow=null"],
 )
-def test_the_list_is_added_to_by_names_alone(refused, tmp_path, override):  # noqa: F811
+def test_the_list_is_added_to_by_names_alone(refused, tmp_path, override):
     assert "allow" in refused(*TINY, f"folder={tmp_path}", override)
 
 
-def test_a_file_of_the_configuration_cannot_widen_the_list(refused, tmp_path):  # noqa: F811
+def test_a_file_of_the_configuration_cannot_widen_the_list(refused, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "wide.yaml").write_text("# @package _global_\nallow: [io]\n")
     overrides = [*TINY, f"folder={tmp_path}", "experiment=wide"]

@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from lightning_al._lightning import pl
 from lightning_al.journal import Journal, load_weights
 from lightning_al.report import Run, load_runs
-from tests.test_cli import TINY, as_before, command, refused  # noqa: F401
+from tests.test_cli import TINY
 from tests.test_imports import FILES, HOME, name_of
 from tests.test_resume import Cut, InterruptedFitError
 from tests.test_same_run import Going
@@ -251,7 +251,7 @@ def test_a_row_that_is_a_trap_is_refused(home: Path, body: str) -> None:
     assert not made.exists()
 
 
-def test_a_stored_configuration_that_is_a_trap_is_refused(command, refused, tmp_path: Path) -> None:  # noqa: F811
+def test_a_stored_configuration_that_is_a_trap_is_refused(command, refused, tmp_path: Path) -> None:
     """The command line's word for the folder is all that a user types; what lies there was written by anyone."""
     config = OmegaConf.create(command(*TINY, f"folder={tmp_path}", "--cfg", "job"))
     config.name, config.folder, config.allow = "batchbald", "???", ["shutil"]
