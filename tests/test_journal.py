@@ -410,6 +410,12 @@ def test_what_a_killed_writer_left_half_written_is_removed_and_nothing_else(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == [".curve.png.part", "history.jsonl", "journal.sqlite"]
 
 
+def test_what_was_left_behind_and_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".warm-3.pt.part").mkdir()
+    with pytest.raises(RuntimeError, match=rf"The run folder {tmp_path} could not be written: .*\.warm-3\.pt\.part"):
+        Journal(tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{}", "no json"])
 def test_a_writer_that_is_not_known_is_not_named(tmp_path: Path, content: str) -> None:
     journal = Journal(tmp_path)
