@@ -114,8 +114,9 @@ def test_what_cannot_be_written_leaves_the_rows_as_they_were(tmp_path: Path) -> 
             folder, "UPDATE rows SET body = substr(body, 1, length(body) / 2) WHERE number = ?", row
         ),
         lambda folder, row: execute(folder, "UPDATE rows SET hash = 'ab' || substr(hash, 3) WHERE number = ?", row),
+        lambda folder, row: execute(folder, "UPDATE rows SET number = number + 100 WHERE number = ?", row),
     ],
-    ids=["altered", "cut", "other hash"],
+    ids=["altered", "cut", "other hash", "other number"],
 )
 def test_a_damaged_row_is_refused_naming_the_last_good_round(
     tmp_path: Path, damage: Callable[[Path, int], None], row: int, last_good: str
@@ -129,13 +130,27 @@ def test_a_damaged_row_is_refused_naming_the_last_good_round(
 
 @pytest.mark.parametrize(
     ("row", "last_good"),
-    [(0, "no round is good"), (1, "no round is good"), (2, "the last good round is 0")],
+    [
+        (0, "no round is good"),
+        (1, "no round is good"),
+        (2, "the last good round is 0"),
+        (3, "the last good round is 1"),
+    ],
 )
 def test_a_missing_row_is_refused_naming_the_last_good_round(tmp_path: Path, row: int, last_good: str) -> None:
     write(tmp_path)
     execute(tmp_path, "DELETE FROM rows WHERE number = ?", row)
     with pytest.raises(RuntimeError, match=f"is damaged at row {row}; {last_good}"):
         Journal(tmp_path)
+
+
+def test_a_database_with_more_in_it_than_the_rows_is_refused_and_salvaged(tmp_path: Path) -> None:
+    write(tmp_path)
+    execute(tmp_path, "CREATE TRIGGER other AFTER INSERT ON rows BEGIN DELETE FROM rows WHERE number = 0; END")
+    with pytest.raises(RuntimeError, match="is damaged at row 4; the last good round is 2"):
+        Journal(tmp_path)
+    assert Journal.salvage(tmp_path) == 3
+    assert list(Journal.read_history(tmp_path)) == ROUNDS
 
 
 def test_rows_of_another_run_are_refused(tmp_path: Path) -> None:
@@ -373,9 +388,7 @@ def test_a_database_that_is_damaged_under_the_writer_is_named(tmp_path: Path) ->
     write(tmp_path)
     journal = Journal(tmp_path)
     execute_as_the_writer(journal, "DROP TABLE rows")
-    with pytest.raises(
-        RuntimeError, match=rf"in {tmp_path} is damaged: no such table: rows. To learn how far it is good"
-    ):
+    with pytest.raises(RuntimeError, match=rf"in {tmp_path} is damaged: no such table: rows. To learn how far it is"):
         journal.take_back()
     journal.close()
 
@@ -395,6 +408,12 @@ def test_what_a_killed_writer_left_half_written_is_removed_and_nothing_else(tmp_
         (tmp_path / name).write_text("half")
     Journal(tmp_path).close()
     assert sorted(path.name for path in tmp_path.iterdir()) == [".curve.png.part", "history.jsonl", "journal.sqlite"]
+
+
+def test_what_was_left_behind_and_cannot_be_removed_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".warm-3.pt.part").mkdir()
+    with pytest.raises(RuntimeError, match=rf"The run folder {tmp_path} could not be written: .*\.warm-3\.pt\.part"):
+        Journal(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", "no json"])

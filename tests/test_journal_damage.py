@@ -159,6 +159,17 @@ def test_a_cut_file_is_refused(folder: Path, step: int) -> None:
     damaged.report()
 
 
+def test_a_file_whose_last_page_is_cut_off_is_salvaged_up_to_there(folder: Path) -> None:
+    write(folder, rounds=5)
+    path = folder / "journal.sqlite"
+    whole = path.read_bytes()
+    page = int.from_bytes(whole[16:18], "big")
+    path.write_bytes(whole[:-page])
+    num_good = Journal.salvage(folder)
+    assert 0 < num_good < 5
+    assert list(Journal.read_history(folder)) == ROUNDS[:num_good]
+
+
 @pytest.mark.parametrize("times", [100, pytest.param(2000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("rounds", [3, 5])
 def test_a_file_changed_at_random_is_refused_or_harmless(folder: Path, rounds: int, times: int) -> None:
