@@ -98,7 +98,7 @@ attempt(lambda: trainer("TMP", callbacks=[active]).fit(LitMLP(), datamodule=data
 
 
 @pytest.mark.skipif(
-    Version(version("lightning")) < Version("2.5"), reason='its Trainer refuses the callback itself: "Expected a parent"'
+    Version(version("lightning")) < Version("2.5"), reason='its Trainer says "Expected a parent" itself'
 )
 @pytest.mark.parametrize("namespace", ["pytorch_lightning", "lightning.pytorch"])
 def test_the_other_namespace_is_refused_with_the_remedy(tmp_path: Path, namespace: str) -> None:
