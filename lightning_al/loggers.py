@@ -45,13 +45,13 @@ def one_log(loggers: Mapping[str, pl.loggers.Logger], folder: Path, settings: Ma
     Args:
         loggers: The loggers by name, made with `arguments_to_go_on`.
         folder: The run's folder, which remembers the loggers.
-        settings: The hyperparameters, logged where the run begins.
+        settings: The hyperparameters, logged where the run, or its file, begins.
     """
     known = _read(folder)
     for name, logger in loggers.items():
         if name in known:
             _go_on(logger, _kept_rounds(folder))
-        else:
+        if name not in known or isinstance(logger, pl.loggers.CSVLogger):  # which begins a new file of them
             logger.log_hyperparams(dict(settings))
     if loggers:
         _write(folder, {**known, **{name: logger.version for name, logger in loggers.items()}})
@@ -111,9 +111,8 @@ def _go_on(logger: pl.loggers.Logger, rounds: list[Round]) -> None:
 
 
 def _keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
-    """Keep the rows of a CSVLogger's file up to a step, and its hyperparameters; it would begin a new file."""
-    folder = Path(logger.log_dir)
-    table, hyperparameters = folder / "metrics.csv", folder / "hparams.yaml"
+    """Keep the rows of a CSVLogger's file up to a step; it would begin a new file."""
+    table = Path(logger.log_dir) / "metrics.csv"
     rows: list[dict[str, Any]] = []
     if table.exists():
         with table.open(newline="") as file:
@@ -122,8 +121,6 @@ def _keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
         rows = [row for row in whole if int(row["step"]) <= steps]
     writer: Any = logger.experiment  # which removes the file
     writer.metrics.extend(rows)
-    if hyperparameters.exists():
-        writer.hparams.update(pl.core.saving.load_hparams_from_yaml(hyperparameters))
     logger.save()
 
 
