@@ -26,6 +26,7 @@ from tests.test_imports import FILES, HOME, name_of
 from tests.test_resume import Cut, InterruptedFitError
 from tests.test_same_run import Going
 
+OF_YAML = {"unsafe_load", "full_load", "load_hparams_from_yaml"}
 MODULES = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal", "runpy", "code", "ctypes", "pty"}
 CALLS = {"eval", "exec", "compile", "__import__", "all_gather_object", "broadcast_object_list", "gather_object"}
 METHODS = {"system", "popen", "all_gather_object", "broadcast_object_list", "gather_object", "scatter_object_list"}
@@ -48,7 +49,7 @@ def breaches(source: str) -> Iterator[str]:
                 yield from (f"{node.module}.{alias.name}" for alias in node.names if "load" in alias.name)
         elif isinstance(node, ast.Call):
             yield from _breaches_of_call(node)
-        elif isinstance(node, ast.Attribute) and node.attr in METHODS | {"unsafe_load", "full_load", "load_hparams_from_yaml"}:
+        elif isinstance(node, ast.Attribute) and node.attr in METHODS | OF_YAML:
             yield node.attr
 
 
