@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 import lightning_al.cli  # noqa: F401, whose resolvers the configuration names
@@ -43,8 +42,14 @@ def test_200_processes_within_a_second_share_no_folder(tmp_path: Path) -> None:
     assert len(folders) == PROCESSES
 
 
-def test_one_process_stays_with_its_folder() -> None:
+def test_the_cells_of_a_sweep_in_other_processes_are_told_its_folder(tmp_path: Path) -> None:
     config = composed()
-    HydraConfig.instance().set_config(config)
-    assert config.hydra.run.dir == config.hydra.run.dir
-    assert config.hydra.sweep.dir == config.hydra.sweep.dir
+    before = config.hydra.sweep.dir
+    child = os.fork()
+    if child == 0:
+        try:
+            (tmp_path / "told").write_text(config.hydra.sweep.dir)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert (tmp_path / "told").read_text() == before
