@@ -33,6 +33,7 @@ from hydra.core.global_hydra import GlobalHydra
 from lightning_al import ActiveLearning, cli
 from lightning_al._lightning import pl
 from lightning_al.acquisition import BatchBALD
+from lightning_al.cli import run as cli_run
 from lightning_al.history import Round
 from lightning_al.journal import Journal, replacing
 from lightning_al.oracle import Revealed
@@ -101,8 +102,8 @@ PLACES: dict[str, tuple[Any, str]] = {
     "remove checkpoints": (RoundCheckpoints, "finish"),
     "history for people": (Journal, "_write_for_people"),
     "close": (Journal, "close"),
-    "configuration": (cli, "_write_config"),
-    "report": (cli, "_report"),
+    "configuration": (cli_run, "write_config"),
+    "report": (cli_run, "_report"),
     "summary": (Run, "write"),
     "sync": (os, "fsync"),
     "move": (Path, "replace"),

@@ -134,7 +134,7 @@ FORBIDDEN = [
     "lightning_al.acquisition.register",
     "lightning_al.available",
     "lightning_al.cli.main",
-    "lightning_al.cli.CompareRuns",
+    "lightning_al.cli.sweep.CompareRuns",
     "lightning_al.allow_list.AllowList",
     "lightning_al.demos.repeats.with_repeats",
     "lightning_al.journal.Journal.salvage",
@@ -219,7 +219,7 @@ FORBIDDEN = [
     # Things of other packages under a name in an allowed one.
     "lightning_al.cli.hydra.utils.get_method",
     "lightning_al.cli.hydra.utils.instantiate",
-    "lightning_al.cli.subprocess.run",
+    "lightning_al.cli.workers.subprocess.run",
     "lightning_al.callback.os.system",
     "lightning_al.callback.torch.load",
     "lightning_al.journal.sqlite3.connect",

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from lightning_al import cli
-from lightning_al.cells import ERROR, Failures, cell_folder, clear_error, read_error, write_error
+from lightning_al.cli import sweep
+from lightning_al.cli.cells import ERROR, Failures, cell_folder, clear_error, read_error, write_error
 
 Name = Callable[..., str]
 
@@ -49,11 +49,15 @@ def test_it_says_what_was_overridden_and_ends_in_a_hash(name: Name) -> None:
         "name=mine",
         "metric=test_loss",
         "data.root=elsewhere",
+        "data.download=false",
         "allow=[somebody]",
         "logger=none",
         "logger=tensorboard",
         "callbacks=none",
         "trainer.enable_progress_bar=false",
+        "trainer.enable_model_summary=true",
+        "trainer.log_every_n_steps=1",
+        "active.keep_checkpoints=true",
         "active.budget=200",
         "active.max_rounds=7",
         "active.force=true",
@@ -100,7 +104,7 @@ def test_a_preset_that_changed_makes_another_cell(name: Name, tmp_path: Path) ->
 
 def test_another_version_of_the_package_makes_another_cell(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
     before = name()
-    monkeypatch.setattr(cli, "version", lambda package: "99")
+    monkeypatch.setattr(sweep, "version", lambda package: "99")
     assert name() != before
 
 

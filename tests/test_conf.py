@@ -14,7 +14,7 @@ from hydra.utils import get_class, get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
 
 import lightning_al
-from lightning_al import cli
+from lightning_al.cli import configuration
 
 CONF = Path(str(files("lightning_al.conf")))
 FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml"))
@@ -120,7 +120,7 @@ def test_the_knobs_of_the_loop_are_all_there(composed, part, left_out):
 
 
 def test_the_known_settings_are_those_of_the_file(composed):
-    assert {*cli.PARTS, *cli.VALUES} == set(composed())
+    assert {*configuration.PARTS, *configuration.VALUES} == set(composed())
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.parts[0] == "experiment"], ids=str)

@@ -16,7 +16,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_al import cli
-from lightning_al.cells import ERROR
+from lightning_al.cli.cells import ERROR
 from lightning_al.report import Run
 from tests.conftest import Command
 from tests.sweeps import COMMAND, ROOT, TINY, environment
@@ -102,8 +102,8 @@ def test_what_cannot_be_made_fails_by_cell_too(refused: Command, tmp_path: Path)
 
 def test_a_failed_cell_is_worth_nan_to_a_sweeper(tmp_path: Path, monkeypatch: Any, refused: Command) -> None:
     returned = []
-    of_cell = cli._main_of_cell
-    monkeypatch.setattr(cli, "_main_of_cell", lambda *given: returned.append(of_cell(*given)) or returned[-1])
+    of_cell = cli.run_cell
+    monkeypatch.setattr(cli, "run_cell", lambda *given: returned.append(of_cell(*given)) or returned[-1])
     refused("-m", *TINY, "acquisition=random", "active.query_size=5,0", f"folder={tmp_path}")
     assert returned[0] == runs(tmp_path)[0].area
     assert isnan(returned[1])
@@ -308,6 +308,11 @@ def test_a_killed_sweep_takes_the_processes_of_its_cells_with_it(tmp_path: Path,
     assert recorded(tmp_path) < 8
 
 
+def running(folder: Path) -> int:
+    """How many of submitit's jobs have come to their cell."""
+    return sum("Run folder:" in path.read_text() for path in folder.rglob("*_log.out"))
+
+
 @pytest.mark.slow
 def test_a_job_that_submitit_queues_again_goes_on_from_its_journal(
     command: Command, whole: Path, tmp_path: Path
@@ -317,7 +322,9 @@ def test_a_job_that_submitit_queues_again_goes_on_from_its_journal(
     cells = [*TINY, f"folder={tmp_path}", "acquisition=random,bald", "seed=0,1", "hydra/launcher=submitit_local"]
     process = start(*cells)
     deadline = time.monotonic() + 240
-    while recorded(tmp_path) < 1 and time.monotonic() < deadline:
+    # Until all four run cells: a signal that comes before submitit listens for it ends the job.
+    while running(tmp_path) < 4 or recorded(tmp_path) < 1:
+        assert time.monotonic() < deadline
         time.sleep(0.01)
     jobs = [job for controller in psutil.Process(process.pid).children() for job in controller.children()]
     assert jobs

@@ -18,16 +18,11 @@ METHOD = (
 )
 """What makes another method; all other settings make another task, where they are not in the list below."""
 
-NEITHER = (
-    # How far the run goes, and from what it may go on.
-    "active.budget",
-    "active.max_rounds",
-    "active.force",
-    "allow",
-    # Where things lie, and what is only shown.
+ONLY_SHOWN = ("metric", "name")
+"""What a run is shown by. It may change in a run that is there."""
+
+PLACED = (
     "folder",
-    "name",
-    "metric",
     "logger",
     "active.folder",
     "active.keep_checkpoints",
@@ -38,10 +33,22 @@ NEITHER = (
     "trainer.enable_progress_bar",
     "trainer.enable_model_summary",
     "trainer.log_every_n_steps",
+)
+"""Where a run's files lie, and what is logged or shown meanwhile."""
+
+NEITHER = (
+    *ONLY_SHOWN,
+    *PLACED,
+    # How far the run goes, and from what it may go on.
+    "active.budget",
+    "active.max_rounds",
+    "active.force",
+    "allow",
     # What only makes it faster or slower.
     "threads",
     "pool.pool_batch_size",
 )
+"""What makes neither another method nor another task."""
 
 
 def flat(plain: Mapping[Any, Any]) -> dict[str, Any]:
@@ -53,10 +60,10 @@ def flat(plain: Mapping[Any, Any]) -> dict[str, Any]:
     >>> flat({"active": {"query_size": 10, "budget": None}, "seed": 0})
     {'active.query_size': 10, 'seed': 0}
     """
-    leaves = list(islice(_leaves(plain), MOST_SETTINGS + 1))
-    if len(leaves) > MOST_SETTINGS:
+    found = list(islice(((key, value) for key, value in leaves(plain) if value is not None), MOST_SETTINGS + 1))
+    if len(found) > MOST_SETTINGS:
         raise ValueError(f"it has more than {MOST_SETTINGS} settings. Put back its `config.yaml` from before.")
-    return dict(leaves)
+    return dict(found)
 
 
 def tells_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -66,7 +73,7 @@ def tells_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in settings.items()
         if value is not None
         and key.split(".")[-1] != "seed"
-        and not any(_is_part(key, name) for name in NEITHER)
+        and not any(is_part(key, name) for name in NEITHER)
         # A place that Hydra chose for the run.
         and "${hydra:" not in str(value)
     }
@@ -75,7 +82,7 @@ def tells_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
 def of_task(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that make another task: the data, the model and how it is trained and tested."""
     return {
-        key: value for key, value in tells_apart(settings).items() if not any(_is_part(key, name) for name in METHOD)
+        key: value for key, value in tells_apart(settings).items() if not any(is_part(key, name) for name in METHOD)
     }
 
 
@@ -90,13 +97,23 @@ def differing(several: list[dict[str, Any]]) -> list[str]:
     return [key for key in found if not any(key.endswith(f".{other}") for other in found)]
 
 
-def _leaves(plain: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(plain: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each setting with its dotted name.
+
+    >>> list(leaves({"active": {"query_size": 10, "budget": None}, "seed": 0}))
+    [('active.query_size', 10), ('active.budget', None), ('seed', 0)]
+    """
     for key, value in plain.items():
         if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{key}.")
-        elif value is not None:
+            yield from leaves(value, f"{prefix}{key}.")
+        else:
             yield f"{prefix}{key}", value
 
 
-def _is_part(key: str, whole: str) -> bool:
-    return key == whole or key.startswith(f"{whole}.")
+def is_part(name: str, whole: str) -> bool:
+    """Return whether a setting is another one or lies in it.
+
+    >>> is_part("data.root", "data"), is_part("database", "data")
+    (True, False)
+    """
+    return name == whole or name.startswith(f"{whole}.")

@@ -1,0 +1,211 @@
+"""The configuration of a run, and how it agrees with that of the run which a folder holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from omegaconf import MISSING, DictConfig, OmegaConf
+from yaml import YAMLError
+
+from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
+
+PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
+VALUES = ("folder", "seed", "name", "metric", "threads", "allow")
+MAY_GROW = ("active.budget", "active.max_rounds")
+THIS_TIME = ("allow", "active.force")
+WITH_FORCE = ("acquisition", "posterior", "data", "active.query_size", "active.last_layer", "active.reset")
+
+CONFIG = "config.yaml"
+
+
+@dataclass(frozen=True)
+class ThisTime:
+    """What holds for one command alone, so that a folder's stored configuration can neither have it nor widen it."""
+
+    allow: tuple[str, ...]
+    force: bool
+
+
+def check_names(config: DictConfig) -> None:
+    """Raise a ConfigCompositionException if the configuration has a setting at its top that no run has."""
+    unknown = sorted(set(map(str, config)) - {*PARTS, *VALUES})
+    if unknown:
+        raise ConfigCompositionException(
+            f"lightning-al knows no setting named {', '.join(unknown)}. Choose one of: {', '.join((*VALUES, *PARTS))}."
+        )
+
+
+def take_this_time(config: DictConfig, overrides: list[str]) -> ThisTime:
+    """Take out of the configuration what the command line alone may say.
+
+    Raises:
+        ConfigCompositionException: If a file of the configuration says it.
+    """
+    typed = [parsed for parsed in OverridesParser.create().parse_overrides(overrides) if parsed.key_or_group == "allow"]
+    given = typed[-1].value() if typed else []
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given) or config.allow != given:
+        raise ConfigCompositionException(
+            f"lightning-al takes `allow` from the command line alone, as a list of names, but got {config.allow}. Give "
+            "it as 'allow=[my_package]'."
+        )
+    force = config.active.force
+    if not isinstance(force, bool):
+        raise ConfigCompositionException(
+            f"lightning-al takes `active.force` as true or false, but got {force!r}. Set it to one of them."
+        )
+    config.allow, config.active.force = [], False
+    return ThisTime(allow=tuple(map(str, given)), force=force)
+
+
+def resolve_allowed(config: DictConfig, allow: Sequence[str]) -> DictConfig:
+    """Return the configuration with all references resolved, once nothing in it names what is not allowed."""
+    from lightning_al.allow_list import AllowList
+
+    plain = OmegaConf.to_container(config, resolve=True)
+    try:
+        AllowList(allow).check(plain)
+    except ValueError as error:
+        raise ConfigCompositionException(f"lightning-al: {error}") from error
+    checked = OmegaConf.create(plain)
+    assert isinstance(checked, DictConfig)
+    return checked
+
+
+def read_config(folder: Path) -> DictConfig | None:
+    """Return the configuration of the run in a folder, or None if there is none.
+
+    Raises:
+        ConfigCompositionException: If it is damaged.
+    """
+    path = folder / CONFIG
+    if not path.exists():
+        return None
+    try:
+        stored = OmegaConf.load(path)
+    except (OSError, ValueError, YAMLError) as error:
+        raise _damaged(folder, str(error)) from error
+    if not isinstance(stored, DictConfig):
+        raise _damaged(folder, "it holds a list")
+    missing = sorted({*PARTS, *VALUES} - {"allow"} - set(map(str, stored)))
+    if missing:
+        raise _damaged(folder, f"it lacks {', '.join(missing)}")
+    return stored
+
+
+def write_config(config: DictConfig, folder: Path) -> None:
+    """Write the configuration of a run into its folder."""
+    from lightning_al.journal import replacing
+
+    with replacing(folder / CONFIG) as path:
+        OmegaConf.save(config, path)
+
+
+def _damaged(folder: Path, reason: str) -> ConfigCompositionException:
+    return ConfigCompositionException(
+        f"{folder / CONFIG} is not the configuration of a run: {reason}. Put back a copy of it from before, or choose "
+        "another folder."
+    )
+
+
+def agree(
+    stored: DictConfig, config: DictConfig, overrides: list[str], folder: Path, *, force: bool, is_cell: bool
+) -> DictConfig:
+    """Return the configuration to go on with: the stored one, with what the overrides may change of it.
+
+    The configuration of a cell is given whole, so that all of it has to agree, but for what only shows or places.
+
+    Raises:
+        ConfigCompositionException: If an override contradicts the stored configuration in more than `force` allows.
+    """
+    asked = {key: value for key, value in _flat(config).items() if key != "folder"}
+    known = _flat(stored)
+    keys = [parsed.key_or_group for parsed in OverridesParser.create().parse_overrides(overrides)]
+    for key in keys:
+        # A group such as experiment reaches everywhere, so that all of it has to agree.
+        if key != "folder" and OmegaConf.select(config, key, default=None) is None:
+            keys = [*keys, *asked, *known]
+    named = {name for name in {*asked, *known} for key in keys if is_cell or is_part(name, key)}
+    differing = sorted(name for name in named - {"folder", *THIS_TIME} if asked.get(name) != known.get(name))
+    forced = [name for name in differing if _may_be_forced(name)]
+    refused = [
+        name
+        for name in differing
+        if not any(is_part(name, free) for free in (*ONLY_SHOWN, *(PLACED if is_cell else ())))
+        and not _grows(name, known.get(name), asked.get(name))
+        and not (force and name in forced)
+    ]
+    if refused:
+        with_force = " Of these, `active.force=true` lets through: " + ", ".join(forced) + "." if forced else ""
+        raise ConfigCompositionException(
+            f"The run in {folder} was started with other settings: {_changes(refused, known, asked)}. Go on with it by "
+            f"`lightning-al folder={folder}` and nothing else, or with a larger {' or '.join(MAY_GROW)}, or choose "
+            f"another folder.{with_force}"
+        )
+    if forced:
+        from lightning_al._lightning import rank_zero_warn
+
+        rank_zero_warn(
+            f"`active.force=true`: the run in {folder} goes on with other settings than it was started with: "
+            f"{_changes(forced, known, asked)}."
+        )
+    if is_cell:
+        config.name = config.name
+        config.folder = MISSING
+        return config
+    agreed = stored.copy()
+    agreed.allow = []
+    for name in differing:
+        if name in asked:
+            OmegaConf.update(agreed, name, asked[name])
+    # Another class has other arguments, even where those left out were null.
+    for name in sorted(named & set(known) - set(asked)):
+        if forced and _may_be_forced(name):
+            owner, key = name.rsplit(".", 1)
+            OmegaConf.select(agreed, owner).pop(key)
+    return agreed
+
+
+def settings_of(config: DictConfig, folder: Path) -> dict[str, Any]:
+    """Return the settings that tell methods apart: not seeds, names and places, and not what only shows or logs."""
+    return {
+        key: value
+        for key, value in _flat(config).items()
+        if not any(is_part(key, name) for name in (*ONLY_SHOWN, *PLACED))
+        and key.split(".")[-1] != "seed"
+        and not str(value).startswith(str(folder))
+    }
+
+
+def hyperparameters(config: DictConfig) -> dict[str, Any]:
+    """Return the settings as the loggers are to have them, each once, though `pool` and `active` refer to others."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    left_out = ("folder", "metric", "allow", "logger", "callbacks")
+    settings = {str(key): value for key, value in plain.items() if key not in left_out}
+    for part in ("pool", "active"):
+        settings[part] = {key: value for key, value in settings[part].items() if key not in plain}
+    return settings
+
+
+def _changes(names: list[str], known: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} (stored {known.get(name)!r}, asked {asked.get(name)!r})" for name in names)
+
+
+def _may_be_forced(name: str) -> bool:
+    return any(is_part(name, part) for part in WITH_FORCE)
+
+
+def _grows(name: str, known: Any, asked: Any) -> bool:
+    return name in MAY_GROW and known is not None and (asked is None or asked > known)
+
+
+def _flat(config: DictConfig) -> dict[str, Any]:
+    """Return all settings by their dotted name, with references resolved."""
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    return dict(leaves(plain))

@@ -1,0 +1,42 @@
+"""What Hydra's job is that this process runs: a run of its own, or a cell of a sweep."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def is_cell() -> bool:
+    """Return whether the run is a cell of a sweep, be it in a process of its own."""
+    return not OmegaConf.is_missing(HydraConfig.get().job, "num")
+
+
+def is_multirun() -> bool:
+    """Return whether this process runs cells of a sweep as Hydra gives them to it."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def is_first_rank() -> bool:
+    """Return whether this process is the first of those on its machine that run together, as Lightning says."""
+    return os.environ.get("LOCAL_RANK", "0") == "0"
+
+
+def new_console() -> Console:
+    """Return a terminal that prints text as it is."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False)
+
+
+def command_to_go_on(folder: Path) -> str:
+    """Return the command that goes on with the run, and allows what this one does, since no file can."""
+    allowed = [f"'{override}'" for override in HydraConfig.get().overrides.task if override.startswith("allow=")]
+    return " ".join(["lightning-al", f"folder={folder}", *allowed])

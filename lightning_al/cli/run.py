@@ -1,0 +1,247 @@
+"""One run: its objects made, fitted to the budget, and what came of it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException, ConfigCompositionException
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from lightning_al.cli.configuration import (
+    ThisTime,
+    agree,
+    check_names,
+    hyperparameters,
+    read_config,
+    resolve_allowed,
+    settings_of,
+    take_this_time,
+    write_config,
+)
+from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
+from lightning_al.cli.workers import run_apart, take_gpus
+
+if TYPE_CHECKING:
+    from lightning_al._lightning import pl
+    from lightning_al.callback import ActiveLearning
+    from lightning_al.datamodule import ActiveDataModule
+    from lightning_al.history import History
+
+
+def run_to_budget(config: DictConfig, folder: Path) -> float:
+    """Go on with the run in the folder, or begin it, and return the area under its curve.
+
+    A run that has finished is shown. The area is NaN where the run was stopped before its budget.
+
+    Raises:
+        ConfigCompositionException: If the configuration is none of a run, or not that of the run in the folder.
+    """
+    overrides = list(HydraConfig.get().overrides.task)
+    check_names(config)
+    this_time = take_this_time(config, overrides)
+    stored = read_config(folder)
+    if stored is not None:
+        config = agree(stored, config, overrides, folder, force=this_time.force, is_cell=is_cell())
+    else:
+        config.name = config.name  # as this command line resolves it; another one may not
+        config.folder = MISSING
+    finished = stored is not None and stored.active == config.active and _has_finished(folder)
+    if finished and stored == config and _is_reported(config, folder):
+        return _show(folder)
+    with _threads(config.threads):
+        return _fit_and_report(config, folder, this_time, fit=not finished)
+
+
+@dataclass
+class _Objects:
+    model: pl.LightningModule
+    data: ActiveDataModule
+    active: ActiveLearning
+    trainer: pl.Trainer
+    loggers: dict[str, pl.loggers.Logger]
+
+
+def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool) -> float:
+    """Make every object, fit to the budget unless that is done, and report."""
+    from lightning_al.journal import Journal
+    from lightning_al.loggers import one_log
+    from lightning_al.report.curves import area_under_curve
+    from lightning_al.report.runs import Run
+
+    _silence()
+    if is_cell():
+        take_gpus(config)
+    objects = _make(resolve_allowed(config, this_time.allow), folder, force=this_time.force)
+    active, data, trainer = objects.active, objects.data, objects.trainer
+    console = new_console()
+    if fit and is_multirun() and trainer.strategy.launcher is not None:
+        run_apart(folder)
+        return Run.read(folder).area if _has_finished(folder) else float("nan")
+    if trainer.is_global_zero:
+        write_config(config, folder)
+        hint = "" if is_cell() else f"  (cut off, it goes on by: {command_to_go_on(folder)})"
+        console.print(f"Run folder: {folder}{hint}", soft_wrap=True)
+    if fit:
+        loggers = objects.loggers if trainer.is_global_zero else {}
+        try:
+            with one_log(loggers, folder, hyperparameters(config)):
+                trainer.fit(objects.model, datamodule=data)
+        except FileNotFoundError as error:
+            # Data that are not there need no traceback.
+            raise CompactHydraException(str(error)) from error
+        history = active.history
+    else:
+        data.prepare_data()
+        data.setup("fit")
+        history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
+    if not history or history[-1].indices:
+        console.print(f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder)}", soft_wrap=True)
+        return float("nan")
+    if not trainer.is_global_zero:
+        return area_under_curve(*history.curve(config.metric))
+    _report(config, active, data, history, folder)
+    return _show(folder)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Compute with so many threads, and put back how many there were, since the next cell may leave it to torch."""
+    import torch
+
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
+    """Make every object of the configuration, before anything is run."""
+    from lightning_al.loggers import arguments_to_go_on
+    from lightning_al.seeds import derive, seeded
+
+    with seeded(derive(config.seed, "weights")):
+        model = _instantiate(config, "model")
+    active = _instantiate(config, "active", folder=str(folder), force=force)
+    callbacks = [active, *(_instantiate(config, f"callbacks.{key}") for key in config.callbacks or {})]
+    loggers = {}
+    for key in map(str, config.logger or {}):
+        made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
+        loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_go_on(made_by, key, folder))
+    trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=list(loggers.values()) or False)
+    return _Objects(model, _instantiate(config, "pool"), active, trainer, loggers)
+
+
+def _instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
+    return hydra.utils.instantiate(_node(config, key), _convert_="all", **arguments)
+
+
+def _node(config: DictConfig, key: str) -> DictConfig:
+    node = OmegaConf.select(config, key)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
+        raise ConfigCompositionException(
+            f"lightning-al expects `{key}` to be a class and its arguments, but got {node!r}. Give it a `_target_`, or "
+            "leave it out."
+        )
+    return node
+
+
+def _silence() -> None:
+    """Keep what Lightning says about hardware and tips, once a fit, out of the output."""
+    from lightning_al._lightning import NAMESPACE
+
+    for name in (NAMESPACE, NAMESPACE.replace("pytorch", "fabric"), "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # A small set in memory needs no workers, and a short epoch no line in the log.
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message=".*number of training batches .* smaller than the logging interval")
+    warnings.filterwarnings("ignore", message=".*(Experiment logs|Checkpoint) directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", message=".*LeafSpec")
+    # The demo tasks have no validation labels.
+    warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`")
+
+
+def _has_finished(folder: Path) -> bool:
+    from lightning_al.journal import Journal
+
+    try:
+        history = Journal.read_history(folder)
+    except FileNotFoundError:
+        return False
+    return len(history) > 0 and not history[-1].indices
+
+
+def _is_reported(config: DictConfig, folder: Path) -> bool:
+    """Return whether the folder's summary is of all its rounds, and of the metric that is asked for."""
+    from lightning_al.journal import Journal
+    from lightning_al.report.runs import Run
+
+    if not (folder / "summary.json").exists():
+        return False
+    run = Run.read(folder)
+    return run.metric == config.metric and run.indices == [round.indices for round in Journal.read_history(folder)]
+
+
+def _report(config: DictConfig, active: ActiveLearning, data: ActiveDataModule, history: History, folder: Path) -> None:
+    """Draw the pictures, and last write the summary, which says that the run is finished."""
+    from lightning_al.report.comparison import Method
+    from lightning_al.report.pictures import asked_picture, axis_name, curve_picture, save_picture
+    from lightning_al.report.runs import Run
+
+    run = Run.from_history(
+        history,
+        name=config.name,
+        acquisition=type(active.acquisition).__name__,
+        seed=config.seed,
+        metric=config.metric,
+        initial=data.pool.initial,
+        settings=settings_of(config, folder),
+    )
+    title = f"{run.acquisition}, seed {run.seed}"
+    curve = curve_picture(
+        [Method(run.name, [run], [run.area])], run.metric, title=f"{title}: {axis_name(run.metric)} over labels"
+    )
+    save_picture(curve, folder / "curve.png")
+    asked = [round for round in history if round.indices]
+    images = [[data.target.inputs(data.dataset[index]) for index in round.indices] for round in asked]
+    if asked and all(_is_image(image) for row in images for image in row):
+        labels = [[data.class_of(index) for index in round.indices] for round in asked]
+        headings = [f"after {round.labelled} labels" for round in asked]
+        picture = asked_picture(images, labels, headings, title=f"{title}: images it asked for, in order")
+        save_picture(picture, folder / "asked.png")
+    run.write(folder)
+
+
+def _show(folder: Path) -> float:
+    """Print the rounds of a finished run and where its files are, and return the area under its curve."""
+    from lightning_al.journal import Journal
+    from lightning_al.report.runs import Run
+    from lightning_al.report.tables import rounds_table
+
+    run = Run.read(folder)
+    console = new_console()
+    if not is_cell():  # a sweep ends in one table of all its runs
+        console.print(rounds_table(Journal.read_history(folder), run.metric))
+    console.print(
+        f"{run.acquisition}, seed {run.seed}: mean {run.metric} over {run.labels[0]} to {run.labels[-1]} labels is "
+        f"{run.area:.4f}, the last {run.values[-1]:.4f}.",
+        soft_wrap=True,
+    )
+    files = [name for name in ("curve.png", "asked.png", "summary.json") if (folder / name).exists()]
+    console.print(f"Run folder: {folder}  ({', '.join(files)})", soft_wrap=True)
+    return run.area
+
+
+def _is_image(item: Any) -> bool:
+    shape = tuple(getattr(item, "shape", ()))
+    return len(shape) == 2 or shape[:-2] in ((1,), (3,))

@@ -1,0 +1,179 @@
+"""A sweep: where its cells lie, what becomes of one that fails, and the comparison at the end."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lightning_al.cli.cells import ERROR, Failures, cell_folder, clear_error, read_error, write_error
+from lightning_al.cli.configuration import MAY_GROW, THIS_TIME
+from lightning_al.cli.job import is_first_rank, is_multirun, new_console
+from lightning_al.cli.run import run_to_budget
+from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
+from lightning_al.report.settings import ONLY_SHOWN, PLACED
+
+
+class CompareRuns(Callback):
+    """Compare all finished runs in a sweep's folder when the sweep ends, and name the cells that failed.
+
+    Args:
+        process: Where this process runs a cell for another one, that process.
+    """
+
+    def __init__(self, process: int | None = None) -> None:
+        self.process = process
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Take over the signals, and note which cells failed before."""
+        from lightning_al.stopping import StoppedError, Stopping
+
+        folder = str(config.hydra.sweep.dir)
+        self.process = os.getpid()
+        self._failures = Failures(Path(folder))
+        self._stopping = Stopping()
+        self._stopping.begin(lambda number: say_at_exit_how_to_sweep_on(StoppedError(number).name, folder))
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Let a cell that another process on this machine started end with it."""
+        if number_by_joblib() is not None:
+            start_processes_as_usual()
+        elif is_multirun() or not is_first_rank():
+            return
+        if self.process is not None:
+            end_with(self.process)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Print one table, write ``comparison.csv`` and ``comparison.png`` into the folder, and name what failed."""
+        folder = Path(config.hydra.sweep.dir)
+        console = new_console()
+        try:
+            _compare(folder)
+            is_compared = True
+        except ValueError as error:
+            console.print(f"The runs in {folder} were not compared. {error}", soft_wrap=True)
+            is_compared = False
+        except Exception:
+            traceback.print_exc()  # which Hydra would make a warning of, and leave what follows out
+            is_compared = False
+        failed = self._failures.since()
+        if failed:
+            how_many = f"{len(failed)} cells" if len(failed) > 1 else "1 cell"
+            console.print(f"{how_many} failed. The same command tries again, and skips what is done.", soft_wrap=True)
+        for path, said in failed.items():
+            console.print(f"  {said}  (whole traceback: {path})", soft_wrap=True)
+        self._stopping.end()
+        if failed or not is_compared:
+            raise SystemExit(1)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tell the processes that run the cells whose they are, and no more."""
+        return {"process": self.process}
+
+
+def _compare(folder: Path) -> None:
+    from lightning_al.report.comparison import compare, write_csv
+    from lightning_al.report.pictures import axis_name, comparison_picture, save_picture
+    from lightning_al.report.runs import group_runs, load_runs
+    from lightning_al.report.tables import comparison_table
+
+    found = load_runs(folder)
+    runs = [run for run in found if run.versions["lightning_al"] == version("lightning_al")]
+    console = new_console()
+    if runs:
+        methods, metric = compare(group_runs(runs)), runs[0].metric
+        title = f"{axis_name(metric).capitalize()} over labels, {len(runs)} runs"
+        write_csv(methods, folder / "comparison.csv")
+        save_picture(comparison_picture(methods, metric, title=title), folder / "comparison.png")
+        console.print(comparison_table(methods, metric))
+        console.print(
+            f"Compared {len(runs)} runs: {folder / 'comparison.png'}, {folder / 'comparison.csv'}", soft_wrap=True
+        )
+    if len(runs) < len(found):
+        console.print(
+            f"Left out {len(found) - len(runs)} runs of other versions of lightning_al than {version('lightning_al')}.",
+            soft_wrap=True,
+        )
+
+
+def run_cell(config: DictConfig, folder: Path) -> float:
+    """Run a cell, and keep its error, if it fails, in its folder."""
+    if is_multirun():
+        clear_error(folder)
+    try:
+        return run_to_budget(config, folder)
+    except Exception as error:
+        write_error(folder, error)
+        if not is_multirun():
+            raise SystemExit(1) from None  # which the sweep's process waits for
+        console = new_console()
+        console.print(f"Failed: {read_error(folder)}  (whole traceback: {folder / ERROR})", soft_wrap=True)
+        if not HydraConfig.get().sweeper._target_.endswith(".BasicSweeper"):
+            raise  # Optuna's sweeper counts failures, and ends at a value that is NaN
+        return float("nan")
+
+
+def _name_cell(*, _root_: DictConfig) -> str:
+    """Name a cell's folder, for `hydra.sweep.subdir`."""
+    settings: Any = OmegaConf.to_container(_root_, resolve=False)
+    typed = OverridesParser.create().parse_overrides(settings.pop("hydra")["overrides"]["task"])
+    left_out = (*PLACED, *ONLY_SHOWN, *THIS_TIME, *MAY_GROW)
+    overrides = sorted(str(parsed.input_line) for parsed in typed if parsed.key_or_group not in left_out)
+    for name in left_out:
+        owner, key = _owner(settings, name), name.split(".")[-1]
+        if key in owner:
+            owner[key] = None  # others may refer to it
+    # Where the folder is follows from its name.
+    text = OmegaConf.to_yaml(OmegaConf.create(settings)).replace("${hydra:runtime.output_dir}", ".")
+    # What cannot be resolved, the cell itself will name.
+    with suppress(OmegaConfBaseException):
+        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+    for name in left_out:
+        _owner(settings, name).pop(name.split(".")[-1], None)
+    return cell_folder(Path(_root_.hydra.sweep.dir), "_".join(overrides), settings, version("lightning_al"))
+
+
+def _owner(settings: Any, name: str) -> dict[Any, Any]:
+    for key in name.split(".")[:-1]:
+        settings = settings.get(key) if isinstance(settings, dict) else None
+    return settings if isinstance(settings, dict) else {}
+
+
+def _register(name: str, resolver: Callable[..., Any], *, use_cache: bool = False) -> None:
+    try:
+        register: Any = OmegaConf.register_resolver  # as it is from OmegaConf 2.4 on
+        register(name, resolver, replace=True, use_cache=use_cache)
+    except TypeError:
+        OmegaConf.register_new_resolver(name, resolver, replace=True, use_cache=use_cache)
+
+
+def say_at_exit_how_to_sweep_on(signal_name: str, folder: str) -> None:
+    """Leave it to the end, since a signal comes where a line may be half printed, and may be heard of twice."""
+    atexit.unregister(_say_how_to_sweep_on)
+    atexit.register(_say_how_to_sweep_on, signal_name, folder)
+
+
+def _say_how_to_sweep_on(signal_name: str, folder: str) -> None:
+    command = ["lightning-al", *sys.argv[1:]]
+    if not any(argument.startswith(("folder=", "hydra.sweep.dir=")) for argument in command):
+        command.append(f"folder={folder}")
+    new_console().print(f"Stopped by {signal_name}. Go on with the sweep by: {shlex.join(command)}", soft_wrap=True)
+
+
+_register("lightning_al.cell", _name_cell)
+# Seconds do not tell apart runs that are started together. The configuration remembers it, so that all cells of a sweep
+# are told that of the sweep.
+_register("lightning_al.process", os.getpid, use_cache=True)
