@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from lightning_al.cli import sweep
-from lightning_al.cli.cells import ERROR, Failures, cell_folder, clear_error, read_error, write_error
+from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
+from lightning_al.report.files import ERROR
 
 Name = Callable[..., str]
 

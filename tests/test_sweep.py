@@ -16,8 +16,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_al import cli
-from lightning_al.cli.cells import ERROR
 from lightning_al.report import Run
+from lightning_al.report.files import ERROR
 from tests.conftest import Command
 from tests.sweeps import COMMAND, ROOT, TINY, environment
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-ERROR = "error.txt"
+from lightning_al.report.files import ERROR
 
 LONGEST = 200
 """How much of what was overridden a folder's name shows; file systems allow 255 bytes."""

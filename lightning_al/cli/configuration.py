@@ -12,6 +12,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from yaml import YAMLError
 
+from lightning_al.report.files import CONFIG
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
 
 PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
@@ -19,8 +20,6 @@ VALUES = ("folder", "seed", "name", "metric", "threads", "allow")
 MAY_GROW = ("active.budget", "active.max_rounds")
 THIS_TIME = ("allow", "active.force")
 WITH_FORCE = ("acquisition", "posterior", "data", "active.query_size", "active.last_layer", "active.reset")
-
-CONFIG = "config.yaml"
 
 
 @dataclass(frozen=True)

@@ -19,11 +19,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_al.cli.cells import ERROR, Failures, cell_folder, clear_error, read_error, write_error
+from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
 from lightning_al.cli.configuration import MAY_GROW, THIS_TIME
 from lightning_al.cli.job import is_first_rank, is_multirun, new_console
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
+from lightning_al.report.files import ERROR
 from lightning_al.report.settings import ONLY_SHOWN, PLACED
 
 

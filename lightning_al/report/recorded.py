@@ -17,11 +17,11 @@ import yaml
 from lightning_al.history import History, Round
 from lightning_al.journal import LOCKED, NAME, Journal
 from lightning_al.report.curves import area_under_curve
+from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
-from lightning_al.report.runs import SUMMARY, Run
+from lightning_al.report.runs import Run
 from lightning_al.report.settings import flat
 
-CONFIG = "config.yaml"
 LINES = "history.jsonl"
 COPY = "Put back a copy of the folder from before."
 LARGEST = 100 * 2**20
@@ -30,6 +30,9 @@ USUAL_METRICS = ("test_acc", "posterior_accuracy", "val_acc")
 """What the curve of a run shows that does not say itself."""
 
 UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, sqlite3.Error, yaml.YAMLError)
+
+
+State = Literal["finished", "going", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class RecordedRun:
         acquisition: Class of the acquisition function.
         seed: Seed of the run.
         metric: What the run itself shows, or None.
-        state: Whether it is `finished`, `going` in another process, or has `stopped` with something left to ask.
+        state: Whether it is `finished`, `going` in another process, has `failed` as a cell of a sweep, or has `stopped`
+            with something left to ask.
         history: Its rounds so far.
         settings: Its settings by dotted name, references as they are written.
         versions: Version of each package that the result depends on, once it has finished.
@@ -53,7 +57,7 @@ class RecordedRun:
     acquisition: str
     seed: int
     metric: str | None
-    state: Literal["finished", "going", "stopped"]
+    state: State
     history: History
     settings: dict[str, Any]
     versions: dict[str, str]
@@ -128,7 +132,7 @@ def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]
             if len(run.history) > 0:
                 runs.append(run)
             else:
-                left_out.append(LeftOut(folder, "it has no round yet"))
+                left_out.append(LeftOut(folder, _failure(folder) or "it has no round yet"))
     return runs, left_out
 
 
@@ -182,13 +186,26 @@ def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
         raise ValueError(
             f"{folder} is no folder that can be read: {error.strerror}. Name a run's or a sweep's."
         ) from error
-    for place, folders, _ in os.walk(folder.resolve(), onerror=note):
+    for place, folders, files in os.walk(folder.resolve(), onerror=note):
         folders.sort()
         if is_run_folder(Path(place)):
             yield Path(place)
+        elif ERROR in files:
+            left_out.append(LeftOut(Path(place), _failure(Path(place))))
 
 
-def _read_history(folder: Path) -> tuple[History, Literal["finished", "going", "stopped"]]:
+def _failure(folder: Path) -> str:
+    """Return why a cell failed, in a line, or nothing if it did not."""
+    try:
+        with (folder / ERROR).open(errors="replace") as file:
+            return f"it failed: {printable(file.readline(LARGEST).rstrip(), most=500)}"
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"it failed, and {ERROR} cannot be read: {error.strerror}"
+
+
+def _read_history(folder: Path) -> tuple[History, State]:
     is_going = False
     try:
         rounds = list(Journal.read_history(folder))
@@ -205,7 +222,9 @@ def _read_history(folder: Path) -> tuple[History, Literal["finished", "going", "
         history.append(_checked(round, list(history)))
     if history and not history[-1].indices:
         return history, "finished"
-    return history, "going" if is_going else "stopped"
+    if is_going:
+        return history, "going"
+    return history, "failed" if (folder / ERROR).exists() else "stopped"
 
 
 def _read_lines(folder: Path) -> list[Round]:

@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeVar
 from lightning_al.history import History
 from lightning_al.journal import replacing
 from lightning_al.report.curves import area_under_curve
+from lightning_al.report.files import SUMMARY
 from lightning_al.report.settings import differing, tells_apart
 
-SUMMARY = "summary.json"
 PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "scikit-learn", "numpy")
 
 

@@ -367,7 +367,12 @@ def _settings(study: Study) -> Part:
             [
                 method,
                 str(run.seed),
-                {"finished": "finished", "going": "still going", "stopped": "stopped before its end"}[run.state],
+                {
+                    "finished": "finished",
+                    "going": "still going",
+                    "failed": "failed",
+                    "stopped": "stopped before its end",
+                }[run.state],
                 str(len(run.history)),
                 f"{run.history[0].labelled} to {run.history[-1].labelled}",
                 "no" if run in too_short or not study.compared else "yes",

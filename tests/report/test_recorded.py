@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lightning_al.cli.cells import write_error
 from lightning_al.journal import Journal
 from lightning_al.report.recorded import read_all, read_run
 from tests.report.runs import record, rounds
@@ -140,6 +141,18 @@ def test_a_damaged_run_is_named_and_left_out(tmp_path, damage, reason):
     assert [run.folder.name for run in runs] == ["good"]
     assert left_out.folder.name == "bad"
     assert reason in left_out.reason
+
+
+def test_a_cell_that_failed_is_named_with_its_error(tmp_path):
+    record(tmp_path / "good")
+    (tmp_path / "at once").mkdir()
+    write_error(tmp_path / "at once", ValueError("query_size is \x1b[2J0"))
+    record(tmp_path / "later", [0.5, 0.6], seed=1, finished=False)
+    write_error(tmp_path / "later", RuntimeError("out of memory"))
+    runs, [left_out] = read_all([tmp_path])
+    assert [(run.folder.name, run.state) for run in runs] == [("good", "finished"), ("later", "failed")]
+    assert left_out.folder.name == "at once"
+    assert left_out.reason == r"it failed: ValueError: query_size is \x1b[2J0"
 
 
 def test_text_in_a_run_cannot_move_the_cursor(tmp_path):
