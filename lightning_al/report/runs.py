@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
@@ -139,7 +139,8 @@ def group_runs(runs: Iterable[Member]) -> dict[str, list[Member]]:
     """Put together the runs of a method, in the order of the seed, under a name each.
 
     Where runs of one name have different settings, the settings that differ complete the name, but for those that make
-    no other method: seeds, budgets, places and what is only shown.
+    no other method: seeds, budgets, places and what is only shown. Of a setting's dotted name, its last part is enough
+    where no other ends alike.
 
     Raises:
         ValueError: If two runs are the same in their seed as well.
@@ -150,8 +151,9 @@ def group_runs(runs: Iterable[Member]) -> dict[str, list[Member]]:
     methods: dict[str, list[Member]] = {}
     for name, namesakes in by_name.items():
         keys = differing([tells_apart(run.settings) for run in namesakes])
+        short = _short(keys)
         for run in sorted(namesakes, key=lambda run: run.seed):
-            method = " ".join([name, *(f"{key}={run.settings.get(key)}" for key in keys)])
+            method = " ".join([name, *(f"{short[key]}={run.settings.get(key)}" for key in keys)])
             methods.setdefault(method, []).append(run)
     for method, same in methods.items():
         seeds = [run.seed for run in same]
@@ -161,3 +163,10 @@ def group_runs(runs: Iterable[Member]) -> dict[str, list[Member]]:
                 "a seed."
             )
     return methods
+
+
+def _short(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last part of each dotted name, or all of it where that would not tell what it is."""
+    last = {key: key.split(".")[-1] for key in keys}
+    alike = Counter(last.values())
+    return {key: last[key] if alike[last[key]] == 1 and last[key] != "_target_" else key for key in keys}

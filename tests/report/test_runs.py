@@ -48,7 +48,18 @@ def test_settings_that_differ_complete_the_name():
     runs = [
         run(seed=seed, settings={"active.query_size": size, "data.noise": 0.1}) for size in (5, 10) for seed in (0, 1)
     ]
-    assert list(group_runs(runs)) == ["bald active.query_size=5", "bald active.query_size=10"]
+    assert list(group_runs(runs)) == ["bald query_size=5", "bald query_size=10"]
+
+
+def test_settings_that_end_alike_or_name_a_class_are_named_in_full():
+    runs = [
+        run(settings={"acquisition.size": size, "active.size": size, "posterior._target_": f"a.{letter}"})
+        for size, letter in ((5, "B"), (10, "C"))
+    ]
+    assert list(group_runs(runs)) == [
+        "bald acquisition.size=5 active.size=5 posterior._target_=a.B",
+        "bald acquisition.size=10 active.size=10 posterior._target_=a.C",
+    ]
 
 
 def test_the_same_run_twice_is_refused():
