@@ -176,7 +176,7 @@ def _print(table: Table, console: Console) -> None:
 
     drawn = Drawn(title=table.name, header_style="bold")
     for place, heading in enumerate(table.headings):
-        drawn.add_column(heading, justify="right" if place else "left")
+        drawn.add_column(heading, justify="right" if place else "left", overflow="fold")
     for row in table.rows:
         drawn.add_row(*row)
     console.print(drawn)

@@ -150,6 +150,17 @@ def test_the_shortest_of_runs_has_a_report_and_what_is_damaged_is_named_in_it(tm
     assert "The images that" not in page.text
 
 
+def test_long_names_are_whole_in_a_narrow_terminal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    names = ["least_confidence_of_the_mean_of_all_posterior_samples", "random"]
+    for name in names:
+        record(tmp_path / name, name=name)
+    assert main([str(tmp_path), "--target", "0.6", "--out", str(tmp_path / "report")]) == 0
+    table = capsys.readouterr().out.partition("labels to target")[2].partition("└")[0]
+    column = "".join(line.split("│")[1].strip() for line in table.splitlines() if line.startswith("│"))
+    assert "".join(names).replace(" ", "") == column.replace(" ", "")
+
+
 def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "lightning_al.report.command", *arguments], cwd=cwd, capture_output=True, text=True
