@@ -176,7 +176,8 @@ def _print(table: Table, console: Console) -> None:
 
     drawn = Drawn(title=table.name, header_style="bold")
     for place, heading in enumerate(table.headings):
-        drawn.add_column(heading, justify="right" if place else "left", overflow="fold")
+        # A terminal is narrow.
+        drawn.add_column(heading.replace(" ", "\n"), justify="right" if place else "left", overflow="fold")
     for row in table.rows:
         drawn.add_row(*row)
     console.print(drawn)

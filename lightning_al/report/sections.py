@@ -102,7 +102,7 @@ def targets(study: Study, wanted: Wanted) -> Table | None:
     counted = "training and validation labels" if study.with_validation_labels else "training labels"
     return Table(
         "labels to target",
-        ["method", "target", "q25", "median", "q75", "reached by", "resolution"],
+        ["method", "target", "q25", "median", "q75", "reached by", "step"],
         [
             [
                 reached.method,
@@ -115,7 +115,7 @@ def targets(study: Study, wanted: Wanted) -> Table | None:
         ],
         [
             f"Number of {counted} at the first recorded round {beyond} the target, unsmoothed, so exact to the "
-            "resolution: most labels between two rounds. “over N”: the quartile falls among runs that did not reach it "
+            "step: most labels between two rounds. “over N”: the quartile falls among runs that did not reach it "
             "within N labels. Each seed is in labels_to_target.csv."
         ],
     )
