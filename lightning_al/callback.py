@@ -49,7 +49,7 @@ from lightning_al.scoring import default_logits, give_shapes, predict_pool, read
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.stopping import StoppedError, Stopping
 from lightning_al.testing import PosteriorTest
-from lightning_al.weights import copy_weights, put_weights, reset_parameters, uninitialised
+from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
 
 Chunk = TypeVar("Chunk")
 
@@ -193,6 +193,9 @@ class ActiveLearning(BeforeSetup):
         """Make the fit start as a new Trainer with a new module would."""
         if stage == "fit":
             self._start.before_setup(trainer, pl_module)
+            if self._initial is not None and self.reset != "warm":
+                # A callback may copy in its `setup` what the round starts from.
+                put_matching(pl_module, self._initial)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check that the run can work, and find the journal where the run goes on from one."""

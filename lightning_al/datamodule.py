@@ -14,8 +14,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_warn
-from lightning_al.fingerprint import fingerprint
 from lightning_al.attributes import Attributes
+from lightning_al.fingerprint import fingerprint
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
@@ -207,10 +207,10 @@ class ActiveDataModule(pl.LightningDataModule):
         Raises:
             ValueError: If the training data cannot be used, or are not those of the last time.
         """
-        trainer = self.trainer
-        for callback in getattr(trainer, "callbacks", ()):
-            if isinstance(callback, BeforeSetup):
-                callback.before_setup(trainer, trainer.lightning_module, getattr(stage, "value", stage))
+        if self.trainer is not None:
+            for callback in getattr(self.trainer, "callbacks", ()):
+                if isinstance(callback, BeforeSetup):
+                    callback.before_setup(self.trainer, self.trainer.lightning_module, getattr(stage, "value", stage))
         if self._held and stage in self._stages:
             self._stages[stage].put_back()
             return
@@ -244,12 +244,14 @@ class ActiveDataModule(pl.LightningDataModule):
         self.data.on_exception(exception)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pool's state and the wrapped datamodule's."""
-        return {"pool": self.pool.state_dict(), "data": self.data.state_dict()}
+        """Return the pool's state, once there is one, and the wrapped datamodule's."""
+        pool = {} if self._pool is None else {"pool": self._pool.state_dict()}
+        return {**pool, "data": self.data.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the pool's state and the wrapped datamodule's; for a test or a prediction, the latter alone."""
-        if self.trainer is None or not (self.trainer.evaluating or self.trainer.predicting):
+        is_for_the_weights = self.trainer is not None and (self.trainer.evaluating or self.trainer.predicting)
+        if not is_for_the_weights and "pool" in state_dict:
             self.pool.load_state_dict(state_dict["pool"])
         self.data.load_state_dict(state_dict["data"])
 

@@ -44,6 +44,7 @@ class Inert:
         self.parts.append((key, value))
 
     def __call__(self, *args: Any, **kwargs: Any) -> Inert:
+        """Stand in for what a call of the object would have returned."""
         return Inert(*args, **kwargs)
 
     def append(self, part: Any) -> None:

@@ -7,7 +7,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import OrderedDict, defaultdict
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -18,8 +19,9 @@ from weakref import WeakKeyDictionary
 import torch
 from lightning_utilities.core import rank_zero
 from torch import Tensor
+from torchmetrics import Metric
 
-from lightning_al._lightning import NAMESPACE, is_overridden, pl, rank_zero_warn
+from lightning_al._lightning import NAMESPACE, pl, rank_zero_warn
 from lightning_al.inert import read_checkpoint
 from lightning_al.module_state import ModuleState, same
 from lightning_al.seeds import GlobalStates
@@ -27,6 +29,8 @@ from lightning_al.seeds import GlobalStates
 _T = TypeVar("_T")
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), Tensor, torch.device, torch.dtype)
+
+_CONTAINERS = (list, tuple, set, frozenset, dict, OrderedDict, defaultdict)
 
 
 def callbacks_of(trainer: Any) -> list[pl.Callback]:
@@ -236,6 +240,9 @@ class CallbackStates:
 
     def _restore(self, callback: pl.Callback) -> None:
         plain, state = self._before[callback]
+        if _is_shipped(callback):
+            vars(callback).update({name: value for name, value in plain.items() if name == "dirpath"})
+            return  # `Start` put back all of it
         set_up = _plain(callback) if _is_lightnings(callback) else {}
         vars(callback).update(copy.deepcopy(plain))
         if state:
@@ -249,7 +256,12 @@ def _is_left_alone(callback: pl.Callback) -> bool:
 
 
 def _plain(thing: Any) -> dict[str, Any]:
-    return {name: value for name, value in vars(thing).items() if _is_plain(value)}
+    # A callback of Lightning's may keep a metric.
+    return {
+        name: value
+        for name, value in vars(thing).items()
+        if _is_plain(value) or (isinstance(thing, pl.Callback) and isinstance(value, Metric))
+    }
 
 
 def carry_on_timers(trainer: pl.Trainer, started: float) -> None:
@@ -378,11 +390,12 @@ def nested(trainer: pl.Trainer) -> Iterator[None]:
     """Run a fit or a test inside a hook of another fit: its state is put back, and an exception told of once.
 
     Lightning tells all callbacks of an exception where it leaves the inner run, and would again where it leaves the
-    outer one.
+    outer one. A checkpoint that it would take by itself, that of another round, is passed over.
     """
     before = trainer.state.fn, trainer.state.status, trainer.state.stage
     try:
-        yield
+        with _from_no_checkpoint(trainer):
+            yield
     except BaseException:
         set_callbacks(trainer, [_AlreadyTold(callbacks_of(trainer))])
         raise
@@ -396,48 +409,86 @@ def end_fit_early(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     So that a test or another fit begins when the hooks of this one have ended, as in a program that runs one after
     the other. `skip_end_of_fit` keeps Lightning from calling them twice.
     """
-    if is_overridden("on_fit_end", module):
-        module.on_fit_end()
+    stage: Any = trainer.state.fn
+    module.on_fit_end()
     for callback in callbacks_of(trainer):
-        callback.teardown(trainer, module, "fit")
-    module.teardown("fit")
+        callback.teardown(trainer, module, stage)
+    module.teardown(stage)
+    _profiler(trainer).describe()
 
 
 def skip_end_of_fit(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     """Let Lightning pass over the hooks that `end_fit_early` called."""
-    set_callbacks(trainer, [_AlreadyTornDown(callbacks_of(trainer))])
+    set_callbacks(trainer, [_AlreadyTornDown(trainer)])
+    trainer.profiler = pl.profilers.PassThroughProfiler()  # type: ignore[attr-defined]
     vars(module)["on_fit_end"] = partial(_pass_over, module, "on_fit_end")
 
 
-def _pass_over(module: pl.LightningModule, hook: str, *_: Any, **__: Any) -> None:
-    """Stand in, for one call, for a hook of the module that was called before."""
-    vars(module).pop(hook)
+def _pass_over(owner: Any, method: str, *_: Any, **__: Any) -> None:
+    """Stand in, for one call, for a method of an object."""
+    vars(owner).pop(method)
 
 
 class _AlreadyTornDown(pl.Callback):
     """Stand in for the callbacks while Lightning calls the last hooks of a fit that was ended early."""
 
-    def __init__(self, callbacks: list[pl.Callback]) -> None:
-        self.callbacks = callbacks
+    def __init__(self, trainer: pl.Trainer) -> None:
+        self.callbacks = callbacks_of(trainer)
+        self.profiler = _profiler(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        set_callbacks(trainer, self.callbacks)
+        self._put_back(trainer)
         vars(pl_module)["teardown"] = partial(_pass_over, pl_module, "teardown")
+        vars(self.profiler)["describe"] = partial(_pass_over, self.profiler, "describe")
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        set_callbacks(trainer, self.callbacks)
+        self._put_back(trainer)
         vars(pl_module).pop("on_fit_end", None)
+
+    def _put_back(self, trainer: pl.Trainer) -> None:
+        set_callbacks(trainer, self.callbacks)
+        trainer.profiler = self.profiler  # type: ignore[attr-defined]
 
 
 @contextmanager
 def unprofiled(trainer: pl.Trainer, callback: pl.Callback, hook: str) -> Iterator[None]:
     """Leave the profiler's recording of the hook that is running, which other fits inside of it record too."""
-    action = f"[Callback]{callback.state_key}.{hook}"
-    trainer.profiler.stop(action)
+    profiler = _profiler(trainer)
+    profiler.stop(f"[Callback]{callback.state_key}.{hook}")
     try:
         yield
     finally:
-        trainer.profiler.start(action)
+        # Lightning stops the recording when the hook ends, and a profiler may refuse what it does not record.
+        vars(profiler)["stop"] = partial(_pass_over, profiler, "stop")
+
+
+def _profiler(trainer: Any) -> pl.profilers.Profiler:
+    """Return the Trainer's profiler, an attribute that Lightning does not declare."""
+    return trainer.profiler  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _from_no_checkpoint(trainer: pl.Trainer) -> Iterator[None]:
+    """Keep Lightning from taking a checkpoint where none is asked for.
+
+    It does so where there is an `OnExceptionCheckpoint`, where a job of SLURM was queued again, and where the user set
+    `trainer.ckpt_path`.
+    """
+    connector: Any = trainer._checkpoint_connector
+    if not hasattr(connector, "_select_ckpt_path"):
+        raise RuntimeError(
+            "lightning_al works with Lightning 2.4 to 2.6, whose Trainers choose a checkpoint by "
+            "`_checkpoint_connector._select_ckpt_path`, but this Lightning has none. Install one of these."
+        )
+    connector._select_ckpt_path = _no_checkpoint
+    try:
+        yield
+    finally:
+        vars(connector).pop("_select_ckpt_path", None)
+
+
+def _no_checkpoint(*_: Any, **__: Any) -> None:
+    """Choose no checkpoint."""
 
 
 class _AlreadyTold(pl.Callback):
@@ -480,6 +531,11 @@ class _OncePerFit(logging.Filter):
         return not record.getMessage().startswith(self.SAID)
 
 
+def _is_shipped(callback: pl.Callback) -> bool:
+    """Return whether a callback is of a class of Lightning's, not of one that a user derived from it."""
+    return type(callback).__module__.startswith(f"{NAMESPACE}.callbacks.")
+
+
 def _is_lightnings(callback: pl.Callback) -> bool:
     """Return whether a callback's class, or one it derives from, is one of Lightning's that keep a state."""
     classes = (cls for cls in type(callback).__mro__ if cls not in (pl.Callback, pl.callbacks.LambdaCallback))
@@ -487,8 +543,8 @@ def _is_lightnings(callback: pl.Callback) -> bool:
 
 
 def _is_plain(value: Any) -> bool:
-    if isinstance(value, list | tuple | set | frozenset):
-        return all(map(_is_plain, value))
-    if isinstance(value, Mapping):
-        return all(_is_plain(key) and _is_plain(part) for key, part in value.items())
-    return isinstance(value, _PLAIN)
+    if type(value) in _CONTAINERS:
+        parts = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        return all(map(_is_plain, parts))
+    # A tensor with a history cannot be copied, and is no setting.
+    return isinstance(value, _PLAIN) and not (isinstance(value, Tensor) and value.grad_fn is not None)

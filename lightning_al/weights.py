@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -38,6 +39,15 @@ def put_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
                 buffer.copy_(loaded)
             else:  # it was replaced while the module was fitted
                 module.get_submodule(owner_name)._buffers[own_name] = loaded
+
+
+def put_matching(module: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Load those weights that fit a parameter or buffer of the module by name and shape."""
+    held = [*module.named_parameters(), *module.named_buffers()]
+    with torch.no_grad():
+        for name, value in held:
+            if not is_lazy(value) and name in weights and value.shape == weights[name].shape:
+                value.copy_(weights[name])
 
 
 def reset_parameters(module: nn.Module) -> None:

@@ -64,20 +64,21 @@ def plain_round(
     callbacks: Callable[[], list[pl.Callback]] = list,
     dataset: TensorDataset = TRAIN,
     tested: bool = True,
+    batch_size: int = 8,
     **settings: Any,
 ) -> Fitted:
     """Fit one round, and test it where asked to, of a finished run without the library's callback and datamodule."""
     labelled = [index for indices in data.pool.rounds[: number + 1] for index in indices]
     order = generator(data.seed, number, "batches")
-    train = DataLoader(Subset(dataset, labelled), batch_size=8, shuffle=True, generator=order)
+    train = DataLoader(Subset(dataset, labelled), batch_size=batch_size, shuffle=True, generator=order)
     module = make()
     start = StartOfRound(active.state_dict()["initial"], derive(active.seed, number, "fit"))
     fitting = trainer(tmp_path / f"plain-{number}", callbacks=[*callbacks(), start], **settings)
-    fitting.fit(module, train, DataLoader(VAL, batch_size=8))
+    fitting.fit(module, train, DataLoader(VAL, batch_size=batch_size))
     fitted = weights_of(module)
     metrics: dict[str, float] = {}
     if tested:
-        for found in fitting.test(module, DataLoader(TEST, batch_size=8), verbose=False):
+        for found in fitting.test(module, DataLoader(TEST, batch_size=batch_size), verbose=False):
             metrics.update(found)
     return Fitted(fitted, metrics)
 
@@ -92,6 +93,8 @@ def run(
     max_rounds: int = 3,
     rounds_per_fit: int | None = None,
     reset: Any = "initial",
+    weights: Any = "best",
+    batch_size: int = 8,
     **settings: Any,
 ) -> tuple[pl.LightningModule, ActiveLearning, ActiveDataModule]:
     """Run rounds from 8 labels, 5 more in each, and test after each fit."""
@@ -103,8 +106,9 @@ def run(
         folder=folder,
         rounds_per_fit=rounds_per_fit,
         reset=reset,
+        weights=weights,
     )
-    data = ActiveDataModule(TRAIN, val=VAL, test=TEST, initial_size=8, batch_size=8, seed=2)
+    data = ActiveDataModule(TRAIN, val=VAL, test=TEST, initial_size=8, batch_size=batch_size, seed=2)
     module = make()
     fitting = trainer(tmp_path / "run", callbacks=[active, *callbacks()], **settings)
     fitting.fit(module, datamodule=data)
