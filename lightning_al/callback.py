@@ -243,6 +243,7 @@ class ActiveLearning(BeforeSetup):
         if trainer.state.fn != "fit":
             # A test or a prediction wants the weights of a round. To take over its state too would lose later rounds.
             checkpoint.get("callbacks", {}).pop(self.state_key, None)
+            self._start.remember_callbacks(trainer)
             self._callbacks.remember_new(trainer, but=self)
         elif state is None:
             raise ValueError(
@@ -434,7 +435,8 @@ class ActiveLearning(BeforeSetup):
 
     def _take_initial_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
         if self._goes_on and self.folder is not None:
-            self._initial = self._load_weights("initial", module)
+            # A folder of 0.1.0 has no buffers that the `state_dict` leaves out: the module's own are taken.
+            self._initial = copy_weights(module) | self._load_weights("initial", module)
             return
         self._initial = copy_weights(module)
         if self._journal is not None:

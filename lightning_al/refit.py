@@ -117,6 +117,7 @@ class Start:
         self._module: tuple[Any, ModuleState] | None = None
         self._callbacks: _ByCallback[PlainState] = _ByCallback()
         self._ended: tuple[PlainState, ModuleState, _ByCallback[PlainState]] | None = None
+        self._schedule: Any = None
         self._generators: GlobalStates | None = None
         self._outside: GlobalStates | None = None
 
@@ -129,15 +130,20 @@ class Start:
         if self._ended is not None:
             self._adopt(trainer, module, *self._ended)
             self._ended = None
+        profiler = _profiler(trainer)
         if self._trainer is not None and self._trainer[0] is trainer:
             self._trainer[1].put_back()
+            if self._schedule is not None:
+                # A PyTorchProfiler drops it where a fit has few steps, and goes by what is left of it.
+                self._schedule.reset()
+                vars(profiler)["_schedule"] = self._schedule
         else:
             self._trainer = trainer, _trainer_state(trainer)
+            self._schedule = getattr(profiler, "_schedule", None)
         for callback in _lightnings_callbacks(trainer):
             if callback in self._callbacks:
                 self._callbacks[callback].put_back()
-            else:
-                self._callbacks[callback] = _callback_state(callback)
+        self.remember_callbacks(trainer)
         if self._module is not None and self._module[0] is module:
             self._module[1].put_back()
             assert self._generators is not None
@@ -146,6 +152,12 @@ class Start:
         else:
             self._module = module, ModuleState(module)
             self._generators = GlobalStates()
+
+    def remember_callbacks(self, trainer: pl.Trainer) -> None:
+        """Remember what the callbacks are that are not known yet."""
+        for callback in _lightnings_callbacks(trainer):
+            if callback not in self._callbacks:
+                self._callbacks[callback] = _callback_state(callback)
 
     def after_setup(self) -> None:
         """Note what the first `setup` of the module did."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
+from lightning_al.journal import Journal, load_weights
 from lightning_al.seeds import seeded
 from tests.programs.plain import TEST, TRAIN, VAL, plain_round, run, same_weights, weights_of
 from tests.tasks import CLASSES, FEATURES, trainer
@@ -310,3 +311,16 @@ def test_the_hooks_of_a_module_come_in_the_order_of_the_plain_program(tmp_path: 
     for number in range(3):
         plain_round(Tells, active, data, number, tmp_path, lambda: [TellsToo()], max_epochs=1)
     assert ours == calls
+
+
+def test_buffers_that_a_folder_of_0_1_0_has_not_saved_are_the_modules_own(tmp_path: Path) -> None:
+    module, active, _ = run(made, tmp_path / "one", max_epochs=2)
+    assert "mean" in active.state_dict()["initial"]
+    folder = tmp_path / "folder"
+    run(made, tmp_path / "two", folder=folder, max_rounds=2, max_epochs=2)
+    journal = Journal(folder)
+    journal.save_weights("initial", {k: v for k, v in load_weights(folder, "initial").items() if k != "mean"})
+    journal.close()
+    other, resumed, _ = run(made, tmp_path / "two", folder=folder, max_epochs=2)
+    assert [round.indices for round in resumed.history] == [round.indices for round in active.history]
+    assert same_weights(weights_of(other), weights_of(module))
