@@ -343,6 +343,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._fingerprint = before
         if self._pool is None:
             self._pool = Pool(len(self._train), self._initial(members), members=members)
+            self._check_batches()
             self._warn_of_augmentation()
         if needs_two_points(self.trainer):
             # Refuses one point alone here, before anything of the run is written.
@@ -387,6 +388,13 @@ class ActiveDataModule(pl.LightningDataModule):
             by_class[label].append(index)
         turns = max(map(len, by_class.values()))
         return [members[turn] for turn in range(turns) for members in by_class.values() if turn < len(members)]
+
+    def _check_batches(self) -> None:
+        """Refuse a dataset that reads a batch at once in a form whose labels cannot be hidden."""
+        some = self.pool.unlabelled[:3]
+        if some and hasattr(self._scored_dataset(), "__getitems__"):
+            view: Any = self.pool_dataloader(some).dataset
+            view.__getitems__(range(len(some)))
 
     def _warn_of_augmentation(self) -> None:
         unlabelled = self.pool.unlabelled[:2]

@@ -255,7 +255,8 @@ class Hidden(Dataset[Any]):
         return self._hidden(self.dataset[self.indices[place]])
 
     def __getitems__(self, places: Sequence[int]) -> list[Any]:
-        return [self._hidden(item) for item in _items(self.dataset, [self.indices[place] for place in places])]
+        indices = [self.indices[place] for place in places]
+        return [self._hidden(item) for item in _items(self.dataset, indices)]
 
     def _hidden(self, item: Any) -> Any:
         return self.target.hide(item) if self.strict else item

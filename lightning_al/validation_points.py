@@ -71,6 +71,7 @@ def _known_points(loader: Any, limit: float) -> int | None:
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
     batches: Any = loader.batch_sampler
+    dataset: Any = loader.dataset
     cls = type(loader)
     is_plain = (
         cls.__iter__ is DataLoader.__iter__ and cls.__len__ is DataLoader.__len__ and type(batches) is BatchSampler
@@ -80,10 +81,11 @@ def _known_points(loader: Any, limit: float) -> int | None:
     drawn = min(len(batches.sampler), math.inf if limit == math.inf else int(limit) * batches.batch_size)
     if batches.drop_last:
         drawn -= drawn % batches.batch_size
-    of = len(loader.dataset) if hasattr(loader.dataset, "__len__") else drawn
+    of = len(dataset) if hasattr(dataset, "__len__") else drawn
     if isinstance(batches.sampler, DistributedSampler):
         # Ranks repeat some points, so that all have as many.
-        drawn, of = drawn * batches.sampler.num_replicas, min(of, len(batches.sampler.dataset))
+        drawn *= batches.sampler.num_replicas
+        of = min(of, len(batches.sampler.dataset))  # type: ignore[arg-type]
     return int(min(drawn, of))
 
 
