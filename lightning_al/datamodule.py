@@ -41,6 +41,14 @@ class ActiveDataModule(pl.LightningDataModule):
     function, transfer hooks, hyperparameters. Its `setup` runs under a seed of its own, so that a random split in it
     is the same every time.
 
+    The sampler of the train loader is kept too. Where it draws only some points (a `SubsetRandomSampler`, a list of
+    indices), the pool is made of these. A number of samples and whether points are drawn with replacement are kept, a
+    number that is that of its points being one epoch over the labelled ones. A `WeightedRandomSampler` weighs the
+    labelled points by their indices, and points of weight 0 are not in the pool.
+
+    Where the module that is fitted has batch norm, which cannot be trained on one point, a last batch of one point gets
+    a second one from the batch before; in batches of two, the last three points make one batch.
+
     Args:
         data: A LightningDataModule, or a map-style dataset to train on.
         initial_size: How many points are labelled before the first round.
@@ -52,7 +60,8 @@ class ActiveDataModule(pl.LightningDataModule):
         pool_dataset: The training data without augmentation, in the same numbering, for scoring: a dataset, or a
             function of the wrapped datamodule that returns one once it is set up.
         samples_per_epoch: Length of an epoch in samples: the labelled points are repeated, each as often as any
-            other, so that few labels do not make short epochs. By default each point comes once.
+            other or by its weight, so that few labels do not make short epochs. By default what the sampler says, or
+            each point once.
         pool_batch_size: Batch size for scoring; by default that of training.
         val: Validation dataset, where `data` is a dataset.
         test: Test dataset, likewise.

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, Subset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, Subset, TensorDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_al._lightning import pl
@@ -264,6 +264,12 @@ class Hidden(Dataset[Any]):
 
 def _items(dataset: Any, indices: list[int]) -> list[Any]:
     """Return some items of a dataset, read at once where it can do that."""
+    while type(dataset) is Subset:
+        dataset, indices = dataset.dataset, [dataset.indices[index] for index in indices]
+    # Hiding labels takes time, which is won back here.
+    if type(dataset) is TensorDataset and all(tensor.layout is torch.strided for tensor in dataset.tensors):
+        places = torch.tensor(indices)
+        return list(zip(*(tensor[places].unbind() for tensor in dataset.tensors), strict=True))
     if not callable(getattr(dataset, "__getitems__", None)):
         return [dataset[index] for index in indices]
     items = dataset.__getitems__(indices)

@@ -96,7 +96,7 @@ class Pool:
         if others:
             raise ValueError(
                 f"`Pool.label` got indices {_some(others)}, which are not among the {self.size} points that the "
-                f"sampler of the train loader draws. Pass some of these."
+                "sampler of the train loader draws. Pass some of these."
             )
         known = [index for index in indices if self._is_labelled[index]]
         if known or len(set(indices)) < len(indices):
