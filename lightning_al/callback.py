@@ -49,6 +49,7 @@ from lightning_al.scoring import default_logits, give_shapes, predict_pool, read
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.stopping import StoppedError, Stopping
 from lightning_al.testing import PosteriorTest
+from lightning_al.validation_points import ValidationPoints
 from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
 
 Chunk = TypeVar("Chunk")
@@ -166,6 +167,7 @@ class ActiveLearning(BeforeSetup):
         self._journal: Journal | None = None
         self._goes_on = False
         self._fit = _Fit()
+        self._validation = ValidationPoints()
         self._inside = False
         self._resumed = False
         self._started = 0.0
@@ -261,6 +263,8 @@ class ActiveLearning(BeforeSetup):
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put weights, callbacks and seeds to where the round starts."""
         self._fit = _Fit()
+        if not self._resumed:
+            self._validation = ValidationPoints()
         data = _datamodule(trainer)
         self._run = self._header(data)
         if self._resumed:
@@ -288,6 +292,24 @@ class ActiveLearning(BeforeSetup):
         """Start the clock of the fit."""
         self._fit.began = time.perf_counter()
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin to count the points of a fit's validation."""
+        if _is_validation_of_fit(trainer):
+            self._validation.begin(trainer)
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Count the points of a batch of a fit's validation."""
+        if _is_validation_of_fit(trainer):
+            self._validation.add(trainer, batch, dataloader_idx)
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Choose the weights, score the pool and select what to ask, while the module is still on its device."""
         fit = self._fit
@@ -296,7 +318,7 @@ class ActiveLearning(BeforeSetup):
         fit.steps = trainer.global_step
         fit.cut_short = time_is_up(trainer)
         fit.metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
-        fit.validation_labels = _count_validation_points(trainer)
+        fit.validation_labels = self._validation.number(trainer)
         self._choose_weights(trainer, pl_module)
         data = _datamodule(trainer)
         b = self._next_query_size(data)
@@ -388,7 +410,12 @@ class ActiveLearning(BeforeSetup):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, the initial weights and what the run is: with the pool, all to go on from."""
-        return {"history": self.history.state_dict(), "initial": self._initial, "run": self._run}
+        return {
+            "history": self.history.state_dict(),
+            "initial": self._initial,
+            "run": self._run,
+            "validation": self._validation.state_dict(),
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over a state from a checkpoint; the fit goes on in the middle of its round.
@@ -411,6 +438,8 @@ class ActiveLearning(BeforeSetup):
             )
         self.history.load_state_dict(state_dict["history"])
         self._initial = state_dict["initial"]
+        if "validation" in state_dict:
+            self._validation.load_state_dict(state_dict["validation"])
         self._resumed = True
 
     # Parts of a round.
@@ -803,11 +832,8 @@ def _describe(thing: Any) -> str:
     return f"{type(thing).__module__}.{type(thing).__qualname__}" if " at 0x" in shown else shown
 
 
-def _count_validation_points(trainer: pl.Trainer) -> int:
-    if not trainer.enable_validation or trainer.val_dataloaders is None:
-        return 0
-    loaders = pl.utilities.CombinedLoader(trainer.val_dataloaders).flattened
-    return sum(len(loader.dataset) for loader in loaders if hasattr(loader, "dataset"))
+def _is_validation_of_fit(trainer: pl.Trainer) -> bool:
+    return trainer.state.fn == "fit" and not trainer.sanity_checking
 
 
 def _log(trainer: pl.Trainer, round: Round) -> None:

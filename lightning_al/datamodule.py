@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_warn
 from lightning_al.attributes import Attributes
-from lightning_al.fingerprint import fingerprint
+from lightning_al.batches import needs_two_points
+from lightning_al.fingerprint import content_hash, fingerprint
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
@@ -51,6 +52,14 @@ class ActiveDataModule(pl.LightningDataModule):
     function, transfer hooks, hyperparameters. Its `setup` runs under a seed of its own, so that a random split in it
     is the same every time.
 
+    The sampler of the train loader is kept too. Where it draws only some points (a `SubsetRandomSampler`, a list of
+    indices), the pool is made of these. A number of samples and whether points are drawn with replacement are kept, a
+    number that is that of its points being one epoch over the labelled ones. A `WeightedRandomSampler` weighs the
+    labelled points by their indices, and points of weight 0 are not in the pool.
+
+    Where the module that is fitted has batch norm, which cannot be trained on one point, a last batch of one point gets
+    a second one from the batch before; in batches of two, the last three points make one batch.
+
     Args:
         data: A LightningDataModule, or a map-style dataset to train on.
         initial_size: How many points are labelled before the first round.
@@ -62,7 +71,8 @@ class ActiveDataModule(pl.LightningDataModule):
         pool_dataset: The training data without augmentation, in the same numbering, for scoring: a dataset, or a
             function of the wrapped datamodule that returns one once it is set up.
         samples_per_epoch: Length of an epoch in samples: the labelled points are repeated, each as often as any
-            other, so that few labels do not make short epochs. By default each point comes once.
+            other or by its weight, so that few labels do not make short epochs. By default what the sampler says, or
+            each point once.
         pool_batch_size: Batch size for scoring; by default that of training.
         val: Validation dataset, where `data` is a dataset.
         test: Test dataset, likewise.
@@ -311,7 +321,7 @@ class ActiveDataModule(pl.LightningDataModule):
         # A loader made anew in the middle of a fit goes on in another order than the one of the first epoch.
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))
-        return self._training.over(dataset, self.samples_per_epoch, order)
+        return self._training.over(dataset, labelled, self.samples_per_epoch, order, self.trainer)
 
     def pool_dataloader(self, indices: Sequence[int] | None = None) -> DataLoader[Any]:
         """Return a loader of unlabelled points in index order, with their labels hidden.
@@ -343,35 +353,57 @@ class ActiveDataModule(pl.LightningDataModule):
                 "its dataset is what the pool is made of."
             )
         self._train = TrainLoader(self.data.train_dataloader(), type(self.data).__name__)
-        size = len(self._train)
+        members = self._train.members
+        scored = self._scored_dataset()
         with seeded(derive(self.seed, "fingerprint")):
             found = fingerprint(
-                size,
-                lambda index: self._training.read_class(index, self.target),
-                self._scored_dataset().__getitem__,
+                len(members),
+                lambda place: self._training.read_class(members[place], self.target),
+                lambda place: scored[members[place]],
             )
+        if len(members) < len(self._train):
+            found["members"] = content_hash(list(members))
+        self._check_ranks(found)
         before = self._fingerprint or found
         # Contents may come out otherwise by a rare augmentation, which is no other dataset.
-        if any(found[part] != before[part] for part in ("length", "labels", "form")):
+        if any(found.get(part) != before.get(part) for part in ("length", "labels", "form", "members")):
             raise ValueError(
                 f"The training data of `{type(self.data).__name__}` changed between two calls of its `setup`, so "
                 "indices have lost their meaning. Make `setup` give the same dataset in the same order every time."
             )
         self._fingerprint = before
         if self._pool is None:
-            self._pool = Pool(size, self._initial(size))
+            self._pool = Pool(len(self._train), self._initial(members), members=members)
+            self._check_batches()
             self._warn_of_augmentation()
+        if needs_two_points(self.trainer):
+            # Refuses one point alone here, before anything of the run is written.
+            self.train_dataloader()
 
-    def _initial(self, size: int) -> list[int]:
+    def _check_ranks(self, found: dict[str, Any]) -> None:
+        """Refuse training data that are not the same on every rank."""
+        if self.trainer is None or self.trainer.world_size == 1:
+            return
+        strategy = self.trainer.strategy
+        known = [found.get(part) for part in ("length", "labels", "form", "members")]
+        if not strategy.reduce_boolean_decision(strategy.broadcast(known) == known):
+            raise ValueError(
+                f"The training data of `{type(self.data).__name__}`, or the points that its sampler draws, are not the "
+                "same on every rank, so that ranks would label different points. Give the datamodule's split a seed."
+            )
+
+    def _initial(self, members: Sequence[int]) -> list[int]:
         if self.initial is not None:
             return list(self.initial)
         assert self.initial_size is not None
+        size = len(members)
         if self.initial_size > size:
             raise ValueError(
                 f"`ActiveDataModule(initial_size={self.initial_size})` asks for more points than the training data "
                 f"have, which is {size}. Lower it, so that there is a pool to choose from."
             )
-        order = torch.randperm(size, generator=generator(self.seed, "initial")).tolist()
+        places = torch.randperm(size, generator=generator(self.seed, "initial")).tolist()
+        order = [members[place] for place in places]
         return self._balance(order)[: self.initial_size] if self.balanced else order[: self.initial_size]
 
     def _balance(self, order: list[int]) -> list[int]:
@@ -387,6 +419,13 @@ class ActiveDataModule(pl.LightningDataModule):
             by_class[label].append(index)
         turns = max(map(len, by_class.values()))
         return [members[turn] for turn in range(turns) for members in by_class.values() if turn < len(members)]
+
+    def _check_batches(self) -> None:
+        """Refuse a dataset that reads a batch at once in a form whose labels cannot be hidden."""
+        some = self.pool.unlabelled[:3]
+        if some and hasattr(self._scored_dataset(), "__getitems__"):
+            view: Any = self.pool_dataloader(some).dataset
+            view.__getitems__(range(len(some)))
 
     def _warn_of_augmentation(self) -> None:
         unlabelled = self.pool.unlabelled[:2]

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    Dataset,
-    IterableDataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-    Subset,
-)
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, Subset, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
 
-from lightning_al._lightning import rank_zero_warn
+from lightning_al._lightning import pl
+from lightning_al.batches import Batches, needs_two_points
+from lightning_al.draws import Draws, Shuffled, is_of_torchdata
+from lightning_al.own_loader import OwnLoader
 from lightning_al.pool import Label
 from lightning_al.target import Target
 
@@ -29,6 +24,10 @@ class TrainLoader:
     Args:
         loader: What `train_dataloader` returned.
         owner: The name of the class whose it is, for errors.
+
+    Attributes:
+        dataset: The training data.
+        draws: Which of their points the loader's sampler draws, and how.
 
     Raises:
         ValueError: If it is not one DataLoader, or if its batches cannot be made of parts of its dataset.
@@ -46,20 +45,29 @@ class TrainLoader:
                 f"`{owner}` gave the IterableDataset {type(loader.dataset).__name__}. Give it `__getitem__` and "
                 "`__len__`."
             )
-        if type(loader.batch_sampler) is not BatchSampler:
+        if not hasattr(loader.dataset, "__len__"):
             raise ValueError(
-                f"`ActiveDataModule` makes its own batches of the labelled points, but `{owner}.train_dataloader` has "
-                f"the batch sampler {type(loader.batch_sampler).__name__}. Give it `batch_size=` instead."
+                f"`ActiveDataModule` needs a training dataset that says how many points it has, but "
+                f"{type(loader.dataset).__name__} of `{owner}` has no `__len__`. Give it one."
             )
-        if not isinstance(loader.sampler, RandomSampler | SequentialSampler):
-            rank_zero_warn(
-                f"`ActiveDataModule` shuffles the labelled points in place of {type(loader.sampler).__name__} of "
-                f"`{owner}.train_dataloader`."
+        batches: Any = loader.batch_sampler
+        if batches is None:
+            raise ValueError(
+                f"`ActiveDataModule` makes batches of the labelled points, but `{owner}.train_dataloader` has "
+                "`batch_size=None`, which leaves batches to its dataset or its sampler. Let the dataset give single "
+                "points, and pass `batch_size=` to the DataLoader."
+            )
+        if type(batches) is not BatchSampler and not is_of_torchdata(batches):
+            raise ValueError(
+                f"`ActiveDataModule` makes batches of the labelled points, but `{owner}.train_dataloader` has the "
+                f"batch sampler {type(batches).__name__}, which makes them of all points in a way of its own. Pass "
+                "`batch_size=`, `drop_last=` and `shuffle=` in its place, or a `WeightedRandomSampler` as `sampler=` "
+                "where some points should come more often."
             )
         self.dataset: Dataset[Any] = loader.dataset
-        self.shuffle = not isinstance(loader.sampler, SequentialSampler)
-        self.batch_size: int = loader.batch_size or 1
-        self.drop_last = loader.drop_last
+        self.draws = Draws.of(batches.sampler, len(self), owner)
+        self.batch_size: int = batches.batch_size
+        self.drop_last: bool = batches.drop_last
         self.settings: dict[str, Any] = {
             "num_workers": loader.num_workers,
             "collate_fn": loader.collate_fn,
@@ -70,24 +78,67 @@ class TrainLoader:
             "prefetch_factor": loader.prefetch_factor,
             "persistent_workers": loader.persistent_workers,
         }
+        self._own: OwnLoader | None = None
+        if type(loader) is not DataLoader:
+            self._own = OwnLoader(loader, owner)
+            self._own.check(self.members[:2], self.batch_size)
         self._targets: Sequence[Any] | None = None
         self._classes: dict[int, int | None] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
 
-    def over(self, dataset: Dataset[Any], samples_per_epoch: int | None, order: torch.Generator) -> DataLoader[Any]:
-        """Return a loader to train on a part of the data, shuffled where the user's is."""
-        size = len(dataset)  # type: ignore[arg-type]
+    @property
+    def shuffle(self) -> bool:
+        """Whether points come at random."""
+        return self.draws.shuffle
+
+    @property
+    def members(self) -> Sequence[int]:
+        """Indices of the points that the user's loader trains on, in increasing order."""
+        return range(len(self)) if self.draws.members is None else self.draws.members
+
+    def over(
+        self,
+        dataset: Dataset[Any],
+        labelled: Sequence[int],
+        samples_per_epoch: int | None,
+        order: torch.Generator,
+        trainer: pl.Trainer | None = None,
+    ) -> DataLoader[Any]:
+        """Return a loader to train on a part of the data, which draws as the user's does.
+
+        Args:
+            dataset: The labelled points.
+            labelled: Their indices.
+            samples_per_epoch: How many points an epoch has, in place of what the user's sampler says.
+            order: What chance is drawn from.
+            trainer: The Trainer that will train.
+
+        Raises:
+            ValueError: If batch norm is to be trained on a single point.
+        """
+        sampler = self.draws.sampler(dataset, labelled, samples_per_epoch, order)
+        size = _share(sampler, trainer)
         # Few labels may not fill one batch; to drop it would leave nothing to train on.
-        drop_last = self.drop_last and (samples_per_epoch or size) >= self.batch_size
-        sampler: Sampler[int] | None = None
-        if samples_per_epoch:
-            sampler = _Repeated(size, samples_per_epoch, order)
-        elif self.shuffle:
-            ends_in_smaller_batch = not drop_last and size % self.batch_size > 0
-            sampler = _Shuffled(dataset, order, ends_in_smaller_batch=ends_in_smaller_batch)
-        return DataLoader(
+        drop_last = self.drop_last and size >= self.batch_size
+        if isinstance(sampler, Shuffled):
+            sampler.ends_in_smaller_batch = not drop_last and size % self.batch_size > 0
+        batches: type[BatchSampler] = BatchSampler
+        if needs_two_points(trainer):
+            batches = Batches
+            _check_two_points(size, trainer)
+        if self._own is not None:
+            return self._own.over(
+                dataset,
+                sampler,
+                batches,
+                batch_size=self.batch_size,
+                drop_last=drop_last,
+                generator=order,
+                trainer=trainer,
+            )
+        loader = DataLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
@@ -95,9 +146,15 @@ class TrainLoader:
             generator=order,
             **self.settings,
         )
+        if batches is not BatchSampler:
+            # Passed to the constructor, it would take the sampler and the batch size from the loader's attributes.
+            vars(loader)["batch_sampler"] = batches(sampler, self.batch_size, drop_last)
+        return loader
 
     def in_order(self, dataset: Dataset[Any], batch_size: int | None) -> DataLoader[Any]:
         """Return a loader to go through a part of the data once."""
+        if self._own is not None:
+            return self._own.in_order(dataset, batch_size or self.batch_size)
         settings = {**self.settings, "persistent_workers": False}
         return DataLoader(dataset, batch_size=batch_size or self.batch_size, shuffle=False, **settings)
 
@@ -136,37 +193,25 @@ def spread(size: int, most: int = 32) -> list[int]:
     return sorted({round(place * (size - 1) / (most - 1)) for place in range(most)}) if size else []
 
 
-class _Shuffled(RandomSampler):
-    """Shuffle as torch does in a loader without workers, whatever the number of workers.
-
-    When torch's sampler is read to its end it draws once more. A loader without workers does so to fill the last batch
-    where that stays smaller; workers read ahead and may do so or not, and the next epoch would begin otherwise.
-    """
-
-    def __init__(self, dataset: Dataset[Any], generator: torch.Generator, *, ends_in_smaller_batch: bool) -> None:
-        super().__init__(dataset, generator=generator)  # type: ignore[arg-type]
-        self.num_draws = 2 if ends_in_smaller_batch else 1
-
-    def __iter__(self) -> Iterator[int]:
-        order, *_ = [torch.randperm(len(self), generator=self.generator) for _ in range(self.num_draws)]
-        yield from order.tolist()
+def _share(sampler: Sampler[int], trainer: pl.Trainer | None) -> int:
+    """Return how many of a sampler's points one rank trains on in an epoch."""
+    size = len(sampler)  # type: ignore[arg-type]
+    connector: Any = None if trainer is None else trainer._accelerator_connector
+    if connector is None or isinstance(sampler, DistributedSampler):
+        return size
+    deals = connector.use_distributed_sampler and connector.is_distributed
+    return math.ceil(size / trainer.world_size) if trainer is not None and deals else size
 
 
-class _Repeated(Sampler[int]):
-    """Go through `size` points in one random order after the other, until an epoch has its number of samples."""
-
-    def __init__(self, size: int, samples: int, generator: torch.Generator) -> None:
-        self.size = size
-        self.samples = samples
-        self.generator = generator
-
-    def __len__(self) -> int:
-        return self.samples
-
-    def __iter__(self) -> Iterator[int]:
-        times = math.ceil(self.samples / self.size)
-        orders = [torch.randperm(self.size, generator=self.generator) for _ in range(times)]
-        yield from torch.cat(orders)[: self.samples].tolist()
+def _check_two_points(size: int, trainer: pl.Trainer | None) -> None:
+    """Refuse an epoch of one point for batch norm, which no batch before could give a second one."""
+    if size == 1 and trainer is not None:
+        raise ValueError(
+            f"`{type(trainer.lightning_module).__name__}` has batch norm, which cannot be trained on one point alone, "
+            f"but an epoch has no other{' on a rank' if trainer.world_size > 1 else ''}. Begin with more labels, "
+            f"`ActiveDataModule(initial_size={trainer.world_size + 1})` or more, and do not set `samples_per_epoch` "
+            "below that."
+        )
 
 
 class Relabelled(Dataset[Any]):
@@ -184,8 +229,13 @@ class Relabelled(Dataset[Any]):
         return len(self.indices)
 
     def __getitem__(self, place: int) -> Any:
-        index = self.indices[place]
-        item = self.dataset[index]
+        return self._labelled(self.indices[place], self.dataset[self.indices[place]])
+
+    def __getitems__(self, places: Sequence[int]) -> list[Any]:
+        indices = [self.indices[place] for place in places]
+        return [self._labelled(index, item) for index, item in zip(indices, _items(self.dataset, indices), strict=True)]
+
+    def _labelled(self, index: int, item: Any) -> Any:
         return self.target.replace(item, self.labels[index]) if index in self.labels else item
 
 
@@ -202,8 +252,34 @@ class Hidden(Dataset[Any]):
         return len(self.indices)
 
     def __getitem__(self, place: int) -> Any:
-        item = self.dataset[self.indices[place]]
+        return self._hidden(self.dataset[self.indices[place]])
+
+    def __getitems__(self, places: Sequence[int]) -> list[Any]:
+        indices = [self.indices[place] for place in places]
+        return [self._hidden(item) for item in _items(self.dataset, indices)]
+
+    def _hidden(self, item: Any) -> Any:
         return self.target.hide(item) if self.strict else item
+
+
+def _items(dataset: Any, indices: list[int]) -> list[Any]:
+    """Return some items of a dataset, read at once where it can do that."""
+    while type(dataset) is Subset:
+        dataset, indices = dataset.dataset, [dataset.indices[index] for index in indices]
+    # Hiding labels takes time, which is won back here.
+    if type(dataset) is TensorDataset and all(tensor.layout is torch.strided for tensor in dataset.tensors):
+        places = torch.tensor(indices)
+        return list(zip(*(tensor[places].unbind() for tensor in dataset.tensors), strict=True))
+    if not callable(getattr(dataset, "__getitems__", None)):
+        return [dataset[index] for index in indices]
+    items = dataset.__getitems__(indices)
+    if not isinstance(items, list) or len(items) != len(indices):
+        raise ValueError(
+            f"`ActiveDataModule` hides or replaces the labels of single items, but `{type(dataset).__name__}"
+            f".__getitems__` returned {type(items).__name__} for {len(indices)} indices. Let it return a list with one "
+            "item for each index, or leave it out."
+        )
+    return items
 
 
 def as_class(label: Any) -> int | None:

@@ -17,9 +17,14 @@ class Pool:
     Args:
         size: Number of points in the dataset.
         initial: Indices that are labelled before the first round.
+        members: The indices that the pool is made of, where it is not the whole dataset. No other can be labelled.
+
+    Attributes:
+        size: Number of points in the pool, labelled or not.
+        labels: Labels that differ from the dataset's own target, by index.
 
     Raises:
-        ValueError: If an index is out of range or comes twice.
+        ValueError: If an index is out of range, no member or comes twice.
 
     >>> pool = Pool(5, initial=[3])
     >>> pool.label([4, 0])
@@ -27,8 +32,11 @@ class Pool:
     ([3, 4, 0], [1, 2])
     """
 
-    def __init__(self, size: int, initial: Sequence[int] = ()) -> None:
-        self.size = size
+    def __init__(self, size: int, initial: Sequence[int] = (), *, members: Sequence[int] | None = None) -> None:
+        self._is_member = torch.ones(size, dtype=torch.bool)
+        if members is not None:
+            self._is_member.zero_()[list(members)] = True
+        self.size = int(self._is_member.sum())
         self._rounds: list[list[int]] = []
         self._is_labelled = torch.zeros(size, dtype=torch.bool)
         self.labels: dict[int, Label] = {}
@@ -52,7 +60,7 @@ class Pool:
     @property
     def unlabelled(self) -> list[int]:
         """All other indices in increasing order: position p among the candidates is index ``unlabelled[p]``."""
-        return (~self._is_labelled).nonzero().flatten().tolist()
+        return (self._is_member & ~self._is_labelled).nonzero().flatten().tolist()
 
     @property
     def num_labelled(self) -> int:
@@ -72,15 +80,23 @@ class Pool:
             labels: Labels that differ from the dataset's own target, by index.
 
         Raises:
-            ValueError: If an index is out of range, labelled already, or comes twice; nothing is changed then.
+            ValueError: If an index is out of range, no member of the pool, labelled already, or comes twice; nothing
+                is changed then.
         """
         indices = [int(index) for index in indices]
         labels = {int(index): label for index, label in (labels or {}).items() if label is not None}
-        out_of_range = [index for index in indices if not 0 <= index < self.size]
+        size = len(self._is_member)
+        out_of_range = [index for index in indices if not 0 <= index < size]
         if out_of_range:
             raise ValueError(
-                f"`Pool.label` got indices {_some(out_of_range)}, but the dataset has {self.size} points. "
-                f"Pass indices between 0 and {self.size - 1}."
+                f"`Pool.label` got indices {_some(out_of_range)}, but the dataset has {size} points. "
+                f"Pass indices between 0 and {size - 1}."
+            )
+        others = [index for index in indices if not self._is_member[index]]
+        if others:
+            raise ValueError(
+                f"`Pool.label` got indices {_some(others)}, which are not among the {self.size} points that the "
+                "sampler of the train loader draws. Pass some of these."
             )
         known = [index for index in indices if self._is_labelled[index]]
         if known or len(set(indices)) < len(indices):
@@ -107,14 +123,14 @@ class Pool:
         """Take over a state that `state_dict` returned.
 
         Raises:
-            ValueError: If the state belongs to a dataset of another size.
+            ValueError: If the state belongs to a pool of another size, or of other points.
         """
         if state["size"] != self.size:
             raise ValueError(
                 f"The saved pool has {state['size']} points, but the dataset has {self.size}. "
                 "Resume with the dataset that the run began with."
             )
-        fresh = Pool(self.size)
+        fresh = Pool(len(self._is_member), members=self._is_member.nonzero().flatten().tolist())
         fresh._rounds = []
         for indices in state["rounds"]:
             fresh.label(indices)

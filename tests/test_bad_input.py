@@ -101,10 +101,10 @@ class Own(BatchSampler):
     [
         ([DataLoader(points(4))], r"expected `Wrapping.train_dataloader` to return one DataLoader, but got list"),
         ({"a": DataLoader(points(4))}, r"return one DataLoader, but got dict.*`torch.utils.data.ConcatDataset`"),
-        (DataLoader(points(4), batch_size=None), r"has the batch sampler NoneType. Give it `batch_size=` instead"),
+        (DataLoader(points(4), batch_size=None), r"has `batch_size=None`, which leaves batches to its"),
         (
             DataLoader(points(4), batch_sampler=Own(SequentialSampler(points(4)), 2, drop_last=False)),
-            r"has the batch sampler Own. Give it `batch_size=` instead",
+            r"has the batch sampler Own, which makes them of all points .*Pass `batch_size=`, `drop_last=` and",
         ),
     ],
     ids=["list", "dict", "no batches", "own batches"],

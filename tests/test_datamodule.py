@@ -193,15 +193,19 @@ def test_an_order_without_shuffling_is_kept() -> None:
     assert torch.equal(inputs_of(data.train_dataloader()), points(40).tensors[0][[7, 3, 9, 1, 5]])
 
 
-def test_another_sampler_is_replaced_with_a_warning() -> None:
+def test_a_weighted_sampler_keeps_its_weights_over_the_labelled_points() -> None:
     class Weighted(LitPoints):
         def train_dataloader(self) -> DataLoader[Any]:
-            sampler = torch.utils.data.WeightedRandomSampler([1.0] * self.n, self.n)
+            sampler = torch.utils.data.WeightedRandomSampler([1.0 + 2.0 * (index == 9) for index in range(self.n)], 400)
             return DataLoader(self.train, sampler=sampler, batch_size=4)
 
-    with pytest.warns(UserWarning, match="shuffles the labelled points in place of WeightedRandomSampler of `Weighted"):
-        data = set_up(Weighted(), initial=[7, 3, 9, 1, 5])
-    assert sorted(y for _, batch in data.train_dataloader() for y in batch.tolist()) == [1, 1, 1, 3, 3]
+    data = set_up(Weighted(), initial=[7, 3, 9, 1, 5])
+    x_of = points(40).tensors[0]
+    drawn = Counter(int((x_of == one).all(1).nonzero()) for one in inputs_of(data.train_dataloader()))
+    assert sum(drawn.values()) == 400
+    # 3 of 7 draws, with a standard deviation of 10.
+    assert 171 - 40 < drawn[9] < 171 + 40
+    assert min(drawn[index] for index in (7, 3, 1, 5)) > 57 - 30
 
 
 def test_loaders_of_other_stages_are_those_of_the_wrapped_datamodule() -> None:

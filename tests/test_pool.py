@@ -38,6 +38,39 @@ def test_labelled_and_unlabelled_partition_the_indices(drawn: tuple[int, list[li
     assert pool.rounds == [initial, *rest]
 
 
+@given(queries(), st.integers(0, 5), st.integers(1, 3))
+def test_a_pool_of_some_members_is_a_pool_of_these_alone(
+    drawn: tuple[int, list[list[int]]], first: int, step: int
+) -> None:
+    """Whatever is done with members, the pool of all points that these are numbered by does with their numbers."""
+    number, (initial, *rest) = drawn
+    members = range(first, first + number * step, step)
+    size = first + number * step + 3
+    pool, other = Pool(size, [members[place] for place in initial], members=members), Pool(number, initial)
+    for query in rest:
+        pool.label([members[place] for place in query])
+        other.label(query)
+    assert (pool.size, pool.num_labelled, pool.num_unlabelled) == (number, other.num_labelled, other.num_unlabelled)
+    assert pool.labelled == [members[place] for place in other.labelled]
+    assert pool.unlabelled == [members[place] for place in other.unlabelled]
+    resumed = Pool(size, members=members)
+    resumed.load_state_dict(pool.state_dict())
+    assert resumed.state_dict() == pool.state_dict()
+    assert resumed.unlabelled == pool.unlabelled
+
+
+def test_no_other_than_a_member_is_labelled() -> None:
+    pool = Pool(6, [3], members=[1, 3, 5])
+    with pytest.raises(ValueError, match=r"got indices \[2\], which are not among the 3 points that the sampler"):
+        pool.label([1, 2])
+    with pytest.raises(ValueError, match=r"got indices \[0\], which are not among"):
+        Pool(6, [0], members=[1, 3, 5])
+    assert (pool.labelled, pool.unlabelled) == ([3], [1, 5])
+    state = {**pool.state_dict(), "rounds": [[3], [4]]}
+    with pytest.raises(ValueError, match=r"got indices \[4\], which are not among"):
+        pool.load_state_dict(state)
+
+
 @given(queries())
 def test_state_makes_an_equal_pool_that_goes_on_alike(drawn: tuple[int, list[list[int]]]) -> None:
     size, (initial, *rest) = drawn

@@ -3,7 +3,8 @@
 Run on demand, ``python -m tests.benchmarks.training_overhead``. Both sides train the same small module on the same
 labelled points of the same dataset for the same steps, in one process and one thread, in turns, after one round to
 warm up. The library promises at most 5 % more time. Times are of the processor, since other work on the machine
-disturbs the clock on the wall. Beside that it prints how many items a second the bare loaders give.
+disturbs the clock on the wall. Beside that it prints how many items a second the bare loaders give, over the labelled
+points in training and over a large pool in training and scoring.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from lightning_al._lightning import NAMESPACE, pl
 from tests.tasks import LitMLP, points, trainer
 
 POOL, LABELLED, BATCH = 20_000, 2_000, 32
+LARGE, LARGE_BATCH = 300_000, 256
 
 
 def active_data(relabelled: bool = False) -> ActiveDataModule:
@@ -97,6 +99,25 @@ def report(title: str, seconds: dict[str, list[float]], items: int) -> None:
         )
 
 
+def large_loaders() -> dict[str, DataLoader[Any]]:
+    """Make loaders over half of a large TensorDataset each: plain, labelled, relabelled and to be scored."""
+    half = LARGE // 2
+    sides = []
+    for relabelled in (False, True):
+        data = ActiveDataModule(points(LARGE), initial_size=half - 1, batch_size=LARGE_BATCH)
+        data.setup("fit")
+        last = data.pool.unlabelled[0]
+        data.pool.label([last], {last: 0} if relabelled else {})
+        sides.append(data)
+    plain = Subset(points(LARGE), sides[0].pool.labelled)
+    return {
+        "plain Subset": DataLoader(plain, batch_size=LARGE_BATCH, shuffle=True),
+        "ActiveDataModule": sides[0].train_dataloader(),
+        "ActiveDataModule, an oracle's labels": sides[1].train_dataloader(),
+        "ActiveDataModule, scoring": sides[0].pool_dataloader(),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
@@ -129,6 +150,12 @@ def main() -> None:
         "Bare loaders, one pass",
         in_turns({name: lambda loader=loader: pass_seconds(loader) for name, loader in loaders.items()}, 15),  # type: ignore[misc]
         LABELLED,
+    )
+    large = large_loaders()
+    report(
+        f"Bare loaders, one pass over half of {LARGE} points in batches of {LARGE_BATCH}",
+        in_turns({name: lambda loader=loader: pass_seconds(loader) for name, loader in large.items()}, 5),  # type: ignore[misc]
+        LARGE // 2,
     )
 
 

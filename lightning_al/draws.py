@@ -1,0 +1,301 @@
+"""What a user's sampler draws, and a sampler that draws alike from the labelled points alone."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    Dataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+from torch.utils.data.distributed import DistributedSampler
+
+from lightning_al.seeds import derive, seeded
+
+REMEDY = (
+    "Use `shuffle=True`, a `SubsetRandomSampler` for a part of the points, a `WeightedRandomSampler` for weights, or "
+    "`ActiveDataModule(samples_per_epoch=...)` for longer epochs."
+)
+"""What to use in place of a sampler that cannot be kept."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Say which points a user's sampler draws, how often and in what order.
+
+    Args:
+        members: The indices that it draws, in increasing order, or None for those of the whole dataset.
+        order: Whether points come at random, in the order in which they were labelled, or in that of `listed`.
+        samples: How many indices it draws an epoch, or None for each of the labelled points once.
+        replacement: Whether a point may come again before all others came.
+        weights: The weight of each index ``[N]``, or None for equal ones.
+        listed: All indices of an epoch, where some come more often than others or the order is the sampler's own.
+        shared: The user's own DistributedSampler.
+
+    >>> draws = Draws.of(SubsetRandomSampler([4, 2, 6]), size=8, owner="LitDigits")
+    >>> draws.members, draws.order
+    ([2, 4, 6], 'random')
+    """
+
+    members: list[int] | None = None
+    order: Literal["random", "labelled", "listed"] = "random"
+    samples: int | None = None
+    replacement: bool = False
+    weights: Tensor | None = None
+    listed: list[int] | None = None
+    shared: DistributedSampler[Any] | None = None
+
+    @classmethod
+    def of(cls, sampler: Any, size: int, owner: str) -> Draws:
+        """Find out what a sampler draws.
+
+        Args:
+            sampler: A sampler, or an iterable of indices.
+            size: Number of points in the dataset.
+            owner: The name of the class whose `train_dataloader` it is from, for errors.
+
+        Raises:
+            ValueError: If it draws what cannot be drawn from the labelled points alone.
+        """
+        found = _Finder(type(sampler).__name__, size, owner)
+        if isinstance(sampler, DistributedSampler):
+            return found.shared(sampler)
+        if _is(sampler, SequentialSampler):
+            return cls(found.first(len(sampler.data_source)), order="labelled")
+        if _is(sampler, RandomSampler) or is_of_torchdata(sampler):
+            drawn_from = len(sampler.data_source)
+            samples = None if sampler.num_samples == drawn_from else sampler.num_samples
+            return cls(found.first(drawn_from), samples=samples, replacement=sampler.replacement)
+        if _is(sampler, SubsetRandomSampler):
+            return found.indices(sampler.indices)
+        if _is(sampler, WeightedRandomSampler):
+            return found.weighted(sampler)
+        if not isinstance(sampler, Sampler) and hasattr(sampler, "__len__") and hasattr(sampler, "__getitem__"):
+            return replace(found.indices(sampler), order="labelled")
+        return found.tried(sampler)
+
+    @property
+    def shuffle(self) -> bool:
+        """Whether points come at random."""
+        return self.order == "random"
+
+    def length(self, labelled: Sequence[int], samples_per_epoch: int | None) -> int:
+        """Return how many points an epoch over the labelled points has."""
+        size = len(labelled)
+        if self.weights is not None and not self.replacement:
+            return min(samples_per_epoch or self.samples or size, size)
+        if samples_per_epoch or self.samples:
+            return samples_per_epoch or self.samples or size
+        return size if self.listed is None else len(self._places(labelled))
+
+    def sampler(
+        self, view: Dataset[Any], labelled: Sequence[int], samples_per_epoch: int | None, order: torch.Generator
+    ) -> Sampler[int]:
+        """Return a sampler of places among the labelled points.
+
+        Args:
+            view: The labelled points as a dataset.
+            labelled: Their indices.
+            samples_per_epoch: How many places to draw an epoch, in place of what the user's sampler says.
+            order: What chance is drawn from.
+        """
+        sampler = self._sampler(view, labelled, samples_per_epoch, order)
+        if self.shared is None:
+            return sampler
+        if type(sampler) in (Shuffled, SequentialSampler):
+            return DistributedSampler(
+                view,
+                self.shared.num_replicas,
+                self.shared.rank,
+                shuffle=self.shared.shuffle,
+                seed=self.shared.seed,
+                drop_last=self.shared.drop_last,
+            )
+        return _Shared(sampler, self.shared)
+
+    def _sampler(
+        self, view: Dataset[Any], labelled: Sequence[int], samples_per_epoch: int | None, order: torch.Generator
+    ) -> Sampler[int]:
+        size = len(labelled)
+        length = self.length(labelled, samples_per_epoch)
+        if self.weights is not None:
+            weights, replacement = self.weights[list(labelled)], self.replacement
+            return _Drawn(length, lambda: torch.multinomial(weights, length, replacement, generator=order))
+        if samples_per_epoch or (self.samples and not self.replacement):
+            return _Repeated(size, length, order)
+        if self.replacement:
+            return _Drawn(length, lambda: torch.randint(size, (length,), generator=order))
+        if self.listed is not None:
+            places = torch.tensor(self._places(labelled))
+            if self.order == "random":
+                return _Drawn(length, lambda: places[torch.randperm(length, generator=order)])
+            return _Drawn(length, lambda: places)
+        return Shuffled(view, order) if self.order == "random" else SequentialSampler(view)  # type: ignore[arg-type]
+
+    def _places(self, labelled: Sequence[int]) -> list[int]:
+        place_of = {index: place for place, index in enumerate(labelled)}
+        places = [place_of[index] for index in self.listed or [] if index in place_of]
+        return sorted(places) if self.order == "labelled" else places
+
+
+@dataclass(frozen=True)
+class _Finder:
+    """Find out what a sampler draws, and refuse what cannot be kept."""
+
+    name: str
+    size: int
+    owner: str
+
+    def first(self, number: int) -> list[int] | None:
+        """Return the members of a sampler that draws the numbers from 0 on."""
+        return None if number == self.size else self.indices(range(number)).members
+
+    def indices(self, indices: Iterable[Any]) -> Draws:
+        """Return the draws of a sampler that draws each entry of a list once an epoch."""
+        drawn = [self._index(index) for index in indices]
+        members = sorted(set(drawn))
+        if not members:
+            raise self._refused("draws no point", "Give it the indices of the points to train on.")
+        is_whole = len(members) == self.size
+        return Draws(None if is_whole else members, listed=drawn if len(drawn) > len(members) else None)
+
+    def weighted(self, sampler: WeightedRandomSampler) -> Draws:
+        """Return the draws of a sampler with weights by index; points without weight are never drawn."""
+        weights = sampler.weights.cpu()
+        if not bool((weights.isfinite() & (weights >= 0)).all()):
+            raise self._refused("has weights that are negative, NaN or Inf", "Give it weights of 0 or more.")
+        members = self.indices(weights.nonzero().flatten().tolist()).members
+        positive = int((weights > 0).sum())
+        one_epoch = sampler.num_samples in (len(weights), positive)
+        return Draws(
+            members,
+            samples=None if one_epoch else sampler.num_samples,
+            replacement=sampler.replacement,
+            weights=weights,
+        )
+
+    def shared(self, sampler: DistributedSampler[Any]) -> Draws:
+        """Return the draws of all ranks' samplers together."""
+        if not _is(sampler, DistributedSampler) and not is_of_torchdata(sampler):
+            raise self._refused(
+                "draws for one rank in a way of its own",
+                "Leave it out, and Lightning deals the points to the ranks; or use torch's `DistributedSampler`.",
+            )
+        members = self.first(len(sampler.dataset))  # type: ignore[arg-type]
+        return Draws(members, order="random" if sampler.shuffle else "labelled", shared=sampler)
+
+    def tried(self, sampler: Any) -> Draws:
+        """Return the draws of any other sampler, by what two epochs of it draw."""
+        one, other = (self._epoch(sampler, epoch) for epoch in range(2))
+        if Counter(one) != Counter(other):
+            raise self._refused("drew other points in one epoch than in the next", REMEDY)
+        found = self.indices(one)
+        return replace(found, order="listed", listed=one) if one == other else found
+
+    def _epoch(self, sampler: Any, epoch: int) -> list[int]:
+        if callable(getattr(sampler, "set_epoch", None)):
+            sampler.set_epoch(epoch)
+        most = 10 * self.size + 100
+        with seeded(derive(0, "sampler", epoch)):
+            drawn = list(islice(iter(sampler), most + 1))
+        if len(drawn) > most:
+            raise self._refused(f"drew more than {most} indices in one epoch, of {self.size} points", REMEDY)
+        return [self._index(index) for index in drawn]
+
+    def _index(self, drawn: Any) -> int:
+        try:
+            index = drawn.__index__()
+        except (AttributeError, TypeError):
+            raise self._refused(f"drew {drawn!r}, which is not the index of a point", REMEDY) from None
+        if not -self.size <= index < self.size:
+            raise self._refused(
+                f"draws index {index}, but the training dataset has {self.size} points",
+                f"Let it draw indices between 0 and {self.size - 1}.",
+            )
+        return int(index % self.size)
+
+    def _refused(self, seen: str, remedy: str) -> ValueError:
+        return ValueError(
+            f"`ActiveDataModule` draws from the labelled points as the sampler of `{self.owner}.train_dataloader` does "
+            f"from all, but {self.name} {seen}. {remedy}"
+        )
+
+
+def _is(sampler: Any, kind: type) -> bool:
+    """Return whether a sampler draws as a kind of torch's does."""
+    return isinstance(sampler, kind) and type(sampler).__iter__ is kind.__iter__  # type: ignore[attr-defined]
+
+
+def is_of_torchdata(thing: Any) -> bool:
+    """Return whether a sampler or loader is one of torchdata's, which keep their place for a checkpoint."""
+    return type(thing).__module__.startswith("torchdata.stateful_dataloader")
+
+
+class Shuffled(RandomSampler):
+    """Shuffle as torch does in a loader without workers, whatever the number of workers.
+
+    When torch's sampler is read to its end it draws once more. A loader without workers does so to fill the last batch
+    where that stays smaller; workers read ahead and may do so or not, and the next epoch would begin otherwise.
+    """
+
+    def __init__(self, dataset: Dataset[Any], generator: torch.Generator) -> None:
+        super().__init__(dataset, generator=generator)  # type: ignore[arg-type]
+        self.ends_in_smaller_batch = False
+
+    def __iter__(self) -> Iterator[int]:
+        num_draws = 2 if self.ends_in_smaller_batch else 1
+        order, *_ = [torch.randperm(len(self), generator=self.generator) for _ in range(num_draws)]
+        yield from order.tolist()
+
+
+class _Drawn(Sampler[int]):
+    """Draw all places of an epoch at once, so that workers that read ahead change nothing."""
+
+    def __init__(self, length: int, draw: Callable[[], Tensor]) -> None:
+        self.length = length
+        self.draw = draw
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        yield from self.draw().tolist()
+
+
+class _Repeated(_Drawn):
+    """Go through `size` points in one random order after the other, until an epoch has its number of samples."""
+
+    def __init__(self, size: int, samples: int, generator: torch.Generator) -> None:
+        def draw() -> Tensor:
+            times = math.ceil(samples / size)
+            return torch.cat([torch.randperm(size, generator=generator) for _ in range(times)])[:samples]
+
+        super().__init__(samples, draw)
+
+
+class _Shared(DistributedSampler[int]):
+    """Deal what a sampler draws to the ranks of a user's DistributedSampler."""
+
+    def __init__(self, sampler: Sampler[int], like: DistributedSampler[Any]) -> None:
+        super().__init__(
+            sampler,  # type: ignore[arg-type]
+            like.num_replicas,
+            like.rank,
+            shuffle=False,
+            drop_last=like.drop_last,
+        )
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = list(self.dataset)  # type: ignore[call-overload]
+        return (drawn[place] for place in super().__iter__())

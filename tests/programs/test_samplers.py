@@ -1,0 +1,486 @@
+"""Programs that choose their training points by a sampler, or load them in a way of their own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    Sampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+
+from tests.programs.numbered import LitNumbers, epochs_of, flat, labelled_in, numbered, run
+
+DS = numbered()
+TRAIN, VAL = list(range(5, 45)), [*range(5), *range(45, 60)]
+
+
+class EveryThird(Sampler[int]):
+    """A user's sampler of a part of the points, in a new order each epoch."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(range(0, self.size, 3))
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(np.random.permutation(np.arange(0, self.size, 3)))
+
+
+# Index subsets: how the sampler is made, which points it draws, whether it shuffles.
+SUBSETS: dict[str, tuple[Callable[[], Any], list[int], bool]] = {
+    "SubsetRandomSampler": (lambda: SubsetRandomSampler(TRAIN), TRAIN, True),
+    "of an array": (lambda: SubsetRandomSampler(np.array(TRAIN)), TRAIN, True),
+    "of a tensor": (lambda: SubsetRandomSampler(torch.tensor(TRAIN)), TRAIN, True),
+    "list": (lambda: TRAIN[::-1], TRAIN, False),
+    "array": (lambda: np.array(TRAIN), TRAIN, False),
+    "range": (lambda: range(10, 40), list(range(10, 40)), False),
+    "negative": (lambda: list(range(-20, 0)), list(range(40, 60)), False),
+    "SequentialSampler": (lambda: SequentialSampler(range(30)), list(range(30)), False),
+    "RandomSampler": (lambda: RandomSampler(range(30)), list(range(30)), True),
+    "own": (lambda: EveryThird(60), list(range(0, 60, 3)), True),
+}
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["sampler", "batch_sampler"])
+@pytest.mark.parametrize("name", SUBSETS)
+def test_a_sampler_of_some_points_makes_the_pool_of_these(tmp_path: Path, name: str, batched: bool) -> None:
+    make, members, shuffles = SUBSETS[name]
+
+    def train() -> DataLoader[Any]:
+        if batched:
+            return DataLoader(DS, batch_sampler=BatchSampler(make(), 4, drop_last=False))
+        return DataLoader(DS, 4, sampler=make())
+
+    module, data, _ = run(tmp_path, train, query_size=5, rounds=2)
+    assert data.pool.size == len(members)
+    assert sorted(data.pool.labelled + data.pool.unlabelled) == members
+    assert module.scored <= set(members)
+    ordered = []
+    for number, epoch in epochs_of(module):
+        labelled = labelled_in(data, number)
+        assert sorted(flat(epoch)) == sorted(labelled)
+        assert [len(batch) for batch in epoch[:-1]] == [4] * (len(epoch) - 1)
+        ordered.append(flat(epoch) == labelled)
+    assert any(ordered) != shuffles
+    assert all(ordered) != shuffles
+
+
+def test_the_classic_split_never_trains_on_validation_points(tmp_path: Path) -> None:
+    module, data, active = run(
+        tmp_path,
+        lambda: DataLoader(DS, 8, sampler=SubsetRandomSampler(TRAIN)),
+        val=lambda: DataLoader(DS, 8, sampler=SubsetRandomSampler(VAL)),
+        query_size=20,
+        rounds=10,
+    )
+    assert not data.pool.unlabelled
+    assert sorted(data.pool.labelled) == TRAIN
+    assert sorted(flat(module.validated)) == VAL
+    assert not {index for _, epoch in epochs_of(module) for index in flat(epoch)} & set(VAL)
+    assert [round.validation_labels for round in active.history] == [20] * len(active.history)
+
+
+def test_a_run_on_a_part_of_the_points_resumes_from_its_folder_and_refuses_another_part(tmp_path: Path) -> None:
+    def train(indices: list[int] = TRAIN) -> DataLoader[Any]:
+        return DataLoader(DS, 8, sampler=SubsetRandomSampler(indices))
+
+    _, whole, _ = run(tmp_path, train, rounds=4)
+    run(tmp_path, train, rounds=2, run_folder=tmp_path / "run")
+    _, resumed, _ = run(tmp_path, train, rounds=4, run_folder=tmp_path / "run")
+    assert resumed.pool.state_dict() == whole.pool.state_dict()
+    with pytest.raises(ValueError, match=r"holds another run: its .*data\.members"):
+        run(tmp_path, lambda: train([*TRAIN[1:], 59]), rounds=4, run_folder=tmp_path / "run")
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_batch_sampler_trains_the_batches_of_a_loader_with_the_same_settings(
+    tmp_path: Path, shuffle: bool, drop_last: bool
+) -> None:
+    sampler = RandomSampler(DS) if shuffle else SequentialSampler(DS)
+    by_hand, *_ = run(tmp_path, lambda: DataLoader(DS, batch_sampler=BatchSampler(sampler, 5, drop_last)))
+    usual, *_ = run(tmp_path, lambda: DataLoader(DS, 5, shuffle=shuffle, drop_last=drop_last))
+    assert by_hand.trained == usual.trained
+    assert [len(batch) for batch in by_hand.trained[1][0]] == [5, 5]
+
+
+@pytest.mark.parametrize(
+    ("sampler", "length"),
+    [
+        (lambda: RandomSampler(DS, num_samples=100), 100),
+        (lambda: RandomSampler(DS, num_samples=3), 3),
+        (lambda: RandomSampler(DS, replacement=True, num_samples=100), 100),
+        (lambda: RandomSampler(range(30), num_samples=60), 60),
+        (lambda: WeightedRandomSampler([1.0] * 60, 100), 100),
+        # As many as it draws from is one epoch.
+        (lambda: RandomSampler(DS, num_samples=60), None),
+        (lambda: RandomSampler(DS, replacement=True), None),
+        (lambda: WeightedRandomSampler([1.0] * 60, 60), None),
+        (lambda: WeightedRandomSampler([1.0] * 60, 60, replacement=False), None),
+        (lambda: WeightedRandomSampler([1.0] * 40, 40), None),
+        (lambda: WeightedRandomSampler([0.0, 1.0] * 30, 30), None),
+    ],
+)
+def test_the_length_of_an_epoch_is_kept(tmp_path: Path, sampler: Callable[[], Any], length: int | None) -> None:
+    module, data, _ = run(tmp_path, lambda: DataLoader(DS, 8, sampler=sampler()), rounds=2)
+    for number, epoch in epochs_of(module):
+        labelled = labelled_in(data, number)
+        assert len(flat(epoch)) == (length or len(labelled))
+        assert set(flat(epoch)) <= set(labelled)
+    epochs = [flat(epoch) for epoch in module.trained[1]]
+    assert epochs[0] != epochs[1]
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_repeats_come_evenly_without_replacement_alone(tmp_path: Path, replacement: bool) -> None:
+    sampler = RandomSampler(DS, replacement=replacement, num_samples=100)
+    module, _, _ = run(tmp_path, lambda: DataLoader(DS, 8, sampler=sampler), rounds=1)
+    counts = Counter(flat(module.trained[0][0])).values()
+    assert (max(counts) - min(counts) <= 1) != replacement
+
+
+@pytest.mark.parametrize("sampler", [RandomSampler(DS, num_samples=400), WeightedRandomSampler([1.0] * 60, 400)])
+def test_an_explicit_number_of_samples_wins(tmp_path: Path, sampler: Any) -> None:
+    module, _, _ = run(tmp_path, lambda: DataLoader(DS, 8, sampler=sampler), samples_per_epoch=20)
+    assert {len(flat(epoch)) for _, epoch in epochs_of(module)} == {20}
+
+
+def test_weights_balance_the_classes_of_the_labelled_points(tmp_path: Path) -> None:
+    """The usual recipe: one over the number of points of the class."""
+    labels = torch.tensor([0] * 50 + [1] * 10)
+    ds = torch.utils.data.TensorDataset(DS.tensors[0], labels)
+    weights = 1.0 / labels.bincount()[labels]
+    initial = [*range(18), 50, 51]
+    sampler = WeightedRandomSampler(weights, 600)
+    module, _, _ = run(tmp_path, lambda: DataLoader(ds, 30, sampler=sampler), initial=initial, rounds=1, epochs=1)
+    drawn = Counter(flat(module.trained[0][0]))
+    rare = sum(drawn[index] for index in (50, 51))
+    # 2 weights of 1/10 beside 18 of 1/50: 0.357 of 600 draws, with a standard deviation of 12.
+    assert 214 - 48 < rare < 214 + 48
+
+
+@pytest.mark.parametrize("replacement", [False, True])
+def test_points_without_weight_are_not_in_the_pool(tmp_path: Path, replacement: bool) -> None:
+    weights = [float(index % 2) for index in range(50)]
+    module, data, _ = run(
+        tmp_path, lambda: DataLoader(DS, 4, sampler=WeightedRandomSampler(weights, 25, replacement)), initial_size=2
+    )
+    assert sorted(data.pool.labelled + data.pool.unlabelled) == list(range(1, 50, 2))
+    if not replacement:
+        for number, epoch in epochs_of(module):
+            assert sorted(flat(epoch)) == sorted(labelled_in(data, number))
+
+
+def test_weights_without_replacement_work_for_fewer_labels_than_draws(tmp_path: Path) -> None:
+    sampler = WeightedRandomSampler(torch.rand(60) + 0.1, 12, replacement=False)
+    module, _, _ = run(tmp_path, lambda: DataLoader(DS, 4, sampler=sampler), query_size=5)
+    assert [len(flat(epochs[0])) for epochs in module.trained.values()] == [6, 11, 12]
+
+
+def test_an_order_of_the_user_s_is_kept(tmp_path: Path) -> None:
+    """A curriculum: from the easiest to the hardest point."""
+    hardness = DS.tensors[0][:, 1]
+
+    class EasyFirst(Sampler[int]):
+        def __len__(self) -> int:
+            return len(hardness)
+
+        def __iter__(self) -> Iterator[int]:
+            yield from hardness.argsort().tolist()
+
+    module, data, _ = run(tmp_path, lambda: DataLoader(DS, 4, sampler=EasyFirst()))
+    for number, epoch in epochs_of(module):
+        assert flat(epoch) == sorted(labelled_in(data, number), key=lambda index: float(hardness[index]))
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_indices_that_come_twice_are_trained_on_twice(tmp_path: Path, shuffle: bool) -> None:
+    indices = [*range(40), *range(10), *range(5)]
+    sampler = SubsetRandomSampler(indices) if shuffle else indices
+    module, data, _ = run(tmp_path, lambda: DataLoader(DS, 4, sampler=sampler), initial=[0, 7, 20], query_size=6)
+    assert data.pool.size == 40
+    for number, epoch in epochs_of(module):
+        labelled = labelled_in(data, number)
+        times = {index: 1 + (index < 10) + (index < 5) for index in labelled}
+        assert Counter(flat(epoch)) == times
+        in_order = [index for index in labelled for _ in range(times[index])]
+        assert shuffle or flat(epoch) == in_order
+
+
+class RandomSubset(Sampler[int]):
+    def __len__(self) -> int:
+        return 10
+
+    def __iter__(self) -> Iterator[int]:
+        yield from torch.randperm(60)[:10].tolist()
+
+
+class Endless(Sampler[int]):
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield 0
+
+
+class Pairs(Sampler[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        yield (0, 32)
+
+
+class Bucketed(BatchSampler):
+    def __iter__(self) -> Iterator[list[int]]:
+        yield [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        (lambda: DataLoader(DS, sampler=RandomSubset()), "but RandomSubset drew other points in one epoch than in the"),
+        (
+            lambda: DataLoader(DS, sampler=Endless()),
+            "but Endless drew more than 700 indices in one epoch",
+        ),
+        (lambda: DataLoader(DS, sampler=Pairs()), r"but Pairs drew \(0, 32\), which is not the index of a point"),
+        (lambda: DataLoader(DS, sampler=[1, 70]), "but list draws index 70, but the training dataset has 60 points"),
+        (lambda: DataLoader(DS, sampler=["a"]), "but list drew 'a', which is not the index of a point"),
+        (lambda: DataLoader(DS, sampler=[]), "but list draws no point. Give it the indices of the points to train on"),
+        (lambda: DataLoader(DS, sampler=WeightedRandomSampler([-1.0, 1.0], 2)), "has weights that are negative, NaN"),
+        (lambda: DataLoader(DS, sampler=RandomSampler(range(61))), "draws index 60, but the training dataset has 60"),
+        (
+            lambda: DataLoader(DS, batch_sampler=Bucketed(SequentialSampler(DS), 2, False)),
+            "has the batch sampler Bucketed, which makes them of all points in a way of its own. Pass `batch_size=`",
+        ),
+        (lambda: DataLoader(DS, batch_sampler=[[0, 1], [2, 3]]), "has the batch sampler list, which makes them of"),
+        (
+            lambda: DataLoader(DS, sampler=BatchSampler(SequentialSampler(DS), 4, False), batch_size=None),
+            r"has `batch_size=None`, which leaves batches to its dataset or its sampler\. Let the dataset give single",
+        ),
+    ],
+)
+def test_a_sampler_that_cannot_be_kept_is_refused_before_the_first_step(
+    tmp_path: Path, loader: Callable[[], Any], message: str
+) -> None:
+    module = LitNumbers()
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, loader, module=module)
+    assert not module.trained
+
+
+def test_the_remedy_for_a_sampler_works(tmp_path: Path) -> None:
+    """An own sampler of weights is refused, and what the error names does the same."""
+
+    class Imbalanced(Sampler[int]):
+        def __iter__(self) -> Iterator[int]:
+            yield from torch.multinomial(torch.ones(60), 60, replacement=True).tolist()
+
+    with pytest.raises(ValueError, match="a `WeightedRandomSampler` for weights"):
+        run(tmp_path, lambda: DataLoader(DS, 8, sampler=Imbalanced()))
+    run(tmp_path, lambda: DataLoader(DS, 8, sampler=WeightedRandomSampler(torch.ones(60), 60)), rounds=1)
+
+
+# Classes of loaders.
+
+
+class Scaled(DataLoader[Any]):
+    """A loader with an argument that is no attribute, and with batches of its own making."""
+
+    def __init__(self, dataset: Dataset[Any], percent: int, *args: Any, **kwargs: Any) -> None:
+        super().__init__(dataset, *args, **kwargs)
+        self.factor = percent / 100
+        self.note = ["kept"]
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for x, y in super().__iter__():
+            yield torch.cat([x[:, :1], x[:, 1:] * self.factor], dim=1), y
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_class_of_loader_is_kept_in_training_and_scoring(tmp_path: Path, shuffle: bool, workers: int) -> None:
+    class LitScaled(LitNumbers):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            found.append(bool((x[:, 1:] == 100 * DS.tensors[0][x[:, 0].long(), 1:]).all()))
+            return super().forward(x)
+
+    class LitPlain(LitNumbers):
+        def on_train_start(self) -> None:
+            assert type(self.trainer.train_dataloader) is DataLoader
+
+    found: list[bool] = []
+    more: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
+    loaders = []
+
+    class Kept(LitScaled):
+        def on_train_start(self) -> None:
+            loaders.append(self.trainer.train_dataloader)
+
+    own, data, _ = run(
+        tmp_path, lambda: Scaled(DS, 10_000, 4, shuffle=shuffle, **more), module=Kept(), rounds=2, epochs=2
+    )
+    plain, *_ = run(tmp_path, lambda: DataLoader(DS, 4, shuffle=shuffle, **more), module=LitPlain(), rounds=1)
+    assert all(found)
+    assert {type(loader) for loader in loaders} == {Scaled}
+    assert (loaders[0].factor, loaders[0].note, loaders[0].batch_size) == (100, ["kept"], 4)
+    assert own.trained[0] == plain.trained[0], "the order is that of a plain loader"
+    assert own.scored >= set(range(60)) - set(data.pool.labelled)
+    assert len(loaders[-1]) == 3
+
+
+class OverTensors(DataLoader[Any]):
+    """A loader that reads its tensors, past dataset and sampler."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        yield self.dataset_of_mine.tensors
+
+    @property
+    def dataset_of_mine(self) -> Any:
+        return DS
+
+
+class Kept(DataLoader[Any]):
+    """The loader that keeps its workers by an iterator that is made once."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.iterator = super().__iter__()
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for _ in range(len(self)):
+            yield next(self.iterator)
+
+
+class UnderAnotherName(DataLoader[Any]):
+    """A loader that reads its dataset under a name of its own."""
+
+    def __init__(self, dataset: Dataset[Any], batch_size: int) -> None:
+        super().__init__(dataset, batch_size, shuffle=True)
+        self.mine = dataset
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for places in self.batch_sampler:
+            yield self.collate_fn([self.mine[place] for place in places])
+
+
+@pytest.mark.parametrize(
+    ("loader", "message"),
+    [
+        (lambda: OverTensors(DS, 4), "the OverTensors of `LitData.train_dataloader` gave a batch without reading its"),
+        (lambda: Kept(DS, 4), "the Kept of `LitData.train_dataloader` keeps an iterator over all points as `iterator`"),
+    ],
+)
+def test_a_class_of_loader_that_holds_on_to_all_points_is_refused(
+    tmp_path: Path, loader: Callable[[], Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, loader)
+
+
+def test_a_class_of_loader_may_hold_its_dataset_twice(tmp_path: Path) -> None:
+    module, data, _ = run(tmp_path, lambda: UnderAnotherName(DS, 4))
+    for number, epoch in epochs_of(module):
+        assert sorted(flat(epoch)) == sorted(labelled_in(data, number))
+
+
+def test_a_class_of_loader_may_be_overfitted(tmp_path: Path) -> None:
+    module, data, _ = run(
+        tmp_path, lambda: Scaled(DS, 100, 4, shuffle=True), trainer_arguments={"overfit_batches": 1}, rounds=1
+    )
+    assert [flat(epoch) for epoch in module.trained[0]] == [data.pool.labelled[:4]] * 2
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_loader_of_torchdata_stays_one_and_keeps_its_place(tmp_path: Path, shuffle: bool, workers: int) -> None:
+    torchdata = pytest.importorskip("torchdata.stateful_dataloader")
+
+    class LitStateful(LitNumbers):
+        def on_train_start(self) -> None:
+            assert type(self.trainer.train_dataloader) is torchdata.StatefulDataLoader
+
+    module, data, _ = run(
+        tmp_path,
+        lambda: torchdata.StatefulDataLoader(DS, 4, shuffle=shuffle, num_workers=workers),
+        module=LitStateful(),
+        rounds=2,
+        query_size=8,
+    )
+    for number, epoch in epochs_of(module):
+        assert sorted(flat(epoch)) == sorted(labelled_in(data, number))
+        assert shuffle or flat(epoch) == labelled_in(data, number)
+    # Its own promise: a loader goes on where a state was taken.
+    loader = data.train_dataloader()
+    batches = iter(loader)
+    next(batches)
+    state = loader.state_dict()
+    rest = [x[:, 0].tolist() for x, _ in batches]
+    other = data.train_dataloader()
+    other.load_state_dict(state)
+    assert [x[:, 0].tolist() for x, _ in other] == rest
+    assert len(rest) == 3
+
+
+# Datasets that read a batch at once.
+
+
+class Table(Dataset[Any]):
+    """A dataset that reads many rows at once, as Hugging Face's do."""
+
+    def __init__(self) -> None:
+        self.reads: list[int] = []
+
+    def __len__(self) -> int:
+        return len(DS)
+
+    def __getitem__(self, index: int) -> Any:
+        return {"x": DS.tensors[0][index], "y": DS.tensors[1][index]}
+
+    def __getitems__(self, indices: list[int]) -> list[Any]:
+        self.reads.append(len(indices))
+        return [self[index] for index in indices]
+
+
+class LitTable(LitNumbers):
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        return super().training_step((batch["x"], batch["y"]), batch_idx)
+
+
+@pytest.mark.parametrize("relabelled", [False, True])
+def test_a_dataset_that_reads_a_batch_at_once_does_so_in_training_and_scoring(tmp_path: Path, relabelled: bool) -> None:
+    table = Table()
+    _, data, _ = run(tmp_path, lambda: DataLoader(table, 4, shuffle=True), module=LitTable(), rounds=2)
+    if relabelled:
+        data.pool.label([data.pool.unlabelled[0]], {data.pool.unlabelled[0]: 1})
+    table.reads.clear()
+    trained = [batch["y"].tolist() for batch in data.train_dataloader()]
+    size = data.pool.num_labelled
+    assert table.reads == [4] * (size // 4) + [size % 4] * (size % 4 > 0)
+    expected = [data.pool.labels.get(index, int(DS.tensors[1][index])) for index in data.pool.labelled]
+    assert sorted(flat(trained)) == sorted(expected)
+    table.reads.clear()
+    scored = [batch["x"][:, 0].long().tolist() for batch in data.pool_dataloader()]
+    assert flat(scored) == data.pool.unlabelled
+    assert max(table.reads) == 4
+    assert len(table.reads) == len(scored)
+
+
+def test_a_dataset_whose_batches_hide_their_items_is_refused(tmp_path: Path) -> None:
+    class Whole(Table):
+        def __getitems__(self, indices: list[int]) -> Any:
+            return DS.tensors[0][indices], DS.tensors[1][indices]
+
+    with pytest.raises(ValueError, match=r"`Whole.__getitems__` returned tuple for 3 indices. Let it return a list"):
+        run(tmp_path, lambda: DataLoader(Whole(), 4, shuffle=True, collate_fn=lambda batch: batch), module=LitTable())
