@@ -79,7 +79,7 @@ def test_any_item_trains_with_its_label_and_is_scored_without(form: Any, parts: 
     scored = [parts(batch) for batch in data.pool_dataloader()]
     x, y = (torch.cat(some) for some in zip(*scored, strict=True))
     assert torch.equal(x, x_of[unlabelled]), "the pool comes in index order"
-    assert y.tolist() == [-1] * len(unlabelled)
+    assert y.tolist() == [labelled[0] % CLASSES] * len(unlabelled), "the label of the first initial point"
     assert y.dtype == torch.int64
 
 
@@ -104,7 +104,7 @@ def test_a_collate_function_is_kept_for_both_loaders() -> None:
     [first, *_] = data.train_dataloader()
     assert set(first["answers"]) <= set(range(CLASSES))
     answers = [answer for batch in data.pool_dataloader() for answer in batch["answers"]]
-    assert answers == [-1] * 6
+    assert answers == [data.pool.initial[0] % CLASSES] * 6
 
 
 @pytest.mark.parametrize("form", ["dict", "tuple"])
@@ -115,7 +115,7 @@ def test_a_pool_dataset_is_scored_in_place_of_the_training_data(form: str) -> No
     [batch] = data.pool_dataloader()
     x, y = FORMS[form][1](batch)
     assert torch.equal(x, plain.points.tensors[0][data.pool.unlabelled])
-    assert set(y.tolist()) == {-1}
+    assert set(y.tolist()) == {2}
     [batch] = data.train_dataloader()
     assert torch.equal(FORMS[form][1](batch)[0], train.points.tensors[0][[2]])
 
@@ -168,7 +168,7 @@ def test_settings_of_the_wrapped_loader_are_kept() -> None:
     }
     data = set_up(LitPoints(40, batch_size=5, **settings), initial_size=12)
     train, pool = data.train_dataloader(), data.pool_dataloader()
-    wrapped = data.data.train_dataloader()
+    wrapped = data.wrapped.train_dataloader()
     for loader in (train, pool):
         assert loader.batch_size == 5
         for name in set(settings) - {"persistent_workers"}:
@@ -261,8 +261,9 @@ def test_transfer_hooks_act_in_training_and_scoring(tmp_path: Path) -> None:
     active = ActiveLearning("random", query_size=2, max_rounds=1, test_each_round=False)
     run = trainer(tmp_path, callbacks=[active], max_epochs=1, limit_val_batches=0)
     run.fit(LitMLP(), datamodule=ActiveDataModule(wrapped, initial_size=4))
-    assert [(training, count) for training, count, _ in seen] == [(True, 4)]
-    assert -1 not in seen[0][2]
+    [(training, count, labels)] = seen
+    assert (training, count) == (True, 4)
+    assert len(set(labels)) > 1, "these are the labelled points' own"
 
 
 class WholeModule(LitMLP):
@@ -316,7 +317,7 @@ def test_state_holds_the_pool_and_the_wrapped_datamodule_s(tmp_path: Path) -> No
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert other.pool.rounds == [[4, 2], [9, 1]]
     assert other.pool.labels == {9: 3}
-    assert other.data.number == 7  # type: ignore[attr-defined]
+    assert other.wrapped.number == 7  # type: ignore[attr-defined]
     assert [y.tolist() for _, y in other.train_dataloader()] == [y.tolist() for _, y in data.train_dataloader()]
 
 

@@ -17,6 +17,8 @@ HOME = Path(lightning_al.__file__).parent
 LAYERS = [
     [
         "allow_list",
+        "arrays",
+        "parts",
         "registry",
         "seeds",
         "information",
@@ -32,7 +34,7 @@ LAYERS = [
     ],
     ["candidates", "posterior"],
     ["acquisition"],
-    ["_lightning", "oracle", "loaders", "fingerprint", "datamodule"],
+    ["_lightning", "oracle", "loaders", "fingerprint", "delegation", "datamodule"],
     ["ranks", "scoring", "testing", "loggers", "refit", "same_run", "callback"],
     ["report", "demos"],
     ["cli"],
