@@ -93,6 +93,8 @@ def _feed_object(value: Any, update: Callable[[bytes], None], inside: bool) -> N
 
 
 def _feed_tensor(value: Tensor, update: Callable[[bytes], None], inside: bool) -> None:
+    if value.is_nested:
+        return _feed_parts(value.unbind(), update, inside)
     update(f"{value.dtype}{tuple(value.shape)}{value.layout}".encode())
     if value.layout is torch.sparse_coo:
         value = value.detach().coalesce()
@@ -112,7 +114,7 @@ def _arrays_of(rows: Any) -> list[Any]:
     """Return the coordinates and values of a sparse array in SciPy's COO form."""
     # Before 1.13, there are rows and columns only.
     coordinates = rows.coords if hasattr(rows, "coords") else (rows.row, rows.col)
-    return [*coordinates, rows.data]
+    return [*(np.asarray(one, dtype=np.int64) for one in coordinates), rows.data]
 
 
 def _feed_parts(parts: Sequence[Any], update: Callable[[bytes], None], inside: bool) -> None:

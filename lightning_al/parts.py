@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+_BY_PLACE = (tuple, list, dict, np.void)
+
 
 def is_single(item: Any) -> bool:
     """Return whether an item is one value: a tensor, an array, a number, a text, an image or a sparse row.
@@ -61,10 +63,10 @@ def names(item: Any) -> list[Any]:
 
 def has(item: Any, name: Any) -> bool:
     """Return whether an item has a part of that key or name."""
+    if type(item) is dict or _is_keyed(item):
+        return name in item
     if isinstance(item, np.void):
         return name in (item.dtype.names or ())
-    if _is_keyed(item):
-        return name in item
     return isinstance(name, str) and not is_single(item) and hasattr(item, name)
 
 
@@ -75,7 +77,7 @@ def part(item: Any, place: Any) -> Any:
         item: A tuple or list, a mapping, a row of a table, or an object with attributes.
         place: A position, a key or a name.
     """
-    by_place = isinstance(item, tuple | list | np.void) or _is_keyed(item)
+    by_place = isinstance(item, _BY_PLACE) or _is_keyed(item)
     return item[place] if by_place else getattr(item, place)
 
 
@@ -85,6 +87,8 @@ def with_part(item: Any, place: Any, value: Any) -> Any:
     >>> with_part((0.5, 3), 1, 7), with_part({"x": 0.5, "y": 3}, "y", 7)
     ((0.5, 7), {'x': 0.5, 'y': 7})
     """
+    if type(item) is dict:
+        return {**item, place: value}
     if isinstance(item, tuple | list):
         parts = list(item)
         parts[place] = value
@@ -104,6 +108,8 @@ def with_part(item: Any, place: Any, value: Any) -> Any:
 def rebuilt(sequence: Sequence[Any], parts: list[Any]) -> Any:
     """Return a tuple, named tuple or list of other parts."""
     kind: Any = type(sequence)
+    if kind is tuple:
+        return tuple(parts)
     return kind._make(parts) if hasattr(kind, "_make") else kind(parts)
 
 

@@ -154,7 +154,7 @@ class Target:
             if not -len(item) <= place < len(item):
                 raise ValueError(f"`ActiveDataModule(target={place})` got items of only {len(item)} parts. Pass less.")
             return place
-        if is_single(item):
+        if type(item) is not dict and is_single(item):
             return None
         if self.spec is not None and has(item, self.spec):
             return self.spec
@@ -208,7 +208,7 @@ class Target:
 
 def _usual_place(item: Any) -> Any:
     """Return the one usual name that an item with named parts has for its label, or None."""
-    known = names(item)
+    known = item if isinstance(item, dict) else names(item)
     found = [key for key in KEYS if key in known]
     if len(found) > 1:
         kind = "dict" if isinstance(item, Mapping) else type(item).__name__
@@ -270,7 +270,7 @@ def _hidden(label: Any, stand_in: Any) -> Any:
 
 
 def _hidden_tensor(label: Tensor, stand_in: Tensor) -> Tensor:
-    if not _differ_in_length(label, stand_in) or stand_in.layout is not torch.strided:
+    if label.shape == stand_in.shape or label.ndim != stand_in.ndim or stand_in.layout is not torch.strided:
         return stand_in
     values: Tensor = _repeated(stand_in, label.shape)
     if type(label) is Tensor or type(label) is not type(stand_in):

@@ -15,6 +15,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from scipy import sparse
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate, random_split
 
@@ -637,6 +639,10 @@ AUGMENTED: dict[str, Any] = {
     "random keys": lambda x, y: {"x": x, "y": y, **({"z": x} if random.random() < 0.5 else {})},
     "dict": lambda x, y: {"x": {"deep": x + torch.rand(8)}, "y": y},
     "dataclass": lambda x, y: (Sample(x + torch.rand(8)), y),
+    "sparse noise": lambda x, y: ((x + torch.rand(8)).to_sparse(), y),
+    "CSR noise": lambda x, y: ((x + torch.rand(8))[None].to_sparse_csr(), y),
+    "scipy noise": lambda x, y: (sparse.csr_matrix((x + torch.rand(8))[None].numpy()), y),
+    "noise in an object": lambda x, y: (Opaque(x + torch.rand(8)), y),
     "sometimes a tensor": lambda x, y: (x if random.random() < 0.5 else 0.0, y),
 }
 PLAIN: dict[str, Any] = {
@@ -647,6 +653,10 @@ PLAIN: dict[str, Any] = {
     "dataclass": lambda x, y: (Sample(x), y),
     "object": lambda x, y: (Opaque(x), y),
     "random label": lambda x, y: (x, random.random()),
+    "sparse": lambda x, y: (x.to_sparse(), y),
+    "scipy": lambda x, y: (sparse.csr_matrix(x[None].numpy()), y),
+    "image": lambda x, y: (Image.fromarray(x[None].numpy().astype(np.uint8)), y),
+    "strange equality": lambda x, y: (Strange(), y),
 }
 
 
@@ -657,6 +667,15 @@ class Sample:
     x: Tensor
 
 
+class Strange:
+    """Something that cannot be compared."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("no")
+
+
 class Opaque:
     """Something that has no equality of its own."""
 
@@ -664,6 +683,7 @@ class Opaque:
         self.x = x
 
 
+@pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta state")
 @pytest.mark.parametrize("form", AUGMENTED.values(), ids=AUGMENTED)
 def test_an_item_that_differs_when_drawn_twice_brings_a_warning(form: Any) -> None:
     with pytest.warns(UserWarning, match="drew item . of the pool .* different ones.*Pass `pool_dataset=`"):
