@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.arrays import as_dataset
+from lightning_al.attributes import Attributes
 from lightning_al.delegation import Delegation, shown
 from lightning_al.fingerprint import content_hash, fingerprint
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
@@ -32,6 +33,16 @@ _FORWARDED = (
     "transfer_batch_to_device",
     "on_after_batch_transfer",
 )
+
+
+class BeforeSetup(pl.Callback):
+    """A callback that acts before anything is set up.
+
+    Lightning has no such hook. It sets up the datamodule first of all, and `ActiveDataModule` calls this one then.
+    """
+
+    def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Act before the `setup` of datamodule, callbacks and module."""
 
 
 class ActiveDataModule(Delegation, pl.LightningDataModule):
@@ -163,7 +174,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self._pool: Pool | None = None
         self._train: TrainLoader | None = None
         self._fingerprint: dict[str, Any] | None = None
-        self._stages: set[str] = set()
+        self._stages: dict[str, Attributes] = {}
         self._held = False
         self._stand_in: tuple[Any] | None = None
         self._forward_hooks()
@@ -240,24 +251,33 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         Raises:
             ValueError: If the training data cannot be used, or are not those of the last time.
         """
-        if not (self._held and stage in self._stages):
-            with seeded(derive(self.seed, "setup")):
-                self.wrapped.setup(stage)
-                self._stages.add(stage)
-                if stage == "fit":
-                    self._take_training_data()
-            self._tell_shared_names()
-            if stage == "fit" and self.trainer is not None and not _has_active_learning(self.trainer):
-                rank_zero_info(
-                    f"`trainer.fit` trains on the {self.pool.num_labelled} labelled of {self.pool.size} points and "
-                    "queries no labels, since the Trainer has no `ActiveLearning` among its callbacks. To run active "
-                    "learning, pass `callbacks=[ActiveLearning(...)]`; to train on all points, fit the wrapped data."
-                )
+        if self.trainer is not None:
+            for callback in getattr(self.trainer, "callbacks", ()):
+                if isinstance(callback, BeforeSetup):
+                    callback.before_setup(self.trainer, self.trainer.lightning_module, getattr(stage, "value", stage))
+        if self._held and stage in self._stages:
+            self._stages[stage].put_back()
+            return
+        with seeded(derive(self.seed, "setup")):
+            before = Attributes(self.wrapped)
+            self.wrapped.setup(stage)
+            self._stages[stage] = before.changed()
+            if stage == "fit":
+                self._take_training_data()
+        self._tell_shared_names()
+        if stage == "fit" and self.trainer is not None and not _has_active_learning(self.trainer):
+            rank_zero_info(
+                f"`trainer.fit` trains on the {self.pool.num_labelled} labelled of {self.pool.size} points and queries "
+                "no labels, since the Trainer has no `ActiveLearning` among its callbacks. To run active learning, "
+                "pass `callbacks=[ActiveLearning(...)]`; to train on all points, fit the wrapped data."
+            )
 
     def teardown(self, stage: str) -> None:
-        """Tear down the wrapped datamodule for all stages that were set up."""
+        """Tear down the wrapped datamodule for all stages that were set up, each with what its `setup` made."""
         if not self._held:
-            for done in sorted(self._stages | {stage}):
+            self._stages.setdefault(stage, Attributes(self.wrapped).changed())
+            for done, made in sorted(self._stages.items()):
+                made.put_back()
                 self.wrapped.teardown(done)
             self._stages.clear()
 
@@ -275,12 +295,14 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.wrapped.on_exception(exception)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pool's state and the wrapped datamodule's."""
-        return {"pool": self.pool.state_dict(), "data": self.wrapped.state_dict()}
+        """Return the pool's state, once there is one, and the wrapped datamodule's."""
+        pool = {} if self._pool is None else {"pool": self._pool.state_dict()}
+        return {**pool, "data": self.wrapped.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the pool's state and the wrapped datamodule's; for a test or a prediction, the latter alone."""
-        if self.trainer is None or not (self.trainer.evaluating or self.trainer.predicting):
+        is_for_the_weights = self.trainer is not None and (self.trainer.evaluating or self.trainer.predicting)
+        if not is_for_the_weights and "pool" in state_dict:
             self.pool.load_state_dict(state_dict["pool"])
         self.wrapped.load_state_dict(state_dict["data"])
 
@@ -452,8 +474,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
 
 def _has_active_learning(trainer: pl.Trainer) -> bool:
-    # By its name, since the callback is built upon this module.
-    return any(kind.__name__ == "ActiveLearning" for one in trainer.callbacks for kind in type(one).__mro__)  # type: ignore[attr-defined]
+    return any(isinstance(callback, BeforeSetup) for callback in getattr(trainer, "callbacks", ()))
 
 
 class _Datasets(pl.LightningDataModule):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import random
 import warnings
 from collections import Counter
@@ -412,6 +414,26 @@ def test_training_data_that_changed_are_refused(change: str) -> None:
     )
     with pytest.raises(ValueError, match="training data of `LitPoints` changed between two calls of its `setup`"):
         data.setup("fit")
+
+
+def test_it_reads_no_name_of_its_own_from_the_wrapped_datamodule() -> None:
+    """Since unknown names are the wrapped datamodule's, a name misspelt here would be read from there."""
+    [body] = [
+        node
+        for node in ast.parse(Path(inspect.getfile(ActiveDataModule)).read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == "ActiveDataModule"
+    ]
+    read = {
+        node.attr
+        for node in ast.walk(body)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+    own = {
+        *vars(ActiveDataModule(points(9), initial_size=2)),
+        *object.__dir__(ActiveDataModule(points(9), initial=[0])),
+    }
+    assert len(read) > 20
+    assert not read - own
 
 
 # The initial set.
