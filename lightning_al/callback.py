@@ -112,7 +112,7 @@ class ActiveLearning(BeforeSetup):
         max_rounds: int | None = None,
         posterior: str | Posterior = "mc_dropout",
         logits: LogitsFunction | None = None,
-        oracle: str | OracleLike | None = None,
+        oracle: OracleLike | str | None = None,
         seed: int = 0,
         weights: Literal["best", "last"] = "best",
         reset: Literal["initial", "fresh", "warm"] = "initial",

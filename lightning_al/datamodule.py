@@ -330,9 +330,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def dataset(self, dataset: Any) -> None:
         self.wrapped.dataset = dataset  # type: ignore[attr-defined]
 
-    def input_of(self, index: int) -> Any:
-        """Return the input of a point of the training data, without its label."""
-        return self.target.inputs(self._training.dataset[index])
+    def item_of(self, index: int) -> Any:
+        """Return a point of the training data, as their dataset gives it."""
+        return self._training.dataset[index]
 
     @property
     def fingerprint(self) -> dict[str, Any]:

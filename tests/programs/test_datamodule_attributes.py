@@ -285,7 +285,7 @@ def test_the_training_data_are_found_by_index_whatever_the_user_calls_dataset() 
     data = ActiveDataModule(LitWhole(), initial=[5])
     data.setup("fit")
     assert len(data.dataset) == 99
-    assert torch.equal(data.input_of(5), points(24)[5][0])
+    assert torch.equal(data.item_of(5)[0], points(24)[5][0])
     data.dataset = points(3)
     assert len(data.wrapped.dataset) == 3  # type: ignore[attr-defined]
 
