@@ -21,7 +21,7 @@ from lightning_al.inert import read_weights
 from lightning_al.journal import Journal, load_weights
 from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.memory import peak_bytes
-from lightning_al.oracle import Oracle, oracles
+from lightning_al.oracle import OracleLike, as_oracle, name_of, oracles
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import LogitsFunction
@@ -70,7 +70,8 @@ class ActiveLearning(BeforeSetup):
         posterior: How the weights are sampled: a name or an object.
         logits: A function of the module and a collated batch, on the device and with labels hidden, that returns
             logits ``[n, C]``. By default the module is called on the batch's inputs.
-        oracle: Who labels: a name or an object. By default the dataset's own targets are revealed.
+        oracle: Who labels: a name, an `Oracle` or another object with its method `label`, or a function of the indices
+            that returns ``{index: label}``. By default the dataset's own targets are revealed.
         seed: Seed of the fits, the posterior samples and the selections.
         weights: Which weights of a fit to keep: those of the best checkpoint of a ModelCheckpoint that monitors a
             metric, where there is one, or always the last.
@@ -112,7 +113,7 @@ class ActiveLearning(BeforeSetup):
         max_rounds: int | None = None,
         posterior: str | Posterior = "mc_dropout",
         logits: LogitsFunction | None = None,
-        oracle: str | Oracle | None = None,
+        oracle: OracleLike | str | None = None,
         seed: int = 0,
         weights: Literal["best", "last"] = "best",
         reset: Literal["initial", "fresh", "warm"] = "initial",
@@ -128,7 +129,7 @@ class ActiveLearning(BeforeSetup):
         super().__init__()
         self.acquisition = create(acquisition)
         self.posterior = posteriors.create(posterior)
-        self.oracle = oracles.create("revealed" if oracle is None else oracle)
+        self.oracle = as_oracle(oracles.create(oracle or "revealed") if isinstance(oracle, str | None) else oracle)
         _check_at_least_one(query_size=query_size, budget=budget, max_rounds=max_rounds, rounds_per_fit=rounds_per_fit)
         _check_choice("weights", weights, ("best", "last"))
         _check_choice("reset", reset, ("initial", "fresh", "warm"))
@@ -178,6 +179,15 @@ class ActiveLearning(BeforeSetup):
         self._told_last_weights = False
         self._warned = False
         self._warned_of_posterior = False
+
+    def __repr__(self) -> str:
+        limits = {"query_size": self.query_size, "budget": self.budget, "max_rounds": self.max_rounds}
+        said = [f"{name}={number}" for name, number in limits.items() if number is not None]
+        parts = {"posterior": self.posterior, "oracle": self.oracle}
+        said += [f"{name}={_describe(part)}" for name, part in parts.items()]
+        rounds = "1 round" if self.round == 1 else f"{self.round} rounds"
+        state = f"{rounds} done, finished" if self.done else f"{rounds} done"
+        return f"{type(self).__name__}({', '.join([_describe(self.acquisition), *said])}; {state})"
 
     @property
     def done(self) -> bool:
@@ -666,7 +676,7 @@ class ActiveLearning(BeforeSetup):
         labels = from_first_rank(trainer, lambda: dict(self.oracle.label(indices)))
         if sorted(labels) != sorted(indices):
             raise ValueError(
-                f"`{type(self.oracle).__name__}` was asked to label the indices {indices}, but answered for "
+                f"`{name_of(self.oracle)}` was asked to label the indices {indices}, but answered for "
                 f"{sorted(labels)}. Let it answer for each index it is asked for, and no other."
             )
         return labels

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
-from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_warn
+from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
+from lightning_al.arrays import as_dataset
 from lightning_al.attributes import Attributes
 from lightning_al.batches import needs_two_points
+from lightning_al.delegation import Delegation, shown
 from lightning_al.fingerprint import content_hash, fingerprint
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
+from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
@@ -45,12 +46,14 @@ class BeforeSetup(pl.Callback):
         """Act before the `setup` of datamodule, callbacks and module."""
 
 
-class ActiveDataModule(pl.LightningDataModule):
+class ActiveDataModule(Delegation, pl.LightningDataModule):
     """Split the training data of a datamodule into labelled points, to train on, and a pool, to choose from.
 
     Everything else stays the wrapped datamodule's: validation, test and predict data, batch size, workers, collate
-    function, transfer hooks, hyperparameters. Its `setup` runs under a seed of its own, so that a random split in it
-    is the same every time.
+    function, transfer hooks, hyperparameters, and every public attribute that is not defined here. Its `setup` runs
+    under a seed of its own, so that a random split in it is the same every time.
+
+    In scoring, every point of the pool has the label of the first initial point in place of its own.
 
     The sampler of the train loader is kept too. Where it draws only some points (a `SubsetRandomSampler`, a list of
     indices), the pool is made of these. A number of samples and whether points are drawn with replacement are kept, a
@@ -61,26 +64,31 @@ class ActiveDataModule(pl.LightningDataModule):
     a second one from the batch before; in batches of two, the last three points make one batch.
 
     Args:
-        data: A LightningDataModule, or a map-style dataset to train on.
+        data: A LightningDataModule, a map-style dataset to train on, or a pair of arrays, inputs and labels (see
+            `lightning_al.arrays.as_dataset`).
         initial_size: How many points are labelled before the first round.
         balanced: Draw as many initial points of each class as of any other.
         initial: Indices of the points labelled before the first round, in place of a draw.
         seed: Seed of the initial draw and of the order of batches.
-        target: Where the label of an item is: a key, a position, or a function of the item. By default the last of a
-            tuple or list, or in a dict the key among label, labels, target, targets and y.
+        target: Where the label of an item is: a key or an attribute's name, a position, or a function of the item. By
+            default the last of a tuple or list, or the key or attribute among label, labels, target, targets and y.
         pool_dataset: The training data without augmentation, in the same numbering, for scoring: a dataset, or a
             function of the wrapped datamodule that returns one once it is set up.
         samples_per_epoch: Length of an epoch in samples: the labelled points are repeated, each as often as any
             other or by its weight, so that few labels do not make short epochs. By default what the sampler says, or
             each point once.
         pool_batch_size: Batch size for scoring; by default that of training.
-        val: Validation dataset, where `data` is a dataset.
+        val: Validation dataset or pair of arrays, where `data` is one.
         test: Test dataset, likewise.
         predict: Dataset for `trainer.predict`, likewise.
         batch_size: Batch size, likewise.
         num_workers: Number of worker processes, likewise.
         collate_fn: Collate function, likewise.
         pin_memory: Whether to pin memory, likewise.
+
+    Attributes:
+        wrapped: The wrapped LightningDataModule.
+        target: A `Target`, which finds the label of an item.
 
     Raises:
         ValueError: If arguments are missing, contradict each other, or do not fit the data.
@@ -95,7 +103,7 @@ class ActiveDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        data: pl.LightningDataModule | Dataset[Any],
+        data: pl.LightningDataModule | Dataset[Any] | Sequence[Any],
         *,
         initial_size: int | None = None,
         balanced: bool = False,
@@ -105,9 +113,9 @@ class ActiveDataModule(pl.LightningDataModule):
         pool_dataset: PoolDataset | None = None,
         samples_per_epoch: int | None = None,
         pool_batch_size: int | None = None,
-        val: Dataset[Any] | None = None,
-        test: Dataset[Any] | None = None,
-        predict: Dataset[Any] | None = None,
+        val: Dataset[Any] | Sequence[Any] | None = None,
+        test: Dataset[Any] | Sequence[Any] | None = None,
+        predict: Dataset[Any] | Sequence[Any] | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
@@ -123,7 +131,7 @@ class ActiveDataModule(pl.LightningDataModule):
                     f"`ActiveDataModule` got a LightningDataModule and also `{'`, `'.join(strange)}`. Leave these to "
                     "the LightningDataModule, or pass the training dataset in its place."
                 )
-            self.data: pl.LightningDataModule = cast(pl.LightningDataModule, data)
+            wrapped = cast(pl.LightningDataModule, data)
         else:
             loader = {
                 "batch_size": batch_size,
@@ -131,7 +139,15 @@ class ActiveDataModule(pl.LightningDataModule):
                 "collate_fn": collate_fn,
                 "pin_memory": pin_memory,
             }
-            self.data = _Datasets(data, val, test, predict, loader)
+            wrapped = _Datasets(
+                as_dataset(data),
+                as_dataset(val, "val"),
+                as_dataset(test, "test"),
+                as_dataset(predict, "predict"),
+                loader,
+            )
+        # The base class sets a trainer, which is the wrapped datamodule's.
+        self.__dict__["wrapped"] = wrapped
         super().__init__()
         if (initial_size is None) == (initial is None):
             raise ValueError(
@@ -158,50 +174,78 @@ class ActiveDataModule(pl.LightningDataModule):
         self.initial = initial
         self.seed = seed
         self.target = Target(target)
-        self.pool_dataset = pool_dataset
+        self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
         self.samples_per_epoch = samples_per_epoch
         self.pool_batch_size = pool_batch_size
-        self.prepare_data_per_node = self.data.prepare_data_per_node
+        self.prepare_data_per_node = self.wrapped.prepare_data_per_node
         self.allow_zero_length_dataloader_with_multiple_devices = (
-            self.data.allow_zero_length_dataloader_with_multiple_devices
+            self.wrapped.allow_zero_length_dataloader_with_multiple_devices
         )
         self._pool: Pool | None = None
         self._train: TrainLoader | None = None
         self._fingerprint: dict[str, Any] | None = None
         self._stages: dict[str, Attributes] = {}
         self._held = False
+        self._stand_in: tuple[Any] | None = None
+        self._forward_hooks()
+        self._delegate()
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forward_hooks()
+
+    def __repr__(self) -> str:
+        if "_delegates" not in vars(self):
+            return f"{type(self).__name__}()"
+        if self._pool is None:
+            size = self.initial_size if self.initial is None else len(self.initial)
+            return f"{type(self).__name__}({shown(self.wrapped)}, initial_size={size}, not set up)"
+        return f"{type(self).__name__}({shown(self.wrapped)}, {self.pool!r})"
+
+    def _forward_hooks(self) -> None:
         for hook in _FORWARDED:
-            if is_overridden(hook, self.data):
-                setattr(self, hook, getattr(self.data, hook))
-        if is_overridden("prepare_data", self.data):
+            if is_overridden(hook, self.wrapped):
+                setattr(self, hook, getattr(self.wrapped, hook))
+        if is_overridden("prepare_data", self.wrapped):
             self.prepare_data = self._prepare_data  # type: ignore[method-assign]
+
+    _wrapped_first = frozenset({"dataset"})
 
     # What Lightning sets or reads belongs to the wrapped datamodule.
 
     @property
     def trainer(self) -> pl.Trainer | None:
         """The Trainer that the wrapped datamodule is attached to."""
-        return self.data.trainer
+        return self.wrapped.trainer
 
     @trainer.setter
     def trainer(self, trainer: pl.Trainer | None) -> None:
         if trainer is not None:
             check_namespace(trainer, "Trainer")
-        self.data.trainer = trainer
+        self.wrapped.trainer = trainer
+
+    @property
+    def name(self) -> str | None:
+        """The name of the wrapped datamodule, where it has one."""
+        return self.wrapped.name
+
+    @name.setter
+    def name(self, name: str | None) -> None:
+        self.wrapped.name = name
 
     @property
     def hparams(self) -> Any:
         """The hyperparameters of the wrapped datamodule."""
-        return self.data.hparams
+        return self.wrapped.hparams
 
     @property
     def hparams_initial(self) -> Any:
         """The hyperparameters that the wrapped datamodule began with."""
-        return self.data.hparams_initial
+        return self.wrapped.hparams_initial
 
     @property
     def _log_hyperparams(self) -> bool:
-        return self.data._log_hyperparams
+        return self.wrapped._log_hyperparams
 
     @_log_hyperparams.setter
     def _log_hyperparams(self, value: bool) -> None:
@@ -209,7 +253,7 @@ class ActiveDataModule(pl.LightningDataModule):
 
     def _prepare_data(self) -> None:
         if not self._held:
-            self.data.prepare_data()
+            self.wrapped.prepare_data()
 
     def setup(self, stage: str) -> None:
         """Set up the wrapped datamodule; before the first fit, draw the initial set.
@@ -225,19 +269,26 @@ class ActiveDataModule(pl.LightningDataModule):
             self._stages[stage].put_back()
             return
         with seeded(derive(self.seed, "setup")):
-            before = Attributes(self.data)
-            self.data.setup(stage)
+            before = Attributes(self.wrapped)
+            self.wrapped.setup(stage)
             self._stages[stage] = before.changed()
             if stage == "fit":
                 self._take_training_data()
+        self._tell_shared_names()
+        if stage == "fit" and self.trainer is not None and not _has_active_learning(self.trainer):
+            rank_zero_info(
+                f"`trainer.fit` trains on the {self.pool.num_labelled} labelled of {self.pool.size} points and queries "
+                "no labels, since the Trainer has no `ActiveLearning` among its callbacks. To run active learning, "
+                "pass `callbacks=[ActiveLearning(...)]`; to train on all points, fit the wrapped data."
+            )
 
     def teardown(self, stage: str) -> None:
         """Tear down the wrapped datamodule for all stages that were set up, each with what its `setup` made."""
         if not self._held:
-            self._stages.setdefault(stage, Attributes(self.data).changed())
+            self._stages.setdefault(stage, Attributes(self.wrapped).changed())
             for done, made in sorted(self._stages.items()):
                 made.put_back()
-                self.data.teardown(done)
+                self.wrapped.teardown(done)
             self._stages.clear()
 
     @contextmanager
@@ -251,19 +302,19 @@ class ActiveDataModule(pl.LightningDataModule):
 
     def on_exception(self, exception: BaseException) -> None:
         """Tell the wrapped datamodule of an exception."""
-        self.data.on_exception(exception)
+        self.wrapped.on_exception(exception)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the pool's state, once there is one, and the wrapped datamodule's."""
         pool = {} if self._pool is None else {"pool": self._pool.state_dict()}
-        return {**pool, "data": self.data.state_dict()}
+        return {**pool, "data": self.wrapped.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the pool's state and the wrapped datamodule's; for a test or a prediction, the latter alone."""
         is_for_the_weights = self.trainer is not None and (self.trainer.evaluating or self.trainer.predicting)
         if not is_for_the_weights and "pool" in state_dict:
             self.pool.load_state_dict(state_dict["pool"])
-        self.data.load_state_dict(state_dict["data"])
+        self.wrapped.load_state_dict(state_dict["data"])
 
     # The pool and the labels.
 
@@ -278,9 +329,20 @@ class ActiveDataModule(pl.LightningDataModule):
         return self._pool
 
     @property
-    def dataset(self) -> Dataset[Any]:
-        """The wrapped training dataset, by whose indices points are known."""
-        return self._training.dataset
+    def dataset(self) -> Any:
+        """The training data, by whose indices points are known; or what the wrapped datamodule calls `dataset` itself.
+
+        It is the one name of both that is the wrapped datamodule's, since many have it and mean other data by it.
+        """
+        return self.wrapped.dataset if hasattr(self.wrapped, "dataset") else self._training.dataset
+
+    @dataset.setter
+    def dataset(self, dataset: Any) -> None:
+        self.wrapped.dataset = dataset  # type: ignore[attr-defined]
+
+    def item_of(self, index: int) -> Any:
+        """Return a point of the training data, as their dataset gives it."""
+        return self._training.dataset[index]
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -315,9 +377,9 @@ class ActiveDataModule(pl.LightningDataModule):
         """Return a loader of the labelled points, with the wrapped loader's settings."""
         labels = self.pool.labels
         labelled = self.pool.labelled
-        dataset: Dataset[Any] = Subset(self.dataset, labelled)
+        dataset: Dataset[Any] = Subset(self._training.dataset, labelled)
         if labels:
-            dataset = Relabelled(self.dataset, labelled, labels, self.target)
+            dataset = Relabelled(self._training.dataset, labelled, labels, self.target)
         # A loader made anew in the middle of a fit goes on in another order than the one of the first epoch.
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))
@@ -331,14 +393,22 @@ class ActiveDataModule(pl.LightningDataModule):
         """
         strict = self.pool_dataset is None or not callable(self.target.spec)
         indices = self.pool.unlabelled if indices is None else list(indices)
-        view = Hidden(self._scored_dataset(), indices, self.target, strict)
+        view = Hidden(self._scored_dataset(), indices, self.target, strict, self._label_to_show() if strict else None)
         return self._training.in_order(view, self.pool_batch_size)
+
+    def _label_to_show(self) -> Any:
+        """Return what stands for every label of the pool: that of the first initial point, as it is trained on."""
+        if self._stand_in is None:
+            first = Relabelled(self._training.dataset, self.pool.initial[:1], self.pool.labels, self.target)
+            with seeded(derive(self.seed, "stand-in")):
+                self._stand_in = (self.target.find(first[0]),)
+        return self._stand_in[0]
 
     def _scored_dataset(self) -> Dataset[Any]:
         if self.pool_dataset is None:
-            return self.dataset
+            return self._training.dataset
         given: Any = self.pool_dataset
-        dataset: Any = given if hasattr(given, "__getitem__") else given(self.data)
+        dataset: Any = given if hasattr(given, "__getitem__") else given(self.wrapped)
         if len(dataset) != len(self._training):
             raise ValueError(
                 f"`ActiveDataModule(pool_dataset=...)` has {len(dataset)} points, but the training data have "
@@ -347,12 +417,12 @@ class ActiveDataModule(pl.LightningDataModule):
         return cast(Dataset[Any], dataset)
 
     def _take_training_data(self) -> None:
-        if not is_overridden("train_dataloader", self.data):
+        if not is_overridden("train_dataloader", self.wrapped):
             raise ValueError(
-                f"`ActiveDataModule` wraps `{type(self.data).__name__}`, which has no `train_dataloader`. Define it: "
-                "its dataset is what the pool is made of."
+                f"`ActiveDataModule` wraps `{type(self.wrapped).__name__}`, which has no `train_dataloader`. Define "
+                "it: its dataset is what the pool is made of."
             )
-        self._train = TrainLoader(self.data.train_dataloader(), type(self.data).__name__)
+        self._train = TrainLoader(self.wrapped.train_dataloader(), type(self.wrapped).__name__)
         members = self._train.members
         scored = self._scored_dataset()
         with seeded(derive(self.seed, "fingerprint")):
@@ -368,7 +438,7 @@ class ActiveDataModule(pl.LightningDataModule):
         # Contents may come out otherwise by a rare augmentation, which is no other dataset.
         if any(found.get(part) != before.get(part) for part in ("length", "labels", "form", "members")):
             raise ValueError(
-                f"The training data of `{type(self.data).__name__}` changed between two calls of its `setup`, so "
+                f"The training data of `{type(self.wrapped).__name__}` changed between two calls of its `setup`, so "
                 "indices have lost their meaning. Make `setup` give the same dataset in the same order every time."
             )
         self._fingerprint = before
@@ -388,8 +458,8 @@ class ActiveDataModule(pl.LightningDataModule):
         known = [found.get(part) for part in ("length", "labels", "form", "members")]
         if not strategy.reduce_boolean_decision(strategy.broadcast(known) == known):
             raise ValueError(
-                f"The training data of `{type(self.data).__name__}`, or the points that its sampler draws, are not the "
-                "same on every rank, so that ranks would label different points. Give the datamodule's split a seed."
+                f"The training data of `{type(self.wrapped).__name__}`, or the points that its sampler draws, are not "
+                "the same on every rank, so that ranks would label different points. Give the datamodule's split a seed."
             )
 
     def _initial(self, members: Sequence[int]) -> list[int]:
@@ -433,7 +503,7 @@ class ActiveDataModule(pl.LightningDataModule):
         with seeded(derive(self.seed, "twice")):
             for place, index in enumerate(unlabelled):
                 draws = [items[place] for _ in range(4)]
-                if not all(_same(draws[0], draw) for draw in draws[1:]):
+                if len({content_hash(draw) for draw in draws}) > 1:
                     rank_zero_warn(
                         f"`ActiveDataModule` drew item {index} of the pool twice and got two different ones, so the "
                         "pool would be scored under random augmentation. Pass `pool_dataset=`, the same points without "
@@ -442,50 +512,38 @@ class ActiveDataModule(pl.LightningDataModule):
                     return
 
 
+def _has_active_learning(trainer: pl.Trainer) -> bool:
+    return any(isinstance(callback, BeforeSetup) for callback in getattr(trainer, "callbacks", ()))
+
+
 class _Datasets(pl.LightningDataModule):
     """Plain datasets as the LightningDataModule that `ActiveDataModule` wraps."""
 
     def __init__(
         self,
         train: Any,
-        val: Dataset[Any] | None,
-        test: Dataset[Any] | None,
-        predict: Dataset[Any] | None,
+        val: Any | None,
+        test: Any | None,
+        predict: Any | None,
         loader: dict[str, Any],
     ) -> None:
         super().__init__()
-        if not isinstance(train, IterableDataset) and not (hasattr(train, "__getitem__") and hasattr(train, "__len__")):
+        is_map_style = hasattr(train, "__getitem__") and hasattr(train, "__len__")
+        if isinstance(train, Mapping) or is_pandas(train) or not (isinstance(train, IterableDataset) or is_map_style):
             raise TypeError(
                 "`ActiveDataModule` expected a LightningDataModule or a map-style dataset (with `__getitem__` and "
-                f"`__len__`), but got {type(train).__name__}. Pass one of these."
+                f"`__len__`), but got {type(train).__name__}. Pass one of these, or a pair of arrays, (inputs, labels)."
             )
-        self.train = train
-        self.loader = loader
+        self._shown = type(train).__name__
+        self._train = train
+        self._loader = loader
         for name, dataset in (("val", val), ("test", test), ("predict", predict)):
             if dataset is not None:
                 setattr(self, f"{name}_dataloader", partial(self._in_order, dataset))
 
     def train_dataloader(self) -> DataLoader[Any]:
-        shuffle = None if isinstance(self.train, IterableDataset) else True
-        return DataLoader(self.train, shuffle=shuffle, **self.loader)
+        shuffle = None if isinstance(self._train, IterableDataset) else True
+        return DataLoader(self._train, shuffle=shuffle, **self._loader)
 
     def _in_order(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        return DataLoader(dataset, **self.loader)
-
-
-def _same(one: Any, other: Any) -> bool:
-    if type(one) is not type(other):
-        return False
-    if isinstance(one, Mapping):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    if isinstance(one, tuple | list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, torch.Tensor):
-        return one.shape == other.shape and bool(((one == other) | ((one != one) & (other != other))).all())
-    if isinstance(one, np.ndarray | np.generic):
-        return one.shape == other.shape and bool(np.all((one == other) | ((one != one) & (other != other))))
-    if dataclasses.is_dataclass(one):
-        return all(_same(getattr(one, part.name), getattr(other, part.name)) for part in dataclasses.fields(one))
-    # Of things without an equality of their own nothing can be said.
-    has_equality = type(one).__eq__ is not object.__eq__  # type: ignore[comparison-overlap]
-    return not has_equality or bool(one == other or one != one)
+        return DataLoader(dataset, **self._loader)

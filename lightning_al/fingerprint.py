@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,9 @@ import torch
 from torch import Tensor
 
 from lightning_al.loaders import as_class, spread
+from lightning_al.parts import form, is_image, is_pandas, is_scipy_sparse, names, part
+
+__all__ = ["content_hash", "fingerprint", "form"]
 
 
 def fingerprint(size: int, read_label: Callable[[int], Any], read_item: Callable[[int], Any]) -> dict[str, Any]:
@@ -38,62 +42,82 @@ def fingerprint(size: int, read_label: Callable[[int], Any], read_item: Callable
 
 
 def content_hash(item: Any) -> str:
-    """Return a hash of the tensors, arrays, images and plain values in an item; of anything else its type alone."""
+    """Return a hash of the tensors, arrays, images, tables and plain values in an item and in its public attributes.
+
+    Of an object that has none of these, its type alone.
+    """
     digest = hashlib.sha256()
-    _feed(item, digest.update)
+    _feed(item, digest.update, inside=False)
     return digest.hexdigest()
 
 
-def form(item: Any) -> str:
-    """Describe of what an item is made.
-
-    >>> form({"x": [1.0, "a"], "y": 3})
-    '{x: [float, str], y: int}'
-    """
-    if isinstance(item, Mapping):
-        return "{" + ", ".join(f"{key}: {form(part)}" for key, part in item.items()) + "}"
-    if isinstance(item, tuple | list):
-        parts = ", ".join(map(form, item))
-        return f"({parts})" if isinstance(item, tuple) else f"[{parts}]"
-    if isinstance(item, Tensor | np.ndarray):
-        return f"{type(item).__name__} of {item.dtype}"
-    return type(item).__name__
-
-
-def _feed(value: Any, update: Callable[[bytes], None]) -> None:
+def _feed(value: Any, update: Callable[[bytes], None], inside: bool) -> None:
     # Lengths and types go in first, so that no two values run together to the same bytes.
     update(f"{type(value).__name__}:".encode())
     if isinstance(value, Tensor):
-        _feed_tensor(value, update)
+        _feed_tensor(value, update, inside)
     elif isinstance(value, np.ndarray | np.generic) and value.dtype != object:
         update(f"{value.dtype.str}{value.shape}".encode() + value.tobytes())
     elif isinstance(value, np.ndarray):
-        _feed(value.tolist(), update)
+        _feed(value.tolist(), update, inside)
     elif isinstance(value, Mapping):
-        _feed_parts([part for key in sorted(value, key=repr) for part in (key, value[key])], update)
+        _feed_parts([part for key in sorted(value, key=repr) for part in (key, value[key])], update, inside)
     elif isinstance(value, tuple | list):
-        _feed_parts(value, update)
+        _feed_parts(value, update, inside)
     elif isinstance(value, set | frozenset):
-        _feed_parts(sorted(value, key=repr), update)
+        _feed_parts(sorted(value, key=repr), update, inside)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
-        _feed_parts([getattr(value, part.name) for part in dataclasses.fields(value)], update)
+        _feed_parts([getattr(value, part.name) for part in dataclasses.fields(value)], update, inside)
     elif value is None or isinstance(value, bool | int | float | complex | str | bytes):
         shown = repr(value).encode()
         update(f"{len(shown)}:".encode() + shown)
-    elif hasattr(value, "tobytes") and hasattr(value, "mode") and hasattr(value, "size"):
+    elif isinstance(value, Enum):
+        update(f"{value.name}:".encode())
+    elif is_image(value):
         update(f"{value.mode}{value.size}".encode() + value.tobytes())
+    elif is_scipy_sparse(value):
+        in_order = value.tocsr().copy() if value.ndim == 2 else value.tocoo().copy()
+        in_order.sum_duplicates()
+        _feed_parts([in_order.shape, *_arrays_of(in_order.tocoo())], update, inside)
+    elif is_pandas(value):
+        _feed_parts([list(map(str, value.keys())), value.to_numpy()], update, inside)
+    else:
+        _feed_object(value, update, inside)
 
 
-def _feed_tensor(value: Tensor, update: Callable[[bytes], None]) -> None:
+def _feed_object(value: Any, update: Callable[[bytes], None], inside: bool) -> None:
+    # An object may know its parent or its whole dataset: the objects in it count by their type.
+    if not inside:
+        for name in sorted(names(value)):
+            _feed_parts([name, part(value, name)], update, inside=True)
+
+
+def _feed_tensor(value: Tensor, update: Callable[[bytes], None], inside: bool) -> None:
+    if value.is_nested:
+        return _feed_parts(value.unbind(), update, inside)
     update(f"{value.dtype}{tuple(value.shape)}{value.layout}".encode())
-    dense = value.detach().cpu().to_dense() if value.is_sparse else value.detach().cpu()
+    if value.layout is torch.sparse_coo:
+        value = value.detach().coalesce()
+        return _feed_parts([value.indices(), value.values()], update, inside)
+    if value.layout in (torch.sparse_csr, torch.sparse_bsr):
+        return _feed_parts([value.crow_indices(), value.col_indices(), value.values()], update, inside)
+    if value.layout in (torch.sparse_csc, torch.sparse_bsc):
+        return _feed_parts([value.ccol_indices(), value.row_indices(), value.values()], update, inside)
+    dense = value.detach().cpu()
     if dense.is_quantized:
         dense = dense.int_repr()
     # Through a view of bytes, since NumPy has no bfloat16.
-    update(dense.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return update(dense.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 
 
-def _feed_parts(parts: Sequence[Any], update: Callable[[bytes], None]) -> None:
+def _arrays_of(rows: Any) -> list[Any]:
+    """Return the coordinates and values of a sparse array in SciPy's COO form."""
+    # Before 1.13, there are rows and columns only.
+    coordinates = rows.coords if hasattr(rows, "coords") else (rows.row, rows.col)
+    return [*(np.asarray(one, dtype=np.int64) for one in coordinates), rows.data]
+
+
+def _feed_parts(parts: Sequence[Any], update: Callable[[bytes], None], inside: bool) -> None:
     update(f"{len(parts)}:".encode())
-    for part in parts:
-        _feed(part, update)
+    for one in parts:
+        _feed(one, update, inside)

@@ -240,13 +240,16 @@ class Relabelled(Dataset[Any]):
 
 
 class Hidden(Dataset[Any]):
-    """Unlabelled points with their labels hidden."""
+    """Unlabelled points with another point's label in place of their own, unless `strict` is off."""
 
-    def __init__(self, dataset: Dataset[Any], indices: Sequence[int], target: Target, strict: bool) -> None:
+    def __init__(
+        self, dataset: Dataset[Any], indices: Sequence[int], target: Target, strict: bool, stand_in: Any
+    ) -> None:
         self.dataset = dataset
         self.indices = indices
         self.target = target
         self.strict = strict
+        self.stand_in = stand_in
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -259,7 +262,7 @@ class Hidden(Dataset[Any]):
         return [self._hidden(item) for item in _items(self.dataset, indices)]
 
     def _hidden(self, item: Any) -> Any:
-        return self.target.hide(item) if self.strict else item
+        return self.target.hide(item, self.stand_in) if self.strict else item
 
 
 def _items(dataset: Any, indices: list[int]) -> list[Any]:

@@ -42,6 +42,9 @@ class Pool:
         self.labels: dict[int, Label] = {}
         self.label(initial)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_labelled} of {self.size} points labelled, {self.num_unlabelled} left)"
+
     @property
     def initial(self) -> list[int]:
         """Indices that were labelled before the first round."""

@@ -165,21 +165,35 @@ def predicting(trainer: pl.Trainer) -> Iterator[None]:
 def default_logits(target: Target) -> LogitsFunction:
     """Return the function that calls a module on the inputs of a batch: the batch without its label.
 
-    One input is passed as it is, several of a tuple one after the other, several of a dict by name where `forward`
-    has such parameters.
+    Several inputs of a tuple are passed one after the other, several of a dict by name where `forward` has such
+    parameters. One input is passed as it is, even where it is a tuple, unless `forward` takes several.
     """
 
     def logits(module: nn.Module, batch: Any) -> Tensor:
-        inputs = target.inputs(batch)
-        if isinstance(inputs, tuple):
-            outputs = module(*inputs)
-        elif isinstance(inputs, Mapping):
-            outputs = _call_by_name(module, inputs)
+        arguments = target.arguments(batch)
+        if len(arguments) == 1:
+            inputs = target.inputs(batch)
+            if isinstance(inputs, Mapping):
+                outputs = _call_by_name(module, inputs)
+            elif isinstance(inputs, tuple | list) and _takes_several(module):
+                outputs = module(*inputs)
+            else:
+                outputs = module(inputs)
+        elif isinstance(arguments, Mapping):
+            outputs = _call_by_name(module, arguments)
         else:
-            outputs = module(inputs)
+            outputs = module(*arguments)
         return outputs  # type: ignore[no-any-return]
 
     return logits
+
+
+def _takes_several(module: nn.Module) -> bool:
+    """Return whether `forward` cannot be called with one input."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    in_order = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    needed = [one for one in parameters if one.kind in in_order and one.default is one.empty]
+    return len(needed) > 1
 
 
 def _call_by_name(module: nn.Module, inputs: Mapping[str, Any]) -> Any:

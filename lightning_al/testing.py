@@ -47,7 +47,7 @@ class PosteriorTest:
     def _update(self, module: nn.Module, batch: Any) -> None:
         with_noise_n_C = self._predict(self.posterior, module, batch)
         without_n_C = self._predict(Deterministic(), module, batch)
-        labels_n = torch.as_tensor(self.target.read(batch), device=with_noise_n_C.device)
+        labels_n = torch.as_tensor(self.target.labels(batch), device=with_noise_n_C.device)
         if self._rows is None:
             num_classes, device = with_noise_n_C.shape[1], with_noise_n_C.device
             self._rows = _Row(num_classes, device), _Row(num_classes, device)

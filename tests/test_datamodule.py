@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import random
 import warnings
 from collections import Counter
@@ -15,6 +17,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+from scipy import sparse
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate, random_split
 
@@ -79,7 +83,7 @@ def test_any_item_trains_with_its_label_and_is_scored_without(form: Any, parts: 
     scored = [parts(batch) for batch in data.pool_dataloader()]
     x, y = (torch.cat(some) for some in zip(*scored, strict=True))
     assert torch.equal(x, x_of[unlabelled]), "the pool comes in index order"
-    assert y.tolist() == [-1] * len(unlabelled)
+    assert y.tolist() == [labelled[0] % CLASSES] * len(unlabelled), "the label of the first initial point"
     assert y.dtype == torch.int64
 
 
@@ -104,7 +108,7 @@ def test_a_collate_function_is_kept_for_both_loaders() -> None:
     [first, *_] = data.train_dataloader()
     assert set(first["answers"]) <= set(range(CLASSES))
     answers = [answer for batch in data.pool_dataloader() for answer in batch["answers"]]
-    assert answers == [-1] * 6
+    assert answers == [data.pool.initial[0] % CLASSES] * 6
 
 
 @pytest.mark.parametrize("form", ["dict", "tuple"])
@@ -115,7 +119,7 @@ def test_a_pool_dataset_is_scored_in_place_of_the_training_data(form: str) -> No
     [batch] = data.pool_dataloader()
     x, y = FORMS[form][1](batch)
     assert torch.equal(x, plain.points.tensors[0][data.pool.unlabelled])
-    assert set(y.tolist()) == {-1}
+    assert set(y.tolist()) == {2}
     [batch] = data.train_dataloader()
     assert torch.equal(FORMS[form][1](batch)[0], train.points.tensors[0][[2]])
 
@@ -168,7 +172,7 @@ def test_settings_of_the_wrapped_loader_are_kept() -> None:
     }
     data = set_up(LitPoints(40, batch_size=5, **settings), initial_size=12)
     train, pool = data.train_dataloader(), data.pool_dataloader()
-    wrapped = data.data.train_dataloader()
+    wrapped = data.wrapped.train_dataloader()
     for loader in (train, pool):
         assert loader.batch_size == 5
         for name in set(settings) - {"persistent_workers"}:
@@ -265,8 +269,9 @@ def test_transfer_hooks_act_in_training_and_scoring(tmp_path: Path) -> None:
     active = ActiveLearning("random", query_size=2, max_rounds=1, test_each_round=False)
     run = trainer(tmp_path, callbacks=[active], max_epochs=1, limit_val_batches=0)
     run.fit(LitMLP(), datamodule=ActiveDataModule(wrapped, initial_size=4))
-    assert [(training, count) for training, count, _ in seen] == [(True, 4)]
-    assert -1 not in seen[0][2]
+    [(training, count, labels)] = seen
+    assert (training, count) == (True, 4)
+    assert len(set(labels)) > 1, "these are the labelled points' own"
 
 
 class WholeModule(LitMLP):
@@ -320,7 +325,7 @@ def test_state_holds_the_pool_and_the_wrapped_datamodule_s(tmp_path: Path) -> No
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert other.pool.rounds == [[4, 2], [9, 1]]
     assert other.pool.labels == {9: 3}
-    assert other.data.number == 7  # type: ignore[attr-defined]
+    assert other.wrapped.number == 7  # type: ignore[attr-defined]
     assert [y.tolist() for _, y in other.train_dataloader()] == [y.tolist() for _, y in data.train_dataloader()]
 
 
@@ -413,6 +418,26 @@ def test_training_data_that_changed_are_refused(change: str) -> None:
     )
     with pytest.raises(ValueError, match="training data of `LitPoints` changed between two calls of its `setup`"):
         data.setup("fit")
+
+
+def test_it_reads_no_name_of_its_own_from_the_wrapped_datamodule() -> None:
+    """Since unknown names are the wrapped datamodule's, a name misspelt here would be read from there."""
+    [body] = [
+        node
+        for node in ast.parse(Path(inspect.getfile(ActiveDataModule)).read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == "ActiveDataModule"
+    ]
+    read = {
+        node.attr
+        for node in ast.walk(body)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+    }
+    own = {
+        *vars(ActiveDataModule(points(9), initial_size=2)),
+        *object.__dir__(ActiveDataModule(points(9), initial=[0])),
+    }
+    assert len(read) > 20
+    assert not read - own
 
 
 # The initial set.
@@ -640,6 +665,10 @@ AUGMENTED: dict[str, Any] = {
     "random keys": lambda x, y: {"x": x, "y": y, **({"z": x} if random.random() < 0.5 else {})},
     "dict": lambda x, y: {"x": {"deep": x + torch.rand(8)}, "y": y},
     "dataclass": lambda x, y: (Sample(x + torch.rand(8)), y),
+    "sparse noise": lambda x, y: ((x + torch.rand(8)).to_sparse(), y),
+    "CSR noise": lambda x, y: ((x + torch.rand(8))[None].to_sparse_csr(), y),
+    "scipy noise": lambda x, y: (sparse.csr_matrix((x + torch.rand(8))[None].numpy()), y),
+    "noise in an object": lambda x, y: (Opaque(x + torch.rand(8)), y),
     "sometimes a tensor": lambda x, y: (x if random.random() < 0.5 else 0.0, y),
 }
 PLAIN: dict[str, Any] = {
@@ -650,6 +679,10 @@ PLAIN: dict[str, Any] = {
     "dataclass": lambda x, y: (Sample(x), y),
     "object": lambda x, y: (Opaque(x), y),
     "random label": lambda x, y: (x, random.random()),
+    "sparse": lambda x, y: (x.to_sparse(), y),
+    "scipy": lambda x, y: (sparse.csr_matrix(x[None].numpy()), y),
+    "image": lambda x, y: (Image.fromarray(x[None].numpy().astype(np.uint8)), y),
+    "strange equality": lambda x, y: (Strange(), y),
 }
 
 
@@ -660,6 +693,15 @@ class Sample:
     x: Tensor
 
 
+class Strange:
+    """Something that cannot be compared."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        raise TypeError("no")
+
+
 class Opaque:
     """Something that has no equality of its own."""
 
@@ -667,6 +709,7 @@ class Opaque:
         self.x = x
 
 
+@pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta state")
 @pytest.mark.parametrize("form", AUGMENTED.values(), ids=AUGMENTED)
 def test_an_item_that_differs_when_drawn_twice_brings_a_warning(form: Any) -> None:
     with pytest.warns(UserWarning, match="drew item . of the pool .* different ones.*Pass `pool_dataset=`"):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import random
 import subprocess
 import sys
+import types
+import warnings
 from collections import namedtuple
 from pathlib import Path
 from typing import Any
@@ -16,6 +19,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy import sparse
 from torch.utils.data import Dataset
 
 from lightning_al import ActiveDataModule
@@ -34,6 +38,52 @@ class Record:
 def image(shade: int = 3, mode: str = "L") -> Image.Image:
     return Image.new(mode, (4, 2), shade)
 
+
+class Animal(enum.Enum):
+    CAT = 1
+    DOG = 2
+
+
+class Graph:
+    """An object that knows its neighbour, as nodes and datasets do."""
+
+    def __init__(self, x: Any, neighbour: Any = None) -> None:
+        self.x = x
+        self.neighbour = neighbour
+
+
+class Slotted:
+    __slots__ = ("x",)
+
+    def __init__(self, x: Any) -> None:
+        self.x = x
+
+
+def ring(x: Any) -> Graph:
+    one = Graph(x)
+    one.neighbour = Graph(x, one)
+    return one
+
+
+DENSE = torch.tensor([[0.0, 1.0, 2.0, 0.0]])
+
+REPEATED = torch.sparse_coo_tensor(
+    torch.tensor([[0, 0, 0], [2, 1, 1]]), torch.tensor([2.0, 0.5, 0.5]), (1, 4), check_invariants=True
+)
+
+with warnings.catch_warnings():
+    # torch says once a process that these are young.
+    warnings.simplefilter("ignore")
+    SPARSE_AND_NESTED = [
+        DENSE.to_sparse_csr(),
+        (2 * DENSE).to_sparse_csr(),
+        DENSE.to_sparse_csc(),
+        DENSE.to_sparse_bsr((1, 2)),
+        DENSE.to_sparse_bsc((1, 2)),
+        DENSE.to_sparse_bsc((1, 4)),
+        torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+        torch.nested.nested_tensor([torch.ones(2), torch.ones(4)]),
+    ]
 
 # All of these are different contents.
 CONTENTS: list[Any] = [
@@ -93,6 +143,29 @@ CONTENTS: list[Any] = [
     torch.zeros(0),
     torch.zeros(0, 2),
     torch.tensor([[0.0, 1.0]]).to_sparse(),
+    torch.tensor([[0.0, 2.0]]).to_sparse(),
+    torch.tensor([[1.0, 0.0]]).to_sparse(),
+    DENSE.to_sparse(),
+    *SPARSE_AND_NESTED,
+    sparse.csr_matrix(DENSE.numpy()),
+    sparse.csr_matrix(2 * DENSE.numpy()),
+    sparse.csc_matrix(DENSE.numpy()),
+    sparse.coo_array(DENSE.numpy()),
+    sparse.coo_array(DENSE.numpy().T),
+    np.array([(1.0, 2)], dtype=[("x", "f4"), ("y", "i8")])[0],
+    np.array([(1.0, 3)], dtype=[("x", "f4"), ("y", "i8")])[0],
+    Animal.CAT,
+    Animal.DOG,
+    Graph(1),
+    Graph(2),
+    Graph(torch.tensor(1)),
+    Graph([torch.tensor(1)]),
+    ring(1),
+    ring(2),
+    Slotted(1),
+    Slotted(2),
+    types.SimpleNamespace(x=1),
+    types.SimpleNamespace(x=1, y=2),
     np.array(1),
     np.array([1, 2]),
     np.array([1, 2], dtype=np.int32),
@@ -123,6 +196,11 @@ def test_contents_that_differ_have_different_hashes() -> None:
         (np.arange(8)[::2], np.array([0, 2, 4, 6])),
         (image(), image().copy()),
         (object(), object()),
+        (ring(1), ring(1)),
+        (Graph(torch.ones(2)), Graph(torch.ones(2))),
+        (DENSE.to_sparse(), REPEATED),
+        (sparse.coo_array(DENSE.numpy()), sparse.coo_array(([2.0, 0.5, 0.5], ([0, 0, 0], [2, 1, 1])), (1, 4), "f4")),
+        (sparse.csr_matrix(DENSE.numpy()), sparse.csr_matrix(DENSE.numpy()).copy()),
     ],
 )
 def test_contents_that_are_the_same_have_one_hash(one: Any, other: Any) -> None:
@@ -165,6 +243,7 @@ def test_the_hash_is_the_same_in_another_process() -> None:
         ({"pixel": np.zeros(2), "label": 1}, "{pixel: ndarray of float64, label: int}"),
         ([image(), None], "[Image, NoneType]"),
         (torch.zeros(3, dtype=torch.uint8), "Tensor of torch.uint8"),
+        ((Graph(1), Animal.CAT, sparse.csr_matrix(np.eye(2))), "(Graph, Animal, csr_matrix)"),
     ],
 )
 def test_the_form_says_of_what_an_item_is_made(item: Any, said: str) -> None:

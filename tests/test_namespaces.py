@@ -92,7 +92,7 @@ active = ActiveLearning("bald", query_size=1, max_rounds=1)
 attempt(lambda: ActiveDataModule(Data(), initial_size=2))
 data = ActiveDataModule(points(8), initial_size=2)
 attempt(lambda: other.Trainer(**silent, callbacks=[active]).fit(Module(), datamodule=data))
-attempt(lambda: other.Trainer(**silent, callbacks=[active]).fit(Module(), data.data.train_dataloader()))
+attempt(lambda: other.Trainer(**silent, callbacks=[active]).fit(Module(), data.wrapped.train_dataloader()))
 attempt(lambda: trainer("TMP", callbacks=[active]).fit(LitMLP(), datamodule=data))
 """
 

@@ -213,7 +213,7 @@ def _report(config: DictConfig, active: ActiveLearning, data: ActiveDataModule, 
     )
     save_picture(curve, folder / "curve.png")
     asked = [round for round in history if round.indices]
-    images = [[data.target.inputs(data.dataset[index]) for index in round.indices] for round in asked]
+    images = [[data.target.inputs(data.item_of(index)) for index in round.indices] for round in asked]
     if asked and all(_is_image(image) for row in images for image in row):
         labels = [[data.class_of(index) for index in round.indices] for round in asked]
         headings = [f"after {round.labelled} labels" for round in asked]

@@ -1,0 +1,84 @@
+"""A plain function that answers: what a script has at hand."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, final, runtime_checkable
+
+from lightning_al.oracle.base import Oracle
+from lightning_al.pool import Label
+
+
+@runtime_checkable
+class Labels(Protocol):
+    """Any object with the method of an `Oracle`."""
+
+    def label(self, indices: list[int], /) -> Mapping[int, Any]:
+        """Return a label for each index."""
+        ...
+
+
+OracleLike = Oracle | Labels | Callable[[list[int]], Mapping[int, Any]]
+"""What can answer: an `Oracle`, an object with its method, or a function of the indices that returns their labels."""
+
+
+@final
+@dataclass(frozen=True)
+class FunctionOracle(Oracle):
+    """Ask a function of the indices for their labels.
+
+    >>> FunctionOracle(lambda indices: {index: index % 2 for index in indices}).label([4, 7])
+    {4: 0, 7: 1}
+    """
+
+    function: Callable[[list[int]], Mapping[int, Any]]
+
+    def label(self, indices: Sequence[int]) -> Mapping[int, Label]:
+        """Return what the function answers."""
+        return self.function(list(indices))
+
+    def __repr__(self) -> str:
+        return qualified_name(self.function)
+
+
+def as_oracle(oracle: OracleLike) -> Oracle | Labels:
+    """Return an object with the method `label`; a plain function becomes one.
+
+    Raises:
+        TypeError: If the thing can answer nothing, or is the class of what can.
+    """
+    if isinstance(oracle, type):
+        raise TypeError(
+            f"`ActiveLearning(oracle=...)` expected an object that labels, but got the class {oracle.__name__}. Pass "
+            f"an object of it, `{oracle.__name__}(...)`."
+        )
+    if callable(getattr(oracle, "label", None)):
+        return oracle  # type: ignore[return-value]
+    if callable(oracle):
+        return FunctionOracle(oracle)
+    raise TypeError(
+        "`ActiveLearning(oracle=...)` expected a registered name, an object with a method `label`, or a function of "
+        f"the indices, but got {type(oracle).__name__}. Pass `lambda indices: {{index: labels[index] for index in "
+        "indices}`, say."
+    )
+
+
+def name_of(oracle: Oracle | Labels) -> str:
+    """Return what an error calls an oracle: its class, or the function that answers."""
+    return qualified_name(oracle.function) if isinstance(oracle, FunctionOracle) else type(oracle).__name__
+
+
+def qualified_name(function: Any) -> str:
+    """Return the module and name of a function, which are the same in every process, as its address is not.
+
+    >>> qualified_name(functools.partial(dict.fromkeys, [1]))
+    'functools.partial(builtins.dict.fromkeys)'
+    """
+    if isinstance(function, functools.partial):
+        return f"functools.partial({qualified_name(function.func)})"
+    named = function if hasattr(function, "__qualname__") else type(function)
+    owner = getattr(function, "__self__", None)
+    module = named.__module__ or (owner if isinstance(owner, type) else type(owner)).__module__
+    return f"{module}.{named.__qualname__}"
