@@ -459,7 +459,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         if not strategy.reduce_boolean_decision(strategy.broadcast(known) == known):
             raise ValueError(
                 f"The training data of `{type(self.wrapped).__name__}`, or the points that its sampler draws, are not "
-                "the same on every rank, so that ranks would label different points. Give the datamodule's split a seed."
+                "the same on every rank, so that ranks would label different points. Give the datamodule's split a "
+                "seed."
             )
 
     def _initial(self, members: Sequence[int]) -> list[int]:

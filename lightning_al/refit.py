@@ -449,17 +449,21 @@ class _AlreadyTornDown(pl.Callback):
         self.profiler = _profiler(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        self._put_back(trainer)
-        vars(pl_module)["teardown"] = partial(_pass_over, pl_module, "teardown")
-        vars(self.profiler)["describe"] = partial(_pass_over, self.profiler, "describe")
+        set_callbacks(trainer, self.callbacks)
+
+        def last(*_: Any, **__: Any) -> None:
+            """Stand in for the module's `teardown`, the last hook, after which Lightning prints what was profiled."""
+            vars(pl_module).pop("teardown")
+            trainer.profiler = self.profiler  # type: ignore[attr-defined]
+            vars(self.profiler)["describe"] = partial(_pass_over, self.profiler, "describe")
+
+        vars(pl_module)["teardown"] = last
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        self._put_back(trainer)
-        vars(pl_module).pop("on_fit_end", None)
-
-    def _put_back(self, trainer: pl.Trainer) -> None:
         set_callbacks(trainer, self.callbacks)
         trainer.profiler = self.profiler  # type: ignore[attr-defined]
+        for hook in ("on_fit_end", "teardown"):
+            vars(pl_module).pop(hook, None)
 
 
 @contextmanager
