@@ -29,7 +29,6 @@ TINY = [
     "logger=none",
 ]
 
-
 pytestmark = pytest.mark.usefixtures("as_before")
 
 
@@ -249,6 +248,24 @@ def test_what_is_wrong_is_said_before_the_first_fit(refused, tmp_path, override,
     assert said in message
     assert "Traceback" not in message
     assert not names(tmp_path) & {"config.yaml", "journal.sqlite"}
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "ddp_spawn",
+        "ddp_notebook_find_unused_parameters_true",
+        "fsdp",
+        "deepspeed_stage_3_offload",
+        "{_target_: pytorch_lightning.strategies.DDPStrategy, start_method: spawn}",
+    ],
+)
+def test_a_strategy_that_cannot_fit_again_is_refused_before_anything_starts(refused, tmp_path, strategy):
+    message = refused(*TINY, f"folder={tmp_path}", "trainer.devices=2", f"trainer.strategy={strategy}")
+    assert "\nlightning-al: `ActiveLearning` " in message
+    assert 'Use `strategy="ddp"`' in message
+    assert "Traceback" not in message
+    assert names(tmp_path) == set()
 
 
 def test_data_that_are_missing_are_named(refused, tmp_path):

@@ -33,7 +33,7 @@ LAYERS = [
     ["candidates", "posterior"],
     ["acquisition"],
     ["_lightning", "oracle", "loaders", "fingerprint", "datamodule"],
-    ["ranks", "scoring", "testing", "loggers", "refit", "same_run", "callback"],
+    ["ranks", "scoring", "testing", "loggers", "refit", "same_run", "strategies", "callback"],
     ["report", "demos"],
     ["cli"],
 ]

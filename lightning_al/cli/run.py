@@ -138,8 +138,21 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     for key in map(str, config.logger or {}):
         made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
         loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_go_on(made_by, key, folder))
-    trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=list(loggers.values()) or False)
+    trainer = _make_trainer(config, callbacks, list(loggers.values()))
     return _Objects(model, _instantiate(config, "pool"), active, trainer, loggers)
+
+
+def _make_trainer(config: DictConfig, callbacks: list[pl.Callback], loggers: list[pl.loggers.Logger]) -> pl.Trainer:
+    """Make the Trainer, unless its strategy cannot run the rounds: named, it may not even be there to be made."""
+    from lightning_al.strategies import check_strategy, check_strategy_name
+
+    try:
+        check_strategy_name(_node(config, "trainer").get("strategy"))
+        trainer: pl.Trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=loggers or False)
+        check_strategy(trainer)
+    except ValueError as error:
+        raise ConfigCompositionException(f"lightning-al: {error}") from error
+    return trainer
 
 
 def _instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
@@ -167,6 +180,8 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", message=".*number of training batches .* smaller than the logging interval")
     warnings.filterwarnings("ignore", message=".*(Experiment logs|Checkpoint) directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=".*LeafSpec")
+    # One process needs no `srun`, and each cell of a sweep makes a Trainer.
+    warnings.filterwarnings("ignore", message=".*`srun` command is available on your system but is not used")
     # The demo tasks have no validation labels.
     warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`")
 
