@@ -649,8 +649,9 @@ class ActiveLearning(pl.Callback):
             except ValueError:
                 self._close_journal()
                 raise
-            found = self._journal.header is not None, self._journal.history.state_dict(), self._journal.labels
-        self._goes_on, history, labels = trainer.strategy.broadcast(found)
+            found = self._journal.header is not None, self._journal.history.state_dict(), self._journal.labels, folder
+        # Each rank may have made up a name of its own, from the time say; the first one's holds the run.
+        self._goes_on, history, labels, self.folder = trainer.strategy.broadcast(found)
         rounds = History()
         rounds.load_state_dict(history)
         if len(self.history) == 0 and len(rounds) > 0:
