@@ -102,14 +102,14 @@ class ActiveLearning(pl.Callback):
 
     def __init__(
         self,
-        acquisition: str | Acquisition,
+        acquisition: Acquisition | str,
         *,
         query_size: int,
         budget: int | None = None,
         max_rounds: int | None = None,
-        posterior: str | Posterior = "mc_dropout",
+        posterior: Posterior | str = "mc_dropout",
         logits: LogitsFunction | None = None,
-        oracle: str | Oracle | None = None,
+        oracle: Oracle | str | None = None,
         seed: int = 0,
         weights: Literal["best", "last"] = "best",
         reset: Literal["initial", "fresh", "warm"] = "initial",

@@ -14,13 +14,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_warn
+from lightning_al.dataset import AnyDataset
 from lightning_al.fingerprint import fingerprint
+from lightning_al.hyperparameters import take_own_hyperparameters
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
 
-PoolDataset = Dataset[Any] | Callable[[Any], Dataset[Any]]
+# LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
+PoolDataset = Callable[[Any], Any] | AnyDataset
 
 # Lightning looks at whether a datamodule overrides these, so they may exist only where the wrapped one has them.
 _FORWARDED = (
@@ -74,7 +77,7 @@ class ActiveDataModule(pl.LightningDataModule):
 
     def __init__(
         self,
-        data: pl.LightningDataModule | Dataset[Any],
+        data: pl.LightningDataModule | AnyDataset,
         *,
         initial_size: int | None = None,
         balanced: bool = False,
@@ -84,9 +87,9 @@ class ActiveDataModule(pl.LightningDataModule):
         pool_dataset: PoolDataset | None = None,
         samples_per_epoch: int | None = None,
         pool_batch_size: int | None = None,
-        val: Dataset[Any] | None = None,
-        test: Dataset[Any] | None = None,
-        predict: Dataset[Any] | None = None,
+        val: AnyDataset | None = None,
+        test: AnyDataset | None = None,
+        predict: AnyDataset | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
@@ -103,6 +106,7 @@ class ActiveDataModule(pl.LightningDataModule):
                     "the LightningDataModule, or pass the training dataset in its place."
                 )
             self.data: pl.LightningDataModule = cast(pl.LightningDataModule, data)
+            take_own_hyperparameters(self.data, type(self))
         else:
             loader = {
                 "batch_size": batch_size,
@@ -387,9 +391,9 @@ class _Datasets(pl.LightningDataModule):
     def __init__(
         self,
         train: Any,
-        val: Dataset[Any] | None,
-        test: Dataset[Any] | None,
-        predict: Dataset[Any] | None,
+        val: AnyDataset | None,
+        test: AnyDataset | None,
+        predict: AnyDataset | None,
         loader: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -408,8 +412,8 @@ class _Datasets(pl.LightningDataModule):
         shuffle = None if isinstance(self.train, IterableDataset) else True
         return DataLoader(self.train, shuffle=shuffle, **self.loader)
 
-    def _in_order(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        return DataLoader(dataset, **self.loader)
+    def _in_order(self, dataset: AnyDataset) -> DataLoader[Any]:
+        return DataLoader(cast(Dataset[Any], dataset), **self.loader)
 
 
 def _same(one: Any, other: Any) -> bool:

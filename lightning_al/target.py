@@ -11,7 +11,8 @@ from torch import Tensor
 
 KEYS = ("label", "labels", "target", "targets", "y")
 
-TargetSpec = str | int | Callable[[Any], Any] | None
+# LightningCLI tries the types in this order on what it reads.
+TargetSpec = int | Callable[[Any], Any] | str | None
 
 
 class Target:
