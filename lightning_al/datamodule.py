@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_warn
+from lightning_al.attributes import Attributes
 from lightning_al.dataset import AnyDataset
 from lightning_al.fingerprint import fingerprint
 from lightning_al.hyperparameters import take_own_hyperparameters
@@ -34,6 +35,16 @@ _FORWARDED = (
     "transfer_batch_to_device",
     "on_after_batch_transfer",
 )
+
+
+class BeforeSetup(pl.Callback):
+    """A callback that acts before anything is set up.
+
+    Lightning has no such hook. It sets up the datamodule first of all, and `ActiveDataModule` calls this one then.
+    """
+
+    def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Act before the `setup` of datamodule, callbacks and module."""
 
 
 class ActiveDataModule(pl.LightningDataModule):
@@ -151,7 +162,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._pool: Pool | None = None
         self._train: TrainLoader | None = None
         self._fingerprint: dict[str, Any] | None = None
-        self._stages: set[str] = set()
+        self._stages: dict[str, Attributes] = {}
         self._held = False
         for hook in _FORWARDED:
             if is_overridden(hook, self.data):
@@ -200,17 +211,26 @@ class ActiveDataModule(pl.LightningDataModule):
         Raises:
             ValueError: If the training data cannot be used, or are not those of the last time.
         """
-        if not (self._held and stage in self._stages):
-            with seeded(derive(self.seed, "setup")):
-                self.data.setup(stage)
-                self._stages.add(stage)
-                if stage == "fit":
-                    self._take_training_data()
+        if self.trainer is not None:
+            for callback in getattr(self.trainer, "callbacks", ()):
+                if isinstance(callback, BeforeSetup):
+                    callback.before_setup(self.trainer, self.trainer.lightning_module, getattr(stage, "value", stage))
+        if self._held and stage in self._stages:
+            self._stages[stage].put_back()
+            return
+        with seeded(derive(self.seed, "setup")):
+            before = Attributes(self.data)
+            self.data.setup(stage)
+            self._stages[stage] = before.changed()
+            if stage == "fit":
+                self._take_training_data()
 
     def teardown(self, stage: str) -> None:
-        """Tear down the wrapped datamodule for all stages that were set up."""
+        """Tear down the wrapped datamodule for all stages that were set up, each with what its `setup` made."""
         if not self._held:
-            for done in sorted(self._stages | {stage}):
+            self._stages.setdefault(stage, Attributes(self.data).changed())
+            for done, made in sorted(self._stages.items()):
+                made.put_back()
                 self.data.teardown(done)
             self._stages.clear()
 
@@ -228,12 +248,14 @@ class ActiveDataModule(pl.LightningDataModule):
         self.data.on_exception(exception)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the pool's state and the wrapped datamodule's."""
-        return {"pool": self.pool.state_dict(), "data": self.data.state_dict()}
+        """Return the pool's state, once there is one, and the wrapped datamodule's."""
+        pool = {} if self._pool is None else {"pool": self._pool.state_dict()}
+        return {**pool, "data": self.data.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over the pool's state and the wrapped datamodule's; for a test or a prediction, the latter alone."""
-        if self.trainer is None or not (self.trainer.evaluating or self.trainer.predicting):
+        is_for_the_weights = self.trainer is not None and (self.trainer.evaluating or self.trainer.predicting)
+        if not is_for_the_weights and "pool" in state_dict:
             self.pool.load_state_dict(state_dict["pool"])
         self.data.load_state_dict(state_dict["data"])
 
