@@ -48,6 +48,7 @@ from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import default_logits, give_shapes, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.stopping import StoppedError, Stopping
+from lightning_al.strategies import check_strategy, refuse_spawning
 from lightning_al.testing import PosteriorTest
 from lightning_al.validation_points import ValidationPoints
 from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
@@ -106,12 +107,12 @@ class ActiveLearning(BeforeSetup):
 
     def __init__(
         self,
-        acquisition: str | Acquisition,
+        acquisition: Acquisition | str,
         *,
         query_size: int,
         budget: int | None = None,
         max_rounds: int | None = None,
-        posterior: str | Posterior = "mc_dropout",
+        posterior: Posterior | str = "mc_dropout",
         logits: LogitsFunction | None = None,
         oracle: OracleLike | str | None = None,
         seed: int = 0,
@@ -417,6 +418,12 @@ class ActiveLearning(BeforeSetup):
         return history
 
     # State.
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Be pickled and copied as any object, but not for a process that could not run the rounds."""
+        if self._run is None:  # later on, they are the workers of a DataLoader
+            refuse_spawning()
+        return vars(self)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, the initial weights and what the run is: with the pool, all to go on from."""
@@ -724,8 +731,9 @@ class ActiveLearning(BeforeSetup):
             except ValueError:
                 self._close_journal()
                 raise
-            found = self._journal.header is not None, self._journal.history.state_dict(), self._journal.labels
-        self._goes_on, history, labels = trainer.strategy.broadcast(found)
+            found = self._journal.header is not None, self._journal.history.state_dict(), self._journal.labels, folder
+        # Each rank may have made up a name of its own, from the time say; the first one's holds the run.
+        self._goes_on, history, labels, self.folder = trainer.strategy.broadcast(found)
         rounds = History()
         rounds.load_state_dict(history)
         if len(self.history) == 0 and len(rounds) > 0:
@@ -786,20 +794,7 @@ def _has_test(module: pl.LightningModule, data: ActiveDataModule) -> bool:
 
 
 def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
-    strategy = trainer.strategy
-    start_method = getattr(strategy, "_start_method", None) or "popen"
-    if start_method != "popen":
-        raise ValueError(
-            f"`ActiveLearning` cannot fit round after round under a strategy that starts processes by "
-            f"{start_method!r}, as `ddp_spawn` and `ddp_notebook` do, since these fits cannot be nested. "
-            'Use `strategy="ddp"` from a script, or one device.'
-        )
-    if type(strategy) not in (pl.strategies.SingleDeviceStrategy, pl.strategies.DDPStrategy):
-        raise ValueError(
-            f"`ActiveLearning` works on one device or under `DDPStrategy`, but the Trainer has "
-            f"`{type(strategy).__name__}`, which may hold only parts of the weights that a round must reset. Use "
-            '`strategy="ddp"` or `devices=1`.'
-        )
+    check_strategy(trainer)
     for callback in callbacks_of(trainer):
         if isinstance(callback, pl.callbacks.LearningRateFinder | pl.callbacks.BatchSizeFinder):
             raise ValueError(

@@ -15,15 +15,18 @@ from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zer
 from lightning_al.arrays import as_dataset
 from lightning_al.attributes import Attributes
 from lightning_al.batches import needs_two_points
+from lightning_al.dataset import AnyDataset
 from lightning_al.delegation import Delegation, shown
 from lightning_al.fingerprint import content_hash, fingerprint
+from lightning_al.hyperparameters import take_own_hyperparameters
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
 
-PoolDataset = Dataset[Any] | Callable[[Any], Dataset[Any]]
+# LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
+PoolDataset = Callable[[Any], Any] | AnyDataset
 
 # Lightning looks at whether a datamodule overrides these, so they may exist only where the wrapped one has them.
 _FORWARDED = (
@@ -103,7 +106,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     def __init__(
         self,
-        data: pl.LightningDataModule | Dataset[Any] | Sequence[Any],
+        data: pl.LightningDataModule | AnyDataset,
         *,
         initial_size: int | None = None,
         balanced: bool = False,
@@ -113,9 +116,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         pool_dataset: PoolDataset | None = None,
         samples_per_epoch: int | None = None,
         pool_batch_size: int | None = None,
-        val: Dataset[Any] | Sequence[Any] | None = None,
-        test: Dataset[Any] | Sequence[Any] | None = None,
-        predict: Dataset[Any] | Sequence[Any] | None = None,
+        val: AnyDataset | None = None,
+        test: AnyDataset | None = None,
+        predict: AnyDataset | None = None,
         batch_size: int = 32,
         num_workers: int = 0,
         collate_fn: Callable[[list[Any]], Any] | None = None,
@@ -132,6 +135,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
                     "the LightningDataModule, or pass the training dataset in its place."
                 )
             wrapped = cast(pl.LightningDataModule, data)
+            take_own_hyperparameters(wrapped, type(self))
         else:
             loader = {
                 "batch_size": batch_size,
@@ -523,9 +527,9 @@ class _Datasets(pl.LightningDataModule):
     def __init__(
         self,
         train: Any,
-        val: Any | None,
-        test: Any | None,
-        predict: Any | None,
+        val: AnyDataset | None,
+        test: AnyDataset | None,
+        predict: AnyDataset | None,
         loader: dict[str, Any],
     ) -> None:
         super().__init__()
@@ -546,5 +550,5 @@ class _Datasets(pl.LightningDataModule):
         shuffle = None if isinstance(self._train, IterableDataset) else True
         return DataLoader(self._train, shuffle=shuffle, **self._loader)
 
-    def _in_order(self, dataset: Dataset[Any]) -> DataLoader[Any]:
-        return DataLoader(dataset, **self._loader)
+    def _in_order(self, dataset: AnyDataset) -> DataLoader[Any]:
+        return DataLoader(cast(Dataset[Any], dataset), **self._loader)

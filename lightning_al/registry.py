@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar
@@ -64,8 +65,20 @@ class Registry(Generic[T]):
             self._load_group()
         if spec not in self._classes:
             known = ", ".join(self.available())
-            raise ValueError(f"There is no {self.kind} named {spec!r}. Choose one of: {known}.")
+            raise ValueError(f"There is no {self.kind} named {spec!r}. Choose one of: {known}.{self._hint(spec)}")
         return self._classes[spec](**arguments)
+
+    def _hint(self, spec: str) -> str:
+        """Say which name was meant, or how a class is given that has none."""
+        for name in self.available():
+            if _letters(name) == _letters(spec.rpartition(".")[2]):
+                return f" Did you mean {name!r}, or the object `{self._classes[name].__name__}()`?"
+        if not spec or (spec.isidentifier() and spec.islower()):
+            return ""
+        return (
+            " For a class without a name, pass an object; in a configuration file of LightningCLI, give its "
+            "`class_path`, with the module that it is imported from."
+        )
 
     def _add(self, name: str, cls: Callable[..., T]) -> None:
         taken = self._classes.get(name)
@@ -81,6 +94,10 @@ class Registry(Generic[T]):
             self._group_loaded = True
             for entry in entry_points(group=self.group):
                 self._add(entry.name, entry.load())
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _path(cls: Any) -> str:

@@ -16,7 +16,8 @@ from lightning_al.parts import described, has, is_pandas, is_single, names, part
 
 KEYS = ("label", "labels", "target", "targets", "y")
 
-TargetSpec = str | int | Callable[[Any], Any] | None
+# LightningCLI tries the types in this order on what it reads.
+TargetSpec = int | Callable[[Any], Any] | str | None
 
 
 class Target:

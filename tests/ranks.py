@@ -1,7 +1,8 @@
 """Run by test_ranks.py in processes of its own: runs on one or several ranks, what each rank found going to a file.
 
 Usage: python -m tests.ranks OUT RANKS JSON, where JSON lists the runs, each by arguments of `ActiveLearning` and `lr`,
-`epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout` and `slow_oracle` (in seconds).
+`epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout`, `slow_oracle` (in seconds) and
+`own_folders`, which lets each rank choose a folder for itself.
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ def run(
     keep_chunks: bool = False,
     timeout: float | None = None,
     slow_oracle: float | None = None,
+    own_folders: bool = False,
     **arguments: Any,
 ) -> tuple[int, dict[str, Any]]:
     """Run active learning, and return this process's rank and what it found."""
@@ -140,6 +142,8 @@ def run(
         num_workers=0,
     )
     out.mkdir(parents=True, exist_ok=True)
+    if own_folders:
+        arguments["folder"] += os.environ.get("LOCAL_RANK", "0")
     if slow_oracle is not None:
         arguments["oracle"] = Slow(slow_oracle)
     active = ActiveLearning(**{"query_size": 5, "budget": 23, "seed": 1, **arguments})

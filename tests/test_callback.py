@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import math
+import pickle
 import shutil
 import signal
 import time
@@ -726,11 +728,27 @@ class TestBadInput:
     def test_no_strategy_that_can_refit(self, strategy: Any) -> None:
         ActiveLearning("bald", query_size=4).setup(on_two_devices(strategy), model(), "fit")
 
-    def test_spawned_processes_from_within(self, tmp_path: Path) -> None:
-        """Lightning pickles the callback before it can say anything."""
+    @pytest.mark.parametrize("strategy", [name for name in pl.strategies.StrategyRegistry if "spawn" in name], ids=str)
+    def test_spawned_processes_before_there_are_any(self, tmp_path: Path, strategy: str) -> None:
         active = ActiveLearning("bald", query_size=4)
-        with pytest.raises(ProcessRaisedException, match=r"ValueError: `ActiveLearning` cannot fit .* by 'spawn'"):
-            trainer(tmp_path, strategy="ddp_spawn", callbacks=[active]).fit(model(), datamodule=active_data())
+        spawning = trainer(tmp_path, strategy=strategy, callbacks=[active])
+        with pytest.raises(
+            ValueError, match=r"cannot fit .* by 'spawn'.*`strategy=\"ddp\"` from a script, or one device"
+        ):
+            spawning.fit(model(), datamodule=active_data())
+        assert spawning.strategy.launcher.procs == []
+
+    def test_forked_processes_before_the_first_step(self, tmp_path: Path) -> None:
+        active, module = ActiveLearning("bald", query_size=4), model()
+        before = weights(module)
+        with pytest.raises(ProcessRaisedException, match=r"ValueError: `ActiveLearning` cannot fit .* by 'fork'"):
+            trainer(tmp_path, strategy="ddp_fork", callbacks=[active]).fit(module, datamodule=active_data())
+        assert same_weights(weights(module), before)
+
+    def test_no_copy_of_the_callback(self) -> None:
+        active = ActiveLearning("bald", query_size=4, seed=3)
+        for copied in (copy.deepcopy(active), pickle.loads(pickle.dumps(active))):
+            assert (copied.acquisition, copied.query_size, copied.seed) == (active.acquisition, 4, 3)
 
     @pytest.mark.parametrize("finder", [pl.callbacks.LearningRateFinder, pl.callbacks.BatchSizeFinder])
     def test_tuners(self, tmp_path: Path, finder: Callable[[], pl.Callback]) -> None:

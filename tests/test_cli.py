@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
+import warnings
 from math import isnan
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from matplotlib.image import imread
 from omegaconf import OmegaConf
 
+from lightning_al._lightning import pl
 from lightning_al.cli import run as cli_run
 from lightning_al.journal import Journal
 from lightning_al.oracle import Revealed
@@ -28,7 +31,6 @@ TINY = [
     "trainer.enable_progress_bar=false",
     "logger=none",
 ]
-
 
 pytestmark = pytest.mark.usefixtures("as_before")
 
@@ -251,11 +253,42 @@ def test_what_is_wrong_is_said_before_the_first_fit(refused, tmp_path, override,
     assert not names(tmp_path) & {"config.yaml", "journal.sqlite"}
 
 
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        "ddp_spawn",
+        "ddp_notebook_find_unused_parameters_true",
+        "fsdp",
+        "deepspeed_stage_3_offload",
+        "{_target_: pytorch_lightning.strategies.DDPStrategy, start_method: spawn}",
+    ],
+)
+def test_a_strategy_that_cannot_fit_again_is_refused_before_anything_starts(refused, tmp_path, strategy):
+    message = refused(*TINY, f"folder={tmp_path}", "trainer.devices=2", f"trainer.strategy={strategy}")
+    assert "\nlightning-al: `ActiveLearning` " in message
+    assert 'Use `strategy="ddp"`' in message
+    assert "Traceback" not in message
+    assert names(tmp_path) == set()
+
+
 def test_data_that_are_missing_are_named(refused, tmp_path):
     missing = ["data=mnist", f"data.root={tmp_path / 'none'}", "data.download=false"]
     message = refused(*TINY, f"folder={tmp_path}", *missing)
     assert f"in the folder {tmp_path / 'none' / 'MNIST' / 'raw'}" in message
     assert "Traceback" not in message
+
+
+def test_lightnings_advice_on_srun_is_not_given_for_each_cell(command, tmp_path, monkeypatch, recwarn):
+    srun = tmp_path / "bin" / "srun"
+    srun.parent.mkdir()
+    srun.write_text("#!/bin/sh\n")
+    srun.chmod(0o755)
+    monkeypatch.setenv("PATH", str(srun.parent), prepend=os.pathsep)
+    warnings.simplefilter("always")
+    with pytest.warns(UserWarning, match="The `srun` command is available on your system but is not used"):
+        pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    command("-m", *TINY, "acquisition=random", "seed=0,1", f"folder={tmp_path / 'sweep'}")
+    assert [str(warning.message) for warning in recwarn if "srun" in str(warning.message)] == []
 
 
 def test_time_that_runs_out_leaves_a_run_to_go_on_with(command, tmp_path):

@@ -119,6 +119,13 @@ def test_the_knobs_of_the_loop_are_all_there(composed, part, left_out):
     assert set(config) - {"_target_"} == parameters - left_out
 
 
+def test_one_node_is_the_default_of_lightning_too(composed):
+    for name in ("default", "gpu"):
+        config = composed(f"trainer={name}").trainer
+        # A Trainer's signature names what it takes, though Lightning wraps it.
+        assert config.num_nodes == inspect.signature(get_class(config._target_)).parameters["num_nodes"].default
+
+
 def test_the_known_settings_are_those_of_the_file(composed):
     assert {*configuration.PARTS, *configuration.VALUES} == set(composed())
 

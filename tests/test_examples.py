@@ -57,6 +57,17 @@ def test_lightning_and_hydra(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "al" / "history.jsonl").exists()
 
 
+def test_lightning_cli(tmp_path: Path) -> None:
+    pytest.importorskip("jsonargparse")
+    config = str(EXAMPLES / "lightning_cli" / "config.yaml")
+    quick = ["--trainer.max_epochs=2", "--data.initial_size=30", "--trainer.callbacks.acquisition=BALD"]
+    run(tmp_path, "lightning_cli/main.py", "fit", "--config", config, *quick)
+    rounds = [json.loads(line) for line in (tmp_path / "al" / "history.jsonl").read_text().splitlines()]
+    assert [round["labelled"] for round in rounds] == [30, 40, 50, 60]
+    assert "test_acc" in rounds[-1]["metrics"]
+    assert (tmp_path / "lightning_logs" / "version_0" / "config.yaml").exists()
+
+
 def test_own_project(tmp_path: Path) -> None:
     quick = ["active.budget=9", "trainer.max_steps=20", "callbacks=none", "trainer.enable_progress_bar=false"]
     own = ["--config-dir", str(EXAMPLES / "own_project" / "conf"), "experiment=biopsies", "allow=[biopsies]"]
@@ -123,5 +134,12 @@ def test_own_project_alone_with_an_installed_wheel(wheel: Path, tmp_path: Path) 
 
 
 def test_every_example_is_here() -> None:
-    tested = {"quickstart.py", "own_acquisition.py", "own_loop.py", "lightning_and_hydra.py", "own_project/biopsies.py"}
+    tested = {
+        "quickstart.py",
+        "own_acquisition.py",
+        "own_loop.py",
+        "lightning_and_hydra.py",
+        "lightning_cli/main.py",
+        "own_project/biopsies.py",
+    }
     assert {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} == tested

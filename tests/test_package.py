@@ -15,13 +15,17 @@ import lightning_al
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
+def link_sources(source: Path) -> Path:
     source.mkdir()
     for name in ("lightning_al", "conf", "pyproject.toml", "README.md", "LICENSE"):
         (source / name).symlink_to(ROOT / name)
+    return source
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    source = link_sources(folder / "source")
     build = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."]
     subprocess.run(build, cwd=source, check=True, capture_output=True, timeout=300)
     (built,) = folder.glob("*.whl")
@@ -53,6 +57,19 @@ def test_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     )
     assert done.stdout.startswith(str(site))
     assert "_target_: lightning_al.acquisition.BALD" in done.stdout
+
+
+def test_an_editable_install_is_a_path_which_type_checkers_and_editors_read(tmp_path: Path) -> None:
+    source = link_sources(tmp_path / "source")
+    build = f"from setuptools.build_meta import build_editable; print(build_editable({str(tmp_path)!r}))"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True, timeout=300)
+    (built,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(built) as archive:
+        (installed,) = [name for name in archive.namelist() if ".dist-info/" not in name]
+        assert installed.endswith(".pth")
+        assert archive.read(installed).decode().split() == [str(source)]
+    for found in ("lightning_al/py.typed", "lightning_al/conf/__init__.py", "lightning_al/conf/config.yaml"):
+        assert (source / found).is_file()
 
 
 def test_public_names_are_there_and_no_others() -> None:

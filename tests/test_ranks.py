@@ -92,10 +92,13 @@ def joined(chunks: list[Any]) -> torch.Tensor:
 
 
 def test_a_cut_off_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
-    whole, _ = run(tmp_path / "whole", 2, acquisition="bald", folder=str(tmp_path / "whole" / "run"))
-    failed = start(tmp_path / "cut", 2, {"acquisition": "bald", "folder": str(tmp_path / "cut" / "run"), "fail": 3})
+    whole, _ = run(tmp_path / "whole", 2, acquisition="bald", reset="warm", folder=str(tmp_path / "whole" / "run"))
+    # As a program names them that every rank runs from its start, by the time say.
+    cut = {"acquisition": "bald", "reset": "warm", "folder": str(tmp_path / "cut" / "run"), "own_folders": True}
+    failed = start(tmp_path / "cut", 2, {**cut, "fail": 3})
     assert failed.returncode != 0
     assert "boom" in failed.stderr
-    assert len((tmp_path / "cut" / "run" / "history.jsonl").read_text().splitlines()) == 2
-    one, other = run(tmp_path / "cut", 2, acquisition="bald", folder=str(tmp_path / "cut" / "run"))
+    assert len((tmp_path / "cut" / "run0" / "history.jsonl").read_text().splitlines()) == 2
+    one, other = run(tmp_path / "cut", 2, **cut)
     assert one == other == whole
+    assert not (tmp_path / "cut" / "run1").exists()

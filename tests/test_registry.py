@@ -46,6 +46,20 @@ def test_unknown_name_raises_and_lists_the_known(shapes):
             shapes.create(name)
 
 
+@pytest.mark.parametrize("name", ["Circle", "CIRCLE", "cir_cle", "my_package.Circle"])
+def test_a_class_is_not_taken_for_a_name_but_named_with_it(shapes, name):
+    with pytest.raises(
+        ValueError, match=r"Choose one of: circle\. Did you mean 'circle', or the object `Circle\(\)`\?$"
+    ):
+        shapes.create(name)
+
+
+@pytest.mark.parametrize("name", ["Square", "my_package.square"])
+def test_a_class_without_a_name_is_to_be_an_object(shapes, name):
+    with pytest.raises(ValueError, match=r"pass an object; in a configuration file .* give its `class_path`"):
+        shapes.create(name)
+
+
 def test_taken_name_raises(shapes):
     with pytest.raises(ValueError, match=r"shape name 'circle' already belongs to .*Circle, so .*Other cannot"):
 

@@ -13,9 +13,10 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lightning_al.cli.job import command_to_go_on, is_cell, is_first_rank, is_multirun, new_console
+from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.sweep import run_cell, say_at_exit_how_to_sweep_on
+from lightning_al.cli.together import is_first_rank
 
 # Everything is held against a narrower list than Hydra's own before it is made. Hydra 1.4 has to be told to add none.
 _UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
@@ -41,7 +42,7 @@ def main(config: DictConfig) -> float:
             # Cells in processes of their own leave it to the process of the sweep.
             if is_multirun() and HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
                 say_at_exit_how_to_sweep_on(stopped.name, HydraConfig.get().sweep.dir)
-        elif is_first_rank():
+        elif is_first_rank(config):
             new_console().print(f"Stopped by {stopped.name}. Go on by: {command_to_go_on(folder)}", soft_wrap=True)
         raise
     finally:

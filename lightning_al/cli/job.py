@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,11 +21,6 @@ def is_cell() -> bool:
 def is_multirun() -> bool:
     """Return whether this process runs cells of a sweep as Hydra gives them to it."""
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
-
-
-def is_first_rank() -> bool:
-    """Return whether this process is the first of those on its machine that run together, as Lightning says."""
-    return os.environ.get("LOCAL_RANK", "0") == "0"
 
 
 def new_console() -> Console:

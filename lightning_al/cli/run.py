@@ -27,6 +27,7 @@ from lightning_al.cli.configuration import (
     write_config,
 )
 from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
+from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
         config.folder = MISSING
     finished = stored is not None and stored.active == config.active and _has_finished(folder)
     if finished and stored == config and _is_reported(config, folder):
-        return _show(folder)
+        return _show(folder) if is_first_rank(config) else _area(folder)
     with _threads(config.threads):
         return _fit_and_report(config, folder, this_time, fit=not finished)
 
@@ -74,7 +75,6 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
     from lightning_al.journal import Journal
     from lightning_al.loggers import one_log
     from lightning_al.report.curves import area_under_curve
-    from lightning_al.report.runs import Run
 
     _silence()
     if is_cell():
@@ -84,7 +84,7 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
     console = new_console()
     if fit and is_multirun() and trainer.strategy.launcher is not None:
         run_apart(folder)
-        return Run.read(folder).area if _has_finished(folder) else float("nan")
+        return _area(folder) if _has_finished(folder) else float("nan")
     if trainer.is_global_zero:
         write_config(config, folder)
         hint = "" if is_cell() else f"  (cut off, it goes on by: {command_to_go_on(folder)})"
@@ -103,7 +103,8 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
         data.setup("fit")
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
     if not history or history[-1].indices:
-        console.print(f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder)}", soft_wrap=True)
+        if trainer.is_global_zero:
+            console.print(f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder)}", soft_wrap=True)
         return float("nan")
     if not trainer.is_global_zero:
         return area_under_curve(*history.curve(config.metric))
@@ -138,8 +139,21 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     for key in map(str, config.logger or {}):
         made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
         loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_go_on(made_by, key, folder))
-    trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=list(loggers.values()) or False)
+    trainer = _make_trainer(config, callbacks, list(loggers.values()))
     return _Objects(model, _instantiate(config, "pool"), active, trainer, loggers)
+
+
+def _make_trainer(config: DictConfig, callbacks: list[pl.Callback], loggers: list[pl.loggers.Logger]) -> pl.Trainer:
+    """Make the Trainer, unless its strategy cannot run the rounds: named, it may not even be there to be made."""
+    from lightning_al.strategies import check_strategy, check_strategy_name
+
+    try:
+        check_strategy_name(_node(config, "trainer").get("strategy"))
+        trainer: pl.Trainer = _instantiate(config, "trainer", callbacks=callbacks, logger=loggers or False)
+        check_strategy(trainer)
+    except ValueError as error:
+        raise ConfigCompositionException(f"lightning-al: {error}") from error
+    return trainer
 
 
 def _instantiate(config: DictConfig, key: str, **arguments: Any) -> Any:
@@ -167,6 +181,8 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", message=".*number of training batches .* smaller than the logging interval")
     warnings.filterwarnings("ignore", message=".*(Experiment logs|Checkpoint) directory .* exists and is not empty")
     warnings.filterwarnings("ignore", message=".*LeafSpec")
+    # One process needs no `srun`, and each cell of a sweep makes a Trainer.
+    warnings.filterwarnings("ignore", message=".*`srun` command is available on your system but is not used")
     # The demo tasks have no validation labels.
     warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`")
 
@@ -220,6 +236,12 @@ def _report(config: DictConfig, active: ActiveLearning, data: ActiveDataModule, 
         picture = asked_picture(images, labels, headings, title=f"{title}: images it asked for, in order")
         save_picture(picture, folder / "asked.png")
     run.write(folder)
+
+
+def _area(folder: Path) -> float:
+    from lightning_al.report.runs import Run
+
+    return Run.read(folder).area
 
 
 def _show(folder: Path) -> float:

@@ -21,8 +21,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
 from lightning_al.cli.configuration import MAY_GROW, THIS_TIME
-from lightning_al.cli.job import is_first_rank, is_multirun, new_console
+from lightning_al.cli.job import is_multirun, new_console
 from lightning_al.cli.run import run_to_budget
+from lightning_al.cli.together import is_first_rank, on_first_rank, shared_folder
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
 from lightning_al.report.files import ERROR
 from lightning_al.report.settings import ONLY_SHOWN, PLACED
@@ -52,7 +53,7 @@ class CompareRuns(Callback):
         """Let a cell that another process on this machine started end with it."""
         if number_by_joblib() is not None:
             start_processes_as_usual()
-        elif is_multirun() or not is_first_rank():
+        elif is_multirun() or not is_first_rank(config):
             return
         if self.process is not None:
             end_with(self.process)
@@ -175,6 +176,8 @@ def _say_how_to_sweep_on(signal_name: str, folder: str) -> None:
 
 
 _register("lightning_al.cell", _name_cell)
+_register("lightning_al.shared", shared_folder)
+_register("lightning_al.on_first_rank", on_first_rank)
 # Seconds do not tell apart runs that are started together. The configuration remembers it, so that all cells of a sweep
 # are told that of the sweep.
 _register("lightning_al.process", os.getpid, use_cache=True)

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-LogitsFunction = Callable[[nn.Module, Any], Tensor]
-"""Maps a module and a collated batch to logits [n, C]."""
+LogitsFunction = Callable[[Any, Any], Tensor]
+"""Maps a module and a collated batch to logits [n, C]; the module may be annotated with its own class."""
 
 
 class Posterior(ABC):

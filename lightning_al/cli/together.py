@@ -1,0 +1,132 @@
+"""Processes of one run that were started together from outside, by `torchrun` or `srun`: all choose one folder.
+
+Each of them runs the program from its start, where Lightning's own processes are told the folder of the first.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import timedelta
+from functools import cache
+from typing import Any, NoReturn
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+RANKS = ("SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
+SIZES = ("WORLD_SIZE", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
+
+
+def started_by(config: DictConfig) -> str | None:
+    """Return what started this process together with others that train with it, or None where it was started alone.
+
+    Processes that each train on one device are runs of their own, however they were started.
+
+    Args:
+        config: The configuration of the run, with or without Hydra's part.
+    """
+    trainer, environment = config.trainer, os.environ
+    if _is_one(trainer.get("devices", "auto")) and trainer.get("num_nodes", 1) == 1:
+        return None
+    if "TORCHELASTIC_RUN_ID" in environment:
+        return "torchrun" if _number("WORLD_SIZE") > 1 else None
+    # As Lightning tells jobs of SLURM's from shells in them.
+    if "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in ("bash", "interactive"):
+        return "srun" if _number("SLURM_NTASKS") > 1 else None
+    return "another launcher" if trainer.get("num_nodes", 1) > 1 or max(map(_number, SIZES)) > 1 else None
+
+
+def is_first_rank(config: DictConfig) -> bool:
+    """Return whether this process is the first of those that train together, whoever started them."""
+    trainer = config.trainer
+    if _is_one(trainer.get("devices", "auto")) and trainer.get("num_nodes", 1) == 1:
+        return True
+    if "RANK" in os.environ:
+        return os.environ["RANK"] == "0"
+    if "LOCAL_RANK" in os.environ:
+        return os.environ["LOCAL_RANK"] == "0" and os.environ.get("NODE_RANK", "0") == "0"
+    return next((os.environ[name] for name in RANKS if name in os.environ), "0") == "0"
+
+
+def shared_folder(own: str, *, _root_: DictConfig) -> str:
+    """Return the folder of a run: the same for all processes that train together, where they can know it.
+
+    Args:
+        own: The folder that this process would choose alone.
+    """
+    launcher, environment = started_by(_root_), os.environ
+    if launcher is None or not _can_agree(launcher):
+        return own
+    if launcher == "torchrun":
+        return _agreed(environment["MASTER_ADDR"], int(environment["MASTER_PORT"]), own)
+    if _is_given(_root_):
+        return own
+    # A job that SLURM starts anew has the same number, and goes on.
+    step = environment.get("SLURM_STEP_ID")
+    return f"outputs/slurm/{environment['SLURM_JOB_ID']}" + ("" if step is None else f"-{step}")
+
+
+def on_first_rank(name: str, *, _root_: DictConfig) -> str | None:
+    """Return the name of what the first rank alone is to write."""
+    return name if is_first_rank(_root_) else None
+
+
+class StartedTogether(Callback):
+    """Refuse, before there is a folder, what several processes cannot do together."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a run whose processes would each choose a folder of their own."""
+        launcher = started_by(config)
+        if launcher is not None and not _can_agree(launcher) and not _is_given(config):
+            _refuse(
+                f"lightning-al was started by {launcher} in several processes, which cannot tell each other the folder "
+                "of their run. Give all of them the same one by `folder=`."
+            )
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Refuse a sweep that each of the processes would run."""
+        launcher = started_by(config)
+        if launcher is not None:
+            _refuse(
+                f"lightning-al was started by {launcher} in several processes, each of which would run the whole "
+                "sweep. Start the sweep once, without it: cells start the processes of `trainer.devices=2 "
+                "trainer.strategy=ddp` themselves, under SLURM by `hydra/launcher=submitit_slurm`."
+            )
+
+
+def _refuse(said: str) -> NoReturn:
+    # Hydra makes a warning of a callback's error, and goes on.
+    sys.stderr.write(f"{said}\n")
+    raise SystemExit(1)
+
+
+def _can_agree(launcher: str) -> bool:
+    """Return whether processes that were started together know more of each other than that."""
+    if launcher == "torchrun":
+        return os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    return launcher == "srun" and "SLURM_JOB_ID" in os.environ
+
+
+def _is_given(config: DictConfig) -> bool:
+    """Return whether the command line says the folder, as it does where Lightning starts other processes by it."""
+    said = config.hydra.overrides.hydra
+    return not OmegaConf.is_missing(config, "folder") or any(line.startswith("hydra.run.dir=") for line in said)
+
+
+@cache
+def _agreed(host: str, port: int, own: str) -> str:
+    """Return the folder that the first to come has left in the store of torchrun, which runs before its processes."""
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]  # as torch documents it
+
+    store = TCPStore(host, port, is_master=False, timeout=timedelta(minutes=5))
+    return store.compare_set("lightning_al: folder of the run", "", own).decode()
+
+
+def _is_one(devices: Any) -> bool:
+    return len(devices) == 1 if isinstance(devices, list | ListConfig) else str(devices) == "1"
+
+
+def _number(name: str) -> int:
+    found = os.environ.get(name, "")
+    return int(found) if found.isdecimal() else 1
