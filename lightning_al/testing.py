@@ -14,7 +14,7 @@ from lightning_al.health import PosteriorHealth, Scores
 from lightning_al.information import posterior_mean
 from lightning_al.posterior import Deterministic
 from lightning_al.posterior.base import LogitsFunction, Posterior
-from lightning_al.posterior.prefix import copied
+from lightning_al.posterior.batches import copied
 from lightning_al.scoring import predicting, to_device
 from lightning_al.target import Target
 
