@@ -9,15 +9,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.acquisition import Acquisition, create
 from lightning_al.candidates import Candidates
-from lightning_al.datamodule import ActiveDataModule
+from lightning_al.datamodule import ActiveDataModule, BeforeSetup
 from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
+from lightning_al.inert import read_weights
 from lightning_al.journal import Journal, load_weights
 from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.memory import peak_bytes
@@ -29,29 +29,32 @@ from lightning_al.ranks import from_first_rank
 from lightning_al.refit import (
     CallbackStates,
     RoundCheckpoints,
+    Start,
     callbacks_of,
     carry_on_timers,
-    copy_weights,
+    end_fit_early,
     logger_step,
     nested,
     only_note_sigterm,
     quiet,
-    reset_parameters,
     rewind,
     set_callbacks,
     set_logger_step,
+    skip_end_of_fit,
     time_is_up,
+    unprofiled,
 )
 from lightning_al.same_run import check_same_run, check_same_weights
-from lightning_al.scoring import default_logits, predict_pool, read_last_layer
+from lightning_al.scoring import default_logits, give_shapes, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.stopping import StoppedError, Stopping
 from lightning_al.testing import PosteriorTest
+from lightning_al.weights import copy_weights, put_weights, reset_parameters, uninitialised
 
 Chunk = TypeVar("Chunk")
 
 
-class ActiveLearning(pl.Callback):
+class ActiveLearning(BeforeSetup):
     """Ask for the labels that the model would learn most from, and fit again with them.
 
     One ``trainer.fit(model, datamodule=data)``, with `data` an `ActiveDataModule`, runs every round: fit, score the
@@ -157,6 +160,7 @@ class ActiveLearning(pl.Callback):
         self._run: dict[str, Any] | None = None
         self._initial: dict[str, Tensor] | None = None
         self._ends: dict[int, dict[str, Tensor]] = {}
+        self._start = Start()
         self._callbacks = CallbackStates()
         self._checkpoints = RoundCheckpoints(keep_checkpoints)
         self._journal: Journal | None = None
@@ -184,6 +188,11 @@ class ActiveLearning(pl.Callback):
         return len(self.history)
 
     # The round, hook by hook.
+
+    def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Make the fit start as a new Trainer with a new module would."""
+        if stage == "fit":
+            self._start.before_setup(trainer, pl_module)
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Check that the run can work, and find the journal where the run goes on from one."""
@@ -252,6 +261,8 @@ class ActiveLearning(pl.Callback):
         self._run = self._header(data)
         if self._resumed:
             self._check_pool(data)
+        self._give_shapes(trainer, pl_module)
+        self._start.after_setup()
         if self._initial is None:
             self._take_initial_weights(trainer, pl_module)
         # A fit of a run that is done repeats the last one.
@@ -264,7 +275,7 @@ class ActiveLearning(pl.Callback):
                 self._checkpoints.begin(trainer, number)
         self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
         if not self._resumed:
-            self._reset_weights(pl_module, number)
+            self._reset_weights(trainer, pl_module, number)
         self._resumed = False
         if self.done:
             rank_zero_info("The active learning run is done: this fit repeats its last one, and is not recorded.")
@@ -302,18 +313,25 @@ class ActiveLearning(pl.Callback):
                 "Check `max_epochs`, `max_steps` and `limit_train_batches` of the Trainer, and that the train loader "
                 "has batches."
             )
-        if self._inside:
-            self._finish_round(trainer, pl_module)
-            return
+        if not self._inside:
+            self._run_rounds(trainer, pl_module)
+
+    def _run_rounds(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Finish the round whose fit the user called, and run the others, one fit and one test after the other."""
+        data = _datamodule(trainer)
         self._inside = True
         try:
-            with quiet(trainer), held_open(trainer), _datamodule(trainer).held():
-                self._finish_round(trainer, pl_module)
+            with unprofiled(trainer, self, "on_fit_end"), quiet(trainer), held_open(trainer), data.held():
+                end_fit_early(trainer, module)
+                self._finish_round(trainer, module)
                 rounds = 1
                 while not self.done and not self._fit.cut_short and rounds != self.rounds_per_fit:
                     with nested(trainer):
-                        trainer.fit(pl_module, datamodule=_datamodule(trainer))
+                        trainer.fit(module, datamodule=data)
+                    self._finish_round(trainer, module)
                     rounds += 1
+            self._start.end(trainer)
+            skip_end_of_fit(trainer, module)
         finally:
             self._inside = False
             self._spent = time.monotonic() - self._started
@@ -322,6 +340,7 @@ class ActiveLearning(pl.Callback):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
+        self._start.end(trainer)
         self._seeds.close()
         self._close_journal()
         self._stopping.end()
@@ -419,19 +438,38 @@ class ActiveLearning(pl.Callback):
             self._journal.save_weights("initial", self._initial)
             self._journal.begin(self._header(_datamodule(trainer)))
 
-    def _reset_weights(self, module: nn.Module, number: int) -> None:
+    def _give_shapes(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Let lazy layers learn their shapes from two labelled points, so that there are weights to start from."""
+        if uninitialised(module):
+            data = _datamodule(trainer)
+            with seeded(derive(self.seed, "lazy")):
+                give_shapes(trainer, module, data, logits=self.logits or default_logits(data.target))
+
+    def _reset_weights(self, trainer: pl.Trainer, module: pl.LightningModule, number: int) -> None:
         """Load the weights that a round starts from."""
         assert self._initial is not None
         if number == 0 or self.reset == "initial":
-            module.load_state_dict(self._initial)
+            put_weights(module, self._initial)
         elif self.reset == "fresh" and self.model_factory is not None:
-            module.load_state_dict(self.model_factory().state_dict())
+            put_weights(module, copy_weights(self._make_module(trainer)))
         elif self.reset == "fresh":
+            put_weights(module, self._initial)  # for the buffers
             reset_parameters(module)
         elif number - 1 in self._ends:
-            module.load_state_dict(self._ends[number - 1])
+            put_weights(module, self._ends[number - 1])
         else:
-            module.load_state_dict(self._load_weights(f"warm-{number - 1}", module))
+            put_weights(module, self._load_weights(f"warm-{number - 1}", module))
+
+    def _make_module(self, trainer: pl.Trainer) -> nn.Module:
+        """Return a new module by `model_factory`, with the layers that it builds in `setup` or `configure_model`."""
+        assert self.model_factory is not None
+        module = self.model_factory()
+        if isinstance(module, pl.LightningModule):
+            module.trainer = trainer
+            module.setup("fit")
+            module.configure_model()
+            self._give_shapes(trainer, module)
+        return module
 
     def _load_weights(self, name: str, module: nn.Module) -> dict[str, Tensor]:
         assert self.folder is not None
@@ -451,8 +489,7 @@ class ActiveLearning(pl.Callback):
                 )
                 self._told_last_weights = True
             return
-        checkpoint = torch.load(best.best_model_path, map_location="cpu", weights_only=True)
-        module.load_state_dict(checkpoint["state_dict"])
+        module.load_state_dict(read_weights(best.best_model_path))
         if best.best_model_score is not None:
             self._fit.metrics[str(best.monitor)] = float(best.best_model_score)
 
@@ -555,7 +592,8 @@ class ActiveLearning(pl.Callback):
         if self.test_with == "posterior":
             self._posterior_test = self._make_posterior_test(data)
         try:
-            with self._clock("test"), nested(trainer), seeded(derive(self.seed, self.round, "test")):
+            seed = derive(self.seed, self.round, "test")
+            with self._clock("test"), nested(trainer), seeded(seed), self._start.tested(module):
                 for metrics in trainer.test(module, datamodule=data, verbose=False):
                     self._fit.metrics.update(metrics)
             if self._posterior_test is not None:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_warn
 from lightning_al.fingerprint import fingerprint
+from lightning_al.attributes import Attributes
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
@@ -31,6 +32,16 @@ _FORWARDED = (
     "transfer_batch_to_device",
     "on_after_batch_transfer",
 )
+
+
+class BeforeSetup(pl.Callback):
+    """A callback that acts before anything is set up.
+
+    Lightning has no such hook. It sets up the datamodule first of all, and `ActiveDataModule` calls this one then.
+    """
+
+    def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Act before the `setup` of datamodule, callbacks and module."""
 
 
 class ActiveDataModule(pl.LightningDataModule):
@@ -147,7 +158,7 @@ class ActiveDataModule(pl.LightningDataModule):
         self._pool: Pool | None = None
         self._train: TrainLoader | None = None
         self._fingerprint: dict[str, Any] | None = None
-        self._stages: set[str] = set()
+        self._stages: dict[str, Attributes] = {}
         self._held = False
         for hook in _FORWARDED:
             if is_overridden(hook, self.data):
@@ -196,17 +207,26 @@ class ActiveDataModule(pl.LightningDataModule):
         Raises:
             ValueError: If the training data cannot be used, or are not those of the last time.
         """
-        if not (self._held and stage in self._stages):
-            with seeded(derive(self.seed, "setup")):
-                self.data.setup(stage)
-                self._stages.add(stage)
-                if stage == "fit":
-                    self._take_training_data()
+        trainer = self.trainer
+        for callback in getattr(trainer, "callbacks", ()):
+            if isinstance(callback, BeforeSetup):
+                callback.before_setup(trainer, trainer.lightning_module, getattr(stage, "value", stage))
+        if self._held and stage in self._stages:
+            self._stages[stage].put_back()
+            return
+        with seeded(derive(self.seed, "setup")):
+            before = Attributes(self.data)
+            self.data.setup(stage)
+            self._stages[stage] = before.changed()
+            if stage == "fit":
+                self._take_training_data()
 
     def teardown(self, stage: str) -> None:
-        """Tear down the wrapped datamodule for all stages that were set up."""
+        """Tear down the wrapped datamodule for all stages that were set up, each with what its `setup` made."""
         if not self._held:
-            for done in sorted(self._stages | {stage}):
+            self._stages.setdefault(stage, Attributes(self.data).changed())
+            for done, made in sorted(self._stages.items()):
+                made.put_back()
                 self.data.teardown(done)
             self._stages.clear()
 

@@ -7,8 +7,9 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -16,9 +17,12 @@ from weakref import WeakKeyDictionary
 
 import torch
 from lightning_utilities.core import rank_zero
-from torch import Tensor, nn
+from torch import Tensor
 
-from lightning_al._lightning import NAMESPACE, pl, rank_zero_warn
+from lightning_al._lightning import NAMESPACE, is_overridden, pl, rank_zero_warn
+from lightning_al.inert import read_checkpoint
+from lightning_al.module_state import ModuleState, same
+from lightning_al.seeds import GlobalStates
 
 _T = TypeVar("_T")
 
@@ -33,38 +37,6 @@ def callbacks_of(trainer: Any) -> list[pl.Callback]:
 def set_callbacks(trainer: Any, callbacks: list[pl.Callback]) -> None:
     """Set the Trainer's callbacks in the order in which their hooks are called."""
     trainer.callbacks = callbacks
-
-
-def copy_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Copy a module's weights and buffers to the CPU."""
-    return {name: value.detach().cpu().clone() for name, value in module.state_dict().items()}
-
-
-def reset_parameters(module: nn.Module) -> None:
-    """Draw all weights anew by the `reset_parameters` of the module's parts.
-
-    Raises:
-        ValueError: If a parameter or buffer belongs to a part that cannot reset it; the message names it.
-
-    >>> net = nn.Linear(2, 2)
-    >>> before = net.weight.clone()
-    >>> reset_parameters(net)
-    >>> bool((net.weight == before).all())
-    False
-    """
-    covered: set[str] = set()
-    for path, part in module.named_modules():
-        reset = getattr(part, "reset_parameters", None)
-        if callable(reset):
-            reset()
-            covered.update(f"{path}.{name}" if path else name for name in part.state_dict())
-    missing = [name for name, _ in module.named_parameters() if name not in covered]
-    if missing:
-        raise ValueError(
-            f'`ActiveLearning(reset="fresh")` cannot reset {missing[0]!r} of `{type(module).__name__}` '
-            f"({len(missing)} parameters in all): its part has no `reset_parameters()`. Pass `model_factory=`, a "
-            'function that returns a new module, or use `reset="initial"`.'
-        )
 
 
 def rewind(trainer: pl.Trainer) -> None:
@@ -100,12 +72,144 @@ class _ByCallback(WeakKeyDictionary[pl.Callback, _T]):
         return type(self), ()
 
 
-class CallbackStates:
-    """Remember the state of callbacks before their first fit, and put it back before every other.
+class PlainState:
+    """The plain data among the attributes of some objects, to be put back.
 
-    What is remembered is what `state_dict` returns, and for Lightning's own callbacks, which do not return all of it,
-    also the attributes that hold plain data. What a user's callback gathers in its attributes is left alone, as are
-    progress bars and `Timer`, whose clock `carry_on_timers` keeps going.
+    Args:
+        things: The objects.
+        but: Names of attributes that are left alone.
+    """
+
+    def __init__(self, things: Iterable[Any], but: Collection[str] = ()) -> None:
+        self._attributes = [
+            (thing, {name: copy.deepcopy(value) for name, value in _plain(thing).items() if name not in but})
+            for thing in things
+        ]
+
+    def put_back(self) -> None:
+        """Give the attributes the values that they had."""
+        for thing, before in self._attributes:
+            vars(thing).update(copy.deepcopy(before))
+
+    def adopt(self, ended: PlainState) -> None:
+        """Take over what was changed since another state of the same objects was remembered."""
+        for (thing, before), (_, then) in zip(self._attributes, ended._attributes, strict=True):
+            now = _plain(thing)
+            changed = [name for name in then if name in now and not same(now[name], then[name])]
+            before.update({name: copy.deepcopy(now[name]) for name in changed})
+
+
+class Start:
+    """Make a round start as a new Trainer with new callbacks and a new module would, before anything is set up.
+
+    At the first fit it is remembered what they are, and before the `setup` of every other fit that is put back: the
+    plain attributes of the Trainer, its fit loop and its epoch loop, those of Lightning's own callbacks, and what
+    `ModuleState` says of the module. What `setup` draws at random, it draws again, so that it does not matter in which
+    round a process begins. What the user changes between two calls of `trainer.fit` is kept.
+    """
+
+    def __init__(self) -> None:
+        self._trainer: tuple[Any, PlainState] | None = None
+        self._module: tuple[Any, ModuleState] | None = None
+        self._callbacks: _ByCallback[PlainState] = _ByCallback()
+        self._ended: tuple[PlainState, ModuleState, _ByCallback[PlainState]] | None = None
+        self._generators: GlobalStates | None = None
+        self._outside: GlobalStates | None = None
+
+    def __reduce__(self) -> tuple[type[Start], tuple[()]]:
+        # Another process, or a copy of the callback, has a Trainer and a module of its own.
+        return type(self), ()
+
+    def before_setup(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Remember what trainer, callbacks and module are, or put it back where that was done before."""
+        if self._ended is not None:
+            self._adopt(trainer, module, *self._ended)
+            self._ended = None
+        if self._trainer is not None and self._trainer[0] is trainer:
+            self._trainer[1].put_back()
+        else:
+            self._trainer = trainer, _trainer_state(trainer)
+        for callback in _lightnings_callbacks(trainer):
+            if callback in self._callbacks:
+                self._callbacks[callback].put_back()
+            else:
+                self._callbacks[callback] = _callback_state(callback)
+        if self._module is not None and self._module[0] is module:
+            self._module[1].put_back()
+            assert self._generators is not None
+            self._outside = GlobalStates()
+            self._generators.put_back()
+        else:
+            self._module = module, ModuleState(module)
+            self._generators = GlobalStates()
+
+    def after_setup(self) -> None:
+        """Note what the first `setup` of the module did."""
+        assert self._module is not None
+        self._module[1].note_setup()
+        self._go_outside()
+
+    def _go_outside(self) -> None:
+        if self._outside is not None:
+            self._outside.put_back()
+            self._outside = None
+
+    def end(self, trainer: pl.Trainer) -> None:
+        """Note what trainer, callbacks and module are at the end of the user's call."""
+        self._go_outside()
+        if self._module is None:
+            return
+        states: _ByCallback[PlainState] = _ByCallback()
+        for callback in _lightnings_callbacks(trainer):
+            states[callback] = _callback_state(callback)
+        self._ended = _trainer_state(trainer), ModuleState(self._module[0]), states
+
+    @contextmanager
+    def tested(self, module: pl.LightningModule) -> Iterator[None]:
+        """Keep the trained layers of the module in place while it is set up for a test."""
+        assert self._module is not None
+        with self._module[1].tested(module):
+            yield
+
+    def _adopt(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        trainer_ended: PlainState,
+        module_ended: ModuleState,
+        callbacks_ended: _ByCallback[PlainState],
+    ) -> None:
+        if self._trainer is not None and self._trainer[0] is trainer:
+            self._trainer[1].adopt(trainer_ended)
+        if self._module is not None and self._module[0] is module:
+            self._module[1].adopt(module_ended)
+        for callback, ended in callbacks_ended.items():
+            self._callbacks[callback].adopt(ended)
+
+
+def _trainer_state(trainer: pl.Trainer) -> PlainState:
+    epoch_loop = trainer.fit_loop.epoch_loop
+    optimization = epoch_loop.automatic_optimization, epoch_loop.manual_optimization
+    # What `quiet`, `held_open` and `set_logger_step` see to.
+    ours = ("num_sanity_val_steps", "enable_autolog_hparams", "_batches_that_stepped")
+    return PlainState((trainer, trainer.fit_loop, epoch_loop, epoch_loop.val_loop, *optimization), but=ours)
+
+
+def _callback_state(callback: pl.Callback) -> PlainState:
+    # Each round's checkpoints have a folder of their own: see `RoundCheckpoints`.
+    return PlainState([callback], but=("dirpath",))
+
+
+def _lightnings_callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    """Return the callbacks of Lightning's, and kinds of them, whose attributes are put back."""
+    return [callback for callback in callbacks_of(trainer) if _is_lightnings(callback) and not _is_left_alone(callback)]
+
+
+class CallbackStates:
+    """Remember what the `state_dict` of callbacks is before their first fit, and load it before every other.
+
+    What a user's callback gathers in its attributes besides is left alone, as are progress bars and `Timer`, whose
+    clock `carry_on_timers` keeps going.
     """
 
     def __init__(self) -> None:
@@ -126,17 +230,26 @@ class CallbackStates:
     def remember_new(self, trainer: pl.Trainer, but: pl.Callback) -> None:
         """Remember the callbacks that are new, and leave the others alone."""
         for callback in callbacks_of(trainer):
-            left_alone = callback is but or isinstance(callback, pl.callbacks.ProgressBar | pl.callbacks.Timer)
-            if not left_alone and callback not in self._before:
-                own = vars(callback) if _is_lightnings(callback) else {}
-                plain = {name: copy.deepcopy(value) for name, value in own.items() if _is_plain(value)}
+            if callback is not but and not _is_left_alone(callback) and callback not in self._before:
+                plain = copy.deepcopy(_plain(callback)) if _is_lightnings(callback) else {}
                 self._before[callback] = plain, copy.deepcopy(callback.state_dict())
 
     def _restore(self, callback: pl.Callback) -> None:
         plain, state = self._before[callback]
+        set_up = _plain(callback) if _is_lightnings(callback) else {}
         vars(callback).update(copy.deepcopy(plain))
         if state:
             callback.load_state_dict(copy.deepcopy(state))
+        # Loading a state may set a flag that the next fit would obey, as finetuning callbacks do.
+        vars(callback).update({name: value for name, value in set_up.items() if name != "dirpath"})
+
+
+def _is_left_alone(callback: pl.Callback) -> bool:
+    return isinstance(callback, pl.callbacks.ProgressBar | pl.callbacks.Timer)
+
+
+def _plain(thing: Any) -> dict[str, Any]:
+    return {name: value for name, value in vars(thing).items() if _is_plain(value)}
 
 
 def carry_on_timers(trainer: pl.Trainer, started: float) -> None:
@@ -239,13 +352,12 @@ def _are_whole(folder: Path) -> bool:
     for path in paths:
         try:
             _sync(path)
-            torch.load(path, map_location="cpu", weights_only=True)
+            read_checkpoint(path)
         except Exception as error:  # what loading a damaged file raises depends on where the damage is
             reason = " ".join(str(error).split())[:100]
             rank_zero_warn(
                 f"The checkpoint {path} cannot be loaded ({type(error).__name__}: {reason}). "
-                "The checkpoints of the rounds before are kept. Check that the disk has room, and that what the module "
-                "saves are tensors and plain data."
+                "The checkpoints of the rounds before are kept. Check that the disk has room."
             )
             return False
     if paths:
@@ -276,6 +388,56 @@ def nested(trainer: pl.Trainer) -> Iterator[None]:
         raise
     finally:
         trainer.state.fn, trainer.state.status, trainer.state.stage = before
+
+
+def end_fit_early(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Call what Lightning calls at the end of a fit after our `on_fit_end`, for a fit in whose end others are run.
+
+    So that a test or another fit begins when the hooks of this one have ended, as in a program that runs one after
+    the other. `skip_end_of_fit` keeps Lightning from calling them twice.
+    """
+    if is_overridden("on_fit_end", module):
+        module.on_fit_end()
+    for callback in callbacks_of(trainer):
+        callback.teardown(trainer, module, "fit")
+    module.teardown("fit")
+
+
+def skip_end_of_fit(trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Let Lightning pass over the hooks that `end_fit_early` called."""
+    set_callbacks(trainer, [_AlreadyTornDown(callbacks_of(trainer))])
+    vars(module)["on_fit_end"] = partial(_pass_over, module, "on_fit_end")
+
+
+def _pass_over(module: pl.LightningModule, hook: str, *_: Any, **__: Any) -> None:
+    """Stand in, for one call, for a hook of the module that was called before."""
+    vars(module).pop(hook)
+
+
+class _AlreadyTornDown(pl.Callback):
+    """Stand in for the callbacks while Lightning calls the last hooks of a fit that was ended early."""
+
+    def __init__(self, callbacks: list[pl.Callback]) -> None:
+        self.callbacks = callbacks
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        set_callbacks(trainer, self.callbacks)
+        vars(pl_module)["teardown"] = partial(_pass_over, pl_module, "teardown")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        set_callbacks(trainer, self.callbacks)
+        vars(pl_module).pop("on_fit_end", None)
+
+
+@contextmanager
+def unprofiled(trainer: pl.Trainer, callback: pl.Callback, hook: str) -> Iterator[None]:
+    """Leave the profiler's recording of the hook that is running, which other fits inside of it record too."""
+    action = f"[Callback]{callback.state_key}.{hook}"
+    trainer.profiler.stop(action)
+    try:
+        yield
+    finally:
+        trainer.profiler.start(action)
 
 
 class _AlreadyTold(pl.Callback):

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_al._lightning import rank_zero_warn
+from lightning_al.weights import non_persistent_buffers
 
 WITH_FORCE = (
     "acquisition",
@@ -61,11 +62,14 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
 def check_same_weights(place: str, saved: Mapping[str, Tensor], module: nn.Module) -> None:
     """Refuse saved weights that are not those of the module by name and shape.
 
+    Buffers that the module's `state_dict` leaves out need not be among them: lightning_al 0.1.0 did not save these.
+
     Raises:
         ValueError: If they differ; the message names the first that does.
     """
-    there = {name: list(value.shape) for name, value in saved.items()}
-    here = {name: list(value.shape) for name, value in module.state_dict().items()}
+    others = dict(non_persistent_buffers(module))
+    there = {name: _shape(value) for name, value in saved.items() if name not in others}
+    here = {name: _shape(value) for name, value in module.state_dict().items()}
     differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     if differing:
         name = differing[0]
@@ -74,6 +78,10 @@ def check_same_weights(place: str, saved: Mapping[str, Tensor], module: nn.Modul
             f"`{name}` is {there.get(name, 'none')} there and {here.get(name, 'none')} here. Make the model as the run "
             "began with, or choose another folder."
         )
+
+
+def _shape(value: Any) -> list[int] | str:
+    return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior import LastLayer, Posterior
-from lightning_al.posterior.base import LogitsFunction
+from lightning_al.posterior.base import LogitsFunction, evaluating
 from lightning_al.target import Target
+from lightning_al.weights import uninitialised
 
 Rows = tuple[Tensor, ...]
 """What is predicted of a batch: tensors with a row for each of its points."""
@@ -76,6 +77,26 @@ def read_last_layer(
         return last_layer.read(module, batches, logits=logits)
 
     yield from _pass_over_pool(trainer, module, data, read, "Embedding the pool")
+
+
+def give_shapes(
+    trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, *, logits: LogitsFunction
+) -> None:
+    """Pass two labelled points through a module with lazy layers, so that they learn their shapes.
+
+    Raises:
+        ValueError: If that leaves parameters without a shape.
+    """
+    batch = next(iter(data.pool_dataloader(data.pool.labelled[:2])))
+    with predicting(trainer), evaluating(module):
+        logits(module, to_device(trainer, module, batch))
+    left = uninitialised(module)
+    if left:
+        raise ValueError(
+            f"`{type(module).__name__}` has {len(left)} parameters without a shape, such as {left[0]!r}, after a batch "
+            "was scored, so no round could start from the same weights. Pass a batch through the whole module before "
+            "`trainer.fit`, or build these layers with their sizes."
+        )
 
 
 def _pass_over_pool(

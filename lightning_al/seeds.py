@@ -28,6 +28,22 @@ def generator(seed: int, *purpose: int | str) -> torch.Generator:
     return torch.Generator().manual_seed(derive(seed, *purpose))
 
 
+class GlobalStates:
+    """Remember the states of the global generators of torch, numpy and random."""
+
+    def __init__(self) -> None:
+        self._states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        self._cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+
+    def put_back(self) -> None:
+        """Let the global generators go on from these states."""
+        random.setstate(self._states[0])
+        np.random.set_state(self._states[1])
+        torch.set_rng_state(self._states[2])
+        if self._cuda_states:
+            torch.cuda.set_rng_state_all(self._cuda_states)
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Seed the global generators of torch, numpy and random, and put them back to their states afterwards.
@@ -38,16 +54,11 @@ def seeded(seed: int) -> Iterator[None]:
     ...     bool(first == torch.rand(1))
     True
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    cuda_states = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    before = GlobalStates()
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     try:
         yield
     finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        if cuda_states:
-            torch.cuda.set_rng_state_all(cuda_states)
+        before.put_back()

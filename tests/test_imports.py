@@ -17,6 +17,8 @@ HOME = Path(lightning_al.__file__).parent
 LAYERS = [
     [
         "allow_list",
+        "attributes",
+        "inert",
         "registry",
         "seeds",
         "information",
@@ -27,12 +29,13 @@ LAYERS = [
         "memory",
         "stopping",
         "target",
+        "weights",
         "posterior.base",
         "acquisition.registry",
     ],
     ["candidates", "posterior"],
     ["acquisition"],
-    ["_lightning", "oracle", "loaders", "fingerprint", "datamodule"],
+    ["_lightning", "module_state", "oracle", "loaders", "fingerprint", "datamodule"],
     ["ranks", "scoring", "testing", "loggers", "refit", "same_run", "callback"],
     ["report", "demos"],
     ["cli"],

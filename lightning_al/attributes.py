@@ -1,0 +1,37 @@
+"""Attributes of an object that are put back later."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_MISSING = object()
+
+
+class Attributes:
+    """Remember the attributes of an object, each by identity.
+
+    >>> from types import SimpleNamespace
+    >>> data = SimpleNamespace(root=".")
+    >>> before = Attributes(data)
+    >>> data.train = [1, 2]
+    >>> made = before.changed()
+    >>> data.train = None
+    >>> made.put_back()
+    >>> data.train
+    [1, 2]
+    """
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+        self._values = dict(vars(owner))
+
+    def changed(self) -> Attributes:
+        """Return those that were made or changed since, as they are now."""
+        now = Attributes(self._owner)
+        before = self._values
+        now._values = {name: value for name, value in now._values.items() if before.get(name, _MISSING) is not value}
+        return now
+
+    def put_back(self) -> None:
+        """Give the owner these attributes again."""
+        vars(self._owner).update(self._values)

@@ -1,0 +1,115 @@
+"""Read a checkpoint without running code: tensors and containers come out, everything else comes out inert."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import zipfile
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+_ALLOWED = {
+    "collections": {"OrderedDict", "Counter"},
+    "builtins": {"set", "frozenset", "complex", "bytearray"},
+    "_codecs": {"encode"},  # how bytes are written by older protocols
+    "torch": {"Size", "Tensor", "device"},
+    "torch.nn.parameter": {"Parameter"},
+    "torch.serialization": {"_get_layout"},
+    "torch.storage": {"UntypedStorage"},
+    "torch._utils": {
+        "_rebuild_tensor",
+        "_rebuild_tensor_v2",
+        "_rebuild_tensor_v3",
+        "_rebuild_parameter",
+        "_rebuild_sparse_tensor",
+        "_rebuild_qtensor",
+        "_rebuild_meta_tensor_no_storage",
+    },
+}
+"""What may be called while a file is read, by module: what tensors and plain containers are rebuilt by."""
+
+
+class Inert:
+    """Stand in for an object of any other kind. It takes what the file says of it, and does nothing."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.parts: list[Any] = [*args, kwargs]
+
+    def __setstate__(self, state: Any) -> None:
+        self.parts = [state]
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.parts.append((key, value))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Inert:
+        return Inert(*args, **kwargs)
+
+    def append(self, part: Any) -> None:
+        """Take a part, as a list or a set does."""
+        self.parts.append(part)
+
+    add = append
+
+
+class _Unpickler(pickle.Unpickler):
+    """Rebuild tensors and plain containers, and nothing else."""
+
+    def find_class(self, module_name: str, name: str) -> Any:
+        if name in _ALLOWED.get(module_name, ()):
+            return super().find_class(module_name, name)
+        dtype = getattr(torch, name, None) if module_name == "torch" else None
+        return dtype if isinstance(dtype, torch.dtype) else Inert
+
+
+_PICKLE = SimpleNamespace(__name__=__name__, Unpickler=_Unpickler)
+"""What `torch.load` reads by in place of Python's `pickle`."""
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a checkpoint to the CPU, whoever wrote it: what is neither a tensor nor a plain container comes out inert.
+
+    Hyperparameters, say, may hold a `functools.partial`, a path or a module. They are of no use here, and to rebuild
+    them would run what the file says.
+
+    Raises:
+        ValueError: If it is no checkpoint of the form that `torch.save` has written since torch 1.6.
+        Exception: What torch raises where the file is damaged.
+    """
+    with open(path, "rb") as file:
+        # In its other forms torch reads more than one pickle, unpacks archives, or loads a compiled program.
+        is_zip = file.read(4) == b"PK\x03\x04"
+        file.seek(0)
+        if not is_zip or any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist()):
+            raise ValueError(f"{os.fspath(path)} is no checkpoint that `torch.save` wrote as a zip file.")
+        file.seek(0)
+        content = torch.load(file, map_location="cpu", pickle_module=_PICKLE, weights_only=False)
+    if not isinstance(content, dict):
+        raise ValueError(f"{os.fspath(path)} was to hold a dict, but holds {type(content).__name__}.")
+    return content
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read the `state_dict` of a module from a checkpoint, as `read_checkpoint` does.
+
+    Raises:
+        ValueError: If it has none, or if a part of it is more than tensors and plain data.
+    """
+    weights = read_checkpoint(path).get("state_dict")
+    inert = [] if weights is None else [name for name, value in weights.items() if _holds_inert(value)]
+    if weights is None or inert:
+        what = "has no `state_dict`" if weights is None else f"holds more than tensors and plain data in {inert[0]!r}"
+        raise ValueError(
+            f"The checkpoint {os.fspath(path)} {what}, so its weights cannot be read without running code. Let "
+            "`get_extra_state` return tensors and plain data, or pass `ActiveLearning(weights='last')`."
+        )
+    return dict(weights)
+
+
+def _holds_inert(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_inert(part) for item in value.items() for part in item)
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_holds_inert, value))
+    return isinstance(value, Inert) or value is Inert

@@ -1,0 +1,87 @@
+"""What a module computes with: its weights and all of its buffers, copied, loaded and drawn anew."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+
+def copy_weights(module: nn.Module) -> dict[str, Any]:
+    """Copy a module's weights and buffers to the CPU, those buffers too that its `state_dict` leaves out.
+
+    >>> net = nn.Linear(1, 1)
+    >>> net.register_buffer("mean", Tensor([2.0]), persistent=False)
+    >>> sorted(copy_weights(net))
+    ['bias', 'mean', 'weight']
+    """
+    state = {name: _copied(value) for name, value in module.state_dict().items()}
+    return state | {name: _copied(buffer) for name, buffer in non_persistent_buffers(module)}
+
+
+def put_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Load what `copy_weights` returned. A buffer that the `state_dict` leaves out may be missing: it stays as it is.
+
+    Raises:
+        RuntimeError: If names or shapes of the `state_dict` differ.
+    """
+    others = dict(non_persistent_buffers(module))
+    module.load_state_dict({name: value for name, value in weights.items() if name not in others})
+    for name, buffer in others.items():
+        if name in weights:
+            owner_name, _, own_name = name.rpartition(".")
+            loaded = weights[name].to(buffer.device, copy=True)
+            if buffer.shape == loaded.shape and buffer.dtype == loaded.dtype:
+                buffer.copy_(loaded)
+            else:  # it was replaced while the module was fitted
+                module.get_submodule(owner_name)._buffers[own_name] = loaded
+
+
+def reset_parameters(module: nn.Module) -> None:
+    """Draw all weights anew by the `reset_parameters` of the module's parts.
+
+    Raises:
+        ValueError: If a parameter or buffer belongs to a part that cannot reset it; the message names it.
+
+    >>> net = nn.Linear(2, 2)
+    >>> before = net.weight.clone()
+    >>> reset_parameters(net)
+    >>> bool((net.weight == before).all())
+    False
+    """
+    covered: set[str] = set()
+    for path, part in module.named_modules():
+        reset = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+            covered.update(f"{path}.{name}" if path else name for name in part.state_dict())
+    missing = [name for name, _ in module.named_parameters() if name not in covered]
+    if missing:
+        raise ValueError(
+            f'`ActiveLearning(reset="fresh")` cannot reset {missing[0]!r} of `{type(module).__name__}` '
+            f"({len(missing)} parameters in all): its part has no `reset_parameters()`. Pass `model_factory=`, a "
+            'function that returns a new module, or use `reset="initial"`.'
+        )
+
+
+def uninitialised(module: nn.Module) -> list[str]:
+    """Name the parameters and buffers of lazy layers, such as `nn.LazyLinear`, that have no shape yet."""
+    held = [*module.named_parameters(), *module.named_buffers()]
+    return [name for name, value in held if is_lazy(value)]
+
+
+def non_persistent_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield the buffers that the `state_dict` leaves out, each under its full name."""
+    for path, part in module.named_modules():
+        for name in sorted(part._non_persistent_buffers_set):
+            buffer = part._buffers.get(name)
+            if buffer is not None:
+                yield (f"{path}.{name}" if path else name), buffer
+
+
+def _copied(value: Any) -> Any:
+    # What a part adds by `get_extra_state` need not be a tensor.
+    return value.detach().cpu().clone() if isinstance(value, Tensor) else copy.deepcopy(value)
