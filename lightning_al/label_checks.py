@@ -149,24 +149,28 @@ def check_several_classes(labels: Iterable[Any], where: str) -> None:
     """
     first, count = None, 0
     for label in labels:
-        array = as_array(label)
-        key: Any = label if array is None else tuple(array.flatten().tolist())
-        if array is None and not isinstance(label, str | Enum):
-            return  # of which nothing is known
+        key = _class_of(label)
         first = key if count == 0 else first
-        if key != first:
+        if key is None or key != first:
             return
         count += 1
     if count > 1:
         raise ValueError(
-            f"All {count} labels of {where} are of one class, {_one(first)}, so there is nothing to learn from asking "
+            f"All {count} labels of {where} are of one class, {first!r}, so there is nothing to learn from asking "
             "for more. Check the dataset (for an ImageFolder, that each class has a folder of its own), or pass "
             '`acquisition="random"` or an `oracle=` that knows other labels.'
         )
 
 
-def _one(key: Any) -> str:
-    return repr(key[0] if isinstance(key, tuple) and len(key) == 1 else key)
+def _class_of(label: Any) -> Any:
+    """Return what tells a label's class from others, or None where that is unknown."""
+    array = as_array(label)
+    if array is None:
+        return label if isinstance(label, str | Enum) else None
+    if array.ndim == 0:
+        return array.item()
+    is_one_hot = bool(((array == 0) | (array == 1)).all()) and array.sum() == 1
+    return int(array.argmax()) if is_one_hot else None
 
 
 def class_numbers(labels: Any, num_points: int, num_classes: int) -> Tensor:
