@@ -226,7 +226,18 @@ def logits_function(given: LogitsFunction | None, target: Target) -> LogitsFunct
     Of outputs that have them under a name, as those of transformers, it returns the logits. Where it fails, it says
     what the module was called with.
     """
-    return said_clearly(default_logits(target), target.inputs) if given is None else said_clearly(given, None)
+    if given is not None:
+        return said_clearly(given, None)
+    usual = default_logits(target)
+
+    def logits(module: nn.Module, batch: Any) -> Any:
+        inputs = target.inputs(batch)
+        if isinstance(batch, Mapping) and not isinstance(inputs, Mapping) and _takes_names_alone(module):
+            inputs = {name: value for name, value in batch.items() if value is inputs}
+            return module(**inputs)
+        return usual(module, batch)
+
+    return said_clearly(logits, target.inputs)
 
 
 def default_logits(target: Target) -> LogitsFunction:
@@ -247,6 +258,12 @@ def default_logits(target: Target) -> LogitsFunction:
         return outputs  # type: ignore[no-any-return]
 
     return logits
+
+
+def _takes_names_alone(module: nn.Module) -> bool:
+    """Return whether `forward` takes no input but by its name, as `forward(self, **inputs)` does."""
+    parameters = inspect.signature(unwrapped(module).forward).parameters.values()
+    return all(parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) for parameter in parameters)
 
 
 def _call_by_name(module: nn.Module, inputs: Mapping[str, Any]) -> Any:
