@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.acquisition import Acquisition, create
+from lightning_al.acquisition.base import check_selection
 from lightning_al.candidates import Candidates
 from lightning_al.datamodule import ActiveDataModule, BeforeSetup
+from lightning_al.dry_pass import dry_pass
 from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.inert import read_weights
@@ -45,10 +47,11 @@ from lightning_al.refit import (
     unprofiled,
 )
 from lightning_al.same_run import check_same_run, check_same_weights
-from lightning_al.scoring import default_logits, give_shapes, predict_pool, read_last_layer
+from lightning_al.scoring import give_shapes, logits_function, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.stopping import StoppedError, Stopping
 from lightning_al.strategies import check_strategy, refuse_spawning
+from lightning_al.task_check import TaskCheck
 from lightning_al.testing import PosteriorTest
 from lightning_al.validation_points import ValidationPoints
 from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
@@ -300,7 +303,9 @@ class ActiveLearning(BeforeSetup):
             rank_zero_info("The active learning run is done: this fit repeats its last one, and is not recorded.")
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock of the fit."""
+        """Score a few points where the user's call begins, and start the clock of the fit."""
+        if not self._inside:
+            self._try_out(trainer, pl_module)
         self._fit.began = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -345,6 +350,12 @@ class ActiveLearning(BeforeSetup):
         # Where time is up before the first step, training has neither begun nor ended.
         self._fit.cut_short = self._fit.cut_short or time_is_up(trainer)
         if self._fit.steps == 0 and not self._fit.cut_short:
+            if trainer.ckpt_path is not None and trainer.global_step > 0:
+                raise RuntimeError(
+                    f"The checkpoint {trainer.ckpt_path} is of a fit that had finished, after {trainer.global_step} "
+                    "steps, so there is nothing to go on with. Leave out `ckpt_path` and start the run again on its "
+                    "`folder=`, or raise `max_epochs` or `max_steps` of the Trainer."
+                )
             raise RuntimeError(
                 f"Round {self.round} of active learning trained 0 steps, so there is nothing to score the pool with. "
                 "Check `max_epochs`, `max_steps` and `limit_train_batches` of the Trainer, and that the train loader "
@@ -494,7 +505,7 @@ class ActiveLearning(BeforeSetup):
         if uninitialised(module):
             data = _datamodule(trainer)
             with seeded(derive(self.seed, "lazy")):
-                give_shapes(trainer, module, data, logits=self.logits or default_logits(data.target))
+                give_shapes(trainer, module, data, logits=logits_function(self.logits, data.target))
 
     def _reset_weights(self, trainer: pl.Trainer, module: pl.LightningModule, number: int) -> None:
         """Load the weights that a round starts from."""
@@ -552,18 +563,43 @@ class ActiveLearning(BeforeSetup):
             left = max(0, min(left, self.budget - data.pool.num_labelled))
         return min(self.query_size, left)
 
+    def _try_out(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Score a few points before the first step, as Lightning validates a few batches."""
+        data = _datamodule(trainer)
+        b = self._next_query_size(data)
+        if trainer.num_sanity_val_steps == 0 or b == 0 or self.done:
+            return
+        dry_pass(
+            trainer,
+            module,
+            data,
+            acquisition=self.acquisition,
+            query_size=b,
+            posterior=self.posterior,
+            last_layer=self.last_layer,
+            logits=logits_function(self.logits, data.target),
+            check=self._task_check(module, data),
+            seed=self.seed,
+            number=self.round,
+        )
+
+    def _task_check(self, module: nn.Module, data: ActiveDataModule) -> TaskCheck:
+        return TaskCheck(data, type(module).__name__, revealed=getattr(self.oracle, "reveals", False))
+
     def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
-        logits = self.logits or default_logits(data.target)
+        logits = logits_function(self.logits, data.target)
+        check = self._task_check(module, data)
 
         def chunks() -> Iterator[Tensor]:
             seed = derive(self.seed, self.round, "posterior")
             return self._timed(
-                predict_pool(trainer, module, data, posterior=self.posterior, logits=logits, seed=seed), "score"
+                predict_pool(trainer, module, data, posterior=self.posterior, logits=logits, seed=seed, check=check),
+                "score",
             )
 
         def last_layer() -> Iterator[tuple[Tensor, ...]]:
             return self._timed(
-                read_last_layer(trainer, module, data, last_layer=self.last_layer, logits=logits), "score"
+                read_last_layer(trainer, module, data, last_layer=self.last_layer, logits=logits, check=check), "score"
             )
 
         unlabelled = data.pool.unlabelled
@@ -577,7 +613,7 @@ class ActiveLearning(BeforeSetup):
         positions, scores, details = trainer.strategy.broadcast(
             (selection.positions.tolist(), selection.scores.tolist(), details)
         )
-        _check_selection(self.acquisition, positions, scores, b, len(unlabelled))
+        check_selection(self.acquisition, positions, scores, b, len(unlabelled))
         self._fit.seconds["select"] = time.perf_counter() - began - self._fit.seconds.get("score", 0.0)
         self._fit.peak_bytes.update(peak_bytes("select"))
         self._fit.indices = [unlabelled[position] for position in positions]
@@ -664,7 +700,7 @@ class ActiveLearning(BeforeSetup):
     def _make_posterior_test(self, data: ActiveDataModule) -> PosteriorTest:
         return PosteriorTest(
             self.posterior,
-            self.logits or default_logits(data.target),
+            logits_function(self.logits, data.target),
             data.target,
             seed=derive(self.seed, self.round, "posterior"),
         )
@@ -813,16 +849,6 @@ def _check_at_least_one(**numbers: int | None) -> None:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"`ActiveLearning({name}={value!r})` is not known. Choose one of: {', '.join(choices)}.")
-
-
-def _check_selection(acquisition: Acquisition, positions: list[int], scores: list[float], b: int, size: int) -> None:
-    in_range = all(isinstance(position, int) and 0 <= position < size for position in positions)
-    if len(positions) != b or len(set(positions)) != b or len(scores) != b or not in_range:
-        raise ValueError(
-            f"`{type(acquisition).__name__}.select` was to return {b} different positions between 0 and {size - 1} and "
-            f"as many scores, but got positions {positions} and {len(scores)} scores. "
-            "Let it choose from `candidates` by position, each once."
-        )
 
 
 def _remove_older_weights(journal: Journal, number: int) -> None:

@@ -66,6 +66,13 @@ class ModuleState:
         for weight, is_trained in self._are_trained:
             weight.requires_grad = is_trained
 
+    def put_back_all(self) -> None:
+        """Make the module what it was, and every attribute of the user's classes too."""
+        self.put_back()
+        for part in self._parts:
+            for name in part.changed():
+                part.put_back(name)
+
     def adopt(self, ended: ModuleState) -> None:
         """Take over what was changed since another state was remembered: between two fits, that was the user."""
         before = {id(part.module): part for part in ended._parts}

@@ -23,14 +23,20 @@ from rich.text import Text
 from torch import Tensor, nn
 
 from lightning_al._lightning import pl
+from lightning_al.calls import CallError, said_clearly
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior import LastLayer, Posterior
 from lightning_al.posterior.base import LogitsFunction, evaluating
+from lightning_al.posterior.compiled import run_eagerly, unwrapped
+from lightning_al.posterior.outputs import OutputError
 from lightning_al.target import Target
 from lightning_al.weights import uninitialised
 
 Rows = tuple[Tensor, ...]
 """What is predicted of a batch: tensors with a row for each of its points."""
+
+Check = Callable[[int | None], Any]
+"""Is called with the number of classes C before the first rows are given out; with None where there are no logits."""
 
 
 def predict_pool(
@@ -41,6 +47,7 @@ def predict_pool(
     posterior: Posterior,
     logits: LogitsFunction,
     seed: int,
+    check: Check | None = None,
 ) -> Iterator[Tensor]:
     """Yield log-probabilities ``[n, K, C]`` of the unlabelled points in index order, the same on every rank.
 
@@ -49,13 +56,14 @@ def predict_pool(
     training-only augmentation stays out. Called again, it yields the same numbers.
 
     Raises:
-        ValueError: If the module gives NaN or Inf for some points; the message lists their indices.
+        ValueError: If the module gives NaN or Inf for some points; the message lists their indices. If it gives more
+            or fewer rows than a batch has points.
     """
 
     def predict(batches: Iterable[Any]) -> Iterator[Rows]:
         return ((log_probs,) for log_probs in posterior.predict(module, batches, logits=logits, seed=seed))
 
-    for (log_probs_n_K_C,) in _pass_over_pool(trainer, module, data, predict, "Scoring the pool"):
+    for (log_probs_n_K_C,) in _pass_over_pool(trainer, module, data, predict, "Scoring the pool", check):
         yield log_probs_n_K_C
 
 
@@ -66,6 +74,7 @@ def read_last_layer(
     *,
     last_layer: LastLayer,
     logits: LogitsFunction,
+    check: Check | None = None,
 ) -> Iterator[Rows]:
     """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` of the unlabelled points, as `predict_pool` does.
 
@@ -76,7 +85,7 @@ def read_last_layer(
     def read(batches: Iterable[Any]) -> Iterator[Rows]:
         return last_layer.read(module, batches, logits=logits)
 
-    yield from _pass_over_pool(trainer, module, data, read, "Embedding the pool")
+    yield from _pass_over_pool(trainer, module, data, read, "Embedding the pool", check)
 
 
 def give_shapes(
@@ -105,6 +114,7 @@ def _pass_over_pool(
     data: ActiveDataModule,
     predict: Callable[[Iterable[Any]], Iterator[Rows]],
     description: str,
+    check: Check | None,
 ) -> Iterator[Rows]:
     unlabelled = data.pool.unlabelled
     batch_size = data.pool_dataloader().batch_size or 1
@@ -114,27 +124,75 @@ def _pass_over_pool(
     loader = data.pool_dataloader([index for batch in own for index in batch or unlabelled[:1]])
     predictions = predict(to_device(trainer, module, batch) for batch in loader)
     not_finite: list[int] = []
+    checked = check is None
     with _progress(trainer) as progress:
         task = progress.add_task(description, total=len(unlabelled))
-        for turn, batch in zip(turns, own, strict=True):
+        for turn, own_batch in zip(turns, own, strict=True):
             # What the acquisition function does between two chunks is no part of a prediction.
-            with predicting(trainer):
-                rows = next(predictions)
+            rows = next_rows(predictions, len(own_batch) or 1, trainer, module, check)
+            if check is not None and not checked:
+                check(rows[-1].shape[-1])
+                checked = True
             lengths = [len(batch) for batch in turn]
-            rows = tuple(_gather(trainer, values[: len(batch)], lengths).cpu() for values in rows)
+            rows = tuple(_gather(trainer, values[: len(own_batch)], lengths).cpu() for values in rows)
             indices = [index for batch in turn for index in batch]
             progress.advance(task, len(indices))
-            has_nan_n = torch.stack([values.isnan().flatten(1).any(1) for values in rows]).any(0)
-            not_finite += [indices[place] for place in has_nan_n.nonzero().flatten()]
+            not_finite += [indices[place] for place in places_of_nan(rows)]
             if not not_finite:
                 yield rows
         # The loader's workers end with the last batch.
         next(predictions, None)
     if not_finite:
-        raise ValueError(
-            f"`{type(module).__name__}` gave NaN or Inf for {len(not_finite)} of {len(unlabelled)} unlabelled points, "
-            f"whose dataset indices begin with {not_finite[:5]}. Check these inputs, or whether the training diverged."
+        raise not_finite_error(module, not_finite, len(unlabelled))
+
+
+def next_rows(predictions: Iterator[Rows], n: int, trainer: pl.Trainer, module: nn.Module, check: Check | None) -> Rows:
+    """Return what is predicted of the next batch, in the Trainer's precision and stage.
+
+    Raises:
+        ValueError: If there is not one row for each of its n points.
+    """
+    try:
+        with predicting(trainer), run_eagerly(module):
+            rows = next(predictions)
+    except OutputError:
+        if check is not None:
+            check(None)
+        raise
+    for values in rows:
+        if len(values) != n:
+            views = "for several views of a point, `module(batch[0]).unflatten(0, (len(batch[0]), -1)).mean(1)`"
+            raise ValueError(
+                f"The pool is scored by one row of logits for each point, but `{type(module).__name__}` gave "
+                f"{len(values)} rows for a batch of {n} points. Pass `logits=`, a function of the module and the batch "
+                f"that returns one row for each{f', such as, {views}' if len(values) > n else ''}, and let the "
+                "collate function keep all points."
+            )
+    return rows
+
+
+def places_of_nan(rows: Rows) -> list[int]:
+    """Return which rows hold a NaN, which an infinite logit becomes too."""
+    has_nan_n = torch.stack([values.isnan().flatten(1).any(1) for values in rows]).any(0)
+    return [int(place) for place in has_nan_n.nonzero().flatten()]
+
+
+def not_finite_error(module: nn.Module, indices: list[int], size: int) -> ValueError:
+    """Say for which of so many points a module gave NaN or Inf, and where that may come from."""
+    has_diverged = any(
+        not bool(weight.isfinite().all()) for weight in module.parameters() if weight.is_floating_point()
+    )
+    if has_diverged:
+        remedy = (
+            "Its weights are NaN or Inf as well, so the training diverged. Lower the learning rate, or clip gradients "
+            "by `Trainer(gradient_clip_val=1.0)`."
         )
+    else:
+        remedy = "Its weights are finite. Check these inputs, the learning rate, and what the module divides by."
+    return ValueError(
+        f"`{type(module).__name__}` gave NaN or Inf for {len(indices)} of {size} unlabelled points, whose dataset "
+        f"indices begin with {indices[:5]}. {remedy}"
+    )
 
 
 def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:
@@ -160,6 +218,26 @@ def predicting(trainer: pl.Trainer) -> Iterator[None]:
             yield
     finally:
         trainer.state.stage = stage
+
+
+def logits_function(given: LogitsFunction | None, target: Target) -> LogitsFunction:
+    """Return the function of a module and a batch that the pool is scored by: the one given, or the usual one.
+
+    Of outputs that have them under a name, as those of transformers, it returns the logits. Where it fails, it says
+    what the module was called with.
+    """
+    if given is not None:
+        return said_clearly(given, None)
+    usual = default_logits(target)
+
+    def logits(module: nn.Module, batch: Any) -> Any:
+        inputs = target.inputs(batch)
+        if isinstance(batch, Mapping) and not isinstance(inputs, Mapping) and _takes_names_alone(module):
+            inputs = {name: value for name, value in batch.items() if value is inputs}
+            return module(**inputs)
+        return usual(module, batch)
+
+    return said_clearly(logits, target.inputs)
 
 
 def default_logits(target: Target) -> LogitsFunction:
@@ -190,20 +268,30 @@ def default_logits(target: Target) -> LogitsFunction:
 
 def _takes_several(module: nn.Module) -> bool:
     """Return whether `forward` cannot be called with one input."""
-    parameters = inspect.signature(module.forward).parameters.values()
+    parameters = inspect.signature(unwrapped(module).forward).parameters.values()
     in_order = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     needed = [one for one in parameters if one.kind in in_order and one.default is one.empty]
     return len(needed) > 1
 
 
+def _takes_names_alone(module: nn.Module) -> bool:
+    """Return whether `forward` takes no input but by its name, as `forward(self, **inputs)` does."""
+    parameters = inspect.signature(unwrapped(module).forward).parameters.values()
+    return all(parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) for parameter in parameters)
+
+
 def _call_by_name(module: nn.Module, inputs: Mapping[str, Any]) -> Any:
-    parameters = inspect.signature(module.forward).parameters.values()
+    """Call a module on the inputs that its `forward` has parameters for, or on all as one where it has none for any."""
+    parameters = inspect.signature(unwrapped(module).forward).parameters.values()
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    if takes_all or set(inputs) <= {parameter.name for parameter in parameters}:
-        return module(**inputs)
-    if len(parameters) == 1:
+    by_name = {one.name: one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
+    known = inputs if takes_all else {name: value for name, value in inputs.items() if name in by_name}
+    needed = {name for name, parameter in by_name.items() if parameter.default is parameter.empty}
+    if known and needed <= set(known):
+        return module(**known)
+    if len(needed) <= 1 and not known:
         return module(inputs)
-    raise ValueError(
+    raise CallError(
         f"A batch has the inputs {', '.join(map(str, inputs))}, but `{type(module).__name__}.forward` takes "
         f"{', '.join(parameter.name for parameter in parameters)}. Pass `logits=`, a function of the module and the "
         "batch that returns logits [batch, classes]."

@@ -12,9 +12,10 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 from lightning_al._lightning import pl
 from lightning_al.health import PosteriorHealth, Scores
 from lightning_al.information import posterior_mean
+from lightning_al.label_checks import class_numbers
 from lightning_al.posterior import Deterministic
 from lightning_al.posterior.base import LogitsFunction, Posterior
-from lightning_al.posterior.prefix import copied
+from lightning_al.posterior.batches import copied
 from lightning_al.scoring import predicting, to_device
 from lightning_al.target import Target
 
@@ -47,7 +48,7 @@ class PosteriorTest:
     def _update(self, module: nn.Module, batch: Any) -> None:
         with_noise_n_C = self._predict(self.posterior, module, batch)
         without_n_C = self._predict(Deterministic(), module, batch)
-        labels_n = torch.as_tensor(self.target.labels(batch), device=with_noise_n_C.device)
+        labels_n = class_numbers(self.target.labels(batch), *with_noise_n_C.shape).to(with_noise_n_C.device)
         if self._rows is None:
             num_classes, device = with_noise_n_C.shape[1], with_noise_n_C.device
             self._rows = _Row(num_classes, device), _Row(num_classes, device)

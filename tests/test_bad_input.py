@@ -13,7 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout
 from lightning_al._lightning import pl
-from lightning_al.posterior.base import to_log_probs
+from lightning_al.posterior.outputs import to_log_probs
 from tests.tasks import Items, LitMLP, LitPoints, points, trainer
 
 # Arguments of ActiveDataModule.
@@ -230,10 +230,13 @@ def test_a_network_that_ends_in_a_softmax(posterior: Any) -> None:
     ("outputs", "message"),
     [
         (torch.zeros(6), r"of shape \[batch, classes\] with two classes or more, but the module gave \[6\]"),
-        (torch.zeros(6, 1), r"gave \[6, 1\]. .*torch.stack\(\[torch.zeros_like\(z\), z\], dim=1\)"),
-        (torch.zeros(6, 3, 2), r"gave \[6, 3, 2\]. Pass `logits=`"),
-        ((torch.zeros(6, 3), None), r"gave tuple. Pass `logits=`"),
-        ({"logits": torch.zeros(6, 3)}, r"gave dict. Pass `logits=`"),
+        (torch.zeros(6, 1), r"gave \[6, 1\]. For a binary model .*torch.nn.functional.pad\(.*For regression, use"),
+        (torch.zeros(6, 3, 2), r"gave \[6, 3, 2\]. A prediction for each place .*segmentation.* is not supported"),
+        (torch.zeros(6, 3, 2, 2), r"gave \[6, 3, 2, 2\]. A prediction for each place .*`acquisition=\"random\"`"),
+        (torch.zeros([]), r"gave \[\]. Pass `logits=`, .* a row of logits for each point"),
+        ((torch.zeros(6, 3), None), r"gave tuple of \[6, 3\], NoneType. Pass `logits=`.* module\(batch\[0\]\)\[0\]"),
+        ({"scores": torch.zeros(6, 3)}, r"gave dict with scores. Pass `logits=`"),
+        ({"logits": torch.zeros(6, 3, 2)}, r"gave \[6, 3, 2\]. A prediction for each place"),
         (torch.zeros(6, 3, dtype=torch.int64), r"scored by floating-point logits, but the module gave torch.int64"),
     ],
 )

@@ -72,6 +72,33 @@ def test_a_finished_run_is_shown_and_not_fitted_again(command, tmp_path):
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
 
+def test_a_metric_that_nothing_logged_ends_the_run_after_its_first_round(command, refused, tmp_path):
+    said = refused(*TINY, f"folder={tmp_path}", "metric=accuracy")
+    assert "`metric=accuracy`, but round 0 logged no such metric. Choose one of: " in said
+    assert "test_acc" in said
+    assert "Traceback" not in said
+    assert len(Journal.read_history(tmp_path)) == 1
+    # Begun again, it says so before another step.
+    refused(*TINY, f"folder={tmp_path}", "metric=accuracy")
+    assert len(Journal.read_history(tmp_path)) == 1
+    command(*TINY, f"folder={tmp_path}", "metric=test_acc")
+    assert Run.read(tmp_path).labels == [10, 15, 20]
+
+
+def test_a_metric_that_nothing_logged_is_named_where_there_is_one_round(refused, tmp_path):
+    said = refused(*TINY, f"folder={tmp_path}", "metric=accuracy", "active.max_rounds=1")
+    assert "`metric=accuracy`, but round 0 logged no such metric" in said
+
+
+def test_a_run_that_cannot_be_scored_ends_before_its_first_step(refused, tmp_path):
+    sizes = ["~model.network.num_classes", "+model.network.in_features=8", "+model.network.out_features=10"]
+    network = ["model.network._target_=torch.nn.Linear", *sizes, "allow=[torch]"]
+    said = refused(*TINY, f"folder={tmp_path}", *network)
+    assert "the module gave [4, 1, 8, 10]. A prediction for each place" in said
+    assert "This was found by the dry pass before round 0" in said
+    assert not (tmp_path / "summary.json").exists()
+
+
 def test_a_run_that_was_cut_off_goes_on_with_its_own_settings(command, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     command(*TINY, f"folder={whole}", "acquisition=bald")

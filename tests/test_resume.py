@@ -292,6 +292,23 @@ def test_a_checkpoint_and_a_folder_that_disagree_are_refused(tmp_path: Path) -> 
         fit(ckpt_path=tmp_path / "kept" / "round-1" / "last.ckpt")
 
 
+@pytest.mark.parametrize("dry", [0, 2])
+def test_a_checkpoint_of_a_fit_that_had_finished_is_said_to_be_one(tmp_path: Path, dry: int) -> None:
+    def fit(**kwargs: Any) -> ActiveLearning:
+        checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
+        active = ActiveLearning("entropy", query_size=4, budget=12, keep_checkpoints=True)
+        settings: Any = {"enable_checkpointing": True, "num_sanity_val_steps": dry}
+        trainer(tmp_path, callbacks=[active, checkpoint], **settings).fit(model(), datamodule=active_data(20), **kwargs)
+        return active
+
+    fit()
+    path = tmp_path / "kept" / "round-1" / "last.ckpt"
+    with pytest.raises(
+        RuntimeError, match=r"last.ckpt is of a fit that had finished, after \d+ steps.*Leave out `ckpt"
+    ):
+        fit(ckpt_path=path)
+
+
 def test_the_state_of_a_network_is_plain(tmp_path: Path) -> None:
     active = ActiveLearning("bald", query_size=4, budget=12)
     trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data(20))

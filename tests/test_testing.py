@@ -20,7 +20,7 @@ from lightning_al.posterior import Posterior
 from lightning_al.target import Target
 from lightning_al.testing import PosteriorTest
 from tests.tasks import CLASSES as TASK_CLASSES
-from tests.tasks import LitMLP, points, trainer
+from tests.tasks import Items, LitMLP, points, trainer
 
 N, FEATURES, CLASSES = 50, 6, 4
 
@@ -308,3 +308,61 @@ def test_the_labels_of_the_test_change_no_fit_and_no_pick(tmp_path: Path) -> Non
         return [(round.indices, round.scores, round.metrics["val_loss"]) for round in active.history]
 
     assert asked(0) == asked(1)
+
+
+# Labels of a test, in all forms that they come in.
+
+
+def labelled_by(form: Any) -> Any:
+    """Return a dataset of a test whose labels are of a form."""
+    return Items(40, form, seed=2)
+
+
+class AnyLabels(Healthy):
+    """Tests on labels of any form."""
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("test_norm", self(batch[0]).norm(), batch_size=len(batch[0]))
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda x, y: (x, torch.tensor([y])),
+        lambda x, y: (x, float(y)),
+        lambda x, y: (x, torch.tensor([float(y)])),
+        lambda x, y: (x, torch.nn.functional.one_hot(torch.tensor(y), TASK_CLASSES)),
+        lambda x, y: (x, torch.nn.functional.one_hot(torch.tensor(y), TASK_CLASSES).float()),
+    ],
+    ids=["[B, 1]", "floats", "floats [B, 1]", "one-hot", "one-hot floats"],
+)
+def test_class_numbers_are_read_from_labels_of_any_form(tmp_path: Path, form: Any) -> None:
+    plain = run(tmp_path / "plain", AnyLabels, test=labelled_by(lambda x, y: (x, y)))
+    other = run(tmp_path / "other", AnyLabels, test=labelled_by(form))
+    assert [round.metrics for round in other.history] == [round.metrics for round in plain.history]
+
+
+@pytest.mark.parametrize(
+    ("form", "message"),
+    [
+        (lambda x, y: (x, y + 1), "class numbers from 0 to 3, but the labels go from 1 to 4. Let the test labels be"),
+        (lambda x, y: (x, -100), "class numbers from 0 to 3, but the labels go from -100 to -100"),
+        (lambda x, y: (x, y + 0.5), r"class numbers, but the labels are numbers such as \d.5, as of a regression"),
+        (
+            lambda x, y: (x, x[:2]),
+            r"one for each of the \d+ points predicted, but the labels have the shape \[\d+, 2\]",
+        ),
+        (lambda x, y: (x, "cat"), "but the labels of a batch are (list|tuple)"),
+    ],
+)
+def test_labels_that_are_no_class_numbers_are_refused(tmp_path: Path, form: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"`test_with='posterior'` compares predictions with .*{message}"):
+        run(tmp_path, AnyLabels, test=labelled_by(form))
+
+
+def test_more_rows_than_labels_are_refused() -> None:
+    test = PosteriorTest(Deterministic(), lambda net, batch: net(batch[0]).repeat(2, 1), Target(), seed=0)
+    with pytest.raises(
+        ValueError, match=r"one for each of the 100 points predicted, but the labels have the shape \[50\]"
+    ):
+        test.update(network(), batches(N)[0])

@@ -92,6 +92,21 @@ class ScoreAcquisition(Acquisition):
         return Selection(positions[:b], scores[:b])
 
 
+def check_selection(acquisition: Acquisition, positions: list[int], scores: list[float], b: int, size: int) -> None:
+    """Check that an acquisition function selected b different ones of `size` candidates, with a score for each.
+
+    Raises:
+        ValueError: If it did not.
+    """
+    in_range = all(isinstance(position, int) and 0 <= position < size for position in positions)
+    if len(positions) != b or len(set(positions)) != b or len(scores) != b or not in_range:
+        raise ValueError(
+            f"`{type(acquisition).__name__}.select` was to return {b} different positions between 0 and {size - 1} and "
+            f"as many scores, but got positions {positions} and {len(scores)} scores. "
+            "Let it choose from `candidates` by position, each once."
+        )
+
+
 def at_most(b: int, size: int) -> int:
     """Return how many of `size` candidates a query for b can have.
 

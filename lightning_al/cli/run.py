@@ -72,6 +72,7 @@ class _Objects:
 
 def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool) -> float:
     """Make every object, fit to the budget unless that is done, and report."""
+    from lightning_al.cli.metric import check_metric
     from lightning_al.journal import Journal
     from lightning_al.loggers import one_log
     from lightning_al.report.curves import area_under_curve
@@ -106,6 +107,7 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
         if trainer.is_global_zero:
             console.print(f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder)}", soft_wrap=True)
         return float("nan")
+    check_metric(config.metric, history)
     if not trainer.is_global_zero:
         return area_under_curve(*history.curve(config.metric))
     _report(config, active, data, history, folder)
@@ -128,6 +130,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     """Make every object of the configuration, before anything is run."""
+    from lightning_al.cli.metric import MetricIsLogged
     from lightning_al.loggers import arguments_to_go_on
     from lightning_al.seeds import derive, seeded
 
@@ -135,6 +138,7 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
         model = _instantiate(config, "model")
     active = _instantiate(config, "active", folder=str(folder), force=force)
     callbacks = [active, *(_instantiate(config, f"callbacks.{key}") for key in config.callbacks or {})]
+    callbacks.append(MetricIsLogged(config.metric, active))
     loggers = {}
     for key in map(str, config.logger or {}):
         made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)

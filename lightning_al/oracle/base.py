@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 from lightning_al.pool import Label
 
 
 class Oracle(ABC):
-    """Answer what the labels of some points are."""
+    """Answer what the labels of some points are.
+
+    Attributes:
+        reveals: Whether the answers are the dataset's own targets.
+    """
+
+    reveals: ClassVar[bool] = False
 
     @abstractmethod
     def label(self, indices: Sequence[int]) -> Mapping[int, Label]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from lightning_al.oracle.base import Oracle
 from lightning_al.pool import Label
@@ -18,6 +18,8 @@ class Revealed(Oracle):
     >>> Revealed().label([4, 2])
     {4: None, 2: None}
     """
+
+    reveals: ClassVar[bool] = True
 
     def label(self, indices: Sequence[int]) -> Mapping[int, Label]:
         """Say of each index that the dataset's own target is its label."""

@@ -10,8 +10,17 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from lightning_al.posterior.compiled import run_eagerly
+from lightning_al.posterior.outputs import to_log_probs
+
+__all__ = ["LogitsFunction", "Posterior", "PosteriorError", "evaluating", "to_log_probs"]
+
 LogitsFunction = Callable[[Any, Any], Tensor]
 """Maps a module and a collated batch to logits [n, C]; the module may be annotated with its own class."""
+
+
+class PosteriorError(ValueError):
+    """A posterior cannot sample a network. Raised from within the network's own code, it is no error of that code."""
 
 
 class Posterior(ABC):
@@ -41,50 +50,16 @@ class Posterior(ABC):
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode without gradients, and each of its parts back to its own mode afterwards."""
+    """Put a module in evaluation mode without gradients, and each of its parts back to its own mode afterwards.
+
+    What `torch.compile` made of its parts is run as it was written: to compile it once more for scoring takes longer
+    than it saves, and what samples draw could not be answered for.
+    """
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), run_eagerly(module):
             yield
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def to_log_probs(outputs: Tensor) -> Tensor:
-    """Turn a classifier's outputs into log-probabilities.
-
-    Log-probabilities pass unchanged, since their log-softmax is they themselves.
-
-    Args:
-        outputs: Logits or log-probabilities ``[n, C]``, with at least two classes.
-
-    Raises:
-        ValueError: If the shape is another, or if the outputs are probabilities.
-
-    >>> to_log_probs(torch.tensor([[0.0, 0.0]])).exp().tolist()
-    [[0.5, 0.5]]
-    """
-    if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[1] < 2:
-        got = list(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-        raise ValueError(
-            f"The pool is scored by logits of shape [batch, classes] with two classes or more, but the module gave "
-            f"{got}. Pass `logits=`, a function of the module and the batch that returns such logits; for one logit z "
-            "of a binary model, they are `torch.stack([torch.zeros_like(z), z], dim=1)`."
-        )
-    if not outputs.is_floating_point():
-        raise ValueError(
-            f"The pool is scored by floating-point logits, but the module gave {outputs.dtype}. Return the values "
-            "before they are rounded or made classes."
-        )
-    # Logits of one point may sum to nearly 1 by chance.
-    rounding = max(1e-3 if len(outputs) > 1 else 1e-5, torch.finfo(outputs.dtype).eps)
-    outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
-    if len(outputs) and bool((outputs >= 0).all()) and bool(((outputs.sum(1) - 1).abs() <= rounding).all()):
-        raise ValueError(
-            "The module gave probabilities: numbers from 0 to 1 that sum to 1. The pool is scored by logits or "
-            "log-probabilities. Return the values before the softmax, or pass "
-            "`logits=lambda module, batch: module(batch[0]).log()`."
-        )
-    return torch.log_softmax(outputs, dim=1)

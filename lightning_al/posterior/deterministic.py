@@ -8,7 +8,8 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
+from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating
+from lightning_al.posterior.outputs import to_log_probs
 
 
 @final

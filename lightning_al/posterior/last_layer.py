@@ -13,7 +13,9 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from lightning_al.posterior.base import LogitsFunction, evaluating, to_log_probs
+from lightning_al.posterior.base import LogitsFunction, PosteriorError, evaluating
+from lightning_al.posterior.compiled import written_name
+from lightning_al.posterior.outputs import to_log_probs
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -67,7 +69,7 @@ class LastLayer:
             with evaluating(module), self._noting(module) as noted:
                 log_probs_n_C = to_log_probs(logits(module, batch))
             if not noted:
-                raise ValueError(
+                raise PosteriorError(
                     f"`LastLayer` expected `{type(module).__name__}` to use its {self._what()}, but the forward pass "
                     "did not call it. Pass `layer=`, the name of a layer that is called."
                 )
@@ -91,7 +93,7 @@ class LastLayer:
                 hook.remove()
 
     def _layers(self, module: nn.Module) -> list[nn.Module]:
-        layers = dict(module.named_modules())
+        layers = {written_name(name): layer for name, layer in module.named_modules()}
         found = [
             layer
             for name, layer in layers.items()

@@ -16,14 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lightning_al.posterior import thinning
-from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating, to_log_probs
+from lightning_al.posterior.base import LogitsFunction, Posterior, PosteriorError, evaluating
+from lightning_al.posterior.batches import copied, leaves_of, length_of, map_tensors
 from lightning_al.posterior.modes import Trial, noisy_parts, parts_that_read_training, training
-from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, spread
-from lightning_al.posterior.prefix import Function, Prefix, copied
-from lightning_al.seeds import generator
+from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, drawn_by_position, spread
+from lightning_al.posterior.outputs import find_logits, to_log_probs
+from lightning_al.posterior.positions import normal_at, uniform_at
+from lightning_al.posterior.prefix import Function, Prefix
+from lightning_al.seeds import derive, generator
 
 NUM_TRIED = 3
 """How many points of the first batch a network is tried with, to learn what it draws for each of them."""
@@ -119,6 +121,8 @@ class _Network:
         dropouts: How the mask of each call of a dropout function is drawn where no layer is skipped.
         draws: The same for each draw inside of other functions.
         met: What each sample drew in the batches so far, for one point.
+        tells_length: Whether the length of a batch's first tensor is the number of its points.
+        length: How many points the batch under way has, where that is known.
         counts: How often each sample drew, in dropout functions and others.
     """
 
@@ -128,6 +132,7 @@ class _Network:
         self.num_samples = num_samples
         self.seed = seed
         self.masks: dict[tuple[int, Shape, float], Tensor] = {}
+        self.tables: dict[tuple[int, float], Tensor] = {}
         self.met: dict[tuple[str, int, int], Shape] = {}
         self.counts: dict[int, tuple[int, int]] = {}
         self.is_on_cpu = all(weight.device.type == "cpu" for weight in module.parameters())
@@ -137,12 +142,17 @@ class _Network:
         with training(self.parts):
             trials = [self._try(points) for points in tried.values()]
         sizes = [trial.log_probs[0] for trial in trials]
-        self.dropouts, self.draws = (
-            [Place.of(dict(zip(sizes, shapes, strict=True))) for shapes in zip(*calls, strict=True)]
-            for calls in ([trial.dropouts for trial in trials], [trial.draws for trial in trials])
-        )
+        self.tells_length = sizes == [length_of(points) for points in tried.values()]
+        self.length: int | None = None
+        places = [
+            Place.of(dict(zip(sizes, shapes, strict=True)))
+            for shapes in zip(*([*trial.dropouts, *trial.draws] for trial in trials), strict=True)
+        ]
+        in_channels, num_dropouts = trials[0].in_channels, len(trials[0].dropouts)
+        places = drawn_by_position(places, in_channels + [False] * len(trials[0].draws))
+        self.dropouts, self.draws = places[:num_dropouts], places[num_dropouts:]
         if not self.dropouts and not self.draws:
-            raise ValueError(
+            raise PosteriorError(
                 f"`MCDropout` found no dropout in `{type(module).__name__}`, so all {num_samples} posterior samples "
                 "would be equal. Add `nn.Dropout` with p > 0, or score by one sample: "
                 "`posterior=Deterministic()` with an acquisition function such as `entropy`."
@@ -152,8 +162,10 @@ class _Network:
         """Return log-probabilities ``[n, C]`` of sample k, using and filling what samples have in common."""
         batch = prefix.batch if k == 0 or prefix.is_whole() else copied(batch)
 
-        def draw(number: int, shape: Shape, law: Law) -> Tensor:
-            return self._numbers(number, k, shape, law)
+        self.length = length_of(batch) if self.tells_length else None
+
+        def draw(number: int, shape: Shape, law: Law, device: torch.device) -> Tensor:
+            return self._numbers(number, k, shape, law, device)
 
         noise = Noise(draw) if self.draws else None
         dropouts = _Dropouts(self, k, prefix, noise)
@@ -162,7 +174,7 @@ class _Network:
         counts = len(dropouts.shapes), len(noise.shapes) if noise is not None else 0
         before = self.counts.setdefault(k, counts)
         if before != counts:
-            raise ValueError(
+            raise PosteriorError(
                 f"`MCDropout` keeps the noise of a network the same for the whole pool, but in posterior sample {k} "
                 f"`{type(self.module).__name__}` called dropout {before[0]} times and drew {before[1]} times otherwise "
                 f"in one batch, and {counts[0]} and {counts[1]} times in another. Let the network draw the same in "
@@ -179,9 +191,12 @@ class _Network:
         for points in list(self.few.values())[:1]:
             for k in {0, self.num_samples - 1}:
                 log_probs_m_C = self.sample(k, points, Prefix(points))
-                difference = (log_probs_m_C.exp() - log_probs_n_K_C[: len(log_probs_m_C), k].exp()).abs().max()
+                expected_m_C = log_probs_n_K_C[: len(log_probs_m_C), k]
+                # What is no number in both batches, as after a fit that diverged, is no difference between them.
+                both_nan_m_C = log_probs_m_C.isnan() & expected_m_C.isnan()
+                difference = (log_probs_m_C.exp() - expected_m_C.exp()).masked_fill(both_nan_m_C, 0.0).abs().max()
                 if not difference <= self._tolerance():
-                    raise ValueError(
+                    raise PosteriorError(
                         f"`MCDropout` expected the same predictions for a point in any batch, but those of posterior "
                         f"sample {k} for the first {len(log_probs_m_C)} points differ by up to {float(difference):.2g} "
                         f"between batches of {len(log_probs_m_C)} and {len(log_probs_n_K_C)}. "
@@ -195,6 +210,8 @@ class _Network:
         With it comes the axis along which the points stand.
         """
         place = self._place("dropout", self.dropouts, call, k, shape)
+        if place.by_position:
+            return spread(self._table(call, p, place.one_point, device)[k], place.axis, shape), place.axis
         key = (call, place.one_point, p)
         if key not in self.masks:
             # Drawn on the CPU, so that a GPU drops the same units.
@@ -202,8 +219,22 @@ class _Network:
             self.masks[key] = (uniform >= p).to(device)
         return spread(self.masks[key][k], place.axis, shape), place.axis
 
-    def _numbers(self, number: int, k: int, shape: Shape, law: Law) -> Tensor:
+    def _table(self, call: int, p: float, shape: Shape, device: torch.device) -> Tensor:
+        """Return what each sample keeps ``[K, *shape]``, as a part of one table that grows to the longest inputs."""
+        table = self.tables.get((call, p))
+        size = shape if table is None else tuple(map(max, shape, table.shape[1:]))
+        if table is None or tuple(table.shape[1:]) != size:
+            seeds = [derive(self.seed, "dropout", call, k, "by position") for k in range(self.num_samples)]
+            table = torch.stack([uniform_at(seed, size, device) >= p for seed in seeds])
+            self.tables[call, p] = table
+        return table[(slice(None), *map(slice, shape))]
+
+    def _numbers(self, number: int, k: int, shape: Shape, law: Law, device: torch.device) -> Tensor:
         place = self._place("draw", self.draws, number, k, shape)
+        if place.by_position:
+            draw = uniform_at if law == "uniform" else normal_at
+            seed = derive(self.seed, "noise", number, k, "by position")
+            return spread(draw(seed, place.one_point, device), place.axis, shape)
         make = torch.rand if law == "uniform" else torch.randn
         return spread(make(place.one_point, generator=generator(self.seed, "noise", number, k)), place.axis, shape)
 
@@ -211,31 +242,33 @@ class _Network:
         """Return how a draw is drawn. A sample that skips a layer draws what follows under an earlier number."""
         likely = [*places[number : number + 1], *places]
         before = self.met.get((what, number, k))
-        for place in likely:
-            if place.fits(shape) and before in (None, place.one_point):
-                self.met[what, number, k] = place.one_point
+        found = [(place.at(shape, self.length), place) for place in likely]
+        # Where a layer is skipped, a place of just this shape is likelier than one for inputs of another length.
+        for place, _ in sorted(found, key=lambda pair: pair[0] != pair[1]):
+            if place is not None and before in (None, place.fixed):
+                self.met[what, number, k] = place.fixed
                 return place
         if number >= len(places):
-            raise ValueError(
+            raise PosteriorError(
                 f"`MCDropout` keeps the noise of a network the same for the whole pool, but met {what} call {number} "
                 f"in a batch, and only {len(places)} when it tried the first. Let the network draw the same in every "
                 "batch."
             )
-        raise ValueError(
+        raise PosteriorError(
             f"`MCDropout` keeps one mask for the whole pool, but {what} call {number} met features of shape "
-            f"{list(before or likely[0].one_point)} in one batch and {list(likely[0].of_one_point(shape))} in another. "
+            f"{list(likely[0].one_point)} in one batch and {list(likely[0].of_one_point(shape))} in another. "
             "Make all inputs the same size, for example by padding them to one length."
         )
 
     def _cut(self, batch: Any) -> dict[int, Any]:
-        leaves = tree_leaves(batch)
+        leaves = leaves_of(batch)
         sizes = [len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim() > 0]
         if not sizes or not all(leaf is None or isinstance(leaf, Tensor | int | float) for leaf in leaves):
             return {}
         n = sizes[0]
 
         def first(m: int) -> Any:
-            return tree_map_only(Tensor, lambda leaf: leaf[:m] if leaf.dim() > 0 and len(leaf) == n else leaf, batch)
+            return map_tensors(lambda leaf: leaf[:m] if leaf.dim() > 0 and len(leaf) == n else leaf, batch)
 
         most = min(n, NUM_TRIED)
         few = {m: first(m) for m in (most, most - 1) if m > 0}
@@ -254,11 +287,11 @@ class _Network:
         """Return what the network draws for a few points."""
         noise, dropouts = Noise(None), _Dropouts(None, 0, None, None)
         log_probs_n_C = self._predict(copied(points), noise, dropouts)
-        return Trial(tuple(log_probs_n_C.shape), dropouts.shapes, noise.shapes)
+        return Trial(tuple(log_probs_n_C.shape), dropouts.shapes, noise.shapes, dropouts.in_channels)
 
     def _predict(self, batch: Any, noise: Noise | None, dropouts: _Dropouts) -> Tensor:
         with self._attention(), noise or nullcontext(), dropouts:
-            outputs = self.logits(self.module, batch)
+            outputs: Any = find_logits(self.logits(self.module, batch))
         return to_log_probs(outputs.whole() if isinstance(outputs, thinning.Thin) else outputs)
 
     def _attention(self) -> AbstractContextManager[Any]:
@@ -279,6 +312,7 @@ class _Dropouts(TorchFunctionMode):
 
     Attributes:
         shapes: The shape of the mask of each call so far, for all points.
+        in_channels: Whether each of these calls drops whole channels.
     """
 
     def __init__(self, network: _Network | None, k: int, prefix: Prefix | None, noise: Noise | None) -> None:
@@ -287,6 +321,7 @@ class _Dropouts(TorchFunctionMode):
         self.k = k
         self.prefix = prefix
         self.shapes: list[Shape] = []
+        self.in_channels: list[bool] = []
         self.thins: list[thinning.Thin] = []
         self.shared = thinning.Shared(prefix.after if prefix is not None else [])
         self.compute: Function = _call
@@ -327,6 +362,7 @@ class _Dropouts(TorchFunctionMode):
         call = len(self.shapes)
         shape = apply.shape(thinning.shape_of(input))
         self.shapes.append(shape)
+        self.in_channels.append(apply.channels)
         if self.network is None:
             return input
         if self.prefix is not None and self.k == 0:

@@ -41,11 +41,19 @@ def _mentions(code: CodeType, name: str) -> bool:
 
 
 class Trial(NamedTuple):
-    """What a network draws for a few points, and what shape it gives: of log-probabilities, and of each draw."""
+    """What a network draws for a few points, and what shape it gives: of log-probabilities, and of each draw.
+
+    Attributes:
+        log_probs: The shape of the log-probabilities.
+        dropouts: The shapes of the masks of dropout functions.
+        draws: The shapes of what other functions draw.
+        in_channels: Which of the dropout functions drop whole channels.
+    """
 
     log_probs: Shape
     dropouts: list[Shape]
     draws: list[Shape]
+    in_channels: list[bool]
 
 
 def noisy_parts(parts: Iterable[nn.Module], attempt: Callable[[], Trial | None]) -> list[nn.Module]:

@@ -1,18 +1,20 @@
 """The noise of a network, drawn once for each posterior sample and the same for every point of the pool.
 
-Axes: n points of a batch. What torch draws at random, in dropout and elsewhere, is numbered in the order in which a
-network draws it.
+Axes: n points of a batch, L places of a sequence, D units. What torch draws at random, in dropout and elsewhere, is
+numbered in the order in which a network draws it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from lightning_al.posterior.base import PosteriorError
 
 Shape = tuple[int, ...]
 Law = Literal["uniform", "normal"]
@@ -64,7 +66,7 @@ def axis_of(shapes: dict[int, Shape]) -> Axis | None:
         if all(other == axis.of_points(m, shape) for m, other in others):
             return axis
     met = " and ".join(f"{list(shape)} for {n} points" for n, shape in shapes.items())
-    raise ValueError(
+    raise PosteriorError(
         f"`MCDropout` expected noise for each point of a batch, but the network draws shapes {met}. Draw as many for "
         "each point as for any other, or leave it out in evaluation mode."
     )
@@ -72,10 +74,18 @@ def axis_of(shapes: dict[int, Shape]) -> Axis | None:
 
 @dataclass(frozen=True)
 class Place:
-    """How a tensor is drawn: of what shape for one point, and along which axis for all; None where they share it."""
+    """How a tensor is drawn: of what shape for one point, and along which axis for all; None where they share it.
+
+    Attributes:
+        axis: Along which axis the points stand.
+        one_point: The shape of what belongs to one point.
+        by_position: Whether each number is drawn by its position alone, so that batches that are padded to other
+            lengths have the same numbers where they overlap.
+    """
 
     axis: Axis | None
     one_point: Shape
+    by_position: bool = False
 
     @classmethod
     def of(cls, shapes: dict[int, Shape]) -> Place:
@@ -84,13 +94,59 @@ class Place:
         shape = next(iter(shapes.values()))
         return cls(axis, shape if axis is None else axis.of_one_point(shape))
 
+    @property
+    def fixed(self) -> Shape:
+        """What has to be the same in all batches: the shape, or else the number of axes and where the points stand."""
+        if not self.by_position:
+            return self.one_point
+        return -1, len(self.one_point), -1 if self.axis is None else self.axis.place
+
     def of_one_point(self, shape: Shape) -> Shape:
         """Return the part of a shape for all points that belongs to one point."""
         return shape if self.axis is None else self.axis.of_one_point(shape)
 
-    def fits(self, shape: Shape) -> bool:
-        """Return whether a shape can be that for all points."""
-        return len(shape) == len(self.one_point) and self.of_one_point(shape) == self.one_point
+    def at(self, shape: Shape, n: int | None) -> Place | None:
+        """Return the place with a shape for n points, whose inputs may be of another length, or None if it has not it.
+
+        >>> Place(Axis(0, 1), (1, 7, 64), by_position=True).at((4, 9, 64), n=4)
+        Place(axis=Axis(place=0, number=1), one_point=(1, 9, 64), by_position=True)
+        """
+        if len(shape) != len(self.one_point):
+            return None
+        if self.axis is None:
+            return replace(self, one_point=shape) if self.by_position else self if shape == self.one_point else None
+        number, rest = divmod(shape[self.axis.place], n) if n else (self.axis.number, 0)
+        if rest or number == 0:
+            return None
+        if not self.by_position:
+            return self if number == self.axis.number and self.of_one_point(shape) == self.one_point else None
+        axis = replace(self.axis, number=number)
+        return Place(axis, axis.of_one_point(shape), by_position=True)
+
+
+def drawn_by_position(places: list[Place], in_channels: list[bool]) -> list[Place]:
+    """Say which places of a network are drawn by position: those whose shape can differ between inputs.
+
+    These are the places where a point has several numbers along two axes or more, as `[L, D]` and attention's
+    `[heads, L, L]`. A network that draws for tensors of three axes reads sequences, and one of length 1 has to have the
+    numbers of the first place of a longer one. Units `[D]` and whole channels are drawn in one go.
+
+    Args:
+        places: The places of a network.
+        in_channels: Which of them drop whole channels.
+    """
+    is_sequential = any(
+        len(place.one_point) == 3 and not channels for place, channels in zip(places, in_channels, strict=True)
+    )
+
+    def varies(place: Place) -> bool:
+        long_axes = sum(length > 1 for length in place.one_point)
+        return long_axes > 1 or (is_sequential and len(place.one_point) > 2)
+
+    return [
+        replace(place, by_position=not channels and varies(place))
+        for place, channels in zip(places, in_channels, strict=True)
+    ]
 
 
 def spread(one_point: Tensor, axis: Axis | None, shape: Shape) -> Tensor:
@@ -106,14 +162,14 @@ class Noise(TorchDispatchMode):
     """Answer whatever torch draws at random, in any operation.
 
     Args:
-        draw: Gives the numbers: by the number of the draw, its shape and its law. Without it, each draw is answered by
-            its mean, so that dropout drops nothing.
+        draw: Gives the numbers: by the number of the draw, its shape, its law and the device they are needed on.
+            Without it, each draw is answered by its mean, so that dropout drops nothing.
 
     Attributes:
         shapes: The shape of each draw so far.
     """
 
-    def __init__(self, draw: Callable[[int, Shape, Law], Tensor] | None) -> None:
+    def __init__(self, draw: Callable[[int, Shape, Law, torch.device], Tensor] | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.draw = draw
         self.shapes: list[Shape] = []
@@ -130,7 +186,7 @@ class Noise(TorchDispatchMode):
             return func(*args, **(kwargs or {}))
         answer = _ANSWERS.get(func.overloadpacket.__name__)
         if answer is None:
-            raise ValueError(
+            raise PosteriorError(
                 f"`MCDropout` cannot keep what `{func.name()}` draws at random the same for the whole pool. Draw it by "
                 "dropout, `torch.rand`, `torch.randn` or `bernoulli_`, or leave it out in evaluation mode."
             )
@@ -139,7 +195,9 @@ class Noise(TorchDispatchMode):
     def numbers(self, like: Tensor, law: Law) -> Tensor | None:
         """Return noise of the shape of a tensor and on its device, or None for the mean."""
         self.shapes.append(tuple(like.shape))
-        return None if self.draw is None else self.draw(len(self.shapes) - 1, self.shapes[-1], law).to(like.device)
+        if self.draw is None:
+            return None
+        return self.draw(len(self.shapes) - 1, self.shapes[-1], law, like.device).to(like.device)
 
 
 def _by_name(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:

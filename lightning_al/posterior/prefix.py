@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map_only
+
+from lightning_al.posterior.batches import copied, leaves_of
 
 Function = Callable[..., Any]
 
@@ -82,12 +83,7 @@ class Prefix:
 
 def _versions(held: Any) -> list[int] | None:
     """Return how often each tensor was changed in place, or None where one does not say."""
-    tensors = [part for part in tree_leaves(held) if isinstance(part, Tensor)]
+    tensors = [part for part in leaves_of(held) if isinstance(part, Tensor)]
     if any(tensor.is_inference() for tensor in tensors):
         return None
     return [tensor._version for tensor in tensors]
-
-
-def copied(batch: Any) -> Any:
-    """Copy a batch, so that what a network does to its input in place is unseen by the next sample."""
-    return tree_map_only(Tensor, Tensor.clone, batch)

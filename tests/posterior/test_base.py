@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lightning_al.posterior import Deterministic, MCDropout, Posterior, posteriors
-from lightning_al.posterior.base import evaluating, to_log_probs
+from lightning_al.posterior.base import evaluating
+from lightning_al.posterior.outputs import to_log_probs
 
 # Logits such as 0, 0, 1 for each point would be taken for probabilities.
 logits = (

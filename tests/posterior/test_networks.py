@@ -328,9 +328,9 @@ def test_a_part_that_draws_nothing_of_torch_s_in_training_mode_is_not_put_in_it(
 def test_outputs_that_are_no_logits_are_refused_beside_parts_that_read_the_mode() -> None:
     class Outputs(nn.Module):
         def forward(self, x: Tensor) -> Any:
-            return {"logits": F.dropout(x, 0.5) if self.training else x}
+            return {"scores": F.dropout(x, 0.5) if self.training else x}
 
-    with pytest.raises(ValueError, match=r"the module gave dict\. Pass `logits=`, a function"):
+    with pytest.raises(ValueError, match=r"the module gave dict with scores\. Pass `logits=`, a function"):
         predict(Outputs(), [torch.randn(12, 8)])
 
 

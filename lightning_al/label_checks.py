@@ -1,0 +1,219 @@
+"""Whether labels are classes that the outputs of a network can be the logits of.
+
+Everything here asks of labels, not of how they are trained on: a training step may do with them what it likes. So only
+what cannot be classes is refused, or what is likely to stand in the label's place by mistake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ERROR_OF_SUM = 1e-3
+"""How far from 1 the entries of a soft label may sum."""
+
+REMEDY = (
+    'If the class label stands elsewhere in an item, pass `target=` to `ActiveDataModule`. Otherwise use `acquisition="'
+    'random"`, or an `Acquisition` of your own that does not read class probabilities.'
+)
+
+
+def as_array(label: Any) -> np.ndarray[Any, Any] | None:
+    """Return a label of numbers as an array, a single number as one of no axes; None for any other.
+
+    >>> as_array(torch.tensor([3])), as_array([0.0, 1.0]), as_array("cat")
+    (array(3), array([0., 1.]), None)
+    """
+    if isinstance(label, Tensor):
+        label = (label.to_dense() if label.layout is not torch.strided else label).detach().cpu()
+        label = (label.float() if label.is_floating_point() else label).numpy()
+    elif isinstance(label, Enum) or not isinstance(label, bool | int | float | list | np.ndarray | np.generic):
+        return None
+    try:
+        array = np.asarray(label)
+    except ValueError:  # a list of lists of several lengths
+        return None
+    if array.dtype.kind not in "biuf":
+        return None
+    return array.reshape(()) if array.size == 1 else array
+
+
+def check_class_labels(
+    labels: Mapping[int, Any], num_classes: int, module: str, candidates: Sequence[int] = (), parts: int = 0
+) -> str | None:
+    """Check that labels of training points can be classes.
+
+    Args:
+        labels: Labels by the index of their points.
+        num_classes: How many logits C the module gives.
+        module: Name of the module's class.
+        candidates: Positions in an item at which class numbers below C stand, other than the one that was taken.
+        parts: Of how many parts an item is where the last was taken for the label because nobody said which it is; 0
+            where there is no doubt.
+
+    Returns:
+        What is to be said of class numbers that the training step has to change, if any.
+
+    Raises:
+        ValueError: If a label is a vector that is no distribution over the classes, a number that is no class, or
+            likely not the label at all.
+
+    >>> check_class_labels({0: 2, 7: [0.0, 0.5, 0.5], 8: "cat"}, 3, "LitNet")
+    """
+    seen = f"`{module}` gives {num_classes} logits, which are scored as those of {num_classes} classes, but"
+    numbers: dict[int, int] = {}
+    for index, label in labels.items():
+        array = as_array(label)
+        if array is None:
+            continue
+        if array.ndim > 0:
+            _check_vector(array, index, num_classes, seen)
+        elif float(array).is_integer() and (array.dtype.kind != "f" or 0 <= array < num_classes):
+            numbers[index] = int(array)
+        else:
+            raise ValueError(
+                f"{seen} the label of point {index} is the number {array.item():.6g}, as of a regression. {REMEDY}"
+            )
+    lowest, highest = min(numbers.values(), default=0), max(numbers.values(), default=0)
+    if highest >= num_classes and parts > 2:
+        places = f"`target={candidates[0]}`" if candidates else "`target=`, the position of the class label,"
+        raise ValueError(
+            f"{seen} the labels of training points go up to {highest}. Items have {parts} parts, of which the last was "
+            f"taken for the label. Pass {places} to `ActiveDataModule`; where the last is the label all the same and "
+            f"the training step changes it, `target={parts - 1}`."
+        )
+    if lowest < 0 and not set(numbers.values()) <= {-1, 1}:
+        index = min(numbers, key=lambda index: numbers[index])
+        raise ValueError(
+            f"{seen} the label of the training point {index} is {lowest}, which is no class and may stand for a point "
+            "without a label. Pass `initial=` to `ActiveDataModule`, the indices of points that have one, or let the "
+            "oracle answer with class numbers from 0."
+        )
+    if lowest < 0 or highest >= num_classes:
+        return (
+            f"{seen} labels are class numbers from {lowest} to {highest}. Where the training step makes numbers from 0 "
+            f"to {num_classes - 1} of them, nothing needs to be done."
+        )
+    return None
+
+
+def _check_vector(array: np.ndarray[Any, Any], index: int, num_classes: int, seen: str) -> None:
+    whole = bool((array == np.floor(array)).all()) if array.dtype.kind == "f" else True
+    if array.shape == (num_classes,):
+        if bool((array >= 0).all()) and abs(float(array.sum()) - 1) <= ERROR_OF_SUM:
+            return
+        kind = "labels of several classes at once, or of a regression"
+    elif whole and array.ndim == 1:
+        return  # attributes, one of which the training step chooses
+    else:
+        kind = "a regression of several numbers" if array.ndim == 1 else "a label for each place of a point"
+    shown = np.array2string(array.flatten()[:4], precision=3, separator=", ").rstrip("]")
+    raise ValueError(
+        f"{seen} the label of point {index} has the shape {list(array.shape)}, of {array.dtype}: "
+        f"{shown}{', ...' if array.size > 4 else ''}]. That is no distribution over classes: {kind}. {REMEDY}"
+    )
+
+
+def check_no_regression(labels: Mapping[int, Any]) -> None:
+    """Refuse labels of a regression, where a module gives no logits.
+
+    Raises:
+        ValueError: If labels are floating-point numbers that are not whole.
+    """
+    for index, label in labels.items():
+        array = as_array(label)
+        if array is not None and array.dtype.kind == "f" and bool((array != np.floor(array)).any()):
+            what = f"the number {array.item():.6g}" if array.ndim == 0 else f"of the shape {list(array.shape)}"
+            raise ValueError(
+                f"The pool is scored by logits of two classes or more, but the label of point {index} is {what}, as of "
+                f"a regression. {REMEDY}"
+            )
+
+
+def check_several_classes(labels: Iterable[Any], where: str) -> None:
+    """Check that not all labels that can be revealed are the same.
+
+    Args:
+        labels: All labels of the dataset; no more are read than needed.
+        where: What the dataset is.
+
+    Raises:
+        ValueError: If there are two labels or more and all are of one class.
+
+    >>> check_several_classes([1, 1, 0], "Images")
+    """
+    first, count = None, 0
+    for label in labels:
+        key = _class_of(label)
+        first = key if count == 0 else first
+        if key is None or key != first:
+            return
+        count += 1
+    if count > 1:
+        raise ValueError(
+            f"All {count} labels of {where} are of one class, {first!r}, so there is nothing to learn from asking "
+            "for more. Check the dataset (for an ImageFolder, that each class has a folder of its own), or pass "
+            '`acquisition="random"` or an `oracle=` that knows other labels.'
+        )
+
+
+def _class_of(label: Any) -> Any:
+    """Return what tells a label's class from others, or None where that is unknown."""
+    array = as_array(label)
+    if array is None:
+        return label if isinstance(label, str | Enum) else None
+    if array.ndim == 0:
+        return array.item()
+    is_one_hot = bool(((array == 0) | (array == 1)).all()) and array.sum() == 1
+    return int(array.argmax()) if is_one_hot else None
+
+
+def class_numbers(labels: Any, num_points: int, num_classes: int) -> Tensor:
+    """Return the labels of a batch as class numbers ``[n]``.
+
+    Args:
+        labels: Class numbers ``[n]`` or ``[n, 1]``, whole numbers in floating point, or one-hot vectors ``[n, C]``.
+        num_points: Number of points n that were predicted.
+        num_classes: Number of classes C that were predicted.
+
+    Raises:
+        ValueError: If they are none.
+
+    >>> class_numbers(torch.tensor([[0.0], [2.0]]), 2, 3), class_numbers(torch.eye(2), 2, 2)
+    (tensor([0, 2]), tensor([0, 1]))
+    """
+    asked = "`test_with='posterior'` compares predictions with class numbers"
+    remedy = "Let the test labels be such numbers, or test with `test_with='module'`."
+    try:
+        found = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
+    except (TypeError, ValueError, RuntimeError):  # such as names
+        raise ValueError(f"{asked}, but the labels of a batch are {type(labels).__name__}. {remedy}") from None
+    if found.shape == (num_points, num_classes) and num_classes > 1 and _is_one_hot(found):
+        return found.argmax(1)
+    if found.dim() > 1 and found.numel() == num_points:
+        found = found.reshape(num_points)
+    if found.shape != (num_points,):
+        raise ValueError(
+            f"{asked}, one for each of the {num_points} points predicted, but the labels have the shape "
+            f"{list(found.shape)}. {remedy}"
+        )
+    if found.is_floating_point() and bool((found != found.floor()).any()):
+        raise ValueError(
+            f"{asked}, but the labels are numbers such as {float(found[found != found.floor()][0]):.6g}, "
+            f"as of a regression. {remedy}"
+        )
+    if num_points and not (int(found.min()) >= 0 and int(found.max()) < num_classes):
+        raise ValueError(
+            f"{asked} from 0 to {num_classes - 1}, but the labels go from {int(found.min())} to {int(found.max())}. "
+            f"{remedy}"
+        )
+    return found.long()
+
+
+def _is_one_hot(labels_n_C: Tensor) -> bool:
+    return bool(((labels_n_C == 0) | (labels_n_C == 1)).all()) and bool((labels_n_C.sum(1) == 1).all())

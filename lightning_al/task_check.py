@@ -1,0 +1,112 @@
+"""Whether the labels of a dataset are those of the task that a module's outputs are scored for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from torch.utils.data import Subset
+
+from lightning_al.datamodule import ActiveDataModule
+from lightning_al.label_checks import as_array, check_class_labels, check_no_regression, check_several_classes
+from lightning_al.loaders import spread
+from lightning_al.seeds import derive, seeded
+
+MOST_READ = 2_000
+"""How many items are read at most in search of a second class, where the dataset does not list its targets."""
+
+
+class TaskCheck:
+    """Check what a method reads against the labels, once it reads it.
+
+    Args:
+        data: The data.
+        module: The name of the module's class.
+        revealed: Whether the labels asked for are the dataset's own.
+    """
+
+    def __init__(self, data: ActiveDataModule, module: str, *, revealed: bool) -> None:
+        self.data = data
+        self.module = module
+        self.revealed = revealed
+
+    def __call__(self, num_classes: int | None) -> str | None:
+        """Check the labels that are trained on, and whether there is anything to reveal.
+
+        Args:
+            num_classes: How many logits the module gives, or None where it gives no logits.
+
+        Returns:
+            What is to be said of labels that the training step has to change, if any.
+
+        Raises:
+            ValueError: If labels are no classes; the message says what they are and what to pass.
+        """
+        with seeded(derive(self.data.seed, "labels")):
+            labels = self._labels(num_classes)
+            if num_classes is None:
+                check_no_regression(labels)
+                return None
+            parts, candidates = self._parts(num_classes)
+            said = check_class_labels(labels, num_classes, self.module, candidates, parts)
+            if self.revealed:
+                check_several_classes(self._all_labels(), f"`{type(self.data._training.dataset).__name__}`")
+        return said
+
+    def _labels(self, num_classes: int | None) -> dict[int, Any]:
+        """Return labels that are trained on: all class numbers, and some of other labels, which have to be read."""
+        labelled = self.data.pool.labelled
+        classes = {index: self.data.class_of(index) for index in labelled}
+        others = [index for index in labelled if classes[index] is None]
+        raw = {index: self._read(index) for index in (others[place] for place in spread(len(others)))}
+        if num_classes is not None and self.revealed and any(_is_vector(label) for label in raw.values()):
+            # A few labels of several classes at once may each happen to have one.
+            pool = self.data.pool.unlabelled
+            raw.update({index: self._read(index) for index in (pool[place] for place in spread(len(pool)))})
+        return {**{index: label for index, label in classes.items() if label is not None}, **raw}
+
+    def _read(self, index: int) -> Any:
+        answer = self.data.pool.labels.get(index)
+        return self.data.target.find(self.data.item_of(index)) if answer is None else answer
+
+    def _parts(self, num_classes: int) -> tuple[int, list[int]]:
+        """Return of how many parts an item is where the last is taken for the label unasked, and what it may be."""
+        indices = self.data.pool.labelled[:8]
+        items = [self.data.item_of(index) for index in indices[:1]]
+        if self.data.target.spec is not None or not items or not isinstance(items[0], tuple | list):
+            return 0, []
+        if len(items[0]) < 3:
+            return 0, []
+        items += [self.data.item_of(index) for index in indices[1:]]
+
+        def is_class(part: Any) -> bool:
+            array = as_array(part)
+            return array is not None and array.ndim == 0 and array.dtype.kind in "biu" and 0 <= int(array) < num_classes
+
+        places = range(len(items[0]) - 1)
+        return len(items[0]), [place for place in places if all(is_class(item[place]) for item in items)]
+
+    def _all_labels(self) -> Iterator[Any]:
+        """Yield labels until all were, or too many would have to be read from items; then one of no known class."""
+        pool = self.data.pool
+        members = [*pool.labelled, *pool.unlabelled]
+        first = [*pool.labelled, *(members[place] for place in spread(len(members)))]
+        order = list(dict.fromkeys([*first, *members]))
+        limit = len(order) if _lists_targets(self.data._training.dataset) else MOST_READ
+        for number, index in enumerate(order):
+            if number >= limit:
+                yield None
+                return
+            label = self.data.class_of(index)
+            yield self._read(index) if label is None else label
+
+
+def _is_vector(label: Any) -> bool:
+    array = as_array(label)
+    return array is not None and array.ndim > 0
+
+
+def _lists_targets(dataset: Any) -> bool:
+    while isinstance(dataset, Subset):
+        dataset = dataset.dataset
+    return any(hasattr(getattr(dataset, name, None), "__len__") for name in ("targets", "labels"))

@@ -1,0 +1,114 @@
+"""Networks that were compiled are scored as they were written, without compiling anything for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_al import Deterministic, LastLayer, MCDropout
+from lightning_al.posterior import compiled
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+class Counting:
+    """A compiler that compiles nothing, and counts how often it was asked to."""
+
+    def __init__(self) -> None:
+        self.compilations = 0
+
+    def __call__(self, graph: torch.fx.GraphModule, inputs: Any) -> Callable[..., Any]:
+        self.compilations += 1
+        return graph.forward
+
+
+def make() -> nn.Sequential:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(8, 16), nn.ReLU(), nn.Dropout(0.5))
+    return nn.Sequential(body, nn.Linear(16, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, 3))
+
+
+def whole(counting: Counting) -> nn.Module:
+    net: nn.Module = torch.compile(make(), backend=counting)  # type: ignore[assignment]
+    return net
+
+
+def part(counting: Counting) -> nn.Module:
+    net = make()
+    net[0] = torch.compile(net[0], backend=counting)  # type: ignore[assignment]
+    return net
+
+
+def in_place(counting: Counting) -> nn.Module:
+    net = make()
+    net.compile(backend=counting)
+    return net
+
+
+def call(module: nn.Module, batch: Tensor) -> Tensor:
+    return module(batch)
+
+
+def step(net: nn.Module, pool: Tensor) -> None:
+    net.train()
+    net(pool).sum().backward()
+
+
+WITHOUT_STANCE = pytest.param(compiled._without_compiled_parts, id="before torch 2.6")
+
+
+@pytest.mark.parametrize("make_compiled", [whole, part, in_place])
+@pytest.mark.parametrize("run_eagerly", [pytest.param(compiled.run_eagerly, id="this torch"), WITHOUT_STANCE])
+def test_scoring_compiles_nothing_and_training_stays_compiled(
+    make_compiled: Any, run_eagerly: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lightning_al.posterior.base.run_eagerly", run_eagerly)
+    torch._dynamo.reset()
+    counting = Counting()
+    net, pool = make_compiled(counting), torch.randn(7, 8)
+    step(net, pool)
+    before = counting.compilations
+    assert before > 0
+    scored: list[tuple[Any, Any]] = [
+        (one.predict(net, pool.split(3), logits=call, seed=1), one.predict(make(), pool.split(3), logits=call, seed=1))
+        for one in (MCDropout(5), Deterministic())
+    ]
+    scored.append((LastLayer().read(net, [pool], logits=call), LastLayer().read(make(), [pool], logits=call)))
+    for ours, plain in scored:
+        for one, other in zip(ours, plain, strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+    step(net, pool)
+    assert counting.compilations == before
+
+
+def test_layers_have_the_names_of_the_network_as_it_was_written() -> None:
+    net, pool = part(Counting()), torch.randn(7, 8)
+    [(embeddings, _)] = LastLayer(layer="0.0").read(net, [pool], logits=call)
+    assert torch.equal(embeddings, pool)
+    with pytest.raises(ValueError, match=r"found no layer 'head' in `Sequential`. Pass `layer=`, one of: 0, 0.0, 0.1"):
+        list(LastLayer(layer="head").read(net, [pool], logits=call))
+
+
+def test_a_compiled_function_is_run_as_it_was_written() -> None:
+    if not hasattr(torch.compiler, "set_stance"):
+        pytest.skip("before torch 2.6, only compiled modules are")
+    counting = Counting()
+
+    @torch.compile(backend=counting)
+    def activation(x: Tensor) -> Tensor:
+        return x.tanh() + 1
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = make()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.net(activation(x))
+
+    list(MCDropout(3).predict(Net(), torch.randn(9, 8).split(2), logits=call, seed=0))
+    assert counting.compilations == 0

@@ -1,0 +1,132 @@
+"""A text classifier whose collate function pads to the longest text of each batch."""
+
+from __future__ import annotations
+
+from collections import UserDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
+from lightning_al._lightning import pl
+from lightning_al.acquisition import Acquisition, Selection
+from tests.tasks import trainer
+
+
+class Texts(Dataset[Any]):
+    """Texts of 1 to 9 tokens, whose class is that of their commonest token."""
+
+    def __len__(self) -> int:
+        return 48
+
+    def __getitem__(self, index: int) -> Any:
+        generator = torch.Generator().manual_seed(index)
+        tokens = torch.randint(1, 12, (1 + index * 5 % 9,), generator=generator)
+        return {"input_ids": tokens.tolist(), "labels": int(tokens.mode().values) % 3}
+
+
+def pad(items: list[Any]) -> Any:
+    """Pad each batch to its longest text, as `DataCollatorWithPadding` does."""
+    longest = max(len(item["input_ids"]) for item in items)
+    rows = [item["input_ids"] + [0] * (longest - len(item["input_ids"])) for item in items]
+    input_ids = torch.tensor(rows)
+    labels = torch.tensor([item["labels"] for item in items])
+    return UserDict(input_ids=input_ids, attention_mask=(input_ids != 0).long(), labels=labels)
+
+
+class Encoder(nn.Module):
+    """Takes and returns what models of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.drop = nn.Embedding(12, 16, padding_idx=0), nn.Dropout(0.2)
+        layer = nn.TransformerEncoderLayer(16, 2, 32, dropout=0.2, batch_first=True)
+        self.encoder = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+        self.head = nn.Linear(16, 3)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, labels: Tensor | None = None) -> Any:
+        hidden = self.encoder(self.drop(self.embed(input_ids)), src_key_padding_mask=attention_mask == 0)
+        weights = attention_mask.unsqueeze(-1)
+        logits = self.head((hidden * weights).sum(1) / weights.sum(1))
+        return {"loss": None if labels is None else F.cross_entropy(logits, labels), "logits": logits}
+
+
+class LitText(pl.LightningModule):
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        super().__init__()
+        self.model = Encoder()
+
+    def forward(self, **inputs: Tensor) -> Any:
+        return self.model(**inputs)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self(**batch)["loss"]
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+
+class Keeping(Acquisition):
+    """Keeps the table that it chooses from."""
+
+    tables: dict[int, list[Tensor]]
+
+    def __init__(self, tables: list[Tensor]) -> None:
+        self.tables = tables  # type: ignore[assignment]
+
+    def __deepcopy__(self, memo: Any) -> Keeping:
+        return Keeping([])
+
+    def select(self, candidates: Any, b: int, generator: torch.Generator) -> Selection:
+        log_probs_N_K_C = candidates.log_probs_N_K_C
+        self.tables.append(log_probs_N_K_C)  # type: ignore[attr-defined]
+        scores = log_probs_N_K_C.exp().var(1).sum(1)
+        found = scores.topk(b)
+        return Selection(found.indices, found.values)
+
+
+def test_predictions_do_not_depend_on_what_a_text_is_padded_to(tmp_path: Path) -> None:
+    def run(pool_batch_size: int) -> tuple[list[int], Tensor]:
+        tables: list[Tensor] = []
+        data = ActiveDataModule(
+            Texts(), initial_size=12, batch_size=6, collate_fn=pad, pool_batch_size=pool_batch_size, seed=3
+        )
+        active = ActiveLearning(Keeping(tables), query_size=5, max_rounds=2, posterior=MCDropout(8), seed=1)
+        trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitText(), datamodule=data)
+        return active.history[0].indices, tables[0]
+
+    indices, whole = run(36)
+    assert whole.std(1).max() > 1e-2
+    for size in (1, 2, 5, 17):
+        other_indices, other = run(size)
+        torch.testing.assert_close(other, whole, rtol=0, atol=1e-5)
+        assert other_indices == indices
+
+
+@pytest.mark.parametrize("acquisition", ["bald", "batchbald"])
+def test_a_run_over_padded_texts_repeats(tmp_path: Path, acquisition: str) -> None:
+    def run() -> Any:
+        data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pad, seed=3)
+        active = ActiveLearning(acquisition, query_size=5, max_rounds=3, posterior=MCDropout(8), seed=1)
+        trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitText(), datamodule=data)
+        return [(round.indices, round.scores) for round in active.history]
+
+    assert run() == run()
+
+
+def test_a_network_that_drops_along_an_axis_of_padding_alone_is_refused_at_once(tmp_path: Path) -> None:
+    class Drops(LitText):
+        def forward(self, **inputs: Tensor) -> Any:
+            weights = F.dropout(inputs["attention_mask"].float(), 0.2)
+            return self.model(**{**inputs, "attention_mask": inputs["attention_mask"] * (weights > 0)})
+
+    data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pad, seed=3)
+    active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(8), seed=1)
+    with pytest.raises(ValueError, match=r"(?s)keeps one mask for the whole pool.*padding them to one.*before round 0"):
+        trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(Drops(), datamodule=data)
