@@ -23,12 +23,6 @@ from torch.utils.data.distributed import DistributedSampler
 
 from lightning_al.seeds import derive, seeded
 
-REMEDY = (
-    "Use `shuffle=True`, a `SubsetRandomSampler` for a part of the points, a `WeightedRandomSampler` for weights, or "
-    "`ActiveDataModule(samples_per_epoch=...)` for longer epochs."
-)
-"""What to use in place of a sampler that cannot be kept."""
-
 
 @dataclass(frozen=True)
 class Draws:
@@ -157,6 +151,14 @@ class _Finder:
     size: int
     owner: str
 
+    @property
+    def who(self) -> str:
+        """How an error begins."""
+        return (
+            f"`ActiveDataModule` draws from the labelled points as the sampler of `{self.owner}.train_dataloader` does "
+            f"from all, but {self.name}"
+        )
+
     def first(self, number: int) -> list[int] | None:
         """Return the members of a sampler that draws the numbers from 0 on."""
         return None if number == self.size else self.indices(range(number)).members
@@ -166,7 +168,7 @@ class _Finder:
         drawn = [self._index(index) for index in indices]
         members = sorted(set(drawn))
         if not members:
-            raise self._refused("draws no point", "Give it the indices of the points to train on.")
+            raise ValueError(f"{self.who} draws no point. Give it the indices of the points to train on.")
         is_whole = len(members) == self.size
         return Draws(None if is_whole else members, listed=drawn if len(drawn) > len(members) else None)
 
@@ -174,7 +176,7 @@ class _Finder:
         """Return the draws of a sampler with weights by index; points without weight are never drawn."""
         weights = sampler.weights.cpu()
         if not bool((weights.isfinite() & (weights >= 0)).all()):
-            raise self._refused("has weights that are negative, NaN or Inf", "Give it weights of 0 or more.")
+            raise ValueError(f"{self.who} has weights that are negative, NaN or Inf. Give it weights of 0 or more.")
         members = self.indices(weights.nonzero().flatten().tolist()).members
         positive = int((weights > 0).sum())
         one_epoch = sampler.num_samples in (len(weights), positive)
@@ -188,9 +190,9 @@ class _Finder:
     def shared(self, sampler: DistributedSampler[Any]) -> Draws:
         """Return the draws of all ranks' samplers together."""
         if not _is(sampler, DistributedSampler) and not is_of_torchdata(sampler):
-            raise self._refused(
-                "draws for one rank in a way of its own",
-                "Leave it out, and Lightning deals the points to the ranks; or use torch's `DistributedSampler`.",
+            raise ValueError(
+                f"{self.who} draws for one rank in a way of its own. Leave it out, and Lightning deals the points to "
+                "the ranks; or use torch's `DistributedSampler`."
             )
         members = self.first(len(sampler.dataset))  # type: ignore[arg-type]
         return Draws(members, order="random" if sampler.shuffle else "labelled", shared=sampler)
@@ -199,7 +201,10 @@ class _Finder:
         """Return the draws of any other sampler, by what two epochs of it draw."""
         one, other = (self._epoch(sampler, epoch) for epoch in range(2))
         if Counter(one) != Counter(other):
-            raise self._refused("drew other points in one epoch than in the next", REMEDY)
+            raise ValueError(
+                f"{self.who} drew other points in one epoch than in the next. Use `shuffle=True`, a "
+                "`SubsetRandomSampler` for a part of the points, or a `WeightedRandomSampler` for weights."
+            )
         found = self.indices(one)
         return replace(found, order="listed", listed=one) if one == other else found
 
@@ -210,26 +215,26 @@ class _Finder:
         with seeded(derive(0, "sampler", epoch)):
             drawn = list(islice(iter(sampler), most + 1))
         if len(drawn) > most:
-            raise self._refused(f"drew more than {most} indices in one epoch, of {self.size} points", REMEDY)
+            raise ValueError(
+                f"{self.who} drew more than {most} indices in one epoch, of {self.size} points. Let its epoch end, or "
+                "use `shuffle=True` and `ActiveDataModule(samples_per_epoch=...)`."
+            )
         return [self._index(index) for index in drawn]
 
     def _index(self, drawn: Any) -> int:
         try:
             index = drawn.__index__()
         except (AttributeError, TypeError):
-            raise self._refused(f"drew {drawn!r}, which is not the index of a point", REMEDY) from None
+            raise ValueError(
+                f"{self.who} drew {drawn!r}, which is not the index of a point. Let it draw whole numbers, and pass "
+                "`batch_size=` to the DataLoader for batches."
+            ) from None
         if not -self.size <= index < self.size:
-            raise self._refused(
-                f"draws index {index}, but the training dataset has {self.size} points",
-                f"Let it draw indices between 0 and {self.size - 1}.",
+            raise ValueError(
+                f"{self.who} draws index {index} of a dataset of {self.size} points. Let it draw indices between "
+                f"0 and {self.size - 1}."
             )
         return int(index % self.size)
-
-    def _refused(self, seen: str, remedy: str) -> ValueError:
-        return ValueError(
-            f"`ActiveDataModule` draws from the labelled points as the sampler of `{self.owner}.train_dataloader` does "
-            f"from all, but {self.name} {seen}. {remedy}"
-        )
 
 
 def _is(sampler: Any, kind: type) -> bool:

@@ -33,7 +33,7 @@ class OwnLoader:
         self.owner = owner
         for name, value in vars(loader).items():
             if isinstance(value, _BaseDataLoaderIter) and name != "_iterator":
-                raise self._refused(f"keeps an iterator over all points as `{name}`", "Make it in `__iter__`")
+                raise ValueError(f"{self._who} keeps an iterator over all points as `{name}`. Make it in `__iter__`.")
 
     def over(
         self,
@@ -125,12 +125,16 @@ class OwnLoader:
             next(iter(loader))
             is_read = watched.is_read
         if not is_read:
-            raise self._refused("gave a batch without reading its dataset", "Let its `__iter__` read `self.dataset`")
+            raise ValueError(
+                f"{self._who} gave a batch without reading its dataset. Let its `__iter__` read `self.dataset`, or use "
+                "a DataLoader."
+            )
 
-    def _refused(self, seen: str, remedy: str) -> ValueError:
-        return ValueError(
+    @property
+    def _who(self) -> str:
+        return (
             f"`ActiveDataModule` trains on the labelled points alone, but the {type(self.loader).__name__} of "
-            f"`{self.owner}.train_dataloader` {seen}, so that it would train on others. {remedy}, or use a DataLoader."
+            f"`{self.owner}.train_dataloader`"
         )
 
 

@@ -240,6 +240,11 @@ class Pairs(Sampler[Any]):
         yield (0, 32)
 
 
+class Unsized(Dataset[Any]):
+    def __getitem__(self, index: int) -> Any:
+        return DS[index]
+
+
 class Bucketed(BatchSampler):
     def __iter__(self) -> Iterator[list[int]]:
         yield [0, 1]
@@ -251,14 +256,18 @@ class Bucketed(BatchSampler):
         (lambda: DataLoader(DS, sampler=RandomSubset()), "but RandomSubset drew other points in one epoch than in the"),
         (
             lambda: DataLoader(DS, sampler=Endless()),
-            "but Endless drew more than 700 indices in one epoch",
+            "but Endless drew more than 700 indices in one",
         ),
         (lambda: DataLoader(DS, sampler=Pairs()), r"but Pairs drew \(0, 32\), which is not the index of a point"),
-        (lambda: DataLoader(DS, sampler=[1, 70]), "but list draws index 70, but the training dataset has 60 points"),
+        (lambda: DataLoader(DS, sampler=[1, 70]), "but list draws index 70 of a dataset of 60 points"),
         (lambda: DataLoader(DS, sampler=["a"]), "but list drew 'a', which is not the index of a point"),
         (lambda: DataLoader(DS, sampler=[]), "but list draws no point. Give it the indices of the points to train on"),
         (lambda: DataLoader(DS, sampler=WeightedRandomSampler([-1.0, 1.0], 2)), "has weights that are negative, NaN"),
-        (lambda: DataLoader(DS, sampler=RandomSampler(range(61))), "draws index 60, but the training dataset has 60"),
+        (lambda: DataLoader(DS, sampler=RandomSampler(range(61))), "draws index 60 of a dataset of 60"),
+        (
+            lambda: DataLoader(Unsized(), sampler=range(60)),
+            "a training dataset that says how many points it has, but Unsized of `LitData` has no `__len__`",
+        ),
         (
             lambda: DataLoader(DS, batch_sampler=Bucketed(SequentialSampler(DS), 2, False)),
             "has the batch sampler Bucketed, which makes them of all points in a way of its own. Pass `batch_size=`",
