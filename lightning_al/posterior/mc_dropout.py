@@ -149,7 +149,11 @@ class _Network:
             for shapes in zip(*([*trial.dropouts, *trial.draws] for trial in trials), strict=True)
         ]
         in_channels, num_dropouts = trials[0].in_channels, len(trials[0].dropouts)
-        places = drawn_by_position(places, in_channels + [False] * len(trials[0].draws))
+        places = drawn_by_position(
+            places,
+            in_channels + [False] * len(trials[0].draws),
+            reads_images=any(isinstance(leaf, Tensor) and leaf.dim() > 3 for leaf in leaves_of(batch)),
+        )
         self.dropouts, self.draws = places[:num_dropouts], places[num_dropouts:]
         if not self.dropouts and not self.draws:
             raise PosteriorError(

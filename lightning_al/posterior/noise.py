@@ -124,24 +124,26 @@ class Place:
         return Place(axis, axis.of_one_point(shape), by_position=True)
 
 
-def drawn_by_position(places: list[Place], in_channels: list[bool]) -> list[Place]:
+def drawn_by_position(places: list[Place], in_channels: list[bool], *, reads_images: bool) -> list[Place]:
     """Say which places of a network are drawn by position: those whose shape can differ between inputs.
 
-    These are the places where a point has several numbers along two axes or more, as `[L, D]` and attention's
-    `[heads, L, L]`. A network that draws for tensors of three axes reads sequences, and one of length 1 has to have the
-    numbers of the first place of a longer one. Units `[D]` and whole channels are drawn in one go.
+    A network that draws for tensors of three axes reads sequences, and so does one whose inputs have no more axes than
+    that. There these are the places where a point has several numbers along two axes or more, as `[L, D]` and
+    attention's `[heads, L, L]`; and a sequence of length 1 has to have the numbers of the first place of a longer one.
+    Units `[D]`, whole channels and the feature maps of images are drawn in one go.
 
     Args:
         places: The places of a network.
         in_channels: Which of them drop whole channels.
+        reads_images: Whether an input has four axes or more.
     """
-    is_sequential = any(
+    has_sequences = any(
         len(place.one_point) == 3 and not channels for place, channels in zip(places, in_channels, strict=True)
     )
 
     def varies(place: Place) -> bool:
         long_axes = sum(length > 1 for length in place.one_point)
-        return long_axes > 1 or (is_sequential and len(place.one_point) > 2)
+        return (long_axes > 1 and not reads_images) or (has_sequences and len(place.one_point) > 2)
 
     return [
         replace(place, by_position=not channels and varies(place))

@@ -544,3 +544,17 @@ def test_autocast_predicts_in_bfloat16_and_gives_log_probabilities_close_by() ->
     assert 0 < (fast.exp() - exact.exp()).abs().max() < 0.01
     assert exact.exp().std(1).max() > 0.01
     assert not torch.is_autocast_enabled("cpu")
+
+
+def test_feature_maps_of_images_keep_the_masks_of_0_1_0() -> None:
+    """One generator a call of dropout, for all samples at once: runs that were begun with these masks go on with them."""
+    torch.manual_seed(0)
+    features = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU())
+    head = nn.Linear(6 * 4 * 4, 3)
+    net = nn.Sequential(features, nn.Dropout(0.25), nn.Flatten(), head)
+    images = torch.rand(5, 1, 4, 4)
+    [predicted] = MCDropout(7).predict(net, [images], logits=lambda module, batch: module(batch), seed=11)
+    keep = torch.rand(7, 1, 6, 4, 4, generator=generator(11, "dropout", 0)) >= 0.25
+    with torch.no_grad():
+        expected = [head((features(images) * mask / 0.75).flatten(1)).log_softmax(1) for mask in keep]
+    torch.testing.assert_close(predicted, torch.stack(expected, 1))
