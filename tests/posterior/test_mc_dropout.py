@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from lightning_al import MCDropout
 from lightning_al.demos.networks import paper_cnn
+from lightning_al.seeds import generator
 
 K = 6
 Drop = Callable[[Tensor], Tensor]
@@ -547,7 +548,7 @@ def test_autocast_predicts_in_bfloat16_and_gives_log_probabilities_close_by() ->
 
 
 def test_feature_maps_of_images_keep_the_masks_of_0_1_0() -> None:
-    """One generator a call of dropout, for all samples at once: runs that were begun with these masks go on with them."""
+    """One generator a call of dropout, for all samples at once, so that runs begun with these masks go on with them."""
     torch.manual_seed(0)
     features = nn.Sequential(nn.Conv2d(1, 6, 3, padding=1), nn.ReLU())
     head = nn.Linear(6 * 4 * 4, 3)
