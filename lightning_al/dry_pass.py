@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lightning_al._lightning import pl, rank_zero_info
 from lightning_al.acquisition.base import Acquisition, check_selection
+from lightning_al.calls import OF_CODE
 from lightning_al.candidates import Candidates
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.loaders import spread
@@ -179,13 +180,17 @@ def _saying_when(number: int) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        when = f"This was found by the dry pass before round {number}, which scores a few points of the pool."
-        if type(error) in (ValueError, TypeError, RuntimeError, AttributeError, IndexError, NotImplementedError):
-            raise type(error)(f"{error} {when}") from error
-        if isinstance(error, ValueError) and type(error).__module__.startswith("lightning_al."):
-            raise ValueError(f"{error} {when}") from error
-        error.add_note(when)
-        raise
+        when = (
+            f"This was found by the dry pass before round {number}, which scores a few points of the pool. To leave it "
+            "out, pass `Trainer(num_sanity_val_steps=0)`."
+        )
+        is_ours = isinstance(error, ValueError) and type(error).__module__.startswith("lightning_al.")
+        kind: Any = ValueError if is_ours else type(error)
+        if kind not in OF_CODE:
+            error.add_note(when)
+            raise
+        said = f"{error} {when}"
+        raise kind(said) from error
 
 
 @contextmanager

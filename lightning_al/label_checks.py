@@ -17,10 +17,12 @@ from torch import Tensor
 ERROR_OF_SUM = 1e-3
 """How far from 1 the entries of a soft label may sum."""
 
-REMEDY = (
-    'If the class label stands elsewhere in an item, pass `target=` to `ActiveDataModule`. Otherwise use `acquisition="'
-    'random"`, or an `Acquisition` of your own that does not read class probabilities.'
+CLASS_ELSEWHERE = (
+    "Pass `target=` to `ActiveDataModule` if the class label stands elsewhere in an item. Otherwise use "
+    '`acquisition="random"`, or an `Acquisition` of your own that does not read class probabilities.'
 )
+
+TEST_LABELS = "Let the test labels be such numbers, or test with `test_with='module'`."
 
 
 def as_array(label: Any) -> np.ndarray[Any, Any] | None:
@@ -77,7 +79,8 @@ def check_class_labels(
             numbers[index] = int(array)
         else:
             raise ValueError(
-                f"{seen} the label of point {index} is the number {array.item():.6g}, as of a regression. {REMEDY}"
+                f"{seen} the label of point {index} is the number {array.item():.6g}, as of a regression. "
+                f"{CLASS_ELSEWHERE}"
             )
     lowest, highest = min(numbers.values(), default=0), max(numbers.values(), default=0)
     if highest >= num_classes and parts > 2:
@@ -115,7 +118,7 @@ def _check_vector(array: np.ndarray[Any, Any], index: int, num_classes: int, see
     shown = np.array2string(array.flatten()[:4], precision=3, separator=", ").rstrip("]")
     raise ValueError(
         f"{seen} the label of point {index} has the shape {list(array.shape)}, of {array.dtype}: "
-        f"{shown}{', ...' if array.size > 4 else ''}]. That is no distribution over classes: {kind}. {REMEDY}"
+        f"{shown}{', ...' if array.size > 4 else ''}]. That is no distribution over classes: {kind}. {CLASS_ELSEWHERE}"
     )
 
 
@@ -130,8 +133,8 @@ def check_no_regression(labels: Mapping[int, Any]) -> None:
         if array is not None and array.dtype.kind == "f" and bool((array != np.floor(array)).any()):
             what = f"the number {array.item():.6g}" if array.ndim == 0 else f"of the shape {list(array.shape)}"
             raise ValueError(
-                f"The pool is scored by logits of two classes or more, but the label of point {index} is {what}, as of "
-                f"a regression. {REMEDY}"
+                f"The module gives no logits of two classes or more, and the label of point {index} is {what}: this is "
+                f"a regression. {CLASS_ELSEWHERE}"
             )
 
 
@@ -188,11 +191,10 @@ def class_numbers(labels: Any, num_points: int, num_classes: int) -> Tensor:
     (tensor([0, 2]), tensor([0, 1]))
     """
     asked = "`test_with='posterior'` compares predictions with class numbers"
-    remedy = "Let the test labels be such numbers, or test with `test_with='module'`."
     try:
         found = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
     except (TypeError, ValueError, RuntimeError):  # such as names
-        raise ValueError(f"{asked}, but the labels of a batch are {type(labels).__name__}. {remedy}") from None
+        raise ValueError(f"{asked}, but the labels of a batch are {type(labels).__name__}. {TEST_LABELS}") from None
     if found.shape == (num_points, num_classes) and num_classes > 1 and _is_one_hot(found):
         return found.argmax(1)
     if found.dim() > 1 and found.numel() == num_points:
@@ -200,17 +202,17 @@ def class_numbers(labels: Any, num_points: int, num_classes: int) -> Tensor:
     if found.shape != (num_points,):
         raise ValueError(
             f"{asked}, one for each of the {num_points} points predicted, but the labels have the shape "
-            f"{list(found.shape)}. {remedy}"
+            f"{list(found.shape)}. {TEST_LABELS}"
         )
     if found.is_floating_point() and bool((found != found.floor()).any()):
         raise ValueError(
             f"{asked}, but the labels are numbers such as {float(found[found != found.floor()][0]):.6g}, "
-            f"as of a regression. {remedy}"
+            f"as of a regression. {TEST_LABELS}"
         )
     if num_points and not (int(found.min()) >= 0 and int(found.max()) < num_classes):
         raise ValueError(
             f"{asked} from 0 to {num_classes - 1}, but the labels go from {int(found.min())} to {int(found.max())}. "
-            f"{remedy}"
+            f"{TEST_LABELS}"
         )
     return found.long()
 

@@ -179,19 +179,17 @@ def places_of_nan(rows: Rows) -> list[int]:
 
 def not_finite_error(module: nn.Module, indices: list[int], size: int) -> ValueError:
     """Say for which of so many points a module gave NaN or Inf, and where that may come from."""
-    has_diverged = any(
-        not bool(weight.isfinite().all()) for weight in module.parameters() if weight.is_floating_point()
-    )
-    if has_diverged:
-        remedy = (
-            "Its weights are NaN or Inf as well, so the training diverged. Lower the learning rate, or clip gradients "
-            "by `Trainer(gradient_clip_val=1.0)`."
-        )
-    else:
-        remedy = "Its weights are finite. Check these inputs, the learning rate, and what the module divides by."
-    return ValueError(
+    seen = (
         f"`{type(module).__name__}` gave NaN or Inf for {len(indices)} of {size} unlabelled points, whose dataset "
-        f"indices begin with {indices[:5]}. {remedy}"
+        f"indices begin with {indices[:5]}"
+    )
+    if all(bool(weight.isfinite().all()) for weight in module.parameters()):
+        return ValueError(
+            f"{seen}. Its weights are finite. Check these inputs, the learning rate, and what the module divides by."
+        )
+    return ValueError(
+        f"{seen}. Its weights are NaN or Inf as well, so the training diverged. Lower the learning rate, or clip "
+        "gradients by `Trainer(gradient_clip_val=1.0)`."
     )
 
 

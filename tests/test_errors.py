@@ -12,6 +12,7 @@ import pytest
 
 from lightning_al.allow_list import REMEDY
 from lightning_al.journal import PUT_BACK
+from lightning_al.label_checks import CLASS_ELSEWHERE, TEST_LABELS
 from lightning_al.report.recorded import COPY
 from tests.test_imports import FILES, HOME, name_of
 
@@ -71,7 +72,8 @@ def literal(node: ast.expr) -> str:
     if isinstance(node, ast.JoinedStr):
         return "".join(map(literal, node.values))
     if isinstance(node, ast.FormattedValue):
-        passed_on = {"PUT_BACK": PUT_BACK, "COPY": COPY, "error": "{error}"}
+        shared = {"CLASS_ELSEWHERE": CLASS_ELSEWHERE, "TEST_LABELS": TEST_LABELS}
+        passed_on = {"PUT_BACK": PUT_BACK, "COPY": COPY, "error": "{error}", **shared}
         return passed_on.get(ast.unparse(node.value), literal(node.value))
     if isinstance(node, ast.Name) and node.id == "PUT_BACK":
         return PUT_BACK

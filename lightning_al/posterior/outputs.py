@@ -47,11 +47,7 @@ def to_log_probs(outputs: Any) -> Tensor:
     """
     outputs = find_logits(outputs)
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[1] < 2:
-        got = list(outputs.shape) if isinstance(outputs, Tensor) else _type_of(outputs)
-        raise OutputError(
-            f"The pool is scored by logits of shape [batch, classes] with two classes or more, but the module gave "
-            f"{got}. {_remedy(outputs)}"
-        )
+        raise _no_logits(outputs)
     if not outputs.is_floating_point():
         raise OutputError(
             f"The pool is scored by floating-point logits, but the module gave {outputs.dtype}. Return the values "
@@ -79,30 +75,35 @@ def _type_of(outputs: Any) -> str:
     return kind
 
 
-def _remedy(outputs: Any) -> str:
+def _no_logits(outputs: Any) -> OutputError:
     """Say what to pass, by the shape that the outputs have; `batch[0]` stands for the inputs."""
+    got = list(outputs.shape) if isinstance(outputs, Tensor) else _type_of(outputs)
+    seen = f"The pool is scored by logits of shape [batch, classes] with two classes or more, but the module gave {got}"
     if isinstance(outputs, tuple | list):
-        return (
-            "Pass `logits=`, a function of the module and the batch that returns the logits alone: where they come "
-            "first, `logits=lambda module, batch: module(batch[0])[0]`."
+        return OutputError(
+            f"{seen}. Pass `logits=`, a function of the module and the batch that returns the logits alone: where they "
+            "come first, `logits=lambda module, batch: module(batch[0])[0]`."
         )
     if not isinstance(outputs, Tensor):
-        return "Pass `logits=`, a function of the module and the batch that returns such logits."
+        return OutputError(f"{seen}. Pass `logits=`, a function of the module and the batch that returns them.")
     if outputs.dim() > 2:
-        return (
-            "A prediction for each place of a point, as in segmentation or tagging, is not supported by methods that "
-            'read class probabilities. Use `acquisition="random"`, or pass `logits=`, a function of the module and '
-            "the batch that returns one row of logits for each point."
+        return OutputError(
+            f"{seen}. A prediction for each place of a point, as in segmentation or tagging, is not supported by "
+            'methods that read class probabilities. Use `acquisition="random"`, or pass `logits=`, a function of the '
+            "module and the batch that returns one row of logits for each point."
         )
     if outputs.dim() == 0:
-        return "Pass `logits=`, a function of the module and the batch that returns a row of logits for each point."
+        return OutputError(
+            f"{seen}. Pass `logits=`, a function of the module and the batch that returns a row of logits for each "
+            "point."
+        )
     values = outputs.detach().float()
     may_be_probabilities = bool(((values >= 0) & (values <= 1)).all())
     sigmoid = (
         " Where it ends in a sigmoid, write `torch.logit(module(batch[0]))` there." if may_be_probabilities else ""
     )
-    return (
-        "For a binary model of one logit, pass `logits=lambda module, batch: torch.nn.functional.pad(module(batch[0])"
-        f".reshape(-1, 1), (1, 0))`, which sets a 0 beside it.{sigmoid} For regression, use "
-        '`acquisition="random"`, since other methods read class probabilities.'
+    return OutputError(
+        f"{seen}. Where this is one logit of a binary model, pass `logits=lambda module, batch: "
+        f"torch.nn.functional.pad(module(batch[0]).reshape(-1, 1), (1, 0))`, which sets a 0 beside it.{sigmoid} For "
+        'regression, use `acquisition="random"`, since other methods read class probabilities.'
     )

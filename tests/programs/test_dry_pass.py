@@ -95,7 +95,7 @@ class Raises(LitMLP):
         (TwoArguments, TypeError, r"`TwoArguments` failed .*Tensor \[4, 8\] float32: TypeError: .*missing 1.*`logits="),
         (Probabilities, ValueError, "gave probabilities"),
         (NaNs, ValueError, r"`NaNs` gave NaN or Inf for \d of 6 unlabelled points.*Its weights are finite"),
-        (OneLogit, ValueError, r"gave \[\d, 1\]. For a binary model"),
+        (OneLogit, ValueError, r"gave \[\d, 1\]. Where this is one logit"),
     ],
 )
 def test_what_cannot_be_scored_fails_before_the_first_step(

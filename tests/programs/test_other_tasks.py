@@ -117,7 +117,7 @@ MULTI_LABELS: dict[str, Callable[[Tensor, int], Any]] = {
 def test_labels_of_several_classes_at_once(tmp_path: Path, name: str, acquisition: str) -> None:
     message = (
         r"`LitMultiLabel` gives 4 logits.*the label of point \d+ has the shape \[4\].*labels of several classes at "
-        r"once.*pass `target=`.*`acquisition=\"random\"`"
+        r"once.*Pass `target=`.*`acquisition=\"random\"`"
     )
     refused(tmp_path, message, LitMultiLabel, Items(60, MULTI_LABELS[name]), acquisition)
 
@@ -146,8 +146,16 @@ REGRESSIONS: dict[str, tuple[int, Callable[[Tensor, int], Any], str]] = {
     "plain floats": (2, lambda x, y: (x, float(x[0])), r"the label of point \d+ is the number .*as of a regression"),
     "doubles of NumPy": (3, lambda x, y: (x, np.float64(x[0])), r"is the number .*as of a regression"),
     "whole numbers too large": (2, lambda x, y: (x, 10.0 * y + 10), r"is the number \d+, as of a regression"),
-    "one output": (1, lambda x, y: (x, float(x[0])), r"label of point \d+ is the number .*as of a regression"),
-    "one output, [1]": (1, lambda x, y: (x, x[:1]), r"label of point \d+ is the number .*as of a regression"),
+    "one output": (
+        1,
+        lambda x, y: (x, float(x[0])),
+        r"gives no logits of two.*this is a regression",
+    ),
+    "one output, [1]": (
+        1,
+        lambda x, y: (x, x[:1]),
+        r"gives no logits of two.*this is a regression",
+    ),
 }
 
 

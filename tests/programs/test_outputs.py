@@ -154,7 +154,7 @@ def two_logits(module: Any, batch: Any) -> Tensor:
 @pytest.mark.parametrize("label", [lambda y: y % 2, lambda y: float(y % 2)])
 def test_following_the_hint_for_one_logit_works(tmp_path: Path, shape: Any, ends_in_sigmoid: bool, label: Any) -> None:
     dataset = Items(60, lambda x, y: (x, label(y)))
-    with pytest.raises(ValueError, match=r"(?s)For a binary model of one logit, pass .*before round 0") as caught:
+    with pytest.raises(ValueError, match=r"(?s)Where this is one logit of a binary .*before round 0") as caught:
         picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset)
     hint = re.findall(r"`logits=(lambda .*?)`,", str(caught.value))[0]
     if ends_in_sigmoid:
