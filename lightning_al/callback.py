@@ -678,11 +678,14 @@ class ActiveLearning(BeforeSetup):
             return
         if self.test_with == "posterior":
             self._posterior_test = self._make_posterior_test(data)
+        callbacks = list(callbacks_of(trainer))
         try:
             seed = derive(self.seed, self.round, "test")
             with self._clock("test"), nested(trainer), seeded(seed), self._start.tested(module):
                 for metrics in trainer.test(module, datamodule=data, verbose=False):
                     self._fit.metrics.update(metrics)
+            # A module's `configure_callbacks` gave the test others, which know nothing of the fit.
+            set_callbacks(trainer, callbacks)
             if self._posterior_test is not None:
                 self._take_health(self._posterior_test.compute())
         finally:

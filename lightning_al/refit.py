@@ -426,6 +426,9 @@ def end_fit_early(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     for callback in callbacks_of(trainer):
         callback.teardown(trainer, module, stage)
     module.teardown(stage)
+    # By these Lightning knows the metrics of the module, which may be others after the next `setup`.
+    module._metric_attributes = None
+    module._current_fx_name = None
     _profiler(trainer).describe()
 
 
