@@ -150,7 +150,7 @@ class Start:
             self._outside = GlobalStates()
             self._generators.put_back()
         else:
-            self._module = module, ModuleState(module)
+            self._module = module, ModuleState(module).before_first_setup()
             self._generators = GlobalStates()
 
     def remember_callbacks(self, trainer: pl.Trainer) -> None:
