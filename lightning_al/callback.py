@@ -510,6 +510,8 @@ class ActiveLearning(BeforeSetup):
     def _reset_weights(self, trainer: pl.Trainer, module: pl.LightningModule, number: int) -> None:
         """Load the weights that a round starts from."""
         assert self._initial is not None
+        remedy = "begin another run with a new `ActiveLearning` and a new `ActiveDataModule`"
+        check_same_weights("the run's start", self._initial, module, remedy)
         if number == 0 or self.reset == "initial":
             put_weights(module, self._initial)
         elif self.reset == "fresh" and self.model_factory is not None:

@@ -103,10 +103,24 @@ class ModuleState:
                 part.adopt([name for name in changed if (id(part.module), name) not in set_up])
                 if part.module.training != before[id(part.module)].is_training:
                     part.is_training = part.module.training
+                part.adopt_replaced_layers(before[id(part.module)])
         trained = {id(weight): is_trained for weight, is_trained in ended._are_trained}
         self._are_trained = [
             (weight, weight.requires_grad if trained.get(id(weight)) != weight.requires_grad else is_trained)
             for weight, is_trained in self._are_trained
+        ]
+        self._take_new_layers()
+
+    def _take_new_layers(self) -> None:
+        """Remember the layers that were adopted."""
+        known = {id(part.module) for part in self._parts}
+        layers = [layer for part in self._parts for layer in part.registries["_modules"].values() if layer is not None]
+        new = {id(new): new for layer in layers for new in layer.modules() if id(new) not in known}
+        self._parts += [_Part(layer) for layer in new.values()]
+        are_known = {id(weight) for weight, _ in self._are_trained}
+        weights = [weight for part in self._parts for weight in part.registries["_parameters"].values()]
+        self._are_trained += [
+            (weight, weight.requires_grad) for weight in weights if weight is not None and id(weight) not in are_known
         ]
 
     @contextmanager
@@ -284,6 +298,18 @@ class _Part:
         """Remember the attributes of these names as they are now."""
         now = dict(self._own())
         self.attributes.update({name: (now[name], _content(now[name])) for name in names if name in now})
+
+    def adopt_replaced_layers(self, ended: _Part) -> None:
+        """Remember the layers and weights that stood in the place of others when a fit ended, which did not make them.
+
+        Args:
+            ended: The same part at the end of the fit.
+        """
+        for registry in _LAYERS:
+            before, then, now = self.registries[registry], ended.registries[registry], vars(self.module)[registry]
+            for name, layer in before.items():
+                if name in now and then.get(name) is layer is not now[name]:
+                    before[name] = now[name]
 
 
 def _has_weights(layer: Any) -> bool:

@@ -303,12 +303,12 @@ def only_note_sigterm(trainer: pl.Trainer) -> None:
     launcher kills the rest within seconds of the death of a process that it started.
     """
     connector: Any = trainer._signal_connector
+    connector._sigterm_notifier_fn = partial(_note_sigterm, connector)
 
-    def note(number: int, frame: FrameType | None) -> None:
-        # What is noted ends the fit after the batch, where submitit would wait for another signal.
-        connector.received_sigterm = "SUBMITIT_EXECUTOR" not in os.environ
 
-    connector._sigterm_notifier_fn = note
+def _note_sigterm(connector: Any, number: int, frame: FrameType | None) -> None:
+    # What is noted ends the fit after the batch, where submitit would wait for another signal.
+    connector.received_sigterm = "SUBMITIT_EXECUTOR" not in os.environ
 
 
 class RoundCheckpoints:
