@@ -32,6 +32,11 @@ class Attributes:
         now._values = {name: value for name, value in now._values.items() if before.get(name, _MISSING) is not value}
         return now
 
+    def put_back_lost(self) -> None:
+        """Give the owner those attributes again that were deleted since, or set to None."""
+        now = vars(self._owner)
+        now.update({name: value for name, value in self._values.items() if now.get(name) is None})
+
     def put_back(self) -> None:
         """Give the owner these attributes again."""
         vars(self._owner).update(self._values)

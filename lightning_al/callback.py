@@ -510,6 +510,8 @@ class ActiveLearning(BeforeSetup):
     def _reset_weights(self, trainer: pl.Trainer, module: pl.LightningModule, number: int) -> None:
         """Load the weights that a round starts from."""
         assert self._initial is not None
+        remedy = "begin another run with a new `ActiveLearning` and a new `ActiveDataModule`"
+        check_same_weights("the run's start", self._initial, module, remedy)
         if number == 0 or self.reset == "initial":
             put_weights(module, self._initial)
         elif self.reset == "fresh" and self.model_factory is not None:
@@ -678,11 +680,14 @@ class ActiveLearning(BeforeSetup):
             return
         if self.test_with == "posterior":
             self._posterior_test = self._make_posterior_test(data)
+        callbacks = list(callbacks_of(trainer))
         try:
             seed = derive(self.seed, self.round, "test")
             with self._clock("test"), nested(trainer), seeded(seed), self._start.tested(module):
                 for metrics in trainer.test(module, datamodule=data, verbose=False):
                     self._fit.metrics.update(metrics)
+            # A module's `configure_callbacks` gave the test others, which know nothing of the fit.
+            set_callbacks(trainer, callbacks)
             if self._posterior_test is not None:
                 self._take_health(self._posterior_test.compute())
         finally:

@@ -290,7 +290,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """Tear down the wrapped datamodule for all stages that were set up, each with what its `setup` made."""
         if not self._held:
             self._stages.setdefault(stage, Attributes(self.wrapped).changed())
+            before = Attributes(self.wrapped)
             for done, made in sorted(self._stages.items()):
+                # Two stages may share what one of them removes.
+                before.put_back_lost()
                 made.put_back()
                 self.wrapped.teardown(done)
             self._stages.clear()

@@ -150,7 +150,7 @@ class Start:
             self._outside = GlobalStates()
             self._generators.put_back()
         else:
-            self._module = module, ModuleState(module)
+            self._module = module, ModuleState(module).before_first_setup()
             self._generators = GlobalStates()
 
     def remember_callbacks(self, trainer: pl.Trainer) -> None:
@@ -303,12 +303,12 @@ def only_note_sigterm(trainer: pl.Trainer) -> None:
     launcher kills the rest within seconds of the death of a process that it started.
     """
     connector: Any = trainer._signal_connector
+    connector._sigterm_notifier_fn = partial(_note_sigterm, connector)
 
-    def note(number: int, frame: FrameType | None) -> None:
-        # What is noted ends the fit after the batch, where submitit would wait for another signal.
-        connector.received_sigterm = "SUBMITIT_EXECUTOR" not in os.environ
 
-    connector._sigterm_notifier_fn = note
+def _note_sigterm(connector: Any, number: int, frame: FrameType | None) -> None:
+    # What is noted ends the fit after the batch, where submitit would wait for another signal.
+    connector.received_sigterm = "SUBMITIT_EXECUTOR" not in os.environ
 
 
 class RoundCheckpoints:
@@ -426,6 +426,9 @@ def end_fit_early(trainer: pl.Trainer, module: pl.LightningModule) -> None:
     for callback in callbacks_of(trainer):
         callback.teardown(trainer, module, stage)
     module.teardown(stage)
+    # By these Lightning knows the metrics of the module, which may be others after the next `setup`.
+    module._metric_attributes = None
+    module._current_fx_name = None
     _profiler(trainer).describe()
 
 

@@ -59,10 +59,18 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
     )
 
 
-def check_same_weights(place: str, saved: Mapping[str, Tensor], module: nn.Module) -> None:
+def check_same_weights(
+    place: str, saved: Mapping[str, Tensor], module: nn.Module, remedy: str = "choose another folder"
+) -> None:
     """Refuse saved weights that are not those of the module by name and shape.
 
     Buffers that the module's `state_dict` leaves out need not be among them: lightning_al 0.1.0 did not save these.
+
+    Args:
+        place: Where the weights are, for the error.
+        saved: The weights.
+        module: The module to load them into.
+        remedy: What else can be done than to make the module as it was.
 
     Raises:
         ValueError: If they differ; the message names the first that does.
@@ -76,7 +84,7 @@ def check_same_weights(place: str, saved: Mapping[str, Tensor], module: nn.Modul
         raise ValueError(
             f"The weights in {place} are not those of `{type(module).__name__}`: {len(differing)} differ. The shape of "
             f"`{name}` is {there.get(name, 'none')} there and {here.get(name, 'none')} here. Make the model as the run "
-            "began with, or choose another folder."
+            f"began with, or {remedy}."
         )
 
 

@@ -44,6 +44,10 @@ class Stopping:
         self._tell_others: Callable[[int], None] = _tell_nobody
         self._is_leaving = False
 
+    def __reduce__(self) -> tuple[type[Stopping], tuple[()]]:
+        # The handlers, and the processes to tell, are those of this process.
+        return type(self), ()
+
     def begin(self, tell_others: Callable[[int], None] = _tell_nobody) -> None:
         """Take over the signals.
 
@@ -71,6 +75,7 @@ class Stopping:
             if signal.getsignal(number) is self:
                 signal.signal(number, before)
         self._process = None
+        self._tell_others = _tell_nobody
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Leave the run; the processes of its loaders, which inherit the handler, do as they would without it."""
