@@ -21,7 +21,10 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from tests.programs.numbered import LitNumbers, epochs_of, flat, labelled_in, numbered, run
+from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al._lightning import pl
+from tests.programs.numbered import LitData, LitNumbers, epochs_of, flat, labelled_in, numbered, run
+from tests.tasks import trainer
 
 DS = numbered()
 TRAIN, VAL = list(range(5, 45)), [*range(5), *range(45, 60)]
@@ -291,6 +294,78 @@ def test_the_remedy_for_a_sampler_works(tmp_path: Path) -> None:
     run(tmp_path, lambda: DataLoader(DS, 8, sampler=WeightedRandomSampler(torch.ones(60), 60)), rounds=1)
 
 
+# Loaders that are made anew for each epoch.
+
+
+class LitReloaded(pl.LightningDataModule):
+    """A datamodule whose loader depends on the epoch."""
+
+    def __init__(self, loader: Callable[[int], Any]) -> None:
+        super().__init__()
+        self.loader = loader
+
+    def train_dataloader(self) -> Any:
+        return self.loader(self.trainer.current_epoch)  # type: ignore[union-attr]
+
+
+def run_reloaded(folder: Path, loader: Callable[[int], Any]) -> tuple[LitNumbers, ActiveDataModule]:
+    module = LitNumbers()
+    data = ActiveDataModule(LitReloaded(loader), initial_size=9)
+    active = ActiveLearning("random", query_size=4, max_rounds=2)
+    fitting = trainer(folder, callbacks=[active], max_epochs=3, reload_dataloaders_every_n_epochs=1)
+    fitting.fit(module, datamodule=data)
+    return module, data
+
+
+def test_a_batch_size_that_grows_with_the_epochs_is_kept(tmp_path: Path) -> None:
+    module, data = run_reloaded(tmp_path, lambda epoch: DataLoader(DS, 2 * (epoch + 1), shuffle=True))
+    for number, epochs in module.trained.items():
+        labelled = labelled_in(data, number)
+        assert [len(epoch[0]) for epoch in epochs] == [2, 4, 6]
+        assert all(sorted(flat(epoch)) == sorted(labelled) for epoch in epochs)
+        assert flat(epochs[0]) != flat(epochs[1])
+
+
+def test_images_may_grow_with_the_epochs(tmp_path: Path) -> None:
+    """As fast.ai's progressive resizing: another dataset of the same points."""
+
+    class Scaled(Dataset[Any]):
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+        def __len__(self) -> int:
+            return len(DS)
+
+        def __getitem__(self, index: int) -> Any:
+            x, y = DS[index]
+            return torch.cat([x[:1], x[1:] * self.by]), y
+
+    class Norms(LitNumbers):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            places = batch[0][:, 0].long()
+            found.append(float((batch[0][:, 1:] / DS.tensors[0][places, 1:]).mean()))
+            return super().training_step(batch, batch_idx)
+
+    found: list[float] = []
+    data = ActiveDataModule(LitReloaded(lambda epoch: DataLoader(Scaled(1.0 + epoch), 16)), initial_size=9)
+    active = ActiveLearning("random", query_size=4, max_rounds=2)
+    fitting = trainer(tmp_path, callbacks=[active], max_epochs=3, reload_dataloaders_every_n_epochs=1)
+    fitting.fit(Norms(), datamodule=data)
+    assert found == pytest.approx([1, 2, 3, 1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        lambda epoch: DataLoader(torch.utils.data.Subset(DS, torch.randperm(60)[:30].tolist()), 4),
+        lambda epoch: DataLoader(DS, 4, sampler=SubsetRandomSampler(range(20 + 10 * epoch))),
+    ],
+)
+def test_other_points_in_a_later_epoch_are_refused(tmp_path: Path, loader: Callable[[int], Any]) -> None:
+    with pytest.raises(ValueError, match=r"gave other training points in epoch 1 than before the fit"):
+        run_reloaded(tmp_path, loader)
+
+
 # Classes of loaders.
 
 
@@ -484,3 +559,45 @@ def test_a_dataset_whose_batches_hide_their_items_is_refused(tmp_path: Path) -> 
 
     with pytest.raises(ValueError, match=r"`Whole.__getitems__` returned tuple for 3 indices. Let it return a list"):
         run(tmp_path, lambda: DataLoader(Whole(), 4, shuffle=True, collate_fn=lambda batch: batch), module=LitTable())
+
+
+# Collate functions.
+
+
+def mixup(items: list[Any]) -> Any:
+    """Mix each point with another, as timm and torchvision's `MixUp` do."""
+    x, y = torch.utils.data.default_collate(items)
+    share, others = float(np.random.beta(1.0, 1.0)), torch.randperm(len(x))
+    return share * x + (1 - share) * x[others], y
+
+
+def sometimes_mixup(items: list[Any]) -> Any:
+    return mixup(items) if np.random.rand() < 0.5 else torch.utils.data.default_collate(items)
+
+
+@pytest.mark.parametrize("collate", [mixup, sometimes_mixup])
+def test_a_collate_function_that_draws_at_random_brings_a_warning(collate: Callable[..., Any]) -> None:
+    data = ActiveDataModule(LitData(lambda: DataLoader(DS, 8, collate_fn=collate)), initial_size=8)
+    with pytest.warns(UserWarning, match=r"made a batch of the same 4 points twice.* Do this in `training_step`, or"):
+        data.setup("fit")
+
+
+def test_its_remedy_leaves_the_pool_unmixed(tmp_path: Path) -> None:
+    """Mixing in the transfer hook of the datamodule, in training alone."""
+
+    class Mixing(LitData):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            training = self.trainer is not None and self.trainer.training
+            return mixup([tuple(item) for item in zip(*batch, strict=True)]) if training else batch
+
+    class LitMixed(LitNumbers):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            self.mixed = bool((batch[0][:, 0] % 1 > 0).any())
+            return super().training_step(batch, batch_idx)
+
+    module = LitMixed()
+    data = ActiveDataModule(Mixing(lambda: DataLoader(DS, 8)), initial_size=8)
+    active = ActiveLearning("entropy", query_size=4, max_rounds=2)
+    trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+    assert module.mixed
+    assert module.scored == set(range(60)) - set(data.pool.initial)
