@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -41,6 +44,7 @@ class Draws:
         replacement: Whether a point may come again before all others came.
         weights: The weight of each index ``[N]``, or None for equal ones.
         listed: All indices of an epoch, where some come more often than others or the order is the sampler's own.
+        epochs: The epochs of a sampler of the user's own class, each in an order of its own.
         shared: The user's own DistributedSampler.
 
     >>> draws = Draws.of(SubsetRandomSampler([4, 2, 6]), size=8, owner="LitDigits")
@@ -54,6 +58,7 @@ class Draws:
     replacement: bool = False
     weights: Tensor | None = None
     listed: list[int] | None = None
+    epochs: Epochs | None = None
     shared: DistributedSampler[Any] | None = None
 
     @classmethod
@@ -136,6 +141,8 @@ class Draws:
             return _Repeated(size, length, order)
         if self.replacement:
             return _Drawn(length, lambda: torch.randint(size, (length,), generator=order))
+        if self.epochs is not None:
+            return _Asked(length, self.epochs.again(), labelled, order)
         if self.listed is not None:
             places = torch.tensor(self._places(labelled))
             if self.order == "random":
@@ -163,10 +170,10 @@ class _Finder:
 
     def indices(self, indices: Iterable[Any]) -> Draws:
         """Return the draws of a sampler that draws each entry of a list once an epoch."""
-        drawn = [self._index(index) for index in indices]
+        drawn = [self.index(index) for index in indices]
         members = sorted(set(drawn))
         if not members:
-            raise self._refused("draws no point", "Give it the indices of the points to train on.")
+            raise self.refused("draws no point", "Give it the indices of the points to train on.")
         is_whole = len(members) == self.size
         return Draws(None if is_whole else members, listed=drawn if len(drawn) > len(members) else None)
 
@@ -174,7 +181,7 @@ class _Finder:
         """Return the draws of a sampler with weights by index; points without weight are never drawn."""
         weights = sampler.weights.cpu()
         if not bool((weights.isfinite() & (weights >= 0)).all()):
-            raise self._refused("has weights that are negative, NaN or Inf", "Give it weights of 0 or more.")
+            raise self.refused("has weights that are negative, NaN or Inf", "Give it weights of 0 or more.")
         members = self.indices(weights.nonzero().flatten().tolist()).members
         positive = int((weights > 0).sum())
         one_epoch = sampler.num_samples in (len(weights), positive)
@@ -188,7 +195,7 @@ class _Finder:
     def shared(self, sampler: DistributedSampler[Any]) -> Draws:
         """Return the draws of all ranks' samplers together."""
         if not _is(sampler, DistributedSampler) and not is_of_torchdata(sampler):
-            raise self._refused(
+            raise self.refused(
                 "draws for one rank in a way of its own",
                 "Leave it out, and Lightning deals the points to the ranks; or use torch's `DistributedSampler`.",
             )
@@ -197,39 +204,78 @@ class _Finder:
 
     def tried(self, sampler: Any) -> Draws:
         """Return the draws of any other sampler, by what two epochs of it draw."""
-        one, other = (self._epoch(sampler, epoch) for epoch in range(2))
+        epochs = Epochs(sampler, self)
+        tries = epochs.again()
+        one, other = (tries.draw(epoch, derive(0, "sampler", epoch)) for epoch in range(2))
         if Counter(one) != Counter(other):
-            raise self._refused("drew other points in one epoch than in the next", REMEDY)
+            raise self.refused("drew other points in one epoch than in the next", REMEDY)
         found = self.indices(one)
-        return replace(found, order="listed", listed=one) if one == other else found
+        return replace(found, order="listed", listed=one) if one == other else replace(found, epochs=epochs)
 
-    def _epoch(self, sampler: Any, epoch: int) -> list[int]:
-        if callable(getattr(sampler, "set_epoch", None)):
-            sampler.set_epoch(epoch)
-        most = 10 * self.size + 100
-        with seeded(derive(0, "sampler", epoch)):
-            drawn = list(islice(iter(sampler), most + 1))
-        if len(drawn) > most:
-            raise self._refused(f"drew more than {most} indices in one epoch, of {self.size} points", REMEDY)
-        return [self._index(index) for index in drawn]
+    def index(self, drawn: Any) -> int:
+        """Return what a sampler drew as an index from 0 on.
 
-    def _index(self, drawn: Any) -> int:
+        Raises:
+            ValueError: If it is the index of no point.
+        """
         try:
             index = drawn.__index__()
         except (AttributeError, TypeError):
-            raise self._refused(f"drew {drawn!r}, which is not the index of a point", REMEDY) from None
+            raise self.refused(f"drew {drawn!r}, which is not the index of a point", REMEDY) from None
         if not -self.size <= index < self.size:
-            raise self._refused(
+            raise self.refused(
                 f"draws index {index}, but the training dataset has {self.size} points",
                 f"Let it draw indices between 0 and {self.size - 1}.",
             )
         return int(index % self.size)
 
-    def _refused(self, seen: str, remedy: str) -> ValueError:
+    def refused(self, seen: str, remedy: str) -> ValueError:
+        """Say what cannot be kept, and what to use in its place."""
         return ValueError(
             f"`ActiveDataModule` draws from the labelled points as the sampler of `{self.owner}.train_dataloader` does "
             f"from all, but {self.name} {seen}. {remedy}"
         )
+
+
+class Epochs:
+    """Draw the epochs of a user's own sampler, each under a seed, so that they come out again in a resumed run."""
+
+    def __init__(self, sampler: Any, finder: _Finder) -> None:
+        self._sampler = sampler
+        self._finder = finder
+
+    def again(self) -> Epochs:
+        """Return the same epochs from the first one on, for a sampler that counts them."""
+        try:
+            return Epochs(copy.copy(self._sampler), self._finder)
+        except Exception:  # whatever an object may raise that cannot be copied
+            return self
+
+    def draw(self, epoch: int, seed: int) -> list[int]:
+        """Return the indices that the sampler draws in an epoch."""
+        if callable(getattr(self._sampler, "set_epoch", None)):
+            self._sampler.set_epoch(epoch)
+        _seed_own_generators(self._sampler, seed)
+        most = 10 * self._finder.size + 100
+        with seeded(seed):
+            drawn = list(islice(iter(self._sampler), most + 1))
+        if len(drawn) > most:
+            raise self._finder.refused(
+                f"drew more than {most} indices in one epoch, of {self._finder.size} points", REMEDY
+            )
+        return [self._finder.index(index) for index in drawn]
+
+
+def _seed_own_generators(sampler: Any, seed: int) -> None:
+    for value in getattr(sampler, "__dict__", {}).values():
+        if isinstance(value, torch.Generator):
+            value.manual_seed(seed)
+        elif isinstance(value, np.random.Generator):
+            value.bit_generator.state = type(value.bit_generator)(seed).state
+        elif isinstance(value, random.Random | np.random.RandomState):
+            value.seed(seed % 2**32)
+        elif isinstance(value, Sampler):
+            _seed_own_generators(value, seed)
 
 
 def _is(sampler: Any, kind: type) -> bool:
@@ -271,6 +317,29 @@ class _Drawn(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         yield from self.draw().tolist()
+
+
+class _Asked(Sampler[int]):
+    """Ask a user's own sampler for the order of each epoch, and leave out the points that are not labelled."""
+
+    def __init__(self, length: int, epochs: Epochs, labelled: Sequence[int], order: torch.Generator) -> None:
+        self.length = length
+        self.epochs = epochs
+        self.place_of = {index: place for place, index in enumerate(labelled)}
+        self.order = order
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the number of the epoch, which Lightning says before each."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        drawn = self.epochs.draw(self.epoch, int(torch.randint(2**62, (), generator=self.order)))
+        self.epoch += 1
+        yield from (self.place_of[index] for index in drawn if index in self.place_of)
 
 
 class _Repeated(_Drawn):

@@ -210,6 +210,78 @@ def test_an_order_of_the_user_s_is_kept(tmp_path: Path) -> None:
         assert flat(epoch) == sorted(labelled_in(data, number), key=lambda index: float(hardness[index]))
 
 
+class ByLength(Sampler[int]):
+    """Texts of like length together, in a new order each epoch, as transformers' `LengthGroupedSampler`."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def permutation(self) -> Any:
+        return torch.randperm(len(self)).tolist()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self.permutation(), key=lambda index: -self.lengths[index]))
+
+
+class ByLengthOfItsOwn(ByLength):
+    """The same, with a generator of its own."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        super().__init__(lengths)
+        self.rng = np.random.default_rng(0)
+
+    def permutation(self) -> Any:
+        return self.rng.permutation(len(self))
+
+
+class ByLengthByEpoch(ByLength):
+    """The same, by the epoch that Lightning says."""
+
+    epoch = -1
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def permutation(self) -> Any:
+        return np.random.default_rng(self.epoch).permutation(len(self))
+
+
+class ByLengthCounting(ByLengthByEpoch):
+    """The same, by epochs that it counts itself."""
+
+    set_epoch: Any = None
+
+    def permutation(self) -> Any:
+        self.epoch += 1
+        return super().permutation()
+
+
+@pytest.mark.parametrize("cls", [ByLength, ByLengthOfItsOwn, ByLengthByEpoch, ByLengthCounting])
+def test_an_order_of_the_user_s_that_differs_by_epoch_is_kept(tmp_path: Path, cls: type[ByLength]) -> None:
+    lengths = [index % 4 for index in range(60)]
+
+    def train() -> DataLoader[Any]:
+        return DataLoader(DS, 4, sampler=cls(lengths))
+
+    module, data, _ = run(tmp_path, train, initial_size=20)
+    for number, epoch in epochs_of(module):
+        assert sorted(flat(epoch)) == sorted(labelled_in(data, number))
+        assert [lengths[index] for index in flat(epoch)] == sorted((lengths[i] for i in flat(epoch)), reverse=True)
+    assert flat(module.trained[0][0]) != flat(module.trained[0][1])
+    run(tmp_path, train, initial_size=20, rounds=2, run_folder=tmp_path / "run")
+    resumed, _, _ = run(tmp_path, train, initial_size=20, run_folder=tmp_path / "run")
+    assert resumed.trained[2] == module.trained[2]
+    if cls is not ByLength and cls is not ByLengthOfItsOwn:
+        expected = [np.random.default_rng(epoch).permutation(60).tolist() for epoch in range(2)]
+        for epoch, order in enumerate(expected):
+            in_order = sorted(order, key=lambda index: -lengths[index])
+            labelled = labelled_in(data, 2)
+            assert flat(module.trained[2][epoch]) == [index for index in in_order if index in labelled]
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_indices_that_come_twice_are_trained_on_twice(tmp_path: Path, shuffle: bool) -> None:
     indices = [*range(40), *range(10), *range(5)]
