@@ -136,18 +136,18 @@ class Draws:
         length = self.length(labelled, samples_per_epoch)
         if self.weights is not None:
             weights, replacement = self.weights[list(labelled)], self.replacement
-            return _Drawn(length, lambda: torch.multinomial(weights, length, replacement, generator=order))
+            return _Drawn(length, order, lambda: torch.multinomial(weights, length, replacement, generator=order))
         if samples_per_epoch or (self.samples and not self.replacement):
             return _Repeated(size, length, order)
         if self.replacement:
-            return _Drawn(length, lambda: torch.randint(size, (length,), generator=order))
+            return _Drawn(length, order, lambda: torch.randint(size, (length,), generator=order))
         if self.epochs is not None:
             return _Asked(length, self.epochs.again(), labelled, order)
         if self.listed is not None:
             places = torch.tensor(self._places(labelled))
             if self.order == "random":
-                return _Drawn(length, lambda: places[torch.randperm(length, generator=order)])
-            return _Drawn(length, lambda: places)
+                return _Drawn(length, order, lambda: places[torch.randperm(length, generator=order)])
+            return _Drawn(length, order, lambda: places)
         return Shuffled(view, order) if self.order == "random" else SequentialSampler(view)  # type: ignore[arg-type]
 
     def _places(self, labelled: Sequence[int]) -> list[int]:
@@ -288,6 +288,27 @@ def is_of_torchdata(thing: Any) -> bool:
     return type(thing).__module__.startswith("torchdata.stateful_dataloader")
 
 
+def seeds_of_workers(sampler: Sampler[int], order: torch.Generator, are_kept: bool) -> torch.Generator:
+    """Return what a loader draws the seeds of its workers from, so that the order is the same whether it keeps them.
+
+    A loader draws such a seed for new workers, before each epoch or, where it keeps its workers, before the first
+    alone. There the sampler draws it in the loader's place.
+
+    Args:
+        sampler: What the loader draws its points by.
+        order: What the sampler draws from.
+        are_kept: Whether the loader keeps its workers.
+    """
+    if not are_kept or not isinstance(sampler, Shuffled | _Drawn):
+        return order
+    sampler.draws_seed = True
+    return torch.Generator().set_state(order.get_state())
+
+
+def _draw_seed(generator: torch.Generator) -> None:
+    torch.empty((), dtype=torch.int64).random_(generator=generator)
+
+
 class Shuffled(RandomSampler):
     """Shuffle as torch does in a loader without workers, whatever the number of workers.
 
@@ -298,8 +319,11 @@ class Shuffled(RandomSampler):
     def __init__(self, dataset: Dataset[Any], generator: torch.Generator) -> None:
         super().__init__(dataset, generator=generator)  # type: ignore[arg-type]
         self.ends_in_smaller_batch = False
+        self.draws_seed = False
 
     def __iter__(self) -> Iterator[int]:
+        if self.draws_seed:
+            _draw_seed(self.generator)
         num_draws = 2 if self.ends_in_smaller_batch else 1
         order, *_ = [torch.randperm(len(self), generator=self.generator) for _ in range(num_draws)]
         yield from order.tolist()
@@ -308,38 +332,38 @@ class Shuffled(RandomSampler):
 class _Drawn(Sampler[int]):
     """Draw all places of an epoch at once, so that workers that read ahead change nothing."""
 
-    def __init__(self, length: int, draw: Callable[[], Tensor]) -> None:
+    def __init__(self, length: int, generator: torch.Generator, draw: Callable[[], Tensor]) -> None:
         self.length = length
+        self.generator = generator
         self.draw = draw
+        self.draws_seed = False
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
+        if self.draws_seed:
+            _draw_seed(self.generator)
         yield from self.draw().tolist()
 
 
-class _Asked(Sampler[int]):
+class _Asked(_Drawn):
     """Ask a user's own sampler for the order of each epoch, and leave out the points that are not labelled."""
 
-    def __init__(self, length: int, epochs: Epochs, labelled: Sequence[int], order: torch.Generator) -> None:
-        self.length = length
+    def __init__(self, length: int, epochs: Epochs, labelled: Sequence[int], generator: torch.Generator) -> None:
+        super().__init__(length, generator, self._ask)
         self.epochs = epochs
         self.place_of = {index: place for place, index in enumerate(labelled)}
-        self.order = order
         self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.length
 
     def set_epoch(self, epoch: int) -> None:
         """Take the number of the epoch, which Lightning says before each."""
         self.epoch = epoch
 
-    def __iter__(self) -> Iterator[int]:
-        drawn = self.epochs.draw(self.epoch, int(torch.randint(2**62, (), generator=self.order)))
+    def _ask(self) -> Tensor:
+        drawn = self.epochs.draw(self.epoch, int(torch.randint(2**62, (), generator=self.generator)))
         self.epoch += 1
-        yield from (self.place_of[index] for index in drawn if index in self.place_of)
+        return torch.tensor([self.place_of[index] for index in drawn if index in self.place_of])
 
 
 class _Repeated(_Drawn):
@@ -350,7 +374,7 @@ class _Repeated(_Drawn):
             times = math.ceil(samples / size)
             return torch.cat([torch.randperm(size, generator=generator) for _ in range(times)])[:samples]
 
-        super().__init__(samples, draw)
+        super().__init__(samples, generator, draw)
 
 
 class _Shared(DistributedSampler[int]):

@@ -366,6 +366,21 @@ def test_the_remedy_for_a_sampler_works(tmp_path: Path) -> None:
     run(tmp_path, lambda: DataLoader(DS, 8, sampler=WeightedRandomSampler(torch.ones(60), 60)), rounds=1)
 
 
+@pytest.mark.parametrize(
+    "draws", [{"shuffle": True}, {"sampler": WeightedRandomSampler([1.0, 2.0] * 30, 20)}, {"sampler": EveryThird(60)}]
+)
+def test_workers_that_are_kept_change_no_batch(draws: dict[str, Any]) -> None:
+    def three_epochs(**workers: Any) -> list[list[Any]]:
+        data = ActiveDataModule(LitData(lambda: DataLoader(DS, 4, **draws, **workers)), initial_size=10)
+        data.setup("fit")
+        loader = data.train_dataloader()
+        return [[x[:, 0].tolist() for x, _ in loader] for _ in range(3)]
+
+    epochs = three_epochs()
+    assert epochs[0] != epochs[1]
+    assert three_epochs(num_workers=1, persistent_workers=True) == epochs
+
+
 # Loaders that are made anew for each epoch.
 
 
