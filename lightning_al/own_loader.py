@@ -14,6 +14,8 @@ from lightning_al._lightning import pl
 from lightning_al.draws import Shuffled, is_of_torchdata
 from lightning_al.seeds import derive, seeded
 
+OTHERS = "so that it would train on other points"
+
 
 class OwnLoader:
     """Make loaders of a user's class over other points, which keep its `__iter__` and its attributes.
@@ -33,7 +35,7 @@ class OwnLoader:
         self.owner = owner
         for name, value in vars(loader).items():
             if isinstance(value, _BaseDataLoaderIter) and name != "_iterator":
-                raise self._refused(f"keeps an iterator over all points as `{name}`", "Make it in `__iter__`")
+                raise self._refused(f"keeps an iterator over all points as `{name}`, {OTHERS}", "Make it in `__iter__`")
 
     def over(
         self,
@@ -119,18 +121,28 @@ class OwnLoader:
             timeout=0,
             _DataLoader__multiprocessing_context=None,
         )
-        is_read = True
-        # What the class does may need a Trainer or a device, so that an error here says nothing.
+        is_read, missing = True, None
+        # What the class does may need a Trainer or a device, so that any other error here says nothing.
         with suppress(Exception), seeded(derive(0, "check")):
-            next(iter(loader))
-            is_read = watched.is_read
+            try:
+                next(iter(loader))
+                is_read = watched.is_read
+            except AttributeError as error:
+                missing = error.name if error.obj is watched else None
+        if missing is not None:
+            raise self._refused(
+                f"reads `{missing}` of its dataset, which a part of its points does not have",
+                "Let its `__iter__` read single points, `self.dataset[place]`",
+            )
         if not is_read:
-            raise self._refused("gave a batch without reading its dataset", "Let its `__iter__` read `self.dataset`")
+            raise self._refused(
+                f"gave a batch without reading its dataset, {OTHERS}", "Let its `__iter__` read `self.dataset`"
+            )
 
     def _refused(self, seen: str, remedy: str) -> ValueError:
         return ValueError(
             f"`ActiveDataModule` trains on the labelled points alone, but the {type(self.loader).__name__} of "
-            f"`{self.owner}.train_dataloader` {seen}, so that it would train on others. {remedy}, or use a DataLoader."
+            f"`{self.owner}.train_dataloader` {seen}. {remedy}, or use a DataLoader."
         )
 
 

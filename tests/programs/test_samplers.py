@@ -512,6 +512,16 @@ class OverTensors(DataLoader[Any]):
         return DS
 
 
+class OverAttributes(DataLoader[Any]):
+    """A fast loader for tensors, which cuts them itself."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        x, y = self.dataset.tensors  # type: ignore[attr-defined]
+        order = torch.randperm(len(x))
+        for places in order.split(4):
+            yield x[places], y[places]
+
+
 class Kept(DataLoader[Any]):
     """The loader that keeps its workers by an iterator that is made once."""
 
@@ -540,6 +550,12 @@ class UnderAnotherName(DataLoader[Any]):
     ("loader", "message"),
     [
         (lambda: OverTensors(DS, 4), "the OverTensors of `LitData.train_dataloader` gave a batch without reading its"),
+        (
+            lambda: OverAttributes(DS, 4),
+            r"the OverAttributes of .* reads `tensors` of its dataset, .*Let its `__iter__`",
+        ),
+        (lambda: zip(*DS.tensors, strict=True), r"return one DataLoader, but got zip. Return a `torch.utils.data.Data"),
+        (lambda: [DataLoader(DS), DataLoader(DS)], r"one DataLoader, but got list. Join several datasets by"),
         (lambda: Kept(DS, 4), "the Kept of `LitData.train_dataloader` keeps an iterator over all points as `iterator`"),
     ],
 )
