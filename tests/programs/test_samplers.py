@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -522,6 +523,29 @@ class OverAttributes(DataLoader[Any]):
             yield x[places], y[places]
 
 
+class OverIndices(DataLoader[Any]):
+    """A loader that keeps the indices of its dataset."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.indices = np.arange(len(self.dataset))  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for places in np.array_split(np.random.permutation(self.indices), 15):
+            yield self.collate_fn([self.dataset[int(place)] for place in places])
+
+
+class OfOneLength(DataLoader[Any]):
+    """A loader that keeps its length, by which Lightning knows when to validate."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.length = super().__len__()
+
+    def __len__(self) -> int:
+        return self.length
+
+
 class Kept(DataLoader[Any]):
     """The loader that keeps its workers by an iterator that is made once."""
 
@@ -554,6 +578,8 @@ class UnderAnotherName(DataLoader[Any]):
             lambda: OverAttributes(DS, 4),
             r"the OverAttributes of .* reads `tensors` of its dataset, .*Let its `__iter__`",
         ),
+        (lambda: OverIndices(DS, 4), r"the OverIndices of .* reads places beyond the length of its dataset\. Let its"),
+        (lambda: OfOneLength(DS, 4), r"the OfOneLength of .* gave 1 of the 15 batches that its `__len__` says"),
         (lambda: zip(*DS.tensors, strict=True), r"return one DataLoader, but got zip. Return a `torch.utils.data.Data"),
         (lambda: [DataLoader(DS), DataLoader(DS)], r"one DataLoader, but got list. Join several datasets by"),
         (lambda: Kept(DS, 4), "the Kept of `LitData.train_dataloader` keeps an iterator over all points as `iterator`"),
@@ -564,6 +590,31 @@ def test_a_class_of_loader_that_holds_on_to_all_points_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run(tmp_path, loader)
+
+
+class InEpochs(DataLoader[Any]):
+    """A loader whose epoch has a length of its own, as those that repeat a small dataset."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        left = len(self)
+        while left:
+            for batch in islice(super().__iter__(), left):
+                yield batch
+                left -= 1
+
+
+def test_a_class_of_loader_may_have_epochs_of_its_own_length(tmp_path: Path) -> None:
+    module = LitNumbers()
+    data = ActiveDataModule(LitData(lambda: InEpochs(DS, 4, shuffle=True), lambda: DataLoader(DS, 8)), initial_size=6)
+    active = ActiveLearning("random", query_size=4, max_rounds=2)
+    trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+    for number, epoch in epochs_of(module):
+        assert len(epoch) == 7
+        assert set(flat(epoch)) == set(labelled_in(data, number))
+    assert module.validated
 
 
 def test_a_class_of_loader_may_hold_its_dataset_twice(tmp_path: Path) -> None:
