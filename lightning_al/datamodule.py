@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, cast
 
@@ -382,15 +382,17 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of the labelled points, with the wrapped loader's settings."""
+        # A loader made anew in the middle of a fit goes on in another order than the one of the first epoch, and may be
+        # another, of larger batches say.
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        training = self._read_again(epoch) if epoch else self._training
         labels = self.pool.labels
         labelled = self.pool.labelled
-        dataset: Dataset[Any] = Subset(self._training.dataset, labelled)
+        dataset: Dataset[Any] = Subset(training.dataset, labelled)
         if labels:
-            dataset = Relabelled(self._training.dataset, labelled, labels, self.target)
-        # A loader made anew in the middle of a fit goes on in another order than the one of the first epoch.
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+            dataset = Relabelled(training.dataset, labelled, labels, self.target)
         order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))
-        return self._training.over(dataset, labelled, self.samples_per_epoch, order, self.trainer)
+        return training.over(dataset, labelled, self.samples_per_epoch, order, self.trainer)
 
     def pool_dataloader(self, indices: Sequence[int] | None = None) -> DataLoader[Any]:
         """Return a loader of unlabelled points in index order, with their labels hidden.
@@ -431,19 +433,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             )
         self._train = TrainLoader(self.wrapped.train_dataloader(), type(self.wrapped).__name__)
         members = self._train.members
-        scored = self._scored_dataset()
-        with seeded(derive(self.seed, "fingerprint")):
-            found = fingerprint(
-                len(members),
-                lambda place: self._training.read_class(members[place], self.target),
-                lambda place: scored[members[place]],
-            )
-        if len(members) < len(self._train):
-            found["members"] = content_hash(list(members))
+        found = self._fingerprint_of(self._train, self._scored_dataset())
         self._check_ranks(found)
         before = self._fingerprint or found
-        # Contents may come out otherwise by a rare augmentation, which is no other dataset.
-        if any(found.get(part) != before.get(part) for part in ("length", "labels", "form", "members")):
+        if _are_others(found, before):
             raise ValueError(
                 f"The training data of `{type(self.wrapped).__name__}` changed between two calls of its `setup`, so "
                 "indices have lost their meaning. Make `setup` give the same dataset in the same order every time."
@@ -456,6 +449,31 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         if needs_two_points(self.trainer):
             # Refuses one point alone here, before anything of the run is written.
             self.train_dataloader()
+
+    def _read_again(self, epoch: int) -> TrainLoader:
+        """Return the wrapped datamodule's loader for a later epoch of a fit, which may differ in all but its points."""
+        later = TrainLoader(self.wrapped.train_dataloader(), type(self.wrapped).__name__)
+        is_same = later.dataset is self._training.dataset and list(later.members) == list(self._training.members)
+        scored = later.dataset if self.pool_dataset is None else self._scored_dataset()
+        if not is_same and _are_others(self._fingerprint_of(later, scored), self.fingerprint):
+            raise ValueError(
+                f"`{type(self.wrapped).__name__}.train_dataloader` gave other training points in epoch {epoch} than "
+                "before the fit, so indices have lost their meaning. Make it give the same points in the same order in "
+                "every epoch; batch size, transforms and weights may change."
+            )
+        return later
+
+    def _fingerprint_of(self, training: TrainLoader, scored: Dataset[Any]) -> dict[str, Any]:
+        members = training.members
+        with seeded(derive(self.seed, "fingerprint")):
+            found = fingerprint(
+                len(members),
+                lambda place: training.read_class(members[place], self.target),
+                lambda place: scored[members[place]],
+            )
+        if len(members) < len(training):
+            found["members"] = content_hash(list(members))
+        return found
 
     def _check_ranks(self, found: dict[str, Any]) -> None:
         """Refuse training data that are not the same on every rank."""
@@ -506,18 +524,37 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             view.__getitems__(range(len(some)))
 
     def _warn_of_augmentation(self) -> None:
-        unlabelled = self.pool.unlabelled[:2]
-        items = self.pool_dataloader(unlabelled).dataset
+        unlabelled = self.pool.unlabelled[:4]
+        items: Any = self.pool_dataloader(unlabelled).dataset
         with seeded(derive(self.seed, "twice")):
-            for place, index in enumerate(unlabelled):
-                draws = [items[place] for _ in range(4)]
-                if len({content_hash(draw) for draw in draws}) > 1:
+            for place, index in enumerate(unlabelled[:2]):
+                if _differ(partial(items.__getitem__, place)):
                     rank_zero_warn(
                         f"`ActiveDataModule` drew item {index} of the pool twice and got two different ones, so the "
                         "pool would be scored under random augmentation. Pass `pool_dataset=`, the same points without "
                         "it."
                     )
                     return
+            collate: Any = self._training.settings["collate_fn"]
+            # Where it fails, scoring will say more.
+            with suppress(Exception):
+                if unlabelled and _differ(lambda: collate([items[place] for place in range(len(unlabelled))])):
+                    rank_zero_warn(
+                        f"`ActiveDataModule` made a batch of the same {len(unlabelled)} points twice and got two "
+                        "different ones, since the collate function of the train loader draws at random, so the pool "
+                        "would be scored as it is mixed or changed there. Do this in `training_step`, or in "
+                        "`on_after_batch_transfer` where `self.trainer.training` is true."
+                    )
+
+
+def _differ(draw: Callable[[], Any], times: int = 4) -> bool:
+    """Return whether what is drawn several times is not always the same."""
+    return len({content_hash(draw()) for _ in range(times)}) > 1
+
+
+def _are_others(found: dict[str, Any], before: dict[str, Any]) -> bool:
+    """Return whether fingerprints are of other training data, not of other contents by augmentation alone."""
+    return any(found.get(part) != before.get(part) for part in ("length", "labels", "form", "members"))
 
 
 def _has_active_learning(trainer: pl.Trainer) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import (
@@ -35,6 +38,7 @@ class Draws:
         replacement: Whether a point may come again before all others came.
         weights: The weight of each index ``[N]``, or None for equal ones.
         listed: All indices of an epoch, where some come more often than others or the order is the sampler's own.
+        epochs: The epochs of a sampler of the user's own class, each in an order of its own.
         shared: The user's own DistributedSampler.
 
     >>> draws = Draws.of(SubsetRandomSampler([4, 2, 6]), size=8, owner="LitDigits")
@@ -48,6 +52,7 @@ class Draws:
     replacement: bool = False
     weights: Tensor | None = None
     listed: list[int] | None = None
+    epochs: Epochs | None = None
     shared: DistributedSampler[Any] | None = None
 
     @classmethod
@@ -125,16 +130,18 @@ class Draws:
         length = self.length(labelled, samples_per_epoch)
         if self.weights is not None:
             weights, replacement = self.weights[list(labelled)], self.replacement
-            return _Drawn(length, lambda: torch.multinomial(weights, length, replacement, generator=order))
+            return _Drawn(length, order, lambda: torch.multinomial(weights, length, replacement, generator=order))
         if samples_per_epoch or (self.samples and not self.replacement):
             return _Repeated(size, length, order)
         if self.replacement:
-            return _Drawn(length, lambda: torch.randint(size, (length,), generator=order))
+            return _Drawn(length, order, lambda: torch.randint(size, (length,), generator=order))
+        if self.epochs is not None:
+            return _Asked(length, self.epochs.again(), labelled, order)
         if self.listed is not None:
             places = torch.tensor(self._places(labelled))
             if self.order == "random":
-                return _Drawn(length, lambda: places[torch.randperm(length, generator=order)])
-            return _Drawn(length, lambda: places)
+                return _Drawn(length, order, lambda: places[torch.randperm(length, generator=order)])
+            return _Drawn(length, order, lambda: places)
         return Shuffled(view, order) if self.order == "random" else SequentialSampler(view)  # type: ignore[arg-type]
 
     def _places(self, labelled: Sequence[int]) -> list[int]:
@@ -165,7 +172,7 @@ class _Finder:
 
     def indices(self, indices: Iterable[Any]) -> Draws:
         """Return the draws of a sampler that draws each entry of a list once an epoch."""
-        drawn = [self._index(index) for index in indices]
+        drawn = [self.index(index) for index in indices]
         members = sorted(set(drawn))
         if not members:
             raise ValueError(f"{self.who} draws no point. Give it the indices of the points to train on.")
@@ -199,29 +206,23 @@ class _Finder:
 
     def tried(self, sampler: Any) -> Draws:
         """Return the draws of any other sampler, by what two epochs of it draw."""
-        one, other = (self._epoch(sampler, epoch) for epoch in range(2))
+        epochs = Epochs(sampler, self)
+        tries = epochs.again()
+        one, other = (tries.draw(epoch, derive(0, "sampler", epoch)) for epoch in range(2))
         if Counter(one) != Counter(other):
             raise ValueError(
                 f"{self.who} drew other points in one epoch than in the next. Use `shuffle=True`, a "
                 "`SubsetRandomSampler` for a part of the points, or a `WeightedRandomSampler` for weights."
             )
         found = self.indices(one)
-        return replace(found, order="listed", listed=one) if one == other else found
+        return replace(found, order="listed", listed=one) if one == other else replace(found, epochs=epochs)
 
-    def _epoch(self, sampler: Any, epoch: int) -> list[int]:
-        if callable(getattr(sampler, "set_epoch", None)):
-            sampler.set_epoch(epoch)
-        most = 10 * self.size + 100
-        with seeded(derive(0, "sampler", epoch)):
-            drawn = list(islice(iter(sampler), most + 1))
-        if len(drawn) > most:
-            raise ValueError(
-                f"{self.who} drew more than {most} indices in one epoch, of {self.size} points. Let its epoch end, or "
-                "use `shuffle=True` and `ActiveDataModule(samples_per_epoch=...)`."
-            )
-        return [self._index(index) for index in drawn]
+    def index(self, drawn: Any) -> int:
+        """Return what a sampler drew as an index from 0 on.
 
-    def _index(self, drawn: Any) -> int:
+        Raises:
+            ValueError: If it is the index of no point.
+        """
         try:
             index = drawn.__index__()
         except (AttributeError, TypeError):
@@ -237,6 +238,48 @@ class _Finder:
         return int(index % self.size)
 
 
+class Epochs:
+    """Draw the epochs of a user's own sampler, each under a seed, so that they come out again in a resumed run."""
+
+    def __init__(self, sampler: Any, finder: _Finder) -> None:
+        self._sampler = sampler
+        self._finder = finder
+
+    def again(self) -> Epochs:
+        """Return the same epochs from the first one on, for a sampler that counts them."""
+        try:
+            return Epochs(copy.copy(self._sampler), self._finder)
+        except Exception:  # whatever an object may raise that cannot be copied
+            return self
+
+    def draw(self, epoch: int, seed: int) -> list[int]:
+        """Return the indices that the sampler draws in an epoch."""
+        if callable(getattr(self._sampler, "set_epoch", None)):
+            self._sampler.set_epoch(epoch)
+        _seed_own_generators(self._sampler, seed)
+        most = 10 * self._finder.size + 100
+        with seeded(seed):
+            drawn = list(islice(iter(self._sampler), most + 1))
+        if len(drawn) > most:
+            raise ValueError(
+                f"{self._finder.who} drew more than {most} indices in one epoch, of {self._finder.size} points. Let "
+                "its epoch end, or use `shuffle=True` and `ActiveDataModule(samples_per_epoch=...)`."
+            )
+        return [self._finder.index(index) for index in drawn]
+
+
+def _seed_own_generators(sampler: Any, seed: int) -> None:
+    for value in getattr(sampler, "__dict__", {}).values():
+        if isinstance(value, torch.Generator):
+            value.manual_seed(seed)
+        elif isinstance(value, np.random.Generator):
+            value.bit_generator.state = type(value.bit_generator)(seed).state
+        elif isinstance(value, random.Random | np.random.RandomState):
+            value.seed(seed % 2**32)
+        elif isinstance(value, Sampler):
+            _seed_own_generators(value, seed)
+
+
 def _is(sampler: Any, kind: type) -> bool:
     """Return whether a sampler draws as a kind of torch's does."""
     return isinstance(sampler, kind) and type(sampler).__iter__ is kind.__iter__  # type: ignore[attr-defined]
@@ -245,6 +288,27 @@ def _is(sampler: Any, kind: type) -> bool:
 def is_of_torchdata(thing: Any) -> bool:
     """Return whether a sampler or loader is one of torchdata's, which keep their place for a checkpoint."""
     return type(thing).__module__.startswith("torchdata.stateful_dataloader")
+
+
+def seeds_of_workers(sampler: Sampler[int], order: torch.Generator, are_kept: bool) -> torch.Generator:
+    """Return what a loader draws the seeds of its workers from, so that the order is the same whether it keeps them.
+
+    A loader draws such a seed for new workers, before each epoch or, where it keeps its workers, before the first
+    alone. There the sampler draws it in the loader's place.
+
+    Args:
+        sampler: What the loader draws its points by.
+        order: What the sampler draws from.
+        are_kept: Whether the loader keeps its workers.
+    """
+    if not are_kept or not isinstance(sampler, Shuffled | _Drawn):
+        return order
+    sampler.draws_seed = True
+    return torch.Generator().set_state(order.get_state())
+
+
+def _draw_seed(generator: torch.Generator) -> None:
+    torch.empty((), dtype=torch.int64).random_(generator=generator)
 
 
 class Shuffled(RandomSampler):
@@ -257,8 +321,11 @@ class Shuffled(RandomSampler):
     def __init__(self, dataset: Dataset[Any], generator: torch.Generator) -> None:
         super().__init__(dataset, generator=generator)  # type: ignore[arg-type]
         self.ends_in_smaller_batch = False
+        self.draws_seed = False
 
     def __iter__(self) -> Iterator[int]:
+        if self.draws_seed:
+            _draw_seed(self.generator)
         num_draws = 2 if self.ends_in_smaller_batch else 1
         order, *_ = [torch.randperm(len(self), generator=self.generator) for _ in range(num_draws)]
         yield from order.tolist()
@@ -267,15 +334,38 @@ class Shuffled(RandomSampler):
 class _Drawn(Sampler[int]):
     """Draw all places of an epoch at once, so that workers that read ahead change nothing."""
 
-    def __init__(self, length: int, draw: Callable[[], Tensor]) -> None:
+    def __init__(self, length: int, generator: torch.Generator, draw: Callable[[], Tensor]) -> None:
         self.length = length
+        self.generator = generator
         self.draw = draw
+        self.draws_seed = False
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
+        if self.draws_seed:
+            _draw_seed(self.generator)
         yield from self.draw().tolist()
+
+
+class _Asked(_Drawn):
+    """Ask a user's own sampler for the order of each epoch, and leave out the points that are not labelled."""
+
+    def __init__(self, length: int, epochs: Epochs, labelled: Sequence[int], generator: torch.Generator) -> None:
+        super().__init__(length, generator, self._ask)
+        self.epochs = epochs
+        self.place_of = {index: place for place, index in enumerate(labelled)}
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Take the number of the epoch, which Lightning says before each."""
+        self.epoch = epoch
+
+    def _ask(self) -> Tensor:
+        drawn = self.epochs.draw(self.epoch, int(torch.randint(2**62, (), generator=self.generator)))
+        self.epoch += 1
+        return torch.tensor([self.place_of[index] for index in drawn if index in self.place_of])
 
 
 class _Repeated(_Drawn):
@@ -286,7 +376,7 @@ class _Repeated(_Drawn):
             times = math.ceil(samples / size)
             return torch.cat([torch.randperm(size, generator=generator) for _ in range(times)])[:samples]
 
-        super().__init__(samples, draw)
+        super().__init__(samples, generator, draw)
 
 
 class _Shared(DistributedSampler[int]):

@@ -69,9 +69,11 @@ def check_class_labels(
     """
     seen = f"`{module}` gives {num_classes} logits, which are scored as those of {num_classes} classes, but"
     numbers: dict[int, int] = {}
-    for index, label in labels.items():
-        array = as_array(label)
-        if array is None:
+    arrays = {index: array for index, label in labels.items() if (array := as_array(label)) is not None}
+    # Labels of tokens, some of which have as many tokens as there are classes.
+    differ_in_length = len({len(array) for array in arrays.values() if array.ndim == 1}) > 1
+    for index, array in arrays.items():
+        if array.ndim == 1 and differ_in_length and array.dtype.kind in "biu":
             continue
         if array.ndim > 0:
             _check_vector(array, index, num_classes, seen)

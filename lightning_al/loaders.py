@@ -12,7 +12,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from lightning_al._lightning import pl
 from lightning_al.batches import Batches, needs_two_points
-from lightning_al.draws import Draws, Shuffled, is_of_torchdata
+from lightning_al.draws import Draws, Shuffled, is_of_torchdata, seeds_of_workers
 from lightning_al.own_loader import OwnLoader
 from lightning_al.pool import Label
 from lightning_al.target import Target
@@ -35,9 +35,15 @@ class TrainLoader:
 
     def __init__(self, loader: Any, owner: str) -> None:
         if not isinstance(loader, DataLoader):
+            several = isinstance(loader, Mapping | tuple | list) or hasattr(loader, "flattened")  # by Lightning
+            remedy = (
+                "Join several datasets by `torch.utils.data.ConcatDataset`"
+                if several
+                else "Return a `torch.utils.data.DataLoader` of a dataset with `__getitem__` and `__len__`"
+            )
             raise ValueError(
                 f"`ActiveDataModule` expected `{owner}.train_dataloader` to return one DataLoader, but got "
-                f"{type(loader).__name__}. Join several datasets by `torch.utils.data.ConcatDataset`."
+                f"{type(loader).__name__}. {remedy}."
             )
         if isinstance(loader.dataset, IterableDataset):
             raise ValueError(
@@ -124,6 +130,7 @@ class TrainLoader:
         drop_last = self.drop_last and size >= self.batch_size
         if isinstance(sampler, Shuffled):
             sampler.ends_in_smaller_batch = not drop_last and size % self.batch_size > 0
+        seeds = seeds_of_workers(sampler, order, self.settings["persistent_workers"])
         batches: type[BatchSampler] = BatchSampler
         if needs_two_points(trainer):
             batches = Batches
@@ -135,7 +142,7 @@ class TrainLoader:
                 batches,
                 batch_size=self.batch_size,
                 drop_last=drop_last,
-                generator=order,
+                generator=seeds,
                 trainer=trainer,
             )
         loader = DataLoader(
@@ -143,7 +150,7 @@ class TrainLoader:
             batch_size=self.batch_size,
             sampler=sampler,
             drop_last=drop_last,
-            generator=order,
+            generator=seeds,
             **self.settings,
         )
         if batches is not BatchSampler:

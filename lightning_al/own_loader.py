@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from torch import Generator
@@ -33,7 +34,10 @@ class OwnLoader:
         self.owner = owner
         for name, value in vars(loader).items():
             if isinstance(value, _BaseDataLoaderIter) and name != "_iterator":
-                raise ValueError(f"{self._who} keeps an iterator over all points as `{name}`. Make it in `__iter__`.")
+                raise ValueError(
+                    f"{self._who} keeps an iterator over all points as `{name}`. Make it in `__iter__`, or use a "
+                    "DataLoader."
+                )
 
     def over(
         self,
@@ -97,14 +101,15 @@ class OwnLoader:
         return self.over(dataset, sampler, BatchSampler, batch_size=batch_size, persistent_workers=False, in_order=True)
 
     def check(self, members: Sequence[int], batch_size: int) -> None:
-        """Refuse a class whose loaders read other points than those of their dataset.
+        """Refuse a class whose loaders read other points than those of their dataset, or promise more batches.
 
         Args:
             members: Some points of the user's dataset.
             batch_size: How many points a batch has.
         """
         cls = type(self.loader)
-        if cls.__iter__ is DataLoader.__iter__ or is_of_torchdata(self.loader):
+        is_torchs = cls.__iter__ is DataLoader.__iter__ and cls.__len__ is DataLoader.__len__
+        if is_torchs or is_of_torchdata(self.loader):
             return
         watched = _Watched(self.loader.dataset, [members[place % len(members)] for place in range(batch_size)])
         loader = self.over(
@@ -119,15 +124,34 @@ class OwnLoader:
             timeout=0,
             _DataLoader__multiprocessing_context=None,
         )
-        is_read = True
-        # What the class does may need a Trainer or a device, so that an error here says nothing.
+        number, missing = None, None
+        # What the class does may need a Trainer or a device, so that any other error here says nothing.
         with suppress(Exception), seeded(derive(0, "check")):
-            next(iter(loader))
-            is_read = watched.is_read
-        if not is_read:
+            try:
+                number = len(list(islice(loader, 2)))
+            except AttributeError as error:
+                missing = error.name if error.obj is watched else None
+        if missing is not None:
+            raise ValueError(
+                f"{self._who} reads `{missing}` of its dataset, which a part of its points does not have. Let its "
+                "`__iter__` read single points, `self.dataset[place]`, or use a DataLoader."
+            )
+        if watched.is_read_outside:
+            raise ValueError(
+                f"{self._who} reads places beyond the length of its dataset. Let its `__iter__` go by "
+                "`self.batch_sampler`, or by `len(self.dataset)` as it is then, or use a DataLoader."
+            )
+        if number is None:
+            return
+        if number and not watched.is_read:
             raise ValueError(
                 f"{self._who} gave a batch without reading its dataset. Let its `__iter__` read `self.dataset`, or use "
                 "a DataLoader."
+            )
+        if number < 2 and len(loader) > number:
+            raise ValueError(
+                f"{self._who} gave {number} of the {len(loader)} batches that its `__len__` says, over one batch of "
+                "points. Let its `__len__` go by `len(self.batch_sampler)`, or use a DataLoader."
             )
 
     @property
@@ -139,16 +163,18 @@ class OwnLoader:
 
 
 class _Watched(Dataset[Any]):
-    """Some points of a dataset, with a note of whether one was read."""
+    """Some points of a dataset, with a note of whether one was read, or one that is not among them."""
 
     def __init__(self, dataset: Dataset[Any], indices: Sequence[int]) -> None:
         self.dataset = dataset
         self.indices = indices
         self.is_read = False
+        self.is_read_outside = False
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def __getitem__(self, place: int) -> Any:
         self.is_read = True
+        self.is_read_outside |= not -len(self) <= place < len(self)
         return self.dataset[self.indices[place]]

@@ -188,6 +188,9 @@ def has_thin(held: Any) -> bool:
 def dropped(input: Tensor, keep_C: Tensor, p: float, shared: Shared) -> Thin | None:
     """Drop channels of a tensor ``[n, C, ...]``, thin or not, with probability p; None where that cannot be put off."""
     kept, scale = keep_C.nonzero().flatten(), 1 / (1 - p)
+    if len(kept) == 0:
+        # Convolutions and pooling do not take a tensor without channels.
+        return None
     if isinstance(input, Thin) and input.is_whole():
         input = input.whole()
     if not isinstance(input, Thin):

@@ -159,6 +159,21 @@ def test_the_predictions_are_those_of_whole_tensors(name: str, monkeypatch: pyte
     assert thin.std(1).max() > 1e-4 or name == "all dropped"
 
 
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_a_sample_may_drop_all_channels(axes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few channels all are dropped in some sample; it sees the biases alone."""
+    convolution: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+    drop: Any = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)[axes - 1]
+    pool: Any = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1]
+    torch.manual_seed(0)
+    layers = (drop(0.6), convolution(2, 3, 3), nn.ReLU(), pool(2), drop(0.6), nn.Flatten(), nn.Linear(3 * 2**axes, 3))
+    net = nn.Sequential(convolution(1, 2, 1), *layers).double()
+    x = torch.randn(4, 1, *[6] * axes, dtype=torch.float64)
+    thin = predict(net, x, num_samples=30)
+    monkeypatch.setattr(thinning, "dropped", lambda *_: None)
+    torch.testing.assert_close(thin, predict(net, x, num_samples=30), rtol=0, atol=1e-12)
+
+
 def test_a_sample_takes_a_quarter_of_the_products() -> None:
     net, x = paper_cnn(), torch.randn(64, 1, 28, 28)
 

@@ -221,6 +221,8 @@ CLASSES_OF_ALL_FORMS: dict[str, tuple[int, Callable[[Tensor, int], Any], Any]] =
     "-1 and 1": (2, lambda x, y: (x, 2 * (y % 2) - 1), None),
     "odd or even": (2, lambda x, y: (x, y), None),
     "attributes": (2, lambda x, y: (x, torch.tensor([y % 2, 1, 0, 1, 1])), None),
+    # Sequences that some other network tags, and `logits=` sums up; some are as long as there are classes.
+    "one for each token": (4, lambda x, y: (x, torch.arange(2 + y) % 4), names_of),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from torch.utils.data import (
     WeightedRandomSampler,
 )
 
-from tests.programs.numbered import LitNumbers, epochs_of, flat, labelled_in, numbered, run
+from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al._lightning import pl
+from tests.programs.numbered import LitData, LitNumbers, epochs_of, flat, labelled_in, numbered, run
+from tests.tasks import trainer
 
 DS = numbered()
 TRAIN, VAL = list(range(5, 45)), [*range(5), *range(45, 60)]
@@ -207,6 +211,78 @@ def test_an_order_of_the_user_s_is_kept(tmp_path: Path) -> None:
         assert flat(epoch) == sorted(labelled_in(data, number), key=lambda index: float(hardness[index]))
 
 
+class ByLength(Sampler[int]):
+    """Texts of like length together, in a new order each epoch, as transformers' `LengthGroupedSampler`."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        self.lengths = lengths
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def permutation(self) -> Any:
+        return torch.randperm(len(self)).tolist()
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(sorted(self.permutation(), key=lambda index: -self.lengths[index]))
+
+
+class ByLengthOfItsOwn(ByLength):
+    """The same, with a generator of its own."""
+
+    def __init__(self, lengths: list[int]) -> None:
+        super().__init__(lengths)
+        self.rng = np.random.default_rng(0)
+
+    def permutation(self) -> Any:
+        return self.rng.permutation(len(self))
+
+
+class ByLengthByEpoch(ByLength):
+    """The same, by the epoch that Lightning says."""
+
+    epoch = -1
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def permutation(self) -> Any:
+        return np.random.default_rng(self.epoch).permutation(len(self))
+
+
+class ByLengthCounting(ByLengthByEpoch):
+    """The same, by epochs that it counts itself."""
+
+    set_epoch: Any = None
+
+    def permutation(self) -> Any:
+        self.epoch += 1
+        return super().permutation()
+
+
+@pytest.mark.parametrize("cls", [ByLength, ByLengthOfItsOwn, ByLengthByEpoch, ByLengthCounting])
+def test_an_order_of_the_user_s_that_differs_by_epoch_is_kept(tmp_path: Path, cls: type[ByLength]) -> None:
+    lengths = [index % 4 for index in range(60)]
+
+    def train() -> DataLoader[Any]:
+        return DataLoader(DS, 4, sampler=cls(lengths))
+
+    module, data, _ = run(tmp_path, train, initial_size=20)
+    for number, epoch in epochs_of(module):
+        assert sorted(flat(epoch)) == sorted(labelled_in(data, number))
+        assert [lengths[index] for index in flat(epoch)] == sorted((lengths[i] for i in flat(epoch)), reverse=True)
+    assert flat(module.trained[0][0]) != flat(module.trained[0][1])
+    run(tmp_path, train, initial_size=20, rounds=2, run_folder=tmp_path / "run")
+    resumed, _, _ = run(tmp_path, train, initial_size=20, run_folder=tmp_path / "run")
+    assert resumed.trained[2] == module.trained[2]
+    if cls is not ByLength and cls is not ByLengthOfItsOwn:
+        expected = [np.random.default_rng(epoch).permutation(60).tolist() for epoch in range(2)]
+        for epoch, order in enumerate(expected):
+            in_order = sorted(order, key=lambda index: -lengths[index])
+            labelled = labelled_in(data, 2)
+            assert flat(module.trained[2][epoch]) == [index for index in in_order if index in labelled]
+
+
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_indices_that_come_twice_are_trained_on_twice(tmp_path: Path, shuffle: bool) -> None:
     indices = [*range(40), *range(10), *range(5)]
@@ -300,6 +376,93 @@ def test_the_remedy_for_a_sampler_works(tmp_path: Path) -> None:
     run(tmp_path, lambda: DataLoader(DS, 8, sampler=WeightedRandomSampler(torch.ones(60), 60)), rounds=1)
 
 
+@pytest.mark.parametrize(
+    "draws", [{"shuffle": True}, {"sampler": WeightedRandomSampler([1.0, 2.0] * 30, 20)}, {"sampler": EveryThird(60)}]
+)
+def test_workers_that_are_kept_change_no_batch(draws: dict[str, Any]) -> None:
+    def three_epochs(**workers: Any) -> list[list[Any]]:
+        data = ActiveDataModule(LitData(lambda: DataLoader(DS, 4, **draws, **workers)), initial_size=10)
+        data.setup("fit")
+        loader = data.train_dataloader()
+        return [[x[:, 0].tolist() for x, _ in loader] for _ in range(3)]
+
+    epochs = three_epochs()
+    assert epochs[0] != epochs[1]
+    assert three_epochs(num_workers=1, persistent_workers=True) == epochs
+
+
+# Loaders that are made anew for each epoch.
+
+
+class LitReloaded(pl.LightningDataModule):
+    """A datamodule whose loader depends on the epoch."""
+
+    def __init__(self, loader: Callable[[int], Any]) -> None:
+        super().__init__()
+        self.loader = loader
+
+    def train_dataloader(self) -> Any:
+        return self.loader(self.trainer.current_epoch)  # type: ignore[union-attr]
+
+
+def run_reloaded(folder: Path, loader: Callable[[int], Any]) -> tuple[LitNumbers, ActiveDataModule]:
+    module = LitNumbers()
+    data = ActiveDataModule(LitReloaded(loader), initial_size=9)
+    active = ActiveLearning("random", query_size=4, max_rounds=2)
+    fitting = trainer(folder, callbacks=[active], max_epochs=3, reload_dataloaders_every_n_epochs=1)
+    fitting.fit(module, datamodule=data)
+    return module, data
+
+
+def test_a_batch_size_that_grows_with_the_epochs_is_kept(tmp_path: Path) -> None:
+    module, data = run_reloaded(tmp_path, lambda epoch: DataLoader(DS, 2 * (epoch + 1), shuffle=True))
+    for number, epochs in module.trained.items():
+        labelled = labelled_in(data, number)
+        assert [len(epoch[0]) for epoch in epochs] == [2, 4, 6]
+        assert all(sorted(flat(epoch)) == sorted(labelled) for epoch in epochs)
+        assert flat(epochs[0]) != flat(epochs[1])
+
+
+def test_images_may_grow_with_the_epochs(tmp_path: Path) -> None:
+    """As fast.ai's progressive resizing: another dataset of the same points."""
+
+    class Scaled(Dataset[Any]):
+        def __init__(self, by: float) -> None:
+            self.by = by
+
+        def __len__(self) -> int:
+            return len(DS)
+
+        def __getitem__(self, index: int) -> Any:
+            x, y = DS[index]
+            return torch.cat([x[:1], x[1:] * self.by]), y
+
+    class Norms(LitNumbers):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            places = batch[0][:, 0].long()
+            found.append(float((batch[0][:, 1:] / DS.tensors[0][places, 1:]).mean()))
+            return super().training_step(batch, batch_idx)
+
+    found: list[float] = []
+    data = ActiveDataModule(LitReloaded(lambda epoch: DataLoader(Scaled(1.0 + epoch), 16)), initial_size=9)
+    active = ActiveLearning("random", query_size=4, max_rounds=2)
+    fitting = trainer(tmp_path, callbacks=[active], max_epochs=3, reload_dataloaders_every_n_epochs=1)
+    fitting.fit(Norms(), datamodule=data)
+    assert found == pytest.approx([1, 2, 3, 1, 2, 3])
+
+
+@pytest.mark.parametrize(
+    "loader",
+    [
+        lambda epoch: DataLoader(torch.utils.data.Subset(DS, torch.randperm(60)[:30].tolist()), 4),
+        lambda epoch: DataLoader(DS, 4, sampler=SubsetRandomSampler(range(20 + 10 * epoch))),
+    ],
+)
+def test_other_points_in_a_later_epoch_are_refused(tmp_path: Path, loader: Callable[[int], Any]) -> None:
+    with pytest.raises(ValueError, match=r"gave other training points in epoch 1 than before the fit"):
+        run_reloaded(tmp_path, loader)
+
+
 # Classes of loaders.
 
 
@@ -359,6 +522,39 @@ class OverTensors(DataLoader[Any]):
         return DS
 
 
+class OverAttributes(DataLoader[Any]):
+    """A fast loader for tensors, which cuts them itself."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        x, y = self.dataset.tensors  # type: ignore[attr-defined]
+        order = torch.randperm(len(x))
+        for places in order.split(4):
+            yield x[places], y[places]
+
+
+class OverIndices(DataLoader[Any]):
+    """A loader that keeps the indices of its dataset."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.indices = np.arange(len(self.dataset))  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        for places in np.array_split(np.random.permutation(self.indices), 15):
+            yield self.collate_fn([self.dataset[int(place)] for place in places])
+
+
+class OfOneLength(DataLoader[Any]):
+    """A loader that keeps its length, by which Lightning knows when to validate."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.length = super().__len__()
+
+    def __len__(self) -> int:
+        return self.length
+
+
 class Kept(DataLoader[Any]):
     """The loader that keeps its workers by an iterator that is made once."""
 
@@ -387,6 +583,14 @@ class UnderAnotherName(DataLoader[Any]):
     ("loader", "message"),
     [
         (lambda: OverTensors(DS, 4), "the OverTensors of `LitData.train_dataloader` gave a batch without reading its"),
+        (
+            lambda: OverAttributes(DS, 4),
+            r"the OverAttributes of .* reads `tensors` of its dataset, .*Let its `__iter__`",
+        ),
+        (lambda: OverIndices(DS, 4), r"the OverIndices of .* reads places beyond the length of its dataset\. Let its"),
+        (lambda: OfOneLength(DS, 4), r"the OfOneLength of .* gave 1 of the 15 batches that its `__len__` says"),
+        (lambda: zip(*DS.tensors, strict=True), r"return one DataLoader, but got zip. Return a `torch.utils.data.Data"),
+        (lambda: [DataLoader(DS), DataLoader(DS)], r"one DataLoader, but got list. Join several datasets by"),
         (lambda: Kept(DS, 4), "the Kept of `LitData.train_dataloader` keeps an iterator over all points as `iterator`"),
     ],
 )
@@ -395,6 +599,31 @@ def test_a_class_of_loader_that_holds_on_to_all_points_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         run(tmp_path, loader)
+
+
+class InEpochs(DataLoader[Any]):
+    """A loader whose epoch has a length of its own, as those that repeat a small dataset."""
+
+    def __len__(self) -> int:
+        return 7
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        left = len(self)
+        while left:
+            for batch in islice(super().__iter__(), left):
+                yield batch
+                left -= 1
+
+
+def test_a_class_of_loader_may_have_epochs_of_its_own_length(tmp_path: Path) -> None:
+    module = LitNumbers()
+    data = ActiveDataModule(LitData(lambda: InEpochs(DS, 4, shuffle=True), lambda: DataLoader(DS, 8)), initial_size=6)
+    active = ActiveLearning("random", query_size=4, max_rounds=2)
+    trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+    for number, epoch in epochs_of(module):
+        assert len(epoch) == 7
+        assert set(flat(epoch)) == set(labelled_in(data, number))
+    assert module.validated
 
 
 def test_a_class_of_loader_may_hold_its_dataset_twice(tmp_path: Path) -> None:
@@ -493,3 +722,45 @@ def test_a_dataset_whose_batches_hide_their_items_is_refused(tmp_path: Path) -> 
 
     with pytest.raises(ValueError, match=r"`Whole.__getitems__` returned tuple for 3 indices. Let it return a list"):
         run(tmp_path, lambda: DataLoader(Whole(), 4, shuffle=True, collate_fn=lambda batch: batch), module=LitTable())
+
+
+# Collate functions.
+
+
+def mixup(items: list[Any]) -> Any:
+    """Mix each point with another, as timm and torchvision's `MixUp` do."""
+    x, y = torch.utils.data.default_collate(items)
+    share, others = float(np.random.beta(1.0, 1.0)), torch.randperm(len(x))
+    return share * x + (1 - share) * x[others], y
+
+
+def sometimes_mixup(items: list[Any]) -> Any:
+    return mixup(items) if np.random.rand() < 0.5 else torch.utils.data.default_collate(items)
+
+
+@pytest.mark.parametrize("collate", [mixup, sometimes_mixup])
+def test_a_collate_function_that_draws_at_random_brings_a_warning(collate: Callable[..., Any]) -> None:
+    data = ActiveDataModule(LitData(lambda: DataLoader(DS, 8, collate_fn=collate)), initial_size=8)
+    with pytest.warns(UserWarning, match=r"made a batch of the same 4 points twice.* Do this in `training_step`, or"):
+        data.setup("fit")
+
+
+def test_its_remedy_leaves_the_pool_unmixed(tmp_path: Path) -> None:
+    """Mixing in the transfer hook of the datamodule, in training alone."""
+
+    class Mixing(LitData):
+        def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+            training = self.trainer is not None and self.trainer.training
+            return mixup([tuple(item) for item in zip(*batch, strict=True)]) if training else batch
+
+    class LitMixed(LitNumbers):
+        def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+            self.mixed = bool((batch[0][:, 0] % 1 > 0).any())
+            return super().training_step(batch, batch_idx)
+
+    module = LitMixed()
+    data = ActiveDataModule(Mixing(lambda: DataLoader(DS, 8)), initial_size=8)
+    active = ActiveLearning("entropy", query_size=4, max_rounds=2)
+    trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
+    assert module.mixed
+    assert module.scored == set(range(60)) - set(data.pool.initial)
