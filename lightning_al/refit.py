@@ -522,17 +522,20 @@ class _AlreadyTold(pl.Callback):
 def quiet(trainer: pl.Trainer) -> Iterator[None]:
     """Say once what Lightning says at every fit: the model summary, the devices, why the fit stopped, and so on."""
     said = _OncePerFit()
-    logger = rank_zero.log  # of the Lightning namespace imported last, where both are
+    # The first is of the Lightning namespace imported last, where both are.
+    loggers = rank_zero.log, logging.getLogger(f"{NAMESPACE}.trainer.connectors.signal_connector")
     summaries = [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelSummary)]
     sanity_steps = trainer.num_sanity_val_steps
-    logger.addFilter(said)
+    for logger in loggers:
+        logger.addFilter(said)
     set_callbacks(trainer, [callback for callback in callbacks_of(trainer) if callback not in summaries])
     trainer.num_sanity_val_steps = 0
     try:
         with _advised_once():
             yield
     finally:
-        logger.removeFilter(said)
+        for logger in loggers:
+            logger.removeFilter(said)
         set_callbacks(trainer, [*summaries, *callbacks_of(trainer)])
         trainer.num_sanity_val_steps = sanity_steps
 
@@ -563,6 +566,7 @@ class _OncePerFit(logging.Filter):
         "The following callbacks returned in `LightningModule.configure_callbacks`",
         "`Trainer(barebones=True)` started running",
         "Loading `train_dataloader` to estimate number of stepping batches",
+        "SLURM auto-requeueing enabled",
     )
 
     def filter(self, record: logging.LogRecord) -> bool:

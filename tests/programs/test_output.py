@@ -23,7 +23,14 @@ class LitOneCycle(LitMLP):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def test_no_line_comes_again_in_each_round(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("as_a_job_of_slurm", [False, True])
+def test_no_line_comes_again_in_each_round(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, as_a_job_of_slurm: bool
+) -> None:
+    if as_a_job_of_slurm:
+        job = {"JOB_ID": "7", "JOB_NAME": "train", "NTASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+        for name, value in job.items():
+            monkeypatch.setenv(f"SLURM_{name}", value)
     caplog.set_level("INFO")
     active = ActiveLearning("bald", query_size=8, max_rounds=4)
     data = ActiveDataModule(points(60), val=points(8), test=points(8), initial_size=8, batch_size=8)
@@ -35,6 +42,7 @@ def test_no_line_comes_again_in_each_round(tmp_path: Path, caplog: pytest.LogCap
         fitting.fit(LitOneCycle(), datamodule=data)
     assert [round.labelled for round in active.history] == [8, 16, 24, 32]
     said = Counter(record.getMessage() for record in caplog.records if record.name.startswith(("lightning", "pytorch")))
+    assert said["SLURM auto-requeueing enabled. Setting signal handlers."] == as_a_job_of_slurm
     assert said["Loading `train_dataloader` to estimate number of stepping batches."] == 1
     assert [line for line, times in said.items() if times > 1] == []
     advice = [str(warning.message) for warning in shown if "number of training batches" in str(warning.message)]
