@@ -316,19 +316,28 @@ class Shuffled(RandomSampler):
 
     When torch's sampler is read to its end it draws once more. A loader without workers does so to fill the last batch
     where that stays smaller; workers read ahead and may do so or not, and the next epoch would begin otherwise.
+
+    Attributes:
+        ends_in_smaller_batch: Whether the last batch that the Trainer takes in an epoch is smaller than the others.
+        is_read_ahead: Whether indices are taken before the Trainer asks for their batch.
     """
 
     def __init__(self, dataset: Dataset[Any], generator: torch.Generator) -> None:
         super().__init__(dataset, generator=generator)  # type: ignore[arg-type]
         self.ends_in_smaller_batch = False
         self.draws_seed = False
+        self.is_read_ahead = True
 
     def __iter__(self) -> Iterator[int]:
         if self.draws_seed:
             _draw_seed(self.generator)
-        num_draws = 2 if self.ends_in_smaller_batch else 1
-        order, *_ = [torch.randperm(len(self), generator=self.generator) for _ in range(num_draws)]
-        yield from order.tolist()
+        order = torch.randperm(len(self), generator=self.generator).tolist()
+        if self.ends_in_smaller_batch and self.is_read_ahead:
+            torch.randperm(len(self), generator=self.generator)
+        yield from order
+        # A hook of the user's may end an epoch early, and this is not reached.
+        if self.ends_in_smaller_batch and not self.is_read_ahead:
+            torch.randperm(len(self), generator=self.generator)
 
 
 class _Drawn(Sampler[int]):

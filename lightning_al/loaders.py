@@ -128,13 +128,15 @@ class TrainLoader:
         size = _share(sampler, trainer)
         # Few labels may not fill one batch; to drop it would leave nothing to train on.
         drop_last = self.drop_last and size >= self.batch_size
-        if isinstance(sampler, Shuffled):
-            sampler.ends_in_smaller_batch = not drop_last and size % self.batch_size > 0
         seeds = seeds_of_workers(sampler, order, self.settings["persistent_workers"])
         batches: type[BatchSampler] = BatchSampler
         if needs_two_points(trainer):
             batches = Batches
             _check_two_points(size, trainer)
+        if isinstance(sampler, Shuffled):
+            has_smaller = not drop_last and size % self.batch_size > 0
+            sampler.ends_in_smaller_batch = has_smaller and _takes(trainer, math.ceil(size / self.batch_size))
+            sampler.is_read_ahead = self.settings["num_workers"] > 0 or batches is Batches
         if self._own is not None:
             return self._own.over(
                 dataset,
@@ -208,6 +210,12 @@ def _share(sampler: Sampler[int], trainer: pl.Trainer | None) -> int:
         return size
     deals = connector.use_distributed_sampler and connector.is_distributed
     return math.ceil(size / trainer.world_size) if trainer is not None and deals else size
+
+
+def _takes(trainer: pl.Trainer | None, batches: int) -> bool:
+    """Return whether the Trainer trains on so many batches an epoch, and not on fewer by its `limit_train_batches`."""
+    limit: int | float = 1.0 if trainer is None else trainer.limit_train_batches
+    return limit >= (batches if isinstance(limit, int) else 1.0)
 
 
 def _check_two_points(size: int, trainer: pl.Trainer | None) -> None:

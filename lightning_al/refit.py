@@ -7,6 +7,7 @@ import logging
 import os
 import shutil
 import time
+import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -522,20 +523,43 @@ class _AlreadyTold(pl.Callback):
 
 @contextmanager
 def quiet(trainer: pl.Trainer) -> Iterator[None]:
-    """Say once what Lightning says at every fit: the model summary, the devices, and why the fit stopped."""
+    """Say once what Lightning says at every fit: the model summary, the devices, why the fit stopped, and so on."""
     said = _OncePerFit()
-    logger = rank_zero.log  # of the Lightning namespace imported last, where both are
+    # The first is of the Lightning namespace imported last, where both are.
+    loggers = rank_zero.log, logging.getLogger(f"{NAMESPACE}.trainer.connectors.signal_connector")
     summaries = [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelSummary)]
     sanity_steps = trainer.num_sanity_val_steps
-    logger.addFilter(said)
+    for logger in loggers:
+        logger.addFilter(said)
     set_callbacks(trainer, [callback for callback in callbacks_of(trainer) if callback not in summaries])
     trainer.num_sanity_val_steps = 0
     try:
-        yield
+        with _advised_once():
+            yield
     finally:
-        logger.removeFilter(said)
+        for logger in loggers:
+            logger.removeFilter(said)
         set_callbacks(trainer, [*summaries, *callbacks_of(trainer)])
         trainer.num_sanity_val_steps = sanity_steps
+
+
+@contextmanager
+def _advised_once() -> Iterator[None]:
+    """Drop Lightning's advice on the logging interval, which Python takes for a new warning in each round.
+
+    It names the number of batches, and that grows with the labels. A filter would show all other warnings once more.
+    """
+    show = warnings.showwarning
+
+    def show_others(message: Warning | str, *args: Any, **kwargs: Any) -> None:
+        if not str(message).startswith("The number of training batches"):
+            show(message, *args, **kwargs)
+
+    warnings.showwarning = show_others
+    try:
+        yield
+    finally:
+        warnings.showwarning = show
 
 
 class _OncePerFit(logging.Filter):
@@ -544,6 +568,8 @@ class _OncePerFit(logging.Filter):
         "LOCAL_RANK:",
         "The following callbacks returned in `LightningModule.configure_callbacks`",
         "`Trainer(barebones=True)` started running",
+        "Loading `train_dataloader` to estimate number of stepping batches",
+        "SLURM auto-requeueing enabled",
     )
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -99,6 +99,30 @@ def test_a_run_that_cannot_be_scored_ends_before_its_first_step(refused, tmp_pat
     assert not (tmp_path / "summary.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("active.query_size=2.5", "a whole number of points, but got b=2.5"),
+        ("active.budget=5", "`ActiveLearning(budget=5)` is below the 10 initial labels"),
+        ("pool.initial_size=5000", "`ActiveDataModule(initial_size=5000)` asks for more points"),
+        ("pool.target=label", "`ActiveDataModule(target='label')` names a key"),
+        ("trainer.max_steps=0", "trained 0 steps"),
+    ],
+)
+def test_what_the_library_refuses_in_a_fit_needs_no_traceback(refused, tmp_path, override, said):
+    message = refused(*TINY, f"folder={tmp_path}", override)
+    assert said in message
+    assert "Traceback" not in message
+
+
+def test_what_fails_in_a_network_is_shown_where_it_fails(refused, tmp_path):
+    sizes = ["~model.network.num_classes", "+model.network.in_features=7", "+model.network.out_features=10"]
+    network = ["model.network._target_=torch.nn.Linear", *sizes, "allow=[torch]"]
+    said = refused(*TINY, f"folder={tmp_path}", *network)
+    assert "in forward" in said
+    assert "mat1 and mat2 shapes cannot be multiplied" in said
+
+
 def test_a_run_that_was_cut_off_goes_on_with_its_own_settings(command, tmp_path, monkeypatch):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     command(*TINY, f"folder={whole}", "acquisition=bald")

@@ -37,6 +37,6 @@ def check_metric(metric: str, history: History) -> None:
     if len(history) > 0 and metric not in known:
         raise CompactHydraException(
             f"The run is to be shown by `metric={metric}`, but round 0 logged no such metric. Choose one of: "
-            f"{', '.join(known) or 'none (nothing was logged)'}. The same command with another `metric=` and "
-            "`folder=` goes on from there."
+            f"{', '.join(known) or 'none (nothing was logged)'}. To resume the run, give the same command "
+            "with its `folder=` and another `metric=`."
         )

@@ -27,6 +27,7 @@ from lightning_al.cli.configuration import (
     write_config,
 )
 from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
+from lightning_al.cli.refusals import is_own_refusal
 from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
 
@@ -98,6 +99,11 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
         except FileNotFoundError as error:
             # Data that are not there need no traceback.
             raise CompactHydraException(str(error)) from error
+        except (ValueError, TypeError, RuntimeError) as error:
+            # A cell of a sweep keeps its traceback in its folder.
+            if is_cell() or not is_own_refusal(error):
+                raise
+            raise CompactHydraException(f"lightning-al: {error}") from error
         history = active.history
     else:
         data.prepare_data()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from torch.utils.data import (
     RandomSampler,
     Sampler,
     SequentialSampler,
+    Subset,
     SubsetRandomSampler,
     WeightedRandomSampler,
 )
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
+from lightning_al.seeds import generator
 from tests.programs.numbered import LitData, LitNumbers, epochs_of, flat, labelled_in, numbered, run
 from tests.tasks import trainer
 
@@ -193,6 +196,38 @@ def test_weights_without_replacement_work_for_fewer_labels_than_draws(tmp_path: 
     sampler = WeightedRandomSampler(torch.rand(60) + 0.1, 12, replacement=False)
     module, _, _ = run(tmp_path, lambda: DataLoader(DS, 4, sampler=sampler), query_size=5)
     assert [len(flat(epochs[0])) for epochs in module.trained.values()] == [6, 11, 12]
+
+
+class EndsItsEpochs(LitNumbers):
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        return -1 if batch_idx == 2 else None
+
+
+@pytest.mark.parametrize(
+    ("make", "norm", "limits"),
+    [
+        (LitNumbers, False, {"limit_train_batches": 2}),
+        (LitNumbers, False, {"limit_train_batches": 0.5}),
+        (LitNumbers, True, {"limit_train_batches": 2}),
+        (LitNumbers, False, {"limit_train_batches": 100}),
+        (EndsItsEpochs, False, {}),
+    ],
+)
+def test_an_epoch_that_ends_early_is_that_of_the_plain_program(
+    tmp_path: Path, make: type[LitNumbers], norm: bool, limits: dict[str, Any]
+) -> None:
+    module, data, _ = run(
+        tmp_path, lambda: DataLoader(DS, 4, shuffle=True), module=make(norm), initial_size=18, trainer_arguments=limits
+    )
+    for number, epochs in module.trained.items():
+        order = generator(data.seed, number, "batches")
+        labelled: Any = LitData(
+            partial(DataLoader, Subset(DS, labelled_in(data, number)), 4, shuffle=True, generator=order)
+        )
+        labelled.pool = data.pool
+        plain = make(norm)
+        trainer(tmp_path / "plain", max_epochs=2, **limits).fit(plain, datamodule=labelled)
+        assert [epochs] == list(plain.trained.values())
 
 
 def test_an_order_of_the_user_s_is_kept(tmp_path: Path) -> None:

@@ -1,0 +1,22 @@
+"""Which errors say all that there is to know, so that no traceback is shown with them."""
+
+from __future__ import annotations
+
+
+def is_own_refusal(error: BaseException) -> bool:
+    """Return whether an error was raised by lightning_al itself, and not by what it called.
+
+    An error that was made of another one, to say more, is where that one came from.
+
+    >>> try:
+    ...     int("seven")
+    ... except ValueError as found:
+    ...     is_own_refusal(found)
+    False
+    """
+    while error.__cause__ is not None:
+        error = error.__cause__
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("lightning_al.")
