@@ -10,9 +10,12 @@ from typing import Any
 
 import torch
 
+_BUILT_IN = {"set", "frozenset", "complex", "bytearray"}
+
 _ALLOWED = {
     "collections": {"OrderedDict", "Counter"},
-    "builtins": {"set", "frozenset", "complex", "bytearray"},
+    "builtins": _BUILT_IN,
+    "__builtin__": _BUILT_IN,  # as protocols that Python 2 reads have it
     "_codecs": {"encode"},  # how bytes are written by older protocols
     "torch": {"Size", "Tensor", "device"},
     "torch.nn.parameter": {"Parameter"},
@@ -34,8 +37,16 @@ _ALLOWED = {
 class Inert:
     """Stand in for an object of any other kind. It takes what the file says of it, and does nothing."""
 
+    parts: list[Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Inert:
+        """Take the arguments of whatever was to be made."""
+        inert = super().__new__(cls)
+        inert.parts = [*args, kwargs]
+        return inert
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        self.parts: list[Any] = [*args, kwargs]
+        """Do nothing more: a file may make an object without this."""
 
     def __setstate__(self, state: Any) -> None:
         self.parts = [state]
@@ -83,11 +94,17 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         is_zip = file.read(4) == b"PK\x03\x04"
         file.seek(0)
         if not is_zip or any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist()):
-            raise ValueError(f"{os.fspath(path)} is no checkpoint that `torch.save` wrote as a zip file.")
+            raise ValueError(
+                f"{os.fspath(path)} is no checkpoint that `torch.save` wrote as a zip file. Let it be written by "
+                "Lightning, or by `torch.save` with its defaults."
+            )
         file.seek(0)
         content = torch.load(file, map_location="cpu", pickle_module=_PICKLE, weights_only=False)
     if not isinstance(content, dict):
-        raise ValueError(f"{os.fspath(path)} was to hold a dict, but holds {type(content).__name__}.")
+        raise ValueError(
+            f"{os.fspath(path)} was to hold a checkpoint, which is a dict, but holds {type(content).__name__}. Let it "
+            "be written by Lightning's `Trainer.save_checkpoint`."
+        )
     return content
 
 

@@ -498,7 +498,7 @@ def _from_no_checkpoint(trainer: pl.Trainer) -> Iterator[None]:
     if not hasattr(connector, "_select_ckpt_path"):
         raise RuntimeError(
             "lightning_al works with Lightning 2.4 to 2.6, whose Trainers choose a checkpoint by "
-            "`_checkpoint_connector._select_ckpt_path`, but this Lightning has none. Install one of these."
+            "`_checkpoint_connector._select_ckpt_path`, but this Lightning has none. Use one of these."
         )
     connector._select_ckpt_path = _no_checkpoint
     try:

@@ -6,8 +6,6 @@ from typing import Any
 
 from lightning_al._lightning import pl
 
-REMEDY = 'Use `strategy="ddp"` from a script, or one device.'
-
 
 def check_strategy(trainer: pl.Trainer) -> None:
     """Refuse a Trainer whose strategy cannot fit again, or may hold only parts of the weights.
@@ -54,7 +52,8 @@ def _check(strategy: type, start_method: str | None) -> None:
     if start_method not in (None, "popen"):
         raise ValueError(
             f"`ActiveLearning` cannot fit round after round under a strategy that starts processes by "
-            f"{start_method!r}, as `ddp_spawn` and `ddp_notebook` do, since these fits cannot be nested. {REMEDY}"
+            f"{start_method!r}, as `ddp_spawn` and `ddp_notebook` do, since these fits cannot be nested. "
+            'Use `strategy="ddp"` from a script, or one device.'
         )
     if strategy not in (pl.strategies.SingleDeviceStrategy, pl.strategies.DDPStrategy):
         raise ValueError(

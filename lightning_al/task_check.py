@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from torch.utils.data import Subset
@@ -48,6 +49,8 @@ class TaskCheck:
                 check_no_regression(labels)
                 return None
             parts, candidates = self._parts(num_classes)
+            if self._are_made_classes(labels, num_classes):
+                return None
             said = check_class_labels(labels, num_classes, self.module, candidates, parts)
             if self.revealed:
                 check_several_classes(self._all_labels(), f"`{type(self.data._training.dataset).__name__}`")
@@ -64,6 +67,22 @@ class TaskCheck:
             pool = self.data.pool.unlabelled
             raw.update({index: self._read(index) for index in (pool[place] for place in spread(len(pool)))})
         return {**{index: label for index, label in classes.items() if label is not None}, **raw}
+
+    def _are_made_classes(self, labels: dict[int, Any], num_classes: int) -> bool:
+        """Return whether the collate function makes class numbers of labels that are none themselves."""
+        arrays = [as_array(label) for label in labels.values()]
+        if all(array is None or (array.ndim == 0 and array.dtype.kind in "biu") for array in arrays):
+            return False
+        # Of a batch of the pool, whose labels are hidden by one that is trained on. What cannot be read is no class.
+        with suppress(Exception):
+            made = as_array(self.data.target.labels(next(iter(self.data.pool_dataloader(self.data.pool.labelled[:2])))))
+            return (
+                made is not None
+                and made.ndim == 1
+                and made.dtype.kind in "iu"
+                and bool(((made >= 0) & (made < num_classes)).all())
+            )
+        return False
 
     def _read(self, index: int) -> Any:
         answer = self.data.pool.labels.get(index)

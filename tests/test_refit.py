@@ -158,6 +158,15 @@ def test_a_nested_run_leaves_the_trainers_state(tmp_path: Path) -> None:
     assert fitting.training
 
 
+def test_a_lightning_that_chooses_checkpoints_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting = trainer(tmp_path)
+    monkeypatch.delattr(type(fitting._checkpoint_connector), "_select_ckpt_path")
+    with pytest.raises(RuntimeError, match="whose Trainers choose a checkpoint by"), nested(fitting):
+        pass
+
+
 def test_weights_are_copied_not_shared() -> None:
     module = LitMLP()
     copied = copy_weights(module)

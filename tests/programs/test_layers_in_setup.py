@@ -380,3 +380,14 @@ def plain_names(program: type[LitBase]) -> Any:
     module = made(program)
     module.setup("fit")
     return module.named_modules()
+
+
+def test_a_lazy_layer_that_scoring_does_not_reach_is_refused(tmp_path: Path) -> None:
+    class HasAnotherHead(LitBase):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = mlp()
+            self.other = nn.LazyLinear(2)
+
+    with pytest.raises(ValueError, match=r"`HasAnotherHead` has 2 parameters without a shape, such as 'other.weight'"):
+        run(HasAnotherHead, tmp_path, max_epochs=1)
