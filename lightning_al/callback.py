@@ -19,7 +19,7 @@ from lightning_al.datamodule import ActiveDataModule, BeforeSetup
 from lightning_al.dry_pass import dry_pass
 from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
-from lightning_al.inert import read_weights
+from lightning_al.inert import read_plain_parts, read_weights
 from lightning_al.journal import Journal, load_weights
 from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.memory import peak_bytes
@@ -541,7 +541,7 @@ class ActiveLearning(BeforeSetup):
         check_same_weights(f"{self.folder}/{name}.pt", weights, module)
         return weights
 
-    def _choose_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
+    def _choose_weights(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         if self.weights == "last":
             return
         best = RoundCheckpoints.best(trainer)
@@ -553,7 +553,7 @@ class ActiveLearning(BeforeSetup):
                 )
                 self._told_last_weights = True
             return
-        module.load_state_dict(read_weights(best.best_model_path))
+        _load_checkpoint(module, best.best_model_path)
         if best.best_model_score is not None:
             self._fit.metrics[str(best.monitor)] = float(best.best_model_score)
 
@@ -854,6 +854,21 @@ def _check_at_least_one(**numbers: int | None) -> None:
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ValueError(f"`ActiveLearning({name}={value!r})` is not known. Choose one of: {', '.join(choices)}.")
+
+
+def _load_checkpoint(module: pl.LightningModule, path: str) -> None:
+    """Load the weights of a checkpoint as Lightning does, by what the module says of its checkpoints."""
+    weights = read_weights(path)
+    if (
+        module.strict_loading
+        and list(weights) != list(module.state_dict())
+        and is_overridden("on_load_checkpoint", module)
+    ):
+        # The module wrote them in another form, which it undoes there.
+        checkpoint = read_plain_parts(path)
+        module.on_load_checkpoint(checkpoint)
+        weights = checkpoint["state_dict"]
+    module.load_state_dict(weights, strict=module.strict_loading)
 
 
 def _remove_older_weights(journal: Journal, number: int) -> None:

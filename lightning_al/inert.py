@@ -125,6 +125,11 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
     return dict(weights)
 
 
+def read_plain_parts(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read those entries of a checkpoint that hold nothing but tensors and plain data, as `read_checkpoint` does."""
+    return {name: value for name, value in read_checkpoint(path).items() if not _holds_inert(value)}
+
+
 def _holds_inert(value: Any) -> bool:
     if isinstance(value, dict):
         return any(_holds_inert(part) for item in value.items() for part in item)

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_al._lightning import rank_zero_warn
-from lightning_al.weights import non_persistent_buffers
+from lightning_al.weights import non_persistent_buffers, whole_state_dict
 
 WITH_FORCE = (
     "acquisition",
@@ -77,7 +77,7 @@ def check_same_weights(
     """
     others = dict(non_persistent_buffers(module))
     there = {name: _shape(value) for name, value in saved.items() if name not in others}
-    here = {name: _shape(value) for name, value in module.state_dict().items()}
+    here = {name: _shape(value) for name, value in whole_state_dict(module).items()}
     differing = [name for name in {**there, **here} if there.get(name) != here.get(name)]
     if differing:
         name = differing[0]

@@ -19,8 +19,13 @@ def copy_weights(module: nn.Module) -> dict[str, Any]:
     >>> sorted(copy_weights(net))
     ['bias', 'mean', 'weight']
     """
-    state = {name: _copied(value) for name, value in module.state_dict().items()}
+    state = {name: _copied(value) for name, value in whole_state_dict(module).items()}
     return state | {name: _copied(buffer) for name, buffer in non_persistent_buffers(module)}
+
+
+def whole_state_dict(module: nn.Module) -> dict[str, Any]:
+    """Return the `state_dict` of torch, where a module's own leaves out what need not be in a checkpoint."""
+    return nn.Module.state_dict(module)
 
 
 def put_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
@@ -30,7 +35,7 @@ def put_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
         RuntimeError: If names or shapes of the `state_dict` differ.
     """
     others = dict(non_persistent_buffers(module))
-    module.load_state_dict({name: value for name, value in weights.items() if name not in others})
+    nn.Module.load_state_dict(module, {name: value for name, value in weights.items() if name not in others})
     for name, buffer in others.items():
         if name in weights:
             owner_name, _, own_name = name.rpartition(".")
