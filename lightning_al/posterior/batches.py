@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any
 
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 from torch.utils._pytree import tree_leaves, tree_map
 
 
@@ -41,6 +42,38 @@ def map_tensors(function: Callable[[Tensor], Any], batch: Any) -> Any:
         return filled
 
     return tree_map(replaced, batch)
+
+
+def first_points(batch: Any, m: int) -> Any | None:
+    """Return a batch with its first m points alone, or None where it holds what cannot be cut.
+
+    >>> import torch
+    >>> first_points({"x": torch.zeros(5, 2), "y": torch.zeros(5), "scale": 3}, 2)["x"].shape
+    torch.Size([2, 2])
+    """
+    n = num_points(batch)
+    leaves = tree_leaves(batch, is_leaf=_is_packed)
+    leaves = [leaf for leaf in leaves if not _is_packed(leaf)]
+    if n is None or not all(leaf is None or isinstance(leaf, Tensor | int | float) for leaf in leaves_of(leaves)):
+        return None
+
+    def packed(leaf: Any) -> Any:
+        if not _is_packed(leaf):
+            return map_tensors(lambda values: values[:m] if values.dim() > 0 and len(values) == n else values, leaf)
+        values, lengths = pad_packed_sequence(leaf, batch_first=True)
+        return pack_padded_sequence(values[:m], lengths[:m], batch_first=True, enforce_sorted=False)
+
+    return tree_map(packed, batch, is_leaf=_is_packed)
+
+
+def num_points(batch: Any) -> int | None:
+    """Return how many points a batch has, by its first packed sequences or else its first tensor."""
+    packed = [leaf for leaf in tree_leaves(batch, is_leaf=_is_packed) if _is_packed(leaf)]
+    return int(packed[0].batch_sizes[0]) if packed else length_of(batch)
+
+
+def _is_packed(leaf: Any) -> bool:
+    return isinstance(leaf, PackedSequence)
 
 
 def copied(batch: Any) -> Any:

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_al.posterior import thinning
 from lightning_al.posterior.base import LogitsFunction, Posterior, PosteriorError, evaluating
-from lightning_al.posterior.batches import copied, leaves_of, length_of, map_tensors
+from lightning_al.posterior.batches import copied, first_points, num_points
 from lightning_al.posterior.modes import Trial, noisy_parts, parts_that_read_training, training
 from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, drawn_by_position, spread
 from lightning_al.posterior.outputs import find_logits, to_log_probs
@@ -121,7 +121,7 @@ class _Network:
         dropouts: How the mask of each call of a dropout function is drawn where no layer is skipped.
         draws: The same for each draw inside of other functions.
         met: What each sample drew in the batches so far, for one point.
-        tells_length: Whether the length of a batch's first tensor is the number of its points.
+        tells_length: Whether the number of points is known of a batch, by the length of its first tensor.
         length: How many points the batch under way has, where that is known.
         counts: How often each sample drew, in dropout functions and others.
     """
@@ -142,7 +142,7 @@ class _Network:
         with training(self.parts):
             trials = [self._try(points) for points in tried.values()]
         sizes = [trial.log_probs[0] for trial in trials]
-        self.tells_length = sizes == [length_of(points) for points in tried.values()]
+        self.tells_length = sizes == [num_points(points) for points in tried.values()]
         self.length: int | None = None
         places = [
             Place.of(dict(zip(sizes, shapes, strict=True)))
@@ -166,7 +166,7 @@ class _Network:
         """Return log-probabilities ``[n, C]`` of sample k, using and filling what samples have in common."""
         batch = prefix.batch if k == 0 or prefix.is_whole() else copied(batch)
 
-        self.length = length_of(batch) if self.tells_length else None
+        self.length = num_points(batch) if self.tells_length else None
 
         def draw(number: int, shape: Shape, law: Law, device: torch.device) -> Tensor:
             return self._numbers(number, k, shape, law, device)
@@ -265,17 +265,9 @@ class _Network:
         )
 
     def _cut(self, batch: Any) -> dict[int, Any]:
-        leaves = leaves_of(batch)
-        sizes = [len(leaf) for leaf in leaves if isinstance(leaf, Tensor) and leaf.dim() > 0]
-        if not sizes or not all(leaf is None or isinstance(leaf, Tensor | int | float) for leaf in leaves):
-            return {}
-        n = sizes[0]
-
-        def first(m: int) -> Any:
-            return map_tensors(lambda leaf: leaf[:m] if leaf.dim() > 0 and len(leaf) == n else leaf, batch)
-
-        most = min(n, NUM_TRIED)
-        few = {m: first(m) for m in (most, most - 1) if m > 0}
+        most = min(num_points(batch) or 0, NUM_TRIED)
+        cut = {m: first_points(batch, m) for m in (most, most - 1) if m > 0}
+        few = {m: points for m, points in cut.items() if points is not None}
         trials = {m: self._attempt(points) for m, points in few.items()}
         fits = len(few) == 2 and all(trial is not None and trial.log_probs[0] == m for m, trial in trials.items())
         return few if fits else {}

@@ -68,7 +68,8 @@ def axis_of(shapes: dict[int, Shape]) -> Axis | None:
     met = " and ".join(f"{list(shape)} for {n} points" for n, shape in shapes.items())
     raise PosteriorError(
         f"`MCDropout` expected noise for each point of a batch, but the network draws shapes {met}. Draw as many for "
-        "each point as for any other, or leave it out in evaluation mode."
+        "each point as for any other, or leave it out in evaluation mode. A recurrent layer with `dropout=` draws "
+        "otherwise for packed sequences: give it padded ones, or use `nn.Dropout` before and after it in place of it."
     )
 
 
@@ -115,7 +116,8 @@ class Place:
             return None
         if self.axis is None:
             return replace(self, one_point=shape) if self.by_position else self if shape == self.one_point else None
-        number, rest = divmod(shape[self.axis.place], n) if n else (self.axis.number, 0)
+        length = shape[self.axis.place]
+        number, rest = divmod(length, n) if n else (self.axis.number, length % self.axis.number)
         if rest or number == 0:
             return None
         if not self.by_position:

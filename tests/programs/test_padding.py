@@ -120,6 +120,45 @@ def test_a_run_over_padded_texts_repeats(tmp_path: Path, acquisition: str) -> No
     assert run() == run()
 
 
+def pack(items: list[Any]) -> Any:
+    texts = [F.one_hot(torch.tensor(item["input_ids"]), 12).float() for item in items]
+    return nn.utils.rnn.pack_sequence(texts, enforce_sorted=False), torch.tensor([item["labels"] for item in items])
+
+
+class LitPacked(pl.LightningModule):
+    """Reads packed sequences, as torch's recurrent layers take them."""
+
+    def __init__(self, layers: int) -> None:
+        torch.manual_seed(0)
+        super().__init__()
+        self.rnn = nn.GRU(12, 8, num_layers=layers, dropout=0.3 if layers > 1 else 0.0)
+        self.drop, self.head = nn.Dropout(0.3), nn.Linear(8, 3)
+
+    def forward(self, packed: Any) -> Tensor:
+        return self.head(self.drop(self.rnn(packed)[1][-1]))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return F.cross_entropy(self(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_packed_sequences_work_where_their_layers_draw_nothing(tmp_path: Path, layers: int) -> None:
+    def run(size: int) -> list[int]:
+        data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pack, pool_batch_size=size, seed=3)
+        active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(8), seed=1)
+        trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitPacked(layers), datamodule=data)
+        return active.history[0].indices
+
+    if layers == 1:
+        assert run(36) == run(7) == run(1)
+    else:
+        with pytest.raises(ValueError, match=r"otherwise for packed sequences: give it padded ones, or use `nn.Dropo"):
+            run(36)
+
+
 def test_a_network_that_drops_along_an_axis_of_padding_alone_is_refused_at_once(tmp_path: Path) -> None:
     class Drops(LitText):
         def forward(self, **inputs: Tensor) -> Any:
