@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from lightning_al.posterior import thinning
 from lightning_al.posterior.base import LogitsFunction, Posterior, PosteriorError, evaluating
-from lightning_al.posterior.batches import copied, first_points, num_points
+from lightning_al.posterior.batches import copied, first_points, leaves_of, num_points
 from lightning_al.posterior.modes import Trial, noisy_parts, parts_that_read_training, training
 from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, drawn_by_position, spread
 from lightning_al.posterior.outputs import find_logits, to_log_probs
