@@ -61,7 +61,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     The sampler of the train loader is kept too. Where it draws only some points (a `SubsetRandomSampler`, a list of
     indices), the pool is made of these. A number of samples and whether points are drawn with replacement are kept, a
     number that is that of its points being one epoch over the labelled ones. A `WeightedRandomSampler` weighs the
-    labelled points by their indices, and points of weight 0 are not in the pool.
+    labelled points by their indices, and points of weight 0 are not in the pool. A sampler of your own class is asked
+    for the order of each epoch, of which the labelled points are kept.
 
     Where the module that is fitted has batch norm, which cannot be trained on one point, a last batch of one point gets
     a second one from the batch before; in batches of two, the last three points make one batch.

@@ -35,12 +35,10 @@ class TrainLoader:
 
     def __init__(self, loader: Any, owner: str) -> None:
         if not isinstance(loader, DataLoader):
-            several = isinstance(loader, Mapping | tuple | list) or hasattr(loader, "flattened")  # by Lightning
-            remedy = "Join several datasets by `torch.utils.data.ConcatDataset`. " if several else ""
             raise ValueError(
                 f"`ActiveDataModule` expected `{owner}.train_dataloader` to return one DataLoader, but got "
-                f"{type(loader).__name__}. {remedy}Return a `torch.utils.data.DataLoader` of a dataset with "
-                "`__getitem__` and `__len__`."
+                f"{type(loader).__name__}. Return a `torch.utils.data.DataLoader` over a dataset with `__getitem__` "
+                "and `__len__`. Join several datasets by `torch.utils.data.ConcatDataset`."
             )
         if isinstance(loader.dataset, IterableDataset):
             raise ValueError(

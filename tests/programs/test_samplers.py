@@ -625,8 +625,8 @@ class UnderAnotherName(DataLoader[Any]):
         ),
         (lambda: OverIndices(DS, 4), r"the OverIndices of .* reads places beyond the length of its dataset\. Let its"),
         (lambda: OfOneLength(DS, 4), r"the OfOneLength of .* gave 1 of the 15 batches that its `__len__` says"),
-        (lambda: zip(*DS.tensors, strict=True), r"return one DataLoader, but got zip. Return a `torch.utils.data.Data"),
-        (lambda: [DataLoader(DS), DataLoader(DS)], r"one DataLoader, but got list. Join several datasets by"),
+        (lambda: zip(*DS.tensors, strict=True), r"return one DataLoader, but got zip. Return a `torch.utils"),
+        (lambda: [DataLoader(DS), DataLoader(DS)], r"one DataLoader, but got list. Return.*Join several datasets"),
         (lambda: Kept(DS, 4), "the Kept of `LitData.train_dataloader` keeps an iterator over all points as `iterator`"),
     ],
 )
