@@ -486,8 +486,8 @@ class ActiveLearning(BeforeSetup):
         if data.pool.num_labelled != sum(len(round.indices) for round in self.history) + len(data.pool.initial):
             raise ValueError(
                 f"`ActiveLearning` has a history of {len(self.history)} rounds, but the pool of its "
-                "`ActiveDataModule` was labelled otherwise. Use the two together from the start, a new one with a new "
-                "one."
+                "`ActiveDataModule` was labelled otherwise. Use a new `ActiveDataModule` with a new `ActiveLearning`, "
+                "and keep the two together."
             )
 
     def _take_initial_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:

@@ -46,6 +46,7 @@ def said_clearly(logits: LogitsFunction, inputs: Callable[[Any], Any] | None) ->
 
 def _said(module: nn.Module, batch: Any, inputs: Callable[[Any], Any] | None, error: Exception) -> str:
     name, why = type(module).__name__, " ".join(str(error).split())[:300]
+    why = why if why.endswith((".", "!", "?")) else f"{why}."
     if inputs is None:
         return (
             f"The function given as `logits=` failed on a batch {described(batch)}: {type(error).__name__}: {why} "

@@ -125,6 +125,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
     ) -> None:
+        if isinstance(data, type):
+            raise TypeError(
+                f"`ActiveDataModule` expected a LightningDataModule or a dataset, but got the class `{data.__name__}`. "
+                f"Pass an object, `{data.__name__}()`."
+            )
         if hasattr(data, "train_dataloader"):
             check_namespace(data, "LightningDataModule")
             given = {"val": val, "test": test, "predict": predict, "collate_fn": collate_fn, "pin_memory": pin_memory}

@@ -58,7 +58,13 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: If the name is unknown; the message lists the known ones.
+            TypeError: If it is a class.
         """
+        if isinstance(spec, type):
+            raise TypeError(
+                f"Expected the name of the {self.kind} or an object, but got the class `{spec.__name__}`. Pass an "
+                f"object, `{spec.__name__}()`."
+            )
         if not isinstance(spec, str):
             return spec
         if spec not in self._classes:

@@ -153,7 +153,10 @@ class Target:
             if len(item) < 2:
                 return None
             if not -len(item) <= place < len(item):
-                raise ValueError(f"`ActiveDataModule(target={place})` got items of only {len(item)} parts. Pass less.")
+                raise ValueError(
+                    f"`ActiveDataModule(target={place})` got items of only {len(item)} parts: {described(item)}. "
+                    f"Give it a number from 0 to {len(item) - 1}."
+                )
             return place
         if type(item) is not dict and is_single(item):
             return None
