@@ -192,7 +192,13 @@ def make(name: str) -> nn.Module:
     return net.eval()
 
 
-@pytest.mark.parametrize("name", sorted(set(READERS) - {"flattened"}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if number % 3 == 0 else pytest.param(name, marks=pytest.mark.slow)
+        for number, name in enumerate(sorted(set(READERS) - {"flattened"}))
+    ],
+)
 def test_a_prediction_does_not_depend_on_padding_batch_and_order(name: str) -> None:
     net, pool = make(name), texts()
     whole = predict(net, [padded(pool)])

@@ -69,8 +69,13 @@ def test_a_run_passes_every_size_of_the_labelled_set(tmp_path: Path, make: Any) 
         assert len(epoch) == -(-(number + 2) // 4)
 
 
-@pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("samples", [None, 25])
+@pytest.mark.parametrize(
+    ("shuffle", "samples"),
+    [
+        (True, None),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in ((False, None), (False, 25), (True, 25))),
+    ],
+)
 def test_other_modules_and_other_sizes_train_the_batches_of_today(shuffle: bool, samples: int | None) -> None:
     """Sizes up to 40 and several batch sizes, against a datamodule that no module is fitted with."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +146,25 @@ def with_a_checkpoint(callbacks: Callbacks) -> Callbacks:
     return lambda: [*callbacks(), pl.callbacks.ModelCheckpoint(every_n_epochs=1, save_top_k=1)]
 
 
+QUICK = (
+    "BackboneFinetuning",
+    "BaseFinetuning",
+    "EarlyStopping",
+    "GradientAccumulationScheduler",
+    "ModelCheckpoint",
+    "ModelPruning",
+    "OnExceptionCheckpoint",
+    "StochasticWeightAveraging",
+    "WeightAveraging",
+)
+"""Those of which the default suite runs all programs; of the others it runs one, and the slow suite the rest."""
+
+
+def slow_but(names: Iterable[str]) -> list[Any]:
+    """All callbacks as parameters, those that are not quick among the slow tests."""
+    return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
 def test_the_list_is_whole() -> None:
     shipped = {name for name, value in vars(pl.callbacks).items() if inspect.isclass(value)}
     assert shipped <= {name.split(",")[0] for name in SHIPPED} | set(EXCEPTED)
@@ -159,8 +178,13 @@ def settings(tmp_path: Path, callbacks: Callbacks) -> dict[str, Any]:
 
 @pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")  # Lightning's word on them
 @pytest.mark.filterwarnings(r"ignore:.*fit\(ckpt_path=")  # and on OnExceptionCheckpoint
-@pytest.mark.parametrize("beside_a_checkpoint", [False, True], ids=["alone", "with a ModelCheckpoint"])
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    ("name", "beside_a_checkpoint"),
+    [
+        *((name, False) for name in SHIPPED),
+        *(pytest.param(name, True, marks=() if name in QUICK else pytest.mark.slow) for name in SHIPPED),
+    ],
+)
 def test_each_round_is_the_plain_program(tmp_path: Path, name: str, beside_a_checkpoint: bool) -> None:
     callbacks = with_a_checkpoint(SHIPPED[name]) if beside_a_checkpoint else SHIPPED[name]
     options = settings(tmp_path, callbacks)
@@ -177,7 +201,7 @@ def run_with_last_weights(tmp_path: Path, callbacks: Callbacks, folder: Path | N
 
 @pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")
 @pytest.mark.filterwarnings(r"ignore:.*fit\(ckpt_path=")
-@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize("name", slow_but(SHIPPED))
 def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, name: str) -> None:
     options = settings(tmp_path, SHIPPED[name])
     module, active, _ = run_with_last_weights(tmp_path / "one", SHIPPED[name], **options)

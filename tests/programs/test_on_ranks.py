@@ -99,6 +99,7 @@ def test_validation_labels_are_those_of_all_ranks(found: list[dict[str, Any]], n
     assert [ranks[name]["validation_labels"] for ranks in found] == [[number, number]] * RANKS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "message"),
     [
