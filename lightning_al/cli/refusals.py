@@ -8,8 +8,9 @@ def is_own_refusal(error: BaseException) -> bool:
 
     An error that was made of another one, to say more, is where that one came from.
 
+    >>> import json
     >>> try:
-    ...     int("seven")
+    ...     json.loads("seven")
     ... except ValueError as found:
     ...     is_own_refusal(found)
     False
