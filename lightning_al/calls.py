@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_al.parts import described
 from lightning_al.posterior.base import LogitsFunction, PosteriorError
 from lightning_al.posterior.outputs import OutputError, find_logits
 
@@ -83,23 +84,3 @@ def _example(batch: Any) -> str:
         nested = bool(batch) and isinstance(batch[0], tuple | list)
         return "*batch[0]" if nested else "batch[0]"
     return "batch"
-
-
-def described(value: Any, most: int = 8) -> str:
-    """Say what a batch is made of, with shapes.
-
-    >>> import torch
-    >>> described((torch.zeros(4, 2), {"id": torch.arange(4), "name": ["a", "b"]}))
-    '(Tensor [4, 2] float32, {id: Tensor [4] int64, name: [str, str]})'
-    """
-    if isinstance(value, Tensor):
-        return f"{type(value).__name__} {list(value.shape)} {str(value.dtype).removeprefix('torch.')}"
-    if isinstance(value, Mapping):
-        parts = [f"{key}: {described(part)}" for key, part in list(value.items())[:most]]
-        return "{" + ", ".join([*parts, *["..."] * (len(value) > most)]) + "}"
-    if isinstance(value, tuple | list):
-        shown = ", ".join([*map(described, value[:most]), *["..."] * (len(value) > most)])
-        return f"({shown})" if isinstance(value, tuple) else f"[{shown}]"
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
-        return f"{type(value).__name__} {list(value.shape)} {value.dtype}"
-    return type(value).__name__

@@ -92,7 +92,11 @@ class Raises(LitMLP):
     ("make", "kind", "message"),
     [
         (NoDropout, ValueError, r"found no dropout in `NoDropout`"),
-        (TwoArguments, TypeError, r"`TwoArguments` failed .*Tensor \[4, 8\] float32: TypeError: .*missing 1.*`logits="),
+        (
+            TwoArguments,
+            TypeError,
+            r"`TwoArguments` failed .*\[4, 8\] of float32: TypeError: .*missing 1.*`logits=",
+        ),
         (Probabilities, ValueError, "gave probabilities"),
         (NaNs, ValueError, r"`NaNs` gave NaN or Inf for \d of 6 unlabelled points.*Its weights are finite"),
         (OneLogit, ValueError, r"gave \[\d, 1\]. Where this is one logit"),

@@ -18,7 +18,7 @@ from torch.utils.data import default_collate
 from lightning_al import ActiveDataModule, ActiveLearning, LastLayer
 from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, Selection
-from lightning_al.calls import described
+from lightning_al.parts import described
 from tests.tasks import CLASSES, FEATURES, Items, points, trainer
 
 Picks = tuple[list[int], list[float]]
@@ -286,8 +286,8 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], type[Exception], 
         Items(60, lambda x, y: (x, y, y)),
         {"target": 1},
         TypeError,
-        r"`WithId` failed when it was called on the inputs of a batch, which are \(Tensor \[4, 8\] float32, Tensor "
-        r"\[4\] int64\): TypeError: .*takes 2 positional arguments but 3",
+        r"`WithId` failed when it was called on the inputs of a batch, which are \(Tensor \[4, 8\] of float32, Tensor "
+        r"\[4\] of int64\): TypeError: .*takes 2 positional arguments but 3",
         lambda module, batch: module(batch[0]),
     ),
     "nested inputs": (
@@ -295,7 +295,8 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], type[Exception], 
         Items(60, lambda x, y: ((x, x), y)),
         {},
         TypeError,
-        r"which are \[Tensor \[4, 8\] float32, Tensor \[4, 8\] float32\]: TypeError.*lambda module, batch: module\(\*b",
+        r"which are \[Tensor \[4, 8\] of float32, Tensor \[4, 8\] of float32\]: TypeError"
+        r".*lambda module, batch: module\(\*b",
         lambda module, batch: module(batch[0][0]),
     ),
     "no forward": (
@@ -311,7 +312,7 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], type[Exception], 
         None,
         {},
         RuntimeError,
-        r"`WrongShape` failed .* which are Tensor \[\d, 8\] float32: RuntimeError: mat1 and mat2",
+        r"`WrongShape` failed .* which are Tensor \[\d, 8\] of float32: RuntimeError: mat1 and mat2",
         lambda module, batch: module.net(batch[0]),
     ),
     "a dict that is read": (
@@ -319,7 +320,8 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], type[Exception], 
         Items(60, lambda x, y: {"image": x, "id": y, "label": y}),
         {},
         ValueError,
-        r"which are \{image: Tensor \[4, 8\] float32, id: Tensor \[4\] int64\}: KeyError: 'pixels'.*batch\['image'\]",
+        r"which are \{image: Tensor \[4, 8\] of float32, id: Tensor \[4\] of int64\}: KeyError: 'pixels'"
+        r".*batch\['image'\]",
         lambda module, batch: module(batch["image"]),
     ),
     "a function of the user's own": (
@@ -327,7 +329,7 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], type[Exception], 
         None,
         {"logits": lambda module, batch: module(batch["x"])},
         TypeError,
-        r"The function given as `logits=` failed on a batch \[Tensor \[4, 8\] float32, Tensor \[4\] int64\]: Type",
+        r"The function given as `logits=` failed on a batch \[Tensor \[4, 8\] of float32, Tensor \[4\] of int64\]: ",
         lambda module, batch: module(batch[0]),
     ),
 }
@@ -361,7 +363,7 @@ def test_layers_of_a_wrapped_output_have_embeddings(tmp_path: Path) -> None:
 def test_a_batch_is_described_with_shapes() -> None:
     batch = UserDict(x=torch.zeros(2, 3, dtype=torch.float16), more=([1, "a"], None), many=list(range(20)))
     shown = described(batch)
-    assert shown.startswith("{x: Tensor [2, 3] float16, more: ([int, str], NoneType), many: [int, ")
+    assert shown.startswith("UserDict{x: Tensor [2, 3] of float16, more: ([int, str], NoneType), many: [int, ")
     assert shown.endswith("int, ...]}")
 
 
