@@ -224,30 +224,20 @@ def logits_function(given: LogitsFunction | None, target: Target) -> LogitsFunct
     Of outputs that have them under a name, as those of transformers, it returns the logits. Where it fails, it says
     what the module was called with.
     """
-    if given is not None:
-        return said_clearly(given, None)
-    usual = default_logits(target)
-
-    def logits(module: nn.Module, batch: Any) -> Any:
-        inputs = target.inputs(batch)
-        if isinstance(batch, Mapping) and not isinstance(inputs, Mapping) and _takes_names_alone(module):
-            inputs = {name: value for name, value in batch.items() if value is inputs}
-            return module(**inputs)
-        return usual(module, batch)
-
-    return said_clearly(logits, target.inputs)
+    return said_clearly(given, None) if given is not None else said_clearly(default_logits(target), target.inputs)
 
 
 def default_logits(target: Target) -> LogitsFunction:
     """Return the function that calls a module on the inputs of a batch: the batch without its label.
 
     Several inputs of a tuple are passed one after the other, several of a dict by name where `forward` has such
-    parameters. One input is passed as it is, even where it is a tuple, unless `forward` takes several.
+    parameters. One input is passed as it is, even where it is a tuple, unless `forward` takes several, or takes inputs
+    by their names alone.
     """
 
     def logits(module: nn.Module, batch: Any) -> Tensor:
         arguments = target.arguments(batch)
-        if len(arguments) == 1:
+        if len(arguments) == 1 and not (isinstance(arguments, Mapping) and _takes_names_alone(module)):
             inputs = target.inputs(batch)
             if isinstance(inputs, Mapping):
                 outputs = _call_by_name(module, inputs)
