@@ -105,6 +105,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     (4, {0: 2, 1: 2}, 4)
     """
 
+    _wrapped_first = frozenset({"dataset"})
+
     def __init__(
         self,
         data: pl.LightningDataModule | AnyDataset,
@@ -218,8 +220,6 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
                 setattr(self, hook, getattr(self.wrapped, hook))
         if is_overridden("prepare_data", self.wrapped):
             self.prepare_data = self._prepare_data  # type: ignore[method-assign]
-
-    _wrapped_first = frozenset({"dataset"})
 
     # What Lightning sets or reads belongs to the wrapped datamodule.
 
