@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
+from tests.programs.net import LitNet
 from tests.tasks import CLASSES, FEATURES, points, trainer
 
 
@@ -50,22 +51,6 @@ class LitData(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         return DataLoader(self.data, batch_size=self.batch_size, shuffle=True)
-
-
-class LitNet(pl.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(FEATURES, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, CLASSES))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)  # type: ignore[no-any-return]
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        x, y = batch
-        return F.cross_entropy(self(x), y)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
 def run(tmp_path: Path, module: pl.LightningModule, data: ActiveDataModule, *callbacks: pl.Callback) -> ActiveLearning:

@@ -18,7 +18,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset, default_collate
 
@@ -27,7 +27,8 @@ from lightning_al._lightning import pl
 from lightning_al.loaders import Hidden
 from lightning_al.scoring import default_logits, predict_pool
 from lightning_al.target import Target
-from tests.tasks import CLASSES, FEATURES, Items, points, trainer
+from tests.programs.net import LitNet
+from tests.tasks import CLASSES, Items, points, trainer
 
 N = 20
 NAMES = ["cat", "dog", "owl", "pig"]
@@ -128,22 +129,6 @@ class Labelled(Dataset[Any]):
 
     def __getitem__(self, index: int) -> Any:
         return self.x[index], self.kind.label(self.classes[index])
-
-
-class LitNet(pl.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(FEATURES, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, CLASSES))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)  # type: ignore[no-any-return]
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        x, y = batch
-        return F.cross_entropy(self(x), y)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
 class Kept(ActiveLearning):

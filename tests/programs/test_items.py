@@ -16,11 +16,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from scipy import sparse
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
+from tests.programs.net import LitNet
 from tests.tasks import CLASSES, FEATURES, trainer
 
 N = 24
@@ -30,24 +31,6 @@ X = torch.randint(0, 9, (N, FEATURES), generator=generator).float()
 Y = [index % CLASSES for index in range(N)]
 ROWS = sparse.csr_matrix(X.numpy())
 NAMES = ["cat", "dog", "owl", "pig"]
-
-
-class LitNet(pl.LightningModule):
-    """A module that takes one tensor."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(FEATURES, 8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, CLASSES))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.net(x)  # type: ignore[no-any-return]
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        x, y = batch
-        return F.cross_entropy(self(x), y)
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.parameters(), lr=0.01)
 
 
 class Made(Dataset[Any]):

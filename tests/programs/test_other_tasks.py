@@ -264,7 +264,8 @@ def test_a_number_of_the_item_behind_its_label(tmp_path: Path) -> None:
 
 
 def test_a_label_with_a_wrong_place_that_was_named_is_the_user_s_to_say(tmp_path: Path) -> None:
-    fit(tmp_path, LitWithId(), WithId(), data={"target": 2})
+    active = fit(tmp_path, LitWithId(), WithId(), data={"target": 2})
+    assert [len(round.indices) > 0 for round in active.history] == [True, False]
 
 
 def test_a_placeholder_for_no_label_is_not_trained_on(tmp_path: Path) -> None:

@@ -127,6 +127,17 @@ class Human(Oracle):
         return {index: index % 3 for index in indices}
 
 
+class Clerk:
+    """Has the method of an oracle, and derives from nothing."""
+
+    def label(self, indices: Sequence[int]) -> dict[int, int]:
+        return {index: index % 3 for index in indices}
+
+
+def ask(indices: list[int]) -> dict[int, int]:
+    return {index: index % 3 for index in indices}
+
+
 class Shortest(ScoreAcquisition):
     def score(self, candidates: Candidates) -> Tensor:
         return -torch.arange(len(candidates), dtype=torch.float32)
@@ -147,6 +158,9 @@ def callbacks(folder: Path) -> list[ActiveLearning]:
         ActiveLearning(First(), query_size=4, max_rounds=2, reset="fresh", model_factory=new_module),
         ActiveLearning("entropy", query_size=4, max_rounds=2, reset="fresh", model_factory=LitMLP, oracle="revealed"),
         ActiveLearning("entropy", query_size=4, max_rounds=2, logits=lambda module, batch: module(batch[0])),
+        ActiveLearning("random", query_size=4, max_rounds=2, oracle=Clerk()),
+        ActiveLearning("random", query_size=4, max_rounds=2, oracle=ask),
+        ActiveLearning("random", query_size=4, max_rounds=2, oracle=lambda indices: dict.fromkeys(indices, 0)),
     ]
 
 
