@@ -405,5 +405,5 @@ def same(one: Any, other: Any) -> bool:
     if isinstance(one, bool | int | float | complex | str | bytes | set | frozenset):
         return bool(one == other)
     if isinstance(one, Tensor):
-        return one.shape == other.shape and one.dtype == other.dtype and torch.equal(one, other)
+        return _is_equal(one, other)
     return False

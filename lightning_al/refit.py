@@ -526,7 +526,8 @@ def quiet(trainer: pl.Trainer) -> Iterator[None]:
     """Say once what Lightning says at every fit: the model summary, the devices, why the fit stopped, and so on."""
     said = _OncePerFit()
     # The first is of the Lightning namespace imported last, where both are.
-    loggers = rank_zero.log, logging.getLogger(f"{NAMESPACE}.trainer.connectors.signal_connector")
+    others = ("trainer.connectors.signal_connector", "accelerators.cuda")
+    loggers = rank_zero.log, *(logging.getLogger(f"{NAMESPACE}.{name}") for name in others)
     summaries = [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelSummary)]
     sanity_steps = trainer.num_sanity_val_steps
     for logger in loggers:

@@ -102,10 +102,10 @@ class Items(Dataset[Any]):
 
 
 def trainer(tmp_path: str | os.PathLike[str], **kwargs: Any) -> pl.Trainer:
-    """Make a Trainer on the CPU that says nothing and writes nothing, unless told otherwise."""
+    """Make a Trainer that says nothing and writes nothing, unless told otherwise; on the CPU, or by a variable."""
     silent: dict[str, Any] = {
         "default_root_dir": tmp_path,
-        "accelerator": "cpu",
+        "accelerator": os.environ.get("LIGHTNING_AL_TEST_ACCELERATOR", "cpu"),
         "devices": 1,
         "max_epochs": 2,
         "logger": False,

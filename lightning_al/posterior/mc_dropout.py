@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from lightning_al.posterior import thinning
+from lightning_al.posterior import thinning, wide
 from lightning_al.posterior.base import LogitsFunction, Posterior, PosteriorError, evaluating
-from lightning_al.posterior.batches import copied, first_points, leaves_of, num_points
+from lightning_al.posterior.batches import copied, first_points, leaves_of, map_tensors, num_points
+from lightning_al.posterior.dropout_functions import Call, drop_to_zero
 from lightning_al.posterior.modes import Trial, noisy_parts, parts_that_read_training, training
 from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, drawn_by_position, spread
 from lightning_al.posterior.outputs import find_logits, to_log_probs
@@ -90,9 +90,7 @@ class MCDropout(Posterior):
                 is_first = network is None
                 if network is None:
                     network = _Network(module, logits, batch, self.num_samples, seed)
-                prefix = Prefix(batch)
-                samples = [network.sample(k, batch, prefix) for k in range(self.num_samples)]
-                log_probs_n_K_C = torch.stack(samples, dim=1)
+                log_probs_n_K_C = torch.stack(network.samples(batch), dim=1)
                 if is_first:
                     network.check(log_probs_n_K_C)
             yield log_probs_n_K_C
@@ -124,6 +122,10 @@ class _Network:
         tells_length: Whether the number of points is known of a batch, by the length of its first tensor.
         length: How many points the batch under way has, where that is known.
         counts: How often each sample drew, in dropout functions and others.
+        thins: Whether what dropout drops is left out of the arithmetic.
+        widens: Whether several samples are computed in one pass.
+        copied: Which tensors were copied for that in the first batch, once it was tried.
+        shapes: The shape of each mask for all points in the sample computed last.
     """
 
     def __init__(self, module: nn.Module, logits: LogitsFunction, batch: Any, num_samples: int, seed: int) -> None:
@@ -131,11 +133,13 @@ class _Network:
         self.logits = logits
         self.num_samples = num_samples
         self.seed = seed
-        self.masks: dict[tuple[int, Shape, float], Tensor] = {}
+        self.drawn: dict[tuple[int, Shape, float], Tensor] = {}
         self.tables: dict[tuple[int, float], Tensor] = {}
         self.met: dict[tuple[str, int, int], Shape] = {}
         self.counts: dict[int, tuple[int, int]] = {}
         self.is_on_cpu = all(weight.device.type == "cpu" for weight in module.parameters())
+        self.goes_in_steps = not self.is_on_cpu
+        self.thins = _device_type(module) not in wide.DEVICES
         self.few = self._cut(batch)
         tried = self.few or {0: batch}
         self.parts = noisy_parts(parts_that_read_training(module), lambda: self._attempt(next(iter(tried.values()))))
@@ -155,6 +159,10 @@ class _Network:
             reads_images=any(isinstance(leaf, Tensor) and leaf.dim() > 3 for leaf in leaves_of(batch)),
         )
         self.dropouts, self.draws = places[:num_dropouts], places[num_dropouts:]
+        self.goes_in_steps = not self.is_on_cpu and len(self.draws) > 0
+        self.widens = not self.thins and self.tells_length and not self.draws and num_samples > 1
+        self.copied: list[bool] | None = None
+        self.shapes: list[Shape] = []
         if not self.dropouts and not self.draws:
             raise PosteriorError(
                 f"`MCDropout` found no dropout in `{type(module).__name__}`, so all {num_samples} posterior samples "
@@ -162,7 +170,64 @@ class _Network:
                 "`posterior=Deterministic()` with an acquisition function such as `entropy`."
             )
 
-    def sample(self, k: int, batch: Any, prefix: Prefix) -> Tensor:
+    def samples(self, batch: Any) -> list[Tensor]:
+        """Return log-probabilities ``[n, C]`` of each sample."""
+        prefix = Prefix(batch)
+        uses = wide.Uses() if self.widens else None
+        first = self.sample(0, batch, prefix, uses)
+        others = self._copies(batch, prefix, uses, first) if uses is not None else None
+        return [first, *(others or (self.sample(k, batch, prefix) for k in range(1, self.num_samples)))]
+
+    def _copies(self, batch: Any, prefix: Prefix, uses: wide.Uses, first: Tensor) -> list[Tensor] | None:
+        """Return log-probabilities of all samples but the first by passes over copies of the batch, or None.
+
+        What comes out is compared once with the samples one by one.
+        """
+        m = min(self.num_samples, wide.PASS_BYTES // max(1, uses.num_bytes))
+        if self.length is None or m < 2:
+            return None
+        try:
+            passes = [
+                self._pass(range(start, min(start + m, self.num_samples)), batch, prefix, uses)
+                for start in range(0 if self.copied is None else 1, self.num_samples, m)
+            ]
+        except Exception:  # whatever a network may raise where it is used otherwise than it was written
+            self.widens = self.copied is not None
+            return None
+        samples = [sample for done, _ in passes for sample in done]
+        copied = [copied for _, copied in passes]
+        if self.copied is None:
+            last = self.sample(self.num_samples - 1, batch, prefix)
+            self.widens = self._agree(samples.pop(0), first) and self._agree(samples[-1], last)
+            self.copied = copied[0]
+        return samples if self.widens and all(each == self.copied for each in copied) else None
+
+    def _pass(self, samples: range, batch: Any, prefix: Prefix, uses: wide.Uses) -> tuple[list[Tensor], list[bool]]:
+        """Return log-probabilities of some samples, and which tensors were copied for it."""
+        assert self.length is not None
+        copies = wide.Copies(len(samples), self.length)
+        compute: Function = _call
+        if prefix.is_whole():
+            compute = copies.replayer(prefix, uses)
+            batch = map_tensors(lambda leaf: copies.of(leaf) if leaf in uses else leaf, prefix.batch)
+        else:
+            batch = map_tensors(copies.of, batch)
+
+        def masks(call: int, shape: Shape, p: float, device: torch.device) -> tuple[Tensor, Axis | None]:
+            masks_K, axis = self.masks(call, 0, shape, p, device)
+            return masks_K[samples.start : samples.stop], axis
+
+        dropouts = wide.WideDropouts(self.shapes, masks, compute)
+        log_probs = self._predict(batch, None, dropouts)
+        if dropouts.num_calls != len(self.shapes):
+            raise wide.CannotWidenError
+        return list(log_probs.unflatten(0, (len(samples), self.length))), copies.made
+
+    def _agree(self, one: Tensor, other: Tensor) -> bool:
+        """Return whether log-probabilities of the same points are the same but for rounding."""
+        return one.shape == other.shape and bool(_difference(one, other) <= self._tolerance())
+
+    def sample(self, k: int, batch: Any, prefix: Prefix, uses: wide.Uses | None = None) -> Tensor:
         """Return log-probabilities ``[n, C]`` of sample k, using and filling what samples have in common."""
         batch = prefix.batch if k == 0 or prefix.is_whole() else copied(batch)
 
@@ -172,9 +237,10 @@ class _Network:
             return self._numbers(number, k, shape, law, device)
 
         noise = Noise(draw) if self.draws else None
-        dropouts = _Dropouts(self, k, prefix, noise)
+        dropouts = _Dropouts(self, k, prefix, noise, uses)
         with training(self.parts):
             log_probs_n_C = self._predict(batch, noise, dropouts)
+        self.shapes = dropouts.shapes
         counts = len(dropouts.shapes), len(noise.shapes) if noise is not None else 0
         before = self.counts.setdefault(k, counts)
         if before != counts:
@@ -196,9 +262,7 @@ class _Network:
             for k in {0, self.num_samples - 1}:
                 log_probs_m_C = self.sample(k, points, Prefix(points))
                 expected_m_C = log_probs_n_K_C[: len(log_probs_m_C), k]
-                # What is no number in both batches, as after a fit that diverged, is no difference between them.
-                both_nan_m_C = log_probs_m_C.isnan() & expected_m_C.isnan()
-                difference = (log_probs_m_C.exp() - expected_m_C.exp()).masked_fill(both_nan_m_C, 0.0).abs().max()
+                difference = _difference(log_probs_m_C, expected_m_C)
                 if not difference <= self._tolerance():
                     raise PosteriorError(
                         f"`MCDropout` expected the same predictions for a point in any batch, but those of posterior "
@@ -208,20 +272,27 @@ class _Network:
                         "batch. Draw noise with torch, and leave batch statistics to `nn.BatchNorm`."
                     )
 
-    def mask(self, call: int, k: int, shape: Shape, p: float, device: torch.device) -> tuple[Tensor, Axis | None]:
-        """Return which units a call of a dropout function keeps in sample k, in a shape that fits all points.
+    def masks(self, call: int, k: int, shape: Shape, p: float, device: torch.device) -> tuple[Tensor, Axis | None]:
+        """Return which units a call of a dropout function keeps of a point in each sample ``[K, ...]``.
 
         With it comes the axis along which the points stand.
+
+        Args:
+            call: Number of the call.
+            k: The sample that calls.
+            shape: Shape of the mask for all points.
+            p: The probability to drop.
+            device: Where the mask is needed.
         """
         place = self._place("dropout", self.dropouts, call, k, shape)
         if place.by_position:
-            return spread(self._table(call, p, place.one_point, device)[k], place.axis, shape), place.axis
+            return self._table(call, p, place.one_point, device), place.axis
         key = (call, place.one_point, p)
-        if key not in self.masks:
+        if key not in self.drawn:
             # Drawn on the CPU, so that a GPU drops the same units.
             uniform = torch.rand(self.num_samples, *place.one_point, generator=generator(self.seed, "dropout", call))
-            self.masks[key] = (uniform >= p).to(device)
-        return spread(self.masks[key][k], place.axis, shape), place.axis
+            self.drawn[key] = (uniform >= p).to(device)
+        return self.drawn[key], place.axis
 
     def _table(self, call: int, p: float, shape: Shape, device: torch.device) -> Tensor:
         """Return what each sample keeps ``[K, *shape]``, as a part of one table that grows to the longest inputs."""
@@ -285,20 +356,44 @@ class _Network:
         log_probs_n_C = self._predict(copied(points), noise, dropouts)
         return Trial(tuple(log_probs_n_C.shape), dropouts.shapes, noise.shapes, dropouts.in_channels)
 
-    def _predict(self, batch: Any, noise: Noise | None, dropouts: _Dropouts) -> Tensor:
-        with self._attention(), noise or nullcontext(), dropouts:
+    def _predict(self, batch: Any, noise: Noise | None, dropouts: TorchFunctionMode) -> Tensor:
+        with self._steps(), noise or nullcontext(), dropouts:
             outputs: Any = find_logits(self.logits(self.module, batch))
         return to_log_probs(outputs.whole() if isinstance(outputs, thinning.Thin) else outputs)
 
-    def _attention(self) -> AbstractContextManager[Any]:
-        """Let a GPU compute attention in steps, since what draws at random within one step cannot be answered for."""
-        return nullcontext() if self.is_on_cpu else sdpa_kernel(SDPBackend.MATH)
+    def _steps(self) -> AbstractContextManager[Any]:
+        """Let a GPU compute attention and recurrent layers in steps, so that what they draw can be answered for."""
+        if not self.goes_in_steps:
+            return nullcontext()
+        steps = ExitStack()
+        steps.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(part, nn.RNNBase) for part in self.module.modules()):
+            steps.enter_context(_without_cudnn())
+        return steps
 
     def _tolerance(self) -> float:
         weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
         if torch.is_autocast_enabled(_device_type(self.module)):
             return COARSE_TOLERANCE
         return max((TOLERANCE.get(weight.dtype, COARSE_TOLERANCE) for weight in weights), default=1e-3)
+
+
+@contextmanager
+def _without_cudnn() -> Iterator[None]:
+    """Let recurrent layers do without cuDNN, which drops between them what nothing outside of it sees."""
+    before = torch.backends.cudnn.enabled
+    torch.backends.cudnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.enabled = before
+
+
+def _difference(one: Tensor, other: Tensor) -> Tensor:
+    """Return how far probabilities differ at most, by their logarithms."""
+    # What is no number in both, as after a fit that diverged, is no difference between them.
+    both_nan = one.isnan() & other.isnan()
+    return (one.exp() - other.exp()).masked_fill(both_nan, 0.0).abs().max()
 
 
 class _Dropouts(TorchFunctionMode):
@@ -311,11 +406,19 @@ class _Dropouts(TorchFunctionMode):
         in_channels: Whether each of these calls drops whole channels.
     """
 
-    def __init__(self, network: _Network | None, k: int, prefix: Prefix | None, noise: Noise | None) -> None:
+    def __init__(
+        self,
+        network: _Network | None,
+        k: int,
+        prefix: Prefix | None,
+        noise: Noise | None,
+        uses: wide.Uses | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.k = k
         self.prefix = prefix
+        self.uses = uses
         self.shapes: list[Shape] = []
         self.in_channels: list[bool] = []
         self.thins: list[thinning.Thin] = []
@@ -329,53 +432,43 @@ class _Dropouts(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        apply = _DROPOUTS.get(func)
-        if self.thins and apply is None:
+        call = Call.of(func, args, kwargs or {})
+        if self.thins and call is None:
             if thinning.changes_in_place(func, args, kwargs or {}):
                 # What is changed may be what a thin tensor was dropped from.
                 self._make_whole()
             if thinning.has_thin((*args, *(kwargs or {}).values())):
                 return thinning.call(func, args, kwargs or {}, self.shared)
-        if apply is None:
+        if call is None:
             return self.compute(func, *args, **(kwargs or {}))
-        if func.__name__.endswith("_"):
-            kwargs = {**(kwargs or {}), "inplace": True}
-        return self._drop(apply, *args, **(kwargs or {}))
+        return call.input if call.p == 0 else self._drop(call)
 
-    def _drop(
-        self,
-        apply: _Apply,
-        input: Tensor,
-        p: float = 0.5,
-        training: bool = True,
-        inplace: bool = False,
-        train: bool = True,
-    ) -> Tensor:
-        # The flags say False where the module is in evaluation mode.
-        del training, train
-        if p == 0:
-            return input
-        call = len(self.shapes)
-        shape = apply.shape(thinning.shape_of(input))
+    def _drop(self, call: Call) -> Tensor:
+        input, p = call.input, call.p
+        shape = call.apply.shape(thinning.shape_of(input))
         self.shapes.append(shape)
-        self.in_channels.append(apply.channels)
+        self.in_channels.append(call.apply.channels)
         if self.network is None:
             return input
         if self.prefix is not None and self.k == 0:
             self.prefix.end()
-        self.compute = _call
-        keep, axis = self.network.mask(call, self.k, shape, p, input.device)
+        self.compute = _call if self.uses is None else self.uses.call
+        masks_K, axis = self.network.masks(len(self.shapes) - 1, self.k, shape, p, input.device)
+        keep = spread(masks_K[self.k], axis, shape)
         is_by_channel = math.prod(shape[2:]) == 1 and axis == Axis(0, 1)
-        if apply.drop is _drop_to_zero and p < 1 and is_by_channel and not inplace:
+        is_thinned = self.network.thins and call.apply.drop is drop_to_zero and p < 1 and is_by_channel
+        if is_thinned and not call.inplace:
             thin = thinning.dropped(input, keep.flatten(), p, self.shared)
             if thin is not None:
                 self.thins.append(thin)
                 return thin
-        if inplace:
+        if call.inplace:
             self._make_whole()
         input = input.whole() if isinstance(input, thinning.Thin) else input
-        dropped = apply.drop(input, keep.to(input.dtype), p)
-        return input.copy_(dropped) if inplace else dropped
+        dropped = call.apply.drop(input, keep.to(input.dtype), p)
+        if self.uses is not None:
+            self.uses.made(dropped)
+        return input.copy_(dropped) if call.inplace else dropped
 
     def _make_whole(self) -> None:
         for thin in self.thins:
@@ -385,49 +478,3 @@ class _Dropouts(TorchFunctionMode):
 
 def _call(func: Function, *args: Any, **kwargs: Any) -> Any:
     return func(*args, **kwargs)
-
-
-def _drop_to_zero(input: Tensor, keep: Tensor, p: float) -> Tensor:
-    return input * (keep / (1 - p) if p < 1 else keep)
-
-
-def _drop_to_saturation(input: Tensor, keep: Tensor, p: float) -> Tensor:
-    """Keep mean and variance of a SELU network (Klambauer et al., "Self-Normalizing Networks", NeurIPS 2017)."""
-    saturation = -1.7580993408473766
-    scale = ((1 - p) * (1 + p * saturation**2)) ** -0.5 if p < 1 else 0.0
-    return scale * (input * keep + saturation * (1 - keep)) - scale * saturation * p
-
-
-@dataclass(frozen=True)
-class _Apply:
-    """One kind of dropout: what it drops, units or whole channels, and to what."""
-
-    channels: bool
-    drop: Callable[[Tensor, Tensor, float], Tensor]
-
-    def shape(self, shape: Shape) -> Shape:
-        """Return the shape of a mask for all points, by that of the input."""
-        return (*shape[:2], *[1] * (len(shape) - 2)) if self.channels else shape
-
-
-_UNITS = _Apply(channels=False, drop=_drop_to_zero)
-_CHANNELS = _Apply(channels=True, drop=_drop_to_zero)
-_ALPHA_UNITS = _Apply(channels=False, drop=_drop_to_saturation)
-_ALPHA_CHANNELS = _Apply(channels=True, drop=_drop_to_saturation)
-
-_DROPOUTS: dict[Callable[..., Any], _Apply] = {
-    F.dropout: _UNITS,
-    torch.dropout: _UNITS,
-    torch.dropout_: _UNITS,
-    F.dropout1d: _CHANNELS,
-    F.dropout2d: _CHANNELS,
-    F.dropout3d: _CHANNELS,
-    torch.feature_dropout: _CHANNELS,
-    torch.feature_dropout_: _CHANNELS,
-    F.alpha_dropout: _ALPHA_UNITS,
-    torch.alpha_dropout: _ALPHA_UNITS,
-    torch.alpha_dropout_: _ALPHA_UNITS,
-    F.feature_alpha_dropout: _ALPHA_CHANNELS,
-    torch.feature_alpha_dropout: _ALPHA_CHANNELS,
-    torch.feature_alpha_dropout_: _ALPHA_CHANNELS,
-}

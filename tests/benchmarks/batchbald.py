@@ -109,7 +109,7 @@ class Settings:
 
 def choose(method: str, case: Case, settings: Settings, *flags: str, **options: object) -> Outcome:
     """Let one method choose in a fresh process."""
-    python = sys.executable if method in (OURS, STREAMED) else settings.peers_python
+    python = sys.executable if method.startswith(OURS) else settings.peers_python
     options |= {
         "N": case.N,
         "K": case.K,

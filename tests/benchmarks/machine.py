@@ -20,7 +20,12 @@ ROOT = Path(__file__).parents[2]
 
 
 def processor() -> str:
-    """Name the processor."""
+    """Name the processor, and the GPU where there is one."""
+    names = [torch.cuda.get_device_name()] if torch.cuda.is_available() else []
+    return ", ".join([_cpu(), *names])
+
+
+def _cpu() -> str:
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -36,6 +41,8 @@ def product_rate(left: torch.Tensor, right: torch.Tensor, seconds: float = 1.0) 
     while time.perf_counter() < until:
         began = time.perf_counter()
         torch.mm(left, right, out=product)
+        if product.is_cuda:
+            torch.cuda.synchronize(product.device)
         best = min(best, time.perf_counter() - began)
     return flops / best
 

@@ -97,9 +97,18 @@ class Task:
 
 def ours(task: Task, outcome: Outcome) -> Run:
     """Choose by this library, in float32."""
+    return ours_on("cpu", task)
+
+
+def ours_on_gpu(task: Task, outcome: Outcome) -> Run:
+    """Choose by this library, in float32, from a table that lies on a GPU."""
+    return ours_on("cuda", task)
+
+
+def ours_on(device: str, task: Task) -> Run:
     from lightning_al.acquisition.batchbald import batchbald
 
-    log_probs_N_K_C = torch.from_numpy(task.table(np.float32))
+    log_probs_N_K_C = torch.from_numpy(task.table(np.float32)).to(device)
 
     def run() -> list[int]:
         return batchbald(log_probs_N_K_C, task.b, num_configurations=task.configurations).positions.tolist()
@@ -200,10 +209,12 @@ class Method:
     distribution: str
     prepare: Callable[[Task, Outcome], Run]
     count_flops: bool = False
+    needs_gpu: bool = False
 
 
 METHODS = {
     "lightning_al": Method("lightning_al.acquisition.batchbald", "lightning_al", ours, count_flops=True),
+    "lightning_al, GPU": Method("lightning_al.acquisition.batchbald", "lightning_al", ours_on_gpu, needs_gpu=True),
     "lightning_al, streamed": Method("lightning_al.acquisition.batchbald", "lightning_al", ours_streamed),
     "batchbald_redux": Method("batchbald_redux.batchbald", "batchbald_redux", batchbald_redux),
     "baal": Method("baal.active.heuristics", "baal", baal),
@@ -219,9 +230,13 @@ def measure(method: Method, task: Task, repeat_seconds: float, max_repeats: int,
     except ImportError as error:
         outcome.problem = f"absent: {error}"
         return outcome
+    if method.needs_gpu and not torch.cuda.is_available():
+        outcome.problem = "absent: there is no GPU"
+        return outcome
     outcome.versions = ", ".join(f"{name} {version(name)}" for name in (method.distribution, "torch", "numpy"))
     try:
-        limit_memory(memory_bytes)
+        if not method.needs_gpu:  # CUDA reserves more addresses than it uses memory
+            limit_memory(memory_bytes)
         outcome.floor_bytes = resident("VmRSS")
         reset_peak()
         run = method.prepare(task, outcome)

@@ -76,6 +76,7 @@ class Settings:
     limit_seconds: float
     memory_gb: float
     methods: Sequence[str]
+    device: str = "cpu"
     repeat_seconds: float = 60.0
     least_repeats: int = 3
     most_repeats: int = 9
@@ -111,6 +112,7 @@ def predict(case: Case, settings: Settings) -> Outcome:
         "most-repeats": settings.most_repeats,
         "repeat-seconds": settings.repeat_seconds,
         "memory-gb": settings.memory_gb,
+        "device": settings.device,
     }
     command = [settings.peers_python, "-m", "tests.benchmarks.posterior_peers", case.network]
     command += ["--batch-sizes", str(case.batch_size), str(case.other_batch_size), "--methods", *settings.methods]
@@ -193,6 +195,7 @@ def main() -> None:
     parser.add_argument("--repeat-seconds", type=float, default=60, help="take turns for so long, three times at least")
     parser.add_argument("--limit", type=float, default=3600, help="seconds that a case may take")
     parser.add_argument("--memory-gb", type=float, default=12, help="memory that a case may take")
+    parser.add_argument("--device", default="cpu", help="where to predict: cpu, or cuda")
     parser.add_argument("--markdown", action="store_true", help="print tables in Markdown")
     parser.add_argument("--out", type=Path, help="write to this file as well")
     arguments = parser.parse_args()
@@ -203,6 +206,7 @@ def main() -> None:
         limit_seconds=arguments.limit,
         memory_gb=arguments.memory_gb,
         methods=arguments.methods,
+        device=arguments.device,
         repeat_seconds=arguments.repeat_seconds,
     )
     cases = [case for case in CASES if case.name in (arguments.cases or case.name)]

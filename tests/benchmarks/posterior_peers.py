@@ -2,7 +2,7 @@
 
 ``tests.benchmarks.posterior`` starts this once for each case, with the interpreter that has the methods. A method is
 given a network and returns how to predict with it; only the prediction is timed. All methods predict the same batches
-with the same weights, and give log-probabilities.
+with the same weights, and give log-probabilities. On a GPU, a prediction ends when the GPU has ended it.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def baal(network: nn.Module, K: int, *, layers: str, replicate: bool) -> Predict
 
     patched = importlib.import_module(f"baal.bayesian.{layers}").patch_module(network, inplace=False)
     dropouts = [part for part in patched.modules() if isinstance(part, _DropoutNd)]
-    wrapper = ModelWrapper(patched, TrainingArgs(use_cuda=False, replicate_in_memory=replicate))
+    on_gpu = any(weight.is_cuda for weight in network.parameters())
+    wrapper = ModelWrapper(patched, TrainingArgs(use_cuda=on_gpu, replicate_in_memory=replicate))
 
     def predict(batches: Sequence[Tensor]) -> Tensor:
         wrapper.eval()
@@ -222,15 +223,21 @@ class Repeats:
 
 
 def measure(
-    network: Network, methods: Sequence[str], N: int, K: int, batch_sizes: Sequence[int], repeats: Repeats
+    network: Network,
+    methods: Sequence[str],
+    N: int,
+    K: int,
+    batch_sizes: Sequence[int],
+    repeats: Repeats,
+    device: torch.device,
 ) -> Outcome:
     """Run all methods on batches of the first size; compare them with batches of the second."""
     outcome = Outcome()
     try:
-        model = network.build()
+        model = network.build().to(device)
     except ImportError as error:
         return Outcome(problem=f"absent: {error}")
-    points = network.inputs(N)
+    points = network.inputs(N).to(device)
     outcome.flops_per_point = flops(model, points[: batch_sizes[0]]) / min(N, batch_sizes[0])
     predicts: dict[str, Predict] = {}
     for method in methods:
@@ -244,7 +251,7 @@ def measure(
             predicts.pop(method, None)
     peers = ["baal"] if any(method.startswith("baal") for method in predicts) else []
     outcome.versions = ", ".join(f"{name} {version(name)}" for name in ("torch", *network.distributions, *peers))
-    outcome.matmul_rate = matmul_rate(repeats)
+    outcome.matmul_rate = matmul_rate(repeats, device)
     run_in_turns(predicts, points.split(batch_sizes[0]), repeats, outcome)
     return outcome
 
@@ -268,9 +275,15 @@ def run_in_turns(predicts: dict[str, Predict], batches: Sequence[Tensor], repeat
     ):
         for method in predicts if turn % 2 else reversed(predicts):
             method_began = time.perf_counter()
-            predicts[method](batches)
+            wait_for(predicts[method](batches))
             outcome.seconds[method].append(time.perf_counter() - method_began)
         turn += 1
+
+
+def wait_for(tensor: Tensor) -> None:
+    """Wait until the device that computes a tensor has done so."""
+    if tensor.is_cuda:
+        torch.cuda.synchronize(tensor.device)
 
 
 def flops(network: nn.Module, batch: Tensor) -> int:
@@ -286,10 +299,12 @@ def flops(network: nn.Module, batch: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
-def matmul_rate(repeats: Repeats) -> float:
-    """Measure operations a second of float32 products of square matrices, the best of three sizes."""
+def matmul_rate(repeats: Repeats, device: torch.device) -> float:
+    """Measure operations a second of float32 products of square matrices, the best of some sizes."""
     seconds = min(1.0, repeats.seconds)
-    return max(product_rate(torch.rand(n, n), torch.rand(n, n), seconds) for n in (512, 1024, 2048))
+    sizes = (512, 1024, 2048) if device.type == "cpu" else (2048, 4096, 8192)
+    pairs = ((torch.rand(n, n, device=device), torch.rand(n, n, device=device)) for n in sizes)
+    return max(product_rate(left, right, seconds) for left, right in pairs)
 
 
 def reason(error: Exception) -> str:
@@ -310,10 +325,12 @@ def main() -> None:
     parser.add_argument("--batch-sizes", type=int, nargs=2, required=True)
     parser.add_argument("--repeat-seconds", type=float, required=True)
     parser.add_argument("--memory-gb", type=float, required=True)
+    parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     arguments: Any = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    limit_memory(int(arguments.memory_gb * 1e9))
+    if arguments.device.type == "cpu":  # CUDA reserves more addresses than it uses memory
+        limit_memory(int(arguments.memory_gb * 1e9))
     outcome = measure(
         NETWORKS[arguments.network],
         arguments.methods,
@@ -321,6 +338,7 @@ def main() -> None:
         arguments.K,
         arguments.batch_sizes,
         Repeats(arguments.least_repeats, arguments.most_repeats, arguments.repeat_seconds),
+        arguments.device,
     )
     print(json.dumps(asdict(outcome)), file=sys.stdout)
 
