@@ -55,6 +55,7 @@ from lightning_al.task_check import TaskCheck
 from lightning_al.testing import PosteriorTest
 from lightning_al.validation_points import ValidationPoints
 from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
+from lightning_al.whole_numbers import optional_whole_number, whole_number
 
 Chunk = TypeVar("Chunk")
 
@@ -138,7 +139,6 @@ class ActiveLearning(BeforeSetup):
         self.acquisition = create(acquisition)
         self.posterior = posteriors.create(posterior)
         self.oracle = as_oracle(oracles.create(oracle or "revealed") if isinstance(oracle, str | None) else oracle)
-        _check_at_least_one(query_size=query_size, budget=budget, max_rounds=max_rounds, rounds_per_fit=rounds_per_fit)
         _check_choice("weights", weights, ("best", "last"))
         _check_choice("reset", reset, ("initial", "fresh", "warm"))
         _check_choice("test_with", test_with, ("module", "posterior"))
@@ -155,11 +155,12 @@ class ActiveLearning(BeforeSetup):
         self.query_size = query_size
         self.budget = budget
         self.max_rounds = max_rounds
-        self.logits = logits
+        self.rounds_per_fit = rounds_per_fit
         self.seed = seed
+        self._take_numbers()
+        self.logits = logits
         self.weights = weights
         self.reset = reset
-        self.rounds_per_fit = rounds_per_fit
         self.test_each_round = test_each_round
         self.test_with = test_with
         self.folder = folder
@@ -207,6 +208,15 @@ class ActiveLearning(BeforeSetup):
         """Number of the round that the next fit is, or the current one."""
         return len(self.history)
 
+    def _take_numbers(self) -> None:
+        """Make plain ints of all numbers: when they are passed, and again at setup, since users also assign them."""
+        who = type(self).__name__
+        self.query_size = whole_number(who, "query_size", self.query_size)
+        self.budget = optional_whole_number(who, "budget", self.budget)
+        self.max_rounds = optional_whole_number(who, "max_rounds", self.max_rounds)
+        self.rounds_per_fit = optional_whole_number(who, "rounds_per_fit", self.rounds_per_fit)
+        self.seed = whole_number(who, "seed", self.seed, least=None)
+
     # The round, hook by hook.
 
     def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
@@ -223,6 +233,7 @@ class ActiveLearning(BeforeSetup):
             return
         check_namespace(trainer, "Trainer")
         data = _datamodule(trainer)
+        self._take_numbers()
         _refuse_what_cannot_refit(trainer)
         if not self._inside:
             self._stopping.begin(lambda number: _tell_ranks(trainer, number))
@@ -848,12 +859,6 @@ def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
                 "Lightning trains 0 steps from the second fit on. Find the value once beforehand with "
                 "`pytorch_lightning.tuner.Tuner`, and pass it on."
             )
-
-
-def _check_at_least_one(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"`ActiveLearning` needs `{name}` of at least 1, but got {number}. Pass a larger one.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

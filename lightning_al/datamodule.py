@@ -19,11 +19,13 @@ from lightning_al.dataset import AnyDataset
 from lightning_al.delegation import Delegation, shown
 from lightning_al.fingerprint import content_hash, fingerprint
 from lightning_al.hyperparameters import take_own_hyperparameters
+from lightning_al.initial import initial_indices, num_initial, read_initial
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
+from lightning_al.whole_numbers import optional_whole_number, whole_number
 
 # LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
 PoolDataset = Callable[[Any], Any] | AnyDataset
@@ -72,7 +74,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             `lightning_al.arrays.as_dataset`).
         initial_size: How many points are labelled before the first round.
         balanced: Draw as many initial points of each class as of any other.
-        initial: Indices of the points labelled before the first round, in place of a draw.
+        initial: Indices of the points labelled before the first round, or a mask with a bool for each point of the
+            dataset, in place of a draw.
         seed: Seed of the initial draw and of the order of batches.
         target: Where the label of an item is: a key or an attribute's name, a position, or a function of the item. By
             default the last of a tuple or list, or the key or attribute among label, labels, target, targets and y.
@@ -146,8 +149,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             take_own_hyperparameters(wrapped, type(self))
         else:
             loader = {
-                "batch_size": batch_size,
-                "num_workers": num_workers,
+                "batch_size": whole_number("ActiveDataModule", "batch_size", batch_size),
+                "num_workers": whole_number("ActiveDataModule", "num_workers", num_workers, least=0),
                 "collate_fn": collate_fn,
                 "pin_memory": pin_memory,
             }
@@ -172,23 +175,15 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
                 "`ActiveDataModule` got `initial`, the indices to begin with, and also `balanced=True`, which draws "
                 "them. Pass `initial_size` in place of `initial`, or leave `balanced` out."
             )
-        for name, number in (
-            ("initial_size", len(initial) if initial is not None else initial_size),
-            ("samples_per_epoch", samples_per_epoch),
-            ("pool_batch_size", pool_batch_size),
-        ):
-            if number is not None and number < 1:
-                raise ValueError(
-                    f"`ActiveDataModule` needs `{name}` of at least 1, but got {number}. Pass a larger one."
-                )
-        self.initial_size = initial_size
+        who = type(self).__name__
+        self.initial_size = optional_whole_number(who, "initial_size", initial_size)
         self.balanced = balanced
-        self.initial = initial
-        self.seed = seed
+        self.initial = None if initial is None else read_initial(initial)
+        self.seed = whole_number(who, "seed", seed, least=None)
         self.target = Target(target)
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
-        self.samples_per_epoch = samples_per_epoch
-        self.pool_batch_size = pool_batch_size
+        self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch)
+        self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
         self.prepare_data_per_node = self.wrapped.prepare_data_per_node
         self.allow_zero_length_dataloader_with_multiple_devices = (
             self.wrapped.allow_zero_length_dataloader_with_multiple_devices
@@ -210,7 +205,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         if "_delegates" not in vars(self):
             return f"{type(self).__name__}()"
         if self._pool is None:
-            size = self.initial_size if self.initial is None else len(self.initial)
+            size = self.initial_size if self.initial is None else num_initial(self.initial)
             return f"{type(self).__name__}({shown(self.wrapped)}, initial_size={size}, not set up)"
         return f"{type(self).__name__}({shown(self.wrapped)}, {self.pool!r})"
 
@@ -496,7 +491,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     def _initial(self, members: Sequence[int]) -> list[int]:
         if self.initial is not None:
-            return list(self.initial)
+            return initial_indices(self.initial, len(self._training), members)
         assert self.initial_size is not None
         size = len(members)
         if self.initial_size > size:
