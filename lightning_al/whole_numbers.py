@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from torch import Tensor
@@ -27,11 +26,11 @@ def as_whole(value: Any) -> int | None:
     >>> as_whole(np.int64(4)), as_whole(4.0), as_whole(4.5), as_whole(True), as_whole("4")
     (4, 4, None, None, None)
     """
-    number: Any = plain(value)
+    number = plain(value)
     if isinstance(number, bool) or not isinstance(number, Real):
         return None
     is_whole = isinstance(number, Integral) or float(number).is_integer()
-    return math.trunc(number) if is_whole else None
+    return int(cast(Any, number)) if is_whole else None
 
 
 def whole_number(who: str, name: str, value: Any, *, least: int | None = 1) -> int:
