@@ -51,6 +51,7 @@ LAYERS = [
         "oracle",
         "batches",
         "own_loader",
+        "reading",
         "loaders",
         "fingerprint",
         "delegation",
@@ -59,6 +60,9 @@ LAYERS = [
     ],
     [
         "ranks",
+        "unscorable",
+        "predictions",
+        "selecting",
         "task_check",
         "scoring",
         "dry_pass",
