@@ -14,8 +14,6 @@ class Unreadable(Enum):
 
 UNREADABLE = Unreadable.ITEM
 
-SKIP = 'Repair it or leave it out of the dataset, or pass `ActiveLearning(unscorable="skip")` to go on without it.'
-
 
 def read(dataset: Any, index: int, *, skip: bool = False) -> Any:
     """Return an item, or with `skip` `UNREADABLE` where that fails.
@@ -36,7 +34,8 @@ def read(dataset: Any, index: int, *, skip: bool = False) -> Any:
 
 def unreadable(index: int, error: Exception) -> Exception:
     """Return an exception of the same type, where it can be made of a text alone, that names the item."""
-    said = f"Item {index} of the training data cannot be read: {said_shortly(error)}. {SKIP}"
+    said = f"Item {index} of the training data cannot be read: {said_shortly(error)}. Repair it, or "
+    said += 'pass `ActiveLearning(unscorable="skip")` to go on without such items.'
     try:
         named = type(error)(said)
     except Exception:  # one that takes other arguments, as UnicodeDecodeError does

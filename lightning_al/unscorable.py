@@ -12,7 +12,6 @@ from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior.batches import num_points
 from lightning_al.ranks import from_all_ranks
-from lightning_al.reading import SKIP
 from lightning_al.seeds import GlobalStates
 
 Selected = TypeVar("Selected")
@@ -36,7 +35,8 @@ def unscorable_error(module: nn.Module, reasons: Mapping[int, str], size: int) -
     """Say which of so many points cannot be scored, and where that may come from."""
     if any(reason != NAN for reason in reasons.values()):
         return UnscorableError(
-            f"`ActiveLearning` cannot score {len(reasons)} of {size} unlabelled points: {listed(reasons)}. {SKIP}",
+            f"`ActiveLearning` cannot score {len(reasons)} of {size} unlabelled points: {listed(reasons)}. "
+            'Leave them out of the dataset, or pass `unscorable="skip"`, which needs some that can be scored.',
             reasons,
         )
     seen = (
@@ -81,16 +81,16 @@ def find_unreadable(data: ActiveDataModule, indices: Sequence[int]) -> dict[int,
     loader = data.pool_dataloader([data.pool.initial[0], *indices])
     items: Any = loader.dataset
     collate: Any = loader.collate_fn
-    two = None
-    with suppress(Exception):  # then the collate function makes no batches of two
-        two = num_points(collate([items[0], items[0]]))
+    beside, rows = [], None
+    with suppress(Exception):  # then the collate function makes no batch of two
+        rows = num_points(collate([items[0], items[0]]))
+        beside = [items[0]]
     found = {}
     for place, index in enumerate(indices, start=1):
         try:
-            item = items[place]
-            collate([item])
-            if two is not None and num_points(collate([items[0], item])) != two == 2:
-                raise ValueError("The collate function left it out of a batch. Let it keep all points.")
+            batch = collate([*beside, items[place]])
+            if rows == 2 and num_points(batch) != rows:
+                raise ValueError("`collate_fn` left the point out of a batch of two. Let it keep all points.")
         except Exception as error:  # whatever a dataset or a collate function may raise
             found[index] = error
     return found
