@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.acquisition import Acquisition, create
 from lightning_al.acquisition.base import check_selection
-from lightning_al.candidates import Candidates
 from lightning_al.datamodule import ActiveDataModule, BeforeSetup
 from lightning_al.dry_pass import dry_pass
 from lightning_al.health import PosteriorHealth
@@ -47,14 +46,17 @@ from lightning_al.refit import (
     unprofiled,
 )
 from lightning_al.same_run import check_same_run, check_same_weights
-from lightning_al.scoring import give_shapes, logits_function, predict_pool, read_last_layer
+from lightning_al.scoring import give_shapes, logits_function
 from lightning_al.seeds import derive, generator, seeded
+from lightning_al.selecting import PoolPasses
 from lightning_al.stopping import StoppedError, Stopping
 from lightning_al.strategies import check_strategy, refuse_spawning
 from lightning_al.task_check import TaskCheck
 from lightning_al.testing import PosteriorTest
+from lightning_al.unscorable import said_of_left_out
 from lightning_al.validation_points import ValidationPoints
 from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
+from lightning_al.whole_numbers import optional_whole_number, whole_number
 
 Chunk = TypeVar("Chunk")
 
@@ -95,6 +97,9 @@ class ActiveLearning(BeforeSetup):
         model_factory: A function that returns a new module, for `reset="fresh"`.
         last_layer: How to read embeddings, for an acquisition function that asks for them: a `LastLayer`, by default
             of the network's last linear layer, in float32.
+        unscorable: What to do where points of the pool cannot be scored, since their item cannot be read or the module
+            gives NaN or Inf: end with an error that names them (`raise`), or select as if they were not in the pool
+            (`skip`), name them in a warning and count them in the history. Where no point can be scored, the run ends.
         keep_checkpoints: Whether to keep the checkpoints of all rounds, not only the newest's.
         force: Whether to go on with the run in the folder or a checkpoint in spite of another acquisition function,
             posterior, query size, seed or reset, or of other contents of the data, with a warning. Other points,
@@ -131,6 +136,7 @@ class ActiveLearning(BeforeSetup):
         folder: str | os.PathLike[str] | None = None,
         model_factory: Callable[[], nn.Module] | None = None,
         last_layer: LastLayer | None = None,
+        unscorable: Literal["raise", "skip"] = "raise",
         keep_checkpoints: bool = False,
         force: bool = False,
     ) -> None:
@@ -138,10 +144,10 @@ class ActiveLearning(BeforeSetup):
         self.acquisition = create(acquisition)
         self.posterior = posteriors.create(posterior)
         self.oracle = as_oracle(oracles.create(oracle or "revealed") if isinstance(oracle, str | None) else oracle)
-        _check_at_least_one(query_size=query_size, budget=budget, max_rounds=max_rounds, rounds_per_fit=rounds_per_fit)
         _check_choice("weights", weights, ("best", "last"))
         _check_choice("reset", reset, ("initial", "fresh", "warm"))
         _check_choice("test_with", test_with, ("module", "posterior"))
+        _check_choice("unscorable", unscorable, ("raise", "skip"))
         if self.posterior.num_samples < self.acquisition.min_samples:
             raise ValueError(
                 f"`{type(self.acquisition).__name__}` needs `num_samples` of at least {self.acquisition.min_samples}, "
@@ -155,16 +161,18 @@ class ActiveLearning(BeforeSetup):
         self.query_size = query_size
         self.budget = budget
         self.max_rounds = max_rounds
-        self.logits = logits
+        self.rounds_per_fit = rounds_per_fit
         self.seed = seed
+        self._take_numbers()
+        self.logits = logits
         self.weights = weights
         self.reset = reset
-        self.rounds_per_fit = rounds_per_fit
         self.test_each_round = test_each_round
         self.test_with = test_with
         self.folder = folder
         self.model_factory = model_factory
         self.last_layer = LastLayer() if last_layer is None else last_layer
+        self.unscorable = unscorable
         self.force = force
         self.history = History()
         self._run: dict[str, Any] | None = None
@@ -207,11 +215,21 @@ class ActiveLearning(BeforeSetup):
         """Number of the round that the next fit is, or the current one."""
         return len(self.history)
 
+    def _take_numbers(self) -> None:
+        """Make plain ints of all numbers: when they are passed, and again at setup, since users also assign them."""
+        who = type(self).__name__
+        self.query_size = whole_number(who, "query_size", self.query_size)
+        self.budget = optional_whole_number(who, "budget", self.budget)
+        self.max_rounds = optional_whole_number(who, "max_rounds", self.max_rounds)
+        self.rounds_per_fit = optional_whole_number(who, "rounds_per_fit", self.rounds_per_fit)
+        self.seed = whole_number(who, "seed", self.seed, least=None)
+
     # The round, hook by hook.
 
     def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make the fit start as a new Trainer with a new module would."""
         if stage == "fit":
+            _datamodule(trainer).skips_unreadable = self.unscorable == "skip"
             self._start.before_setup(trainer, pl_module)
             if self._initial is not None and self.reset != "warm":
                 # A callback may copy in its `setup` what the round starts from.
@@ -223,6 +241,7 @@ class ActiveLearning(BeforeSetup):
             return
         check_namespace(trainer, "Trainer")
         data = _datamodule(trainer)
+        self._take_numbers()
         _refuse_what_cannot_refit(trainer)
         if not self._inside:
             self._stopping.begin(lambda number: _tell_ranks(trainer, number))
@@ -587,32 +606,30 @@ class ActiveLearning(BeforeSetup):
             check=self._task_check(module, data),
             seed=self.seed,
             number=self.round,
+            skip=self.unscorable == "skip",
         )
 
     def _task_check(self, module: nn.Module, data: ActiveDataModule) -> TaskCheck:
         return TaskCheck(data, type(module).__name__, revealed=getattr(self.oracle, "reveals", False))
 
     def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
-        logits = logits_function(self.logits, data.target)
-        # Later rounds have the labels that this one had, and those that were asked for.
-        check = None if self._inside else self._task_check(module, data)
-
-        def chunks() -> Iterator[Tensor]:
-            seed = derive(self.seed, self.round, "posterior")
-            return self._timed(
-                predict_pool(trainer, module, data, posterior=self.posterior, logits=logits, seed=seed, check=check),
-                "score",
-            )
-
-        def last_layer() -> Iterator[tuple[Tensor, ...]]:
-            return self._timed(
-                read_last_layer(trainer, module, data, last_layer=self.last_layer, logits=logits, check=check), "score"
-            )
-
-        unlabelled = data.pool.unlabelled
+        passes = PoolPasses(
+            trainer,
+            module,
+            data,
+            posterior=self.posterior,
+            last_layer=self.last_layer,
+            logits=logits_function(self.logits, data.target),
+            seed=derive(self.seed, self.round, "posterior"),
+            # Later rounds have the labels that this one had, and those that were asked for.
+            check=None if self._inside else self._task_check(module, data),
+            skip=self.unscorable == "skip",
+            timed=lambda chunks: self._timed(chunks, "score"),
+        )
+        before = self.history[-1].unscorable if len(self.history) > 0 else []
         began = time.perf_counter()
-        selection = self.acquisition.select(
-            Candidates.stream(len(unlabelled), chunks, last_layer), b, generator(self.seed, self.round, "select")
+        selection, points, left_out = passes.select(
+            self.acquisition, b, lambda: generator(self.seed, self.round, "select"), before
         )
         # A sum of floats may differ between machines; one rank's selection is everybody's.
         report = selection.report
@@ -620,10 +637,13 @@ class ActiveLearning(BeforeSetup):
         positions, scores, details = trainer.strategy.broadcast(
             (selection.positions.tolist(), selection.scores.tolist(), details)
         )
-        check_selection(self.acquisition, positions, scores, b, len(unlabelled))
+        check_selection(self.acquisition, positions, scores, min(b, len(points)), len(points))
         self._fit.seconds["select"] = time.perf_counter() - began - self._fit.seconds.get("score", 0.0)
         self._fit.peak_bytes.update(peak_bytes("select"))
-        self._fit.indices = [unlabelled[position] for position in positions]
+        self._fit.indices = [points[position] for position in positions]
+        self._fit.unscorable = list(left_out)
+        if left_out and list(left_out) != before:
+            rank_zero_warn(f"`ActiveLearning`, round {self.round}: {said_of_left_out(left_out, len(points))}")
         self._fit.scores = scores
         self._fit.details = details
         if report is not None and report.warning is not None and not self._warned:
@@ -660,6 +680,7 @@ class ActiveLearning(BeforeSetup):
             tested_with=self.test_with,
             details=fit.details,
             peak_bytes=fit.peak_bytes,
+            unscorable=fit.unscorable,
         )
         # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
         round = Round.from_dict(trainer.strategy.broadcast(round.to_dict()))
@@ -809,6 +830,7 @@ class _Fit:
     steps: int = 0
     cut_short: bool = False
     indices: list[int] = field(default_factory=list)
+    unscorable: list[int] = field(default_factory=list)
     scores: list[float] = field(default_factory=list)
     details: dict[str, float | list[float]] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -848,12 +870,6 @@ def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
                 "Lightning trains 0 steps from the second fit on. Find the value once beforehand with "
                 "`pytorch_lightning.tuner.Tuner`, and pass it on."
             )
-
-
-def _check_at_least_one(**numbers: int | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and number < 1:
-            raise ValueError(f"`ActiveLearning` needs `{name}` of at least 1, but got {number}. Pass a larger one.")
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -906,6 +922,8 @@ def _log(trainer: pl.Trainer, round: Round) -> None:
     figures.update(
         {f"al/{name}": value if isinstance(value, float) else value[-1] for name, value in round.details.items()}
     )
+    if round.unscorable:
+        figures["al/unscorable"] = len(round.unscorable)
     if round.scores:
         figures.update({"al/score_first": round.scores[0], "al/score_last": round.scores[-1]})
     log_over_labels(trainer.loggers, round)

@@ -17,13 +17,16 @@ from lightning_al.attributes import Attributes
 from lightning_al.batches import needs_two_points
 from lightning_al.dataset import AnyDataset
 from lightning_al.delegation import Delegation, shown
-from lightning_al.fingerprint import content_hash, fingerprint
+from lightning_al.fingerprint import content_hash, fingerprint, labels_agree
 from lightning_al.hyperparameters import take_own_hyperparameters
+from lightning_al.initial import initial_indices, num_initial, read_initial
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
+from lightning_al.reading import UNREADABLE, read
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
+from lightning_al.whole_numbers import optional_whole_number, whole_number
 
 # LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
 PoolDataset = Callable[[Any], Any] | AnyDataset
@@ -72,7 +75,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             `lightning_al.arrays.as_dataset`).
         initial_size: How many points are labelled before the first round.
         balanced: Draw as many initial points of each class as of any other.
-        initial: Indices of the points labelled before the first round, in place of a draw.
+        initial: Indices of the points labelled before the first round, or a mask with a bool for each point of the
+            dataset, in place of a draw.
         seed: Seed of the initial draw and of the order of batches.
         target: Where the label of an item is: a key or an attribute's name, a position, or a function of the item. By
             default the last of a tuple or list, or the key or attribute among label, labels, target, targets and y.
@@ -93,6 +97,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     Attributes:
         wrapped: The wrapped LightningDataModule.
         target: A `Target`, which finds the label of an item.
+        skips_unreadable: Whether points of the pool that cannot be read are passed over, as
+            ``ActiveLearning(unscorable="skip")`` asks for.
 
     Raises:
         ValueError: If arguments are missing, contradict each other, or do not fit the data.
@@ -146,8 +152,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             take_own_hyperparameters(wrapped, type(self))
         else:
             loader = {
-                "batch_size": batch_size,
-                "num_workers": num_workers,
+                "batch_size": whole_number("ActiveDataModule", "batch_size", batch_size),
+                "num_workers": whole_number("ActiveDataModule", "num_workers", num_workers, least=0),
                 "collate_fn": collate_fn,
                 "pin_memory": pin_memory,
             }
@@ -172,23 +178,15 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
                 "`ActiveDataModule` got `initial`, the indices to begin with, and also `balanced=True`, which draws "
                 "them. Pass `initial_size` in place of `initial`, or leave `balanced` out."
             )
-        for name, number in (
-            ("initial_size", len(initial) if initial is not None else initial_size),
-            ("samples_per_epoch", samples_per_epoch),
-            ("pool_batch_size", pool_batch_size),
-        ):
-            if number is not None and number < 1:
-                raise ValueError(
-                    f"`ActiveDataModule` needs `{name}` of at least 1, but got {number}. Pass a larger one."
-                )
-        self.initial_size = initial_size
+        who = type(self).__name__
+        self.initial_size = optional_whole_number(who, "initial_size", initial_size)
         self.balanced = balanced
-        self.initial = initial
-        self.seed = seed
+        self.initial = None if initial is None else read_initial(initial)
+        self.seed = whole_number(who, "seed", seed, least=None)
         self.target = Target(target)
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
-        self.samples_per_epoch = samples_per_epoch
-        self.pool_batch_size = pool_batch_size
+        self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch)
+        self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
         self.prepare_data_per_node = self.wrapped.prepare_data_per_node
         self.allow_zero_length_dataloader_with_multiple_devices = (
             self.wrapped.allow_zero_length_dataloader_with_multiple_devices
@@ -199,6 +197,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self._stages: dict[str, Attributes] = {}
         self._held = False
         self._stand_in: tuple[Any] | None = None
+        self.skips_unreadable = False
         self._forward_hooks()
         self._delegate()
 
@@ -210,7 +209,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         if "_delegates" not in vars(self):
             return f"{type(self).__name__}()"
         if self._pool is None:
-            size = self.initial_size if self.initial is None else len(self.initial)
+            size = self.initial_size if self.initial is None else num_initial(self.initial)
             return f"{type(self).__name__}({shown(self.wrapped)}, initial_size={size}, not set up)"
         return f"{type(self).__name__}({shown(self.wrapped)}, {self.pool!r})"
 
@@ -438,6 +437,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
                 "it: its dataset is what the pool is made of."
             )
         self._train = TrainLoader(self.wrapped.train_dataloader(), type(self.wrapped).__name__)
+        self._train.skips_unreadable = self.skips_unreadable
         members = self._train.members
         found = self._fingerprint_of(self._train, self._scored_dataset())
         self._check_ranks(found)
@@ -459,6 +459,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def _read_again(self, epoch: int) -> TrainLoader:
         """Return the wrapped datamodule's loader for a later epoch of a fit, which may differ in all but its points."""
         later = TrainLoader(self.wrapped.train_dataloader(), type(self.wrapped).__name__)
+        later.skips_unreadable = self.skips_unreadable
         is_same = later.dataset is self._training.dataset and list(later.members) == list(self._training.members)
         scored = later.dataset if self.pool_dataset is None else self._scored_dataset()
         if not is_same and _are_others(self._fingerprint_of(later, scored), self.fingerprint):
@@ -475,7 +476,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             found = fingerprint(
                 len(members),
                 lambda place: training.read_class(members[place], self.target),
-                lambda place: scored[members[place]],
+                lambda place: read(scored, members[place], skip=self.skips_unreadable),
             )
         if len(members) < len(training):
             found["members"] = content_hash(list(members))
@@ -496,7 +497,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     def _initial(self, members: Sequence[int]) -> list[int]:
         if self.initial is not None:
-            return list(self.initial)
+            return initial_indices(self.initial, len(self._training), members)
         assert self.initial_size is not None
         size = len(members)
         if self.initial_size > size:
@@ -513,6 +514,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         by_class = defaultdict(list)
         for index in order:
             label = self.class_of(index)
+            if label is None and not self._training.can_read(index):
+                continue
             if label is None:
                 raise ValueError(
                     "`ActiveDataModule(balanced=True)` needs labels that are class numbers, but the label of index "
@@ -522,15 +525,23 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         turns = max(map(len, by_class.values()))
         return [members[turn] for turn in range(turns) for members in by_class.values() if turn < len(members)]
 
+    def _readable(self, most: int) -> list[int]:
+        """Return the first few unlabelled points, without those that are passed over."""
+        first = self.pool.unlabelled[: most if not self.skips_unreadable else 8 * most]
+        return [index for index in first if self._can_read(index)][:most]
+
+    def _can_read(self, index: int) -> bool:
+        return not self.skips_unreadable or read(self._scored_dataset(), index, skip=True) is not UNREADABLE
+
     def _check_batches(self) -> None:
         """Refuse a dataset that reads a batch at once in a form whose labels cannot be hidden."""
-        some = self.pool.unlabelled[:3]
+        some = self._readable(3)
         if some and hasattr(self._scored_dataset(), "__getitems__"):
             view: Any = self.pool_dataloader(some).dataset
             view.__getitems__(range(len(some)))
 
     def _warn_of_augmentation(self) -> None:
-        unlabelled = self.pool.unlabelled[:4]
+        unlabelled = self._readable(4)
         items: Any = self.pool_dataloader(unlabelled).dataset
         with seeded(derive(self.seed, "twice")):
             for place, index in enumerate(unlabelled[:2]):
@@ -560,7 +571,8 @@ def _differ(draw: Callable[[], Any], times: int = 4) -> bool:
 
 def _are_others(found: dict[str, Any], before: dict[str, Any]) -> bool:
     """Return whether fingerprints are of other training data, not of other contents by augmentation alone."""
-    return any(found.get(part) != before.get(part) for part in ("length", "labels", "form", "members"))
+    differ = any(found.get(part) != before.get(part) for part in ("length", "form", "members"))
+    return differ or not labels_agree(found, before)
 
 
 def _has_active_learning(trainer: pl.Trainer) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,11 +19,16 @@ from lightning_al.loaders import spread
 from lightning_al.module_state import ModuleState
 from lightning_al.posterior import LastLayer, Posterior
 from lightning_al.posterior.base import LogitsFunction
-from lightning_al.scoring import Check, Rows, next_rows, not_finite_error, places_of_nan, to_device
+from lightning_al.predictions import Check, Predict, Predictions, Rows
+from lightning_al.scoring import embeddings_of, log_probs_of, to_device
 from lightning_al.seeds import derive, generator, seeded
+from lightning_al.unscorable import unscorable_error
 
 NUM_POINTS = 6
 """How many points are scored, spread over the pool: a first batch of 4 and a second of 2, which is padded otherwise."""
+
+MOST_TRIES = 10
+"""How often points are tried, where those that cannot be scored are left out."""
 
 MOST_BYTES = 64 * 2**20
 """How large a table for an acquisition function may be that needs more points than these."""
@@ -42,6 +47,7 @@ def dry_pass(
     check: Check,
     seed: int,
     number: int,
+    skip: bool = False,
 ) -> None:
     """Let an acquisition function select among a few points of the pool, as it will after the fit, and forget it all.
 
@@ -61,6 +67,7 @@ def dry_pass(
         check: Is called with the number of classes, or None where there are no logits.
         seed: Seed of the run.
         number: Number of the round.
+        skip: Whether to do without points that cannot be scored, where others can.
 
     Raises:
         Exception: Whatever the pass over the pool or the selection would raise; the message says when it was.
@@ -70,20 +77,15 @@ def dry_pass(
     except Exception:  # whatever an object may raise that cannot be copied
         return
 
-    def predict(batches: Iterable[Any]) -> Iterator[Rows]:
-        sample_seed = derive(seed, number, "posterior")
-        return ((log_probs,) for log_probs in posterior.predict(module, batches, logits=logits, seed=sample_seed))
-
-    def read(batches: Iterable[Any]) -> Iterator[Rows]:
-        return last_layer.read(module, batches, logits=logits)
-
     def said_once(num_classes: int | None) -> None:
         said = check(num_classes)
         if said is not None:
             rank_zero_info(said)
 
-    log_probs = _FewRows(trainer, module, data, predict, said_once)
-    embeddings = _FewRows(trainer, module, data, read, said_once)
+    predict = log_probs_of(module, posterior, logits, derive(seed, number, "posterior"))
+    read = embeddings_of(module, last_layer, logits)
+    log_probs = _FewRows(trainer, module, data, predict, said_once, skip)
+    embeddings = _FewRows(trainer, module, data, read, said_once, skip)
 
     def select(size: int) -> None:
         candidates = Candidates.stream(
@@ -119,16 +121,17 @@ class _FewRows:
         trainer: pl.Trainer,
         module: pl.LightningModule,
         data: ActiveDataModule,
-        predict: Callable[[Iterable[Any]], Iterator[Rows]],
+        predict: Predict,
         check: Check,
+        skip: bool,
     ) -> None:
         self.trainer = trainer
         self.module = module
         self.data = data
         self.predict = predict
         self.check = check
-        unlabelled = data.pool.unlabelled
-        self.indices = [unlabelled[place] for place in spread(len(unlabelled), NUM_POINTS)]
+        self.skip = skip
+        self.indices = _spread_over(data.pool.unlabelled)
         self.has_failed = False
         self._batches: list[Rows] = []
 
@@ -136,7 +139,7 @@ class _FewRows:
         """Yield rows for so many points: batch by batch, or those of the few points again and again."""
         if not self._batches:
             self.has_failed = True
-            self._batches = list(self._compute())
+            self._batches = self._compute()
             self.has_failed = False
         if size == len(self.indices):
             yield from self._batches
@@ -149,29 +152,55 @@ class _FewRows:
         sizes = [rows[:1].nbytes for batch in self._batches[:1] for rows in batch]
         return MOST_BYTES // max(1, sum(sizes))
 
-    def _compute(self) -> Iterator[Rows]:
+    def _compute(self) -> list[Rows]:
+        left = self.data.pool.unlabelled
+        for tries_left in reversed(range(MOST_TRIES)):
+            computed, reasons = self._try()
+            if not reasons:
+                break
+            left = [index for index in left if index not in reasons]
+            if not self.skip or not left or not tries_left:
+                raise unscorable_error(self.module, reasons, len(self.indices))
+            self.indices = [index for index in self.indices if index not in reasons] or _spread_over(left)
+        self.check(computed[0][-1].shape[-1])
+        return computed
+
+    def _try(self) -> tuple[list[Rows], dict[int, str]]:
+        """Return what is predicted of the points, and why some of them cannot be scored."""
         # A second batch, of two points at least: a batch of one may be what the pool never has.
         first = 4 if len(self.indices) == NUM_POINTS else len(self.indices)
-        loaders = [self.data.pool_dataloader(part) for part in (self.indices[:first], self.indices[first:]) if part]
-        batch_size = loaders[0].batch_size or 1
-        parts = [
+        batch_size = self.data.pool_dataloader(self.indices).batch_size or 1
+        batches = [
             part[start : start + batch_size]
             for part in (self.indices[:first], self.indices[first:])
             for start in range(0, len(part), batch_size)
         ]
-        batches = (to_device(self.trainer, self.module, batch) for loader in loaders for batch in loader)
-        predictions = self.predict(batches)
-        not_finite: list[int] = []
+
+        def predict(loaded: Iterable[Any]) -> Iterator[Rows]:
+            return self.predict(to_device(self.trainer, self.module, batch) for batch in loaded)
+
+        predictions = Predictions(
+            self.trainer,
+            self.module,
+            self.data,
+            predict,
+            batches,
+            check=self.check,
+            skip=self.skip,
+            is_each_loaded_alone=True,
+        )
         computed: list[Rows] = []
-        for part in parts:
-            rows = next_rows(predictions, len(part), self.trainer, self.module, self.check)
+        reasons: dict[int, str] = {}
+        for _ in batches:
+            rows, found = predictions.next()
             computed.append(tuple(values.cpu() for values in rows))
-            not_finite += [part[place] for place in places_of_nan(rows)]
-        next(predictions, None)  # so that the loader's workers end
-        if not_finite:
-            raise not_finite_error(self.module, not_finite, len(self.indices))
-        self.check(computed[0][-1].shape[-1])
-        return iter(computed)
+            reasons.update(found)
+        predictions.end()
+        return computed, reasons
+
+
+def _spread_over(indices: list[int]) -> list[int]:
+    return [indices[place] for place in spread(len(indices), NUM_POINTS)]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lightning_al.loaders import as_class, spread
 from lightning_al.parts import form, is_image, is_pandas, is_scipy_sparse, names, part
+from lightning_al.reading import UNREADABLE
 
 __all__ = ["content_hash", "fingerprint", "form"]
 
@@ -22,7 +23,8 @@ def fingerprint(size: int, read_label: Callable[[int], Any], read_item: Callable
     """Return what is known of a dataset by some 32 of its items, spread over it, as plain data.
 
     Contents are None where an item drawn twice differs, as under random augmentation: an item that came out the same
-    twice by chance would not do so in the next process.
+    twice by chance would not do so in the next process. They are None too where an item is `UNREADABLE`, since it may
+    be repaired.
 
     >>> fingerprint(2, lambda index: index % 2, lambda index: (0.5, index % 2))["form"]
     '(float, int)'
@@ -31,14 +33,26 @@ def fingerprint(size: int, read_label: Callable[[int], Any], read_item: Callable
     labels = [as_class(read_label(index)) for index in places]
     items = [read_item(index) for index in places]
     hashes = [content_hash(item) for item in items]
-    is_random = hashes != [content_hash(read_item(index)) for index in places]
+    readable = [item for item in items if item is not UNREADABLE]
+    is_known = len(readable) == len(items) and hashes == [content_hash(read_item(index)) for index in places]
     return {
         "length": size,
         "classes": sorted({label for label in labels if label is not None}),
         "labels": labels,
-        "form": form(items[0]) if items else "",
-        "contents": None if is_random else hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        "form": form(readable[0]) if readable else "",
+        "contents": hashlib.sha256("".join(hashes).encode()).hexdigest() if is_known else None,
     }
+
+
+def labels_agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two fingerprints have the same labels, as far as both know them.
+
+    Where contents are not known, an item may not have been readable, whose label is None.
+    """
+    there, here = one.get("labels") or [], other.get("labels") or []
+    if None not in (one.get("contents"), other.get("contents")) or len(there) != len(here):
+        return bool(there == here)
+    return all(before == now or None in (before, now) for before, now in zip(there, here, strict=True))
 
 
 def content_hash(item: Any) -> str:

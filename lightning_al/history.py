@@ -27,6 +27,7 @@ class Round:
         tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean and of the
             network without sampling.
         details: What the acquisition function reports of the query, by name: figures, or one for each pick.
+        unscorable: Dataset indices of the points that could not be scored, so that the query was selected without them.
     """
 
     number: int
@@ -41,6 +42,7 @@ class Round:
     tested_with: Literal["module", "posterior"] = "module"
     details: dict[str, float | list[float]] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
+    unscorable: list[int] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the round as plain data."""
@@ -85,6 +87,7 @@ class History(Sequence[Round]):
             f"  round {round.number}: {round.labelled} labels, "
             + "".join(f"{name} {value:.4g}, " for name, value in round.metrics.items())
             + (f"asked {round.indices}" if round.indices else "asked nothing")
+            + (f", left out {len(round.unscorable)} that cannot be scored" if round.unscorable else "")
             for round in self
         ]
         return "\n".join([f"History of {len(self)} rounds", *lines])

@@ -15,6 +15,7 @@ from lightning_al.batches import Batches, needs_two_points
 from lightning_al.draws import Draws, Shuffled, is_of_torchdata, seeds_of_workers
 from lightning_al.own_loader import OwnLoader
 from lightning_al.pool import Label
+from lightning_al.reading import UNREADABLE, read
 from lightning_al.target import Target
 
 
@@ -28,6 +29,7 @@ class TrainLoader:
     Attributes:
         dataset: The training data.
         draws: Which of their points the loader's sampler draws, and how.
+        skips_unreadable: Whether the run goes on without points that cannot be read.
 
     Raises:
         ValueError: If it is not one DataLoader, or if its batches cannot be made of parts of its dataset.
@@ -79,6 +81,7 @@ class TrainLoader:
             "prefetch_factor": loader.prefetch_factor,
             "persistent_workers": loader.persistent_workers,
         }
+        self.skips_unreadable = False
         self._own: OwnLoader | None = None
         if type(loader) is not DataLoader:
             self._own = OwnLoader(loader, owner)
@@ -162,22 +165,35 @@ class TrainLoader:
         settings = {**self.settings, "persistent_workers": False}
         return DataLoader(dataset, batch_size=batch_size or self.batch_size, shuffle=False, **settings)
 
+    def read(self, index: int) -> Any:
+        """Return an item, or `UNREADABLE` where it cannot be read and the run goes on without such points."""
+        return read(self.dataset, index, skip=self.skips_unreadable)
+
+    def can_read(self, index: int) -> bool:
+        """Return whether an item can be read, or is to be read whatever comes."""
+        return not self.skips_unreadable or self.read(index) is not UNREADABLE
+
     def read_class(self, index: int, target: Target) -> int | None:
         """Read a target's class once, from the dataset's list of targets where that agrees with its items."""
         if index not in self._classes:
             if self._targets is None:
-                self._targets = _target_list(self.dataset, target)
+                self._targets = self.target_list(target)
+            item = None if self._targets else self.read(index)
+            if item is UNREADABLE:
+                return None
             # As a number, since a label that is a tensor may keep the memory of its whole item.
-            self._classes[index] = as_class(self._targets[index] if self._targets else target.find(self.dataset[index]))
+            self._classes[index] = as_class(self._targets[index] if self._targets else target.find(item))
         return self._classes[index]
 
-
-def _target_list(dataset: Dataset[Any], target: Target) -> Sequence[Any]:
-    """Return the targets of a dataset that lists them as torchvision's do, or nothing where items disagree."""
-    listed = _listed(dataset)
-    places = spread(len(listed))
-    agree = all(as_class(listed[index]) == as_class(target.find(dataset[index])) for index in places)
-    return listed if agree else []
+    def target_list(self, target: Target) -> Sequence[Any]:
+        """Return the targets of a dataset that lists them as torchvision's do, or nothing where items disagree."""
+        listed = _listed(self.dataset)
+        agree = all(
+            item is UNREADABLE or as_class(listed[index]) == as_class(target.find(item))
+            for index in spread(len(listed))
+            for item in [self.read(index)]
+        )
+        return listed if agree else []
 
 
 def _listed(dataset: Any) -> Sequence[Any]:

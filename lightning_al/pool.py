@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from lightning_al.whole_numbers import whole_number
+
 Label = int | float | list[Any] | None
 """A label as plain data. None means that the dataset's own target is the label."""
 
@@ -83,35 +85,35 @@ class Pool:
             labels: Labels that differ from the dataset's own target, by index.
 
         Raises:
-            ValueError: If an index is out of range, no member of the pool, labelled already, or comes twice; nothing
-                is changed then.
+            TypeError: If an index is no number; nothing is changed then, nor where one of the next errors is raised.
+            ValueError: If an index is not whole, out of range, no member of the pool, labelled already, or comes twice.
         """
-        indices = [int(index) for index in indices]
+        indices = [whole_number("Pool", "indices", index, least=None) for index in indices]
         labels = {int(index): label for index, label in (labels or {}).items() if label is not None}
         size = len(self._is_member)
         out_of_range = [index for index in indices if not 0 <= index < size]
         if out_of_range:
             raise ValueError(
-                f"`Pool.label` got indices {_some(out_of_range)}, but the dataset has {size} points. "
+                f"`Pool.label` got indices {some(out_of_range)}, but the dataset has {size} points. "
                 f"Pass indices between 0 and {size - 1}."
             )
         others = [index for index in indices if not self._is_member[index]]
         if others:
             raise ValueError(
-                f"`Pool.label` got indices {_some(others)}, which are not among the {self.size} points that the "
+                f"`Pool.label` got indices {some(others)}, which are not among the {self.size} points that the "
                 "sampler of the train loader draws. Pass some of these."
             )
         known = [index for index in indices if self._is_labelled[index]]
         if known or len(set(indices)) < len(indices):
             repeated = known or sorted({index for index in indices if indices.count(index) > 1})
             raise ValueError(
-                f"`Pool.label` got indices {_some(repeated)} twice or after they were labelled. "
+                f"`Pool.label` got indices {some(repeated)} twice or after they were labelled. "
                 "Pass each unlabelled index once."
             )
         strange = sorted(set(labels) - set(indices))
         if strange:
             raise ValueError(
-                f"`Pool.label` got labels for {_some(strange)}, which are not among the indices to label. "
+                f"`Pool.label` got labels for {some(strange)}, which are not among the indices to label. "
                 "Leave them out."
             )
         self._rounds.append(indices)
@@ -141,6 +143,7 @@ class Pool:
         self.__dict__.update(fresh.__dict__)
 
 
-def _some(indices: Sequence[int], most: int = 5) -> str:
+def some(indices: Sequence[int], most: int = 5) -> str:
+    """Write out the first few indices, and how many there are."""
     shown = ", ".join(map(str, indices[:most]))
     return f"[{shown}, ... {len(indices)} in all]" if len(indices) > most else f"[{shown}]"

@@ -1,4 +1,4 @@
-"""What the first rank does alone, however long that takes."""
+"""What the first rank does alone, however long that takes, and what all ranks tell each other."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 from uuid import uuid4
+
+import torch.distributed
 
 from lightning_al._lightning import pl
 
@@ -35,3 +37,17 @@ def from_first_rank(trainer: pl.Trainer, find: Callable[[], Found]) -> Found:
         while not store.check([is_found]):
             time.sleep(POLL_SECONDS)
     return trainer.strategy.broadcast(found)  # type: ignore[return-value]
+
+
+def from_all_ranks(trainer: pl.Trainer, value: Found) -> list[Found]:
+    """Return what each rank has, by rank, on every rank."""
+    if trainer.world_size == 1:
+        return [value]
+    found: list[Found] = [value] * trainer.world_size
+    torch.distributed.all_gather_object(found, value)
+    return found
+
+
+def on_any_rank(trainer: pl.Trainer, value: bool) -> bool:
+    """Return on every rank whether something holds on any."""
+    return value if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(value, all=False)

@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from lightning_al._lightning import rank_zero_warn
+from lightning_al.fingerprint import labels_agree
 from lightning_al.weights import non_persistent_buffers, whole_state_dict
 
 WITH_FORCE = (
@@ -41,6 +42,8 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
     # Contents are not known under random augmentation.
     if None in (there.get("data.contents"), here.get("data.contents")):
         differing = [name for name in differing if name != "data.contents"]
+        if "data.labels" in differing and labels_agree(before.get("data", {}), now["data"]):
+            differing = [name for name in differing if name not in ("data.labels", "data.classes")]
     if not differing:
         return
     differences = "; ".join(f"`{name}` {_difference(there.get(name), here[name])}" for name in differing)

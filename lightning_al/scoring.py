@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,16 +27,12 @@ from lightning_al.calls import CallError, said_clearly
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior import LastLayer, Posterior
 from lightning_al.posterior.base import LogitsFunction, evaluating
-from lightning_al.posterior.compiled import run_eagerly, unwrapped
-from lightning_al.posterior.outputs import OutputError
+from lightning_al.posterior.compiled import unwrapped
+from lightning_al.predictions import Check, Predict, Predictions, Rows, predicting
+from lightning_al.ranks import on_any_rank
 from lightning_al.target import Target
+from lightning_al.unscorable import all_reasons, unscorable_error
 from lightning_al.weights import uninitialised
-
-Rows = tuple[Tensor, ...]
-"""What is predicted of a batch: tensors with a row for each of its points."""
-
-Check = Callable[[int | None], Any]
-"""Is called with the number of classes C before the first rows are given out; with None where there are no logits."""
 
 
 def predict_pool(
@@ -48,6 +44,8 @@ def predict_pool(
     logits: LogitsFunction,
     seed: int,
     check: Check | None = None,
+    points: Sequence[int] | None = None,
+    skip: bool = False,
 ) -> Iterator[Tensor]:
     """Yield log-probabilities ``[n, K, C]`` of the unlabelled points in index order, the same on every rank.
 
@@ -55,16 +53,37 @@ def predict_pool(
     the datamodule's or module's transfer hooks and the Trainer's precision, with the stage set to predicting, so that
     training-only augmentation stays out. Called again, it yields the same numbers.
 
+    Args:
+        trainer: The Trainer.
+        module: The module.
+        data: The data.
+        posterior: How the weights are sampled.
+        logits: A function of the module and a batch.
+        seed: Seed of the samples.
+        check: Is called once with the number of classes.
+        points: The points to predict, in place of all unlabelled ones.
+        skip: Whether to pass over points that cannot be read, and to name all of them at the end.
+
     Raises:
-        ValueError: If the module gives NaN or Inf for some points; the message lists their indices. If it gives more
-            or fewer rows than a batch has points.
+        UnscorableError: If the module gives NaN or Inf for some points, or with `skip` if some cannot be read; the
+            message lists their indices.
+        ValueError: If the module gives more or fewer rows than a batch has points.
+        Exception: What the dataset raised for a point that cannot be read, with the point's index, without `skip`.
     """
+    predict = log_probs_of(module, posterior, logits, seed)
+    for (log_probs_n_K_C,) in pass_over_pool(
+        trainer, module, data, predict, "Scoring the pool", check, points, skip=skip
+    ):
+        yield log_probs_n_K_C
+
+
+def log_probs_of(module: nn.Module, posterior: Posterior, logits: LogitsFunction, seed: int) -> Predict:
+    """Return the function that predicts log-probabilities ``[n, K, C]`` of batches."""
 
     def predict(batches: Iterable[Any]) -> Iterator[Rows]:
         return ((log_probs,) for log_probs in posterior.predict(module, batches, logits=logits, seed=seed))
 
-    for (log_probs_n_K_C,) in _pass_over_pool(trainer, module, data, predict, "Scoring the pool", check):
-        yield log_probs_n_K_C
+    return predict
 
 
 def read_last_layer(
@@ -75,17 +94,21 @@ def read_last_layer(
     last_layer: LastLayer,
     logits: LogitsFunction,
     check: Check | None = None,
+    points: Sequence[int] | None = None,
+    skip: bool = False,
 ) -> Iterator[Rows]:
     """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` of the unlabelled points, as `predict_pool` does.
 
     Raises:
         ValueError: As `predict_pool` and `LastLayer.read`.
     """
+    read = embeddings_of(module, last_layer, logits)
+    yield from pass_over_pool(trainer, module, data, read, "Embedding the pool", check, points, skip=skip)
 
-    def read(batches: Iterable[Any]) -> Iterator[Rows]:
-        return last_layer.read(module, batches, logits=logits)
 
-    yield from _pass_over_pool(trainer, module, data, read, "Embedding the pool", check)
+def embeddings_of(module: nn.Module, last_layer: LastLayer, logits: LogitsFunction) -> Predict:
+    """Return the function that reads embeddings ``[n, D]`` and residuals ``[n, C]`` of batches."""
+    return lambda batches: last_layer.read(module, batches, logits=logits)
 
 
 def give_shapes(
@@ -108,89 +131,71 @@ def give_shapes(
         )
 
 
-def _pass_over_pool(
+def pass_over_pool(
     trainer: pl.Trainer,
     module: pl.LightningModule,
     data: ActiveDataModule,
-    predict: Callable[[Iterable[Any]], Iterator[Rows]],
+    predict: Predict,
     description: str,
     check: Check | None,
+    points: Sequence[int] | None,
+    *,
+    skip: bool,
 ) -> Iterator[Rows]:
-    unlabelled = data.pool.unlabelled
-    batch_size = data.pool_dataloader().batch_size or 1
-    turns = _turns(unlabelled, batch_size, trainer.world_size)
-    # Every rank has a batch in each turn; where none is left, it predicts one point and drops it again.
-    own = [turn[trainer.global_rank] for turn in turns]
-    loader = data.pool_dataloader([index for batch in own for index in batch or unlabelled[:1]])
-    predictions = predict(to_device(trainer, module, batch) for batch in loader)
-    not_finite: list[int] = []
+    """Yield what is predicted of points of the pool, by default of all unlabelled ones, the same on every rank.
+
+    Raises:
+        UnscorableError: If some of them cannot be scored.
+    """
+    points = data.pool.unlabelled if points is None else list(points)
+    turns, predictions = _deal(trainer, module, data, predict, points, check=check, skip=skip)
     checked = check is None
     with _progress(trainer) as progress:
-        task = progress.add_task(description, total=len(unlabelled))
-        for turn, own_batch in zip(turns, own, strict=True):
+        task = progress.add_task(description, total=len(points))
+        for turn in turns:
             # What the acquisition function does between two chunks is no part of a prediction.
-            rows = next_rows(predictions, len(own_batch) or 1, trainer, module, check)
+            rows, reasons = predictions.next()
+            lengths = [len(batch) for batch in turn]
+            progress.advance(task, sum(lengths))
+            if on_any_rank(trainer, bool(reasons)):
+                # The others are looked at too, to name all that cannot be scored.
+                reasons.update(predictions.look_at_rest(partial(progress.advance, task, sum(lengths))))
+                raise unscorable_error(module, all_reasons(trainer, reasons), len(points))
             if check is not None and not checked:
                 check(rows[-1].shape[-1])
                 checked = True
-            lengths = [len(batch) for batch in turn]
-            rows = tuple(_gather(trainer, values[: len(own_batch)], lengths).cpu() for values in rows)
-            indices = [index for batch in turn for index in batch]
-            progress.advance(task, len(indices))
-            not_finite += [indices[place] for place in places_of_nan(rows)]
-            if not not_finite:
-                yield rows
-        # The loader's workers end with the last batch.
-        next(predictions, None)
-    if not_finite:
-        raise not_finite_error(module, not_finite, len(unlabelled))
+            own_length = lengths[trainer.global_rank]
+            yield tuple(_gather(trainer, values[:own_length], lengths).cpu() for values in rows)
+        predictions.end()
 
 
-def next_rows(predictions: Iterator[Rows], n: int, trainer: pl.Trainer, module: nn.Module, check: Check | None) -> Rows:
-    """Return what is predicted of the next batch, in the Trainer's precision and stage.
-
-    Raises:
-        ValueError: If there is not one row for each of its n points.
-    """
-    try:
-        with predicting(trainer), run_eagerly(module):
-            rows = next(predictions)
-    except OutputError:
-        if check is not None:
-            check(None)
-        raise
-    for values in rows:
-        if len(values) != n:
-            views = "for several views of a point, `module(batch[0]).unflatten(0, (len(batch[0]), -1)).mean(1)`"
-            raise ValueError(
-                f"The pool is scored by one row of logits for each point, but `{type(module).__name__}` gave "
-                f"{len(values)} rows for a batch of {n} points. Pass `logits=`, a function of the module and the batch "
-                f"that returns one row for each{f', such as, {views}' if len(values) > n else ''}, and let the "
-                "collate function keep all points."
-            )
-    return rows
+def look_at(
+    trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, predict: Predict, points: Sequence[int]
+) -> dict[int, str]:
+    """Pass over points of the pool, and return why some of them cannot be scored, the same on every rank."""
+    _, predictions = _deal(trainer, module, data, predict, points, check=None, skip=True)
+    return all_reasons(trainer, predictions.look_at_rest())
 
 
-def places_of_nan(rows: Rows) -> list[int]:
-    """Return which rows hold a NaN, which an infinite logit becomes too."""
-    has_nan_n = torch.stack([values.isnan().flatten(1).any(1) for values in rows]).any(0)
-    return [int(place) for place in has_nan_n.nonzero().flatten()]
+def _deal(
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    data: ActiveDataModule,
+    predict: Predict,
+    points: Sequence[int],
+    *,
+    check: Check | None,
+    skip: bool,
+) -> tuple[list[list[list[int]]], Predictions]:
+    """Return which batches the ranks predict in each turn, and this rank's predictions."""
+    turns = _turns(list(points), data.pool_dataloader().batch_size or 1, trainer.world_size)
+    # Every rank has a batch in each turn; where none is left, it predicts one point and drops it again.
+    own = [turn[trainer.global_rank] or list(points[:1]) for turn in turns]
 
+    def on_device(batches: Iterable[Any]) -> Iterator[Rows]:
+        return predict(to_device(trainer, module, batch) for batch in batches)
 
-def not_finite_error(module: nn.Module, indices: list[int], size: int) -> ValueError:
-    """Say for which of so many points a module gave NaN or Inf, and where that may come from."""
-    seen = (
-        f"`{type(module).__name__}` gave NaN or Inf for {len(indices)} of {size} unlabelled points, whose dataset "
-        f"indices begin with {indices[:5]}"
-    )
-    if all(bool(weight.isfinite().all()) for weight in module.parameters()):
-        return ValueError(
-            f"{seen}. Its weights are finite. Check these inputs, the learning rate, and what the module divides by."
-        )
-    return ValueError(
-        f"{seen}. Its weights are NaN or Inf as well, so the training diverged. Lower the learning rate, or clip "
-        "gradients by `Trainer(gradient_clip_val=1.0)`."
-    )
+    return turns, Predictions(trainer, module, data, on_device, own, check=check, skip=skip)
 
 
 def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:
@@ -204,18 +209,6 @@ def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[in
         [indices[start + rank * batch_size : start + (rank + 1) * batch_size] for rank in range(ranks)]
         for start in starts
     ]
-
-
-@contextmanager
-def predicting(trainer: pl.Trainer) -> Iterator[None]:
-    """Set the Trainer's stage to predicting and its precision for a forward pass, and put both back."""
-    stage = trainer.state.stage
-    trainer.predicting = True
-    try:
-        with trainer.precision_plugin.predict_step_context():
-            yield
-    finally:
-        trainer.state.stage = stage
 
 
 def logits_function(given: LogitsFunction | None, target: Target) -> LogitsFunction:

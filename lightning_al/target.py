@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.parts import described, has, is_pandas, is_single, names, part, rebuilt, with_part
+from lightning_al.whole_numbers import plain
 
 KEYS = ("label", "labels", "target", "targets", "y")
 
@@ -37,7 +38,7 @@ class Target:
     """
 
     def __init__(self, spec: TargetSpec = None) -> None:
-        self.spec = spec
+        self.spec: TargetSpec = plain(spec)
 
     def read(self, item: Any) -> Any:
         """Return the label of an item.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -65,7 +65,7 @@ class TaskCheck:
         if num_classes is not None and self.revealed and any(_is_vector(label) for label in raw.values()):
             # A few labels of several classes at once may each happen to have one.
             pool = self.data.pool.unlabelled
-            raw.update({index: self._read(index) for index in (pool[place] for place in spread(len(pool)))})
+            raw.update(self._read_all(pool[place] for place in spread(len(pool))))
         return {**{index: label for index, label in classes.items() if label is not None}, **raw}
 
     def _are_made_classes(self, labels: dict[int, Any], num_classes: int) -> bool:
@@ -87,6 +87,10 @@ class TaskCheck:
     def _read(self, index: int) -> Any:
         answer = self.data.pool.labels.get(index)
         return self.data.target.find(self.data.item_of(index)) if answer is None else answer
+
+    def _read_all(self, indices: Iterable[int]) -> dict[int, Any]:
+        """Return the labels of some points, without those that cannot be read where these are passed over."""
+        return {index: self._read(index) for index in indices if self.data._training.can_read(index)}
 
     def _parts(self, num_classes: int) -> tuple[int, list[int]]:
         """Return of how many parts an item is where the last is taken for the label unasked, and what it may be."""
@@ -117,7 +121,7 @@ class TaskCheck:
                 yield None
                 return
             label = self.data.class_of(index)
-            yield self._read(index) if label is None else label
+            yield from self._read_all([index]).values() if label is None else [label]
 
 
 def _is_vector(label: Any) -> bool:

@@ -16,7 +16,8 @@ from lightning_al.label_checks import class_numbers
 from lightning_al.posterior import Deterministic
 from lightning_al.posterior.base import LogitsFunction, Posterior
 from lightning_al.posterior.batches import copied
-from lightning_al.scoring import predicting, to_device
+from lightning_al.predictions import predicting
+from lightning_al.scoring import to_device
 from lightning_al.target import Target
 
 

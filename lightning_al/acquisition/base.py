@@ -6,7 +6,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from numbers import Integral
 from typing import ClassVar
 
 import torch
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.report import BatchReport
 from lightning_al.candidates import Candidates
+from lightning_al.whole_numbers import as_whole
 
 ROUNDING_ABOVE_ZERO = 1e-3
 """How far above 0 a log-probability may come out by rounding alone."""
@@ -114,11 +114,12 @@ def at_most(b: int, size: int) -> int:
         TypeError: If b is no whole number.
         ValueError: If b is below 1.
     """
-    if b is True or not isinstance(b, Integral | int):
+    number = as_whole(b)
+    if number is None:
         raise TypeError(f"A query must ask for a whole number of points, but got b={b!r}. Pass `b` as an int.")
-    if b < 1:
+    if number < 1:
         raise ValueError(f"A query must ask for at least 1 point, but got b={b}. Pass `b` of 1 or more.")
-    return min(b, size)
+    return min(number, size)
 
 
 def score_chunks(

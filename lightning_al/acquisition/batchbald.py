@@ -20,6 +20,7 @@ from lightning_al.acquisition.search import EQUAL_GAINS, GainSearch, exact
 from lightning_al.acquisition.shortlist import Shortlist, num_bytes
 from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
+from lightning_al.whole_numbers import plain, whole_number
 
 
 def batchbald(
@@ -67,8 +68,8 @@ def batchbald(
     [0.6931, 1.3863]
     """
     log_probs_N_K_C = checked_log_probs(log_probs_N_K_C, who="batchbald", min_samples=2)
-    _check_num_configurations(num_configurations)
-    _check_min_gain(min_gain)
+    num_configurations = whole_number("BatchBALD", "num_configurations", num_configurations)
+    min_gain = _checked_min_gain(min_gain)
     generator = torch.Generator().manual_seed(0) if generator is None else generator
     return _Greedy(log_probs_N_K_C, num_configurations, generator, min_gain=min_gain).select(b)
 
@@ -106,8 +107,10 @@ class BatchBALD(Acquisition):
     check_samples: bool = False
 
     def __post_init__(self) -> None:
-        _check_num_configurations(self.num_configurations)
-        _check_min_gain(self.min_gain)
+        num_configurations = whole_number("BatchBALD", "num_configurations", self.num_configurations)
+        object.__setattr__(self, "num_configurations", num_configurations)
+        object.__setattr__(self, "min_gain", _checked_min_gain(self.min_gain))
+        object.__setattr__(self, "max_memory", plain(self.max_memory))
         if self.max_memory is not None:
             num_bytes(self.max_memory)
 
@@ -272,17 +275,12 @@ def _numbers(scalars: list[Tensor]) -> list[float]:
     return numbers
 
 
-def _check_num_configurations(num_configurations: int) -> None:
-    if num_configurations < 1:
-        raise ValueError(
-            f"`BatchBALD` expected `num_configurations` of at least 1, but got {num_configurations}. "
-            "Leave it at 10,000, which suits most pools."
-        )
-
-
-def _check_min_gain(min_gain: float | str) -> None:
-    if min_gain != "noise" and not (isinstance(min_gain, int | float) and min_gain >= 0):
+def _checked_min_gain(min_gain: float | Literal["noise"]) -> float | Literal["noise"]:
+    min_gain = plain(min_gain)
+    is_number = isinstance(min_gain, int | float) and not isinstance(min_gain, bool) and min_gain >= 0
+    if min_gain != "noise" and not is_number:
         raise ValueError(
             f"`BatchBALD` expected `min_gain` of at least 0 nats or 'noise', but got {min_gain!r}. Leave it at 0, by "
             "which no pick is too small."
         )
+    return min_gain

@@ -26,6 +26,7 @@ from lightning_al.posterior.outputs import find_logits, to_log_probs
 from lightning_al.posterior.positions import normal_at, uniform_at
 from lightning_al.posterior.prefix import Function, Prefix
 from lightning_al.seeds import derive, generator
+from lightning_al.whole_numbers import whole_number
 
 NUM_TRIED = 3
 """How many points of the first batch a network is tried with, to learn what it draws for each of them."""
@@ -56,7 +57,8 @@ class MCDropout(Posterior):
             come out about 1e-3 off, and 0.05 at most is taken for rounding where samples are compared in two batches.
 
     Raises:
-        ValueError: If `num_samples` is below 1.
+        TypeError: If `num_samples` is no number.
+        ValueError: If `num_samples` is not whole, or below 1.
 
     >>> net = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 3))
     >>> posterior = MCDropout(num_samples=5)
@@ -71,10 +73,7 @@ class MCDropout(Posterior):
     autocast: bool = False
 
     def __post_init__(self) -> None:
-        if self.num_samples < 1:
-            raise ValueError(
-                f"`MCDropout` needs `num_samples` of at least 1, but got {self.num_samples}. Leave it at 20."
-            )
+        object.__setattr__(self, "num_samples", whole_number("MCDropout", "num_samples", self.num_samples))
 
     def predict(
         self, module: nn.Module, batches: Iterable[Any], *, logits: LogitsFunction, seed: int

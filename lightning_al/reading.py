@@ -1,0 +1,56 @@
+"""Read items of a training set, of which some may not be readable: a file that is cut off, one that is missing."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+
+class Unreadable(Enum):
+    """What stands for an item that cannot be read, where the run goes on without it."""
+
+    ITEM = "unreadable"
+
+
+UNREADABLE = Unreadable.ITEM
+
+
+def read(dataset: Any, index: int, *, skip: bool = False) -> Any:
+    """Return an item, or with `skip` `UNREADABLE` where that fails.
+
+    Raises:
+        Exception: What the dataset raised, with the index in its message.
+
+    >>> read([0.5], 0), read([0.5], 1, skip=True)
+    (0.5, <Unreadable.ITEM: 'unreadable'>)
+    """
+    try:
+        return dataset[index]
+    except Exception as error:  # whatever reading and decoding may raise
+        if skip:
+            return UNREADABLE
+        raise unreadable(index, error) from error
+
+
+def unreadable(index: int, error: Exception) -> Exception:
+    """Return an exception of the same type, where it can be made of a text alone, that names the item."""
+    said = f"Item {index} of the training data cannot be read: {said_shortly(error)}. Repair it, or "
+    said += 'pass `ActiveLearning(unscorable="skip")` to go on without such items.'
+    try:
+        named = type(error)(said)
+    except Exception:  # one that takes other arguments, as UnicodeDecodeError does
+        return RuntimeError(said)
+    return named if said in str(named) else RuntimeError(said)
+
+
+def said_shortly(error: Exception, most: int = 200) -> str:
+    """Return the type of an error and the first of what it says.
+
+    >>> said_shortly(OSError("cut off"))
+    'OSError: cut off'
+    """
+    # A worker of a DataLoader tells its whole traceback, of which the last line is the error itself.
+    lines = str(error).strip().splitlines() or [""]
+    last = lines[-1] if lines[0].startswith("Caught ") else lines[0]
+    said = last if last.startswith(f"{type(error).__name__}: ") else f"{type(error).__name__}: {last}"
+    return said.rstrip(". ")[:most]
