@@ -29,7 +29,7 @@ NAMESPACE = _choose()
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
-    from lightning_fabric.plugins.environments import SLURMEnvironment
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
     from pytorch_lightning.utilities.model_helpers import is_overridden
 else:

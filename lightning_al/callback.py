@@ -17,7 +17,7 @@ from lightning_al.acquisition.base import check_selection
 from lightning_al.candidates import Candidates
 from lightning_al.datamodule import ActiveDataModule, BeforeSetup
 from lightning_al.dry_pass import dry_pass
-from lightning_al.found_checkpoints import found_by_lightning, let_write, to_be_found
+from lightning_al.found_checkpoints import found_by_lightning, is_slurms, let_write, to_be_found
 from lightning_al.found_run import read_run
 from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
@@ -830,7 +830,13 @@ class ActiveLearning(BeforeSetup):
                 rank_zero_info(f"Lightning found the checkpoint {path} by itself. It is ignored, since {reason}.")
             self._told_of_found = True
             return
-        found.check(self._header(data), force=self.force)
+        try:
+            found.check(self._header(data), force=self.force)
+        except ValueError as error:
+            if not is_slurms(path):
+                raise
+            rank_zero_warn(f"{error} Until then it is ignored.")
+            return
         found.label(data)
         self.history.load_state_dict(found.history.state_dict())
         self._initial, self._goes_on = found.initial, True

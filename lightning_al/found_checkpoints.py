@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ class Choice:
             self.found = None
             _keep_from_writing(trainer)
             if not is_named:
-                with _in_round_folders(trainer):
+                with _in_round_folders(trainer) if ckpt_path == "last" else nullcontext():
                     self.found = self._lightnings(state_fn, ckpt_path, model_provided, model_connected)
                 return None
         chosen = self._lightnings(state_fn, ckpt_path, model_provided, model_connected)
@@ -91,6 +91,11 @@ def found_by_lightning(trainer: pl.Trainer) -> str | None:
     choice = vars(_connector(trainer)).get(_CHOOSE)
     path = str(choice.found) if isinstance(choice, Choice) and choice.found is not None else None
     return trainer.strategy.broadcast(path)
+
+
+def is_slurms(path: str) -> bool:
+    """Return whether a found checkpoint is SLURM's, which stays where it is; an `OnExceptionCheckpoint` removes its own."""
+    return re.fullmatch(r"hpc_ckpt_\d+\.ckpt", Path(path).name) is not None
 
 
 def let_write(trainer: pl.Trainer) -> None:

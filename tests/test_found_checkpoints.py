@@ -287,6 +287,21 @@ def test_a_checkpoint_of_another_run_is_refused_and_kept(tmp_path: Path, whole: 
     assert whole.asked == ASKED
 
 
+def test_slurms_checkpoint_of_another_run_waits_for_that_run(tmp_path: Path, whole: Ended, slurm: None) -> None:
+    """As in a program that runs one seed after the other, and was cut off in the second."""
+
+    def seeds(cut: Cut | None = None) -> Ended:
+        program(tmp_path, on_exception=False, seed=2, max_rounds=1)
+        return program(tmp_path, cut, on_exception=False)
+
+    with pytest.raises(StoppedError):
+        seeds(Cut(warn_of_the_end, 1, "fit"))
+    with pytest.warns(UserWarning, match=r"hpc_ckpt_1.ckpt, which .* its seed differ.* Until then it is ignored"):
+        again = seeds()
+    check_same_end(again, whole)
+    assert whole.asked == ASKED
+
+
 def test_a_new_folder_begins_another_run_beside_a_checkpoint(tmp_path: Path, whole: Ended, slurm: None) -> None:
     with pytest.raises(StoppedError):
         program(tmp_path, Cut(warn_of_the_end, 1, "fit"), query_size=2)
