@@ -94,7 +94,7 @@ def found_by_lightning(trainer: pl.Trainer) -> str | None:
 
 
 def is_slurms(path: str) -> bool:
-    """Return whether a found checkpoint is SLURM's, which stays where it is; an `OnExceptionCheckpoint` removes its own."""
+    """Return whether a found checkpoint is SLURM's. Nobody removes it, as an `OnExceptionCheckpoint` does its own."""
     return re.fullmatch(r"hpc_ckpt_\d+\.ckpt", Path(path).name) is not None
 
 

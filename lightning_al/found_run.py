@@ -71,9 +71,16 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
         datamodule: By what name it has the state of `ActiveDataModule`.
 
     Raises:
-        ValueError: If it cannot be read without running code.
+        ValueError: If it cannot be read: it is damaged, elsewhere, or would need code to run.
     """
-    checkpoint = read_checkpoint(path)
+    try:
+        checkpoint = read_checkpoint(path)
+    except Exception as error:  # what loading a damaged file raises depends on where the damage is
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"The checkpoint {path}, which Lightning found by itself, cannot be read ({type(error).__name__}: "
+            f"{reason}). Pass another one as `ckpt_path=`, or move this one away to begin the run anew."
+        ) from error
     state, pool = checkpoint.get("callbacks", {}).get(callback), checkpoint.get(datamodule, {}).get("pool")
     if state is None or pool is None:
         return None

@@ -411,6 +411,21 @@ def test_a_checkpoint_with_code_in_the_run_is_refused(tmp_path: Path) -> None:
         program(tmp_path)
 
 
+@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[: len(whole) // 2]])
+def test_a_damaged_checkpoint_is_refused_and_kept(
+    tmp_path: Path, whole: Ended, slurm: None, damage: Callable[[bytes], bytes]
+) -> None:
+    with pytest.raises(StoppedError):
+        program(tmp_path, Cut(warn_of_the_end, 0, "fit"), on_exception=False)
+    path = tmp_path / "hpc_ckpt_1.ckpt"
+    damaged = damage(path.read_bytes())
+    path.write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"hpc_ckpt_1.ckpt, which Lightning found by itself, cannot be read \("):
+        program(tmp_path, on_exception=False)
+    assert path.read_bytes() == damaged
+    check_same_end(program(tmp_path, folder=tmp_path / "run", on_exception=False), whole)  # which does not need it
+
+
 def test_a_stopped_run_names_the_checkpoint_to_resume_from(
     tmp_path: Path, slurm: None, caplog: pytest.LogCaptureFixture
 ) -> None:
