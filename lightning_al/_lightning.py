@@ -29,11 +29,13 @@ NAMESPACE = _choose()
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
+    from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
     from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_warn
     from pytorch_lightning.utilities.model_helpers import is_overridden
 else:
     pl = import_module(NAMESPACE)
     is_overridden = import_module(f"{NAMESPACE}.utilities.model_helpers").is_overridden
+    SLURMEnvironment = import_module(f"{NAMESPACE}.plugins.environments").SLURMEnvironment
     rank_zero_info = import_module(f"{NAMESPACE}.utilities.rank_zero").rank_zero_info
     rank_zero_warn = import_module(f"{NAMESPACE}.utilities.rank_zero").rank_zero_warn
 
@@ -59,4 +61,12 @@ def check_namespace(thing: Any, kind: str) -> None:
     )
 
 
-__all__ = ["NAMESPACE", "check_namespace", "is_overridden", "pl", "rank_zero_info", "rank_zero_warn"]
+__all__ = [
+    "NAMESPACE",
+    "SLURMEnvironment",
+    "check_namespace",
+    "is_overridden",
+    "pl",
+    "rank_zero_info",
+    "rank_zero_warn",
+]

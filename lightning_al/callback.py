@@ -16,6 +16,8 @@ from lightning_al.acquisition import Acquisition, create
 from lightning_al.acquisition.base import check_selection
 from lightning_al.datamodule import ActiveDataModule, BeforeSetup
 from lightning_al.dry_pass import dry_pass
+from lightning_al.found_checkpoints import found_by_lightning, is_slurms, let_write, to_be_found
+from lightning_al.found_run import read_run
 from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.inert import read_plain_parts, read_weights
@@ -45,6 +47,7 @@ from lightning_al.refit import (
     time_is_up,
     unprofiled,
 )
+from lightning_al.requeue import requeued_between_fits
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function
 from lightning_al.seeds import derive, generator, seeded
@@ -193,6 +196,7 @@ class ActiveLearning(BeforeSetup):
         self._stopping = Stopping()
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
+        self._told_of_found = False
         self._warned = False
         self._warned_of_posterior = False
 
@@ -260,6 +264,8 @@ class ActiveLearning(BeforeSetup):
             )
         if not self._inside and self.folder is not None:
             self._open_journal(trainer, data, self.folder)
+        if not self._inside:
+            self._resume_from_found(trainer, data)
         self._check_pool(data)
         self._take_back_last_round(data)
         rewind(trainer)
@@ -299,6 +305,7 @@ class ActiveLearning(BeforeSetup):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put weights, callbacks and seeds to where the round starts."""
+        let_write(trainer)
         self._fit = _Fit()
         if not self._resumed:
             self._validation = ValidationPoints()
@@ -392,7 +399,13 @@ class ActiveLearning(BeforeSetup):
         data = _datamodule(trainer)
         self._inside = True
         try:
-            with unprofiled(trainer, self, "on_fit_end"), quiet(trainer), held_open(trainer), data.held():
+            with (
+                unprofiled(trainer, self, "on_fit_end"),
+                quiet(trainer),
+                held_open(trainer),
+                data.held(),
+                requeued_between_fits(trainer),
+            ):
                 end_fit_early(trainer, module)
                 self._finish_round(trainer, module)
                 rounds = 1
@@ -417,8 +430,9 @@ class ActiveLearning(BeforeSetup):
         self._stopping.end()
         if isinstance(exception, StoppedError):
             how = "Without `folder=`, nothing is kept to go on from."
-            if self.folder is not None:
-                how = f"Started again on {self.folder}, it goes on from there."
+            place = to_be_found(trainer) if self.folder is None else self.folder
+            if place is not None:
+                how = f"Started again on {place}, it goes on from there."
             rank_zero_info(f"Stopped by {exception.name} in round {self.round}. {how}")
 
     def on_test_batch_end(
@@ -461,11 +475,14 @@ class ActiveLearning(BeforeSetup):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the history, the initial weights and what the run is: with the pool, all to go on from."""
+        # A run folder has these.
+        ends = {"ends": dict(self._ends)} if self._ends and self.folder is None else {}
         return {
             "history": self.history.state_dict(),
             "initial": self._initial,
             "run": self._run,
             "validation": self._validation.state_dict(),
+            **ends,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -491,6 +508,7 @@ class ActiveLearning(BeforeSetup):
         self._initial = state_dict["initial"]
         if "validation" in state_dict:
             self._validation.load_state_dict(state_dict["validation"])
+        self._ends.update(state_dict.get("ends", {}))
         self._resumed = True
 
     # Parts of a round.
@@ -815,6 +833,39 @@ class ActiveLearning(BeforeSetup):
                 f"`ActiveLearning` has a history of {len(self.history)} rounds, but its folder {folder} holds "
                 f"{len(rounds)}. Go on with a new `ActiveLearning` on this folder, or choose another folder."
             )
+
+    def _resume_from_found(self, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+        """Resume from a checkpoint that Lightning found by itself, where nothing better says where the run stands."""
+        path = found_by_lightning(trainer)
+        if path is None:
+            return
+        found, reason = None, "it is of no active learning run"
+        if self.folder is not None:
+            reason = f"the run folder {self.folder} says where the run stands"
+        elif self._initial is not None:
+            reason = "this `ActiveLearning` goes on with its own run"
+        else:
+            found = read_run(path, self.state_key, type(data).__qualname__)
+        if found is None:
+            if not self._told_of_found:
+                rank_zero_info(f"Lightning found the checkpoint {path} by itself. It is ignored, since {reason}.")
+            self._told_of_found = True
+            return
+        try:
+            found.check(self._header(data), force=self.force)
+        except ValueError as error:
+            if not is_slurms(path):
+                raise
+            rank_zero_warn(f"{error} Until then it is ignored.")
+            return
+        found.label(data)
+        self.history.load_state_dict(found.history.state_dict())
+        self._initial, self._goes_on = found.initial, True
+        self._ends.update(found.ends)
+        rank_zero_info(
+            f"Resuming the run in {path}, a checkpoint that Lightning found by itself: it has {self.round} rounds, "
+            f"and round {self.round} begins again."
+        )
 
     def _close_journal(self) -> None:
         if self._journal is not None:

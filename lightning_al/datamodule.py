@@ -18,6 +18,7 @@ from lightning_al.batches import needs_two_points
 from lightning_al.dataset import AnyDataset
 from lightning_al.delegation import Delegation, shown
 from lightning_al.fingerprint import content_hash, fingerprint, labels_agree
+from lightning_al.found_checkpoints import watch
 from lightning_al.hyperparameters import take_own_hyperparameters
 from lightning_al.initial import initial_indices, num_initial, read_initial
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
@@ -231,6 +232,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def trainer(self, trainer: pl.Trainer | None) -> None:
         if trainer is not None:
             check_namespace(trainer, "Trainer")
+            watch(trainer, _has_active_learning, has_fitted=self._pool is not None)
         self.wrapped.trainer = trainer
 
     @property

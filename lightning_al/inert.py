@@ -115,7 +115,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
         ValueError: If it has none, or if a part of it is more than tensors and plain data.
     """
     weights = read_checkpoint(path).get("state_dict")
-    inert = [] if weights is None else [name for name, value in weights.items() if _holds_inert(value)]
+    inert = [] if weights is None else [name for name, value in weights.items() if holds_inert(value)]
     if weights is None or inert:
         what = "has no `state_dict`" if weights is None else f"holds more than tensors and plain data in {inert[0]!r}"
         raise ValueError(
@@ -127,12 +127,13 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def read_plain_parts(path: str | os.PathLike[str]) -> dict[str, Any]:
     """Read those entries of a checkpoint that hold nothing but tensors and plain data, as `read_checkpoint` does."""
-    return {name: value for name, value in read_checkpoint(path).items() if not _holds_inert(value)}
+    return {name: value for name, value in read_checkpoint(path).items() if not holds_inert(value)}
 
 
-def _holds_inert(value: Any) -> bool:
+def holds_inert(value: Any) -> bool:
+    """Return whether an `Inert` object is among the parts of what was read."""
     if isinstance(value, dict):
-        return any(_holds_inert(part) for item in value.items() for part in item)
+        return any(holds_inert(part) for item in value.items() for part in item)
     if isinstance(value, list | tuple | set | frozenset):
-        return any(map(_holds_inert, value))
+        return any(map(holds_inert, value))
     return isinstance(value, Inert) or value is Inert

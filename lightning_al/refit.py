@@ -23,6 +23,7 @@ from torch import Tensor
 from torchmetrics import Metric
 
 from lightning_al._lightning import NAMESPACE, pl, rank_zero_warn
+from lightning_al.found_checkpoints import from_no_checkpoint
 from lightning_al.inert import read_checkpoint
 from lightning_al.module_state import ModuleState, same
 from lightning_al.seeds import GlobalStates
@@ -407,7 +408,7 @@ def nested(trainer: pl.Trainer) -> Iterator[None]:
     """
     before = trainer.state.fn, trainer.state.status, trainer.state.stage
     try:
-        with _from_no_checkpoint(trainer):
+        with from_no_checkpoint(trainer):
             yield
     except BaseException:
         set_callbacks(trainer, [_AlreadyTold(callbacks_of(trainer))])
@@ -485,30 +486,6 @@ def unprofiled(trainer: pl.Trainer, callback: pl.Callback, hook: str) -> Iterato
 def _profiler(trainer: Any) -> pl.profilers.Profiler:
     """Return the Trainer's profiler, an attribute that Lightning does not declare."""
     return trainer.profiler  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _from_no_checkpoint(trainer: pl.Trainer) -> Iterator[None]:
-    """Keep Lightning from taking a checkpoint where none is asked for.
-
-    It does so where there is an `OnExceptionCheckpoint`, where a job of SLURM was queued again, and where the user set
-    `trainer.ckpt_path`.
-    """
-    connector: Any = trainer._checkpoint_connector
-    if not hasattr(connector, "_select_ckpt_path"):
-        raise RuntimeError(
-            "lightning_al works with Lightning 2.4 to 2.6, whose Trainers choose a checkpoint by "
-            "`_checkpoint_connector._select_ckpt_path`, but this Lightning has none. Use one of these."
-        )
-    connector._select_ckpt_path = _no_checkpoint
-    try:
-        yield
-    finally:
-        vars(connector).pop("_select_ckpt_path", None)
-
-
-def _no_checkpoint(*_: Any, **__: Any) -> None:
-    """Choose no checkpoint."""
 
 
 class _AlreadyTold(pl.Callback):

@@ -1,0 +1,87 @@
+"""A user's program, to be run as a job of SLURM's or by itself: three rounds on a few points.
+
+With `--wait-in` it waits in round 1, the first time that its job runs, until something ends it. In HOME it leaves
+`waiting-RANK` then, a line in `asked.jsonl` for each query that its oracle answers, and at the end `end.json` and
+`weights.pt`.
+
+Usage: python -m tests.slurm.program HOME [--folder FOLDER] [--wait-in fit|label] [--devices 2]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lightning_al import ActiveLearning, Oracle
+from lightning_al._lightning import pl
+from tests.tasks import LitMLP, trainer
+from tests.test_callback import active_data, plain
+
+BUDGET = 16
+
+
+class Waits(pl.Callback):
+    """Wait in a fit of round 1, or where its points are labelled."""
+
+    def __init__(self, home: Path, place: str | None) -> None:
+        self.home = home
+        self.place = place if "SLURM_RESTART_COUNT" not in os.environ else None
+
+    def at(self, place: str, round: int) -> None:
+        if (place, round) != (self.place, 1):
+            return
+        (self.home / f"waiting-{os.environ.get('SLURM_PROCID', 0)}").touch()
+        while True:
+            time.sleep(0.1)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        [active] = [callback for callback in trainer.callbacks if isinstance(callback, ActiveLearning)]
+        if trainer.current_epoch == 1:
+            self.at("fit", active.round)
+
+
+class Logged(Oracle):
+    """Give labels that are not the dataset's own, and log what is asked."""
+
+    def __init__(self, home: Path, waits: Waits) -> None:
+        self.home, self.waits = home, waits
+
+    def label(self, indices: Sequence[int]) -> Mapping[int, int]:
+        log = self.home / "asked.jsonl"
+        self.waits.at("label", len(log.read_text().splitlines()) if log.exists() else 0)
+        with log.open("a") as file:
+            file.write(json.dumps(list(indices)) + "\n")
+        return {index: (index + 1) % 4 for index in indices}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("home", type=Path)
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--wait-in", choices=["fit", "label"])
+    parser.add_argument("--devices", type=int, default=1)
+    given = parser.parse_args()
+    waits = Waits(given.home, given.wait_in)
+    active = ActiveLearning(
+        "bald", query_size=4, budget=BUDGET, seed=1, folder=given.folder, oracle=Logged(given.home, waits)
+    )
+    torch.set_num_threads(1)
+    torch.manual_seed(7)
+    module, data = LitMLP(), active_data(20)
+    ranks: dict[str, Any] = {"devices": given.devices, "strategy": "ddp"} if given.devices > 1 else {}
+    fitting = trainer(given.home, max_epochs=3, callbacks=[active, waits], **ranks)
+    fitting.fit(module, datamodule=data)
+    if fitting.is_global_zero:
+        torch.save(module.state_dict(), given.home / "weights.pt")
+        (given.home / "end.json").write_text(json.dumps(plain(active.history)))
+
+
+if __name__ == "__main__":
+    main()
