@@ -22,6 +22,7 @@ LAYERS = [
         "inert",
         "parts",
         "registry",
+        "run_lock",
         "seeds",
         "information",
         "pool",
