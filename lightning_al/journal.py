@@ -285,7 +285,7 @@ class Journal:
 
     def _move_out(self, rows: list[_Row], reason: str) -> None:
         lost = self.folder
-        self._lock.release()
+        self.close()
         try:
             self.folder = _new_folder_beside(lost)
             self._lock = RunLock(self.folder)

@@ -19,6 +19,7 @@ LAYERS = [
         "allow_list",
         "arrays",
         "attributes",
+        "folder",
         "inert",
         "parts",
         "registry",

@@ -383,9 +383,9 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_damage_that_is_found_late_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match=rf"in {tmp_path} is damaged: malformed. To learn how far it is"):
-        with _explained(tmp_path):
-            raise sqlite3.DatabaseError("malformed")
+    words = rf"in {tmp_path} is damaged: malformed. To learn how far it is"
+    with pytest.raises(RuntimeError, match=words), _explained(tmp_path):
+        raise sqlite3.DatabaseError("malformed")
 
 
 def test_weights_that_are_missing_or_cannot_be_read_are_refused(tmp_path: Path) -> None:
