@@ -51,7 +51,7 @@ from lightning_al.refit import (
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
-from lightning_al.stopping import StoppedError, Stopping, leave_by
+from lightning_al.stopping import StoppedError, Stopping, held_back, leave_by
 from lightning_al.strategies import check_strategy, refuse_spawning
 from lightning_al.task_check import TaskCheck
 from lightning_al.testing import PosteriorTest
@@ -409,8 +409,6 @@ class ActiveLearning(BeforeSetup):
             exception = stopped
         self._start.end(trainer)
         self._seeds.close()
-        if self._journal is not None and self._journal.is_lost:
-            self._keep_weights(self._journal)
         self._close_journal()
         self._stopping.end()
         if isinstance(exception, StoppedError):
@@ -696,10 +694,11 @@ class ActiveLearning(BeforeSetup):
             # The end of the round before is kept too, since a larger budget takes the last round back.
             self._ends[round.number] = copy_weights(module)
             self._ends.pop(round.number - 2, None)
-        self._change_journal(trainer, lambda journal: self._record(journal, round, labels))
-        if round.indices:
-            data.pool.label(round.indices, labels)
-        self.history.append(round)
+        with held_back():
+            self._change_journal(trainer, lambda journal: self._record(journal, round, labels))
+            if round.indices:
+                data.pool.label(round.indices, labels)
+            self.history.append(round)
         on_first_rank(trainer, lambda: _log(trainer, round))
         self._checkpoints.finish(trainer, round.number)
         if not self.done:
@@ -842,6 +841,8 @@ class ActiveLearning(BeforeSetup):
 
     def _close_journal(self) -> None:
         if self._journal is not None:
+            if self._journal.is_lost:
+                self._keep_weights(self._journal)
             self._journal.close()
             self._journal = None
 

@@ -2,8 +2,9 @@
 
 The handler of the signal raises an error. Python may have nowhere to pass it on to: raised while a `__del__` or the
 callback of a weak reference runs, it is printed and forgotten, and any `except BaseException: pass` ends it too. So a
-signal is noted, and insisted on until the run is left: the error is not raised where it would be lost or do harm, and
-where it was lost all the same it is raised again, a moment later or at the next hook.
+signal is noted, and insisted on until the run is left: the error is not raised where it would be lost or do harm (in a
+`__del__`, in what is called around a fork, in a write of ours), and where it was lost all the same it is raised again,
+a moment later or at the next hook.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ import _thread
 import atexit
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import FrameType
 from typing import Any
 
@@ -68,6 +71,24 @@ def held_back() -> Iterator[None]:
         _stopping.check()
 
 
+@cache
+def _hold_back_around_forks() -> None:
+    """Hold a signal back while a process is forked, since what is called around that may raise nothing.
+
+    Of what is called around a fork, the last that was registered is called first before it, and last after it.
+    """
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=_add(1), after_in_parent=_add(-1), after_in_child=_add(-1))
+
+
+def _add(number: int) -> Callable[[], None]:
+    def add() -> None:
+        global _held_back
+        _held_back += number
+
+    return add
+
+
 def _tell_nobody(number: int) -> None:
     """Tell no other process of a signal."""
 
@@ -85,6 +106,7 @@ class Stopping:
         self._tell_others: Callable[[int], None] = _tell_nobody
         self._number: int | None = None
         self._insisting = threading.Lock()
+        self._say_lost: Callable[[Any], object] | None = None
 
     def __reduce__(self) -> tuple[type[Stopping], tuple[()]]:
         # The handlers, and the processes to tell, are those of this process.
@@ -104,10 +126,10 @@ class Stopping:
         global _raised
         if threading.current_thread() is not threading.main_thread():
             return
-        self._process, self._tell_others, self._number, _raised = os.getpid(), tell_others, None, None
+        _hold_back_around_forks()
         for number in NAMES:
             before = signal.getsignal(number)
-            while isinstance(before, Stopping) and before._process is None:
+            while isinstance(before, Stopping) and (before is self or before._process is None):
                 # Lightning put it back after a fit that ended by an exception.
                 before = before._before[number]
             # What the user has for Ctrl-C is left alone, and so is that it is ignored.
@@ -119,6 +141,7 @@ class Stopping:
             if before != signal.SIG_IGN:
                 self._before[number] = before
                 signal.signal(number, self)
+        self._process, self._tell_others, self._number, _raised = os.getpid(), tell_others, None, None
 
     def check(self) -> None:
         """Leave the run where a signal came before, whatever became of its error. To be called where a run goes on.
@@ -140,7 +163,9 @@ class Stopping:
         for number, before in self._before.items():
             if signal.getsignal(number) is self:
                 signal.signal(number, before)
-        self._process = self._number = None
+        if self._say_lost is not None and sys.unraisablehook == self._say_others:
+            sys.unraisablehook = self._say_lost
+        self._process = self._number = self._say_lost = None
         self._tell_others = _tell_nobody
         atexit.unregister(self.end)
 
@@ -183,9 +208,15 @@ class Stopping:
                     except OSError:  # it has ended
                         return
 
+        self._say_lost, sys.unraisablehook = sys.unraisablehook, self._say_others
         atexit.register(self.end)
         # A `Thread` takes locks, one of which the main thread may hold just now.
         _thread.start_new_thread(insist, ())
+
+    def _say_others(self, lost: Any) -> None:
+        """Say nothing of an error of ours that was lost, since it is raised again."""
+        if self._say_lost is not None and not isinstance(lost.exc_value, StoppedError):
+            self._say_lost(lost)
 
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         before = self._before[number]
