@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
@@ -16,19 +17,20 @@ from lightning_al.acquisition import Acquisition, create
 from lightning_al.acquisition.base import check_selection
 from lightning_al.datamodule import ActiveDataModule, BeforeSetup
 from lightning_al.dry_pass import dry_pass
+from lightning_al.folder import meant
 from lightning_al.found_checkpoints import found_by_lightning, is_slurms, let_write, to_be_found
 from lightning_al.found_run import read_run
 from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.inert import read_plain_parts, read_weights
-from lightning_al.journal import Journal, load_weights
+from lightning_al.journal import NAME, Journal, load_weights
 from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.memory import peak_bytes
 from lightning_al.oracle import OracleLike, as_oracle, name_of, oracles
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import LogitsFunction
-from lightning_al.ranks import from_first_rank
+from lightning_al.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.refit import (
     CallbackStates,
     RoundCheckpoints,
@@ -52,7 +54,7 @@ from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.selecting import PoolPasses
-from lightning_al.stopping import StoppedError, Stopping
+from lightning_al.stopping import StoppedError, Stopping, held_back, leave_by
 from lightning_al.strategies import check_strategy, refuse_spawning
 from lightning_al.task_check import TaskCheck
 from lightning_al.testing import PosteriorTest
@@ -96,7 +98,8 @@ class ActiveLearning(BeforeSetup):
             same points, the network without sampling: metrics `posterior_accuracy`, `posterior_nll` and
             `posterior_ece`, and `deterministic_accuracy` and so on. Where there is no test, they are measured on the
             validation set and named `val_posterior_accuracy` and so on. A warning, once, says where sampling harms.
-        folder: Where to keep the run's journal. A run started again on its folder goes on from there.
+        folder: Where to keep the run's journal. A run started again on its folder goes on from there. A relative one is
+            taken from the current directory when it is given.
         model_factory: A function that returns a new module, for `reset="fresh"`.
         last_layer: How to read embeddings, for an acquisition function that asks for them: a `LastLayer`, by default
             of the network's last linear layer, in float32.
@@ -172,7 +175,7 @@ class ActiveLearning(BeforeSetup):
         self.reset = reset
         self.test_each_round = test_each_round
         self.test_with = test_with
-        self.folder = folder
+        self.folder = None if folder is None else meant(folder)
         self.model_factory = model_factory
         self.last_layer = LastLayer() if last_layer is None else last_layer
         self.unscorable = unscorable
@@ -267,7 +270,7 @@ class ActiveLearning(BeforeSetup):
         if not self._inside:
             self._resume_from_found(trainer, data)
         self._check_pool(data)
-        self._take_back_last_round(data)
+        self._take_back_last_round(trainer, data)
         rewind(trainer)
         only_note_sigterm(trainer)
         set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
@@ -305,6 +308,7 @@ class ActiveLearning(BeforeSetup):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put weights, callbacks and seeds to where the round starts."""
+        self._stopping.check()
         let_write(trainer)
         self._fit = _Fit()
         if not self._resumed:
@@ -338,6 +342,10 @@ class ActiveLearning(BeforeSetup):
             self._try_out(trainer, pl_module)
         self._fit.began = time.perf_counter()
 
+    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
+        """Stop here too where the process was told to, as after each batch that is validated, tested or scored."""
+        self._stopping.check()
+
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin to count the points of a fit's validation."""
         if _is_validation_of_fit(trainer):
@@ -353,11 +361,13 @@ class ActiveLearning(BeforeSetup):
         dataloader_idx: int = 0,
     ) -> None:
         """Count the points of a batch of a fit's validation."""
+        self._stopping.check()
         if _is_validation_of_fit(trainer):
             self._validation.add(trainer, batch, dataloader_idx)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Choose the weights, score the pool and select what to ask, while the module is still on its device."""
+        self._stopping.check()
         fit = self._fit
         fit.seconds["fit"] = time.perf_counter() - fit.began
         fit.peak_bytes.update(peak_bytes("fit"))
@@ -414,6 +424,7 @@ class ActiveLearning(BeforeSetup):
                         trainer.fit(module, datamodule=data)
                     self._finish_round(trainer, module)
                     rounds += 1
+                self._stopping.check()
             self._start.end(trainer)
             skip_end_of_fit(trainer, module)
         finally:
@@ -424,6 +435,10 @@ class ActiveLearning(BeforeSetup):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
+        stopped = self._stopping.error
+        if stopped is not None and not isinstance(exception, StoppedError):
+            leave_by(trainer, stopped)
+            exception = stopped
         self._start.end(trainer)
         self._seeds.close()
         self._close_journal()
@@ -445,6 +460,7 @@ class ActiveLearning(BeforeSetup):
         dataloader_idx: int = 0,
     ) -> None:
         """Test the posterior mean on the batch too, where that was asked for."""
+        self._stopping.check()
         if self._posterior_test is not None:
             self._posterior_test.update(pl_module, batch)
 
@@ -513,15 +529,14 @@ class ActiveLearning(BeforeSetup):
 
     # Parts of a round.
 
-    def _take_back_last_round(self, data: ActiveDataModule) -> None:
+    def _take_back_last_round(self, trainer: pl.Trainer, data: ActiveDataModule) -> None:
         """Run the last round again where it asked for nothing, but the budget has grown since."""
         if self.done:
             last = self.history.take_back()
             if self._next_query_size(data) == 0:
                 self.history.append(last)
                 return
-            if self._journal is not None:
-                self._journal.take_back()
+            self._change_journal(trainer, lambda journal: journal.take_back())
 
     def _check_pool(self, data: ActiveDataModule) -> None:
         if data.pool.num_labelled != sum(len(round.indices) for round in self.history) + len(data.pool.initial):
@@ -537,9 +552,21 @@ class ActiveLearning(BeforeSetup):
             self._initial = copy_weights(module) | self._load_weights("initial", module)
             return
         self._initial = copy_weights(module)
-        if self._journal is not None:
-            self._journal.save_weights("initial", self._initial)
-            self._journal.begin(self._header(_datamodule(trainer)))
+        initial, header = self._initial, self._header(_datamodule(trainer))
+
+        def begin(journal: Journal) -> None:
+            journal.save_weights("initial", initial)
+            journal.begin(header)
+
+        self._change_journal(trainer, begin)
+
+    def _keep_weights(self, journal: Journal) -> None:
+        """Save the weights that a run which lost its folder needs in the new one."""
+        with suppress(RuntimeError, OSError):
+            kept = {"initial": self._initial, **{f"warm-{number}": end for number, end in self._ends.items()}}
+            for name, weights in kept.items():
+                if weights is not None:
+                    journal.save_weights(name, weights)
 
     def _give_shapes(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Let lazy layers learn their shapes from two labelled points, so that there are weights to start from."""
@@ -646,8 +673,9 @@ class ActiveLearning(BeforeSetup):
         )
         before = self.history[-1].unscorable if len(self.history) > 0 else []
         began = time.perf_counter()
-        selection, points, left_out = passes.select(
-            self.acquisition, b, lambda: generator(self.seed, self.round, "select"), before
+        selection, points, left_out = on_each_rank(
+            trainer,
+            lambda: passes.select(self.acquisition, b, lambda: generator(self.seed, self.round, "select"), before),
         )
         # A sum of floats may differ between machines; one rank's selection is everybody's.
         report = selection.report
@@ -706,18 +734,21 @@ class ActiveLearning(BeforeSetup):
             # The end of the round before is kept too, since a larger budget takes the last round back.
             self._ends[round.number] = copy_weights(module)
             self._ends.pop(round.number - 2, None)
-        if self._journal is not None:
-            if self.reset == "warm":
-                self._journal.save_weights(f"warm-{round.number}", self._ends[round.number])
-            self._journal.append(round, labels)
-            _remove_older_weights(self._journal, round.number)
-        if round.indices:
-            data.pool.label(round.indices, labels)
-        self.history.append(round)
-        _log(trainer, round)
+        with held_back():
+            self._change_journal(trainer, lambda journal: self._record(journal, round, labels))
+            if round.indices:
+                data.pool.label(round.indices, labels)
+            self.history.append(round)
+        on_first_rank(trainer, lambda: _log(trainer, round))
         self._checkpoints.finish(trainer, round.number)
         if not self.done:
             self._checkpoints.begin(trainer, self.round)
+
+    def _record(self, journal: Journal, round: Round, labels: Mapping[int, Label]) -> None:
+        if self.reset == "warm":
+            journal.save_weights(f"warm-{round.number}", self._ends[round.number])
+        journal.append(round, labels)
+        _remove_older_weights(journal, round.number)
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
         if not _has_test(module, data):
@@ -783,6 +814,7 @@ class ActiveLearning(BeforeSetup):
     def _timed(self, chunks: Iterator[Chunk], part: str) -> Iterator[Chunk]:
         """Count the time that chunks take, but not what is done with them in between."""
         while True:
+            self._stopping.check()
             with self._clock(part):
                 chunk = next(chunks, None)
             if chunk is None:
@@ -806,19 +838,22 @@ class ActiveLearning(BeforeSetup):
 
     def _open_journal(self, trainer: pl.Trainer, data: ActiveDataModule, folder: str | os.PathLike[str]) -> None:
         """Open the run folder on the first rank, and bring history and pool to where it stands on every rank."""
-        found: Any = None
-        if trainer.is_global_zero:
+
+        def read() -> Any:
+            if len(self.history) > 0 and not (Path(folder) / NAME).exists():
+                raise ValueError(
+                    f"`ActiveLearning` has a history of {len(self.history)} rounds, but its folder {folder} has no "
+                    f"{NAME} any more. Put the folder back, or go on with a new `ActiveLearning` where it is now."
+                )
             self._journal = Journal(folder)
-            try:
-                if self._journal.header is not None:
-                    place = f"The run folder {self._journal.folder}"
-                    check_same_run(place, self._journal.header, self._header(data), force=self.force)
-            except ValueError:
-                self._close_journal()
-                raise
-            found = self._journal.header is not None, self._journal.history.state_dict(), self._journal.labels, folder
+            header = self._journal.header
+            if header is not None:
+                place = f"The run folder {self._journal.folder}"
+                check_same_run(place, header, self._header(data), force=self.force)
+            return header is not None, self._journal.history.state_dict(), self._journal.labels, folder
+
         # Each rank may have made up a name of its own, from the time say; the first one's holds the run.
-        self._goes_on, history, labels, self.folder = trainer.strategy.broadcast(found)
+        self._goes_on, history, labels, self.folder = from_first_rank(trainer, read)
         rounds = History()
         rounds.load_state_dict(history)
         if len(self.history) == 0 and len(rounds) > 0:
@@ -867,8 +902,20 @@ class ActiveLearning(BeforeSetup):
             f"and round {self.round} begins again."
         )
 
+    def _change_journal(self, trainer: pl.Trainer, change: Callable[[Journal], object]) -> None:
+        """Change the journal, where there is one, on the first rank."""
+
+        def act() -> None:
+            assert self._journal is not None
+            change(self._journal)
+
+        if self.folder is not None:
+            on_first_rank(trainer, act)
+
     def _close_journal(self) -> None:
         if self._journal is not None:
+            if self._journal.is_lost:
+                self._keep_weights(self._journal)
             self._journal.close()
             self._journal = None
 

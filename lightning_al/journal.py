@@ -21,12 +21,17 @@ import torch
 from torch import Tensor
 
 from lightning_al.history import History, Round
+from lightning_al.run_lock import WRITER, InUseError, RunLock, holding, reading
+from lightning_al.stopping import held_back
 
 SCHEMA = 1
 
 NAME = "journal.sqlite"
 
 TABLE = "CREATE TABLE rows (number INTEGER PRIMARY KEY, body TEXT NOT NULL, hash TEXT NOT NULL)"
+
+DURABLE = "PRAGMA synchronous=EXTRA"
+"""What is committed is on disk, and so is that SQLite's rollback journal is removed."""
 
 DIGEST_BYTES = 32
 
@@ -39,6 +44,9 @@ UNWRITABLE = {
 }
 """What SQLite reports where the file system does not let it write."""
 
+PATIENCE = 30.0
+"""How many seconds a run waits for programs other than this library that read its database."""
+
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
@@ -50,17 +58,26 @@ PUT_BACK = f"Put back a copy of {NAME} and the files beside it from before, or b
 class Journal:
     """Keep a run's rows in a folder, each written whole or not at all.
 
-    The rows lie in ``journal.sqlite`` (SQLite's rollback journal, synchronous=FULL): first the header, then one row a
+    The rows lie in ``journal.sqlite`` (SQLite's rollback journal, synchronous=EXTRA): first the header, then one row a
     round. Each row carries a hash of itself and the row before, and the database's `user_version` is their number, so
     that a row that is altered, missing or left out is noticed. Weights lie beside it, each file with a hash of its own.
     ``history.jsonl`` holds the same rounds for people to read, and is written anew from the rows; ``writer.json`` says
-    who wrote last. Network file systems are not supported, since SQLite's locks are not reliable there.
+    who wrote last. While the journal is open, ``writer.lock`` is locked (see `RunLock`). Network file systems are not
+    supported, since locks are not reliable there.
+
+    Before each change the database is held against the rows that this journal wrote. Where the folder was moved, or
+    the database deleted, replaced or damaged, the run is written to a new folder beside its own, the change too, and
+    then an error says so: nothing is written into what is not this run's, and no label is lost.
 
     Args:
-        folder: The run's folder, made where it is missing.
+        folder: The run's folder, made where it is missing. A relative one is that of the current directory now.
+
+    Attributes:
+        folder: The run's folder, absolute: the new one where the run lost its own.
 
     Raises:
-        RuntimeError: If another process writes to the folder, if a row is damaged, or if the folder cannot be written.
+        InUseError: If another process writes to the folder: a `RuntimeError`.
+        RuntimeError: If a row is damaged, or if the folder cannot be written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -73,26 +90,34 @@ class Journal:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self.folder = Path(folder)
+        self.folder = Path(folder).absolute()
         self._is_sure = True
-        with _explained(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(self.folder / NAME, isolation_level=None, timeout=1.0)
+        self._lost: str | None = None
+        self._lock = RunLock(self.folder)
         try:
-            with _explained(self.folder):
-                self._rows = _checked(self.folder, *_locked_rows(self._database, self.folder))
-                if _is_new(self._database):
-                    self._database.execute(TABLE)
-                # A write, even of the same, makes SQLite remove the rollback journal that a killed process left.
-                self._database.execute(f"PRAGMA user_version = {len(self._rows)}")
-                self._database.execute("COMMIT")
-            self._write("writer.json", json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
-            self._remove_parts()
-            if self._rows:
-                self._write_for_people(self._rows)
+            with held_back():
+                with _explained(self.folder):
+                    self.folder.mkdir(parents=True, exist_ok=True)
+                    self._lock.acquire()
+                    self._rows = self._open()
+                self._write_writer()
+                self._remove_parts()
+                if self._rows:
+                    self._write_for_people(self._rows)
         except BaseException:
-            self._database.close()
+            self.close()
             raise
+
+    def _open(self) -> list[_Row]:
+        """Return the rows, where they are whole, of a database that is made where there is none."""
+        with closing(_connected(self.folder, 1.0)) as database:
+            rows = _checked(self.folder, *_locked_rows(database, self.folder))
+            if _is_new(database):
+                database.execute(TABLE)
+            # A write, even of the same, makes SQLite remove the rollback journal that a killed process left.
+            database.execute(f"PRAGMA user_version = {len(rows)}")
+            database.execute("COMMIT")
+        return rows
 
     @property
     def header(self) -> dict[str, Any] | None:
@@ -142,10 +167,16 @@ class Journal:
             )
         self._change(self._rows[:-1], "DELETE FROM rows WHERE number = ?", len(self._rows) - 1)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether the run lost its folder, so that it is in a new one."""
+        return self._lost is not None
+
     def save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
         """Save weights under a name, in one step, with a hash by which they are known to be whole."""
         buffer = io.BytesIO()
         torch.save(dict(weights), buffer)
+        self._move_out_if_lost(self._rows)
         self._write(f"{name}.pt", buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
 
     def remove_weights(self, name: str) -> None:
@@ -155,9 +186,10 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the folder."""
-        with suppress(OSError):
-            (self.folder / "writer.json").unlink(missing_ok=True)
-        self._database.close()
+        if self._lock.is_held:
+            with suppress(OSError):
+                (self.folder / WRITER).unlink(missing_ok=True)
+        self._lock.release()
 
     @staticmethod
     def read_history(folder: str | os.PathLike[str]) -> History:
@@ -170,7 +202,7 @@ class Journal:
         path = Path(folder) / NAME
         if not path.exists():
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
-        with _explained(path.parent), closing(sqlite3.connect(path, timeout=1.0)) as database:
+        with _explained(path.parent), reading(path.parent), closing(_connected(path.parent, 1.0)) as database:
             return _history(_checked(path.parent, *_good_rows(database)))
 
     @staticmethod
@@ -189,7 +221,7 @@ class Journal:
         path = Path(folder) / NAME
         if not path.exists():
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
-        with _explained(path.parent), closing(sqlite3.connect(path, timeout=1.0)) as database:
+        with _explained(path.parent), holding(path.parent), closing(_connected(path.parent, 1.0)) as database:
             rows, is_whole = _locked_rows(database, path.parent)
             if not rows:
                 raise RuntimeError(f"No row of the journal in {folder} can be read. {PUT_BACK}")
@@ -214,20 +246,89 @@ class Journal:
                 f"A write to the run folder {self.folder} failed before, so the journal cannot tell what it holds. "
                 "Start the run again on the folder to go on from there."
             )
-        self._is_sure = False  # until all of it is done
-        with _explained(self.folder):
+        with held_back():
+            self._is_sure = False  # until all of it is done
+            self._move_out_if_lost(rows)
             try:
-                self._database.execute("BEGIN IMMEDIATE")
-                self._database.execute(statement, values)
-                self._database.execute(f"PRAGMA user_version = {len(rows)}")
-                self._database.execute("COMMIT")
+                self._execute(len(rows), statement, *values)
+            except SQLITE_ERRORS as error:
+                with _explained(self.folder):
+                    reason = self._why_lost_by(error)
+                self._move_out(rows, reason)
+                with _explained(self.folder):
+                    self._execute(len(rows), statement, *values)
+            self._write_for_people(rows)
+            self._rows = rows
+            self._is_sure = True
+        if self._lost is not None:
+            raise RuntimeError(self._lost)
+
+    def _execute(self, num_rows: int, statement: str, *values: object) -> None:
+        with closing(_connected(self.folder, PATIENCE)) as database:
+            try:
+                database.execute(DURABLE)
+                database.execute("BEGIN IMMEDIATE")
+                database.execute(statement, values)
+                database.execute(f"PRAGMA user_version = {num_rows}")
+                database.execute("COMMIT")
             except BaseException:
                 with suppress(sqlite3.Error):  # it may have been rolled back by the error itself
-                    self._database.execute("ROLLBACK")
+                    database.execute("ROLLBACK")
                 raise
-        self._write_for_people(rows)
-        self._rows = rows
-        self._is_sure = True
+
+    def _move_out_if_lost(self, rows: list[_Row]) -> None:
+        """Write the run to a new folder where its own is its own no longer, before a change to these rows."""
+        with _explained(self.folder):
+            reason = self._why_lost()
+        if reason is not None:
+            self._move_out(rows, reason)
+
+    def _move_out(self, rows: list[_Row], reason: str) -> None:
+        lost = self.folder
+        self.close()
+        try:
+            self.folder = _new_folder_beside(lost)
+            self._lock = RunLock(self.folder)
+            self._lock.acquire()
+            with replacing(self.folder / NAME) as temporary:
+                _write_rows(self._rows, temporary)
+            self._write_writer()
+            self._write_for_people(self._rows)
+        except (OSError, RuntimeError, sqlite3.Error) as error:
+            labels = rows[-1].body.get("labels", {}) if rows else {}
+            raise RuntimeError(
+                f"The run in {lost} lost its journal: {reason}. It could not be written to a folder beside it either: "
+                f"{error}. Put the folder back as it was, and start the run again; the labels given last were {labels}."
+            ) from error
+        self._lost = (
+            f"The run in {lost} lost its journal: {reason}. All that it recorded, the labels too, is in {self.folder}. "
+            "Start the run again on that folder, or put it in the place of the other."
+        )
+
+    def _why_lost(self) -> str | None:
+        """Return why the folder's database is not the one that this journal wrote, or None where it is."""
+        if not (self.folder / NAME).exists():
+            return f"{NAME} is not there any more, so it was deleted, or the folder moved"
+        try:
+            self._lock.acquire()
+            with closing(_connected(self.folder, PATIENCE)) as database:
+                last = database.execute("SELECT hash FROM rows WHERE number = ?", [len(self._rows) - 1]).fetchone()
+                is_same = _num_rows(database) == len(self._rows)
+        except InUseError as error:
+            return f"another process has taken over the folder ({error})"
+        except SQLITE_ERRORS as error:
+            return self._why_lost_by(error)
+        if not is_same or last != ((self._rows[-1].hash,) if self._rows else None):
+            return f"{NAME} holds other rows than this run wrote, so it was replaced, or another run wrote to it"
+        return None
+
+    def _why_lost_by(self, error: sqlite3.Error | UnicodeDecodeError) -> str:
+        """Return why an error means that the database is lost, or raise it where it does not."""
+        if _code(error) in LOCKED:
+            return f"another program has kept {NAME} locked for {PATIENCE:.0f} seconds"
+        if _is_damage(error, self.folder):
+            return f"{NAME} is damaged ({error})"
+        raise error
 
     def _remove_parts(self) -> None:
         """Remove what a process that was killed while it wrote a file left behind."""
@@ -235,6 +336,9 @@ class Journal:
             for pattern in (f".{NAME}.part*", ".writer.json.part", ".history.jsonl.part", ".*.pt.part"):
                 for path in self.folder.glob(pattern):
                     path.unlink()
+
+    def _write_writer(self) -> None:
+        self._write(WRITER, json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
 
     def _write_for_people(self, rows: list[_Row]) -> None:
         self._write("history.jsonl", "".join(row.line for row in rows[1:]))
@@ -290,10 +394,7 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except SQLITE_ERRORS as error:
         if _code(error) in LOCKED:
-            raise RuntimeError(
-                f"Another process is writing to the run folder {folder}{_writer(folder)}. Wait until it ends, or "
-                "choose another folder."
-            ) from error
+            raise InUseError(folder) from error
         if _is_damage(error, folder):
             raise RuntimeError(
                 f"The journal in {folder} is damaged: {error}. To learn how far it is good, start the run again on "
@@ -311,7 +412,7 @@ def _code(error: sqlite3.Error | UnicodeDecodeError) -> int:
 
 def _is_damage(error: sqlite3.Error | UnicodeDecodeError, folder: Path) -> bool:
     if _code(error) == sqlite3.SQLITE_READONLY:
-        # A damaged header forbids to write as well. Closing the file lets go of a lock, but of one not needed now.
+        # A damaged header forbids to write as well.
         with suppress(OSError):
             return (folder / NAME).read_bytes()[18:20] != b"\1\1"
     return _code(error) not in UNWRITABLE | LOCKED
@@ -322,15 +423,6 @@ def _not_written(folder: Path, reason: str) -> str:
         f"The run folder {folder} could not be written: {reason}. What was recorded before is whole. Make room "
         "there, or make it writable, and start the run again on the folder to go on."
     )
-
-
-def _writer(folder: Path) -> str:
-    """Say who wrote to the folder last, where that is known."""
-    try:
-        writer = json.loads((folder / "writer.json").read_text())
-        return f": process {writer['process']} on {writer['host']}"
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
 
 
 @dataclass(frozen=True)
@@ -394,13 +486,29 @@ def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
     return rows
 
 
+def _connected(folder: Path, seconds: float) -> sqlite3.Connection:
+    """Open a folder's database for one reading or one change, so that no forked process has a part in it.
+
+    Args:
+        folder: The run's folder.
+        seconds: How long to wait for what another program does with the database.
+    """
+    return sqlite3.connect(folder / NAME, isolation_level=None, timeout=seconds)
+
+
+def _new_folder_beside(folder: Path) -> Path:
+    """Make a folder beside another one, which may not be there any more."""
+    names = (f"{folder.name}-rescued", *(f"{folder.name}-rescued-{number}" for number in range(2, 1000)))
+    path = next(path for name in names if not (path := folder.with_name(name)).exists())
+    path.mkdir(parents=True)
+    return path
+
+
 def _locked_rows(database: sqlite3.Connection, folder: Path) -> tuple[list[_Row], bool]:
     """Let nobody else write, and return the rows up to the first bad one, and whether the database is whole."""
     is_lockable = True
     try:
-        # The lock is held until the database is closed or the process ends, so that there is one writer.
-        database.execute("PRAGMA locking_mode=EXCLUSIVE")
-        database.execute("PRAGMA synchronous=FULL")
+        database.execute(DURABLE)
         database.execute("BEGIN EXCLUSIVE")
         if not _is_new(database):
             # It changes nothing, but a database that its damaged header keeps from being locked refuses it.

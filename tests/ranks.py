@@ -2,7 +2,8 @@
 
 Usage: python -m tests.ranks OUT RANKS JSON, where JSON lists the runs, each by arguments of `ActiveLearning` and `lr`,
 `epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout`, `slow_oracle` (in seconds) and
-`own_folders`, which lets each rank choose a folder for itself.
+`own_folders`, which lets each rank choose a folder for itself; `tries` says how often the program calls again after an
+error.
 """
 
 from __future__ import annotations
@@ -19,10 +20,11 @@ from typing import Any
 
 import torch
 
-from lightning_al import ActiveDataModule, ActiveLearning, scoring
+from lightning_al import ActiveDataModule, ActiveLearning, callback, scoring
 from lightning_al._lightning import pl
 from lightning_al.acquisition import BALD
 from lightning_al.history import History
+from lightning_al.journal import Journal
 from lightning_al.oracle import Revealed
 from lightning_al.pool import Label
 from lightning_al.posterior import MCDropout
@@ -54,6 +56,15 @@ PLACES: dict[str, tuple[Any, str]] = {
 }
 """Where a process may die, by the function that it is about to call; only the first rank asks for an answer."""
 
+ALONE: dict[str, tuple[Any, str]] = {
+    "answer": (Revealed, "label"),
+    "weights": (Journal, "save_weights"),
+    "journal": (Journal, "append"),
+    "loggers": (callback, "log_over_labels"),
+    "selected": (BALD, "select"),
+}
+"""What the first rank does alone, and what each does by itself: the last dies when it has been called."""
+
 
 class Dying(pl.Callback):
     """Die on one rank at a place in the second round, and note the time."""
@@ -68,14 +79,17 @@ class Dying(pl.Callback):
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.global_rank == self.rank and self.active.round == 0:
-            owner, name = PLACES[self.place]
+            owner, name = {**PLACES, **ALONE}[self.place]
             setattr(owner, name, self._watched(getattr(owner, name)))
 
     def _watched(self, function: Any) -> Any:
         def watched(*args: Any, **kwargs: Any) -> Any:
-            if self.active.round == 1 and not self.dead:
+            dies = self.active.round == 1 and not self.dead
+            if self.place == "selected":
+                found = function(*args, **kwargs)
+            if dies:
                 self._die()
-            return function(*args, **kwargs)
+            return found if self.place == "selected" else function(*args, **kwargs)
 
         return watched
 
@@ -84,7 +98,16 @@ class Dying(pl.Callback):
         (self.out / "died").write_text(str(time.time()))
         if self.how == "exception":
             raise RuntimeError("boom")
+        if self.how == "odd exception":
+            raise OddError("boom", print)
         os.kill(os.getpid(), signal.Signals[self.how])
+
+
+class OddError(Exception):
+    """An error that no other process can be sent."""
+
+    def __init__(self, reason: str, other: Any) -> None:
+        super().__init__(reason)
 
 
 class Slow(Revealed):
@@ -182,8 +205,18 @@ def run(
 
 def main(out: Path, ranks: int, runs: list[dict[str, Any]]) -> None:
     found = []
-    for number, arguments in enumerate(runs):
-        rank, result = run(out / f"run-{number}", ranks, **arguments)
+    for number, arguments in enumerate(map(dict, runs)):
+        result: dict[str, Any] = {"errors": []}
+        for attempt in range(arguments.pop("tries", 1)):
+            try:
+                dies = {} if attempt == 0 else {"die": None}
+                rank, ended = run(out / f"run-{number}", ranks, **{**arguments, **dies})
+                result.update(ended)
+                break
+            except Exception as error:
+                if "die" not in arguments or "tries" not in runs[number]:
+                    raise
+                result["errors"].append([type(error).__name__, str(error)])
         found.append(result)
     (out / f"rank-{rank}.json").write_text(json.dumps(found))
 

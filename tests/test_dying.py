@@ -96,3 +96,39 @@ def test_a_rank_that_dies_anywhere_ends_the_other_and_the_run_goes_on(tmp_path: 
     again = [end for start in starts for end in ends(tmp_path / f"again-{start}", folders[start : start + 9])]
     [whole] = ends(tmp_path / "undisturbed", [tmp_path / "whole"])
     assert [case for case, end in zip(cases, again, strict=True) if end != whole] == []
+
+
+RETRIED = {
+    "answer": {"place": "answer"},
+    "answer odd": {"place": "answer", "how": "odd exception"},
+    "weights": {"place": "weights"},
+    "journal": {"place": "journal"},
+    "loggers": {"place": "loggers"},
+    "selected": {"place": "selected"},
+    "selected on the second": {"place": "selected", "rank": 1},
+}
+
+
+def test_what_fails_on_one_rank_fails_on_all_and_the_program_may_try_again(tmp_path: Path) -> None:
+    """As a program does that catches the error of a labelling service, on every rank."""
+    common = {"acquisition": "bald", "reset": "warm", "epochs": 1}
+    runs = [
+        {
+            **common,
+            "folder": str(tmp_path / f"folder-{number}"),
+            "tries": 2,
+            "die": {"rank": 0, "how": "exception", **death},
+        }
+        for number, death in enumerate(RETRIED.values())
+    ]
+    [*retried, (whole, _)] = zip(*found_by_rank(tmp_path, 2, *runs, common), strict=True)
+    assert whole.pop("errors") == []
+    for name, ranks in zip(RETRIED, retried, strict=True):
+        for rank, found in enumerate(ranks):
+            dead = RETRIED[name].get("rank", 0)
+            odd = RETRIED[name].get("how") == "odd exception"
+            expected = ["RuntimeError", "boom"] if not odd else ["OddError", "boom"]
+            if odd and rank != dead:
+                expected = ["RuntimeError", "OddError: boom"]
+            assert found.pop("errors") == [expected], name
+            assert found == whole, name

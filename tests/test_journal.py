@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sqlite3
@@ -9,12 +10,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from lightning_al.history import Round
-from lightning_al.journal import Journal, load_weights, replacing
+from lightning_al.journal import Journal, _explained, load_weights, replacing
 
 HEADER = {"seed": 3, "initial": [5, 1]}
 ROUNDS = [
@@ -38,10 +40,6 @@ def execute(folder: Path, statement: str, *values: object) -> None:
     with database:
         database.execute(statement, values)
     database.close()
-
-
-def execute_as_the_writer(journal: Journal, statement: str) -> None:
-    journal._database.execute(statement)
 
 
 def test_what_was_written_is_there_when_opened_again(tmp_path: Path) -> None:
@@ -384,13 +382,10 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Journal(tmp_path / "file" / "run")
 
 
-def test_a_database_that_is_damaged_under_the_writer_is_named(tmp_path: Path) -> None:
-    write(tmp_path)
-    journal = Journal(tmp_path)
-    execute_as_the_writer(journal, "DROP TABLE rows")
-    with pytest.raises(RuntimeError, match=rf"in {tmp_path} is damaged: no such table: rows. To learn how far it is"):
-        journal.take_back()
-    journal.close()
+def test_damage_that_is_found_late_is_named(tmp_path: Path) -> None:
+    words = rf"in {tmp_path} is damaged: malformed. To learn how far it is"
+    with pytest.raises(RuntimeError, match=words), _explained(tmp_path):
+        raise sqlite3.DatabaseError("malformed")
 
 
 def test_weights_that_are_missing_or_cannot_be_read_are_refused(tmp_path: Path) -> None:
@@ -425,13 +420,21 @@ def test_a_writer_that_is_not_known_is_not_named(tmp_path: Path, content: str) -
     journal.close()
 
 
-def test_a_full_disk_is_named_and_what_was_there_is_whole(tmp_path: Path) -> None:
+class OnAFullDisk(sqlite3.Connection):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.execute("PRAGMA max_page_count = 2")
+
+
+def test_a_full_disk_is_named_and_what_was_there_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path, rounds=1)
     journal = Journal(tmp_path)
-    execute_as_the_writer(journal, "PRAGMA max_page_count = 2")
     long = Round(1, 4, list(range(5000)), [0.5] * 5000)
-    with pytest.raises(RuntimeError, match=rf"{tmp_path} could not be written: database or disk is full. .*Make room"):
-        journal.append(long, {})
+    words = rf"{tmp_path} could not be written: database or disk is full. .*Make room"
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=OnAFullDisk))
+        with pytest.raises(RuntimeError, match=words):
+            journal.append(long, {})
     journal.close()
     again = Journal(tmp_path)
     assert list(again.history) == ROUNDS[:1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -104,11 +105,12 @@ class PoolAndJournal(RuleBasedStateMachine):
     def kill(self) -> None:
         """Drop the database in the middle of a change, as the system does with a process that is killed."""
         assert self.journal is not None
-        database = self.journal._database
+        database = sqlite3.connect(self.folder / "journal.sqlite", isolation_level=None)
         database.execute("BEGIN IMMEDIATE")
         database.execute("DELETE FROM rows")
         database.close()
         (self.folder / ".history.jsonl.part").write_text("half")
+        self.journal._lock.drop()
         self.journal = None
 
     @precondition(lambda self: self.journal is None)

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import copy
+import gc
+import json
 import os
+import pickle
 import re
 import signal
 import subprocess
 import sys
 import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lightning_al.stopping import StoppedError, Stopping
+from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al._lightning import pl
+from lightning_al.oracle import Oracle
+from lightning_al.stopping import StoppedError, Stopping, held_back
 from tests.stopped import run
+from tests.tasks import LitMLP, points, trainer
 
 ROOT = Path(__file__).parent.parent
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
@@ -122,10 +133,11 @@ def test_handlers_of_the_user_are_kept() -> None:
     try:
         stopping.begin()
         os.kill(os.getpid(), signal.SIGINT)
-        with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+        try:
             os.kill(os.getpid(), signal.SIGTERM)
-        os.kill(os.getpid(), signal.SIGTERM)  # while the run is being left
-        stopping.end()
+        except StoppedError:
+            os.kill(os.getpid(), signal.SIGTERM)  # while the run is being left
+            stopping.end()
         os.kill(os.getpid(), signal.SIGTERM)
     finally:
         for number, handler in zip(CODES, before, strict=True):
@@ -146,3 +158,237 @@ def test_a_handler_put_back_by_another_hands_on() -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     assert heard == [signal.SIGTERM]
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["ended", "not ended"])
+def test_one_that_another_put_back_may_begin_again(ends: bool) -> None:
+    """As where a program fits again after a fit that ended by an exception."""
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    stopping = Stopping()
+    try:
+        for _ in range(2):
+            stopping.begin()
+            if ends:
+                stopping.end()
+                signal.signal(signal.SIGTERM, stopping)
+        stopping.end()
+        os.kill(os.getpid(), signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert heard == [signal.SIGTERM]
+
+
+@pytest.fixture
+def stopping() -> Iterator[Stopping]:
+    before = signal.getsignal(signal.SIGTERM)
+    stopping = Stopping()
+    stopping.begin()
+    try:
+        yield stopping
+    finally:
+        stopping.end()
+        signal.signal(signal.SIGTERM, before)
+
+
+def be_stopped() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def go_on(done: list[str]) -> None:
+    """Do what takes long, and does not end by itself within the time that a signal takes."""
+    done.append("begun")
+    time.sleep(30)
+    done.append("ended")
+
+
+class Finalised:
+    def __init__(self, done: list[str]) -> None:
+        self.done = done
+
+    def __del__(self) -> None:
+        be_stopped()
+        self.done.append("finalised")
+
+
+def in_a_finaliser(done: list[str]) -> None:
+    Finalised(done)
+    go_on(done)
+
+
+def in_a_finaliser_of_garbage(done: list[str]) -> None:
+    garbage = Finalised(done)
+    garbage.itself = garbage  # type: ignore[attr-defined]
+    del garbage
+    gc.collect()
+    go_on(done)
+
+
+def in_a_callback_of_a_weak_reference(done: list[str]) -> None:
+    thing = LitMLP()
+    reference = weakref.ref(thing, lambda _: be_stopped())
+    del thing
+    gc.collect()
+    assert reference() is None
+    go_on(done)
+
+
+def in_a_finaliser_by_weakref(done: list[str]) -> None:
+    thing = LitMLP()
+    weakref.finalize(thing, be_stopped)
+    del thing
+    gc.collect()
+    go_on(done)
+
+
+def in_a_generator_that_is_closed(done: list[str]) -> None:
+    def numbers() -> Iterator[int]:
+        try:
+            yield 1
+        finally:
+            be_stopped()
+
+    next(numbers())
+    go_on(done)
+
+
+def where_every_error_is_passed_over(done: list[str]) -> None:
+    with suppress(BaseException):
+        be_stopped()
+    for _ in range(3):
+        with suppress(BaseException):
+            time.sleep(30)
+    go_on(done)
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        in_a_finaliser,
+        in_a_finaliser_of_garbage,
+        in_a_callback_of_a_weak_reference,
+        in_a_finaliser_by_weakref,
+        in_a_generator_that_is_closed,
+        where_every_error_is_passed_over,
+    ],
+)
+def test_a_signal_is_not_lost(stopping: Stopping, act: Callable[[list[str]], None]) -> None:
+    done: list[str] = []
+    began = time.monotonic()
+    with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+        act(done)
+    stopping.end()
+    assert time.monotonic() - began < 10
+    assert [word for word in done if word != "finalised"] == ["begun"]
+    # A finaliser in which it comes is not cut in two.
+    assert ("finalised" in done) == ("Finalised" in act.__code__.co_names)
+
+
+def test_an_error_that_somebody_keeps_is_raised_at_the_next_hook(stopping: Stopping) -> None:
+    kept: list[BaseException] = []
+    try:
+        be_stopped()
+    except StoppedError as error:
+        kept.append(error)
+    time.sleep(0.2)
+    with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+        stopping.check()
+
+
+def test_a_signal_waits_for_what_may_not_be_cut(stopping: Stopping) -> None:
+    done = []
+    with pytest.raises(StoppedError, match="stopped by SIGTERM"):  # noqa: PT012, since both are what is tested
+        with held_back():
+            with held_back():
+                be_stopped()
+                done.append("inner")
+            time.sleep(0.2)
+            done.append("outer")
+        done.append("after")
+    assert done == ["inner", "outer"]
+
+
+def test_nothing_is_raised_after_the_end(stopping: Stopping) -> None:
+    with suppress(StoppedError):
+        be_stopped()
+    stopping.end()
+    time.sleep(0.2)
+    stopping.check()
+    assert stopping.error is None
+
+
+def test_an_error_travels_between_processes() -> None:
+    for copied in (pickle.loads(pickle.dumps(StoppedError(15))), copy.copy(StoppedError(15))):
+        assert (copied.code, copied.number, str(copied)) == (143, 15, "stopped by SIGTERM")
+
+
+class Stopped(pl.Callback):
+    """Be stopped in a hook, and make another error of it, as a loader may whose workers got the signal too."""
+
+    def __init__(self, hook: str, fit: int) -> None:
+        self.fits = 0
+        self.torn_down = 0
+
+        def act(*_: Any) -> None:
+            self.fits += 1
+            if self.fits == fit:
+                try:
+                    be_stopped()
+                except StoppedError as error:
+                    raise RuntimeError("DataLoader worker is killed by signal: Terminated.") from error
+
+        setattr(self, hook, act)
+
+
+class Stubborn(Oracle):
+    """Try again whatever happens."""
+
+    def label(self, indices: Any) -> dict[int, Any]:
+        for attempt in range(5):
+            with suppress(BaseException):
+                if attempt == 0:
+                    be_stopped()
+                time.sleep(30)
+        return dict.fromkeys(indices)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"callbacks": Stopped("on_train_start", 1)},
+        {"callbacks": Stopped("on_train_start", 2)},
+        {"callbacks": Stopped("on_test_start", 2)},
+        {"oracle": Stubborn()},
+    ],
+    ids=["first fit", "second fit", "test", "oracle"],
+)
+def test_a_run_ends_by_the_signal_whatever_became_of_its_error(tmp_path: Path, changes: dict[str, Any]) -> None:
+    data = ActiveDataModule(points(40), initial_size=8, test=points(8, seed=1), batch_size=8)
+    active = ActiveLearning("random", query_size=4, budget=20, folder=tmp_path / "run", oracle=changes.get("oracle"))
+    callbacks = [active, *([changes["callbacks"]] if "callbacks" in changes else [])]
+    before = [signal.getsignal(number) for number in CODES]
+    began = time.monotonic()
+    try:
+        with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+            trainer(tmp_path, callbacks=callbacks, max_epochs=1).fit(LitMLP(), datamodule=data)
+    finally:
+        for number, handler in zip(CODES, before, strict=True):
+            signal.signal(number, handler)
+    assert time.monotonic() - began < 25
+    assert not (tmp_path / "run" / "writer.json").exists()
+
+
+@pytest.mark.parametrize("times", [3, pytest.param(100, marks=pytest.mark.slow)])
+def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times: int) -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.stopping", str(tmp_path), str(times), "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3600, check=False)
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(found) == times, done.stderr
+    for one in found:
+        number = signal.Signals[one["signal"]]
+        assert one["code"] == CODES[number], one
+        assert one["took"] < 30, one
+        assert one["said"].count(f"Stopped by {NAMES[number]} in round {one['rounds']}") == 1, one
+        assert "StoppedError" not in one["said"], one
+        assert set(one["left"]) <= {"journal.sqlite", "history.jsonl", "initial.pt"}, one

@@ -55,7 +55,7 @@ def shared_folder(own: str, *, _root_: DictConfig) -> str:
     Args:
         own: The folder that this process would choose alone.
     """
-    launcher, environment = started_by(_root_), os.environ
+    own, launcher, environment = os.path.expanduser(own), started_by(_root_), os.environ
     if launcher is None or not _can_agree(launcher):
         return own
     if launcher == "torchrun":

@@ -15,12 +15,13 @@ from typing import Any, Literal
 import yaml
 
 from lightning_al.history import History, Round
-from lightning_al.journal import LOCKED, NAME, Journal
+from lightning_al.journal import NAME, Journal
 from lightning_al.report.curves import area_under_curve
 from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
 from lightning_al.report.runs import Run
 from lightning_al.report.settings import flat
+from lightning_al.run_lock import InUseError
 
 LINES = "history.jsonl"
 COPY = "Put back a copy of the folder from before."
@@ -211,9 +212,7 @@ def _read_history(folder: Path) -> tuple[History, State]:
         rounds = list(Journal.read_history(folder))
     except FileNotFoundError:
         rounds = _read_lines(folder)
-    except RuntimeError as error:
-        if getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF not in LOCKED:
-            raise
+    except InUseError:
         # The process that runs it holds the journal, but writes this beside it, whole after each round.
         rounds = _read_lines(folder) if (folder / LINES).exists() else []
         is_going = True
