@@ -63,13 +63,15 @@ def last(scores_n: Tensor, keys_n: Tensor, count: int) -> Tensor:
 def first_of(gains_n: Tensor, balds_n: Tensor, keys_n: Tensor) -> Tensor:
     """Return the place ``[1]`` of the point to choose.
 
-    It has the highest gain; of equal gains, the highest BALD score; of equal scores, the lowest key. What lies within `EQUAL_GAINS` of the highest counts as equal to it. Nothing is asked of a GPU.
+    It has the highest gain; of equal gains, the highest BALD score; of equal scores, the lowest key. What lies within
+    `EQUAL_GAINS` of the highest counts as equal to it. Nothing is asked of a GPU.
 
     >>> first_of(torch.tensor([0.0, 0.5, 0.5, 0.5]), torch.tensor([9.0, 1.0, 2.0, 2.0]), torch.tensor([0, 1, 3, 2]))
     tensor([3])
     """
     balds_n = balds_n.masked_fill(gains_n < gains_n.max() - EQUAL_GAINS, -math.inf)
-    return keys_n.masked_fill(balds_n < balds_n.max() - EQUAL_GAINS, torch.iinfo(keys_n.dtype).max).argmin(0, keepdim=True)
+    is_behind_n = balds_n < balds_n.max() - EQUAL_GAINS
+    return keys_n.masked_fill(is_behind_n, torch.iinfo(keys_n.dtype).max).argmin(0, keepdim=True)
 
 
 @final

@@ -106,9 +106,7 @@ def test_each_order_of_equal_points_is_equally_likely(name):
     """Three equal points at places of their own among others that tell less."""
     sure, torn = [[0.99, 0.01]] * 2, [[0.9, 0.1], [0.1, 0.9]]
     candidates = Candidates(5, torch.tensor([torn, sure, torn, sure, torn]).log())
-    orders = Counter(
-        tuple(create(name).select(candidates, 3, seeded(seed)).positions.tolist()) for seed in range(300)
-    )
+    orders = Counter(tuple(create(name).select(candidates, 3, seeded(seed)).positions.tolist()) for seed in range(300))
     assert set(orders) == set(permutations([0, 2, 4]))
     # The standard deviation of each count is 6.5.
     assert all(abs(count - 50) < 30 for count in orders.values())
