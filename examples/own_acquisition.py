@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from quickstart import Digits, LitDigits
 
-from lightning_al import Acquisition, ActiveDataModule, ActiveLearning, Candidates, Selection, bald, register
+from lightning_al import Acquisition, ActiveDataModule, ActiveLearning, Candidates, MCDropout, Selection, bald, register
 
 
 @register("power_bald")
@@ -27,14 +27,17 @@ class PowerBALD(Acquisition):
         scores_N = bald(candidates.log_probs_N_K_C)
         # The b largest of log-scores plus Gumbel noise are such a draw.
         noise_N = -torch.empty_like(scores_N).exponential_(generator=generator).log()
-        positions = (self.beta * scores_N.log() + noise_N).topk(min(b, len(candidates))).indices
+        # Points that tell nothing come last, and in random order too.
+        log_scores_N = scores_N.clamp_min(torch.finfo(scores_N.dtype).tiny).log()
+        positions = (self.beta * log_scores_N + noise_N).topk(min(b, len(candidates))).indices
         return Selection(positions, scores_N[positions])
 
 
 def main() -> ActiveLearning:
     pl.seed_everything(0)
     data = ActiveDataModule(Digits(), initial_size=20, seed=0, samples_per_epoch=640)
-    active = ActiveLearning("power_bald", query_size=10, budget=40)  # or PowerBALD(beta=8)
+    posterior = MCDropout(num_samples=50)
+    active = ActiveLearning("power_bald", query_size=10, budget=40, posterior=posterior)  # or PowerBALD(beta=8)
     trainer = pl.Trainer(max_epochs=5, callbacks=[active], accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.fit(LitDigits(), datamodule=data)
     print(active.history)

@@ -6,14 +6,15 @@ Run it with ``python examples/own_loop.py``.
 import pytorch_lightning as pl
 from quickstart import Digits, LitDigits
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 
 
 def main() -> ActiveLearning:
     pl.seed_everything(0)
     model = LitDigits()
     data = ActiveDataModule(Digits(), initial_size=20, seed=0, samples_per_epoch=640)
-    active = ActiveLearning("batchbald", query_size=20, budget=60, rounds_per_fit=1)
+    posterior = MCDropout(num_samples=50)
+    active = ActiveLearning("batchbald", query_size=20, budget=60, posterior=posterior, rounds_per_fit=1)
     while not active.done:
         trainer = pl.Trainer(
             max_epochs=10, callbacks=[active], accelerator="cpu", logger=False, enable_checkpointing=False

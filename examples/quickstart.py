@@ -9,7 +9,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 
 
 class Digits(pl.LightningDataModule):
@@ -56,7 +56,7 @@ class LitDigits(pl.LightningModule):
 def main() -> ActiveLearning:
     pl.seed_everything(0)
     data = ActiveDataModule(Digits(), initial_size=20, seed=0, samples_per_epoch=640)
-    active = ActiveLearning("batchbald", query_size=10, budget=60)
+    active = ActiveLearning("batchbald", query_size=10, budget=60, posterior=MCDropout(num_samples=50))
     trainer = pl.Trainer(max_epochs=10, callbacks=[active], accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.fit(LitDigits(), datamodule=data)  # every round, to the budget
     print(active.history)  # what each round asked, and what it gained

@@ -26,7 +26,9 @@ class Round:
         validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.
         tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean and of the
             network without sampling.
-        details: What the acquisition function reports of the query, by name: figures, or one for each pick.
+        details: What the acquisition function reports of the query, by name: figures, or one for each pick. The
+            `standard_error` of BatchBALD is its Monte Carlo error; the sampling noise of having K posterior samples is
+            in `overlap_of_half_samples` alone, where `BatchBALD(check_samples=True)` measured it.
         unscorable: Dataset indices of the points that could not be scored, so that the query was selected without them.
     """
 

@@ -5,9 +5,10 @@ Axes: N points, K posterior samples, C classes, S chosen points, M configuration
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -87,17 +88,37 @@ def joint_mutual_information(log_probs_S_K_C: Tensor) -> float:
     return entropy(outcomes) - noise
 
 
+def tie_keys(N: int, initial_seed: int = 0) -> list[int]:
+    """A random order of the positions, from a seed of its own."""
+    digest = hashlib.sha256(f"({initial_seed}, 'ties')".encode()).digest()
+    own = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") // 2)
+    return torch.randperm(N, generator=own).tolist()
+
+
+def best_scores(scores: list[float], b: int, initial_seed: int = 0) -> list[int]:
+    """The b positions with the highest scores; of the same score, the one with the lowest key."""
+    keys = tie_keys(len(scores), initial_seed)
+    return sorted(range(len(scores)), key=lambda i: (-scores[i], keys[i]))[:b]
+
+
+def first_of(gains: Mapping[int, float], balds: list[float], keys: list[int], equal: float = 1e-12) -> int:
+    """The point with the highest gain; of equal ones, that with the highest BALD score, and then the lowest key."""
+    tied = [i for i in gains if gains[i] >= max(gains.values()) - equal]
+    best = [i for i in tied if balds[i] >= max(balds[j] for j in tied) - equal]
+    return min(best, key=lambda i: keys[i])
+
+
 def batchbald(log_probs_N_K_C: Tensor, b: int) -> tuple[list[int], list[float]]:
     """Greedily choose the point that makes the joint mutual information highest."""
     positions: list[int] = []
     scores: list[float] = []
+    balds, keys = bald(log_probs_N_K_C), tie_keys(len(log_probs_N_K_C))
     for _ in range(b):
         rest = [i for i in range(len(log_probs_N_K_C)) if i not in positions]
         information = {i: joint_mutual_information(log_probs_N_K_C[[*positions, i]]) for i in rest}
         # Sums in another order differ in the last digits, which must not decide between equal points.
-        highest = max(information.values())
-        positions.append(next(i for i in rest if information[i] >= highest - 1e-12))
-        scores.append(highest)
+        positions.append(first_of(information, balds, keys))
+        scores.append(max(information.values()))
     return positions, scores
 
 
@@ -112,15 +133,17 @@ def gains(log_probs_N_K_C: Tensor, configurations: Configurations) -> Tensor:
     return (-torch.xlogy(joint_N_M_C, joint_N_M_C).sum(-1) - noise_N_M) @ configurations.weights_M
 
 
-def batchbald_evaluating_everything(log_probs_N_K_C: Tensor, b: int, *, num_configurations: int) -> list[int]:
+def batchbald_evaluating_everything(
+    log_probs_N_K_C: Tensor, b: int, *, num_configurations: int, seed: int = 0, equal: float = 1e-12
+) -> list[int]:
     """Choose as `batchbald` does from the same draws, but with no bound and no rounding."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     configurations = Configurations.before_any_label(log_probs_N_K_C.shape[1])
+    balds, keys = gains(log_probs_N_K_C, configurations).tolist(), tie_keys(len(log_probs_N_K_C), seed)
     positions: list[int] = []
     for _ in range(b):
-        gains_N = gains(log_probs_N_K_C, configurations)
-        gains_N[positions] = -math.inf
-        positions.append(int((gains_N >= gains_N.max() - 1e-12).nonzero()[0]))
+        rest = {i: gain for i, gain in enumerate(gains(log_probs_N_K_C, configurations).tolist()) if i not in positions}
+        positions.append(first_of(rest, balds, keys, equal))
         probs_K_C = log_probs_N_K_C[positions[-1]].double().exp()
         configurations = configurations.observe(probs_K_C, limit=num_configurations, generator=generator)
     return positions

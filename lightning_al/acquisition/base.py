@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.report import BatchReport
+from lightning_al.acquisition.ties import in_order, tie_keys
 from lightning_al.candidates import Candidates
 from lightning_al.whole_numbers import as_whole
 
@@ -63,14 +64,14 @@ class Acquisition(ABC):
 
 
 class ScoreAcquisition(Acquisition):
-    """Score each candidate by itself, and select the b highest; of equal scores the lower position comes first."""
+    """Score each candidate by itself, and select the b highest; which of equal scores come first, chance decides."""
 
     @abstractmethod
     def score(self, candidates: Candidates) -> Tensor:
         """Return scores ``[N]``, higher where a label is worth more."""
 
     def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
-        """Select the b candidates with the highest scores.
+        """Select the b candidates with the highest scores, ties broken by chance.
 
         Raises:
             ValueError: If a score is not a number, or if there is not one for each candidate.
@@ -88,8 +89,8 @@ class ScoreAcquisition(Acquisition):
                 f"`{type(self).__name__}` scored {len(bad)} candidates as NaN, the first at position {bad[0]}. "
                 "Check the model's outputs there."
             )
-        scores, positions = torch.sort(scores_N, descending=True, stable=True)
-        return Selection(positions[:b], scores[:b])
+        positions = in_order(scores_N, tie_keys(len(scores_N), generator))[:b]
+        return Selection(positions, scores_N[positions])
 
 
 def check_selection(acquisition: Acquisition, positions: list[int], scores: list[float], b: int, size: int) -> None:

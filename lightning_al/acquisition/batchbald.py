@@ -16,8 +16,9 @@ from lightning_al.acquisition.base import Acquisition, Selection, at_most, check
 from lightning_al.acquisition.configurations import HIDDEN, Configurations
 from lightning_al.acquisition.registry import register
 from lightning_al.acquisition.report import BatchReport
-from lightning_al.acquisition.search import EQUAL_GAINS, GainSearch, exact
+from lightning_al.acquisition.search import GainSearch, exact
 from lightning_al.acquisition.shortlist import Shortlist, num_bytes
+from lightning_al.acquisition.ties import EQUAL_GAINS, in_order, tie_keys
 from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
 from lightning_al.whole_numbers import plain, whole_number
@@ -47,22 +48,24 @@ def batchbald(
         num_configurations: Most joint labels to hold, but at least one a posterior sample is drawn.
         min_gain: Fewest nats that a pick has to add, or "noise" for the standard error of the information before it.
             From the first pick on that would add less, points are chosen by their BALD scores.
-        generator: A CPU generator for the draws. By default a new one with seed 0, so that calls agree.
+        generator: A CPU generator for the draws, whose first seed also decides between equally good points. By default
+            a new one with seed 0, so that calls agree.
 
     Returns:
         Positions ``[b]`` in the order of choice, as scores the joint mutual information in nats of all labels so far
-        with the weights, never above log K, and a `BatchReport` of how sure that is. Of equally good points the one at
-        the lowest position is chosen.
+        with the weights, never above log K, and a `BatchReport` of how sure that is. Of points that add equally much,
+        to within 1e-12 nats of the most, the one with the highest BALD score is chosen; of equal ones, one by chance.
 
     Raises:
         ValueError: If there are fewer than 2 posterior samples, if log-probabilities are NaN or above 0, if b or
             `num_configurations` is below 1, or if `min_gain` is neither "noise" nor a number of at least 0.
 
-    Four samples. The second point asks the same as the first, the third another question that tells as much:
+    Four samples. The second point asks the same as the first, less clearly, the third another question that tells as
+    much as the first:
 
-    >>> p = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]])
+    >>> p = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.9, 0.9, 0.1, 0.1], [1.0, 0.0, 1.0, 0.0]])
     >>> selection = batchbald(torch.stack([p, 1 - p], dim=-1).log(), 2)
-    >>> selection.positions.tolist()
+    >>> sorted(selection.positions.tolist())
     [0, 2]
     >>> [round(score, 4) for score in selection.scores.tolist()]
     [0.6931, 1.3863]
@@ -93,9 +96,9 @@ class BatchBALD(Acquisition):
     Raises:
         ValueError: If `num_configurations`, `max_memory` or `min_gain` is out of its range.
 
-    >>> p = torch.tensor([[1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, 0.0, 1.0, 0.0]])
+    >>> p = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.9, 0.9, 0.1, 0.1], [1.0, 0.0, 1.0, 0.0]])
     >>> candidates = Candidates(3, torch.stack([p, 1 - p], dim=-1).log())
-    >>> BatchBALD().select(candidates, 2, torch.Generator()).positions.tolist()
+    >>> sorted(BatchBALD().select(candidates, 2, torch.Generator()).positions.tolist())
     [0, 2]
     """
 
@@ -124,7 +127,8 @@ class BatchBALD(Acquisition):
         if self.max_memory is None or not candidates.is_stream:
             log_probs_n_K_C = checked_log_probs(candidates.log_probs_N_K_C, who="batchbald", min_samples=2)
         else:
-            shortlist = Shortlist.gather(candidates, b, num_bytes(self.max_memory))
+            keys_N = tie_keys(len(candidates), generator)
+            shortlist = Shortlist.gather(candidates, b, num_bytes(self.max_memory), keys_N)
             log_probs_n_K_C = shortlist.log_probs_n_K_C
         greedy = _Greedy(
             log_probs_n_K_C, self.num_configurations, generator, shortlist, exact=self.exact, min_gain=self.min_gain
@@ -185,7 +189,11 @@ class _Greedy:
         self.shortlist = shortlist
         self.exact = exact
         self.min_gain = min_gain
-        self.search = GainSearch(log_probs_n_K_C, log_probs_n_K_C.dtype)
+        if shortlist is None:
+            self.keys_n = tie_keys(len(log_probs_n_K_C), generator)
+        else:
+            self.keys_n = shortlist.keys_N[shortlist.positions_n]
+        self.search = GainSearch(log_probs_n_K_C, log_probs_n_K_C.dtype, self.keys_n)
         self.shortfall = 0.0
 
     def select(self, b: int) -> Selection:
@@ -240,23 +248,33 @@ class _Greedy:
         if not self.exact or ceiling < gain:
             self.shortfall += max(0.0, ceiling - gain)
             return position, log_probs_K_C
+        return self._best_of_all(configurations, taken, (gain - margin) / gain_per_bald)
+
+    def _best_of_all(self, configurations: Configurations, taken: list[int], least_score: float) -> tuple[int, Tensor]:
+        """Choose among the points at hand and those left out whose BALD score is high enough, passing over them."""
+        assert self.shortlist is not None
         levels = self.search.levels(configurations)
-        for positions_m, log_probs_m_K_C in self.shortlist.left_out(taken, (gain - margin) / gain_per_bald):
-            rivals = GainSearch(log_probs_m_K_C, self.search.dtype)
-            rival = rivals.best(configurations, to_reach=gain - EQUAL_GAINS, levels=levels)
-            if rival is None:
+        tied = self.search.tied(configurations, self._places(taken))
+        assert tied is not None
+        rows = {self._position(tied.first): self.log_probs_n_K_C[tied.first]}
+        tied = tied.at(self.shortlist.positions_n)
+        for positions_m, log_probs_m_K_C in self.shortlist.left_out(taken, least_score):
+            rivals = GainSearch(log_probs_m_K_C, self.search.dtype, self.shortlist.keys_N[positions_m])
+            found = rivals.tied(configurations, to_reach=tied.gain - EQUAL_GAINS, levels=levels)
+            if found is None:
                 continue
-            rival_gain = rivals.exact_gain(rival, configurations)
-            comes_first = int(positions_m[rival]) < position
-            if rival_gain > gain + EQUAL_GAINS or (rival_gain >= gain - EQUAL_GAINS and comes_first):
-                position, log_probs_K_C, gain = int(positions_m[rival]), log_probs_m_K_C[rival], rival_gain
-        return position, log_probs_K_C
+            tied = tied.joined(found.at(positions_m))
+            for place in (positions_m == tied.first).nonzero().flatten().tolist():
+                rows[tied.first] = log_probs_m_K_C[place].clone()
+        # A point that comes first at last came first when it was seen, but for gains a tolerance apart.
+        position = tied.first
+        return position, rows[position] if position in rows else self.shortlist.log_probs_of(position)
 
     def _best_alone(self, taken: list[int]) -> tuple[int, Tensor]:
         """Return position and log-probabilities of the point with the highest BALD score."""
         scores_n = mutual_information(self.log_probs_n_K_C)
         scores_n[self._places(taken)] = -math.inf
-        place = int(scores_n.argmax())
+        place = int(in_order(scores_n, self.keys_n)[0])
         return self._position(place), self.log_probs_n_K_C[place]
 
     def _position(self, place: int) -> int:

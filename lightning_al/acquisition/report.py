@@ -6,15 +6,21 @@ import math
 from dataclasses import dataclass
 from typing import final
 
+from lightning_al.acquisition.agreement import too_few_samples
+
 
 @final
 @dataclass(frozen=True)
 class BatchReport:
     """Tell how much the labels of a batch would say about the weights, and how far that can be trusted.
 
+    Two uncertainties are told apart. The Monte Carlo error is that of the joint labels that were drawn, for these
+    posterior samples. The sampling noise is that of having these K samples and no others; it is larger, and it is in
+    none of the figures but `overlap`.
+
     Attributes:
         information: Joint mutual information in nats of the labels with the weights, after each pick in order.
-        standard_errors: Standard error in nats of each of these, since joint labels were drawn; 0 where all of them
+        standard_errors: Monte Carlo error in nats of each of these, since joint labels were drawn; 0 where all of them
             were enumerated. Drawn joint labels are taken for independent, which they are better than.
         num_samples: Number of posterior samples K. Nothing can tell more than log K nats about which one is right.
         shortfall: By how many nats at most another batch, of points that a byte budget left out, could have been
@@ -51,7 +57,7 @@ class BatchReport:
 
     @property
     def picks_below_noise(self) -> int:
-        """How many picks add no more than the standard error, so that chance chose them."""
+        """How many picks add no more than the Monte Carlo error. By the sampling noise, more may be in doubt."""
         return sum(gain <= error for gain, error in zip(self.gains, self.standard_errors, strict=True))
 
     @property
@@ -61,17 +67,8 @@ class BatchReport:
 
     @property
     def warning(self) -> str | None:
-        """What to do where K is too small for the batch, or None."""
-        below = self.picks_below_noise
-        if below == 0:
-            return None
-        return (
-            f"{below} of {len(self.information)} picks of a batch add no more information than the noise of its "
-            f"estimate: {self.num_samples} posterior samples can tell at most {self.capacity:.2f} nats, and "
-            f"{self.share_used:.0%} of them are used up. Raise `num_samples` of the posterior to "
-            f"{4 * self.num_samples} (log K = {math.log(4 * self.num_samples):.2f} nats), or ask for at most "
-            f"{max(1, len(self.information) - below)} points a round."
-        )
+        """What to do where K is too small for the batch, by what was measured of such batches, or None."""
+        return too_few_samples(self.num_samples, self.information)
 
     def to_dict(self) -> dict[str, float | list[float]]:
         """Return the figures as plain data."""

@@ -13,12 +13,10 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.configurations import HIDDEN, NEGLIGIBLE, Configurations, average, can_be_asked
+from lightning_al.acquisition.ties import EQUAL_GAINS, Tied, first_of
 
 MERGERS: tuple[Sequence[float], ...] = ((2.0**-3, 2.0**-2, 2.0**-1), ())
 """How configurations are merged, one after the other, for upper bounds: few for many points, more for those left."""
-
-EQUAL_GAINS = 1e-12
-"""Gains that differ by less, in nats, count as equal: float64 cannot tell them apart."""
 
 NO_ENTROPY = 1e-15
 """Entropy in nats that is no more than what float64 makes of none."""
@@ -46,6 +44,8 @@ class GainSearch:
     Args:
         log_probs_N_K_C: Log-probabilities ``[N, K, C]`` of the points.
         dtype: float32 or float64. Once rounding in float32 hides which point tells most, a search goes on in float64.
+        keys_N: Of points with equal gains and equal BALD scores, the one with the lowest key comes first. By default
+            keys are positions.
 
     Attributes:
         probs_N_C_K: Probabilities, laid out for a product with posteriors over samples. They are at least NEGLIGIBLE,
@@ -65,9 +65,11 @@ class GainSearch:
     (1, 0.6931)
     """
 
-    def __init__(self, log_probs_N_K_C: Tensor, dtype: torch.dtype) -> None:
+    def __init__(self, log_probs_N_K_C: Tensor, dtype: torch.dtype, keys_N: Tensor | None = None) -> None:
         is_on_mps = log_probs_N_K_C.device.type == "mps"
         self.log_probs_N_K_C = exact(log_probs_N_K_C) if is_on_mps else log_probs_N_K_C
+        keys_N = torch.arange(len(log_probs_N_K_C)) if keys_N is None else keys_N
+        self.keys_N = keys_N.to(self.log_probs_N_K_C.device)
         self._tabulate(dtype)
 
     def _tabulate(self, dtype: torch.dtype) -> None:
@@ -80,8 +82,7 @@ class GainSearch:
             block = slice(start, start + num_points)
             log_probs_n_K_C = self.log_probs_N_K_C[block].to(dtype)
             self.probs_N_C_K[block], self.noise_N_K[block] = _probs_and_noise(log_probs_n_K_C)
-        nothing_known = Configurations.before_any_label(K, self.noise_N_K.device)
-        self.balds_N = self._gains(None, nothing_known.to(dtype))
+        self.balds_N = self._gains(None, self._nothing_known.to(dtype))
         self.latest_N = self.balds_N.clone()
 
     @property
@@ -97,7 +98,7 @@ class GainSearch:
         to_reach: float = -math.inf,
         levels: Sequence[Configurations] | None = None,
     ) -> int | None:
-        """Return the position of the highest gain, the lowest such position where gains are equal.
+        """Return the position of the highest gain; of equal gains, of the highest BALD score, then of the lowest key.
 
         Upper bounds leave most points out, and what rounding cannot tell apart is computed again in float64.
 
@@ -110,18 +111,27 @@ class GainSearch:
         Returns:
             The position, or None where it is certain that no point reaches the gain.
         """
-        is_open_N = torch.ones(len(self.noise_N_K), dtype=torch.bool, device=self.noise_N_K.device)
-        is_open_N[list(taken)] = False
         # Each bound asks how many points it leaves; a GPU has computed all of them before it could say.
         if not can_be_asked(self.noise_N_K):
-            position = self._best_of_all(configurations, is_open_N)
+            position = self._best_of_all(configurations, self._is_open_N(taken))
             if position is not None:
                 return position
-        if self._is_too_coarse(configurations):
-            self._tabulate(torch.float64)
-            levels = None
-        finalists_n = self._finalists(configurations, is_open_N, to_reach, levels)
-        return self._best_finalist(finalists_n, configurations) if len(finalists_n) else None
+        finalists_n = self._finalists(configurations, taken, to_reach, levels)
+        if len(finalists_n) <= 1:
+            return int(finalists_n) if len(finalists_n) else None
+        return self._tied(finalists_n, configurations).first
+
+    def tied(
+        self,
+        configurations: Configurations,
+        taken: Sequence[int] = (),
+        *,
+        to_reach: float = -math.inf,
+        levels: Sequence[Configurations] | None = None,
+    ) -> Tied | None:
+        """Return all points that have the highest gain; `best` chooses among them, and takes the same arguments."""
+        finalists_n = self._finalists(configurations, taken, to_reach, levels)
+        return self._tied(finalists_n, configurations) if len(finalists_n) else None
 
     def levels(self, configurations: Configurations) -> list[Configurations]:
         """Return the configurations merged to few, to more and not at all, in the precision of the search."""
@@ -146,6 +156,15 @@ class GainSearch:
         neglected = configurations.weights_M @ configurations.entropies_M.masked_fill(is_kept_M, 0.0)
         return rounding + (1 + HIDDEN) * neglected + EQUAL_GAINS
 
+    @property
+    def _nothing_known(self) -> Configurations:
+        return Configurations.before_any_label(self.noise_N_K.shape[1], self.noise_N_K.device)
+
+    def _is_open_N(self, taken: Sequence[int]) -> Tensor:
+        is_open_N = torch.ones(len(self.noise_N_K), dtype=torch.bool, device=self.noise_N_K.device)
+        is_open_N[list(taken)] = False
+        return is_open_N
+
     def _least_entropy(self, configurations: Configurations) -> float:
         """Twice what rounding does to the entropies that a gain is made of, in nats; less doubt is not worth a term."""
         _, C, K = self.probs_N_C_K.shape
@@ -162,17 +181,22 @@ class GainSearch:
     def _finalists(
         self,
         configurations: Configurations,
-        is_open_N: Tensor,
+        taken: Sequence[int],
         to_reach: float,
         levels: Sequence[Configurations] | None,
     ) -> Tensor:
         """Return the positions of all gains within a margin of the highest, in ascending order.
 
-        Only points whose bound reaches the best gain so far are computed, with bounds from merged configurations.
+        Only points whose bound reaches the best gain so far are computed, with bounds from merged configurations. Where
+        nothing is left to learn, all gains are equal, and the positions are those of the highest BALD scores.
         """
-        open_n = is_open_N.nonzero().flatten()
+        if self._is_too_coarse(configurations):
+            self._tabulate(torch.float64)
+            levels = None
+        open_n = self._is_open_N(taken).nonzero().flatten()
         if configurations.entropy_left < EQUAL_GAINS:
-            return open_n[:1]
+            balds_n = self.balds_N[open_n]
+            return open_n[balds_n >= balds_n.max() - self.margin(self._nothing_known)]
         margin = self.margin(configurations)
         ceilings_n = configurations.gain_per_bald * self.balds_N[open_n] + margin
         if not configurations.sampled:
@@ -193,23 +217,24 @@ class GainSearch:
         reaches_n = gains_n >= gains_n[0] - margin
         exact_gains_n = self._exact_gains(finalists_n, configurations.undecided(NO_ENTROPY, drop=False))
         exact_gains_n = exact_gains_n.masked_fill(~reaches_n, -math.inf)
-        is_best_n = exact_gains_n >= exact_gains_n.max() - EQUAL_GAINS
-        position = finalists_n.masked_fill(~is_best_n, len(gains_N)).min()
+        exact_balds_n = self._exact_gains(finalists_n, self._nothing_known)
+        (position,) = finalists_n[first_of(exact_gains_n, exact_balds_n, self.keys_N[finalists_n])]
         answer = torch.stack([position, reaches_n[-1].long(), self._is_too_coarse(configurations).long()])
         best, all_reach, is_too_coarse = answer.tolist()
         if is_too_coarse:
             return None
         if all_reach and len(gains_n) < len(gains_N):
             # There may be more of them.
-            return self._best_finalist((gains_N >= gains_n[0] - margin).nonzero().flatten(), configurations)
+            return self._tied((gains_N >= gains_n[0] - margin).nonzero().flatten(), configurations).first
         return int(best)
 
-    def _best_finalist(self, finalists_n: Tensor, configurations: Configurations) -> int:
-        """Return the position of the highest gain among points in ascending order."""
-        if len(finalists_n) == 1:
-            return int(finalists_n)
+    def _tied(self, finalists_n: Tensor, configurations: Configurations) -> Tied:
+        """Return the points with the highest gain among some."""
         gains_n = self._exact_gains(finalists_n, configurations.undecided(NO_ENTROPY))
-        return int(finalists_n[int((gains_n >= gains_n.max() - EQUAL_GAINS).nonzero()[0])])
+        is_best_n = gains_n >= gains_n.max() - EQUAL_GAINS
+        positions_n = finalists_n[is_best_n]
+        balds_n = self._exact_gains(positions_n, self._nothing_known)
+        return Tied(positions_n, gains_n[is_best_n], balds_n, self.keys_N[positions_n])
 
     def _search(
         self,

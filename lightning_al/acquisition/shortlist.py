@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import at_most, checked_chunks
+from lightning_al.acquisition.ties import last
 from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
 
@@ -35,24 +36,27 @@ class Shortlist:
 
     Attributes:
         candidates: All N points.
+        keys_N: Their keys: of equal scores, those with the lowest keys are kept.
         scores_N: Their BALD scores in nats.
         positions_n: Which of them are kept, ascending.
         log_probs_n_K_C: Log-probabilities of the kept ones.
     """
 
     candidates: Candidates
+    keys_N: Tensor
     scores_N: Tensor
     positions_n: Tensor
     log_probs_n_K_C: Tensor
 
     @classmethod
-    def gather(cls, candidates: Candidates, b: int, max_memory: int) -> Shortlist:
+    def gather(cls, candidates: Candidates, b: int, max_memory: int, keys_N: Tensor) -> Shortlist:
         """Pass over the points once.
 
         Args:
             candidates: The points.
             b: Fewest points to keep, where there are so many.
             max_memory: Most bytes for the kept points, and for the tables that a choice among them needs.
+            keys_N: Keys of the points; see `tie_keys`.
 
         Raises:
             ValueError: If the budget holds fewer than b points.
@@ -63,13 +67,14 @@ class Shortlist:
         for chunk in checked_chunks(candidates, who="batchbald", min_samples=2):
             if kept is None:
                 n = min(N, max_memory // _bytes_per_point(chunk))
-                kept = _Kept(_num_kept(chunk, at_most(b, N), n), chunk)
+                keys_N = keys_N.to(chunk.device)
+                kept = _Kept(_num_kept(chunk, at_most(b, N), n), chunk, keys_N)
             scores.append(mutual_information(chunk))
             kept.offer(chunk, scores[-1])
         if kept is None:
-            return cls(candidates, torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, 2, 1))
+            return cls(candidates, keys_N, torch.empty(0), torch.empty(0, dtype=torch.int64), torch.empty(0, 2, 1))
         positions_n, by_position = kept.positions_n.sort()
-        return cls(candidates, torch.cat(scores), positions_n, kept.log_probs_n_K_C[by_position])
+        return cls(candidates, keys_N, torch.cat(scores), positions_n, kept.log_probs_n_K_C[by_position])
 
     def highest_left_out(self, taken: list[int]) -> float:
         """Return the highest BALD score of a point that is neither kept nor taken, or -inf without any."""
@@ -91,6 +96,15 @@ class Shortlist:
                 yield first + places, chunk[places]
             first += len(chunk)
 
+    def log_probs_of(self, position: int) -> Tensor:
+        """Return log-probabilities ``[K, C]`` of any one point, from another pass over the points."""
+        first = 0
+        for chunk in checked_chunks(self.candidates, who="batchbald", min_samples=2):
+            if position < first + len(chunk):
+                break
+            first += len(chunk)
+        return chunk[position - first]
+
     def _scores_left_out(self, taken: list[int]) -> Tensor:
         scores_N = self.scores_N.clone()
         scores_N[self.positions_n] = -math.inf
@@ -101,7 +115,8 @@ class Shortlist:
 class _Kept:
     """The n points with the highest scores of those seen so far, in any order."""
 
-    def __init__(self, n: int, like: Tensor) -> None:
+    def __init__(self, n: int, like: Tensor, keys_N: Tensor) -> None:
+        self.keys_N = keys_N
         self.log_probs_n_K_C = like.new_empty(n, *like.shape[1:])
         self.positions_n = torch.zeros(n, dtype=torch.int64, device=like.device)
         self.scores_n = torch.full((n,), -math.inf, dtype=like.dtype, device=like.device)
@@ -112,10 +127,9 @@ class _Kept:
         n, num_free = len(self.scores_n), max(0, len(self.scores_n) - self.num_seen)
         entering = torch.arange(len(scores_m), device=scores_m.device)
         self._put(self.num_seen + entering[:num_free], entering[:num_free], log_probs_m_K_C, scores_m)
-        better = entering[num_free:][scores_m[num_free:] > self.scores_n.min()]
-        lowest = torch.cat([self.scores_n, scores_m[better]]).topk(len(better), largest=False).indices
-        leaves = torch.zeros(n + len(better), dtype=torch.bool, device=scores_m.device)
-        leaves[lowest] = True
+        better = entering[num_free:][scores_m[num_free:] >= self.scores_n.min()]
+        positions = torch.cat([self.positions_n, self.num_seen + better])
+        leaves = last(torch.cat([self.scores_n, scores_m[better]]), self.keys_N[positions], len(better))
         self._put(leaves[:n].nonzero().flatten(), better[~leaves[n:]], log_probs_m_K_C, scores_m)
         self.num_seen += len(scores_m)
 

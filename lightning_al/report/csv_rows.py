@@ -125,4 +125,5 @@ def _noise(study: Study) -> Iterator[Row]:
                 "share_used": batch.share_used,
                 "picks_below_noise": batch.picks_below_noise,
                 "shortfall": batch.shortfall,
+                "overlap_of_half_samples": batch.overlap,
             }

@@ -1,4 +1,9 @@
-"""How much a batch tells, and how far that could be told from noise, as BatchBALD reports it."""
+"""How much a batch tells, and how sure that is, as BatchBALD reports it.
+
+Two uncertainties are told apart. The Monte Carlo error is that of the joint labels that were drawn, given the posterior
+samples: every batch has a figure for it. The sampling noise is that of having K posterior samples and no others: it is
+larger, it is in none of these figures, and only `BatchBALD(check_samples=True)` measures it, by two halves of them.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +26,13 @@ class BatchNoise:
         labels: Training labels before the batch.
         num_picks: Points in the batch.
         information: What all of them tell together, in nats.
-        standard_error: Standard error of that, in nats.
+        standard_error: Monte Carlo error of that, in nats.
         log_num_samples: The most that posterior samples can tell, log K, in nats.
         share_used: Which share of it the batch tells.
-        picks_below_noise: How many picks add no more than the standard error.
+        picks_below_noise: How many picks add no more than the Monte Carlo error.
         shortfall: By how many nats at most a batch from all points could have been better.
+        overlap: Share of the picks that two halves of the posterior samples have in common, or None where it was not
+            measured.
     """
 
     seed: int
@@ -38,6 +45,7 @@ class BatchNoise:
     share_used: float
     picks_below_noise: int
     shortfall: float
+    overlap: float | None = None
 
 
 def noise_of(runs: Sequence[RecordedRun]) -> list[BatchNoise]:
@@ -64,6 +72,7 @@ def _batch(seed: int, round: Round) -> BatchNoise | None:
             share_used=figures["share_used"],
             picks_below_noise=int(figures["picks_below_noise"]),
             shortfall=figures["shortfall"],
+            overlap=figures.get("overlap_of_half_samples"),
         )
     except (KeyError, IndexError):
         return None
@@ -93,7 +102,7 @@ class MethodNoise:
 
     @property
     def picks_below_noise(self) -> int:
-        """Those that add no more than the noise."""
+        """Those that add no more than the Monte Carlo error."""
         return sum(batch.picks_below_noise for batch in self.batches)
 
     @property
@@ -108,7 +117,7 @@ class MethodNoise:
 
     @property
     def largest_error(self) -> float:
-        """Largest standard error, in nats."""
+        """Largest Monte Carlo error, in nats."""
         return max(batch.standard_error for batch in self.batches)
 
     @property
@@ -116,8 +125,14 @@ class MethodNoise:
         """Largest shortfall, in nats."""
         return max(batch.shortfall for batch in self.batches)
 
+    @property
+    def mean_overlap(self) -> float | None:
+        """Mean share of picks that two halves of the samples have in common, over the batches where it was measured."""
+        measured = [batch.overlap for batch in self.batches if batch.overlap is not None]
+        return mean(measured) if measured else None
+
     def by_labels(self) -> tuple[list[int], list[float], list[float]]:
-        """Return the numbers of labels, with the mean share of log K used up and the mean of picks below noise."""
+        """Return the numbers of labels, with the mean share of log K used up and the mean of picks below error."""
         labels = sorted({batch.labels for batch in self.batches})
         at = [[batch for batch in self.batches if batch.labels == count] for count in labels]
         return (

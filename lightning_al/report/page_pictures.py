@@ -185,7 +185,7 @@ def time_picture(study: Study, found: Sequence[Phases], name: str) -> Picture:
 
 
 def noise_picture(study: Study, found: Sequence[MethodNoise], name: str) -> Picture:
-    """Draw which share of log K each batch used up, and how many of its picks fell below the noise."""
+    """Draw which share of log K each batch used up, and how many of its picks fell below the Monte Carlo error."""
 
     def draw(figure: Figure, ink: Ink) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
@@ -202,7 +202,7 @@ def noise_picture(study: Study, found: Sequence[MethodNoise], name: str) -> Pict
         above.set_ylim(0, 1.05)
         above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         heading(above, "Share of log K that a batch tells", ink)
-        heading(below, "Picks of a batch below the noise", ink)
+        heading(below, "Picks of a batch below the Monte Carlo error", ink)
         below.set_ylim(bottom=0, top=max(1.0, below.get_ylim()[1]))
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         below.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
@@ -211,7 +211,7 @@ def noise_picture(study: Study, found: Sequence[MethodNoise], name: str) -> Pict
         tidy(below, ink)
         legend(figure, above, ink)
 
-    return picture(name, "Share of log K used up, and picks below the noise, over labels", draw, height=3.9)
+    return picture(name, "Share of log K used up, and picks below the Monte Carlo error, over labels", draw, height=3.9)
 
 
 def mean_with_band(row: Method, band: Band) -> tuple[list[int], list[float], list[float]]:

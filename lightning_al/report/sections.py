@@ -331,9 +331,10 @@ def _noise(study: Study, prefix: str) -> Part | None:
             "log K",
             "share used, mean",
             "largest",
-            "picks below noise",
-            "largest standard error",
+            "picks below Monte Carlo error",
+            "largest Monte Carlo error",
             "largest shortfall",
+            "halves agree",
         ],
         [
             [
@@ -345,16 +346,25 @@ def _noise(study: Study, prefix: str) -> Part | None:
                 f"{noise.picks_below_noise} of {noise.num_picks}",
                 f"{noise.largest_error:.4f}",
                 f"{noise.largest_shortfall:.4f}",
+                "not measured" if noise.mean_overlap is None else f"{noise.mean_overlap:.0%}",
             ]
             for noise in found
         ],
         [
             "In nats. K posterior samples can tell at most log K nats apart: a batch close to that leaves little "
-            "by which its last picks could differ. A pick below the noise adds no more than its standard error. The "
-            "shortfall is how much better at most a batch from all points could have been, where memory was limited."
+            "by which its last picks could differ. The Monte Carlo error is that of the joint labels that were drawn; "
+            "a pick below it adds no more than this error. The shortfall is how much better at most a batch from all "
+            "points could have been, where memory was limited.",
+            "None of these figures holds the sampling noise, which is larger: K other posterior samples would have "
+            "chosen other points. “Halves agree” is the share of the picks that two halves of the samples have in "
+            "common, where `BatchBALD(check_samples=True)` measured it. Two draws of all K agree better than such halves.",
         ],
     )
-    return Part("Noise and saturation of the batches", [noise_picture(study, found, f"{prefix}noise")], [table])
+    return Part(
+        "Saturation, Monte Carlo error and sampling noise of the batches",
+        [noise_picture(study, found, f"{prefix}noise")],
+        [table],
+    )
 
 
 def _settings(study: Study) -> Part:

@@ -63,14 +63,6 @@ def test_leaves_its_input_and_the_global_generator_alone(name):
     assert torch.get_rng_state().equal(state)
 
 
-def test_of_identical_rows_the_lowest_positions_come_first(name):
-    if name == "random":
-        pytest.skip("chance knows no order")
-    row_1_K_C = random_log_probs(1, K, C, seed=3, dtype=torch.float32)
-    selection = select(name, row_1_K_C.expand(N, K, C), 6)
-    assert selection.positions.tolist() == [0, 1, 2, 3, 4, 5]
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_probabilities_of_exactly_zero_and_one(name, dtype):
     generator = torch.Generator().manual_seed(0)

@@ -1,6 +1,7 @@
 """What a batch's report says, against definitions and repeated draws."""
 
 import math
+import re
 
 import pytest
 import torch
@@ -43,8 +44,25 @@ def test_more_points_than_samples_can_tell_apart_end_below_the_noise():
     report = batchbald(log_probs_N_K_C, 40, num_configurations=200).report
     assert report.picks_below_noise > 10
     assert report.share_used > 0.99
-    assert "Raise `num_samples` of the posterior to 16" in report.warning
+    assert report.warning.startswith("4 posterior samples are few for a batch of 40 points.")
     assert batchbald(log_probs_N_K_C, 2).report.warning is None
+
+
+@pytest.mark.parametrize("K", [2, 10, 20, 49])
+def test_the_advice_of_a_warning_ends_it(K):
+    """Points that the samples are sure of in ways of their own, so that any batch uses up log K, whatever K is."""
+    log_probs_N_K_C = random_log_probs(60, 100, 4, seed=2, spread=9.0)
+    warning = batchbald(log_probs_N_K_C[:, :K], 30, num_configurations=200).report.warning
+    advised = int(re.search(r"Raise `num_samples` of the posterior to (\d+)\.", warning)[1])
+    report = batchbald(log_probs_N_K_C[:, :advised], 30, num_configurations=200).report
+    assert report.share_used > 0.95
+    assert report.warning is None
+
+
+def test_a_batch_that_leaves_much_to_learn_is_not_warned_of():
+    report = batchbald(random_log_probs(60, 20, 4, seed=2, spread=0.5), 10).report
+    assert report.share_used < 0.5
+    assert report.warning is None
 
 
 def test_a_pick_that_adds_too_little_gives_way_to_the_next_by_bald():

@@ -92,7 +92,7 @@ def test_some_budgets_suffice_and_some_do_not():
 @pytest.mark.parametrize("chunk_size", [1, 3, 8, 60])
 def test_it_keeps_the_points_with_the_highest_bald(chunk_size):
     log_probs_N_K_C = random_log_probs(60, 4, 3, seed=2)
-    shortlist = Shortlist.gather(stream(log_probs_N_K_C, chunk_size), 3, budget(log_probs_N_K_C, 9))
+    shortlist = Shortlist.gather(stream(log_probs_N_K_C, chunk_size), 3, budget(log_probs_N_K_C, 9), torch.arange(60))
     scores_N = bald(log_probs_N_K_C)
     assert shortlist.positions_n.tolist() == sorted(scores_N.topk(9).indices.tolist())
     assert shortlist.log_probs_n_K_C.equal(log_probs_N_K_C[shortlist.positions_n])

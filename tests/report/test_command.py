@@ -92,6 +92,14 @@ def test_tables_and_files_have_the_figures_of_the_runs(study):
     assert {(row["validation_labels"], row["metric"]) for row in curves} == {("7", "test_acc")}
 
 
+def test_the_two_uncertainties_of_a_batch_are_told_apart_by_name(study):
+    page = Page(study / "report" / "index.html")
+    heads, first = page.tables["noise"][:2]
+    assert {"picks below Monte Carlo error", "largest Monte Carlo error", "halves agree"} < set(heads)
+    assert first[heads.index("halves agree")] == "not measured"
+    assert "None of these figures holds the sampling noise, which is larger" in page.text
+
+
 def test_the_page_needs_nothing_beside_it(study):
     page = Page(study / "report" / "index.html")
     assert not {"script", "iframe", "object", "embed", "form", "base"} & {tag for tag, _ in page.tags}

@@ -97,3 +97,12 @@ def test_noise_is_that_of_the_last_pick(recorded):
     assert noise.batches[0].information == 2.0
     assert noise.largest_error == 0.25
     assert noise.by_labels() == ([10, 20, 30], pytest.approx([2 / log(20)] * 3), [1, 1, 1])
+    assert noise.mean_overlap is None
+
+
+def test_the_sampling_noise_is_shown_where_it_was_measured(recorded):
+    for run, share in zip(recorded, (0.2, 0.4), strict=True):
+        for round in run.history:
+            if round.details:
+                round.details["overlap_of_half_samples"] = share
+    assert MethodNoise("bald", noise_of(recorded)).mean_overlap == pytest.approx(0.3)
