@@ -42,6 +42,9 @@ ONLY_STORED = {
 }
 """Of classes that pass on what they are given, all that may be stored. W&B's others name servers and files."""
 
+FETCHES = "fetches files"
+"""Of what a folder claims, what can be left out."""
+
 _LISTED_PACKAGES = frozenset(module.split(".")[0] for module in ALLOWED)
 
 _ADDRESS = re.compile(r"://|::|^[A-Za-z][\w+.-]+:[/\\]")
@@ -88,6 +91,9 @@ class Claims:
         for needed in (name for base in bases for name in NEEDED.get(base, ())):
             if not any(name == needed and value is not None for name, value in arguments.values()):
                 yield (*way, needed), "is left out, so that this machine would choose it"
+        fetches = _default(made, "download") and not any(name == "download" for name, _ in arguments.values())
+        if fetches:
+            yield (*way, "download"), FETCHES
         if node.get("_partial_") and not TO_WRITE.isdisjoint(_parameters(made)):
             yield (*way, "_partial_"), "leaves places to write to open"
         for path, (name, value) in arguments.items():
@@ -103,7 +109,7 @@ class Claims:
         if "WandbLogger" in bases and name == "offline":
             return None if value is True else "sends what is logged over the network"
         if name == "download":
-            return "fetches files" if value else None
+            return FETCHES if value else None
         if value is None or isinstance(value, bool | int | float):
             return None
         if not isinstance(value, str | os.PathLike):
@@ -142,7 +148,7 @@ class Claims:
 
 def _arguments(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tuple[str, Any]]]:
     """Yield the way to each argument of a node with its name, those given by their place too, and its value."""
-    parameters = _parameters(made)
+    parameters = list(_parameters(made))
     given = node.get("_args_")
     for place, value in enumerate(given if isinstance(given, list | tuple) else ()):
         yield ("_args_", place), (parameters[place] if place < len(parameters) else "", value)
@@ -151,11 +157,16 @@ def _arguments(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tuple[
             yield (name,), (name, value)
 
 
-def _parameters(made: Any) -> list[str]:
+def _parameters(made: Any) -> Mapping[str, inspect.Parameter]:
     try:
-        return list(inspect.signature(made).parameters)
+        return inspect.signature(made).parameters
     except (TypeError, ValueError):
-        return []
+        return {}
+
+
+def _default(made: Any, name: str) -> Any:
+    found = _parameters(made).get(name)
+    return None if found is None or found.default is found.empty else found.default
 
 
 def _is_own_acquisition(name: str) -> bool:

@@ -13,7 +13,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.allow_list import AllowList
-from lightning_al.cli.places import Claims
+from lightning_al.cli.places import FETCHES, Claims
 from lightning_al.cli.references import Path as Way
 from lightning_al.cli.references import at, dotted, is_outer, put, resolved, shown, values
 
@@ -42,10 +42,10 @@ def resolve_stored(stored: DictConfig, composed: DictConfig, folder: Path, allow
         raise _refused(unsaid, stored, folder)
     allowed = AllowList(allow)
     allowed.check(settings)
-    for way, why in Claims(folder, allowed).find(settings):
+    for way, why in list(Claims(folder, allowed).find(settings)):
         if _is_said(way, settings, now):
             continue
-        if way[-1] == "download" and at(settings, way):
+        if why == FETCHES:
             put(settings, way, False)
         else:
             unsaid[way] = why
@@ -59,7 +59,7 @@ def overrides_to_say_again(config: DictConfig, folder: Path, allow: Sequence[str
     ways = [way for way, value in values(OmegaConf.to_container(config, resolve=False)) if is_outer(value)]
     with suppress(ValueError):  # of a class that is itself read from outside
         claims = Claims(folder, AllowList(allow)).find(shown(config))
-        ways.extend(way for way, _ in claims if way[-1] != "download")
+        ways.extend(way for way, why in claims if why != FETCHES)
     return _overrides(ways, config)
 
 
