@@ -100,15 +100,19 @@ _BY_MODULE = {
     "torchmetrics.aggregation": _AGGREGATION,
     "torchmetrics.classification": " ".join(
         [
-            *(f"{kind}{name}" for kind in ("", "Binary", "Multiclass", "Multilabel") for name in _CLASSIFICATION.split()),
+            *(
+                f"{kind}{name}"
+                for kind in ("", "Binary", "Multiclass", "Multilabel")
+                for name in _CLASSIFICATION.split()
+            ),
             "BinaryFairness BinaryGroupStatRates",
             "MultilabelCoverageError MultilabelRankingAveragePrecision MultilabelRankingLoss",
         ]
     ),
     "torchmetrics.regression": _REGRESSION,
     "torchmetrics.wrappers": _WRAPPERS,
-    # Left out: what unpickles files of an unknown hash (LSUN), makes folders or caches where it is only to read
-    # (Caltech, INaturalist, ImageNet, PhotoTour), reads addresses from files (Kinetics, SBU), or calls what it is given.
+    # Left out: what unpickles files of an unknown hash (LSUN), writes where it is only to read (Caltech, INaturalist,
+    # ImageNet, PhotoTour), takes addresses from files (Kinetics, SBU), or calls what it is given (DatasetFolder).
     "torchvision.datasets": (
         "CIFAR10 CIFAR100 CelebA Cityscapes Country211 DTD EMNIST EuroSAT FER2013 FGVCAircraft FakeData FashionMNIST "
         "Flowers102 Food101 GTSRB ImageFolder Imagenette KMNIST MNIST OxfordIIITPet PCAM QMNIST RenderedSST2 SEMEION "

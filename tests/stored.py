@@ -20,6 +20,9 @@ from omegaconf import DictConfig, open_dict
 import lightning_al.cli  # noqa: F401, whose resolvers the configuration names
 from lightning_al.cli.references import settle
 
+STARTS_OR_SENDS = ("os.exec", "os.posix_spawn", "os.system", "socket.connect", "socket.getaddrinfo", "subprocess.Popen")
+CHANGES_FILES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree")
+
 PAYLOAD = "from pathlib import Path\nPath({trace!r}).touch()\nclass Payload:\n    pass\n"
 
 
@@ -69,16 +72,18 @@ class Watch:
     def __call__(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.is_on:
             return
-        if event in ("socket.connect", "socket.getaddrinfo", "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn"):
-            self.seen.append(f"{event} {arguments}")
-        elif event in ("import", "pickle.find_class") and "payload" in str(arguments):
+        first = arguments[0] if arguments else ""
+        is_wrong = {
+            "import": "payload" in str(arguments[:2]),
+            "pickle.find_class": "payload" in str(arguments),
+            "compile": "payload" in str(first),
+            "exec": "payload" in str(getattr(first, "co_filename", first)),
+            "open": event == "open" and self._is_write(arguments) and self._is_outside(first),
+            **dict.fromkeys(STARTS_OR_SENDS, True),
+            **dict.fromkeys(CHANGES_FILES, event in CHANGES_FILES and self._is_outside(first)),
+        }
+        if is_wrong.get(event):
             self.seen.append(f"{event} {arguments[:2]}")
-        elif event in ("compile", "exec") and "payload" in str(getattr(arguments[0], "co_filename", arguments[0])):
-            self.seen.append(f"{event} {arguments[0]}")
-        elif event == "open" and self._is_write(arguments) and self._is_outside(arguments[0]):
-            self.seen.append(f"{event} {arguments[0]}")
-        elif event in ("os.mkdir", "os.remove", "os.rmdir", "os.rename") and self._is_outside(arguments[0]):
-            self.seen.append(f"{event} {arguments[0]}")
 
     @staticmethod
     def _is_write(arguments: tuple[Any, ...]) -> bool:

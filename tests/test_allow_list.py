@@ -414,7 +414,7 @@ def test_a_refusal_says_what_is_wrong(path, said):
 
 
 def test_a_package_of_the_users_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match="There is no `no_such_package` to be imported: No module named.*Check the"):
+    with pytest.raises(ValueError, match=r"There is no `no_such_package` to be imported: No module named.*Check the"):
         AllowList(["no_such_package"]).find("no_such_package.Network")
 
 
@@ -457,7 +457,7 @@ def test_the_list_is_of_public_classes_of_the_packages_that_it_names():
         home = f"{thing.__module__}.{thing.__qualname__}"
         assert home in FUNCTIONS or isinstance(thing, type), path
         assert thing.__qualname__ == path.rpartition(".")[2], "it is found by its own name"
-        assert thing.__qualname__[0] != "_" and "." not in thing.__qualname__, path
+        assert thing.__qualname__[0] != "_", path
         assert thing.__module__.split(".")[0] == path.split(".")[0], path
 
 

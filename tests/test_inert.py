@@ -159,26 +159,42 @@ def unpicklers(path: Path) -> list[str]:
             called = ast.unparse(node.func)
             last = called.rpartition(".")[2]
             options = {option.arg: ast.unparse(option.value) for option in node.keywords}
-            is_load = last in ("load", "loads", "fromfile", "read_pickle", "Unpickler") and called not in ("json.loads", "json.load")
+            is_load = last in ("load", "loads", "fromfile", "read_pickle", "Unpickler") and called not in (
+                "json.loads",
+                "json.load",
+            )
             is_safe = called == "torch.load" and options.get("weights_only") == "True"
             is_safe = is_safe or called in ("OmegaConf.load", "entry.load")
-            code = called in ("eval", "exec", "compile", "__import__") or last in ("load_from_checkpoint", "unsafe_load", "full_load")
+            code = called in ("eval", "exec", "compile", "__import__") or last in (
+                "load_from_checkpoint",
+                "unsafe_load",
+                "full_load",
+            )
             if (is_load and not is_safe) or code:
                 found.append(f"{called} {options}")
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            found += [name for name in names if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")]
+            found += [
+                name
+                for name in names
+                if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
+            ]
     return found
 
 
 def test_nothing_of_the_package_unpickles_but_the_inert_reader() -> None:
     found = {name_of(path): unpicklers(path) for path in FILES}
     assert {name: calls for name, calls in found.items() if calls} == {
-        "lightning_al.inert": ["pickle", "torch.load {'map_location': \"'cpu'\", 'pickle_module': '_PICKLE', 'weights_only': 'False'}"]
+        "inert": [
+            "pickle",
+            "torch.load {'map_location': \"'cpu'\", 'pickle_module': '_PICKLE', 'weights_only': 'False'}",
+        ]
     }
 
 
 def test_a_second_unpickler_would_be_seen(tmp_path: Path) -> None:
     path = tmp_path / "a.py"
-    path.write_text("import numpy\nimport pickle\ntorch.load(x)\npickle.load(x)\nnumpy.load(x)\neval(x)\nM.load_from_checkpoint(x)")
+    path.write_text(
+        "import numpy\nimport pickle\ntorch.load(x)\npickle.load(x)\nnumpy.load(x)\neval(x)\nM.load_from_checkpoint(x)"
+    )
     assert len(unpicklers(path)) == 6

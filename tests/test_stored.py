@@ -7,9 +7,11 @@ import re
 import shlex
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import pytest
 import yaml
@@ -25,6 +27,7 @@ from lightning_al.cli.places import FETCHES, Claims
 from lightning_al.cli.references import shown
 from lightning_al.cli.stored import overrides_to_say_again
 from tests.stored import Watch, composed, make_payload, on_path
+from tests.test_cli import TINY
 
 pytestmark = pytest.mark.usefixtures("as_before")
 
@@ -99,20 +102,44 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a log by way of its name": ({"logger.csv.name": "../../x"}, "is a place outside"),
     "a log by way of its version": ({"logger.csv.version": "/x"}, "is a place outside"),
     "a log named by the environment": (
-        {"logger.t": {"_target_": f"{PL}.loggers.TensorBoardLogger", "save_dir": "${hydra:runtime.output_dir}", "name": "$A"}},
+        {
+            "logger.t": {
+                "_target_": f"{PL}.loggers.TensorBoardLogger",
+                "save_dir": "${hydra:runtime.output_dir}",
+                "name": "$A",
+            }
+        },
         "reads the environment",
     ),
     "a database elsewhere": (
-        {"logger.m": {"_target_": f"{PL}.loggers.MLFlowLogger", "tracking_uri": "sqlite:////x/y.db", "artifact_location": "."}},
+        {
+            "logger.m": {
+                "_target_": f"{PL}.loggers.MLFlowLogger",
+                "tracking_uri": "sqlite:////x/y.db",
+                "artifact_location": ".",
+            }
+        },
         "outside the run's folder to write to",
     ),
     "a server": (
-        {"logger.m": {"_target_": f"{PL}.loggers.MLFlowLogger", "tracking_uri": "https://host", "artifact_location": None}},
+        {
+            "logger.m": {
+                "_target_": f"{PL}.loggers.MLFlowLogger",
+                "tracking_uri": "https://host",
+                "artifact_location": None,
+            }
+        },
         "is an address",
     ),
     "no database": ({"logger.m": {"_target_": f"{PL}.loggers.MLFlowLogger"}}, "`logger.m.tracking_uri` is left out"),
     "wandb online": (
-        {"logger.w": {"_target_": f"{PL}.loggers.WandbLogger", "save_dir": "${hydra:runtime.output_dir}", "offline": False}},
+        {
+            "logger.w": {
+                "_target_": f"{PL}.loggers.WandbLogger",
+                "save_dir": "${hydra:runtime.output_dir}",
+                "offline": False,
+            }
+        },
         "sends what is logged over the network",
     ),
     "wandb by default": ({"logger.w": {"_target_": f"{PL}.loggers.WandbLogger"}}, "`logger.w.offline` is left out"),
@@ -162,7 +189,9 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_folder_cannot_say_what_only_the_user_may(run, monkeypatch, case):
     monkeypatch.setenv("SECRET", "hunter2")
     changes, said = HOSTILE[case]
-    with pytest.raises(ConfigCompositionException, match="does not take from the folder .* what only you may") as found:
+    with pytest.raises(
+        ConfigCompositionException, match=r"does not take from the folder .* what only you may"
+    ) as found:
         resumed(run, changes)
     assert said in str(found.value)
     assert "hunter2" not in str(found.value)
@@ -207,7 +236,7 @@ def test_what_the_message_says_to_give_again_is_enough(run, monkeypatch, case):
 
 def test_another_value_in_its_place_is_not_the_same(run):
     changes = {"logger.csv.save_dir": "/x"}
-    with pytest.raises(ConfigCompositionException, match="logger.csv.save_dir=/x"):
+    with pytest.raises(ConfigCompositionException, match=r"logger\.csv\.save_dir=/x"):
         resumed(run, changes, "logger.csv.save_dir=/y")
 
 
@@ -288,8 +317,35 @@ def test_a_class_that_the_user_allows_reads_from_where_the_folder_says(run, tmp_
 
 @pytest.mark.parametrize(
     "value",
-    ["a", "a b", "", "null", "true", "3", "1e3", "nan", 'say "so"', "back\\slash", 'end\\', '\\"', "it's", "${oc.env:A}"]
-    + ["http://${oc.env:A}@h", "a,b", "[a]", "{a: 1}", "a=b", "/x y/z", "~", 3, 2.5, None, True, ["a b", 1, None], {"a": "b c"}],
+    [
+        "a",
+        "a b",
+        "",
+        "null",
+        "true",
+        "3",
+        "1e3",
+        "nan",
+        'say "so"',
+        "back\\slash",
+        "end\\",
+        '\\"',
+        "it's",
+        "${oc.env:A}",
+        "http://${oc.env:A}@h",
+        "a,b",
+        "[a]",
+        "{a: 1}",
+        "a=b",
+        "/x y/z",
+        "~",
+        3,
+        2.5,
+        None,
+        True,
+        ["a b", 1, None],
+        {"a": "b c"},
+    ],
     ids=repr,
 )
 def test_an_override_says_what_it_is_to_say(run, monkeypatch, value):
@@ -306,7 +362,9 @@ def test_an_override_says_what_it_is_to_say(run, monkeypatch, value):
 
 
 def test_what_hydra_says_now_is_written_as_it_is(run):
-    config = composed(run, "acquisition=bald", "+logger.csv.prefix='${hydra:runtime.choices.acquisition}-${hydra:job.name}'")
+    config = composed(
+        run, "acquisition=bald", "+logger.csv.prefix='${hydra:runtime.choices.acquisition}-${hydra:job.name}'"
+    )
     assert OmegaConf.to_container(config.logger.csv, resolve=False)["prefix"] == "bald-lightning-al"
     assert OmegaConf.to_container(config.logger.csv, resolve=False)["save_dir"] == "${hydra:runtime.output_dir}"
     assert as_stored(config).name == "bald"
@@ -390,7 +448,12 @@ def test_no_text_of_a_folder_is_imported_run_unpickled_fetched_or_written_to(run
     make_payload(run, trace)
     monkeypatch.setenv("SECRET", "payload")
     monkeypatch.chdir(tmp_path)
-    wide = ("pytorch_lightning.Trainer", "pytorch_lightning.callbacks.", "pytorch_lightning.loggers.", "lightning_al.demos.")
+    wide = (
+        "pytorch_lightning.Trainer",
+        "pytorch_lightning.callbacks.",
+        "pytorch_lightning.loggers.",
+        "lightning_al.demos.",
+    )
     classes = [name for name in listed() if part == "all" or name.startswith(wide)]
     before = set(tmp_path.rglob("*"))
     with on_path(run), on_path(tmp_path):
@@ -408,7 +471,7 @@ def test_the_watch_sees_what_it_is_to_see(run, tmp_path, monkeypatch):
     list(closure(run, [], []))
     with on_path(run), watch.on() as seen:
         __import__("payload")
-        with pytest.raises(OSError):
+        with pytest.raises(URLError):
             import_module("urllib.request").urlopen("http://127.0.0.1:9")
         (tmp_path / "outside").write_text("x")
         (run / "inside").write_text("x")
@@ -437,3 +500,59 @@ def test_a_secret_is_shown_as_its_reference(monkeypatch):
     assert "hunter2" in str(OmegaConf.to_container(OmegaConf.create(texts), resolve=True))
     assert "hunter2" not in str(shown(OmegaConf.create(texts)))
     assert shown(OmegaConf.create(texts))["c"] == "x ${oc.env:SECRET} y"
+
+
+# By the command itself.
+
+
+def test_the_command_says_what_to_give_again_and_takes_it(command, refused, run, tmp_path):
+    first = [*TINY, "active.max_rounds=1", "+callbacks.c._target_=lightning_al._lightning.pl.callbacks.ModelCheckpoint"]
+    said = command(*first, f"folder={run}", f"+callbacks.c.dirpath={tmp_path}/c", "trainer.enable_checkpointing=true")
+    assert f"goes on by: lightning-al folder={run} ++callbacks.c.dirpath={tmp_path}/c)" in said
+    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("max_rounds: 1", "max_rounds: 2"))
+    message = refused(f"folder={run}")
+    assert "`callbacks.c.dirpath` is a place outside the run's folder to write to" in message
+    assert "Traceback" not in message
+    assert "BatchBALD" in command(f"folder={run}", f"++callbacks.c.dirpath={tmp_path}/c")
+
+
+@pytest.mark.parametrize("name", ["hydra", "defaults", "payload"])
+def test_a_stored_configuration_has_no_settings_of_hydras(refused, run, name):
+    config = as_stored(composed(run))
+    with open_dict(config):
+        config[name] = {"searchpath": ["pkg://payload"], "launcher": {"_target_": "payload.Payload"}}
+    OmegaConf.save(config, run / "config.yaml")
+    assert f"is not the configuration of a run: no run has the settings {name}" in refused(f"folder={run}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("callback", ["none", "OnExceptionCheckpoint", "ModelCheckpoint"])
+def test_no_checkpoint_that_lightning_finds_by_itself_runs_code(command, run, tmp_path, monkeypatch, callback):
+    """Under SLURM, or with such a callback, Lightning looks for checkpoints in the run's folder."""
+    trace = tmp_path / "trace"
+    monkeypatch.chdir(tmp_path)
+    command(*TINY, f"folder={run}", "active.max_rounds=1")
+    config: Any = OmegaConf.load(run / "config.yaml")
+    config.active.max_rounds = 2
+    if callback != "none":
+        options = {"dirpath": "${hydra:runtime.output_dir}"} | ({"save_last": True} if callback[0] == "M" else {})
+        config.callbacks = {"c": {"_target_": f"{PL}.callbacks.{callback}", **options}}
+        config.trainer.enable_checkpointing = True
+    OmegaConf.save(config, run / "config.yaml")
+    make_payload(run, trace)
+    for name, value in {
+        "SLURM_NTASKS": "1",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_JOB_ID": "1",
+        "SLURM_PROCID": "0",
+        "SLURM_LOCALID": "0",
+        "SLURM_NODEID": "0",
+        "SLURM_NNODES": "1",
+        "SLURM_NTASKS_PER_NODE": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    list(closure(run, [], []))
+    with on_path(run), watch.on() as seen, suppress(SystemExit):
+        command(f"folder={run}")
+    assert [line for line in seen if "payload" in line] == []
+    assert not trace.exists()

@@ -78,7 +78,6 @@ def resolve_allowed(
         composed: Where the configuration is that in the folder, the one that is composed now.
     """
     from lightning_al.allow_list import AllowList
-
     from lightning_al.cli.stored import resolve_stored
 
     try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -41,6 +41,6 @@ def command_to_go_on(folder: Path, config: DictConfig) -> str:
     from lightning_al.cli.stored import overrides_to_say_again
 
     allow = [override for override in HydraConfig.get().overrides.task if override.startswith("allow=")]
-    names = OverridesParser.create().parse_overrides(allow)[-1].value() if allow else []
+    names: Any = OverridesParser.create().parse_overrides(allow)[-1].value() if allow else []
     again = overrides_to_say_again(config, folder, names)
     return " ".join(["lightning-al", f"folder={folder}", *(f"'{override}'" for override in allow), *again])

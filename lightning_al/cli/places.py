@@ -15,7 +15,7 @@ from typing import Any
 
 from lightning_al.allow_list import AllowList
 from lightning_al.allowed_names import ALLOWED
-from lightning_al.cli.references import Path as Way
+from lightning_al.cli.references import Way
 
 TO_WRITE = frozenset(
     ("artifact_location", "default_root_dir", "dirpath", "log_dir", "output_dir", "save_dir", "tracking_uri")
@@ -75,7 +75,7 @@ class Claims:
             yield from self._of_node(value, way)
         elif isinstance(value, Mapping):
             for key, part in value.items():
-                yield from self._of(part, (*way, key), owner, str(key) if owner is None else name)
+                yield from self._of(part, (*way, key), owner, str(key) if owner is None or key in TO_WRITE else name)
         elif isinstance(value, list | tuple):
             for place, part in enumerate(value):
                 yield from self._of(part, (*way, place), owner, name)
@@ -96,13 +96,13 @@ class Claims:
             yield (*way, "download"), FETCHES
         if node.get("_partial_") and not TO_WRITE.isdisjoint(_parameters(made)):
             yield (*way, "_partial_"), "leaves places to write to open"
-        for path, (name, value) in arguments.items():
+        for place, (name, value) in arguments.items():
             refused = any(name in NOT_STORED.get(base, ()) for base in bases)
             refused |= any(base in ONLY_STORED and name not in ONLY_STORED[base] for base in bases)
             if refused and value is not None:
-                yield (*way, *path), "leads to what is not in the folder"
+                yield (*way, *place), "leads to what is not in the folder"
             else:
-                yield from self._of(value, (*way, *path), made, name)
+                yield from self._of(value, (*way, *place), made, name)
 
     def _why(self, value: Any, owner: Any, name: str) -> str | None:
         bases = [base.__name__ for base in getattr(owner, "__mro__", ())]
@@ -153,8 +153,8 @@ def _arguments(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tuple[
     for place, value in enumerate(given if isinstance(given, list | tuple) else ()):
         yield ("_args_", place), (parameters[place] if place < len(parameters) else "", value)
     for name, value in node.items():
-        if not (name.startswith("_") and name.endswith("_")):
-            yield (name,), (name, value)
+        if name not in ("_target_", "_args_", "_partial_", "_recursive_", "_convert_"):
+            yield (name,), (str(name), value)
 
 
 def _parameters(made: Any) -> Mapping[str, inspect.Parameter]:

@@ -13,7 +13,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-Path = tuple[str | int, ...]
+Way = tuple[str | int, ...]
 
 _INNER = re.compile(
     r"""\$\{(
@@ -36,9 +36,9 @@ def is_outer(value: Any) -> bool:
     """
     if not isinstance(value, str):
         return False
-    left = None
+    left = _INNER.sub("_", value)
     while left != value:
-        left, value = value, _INNER.sub("_", value)
+        left, value = _INNER.sub("_", left), left
     return "${" in left
 
 
@@ -47,32 +47,31 @@ def settle(config: DictConfig) -> None:
 
     What a job sets in the environment stays a reference, as does the run's folder, which may be moved.
     """
-    of_hydra: Any = OmegaConf.create({"hydra": HydraConfig.get()})
 
     def said(found: re.Match[str]) -> str:
-        name = found[1]
-        if name == "runtime.output_dir" or name.startswith("job.env_"):
+        name = str(found[1])
+        if name == "runtime.output_dir" or name.startswith("job.env_") or not HydraConfig.initialized():
             return found[0]
-        value = OmegaConf.select(of_hydra, f"hydra.{name}")
+        value = OmegaConf.select(OmegaConf.create({"hydra": HydraConfig.get()}), f"hydra.{name}")
         return found[0] if value is None or OmegaConf.is_config(value) else str(value)
 
-    for path, value in values(OmegaConf.to_container(config, resolve=False)):
+    for way, value in values(OmegaConf.to_container(config, resolve=False)):
         settled = _OF_HYDRA.sub(said, value) if isinstance(value, str) else value
         if settled != value:
-            OmegaConf.update(config, dotted(path), settled)
+            put(config, way, settled)
 
 
-def resolved(config: DictConfig, outer: Callable[[Path, str], Any]) -> dict[str, Any]:
+def resolved(config: DictConfig, outer: Callable[[Way, str], Any]) -> dict[str, Any]:
     """Return all settings with their references resolved, those to the outside by a function of place and reference."""
     found: list[Any] = []
 
-    def mask(path: Path, value: Any) -> Any:
+    def mask(way: Way, value: Any) -> Any:
         if not is_outer(value):
             return value
-        found.append(outer(path, value))
+        found.append(outer(way, value))
         return f"\ue000{len(found) - 1}\ue001"
 
-    def unmask(path: Path, value: Any) -> Any:
+    def unmask(way: Way, value: Any) -> Any:
         whole = _MASK.fullmatch(value) if isinstance(value, str) else None
         if whole:
             return found[int(whole[1])]
@@ -88,10 +87,10 @@ def shown(config: DictConfig) -> dict[str, Any]:
     >>> shown(OmegaConf.create({"x": "${oc.env:SECRET}", "y": "at ${x}", "z": 1, "w": "${z}"}))
     {'x': '${oc.env:SECRET}', 'y': 'at ${oc.env:SECRET}', 'z': 1, 'w': 1}
     """
-    return resolved(config, lambda path, reference: reference)
+    return resolved(config, lambda way, reference: reference)
 
 
-def values(plain: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+def values(plain: Any, way: Way = ()) -> Iterator[tuple[Way, Any]]:
     """Yield each value of plain data that is no container with the way to it.
 
     >>> list(values({"a": [1, {"b": 2}]}))
@@ -99,17 +98,17 @@ def values(plain: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """
     if isinstance(plain, Mapping):
         for name, part in plain.items():
-            yield from values(part, (*path, name))
+            yield from values(part, (*way, name))
     elif isinstance(plain, list | tuple):
         for place, part in enumerate(plain):
-            yield from values(part, (*path, place))
+            yield from values(part, (*way, place))
     else:
-        yield path, plain
+        yield way, plain
 
 
-def at(plain: Any, path: Path) -> Any:
+def at(plain: Any, way: Way) -> Any:
     """Return what lies at the end of a way into plain data, or None where nothing does."""
-    for name in path:
+    for name in way:
         try:
             plain = plain[name]
         except (KeyError, IndexError, TypeError):
@@ -117,24 +116,24 @@ def at(plain: Any, path: Path) -> Any:
     return plain
 
 
-def put(plain: Any, path: Path, value: Any) -> None:
+def put(plain: Any, way: Way, value: Any) -> None:
     """Put a value to the end of a way into plain data."""
-    at(plain, path[:-1])[path[-1]] = value
+    at(plain, way[:-1])[way[-1]] = value
 
 
-def mapped(plain: Any, function: Callable[[Path, Any], Any], path: Path = ()) -> Any:
+def mapped(plain: Any, function: Callable[[Way, Any], Any], way: Way = ()) -> Any:
     """Return plain data with a function of the way to it and of itself for each value that is no container."""
     if isinstance(plain, Mapping):
-        return {name: mapped(part, function, (*path, name)) for name, part in plain.items()}
+        return {name: mapped(part, function, (*way, name)) for name, part in plain.items()}
     if isinstance(plain, list | tuple):
-        return [mapped(part, function, (*path, place)) for place, part in enumerate(plain)]
-    return function(path, plain)
+        return [mapped(part, function, (*way, place)) for place, part in enumerate(plain)]
+    return function(way, plain)
 
 
-def dotted(path: Path) -> str:
+def dotted(way: Way) -> str:
     """Return the name of a setting as Hydra has it.
 
     >>> dotted(("data", "files", 0))
     'data.files.0'
     """
-    return ".".join(map(str, path))
+    return ".".join(map(str, way))

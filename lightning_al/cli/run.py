@@ -31,8 +31,8 @@ from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_con
 from lightning_al.cli.references import settle, shown
 from lightning_al.cli.refusals import is_own_refusal
 from lightning_al.cli.secrets import Secrets
-from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.stored import how_to_fetch
+from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
 
 if TYPE_CHECKING:
@@ -80,9 +80,7 @@ class _Objects:
     loggers: dict[str, pl.loggers.Logger]
 
 
-def _fit_and_report(
-    config: DictConfig, settings: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool
-) -> float:
+def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool) -> float:
     """Make every object, fit to the budget unless that is done, and report.
 
     Args:
@@ -132,7 +130,9 @@ def _fit_and_report(
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
     if not history or history[-1].indices:
         if trainer.is_global_zero:
-            console.print(f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder, config)}", soft_wrap=True)
+            console.print(
+                f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder, config)}", soft_wrap=True
+            )
         return float("nan")
     check_metric(settings.metric, history)
     if not trainer.is_global_zero:

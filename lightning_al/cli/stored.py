@@ -14,8 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.allow_list import AllowList
 from lightning_al.cli.places import FETCHES, Claims
-from lightning_al.cli.references import Path as Way
-from lightning_al.cli.references import at, dotted, is_outer, put, resolved, shown, values
+from lightning_al.cli.references import Way, at, dotted, is_outer, put, resolved, shown, values
 
 
 def resolve_stored(stored: DictConfig, composed: DictConfig, folder: Path, allow: Sequence[str]) -> dict[str, Any]:

@@ -143,7 +143,7 @@ def _name_cell(*, _root_: DictConfig) -> str:
     text = OmegaConf.to_yaml(OmegaConf.create(settings)).replace("${hydra:runtime.output_dir}", ".")
     # What cannot be resolved, the cell itself will name.
     with suppress(OmegaConfBaseException):
-        composed = OmegaConf.create(text)
+        composed: Any = OmegaConf.create(text)
         settle(composed)
         settings = shown(composed)
     for name in left_out:
