@@ -1,4 +1,4 @@
-"""What a configuration may name to be made: decided by where a thing is defined, before any of it is called.
+"""What a configuration may name to be made: decided by what a name leads to, before any of it is called.
 
 Nothing but the standard library is imported here until a configuration names something of another allowed package.
 """
@@ -7,102 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
-from inspect import isfunction
 from types import ModuleType
 from typing import Any
 
-CLASSES_OF = (
-    "lightning_al",
-    *(
-        f"{lightning}.{part}"
-        for lightning in ("pytorch_lightning", "lightning.pytorch")
-        for part in ("accelerators", "callbacks", "core", "loggers", "plugins", "profilers", "strategies", "trainer")
-    ),
-    "lightning.fabric.plugins",
-    "lightning_fabric.plugins",
-    *(
-        f"sklearn.{part}"
-        for part in (
-            "calibration",
-            "cluster",
-            "compose",
-            "decomposition",
-            "discriminant_analysis",
-            "dummy",
-            "ensemble",
-            "feature_selection",
-            "gaussian_process",
-            "impute",
-            "kernel_approximation",
-            "kernel_ridge",
-            "linear_model",
-            "manifold",
-            "mixture",
-            "model_selection",
-            "multiclass",
-            "naive_bayes",
-            "neighbors",
-            "neural_network",
-            "pipeline",
-            "preprocessing",
-            "random_projection",
-            "svm",
-            "tree",
-        )
-    ),
-    "torch.distributions",
-    "torch.nn",
-    "torch.optim",
-    "torch.utils.data",
-    *(
-        f"torchmetrics.{part}"
-        for part in ("aggregation", "classification", "clustering", "collections", "nominal", "regression", "wrappers")
-    ),
-    "torchvision.datasets",
-    "torchvision.models",
-    "torchvision.ops",
-    "torchvision.transforms",
-)
-"""Where classes may be defined.
-
-The parts of torch and Lightning are those that a run is made of. Left out with the rest are those that take code or
-files of pickles: `torch.jit`, `torch.fx`, `torch.package`, `torch.hub`, `torch.export`, `torch.multiprocessing`,
-`torch.distributed`, `torch.utils.benchmark` and `cpp_extension`, `torch._C`; `LightningCLI`, which reads
-configurations of its own, and Lightning's `serve` and `tuner`; the metrics of text and images, which download models.
-"""
-
-FUNCTIONS = ("lightning_al.demos.networks.digits_cnn", "lightning_al.demos.networks.paper_cnn")
-"""Functions, where they are defined. A function may do anything, so that each is named."""
-
-NEVER = (
-    "lightning_al.allow_list",  # an object that widens the list is none to be made by it
-    "lightning_al.cli",
-    "pytorch_lightning.strategies.launchers",  # start processes
-    "lightning.pytorch.strategies.launchers",
-    "torch.utils.data._utils",
-    "torch.utils.data.datapipes",  # open and decode files, pickles among them
-    "torch.utils.data.graph",  # pickles
-    "torchvision.datasets.lsun",  # unpickles its cache; CIFAR unpickles only files of a known hash
-    "torchvision.models._api",  # weights at any address
-    "torchvision.models.feature_extraction",  # compiles the code of a graph
-)
-"""Where neither classes nor modules are taken from, although a longer list has them."""
-
-NO_BASES = (
-    "code",
-    "functools",
-    "importlib",
-    "multiprocessing",
-    "pickle",
-    "subprocess",
-    "threading",
-    "torch.fx",
-    "torch.jit",
-    "torch.multiprocessing",
-    "torch.package",
-    "types",
-)
-"""Where a class may have no base from, since what it is made with could then be run or unpickled."""
+from lightning_al.allowed_names import ALLOWED
 
 REMEDY = "Choose something else, or, where you trust it, allow it by name on the command line: 'allow=[{}]'."
 
@@ -110,8 +18,9 @@ REMEDY = "Choose something else, or, where you trust it, allow it by name on the
 class AllowList:
     """Hold what a configuration names against a list, and refuse it with nothing of it made.
 
-    A name is followed part by part, as Hydra does, through modules of the list only, since to import a module runs it.
-    What it leads to is judged by where it is defined, so that an alias is no way round.
+    A name is followed part by part, as Hydra does, through modules of the listed packages only, and no module is
+    imported but those of the list, since to import a module runs it. What it leads to has to be the very thing that a
+    listed name stands for, so that an alias is no way round.
 
     Args:
         added: Names of packages, modules, classes or functions that the user trusts besides. Below such a name, what is
@@ -186,7 +95,7 @@ class AllowList:
         return found
 
     def _module(self, name: str, whole: str) -> ModuleType:
-        if not self._is_passable(name):
+        if not self._is_importable(name):
             raise ValueError(f"`{name}` is not on the list, and was not imported. {REMEDY.format(whole)}")
         try:
             return import_module(name)
@@ -198,31 +107,35 @@ class AllowList:
         package = home.split(".")[0]
         if path in self.added or any(_is_below(path, name) and name.split(".")[0] == package for name in self.added):
             return
+        if _is_listed(found):
+            return
         # Not isinstance, which takes an object's word for what it is.
         if issubclass(type(found), type):
-            bases = [f"{base.__module__}.{base.__qualname__}" for base in found.__mro__]
-            runs_code = any(_is_below(base, name) for base in bases for name in NO_BASES)
-            if _is_any(home, CLASSES_OF) and not _is_any(home, NEVER) and not runs_code:
-                return
             raise ValueError(f"The class `{home}` is not on the list. {REMEDY.format(path)}")
-        if not (isfunction(found) and home in FUNCTIONS):
-            raise ValueError(
-                f"It is no class but `{home}`, and of functions each is allowed by itself. {REMEDY.format(path)}"
-            )
+        raise ValueError(
+            f"It is no class but `{home}`, and of functions each is allowed by itself. {REMEDY.format(path)}"
+        )
 
     def _is_passable(self, module: str) -> bool:
-        """Return whether a module is on the list, or on the way to what is."""
-        listed = (*CLASSES_OF, *self.added)
-        refused = _is_any(module, NEVER) and not _is_any(module, self.added)
-        return not refused and any(_is_below(module, name) or _is_below(name, module) for name in listed)
+        """Return whether a module is on the list, below what is, or on the way there."""
+        return any(_is_below(module, name) or _is_below(name, module) for name in (*ALLOWED, *self.added))
+
+    def _is_importable(self, module: str) -> bool:
+        """Return whether a module is on the list or on the way there, or below what the user added."""
+        on_the_way = any(_is_below(name, module) for name in (*ALLOWED, "lightning_al._lightning", *self.added))
+        return on_the_way or any(_is_below(module, name) for name in self.added)
+
+
+def _is_listed(found: Any) -> bool:
+    """Return whether a thing is what some name of the list stands for."""
+    name = getattr(found, "__qualname__", None)
+    package = str(getattr(found, "__module__", None)).split(".")[0]
+    modules = [module for module, names in ALLOWED.items() if name in names and module.split(".")[0] == package]
+    return any(getattr(import_module(module), str(name), None) is found for module in modules)
 
 
 def _is_below(name: str, other: str) -> bool:
     return f"{name}.".startswith(f"{other}.")
-
-
-def _is_any(name: str, others: Sequence[str]) -> bool:
-    return any(_is_below(name, other) for other in others)
 
 
 def _leaves(plain: Any, key: str = "") -> Iterator[tuple[str, Any]]:

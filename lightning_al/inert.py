@@ -16,7 +16,6 @@ _ALLOWED = {
     "collections": {"OrderedDict", "Counter"},
     "builtins": _BUILT_IN,
     "__builtin__": _BUILT_IN,  # as protocols that Python 2 reads have it
-    "_codecs": {"encode"},  # how bytes are written by older protocols
     "torch": {"Size", "Tensor", "device"},
     "torch.nn.parameter": {"Parameter"},
     "torch.serialization": {"_get_layout"},
@@ -65,13 +64,21 @@ class Inert:
     add = append
 
 
+def _encode(text: Any, encoding: Any = None) -> Any:
+    """Rebuild bytes as older protocols write them. Of other encodings, Python imports a module of that name."""
+    return text.encode("latin1") if isinstance(text, str) and encoding == "latin1" else Inert(text, encoding)
+
+
 class _Unpickler(pickle.Unpickler):
     """Rebuild tensors and plain containers, and nothing else."""
 
     def find_class(self, module_name: str, name: str) -> Any:
+        if (module_name, name) == ("_codecs", "encode"):
+            return _encode
         if name in _ALLOWED.get(module_name, ()):
             return super().find_class(module_name, name)
-        dtype = getattr(torch, name, None) if module_name == "torch" else None
+        # Not getattr, by which torch imports some of its parts.
+        dtype = vars(torch).get(name) if module_name == "torch" else None
         return dtype if isinstance(dtype, torch.dtype) else Inert
 
 

@@ -48,6 +48,10 @@ class Registry(Generic[T]):
 
         return decorate
 
+    def is_own(self, name: str) -> bool:
+        """Return whether a name was registered in this process, with no other package looked at."""
+        return name in self._classes
+
     def available(self) -> list[str]:
         """List all names in alphabetical order, those of other packages included."""
         self._load_group()

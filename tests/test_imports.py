@@ -17,6 +17,7 @@ HOME = Path(lightning_al.__file__).parent
 LAYERS = [
     [
         "allow_list",
+        "allowed_names",
         "arrays",
         "attributes",
         "folder",

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import codecs
 import functools
 import pickle
+import sys
 import warnings
+import zipfile
 from collections import Counter, OrderedDict, defaultdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,7 @@ import torch
 from torch import nn
 
 from lightning_al.inert import Inert, read_checkpoint, read_weights
+from tests.test_imports import FILES, name_of
 
 
 class Kept:
@@ -110,3 +115,86 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     torch.save({"epoch": 1}, none)
     with pytest.raises(ValueError, match="has no `state_dict`, so its weights cannot be read without running code"):
         read_weights(none)
+
+
+@pytest.mark.parametrize("encoding", ["payload", "zlib", "idna", "utf-7"])
+def test_an_encoding_is_not_looked_up(tmp_path: Path, encoding: str) -> None:
+    """Python imports the module of an encoding by its name; one of them decompresses."""
+
+    class Encoded:
+        def __reduce__(self) -> Any:
+            return codecs.encode, ("x", encoding)
+
+    torch.save({"state_dict": {"a": Encoded()}}, tmp_path / "a.ckpt")
+    looked_up = []
+    codecs.register(lambda name: looked_up.append(name))
+    assert isinstance(read_checkpoint(tmp_path / "a.ckpt")["state_dict"]["a"], Inert)
+    assert looked_up == []
+
+
+def test_bytes_of_an_older_protocol_come_out(tmp_path: Path) -> None:
+    torch.save({"a": b"\x00\xff"}, tmp_path / "a.ckpt", pickle_protocol=2)
+    assert read_checkpoint(tmp_path / "a.ckpt") == {"a": b"\x00\xff"}
+
+
+def test_nothing_of_torch_is_imported_by_its_name(tmp_path: Path) -> None:
+    named = b"\x80\x02}U\x01actorch\n_inductor\ns."
+    torch.save({"a": 1}, tmp_path / "a.ckpt")
+    with zipfile.ZipFile(tmp_path / "a.ckpt") as old, zipfile.ZipFile(tmp_path / "b.ckpt", "w") as new:
+        for name in old.namelist():
+            new.writestr(name, named if name.endswith("data.pkl") else old.read(name))
+    before = set(sys.modules)
+    assert read_checkpoint(tmp_path / "b.ckpt")["a"] is Inert
+    assert not [name for name in set(sys.modules) - before if name.startswith("torch._inductor")]
+
+
+# Nothing else in the package reads what could run.
+
+
+def unpicklers(path: Path) -> list[str]:
+    """The calls in a file by which code could be read from a file or a text."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            last = called.rpartition(".")[2]
+            options = {option.arg: ast.unparse(option.value) for option in node.keywords}
+            is_load = last in ("load", "loads", "fromfile", "read_pickle", "Unpickler") and called not in (
+                "json.loads",
+                "json.load",
+            )
+            is_safe = called == "torch.load" and options.get("weights_only") == "True"
+            is_safe = is_safe or called in ("OmegaConf.load", "entry.load")
+            code = called in ("eval", "exec", "compile", "__import__") or last in (
+                "load_from_checkpoint",
+                "unsafe_load",
+                "full_load",
+            )
+            if (is_load and not is_safe) or code:
+                found.append(f"{called} {options}")
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            found += [
+                name
+                for name in names
+                if name.split(".")[0] in ("pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal")
+            ]
+    return found
+
+
+def test_nothing_of_the_package_unpickles_but_the_inert_reader() -> None:
+    found = {name_of(path): unpicklers(path) for path in FILES}
+    assert {name: calls for name, calls in found.items() if calls} == {
+        "inert": [
+            "pickle",
+            "torch.load {'map_location': \"'cpu'\", 'pickle_module': '_PICKLE', 'weights_only': 'False'}",
+        ]
+    }
+
+
+def test_a_second_unpickler_would_be_seen(tmp_path: Path) -> None:
+    path = tmp_path / "a.py"
+    path.write_text(
+        "import numpy\nimport pickle\ntorch.load(x)\npickle.load(x)\nnumpy.load(x)\neval(x)\nM.load_from_checkpoint(x)"
+    )
+    assert len(unpicklers(path)) == 6

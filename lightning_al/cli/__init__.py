@@ -43,7 +43,9 @@ def main(config: DictConfig) -> float:
             if is_multirun() and HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
                 say_at_exit_how_to_sweep_on(stopped.name, HydraConfig.get().sweep.dir)
         elif is_first_rank(config):
-            new_console().print(f"Stopped by {stopped.name}. Go on by: {command_to_go_on(folder)}", soft_wrap=True)
+            new_console().print(
+                f"Stopped by {stopped.name}. Go on by: {command_to_go_on(folder, config)}", soft_wrap=True
+            )
         raise
     finally:
         stopping.end()

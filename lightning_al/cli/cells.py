@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lightning_al.cli.secrets import without_secrets
 from lightning_al.report.files import ERROR
 
 LONGEST = 200
@@ -48,7 +49,7 @@ def write_error(folder: Path, error: BaseException) -> None:
     said = " ".join(str(error).split())
     line = f"{type(error).__name__}: {said}" if said else type(error).__name__
     with suppress(FileExistsError), (folder / ERROR).open("x") as file:
-        file.write(line + "\n\n" + "".join(traceback.format_exception(error)))
+        file.write(without_secrets(line + "\n\n" + "".join(traceback.format_exception(error))))
 
 
 def read_error(folder: Path) -> str:

@@ -12,6 +12,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import MISSING, DictConfig, OmegaConf
 from yaml import YAMLError
 
+from lightning_al.cli.references import shown
 from lightning_al.report.files import CONFIG
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
 
@@ -32,11 +33,15 @@ class ThisTime:
 
 def check_names(config: DictConfig) -> None:
     """Raise a ConfigCompositionException if the configuration has a setting at its top that no run has."""
-    unknown = sorted(set(map(str, config)) - {*PARTS, *VALUES})
+    unknown = _unknown(config)
     if unknown:
         raise ConfigCompositionException(
             f"lightning-al knows no setting named {', '.join(unknown)}. Choose one of: {', '.join((*VALUES, *PARTS))}."
         )
+
+
+def _unknown(config: DictConfig) -> list[str]:
+    return sorted(set(map(str, config)) - {*PARTS, *VALUES})
 
 
 def take_this_time(config: DictConfig, overrides: list[str]) -> ThisTime:
@@ -61,13 +66,26 @@ def take_this_time(config: DictConfig, overrides: list[str]) -> ThisTime:
     return ThisTime(allow=tuple(map(str, given)), force=force)
 
 
-def resolve_allowed(config: DictConfig, allow: Sequence[str]) -> DictConfig:
-    """Return the configuration with all references resolved, once nothing in it names what is not allowed."""
-    from lightning_al.allow_list import AllowList
+def resolve_allowed(
+    config: DictConfig, allow: Sequence[str], folder: Path, composed: DictConfig | None = None
+) -> DictConfig:
+    """Return the configuration with all references resolved, once nothing in it names what is not allowed.
 
-    plain = OmegaConf.to_container(config, resolve=True)
+    Args:
+        config: The configuration.
+        allow: What the user allows besides.
+        folder: The run's folder.
+        composed: Where the configuration is that in the folder, the one that is composed now.
+    """
+    from lightning_al.allow_list import AllowList
+    from lightning_al.cli.stored import resolve_stored
+
     try:
-        AllowList(allow).check(plain)
+        if composed is None:
+            plain = OmegaConf.to_container(config, resolve=True)
+            AllowList(allow).check(plain)
+        else:
+            plain = resolve_stored(config, composed, folder, allow)
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error
     checked = OmegaConf.create(plain)
@@ -93,6 +111,8 @@ def read_config(folder: Path) -> DictConfig | None:
     missing = sorted({*PARTS, *VALUES} - {"allow"} - set(map(str, stored)))
     if missing:
         raise _damaged(folder, f"it lacks {', '.join(missing)}")
+    if _unknown(stored):
+        raise _damaged(folder, f"no run has the settings {', '.join(_unknown(stored))}")
     return stored
 
 
@@ -153,9 +173,7 @@ def agree(
             f"{_changes(forced, known, asked)}."
         )
     if is_cell:
-        config.name = config.name
-        config.folder = MISSING
-        return config
+        return as_stored(config)
     agreed = stored.copy()
     agreed.allow = []
     for name in differing:
@@ -167,6 +185,13 @@ def agree(
             owner, key = name.rsplit(".", 1)
             OmegaConf.select(agreed, owner).pop(key)
     return agreed
+
+
+def as_stored(config: DictConfig) -> DictConfig:
+    """Return a configuration as it is written into the folder of its run, which may be moved."""
+    config.name = shown(config)["name"]  # as this command line resolves it; another one may not
+    config.folder = MISSING
+    return config
 
 
 def settings_of(config: DictConfig, folder: Path) -> dict[str, Any]:
@@ -182,8 +207,7 @@ def settings_of(config: DictConfig, folder: Path) -> dict[str, Any]:
 
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
     """Return the settings as the loggers are to have them, each once, though `pool` and `active` refer to others."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
+    plain = shown(config)
     left_out = ("folder", "metric", "allow", "logger", "callbacks")
     settings = {str(key): value for key, value in plain.items() if key not in left_out}
     for part in ("pool", "active"):
@@ -200,11 +224,10 @@ def _may_be_forced(name: str) -> bool:
 
 
 def _grows(name: str, known: Any, asked: Any) -> bool:
-    return name in MAY_GROW and known is not None and (asked is None or asked > known)
+    is_larger = isinstance(known, int) and isinstance(asked, int) and asked > known
+    return name in MAY_GROW and known is not None and (asked is None or is_larger)
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
-    """Return all settings by their dotted name, with references resolved."""
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    return dict(leaves(plain))
+    """Return all settings by their dotted name, with references resolved, but for those to the outside."""
+    return dict(leaves(shown(config)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -30,7 +31,16 @@ def new_console() -> Console:
     return Console(highlight=False, markup=False)
 
 
-def command_to_go_on(folder: Path) -> str:
-    """Return the command that goes on with the run, and allows what this one does, since no file can."""
-    allowed = [f"'{override}'" for override in HydraConfig.get().overrides.task if override.startswith("allow=")]
-    return " ".join(["lightning-al", f"folder={folder}", *allowed])
+def command_to_go_on(folder: Path, config: DictConfig) -> str:
+    """Return the command that goes on with the run, and says again what no file can.
+
+    Args:
+        folder: The run's folder.
+        config: The configuration of the run as it is kept.
+    """
+    from lightning_al.cli.stored import overrides_to_say_again
+
+    allow = [override for override in HydraConfig.get().overrides.task if override.startswith("allow=")]
+    names: Any = OverridesParser.create().parse_overrides(allow)[-1].value() if allow else []
+    again = overrides_to_say_again(config, folder, names)
+    return " ".join(["lightning-al", f"folder={folder}", *(f"'{override}'" for override in allow), *again])

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, ConfigCompositionException
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.cli.configuration import (
     ThisTime,
     agree,
+    as_stored,
     check_names,
     hyperparameters,
     read_config,
@@ -27,7 +28,10 @@ from lightning_al.cli.configuration import (
     write_config,
 )
 from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
+from lightning_al.cli.references import settle, shown
 from lightning_al.cli.refusals import is_own_refusal
+from lightning_al.cli.secrets import Secrets
+from lightning_al.cli.stored import how_to_fetch
 from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
 
@@ -49,17 +53,22 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     overrides = list(HydraConfig.get().overrides.task)
     check_names(config)
     this_time = take_this_time(config, overrides)
-    stored = read_config(folder)
-    if stored is not None:
-        config = agree(stored, config, overrides, folder, force=this_time.force, is_cell=is_cell())
+    settle(config)
+    stored, composed = read_config(folder), None
+    if stored is None:
+        config = as_stored(config)
+    elif is_cell():
+        config = agree(stored, config, overrides, folder, force=this_time.force, is_cell=True)
     else:
-        config.name = config.name  # as this command line resolves it; another one may not
-        config.folder = MISSING
-    finished = stored is not None and stored.active == config.active and _has_finished(folder)
-    if finished and stored == config and _is_reported(config, folder):
-        return _show(folder) if is_first_rank(config) else _area(folder)
-    with _threads(config.threads):
-        return _fit_and_report(config, folder, this_time, fit=not finished)
+        composed = config
+        config = agree(stored, config, overrides, folder, force=this_time.force, is_cell=False)
+    kept, known = shown(config), None if stored is None else shown(stored)
+    finished = known is not None and known["active"] == kept["active"] and _has_finished(folder)
+    if finished and known == kept and _is_reported(kept["metric"], folder):
+        return _show(folder) if is_first_rank(composed or config) else _area(folder)
+    settings = resolve_allowed(config, this_time.allow, folder, composed)
+    with _threads(settings.threads):
+        return _fit_and_report(config, settings, folder, this_time, fit=not finished)
 
 
 @dataclass
@@ -71,8 +80,16 @@ class _Objects:
     loggers: dict[str, pl.loggers.Logger]
 
 
-def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool) -> float:
-    """Make every object, fit to the budget unless that is done, and report."""
+def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool) -> float:
+    """Make every object, fit to the budget unless that is done, and report.
+
+    Args:
+        config: The configuration as it is kept.
+        settings: The same with all references resolved.
+        folder: The run's folder.
+        this_time: What holds for this command alone.
+        fit: Whether the run is not yet finished.
+    """
     from lightning_al.cli.metric import check_metric
     from lightning_al.journal import Journal
     from lightning_al.loggers import one_log
@@ -80,8 +97,10 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
 
     _silence()
     if is_cell():
-        take_gpus(config)
-    objects = _make(resolve_allowed(config, this_time.allow), folder, force=this_time.force)
+        take_gpus(settings)
+    secrets = Secrets.of(config, settings)
+    objects = _make(settings, folder, force=this_time.force)
+    secrets.keep_from(objects.trainer, objects.model, objects.data, getattr(objects.data, "wrapped", None))
     active, data, trainer = objects.active, objects.data, objects.trainer
     console = new_console()
     if fit and is_multirun() and trainer.strategy.launcher is not None:
@@ -89,7 +108,7 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
         return _area(folder) if _has_finished(folder) else float("nan")
     if trainer.is_global_zero:
         write_config(config, folder)
-        hint = "" if is_cell() else f"  (cut off, it goes on by: {command_to_go_on(folder)})"
+        hint = "" if is_cell() else f"  (cut off, it goes on by: {command_to_go_on(folder, config)})"
         console.print(f"Run folder: {folder}{hint}", soft_wrap=True)
     if fit:
         loggers = objects.loggers if trainer.is_global_zero else {}
@@ -98,7 +117,7 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
                 trainer.fit(objects.model, datamodule=data)
         except FileNotFoundError as error:
             # Data that are not there need no traceback.
-            raise CompactHydraException(str(error)) from error
+            raise CompactHydraException(f"{error}{how_to_fetch(config, settings)}") from error
         except (ValueError, TypeError, RuntimeError) as error:
             # A cell of a sweep keeps its traceback in its folder.
             if is_cell() or not is_own_refusal(error):
@@ -111,12 +130,14 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
     if not history or history[-1].indices:
         if trainer.is_global_zero:
-            console.print(f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder)}", soft_wrap=True)
+            console.print(
+                f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder, config)}", soft_wrap=True
+            )
         return float("nan")
-    check_metric(config.metric, history)
+    check_metric(settings.metric, history)
     if not trainer.is_global_zero:
-        return area_under_curve(*history.curve(config.metric))
-    _report(config, active, data, history, folder)
+        return area_under_curve(*history.curve(settings.metric))
+    _report(config, settings, active, data, history, folder)
     return _show(folder)
 
 
@@ -207,7 +228,7 @@ def _has_finished(folder: Path) -> bool:
     return len(history) > 0 and not history[-1].indices
 
 
-def _is_reported(config: DictConfig, folder: Path) -> bool:
+def _is_reported(metric: str, folder: Path) -> bool:
     """Return whether the folder's summary is of all its rounds, and of the metric that is asked for."""
     from lightning_al.journal import Journal
     from lightning_al.report.runs import Run
@@ -215,10 +236,17 @@ def _is_reported(config: DictConfig, folder: Path) -> bool:
     if not (folder / "summary.json").exists():
         return False
     run = Run.read(folder)
-    return run.metric == config.metric and run.indices == [round.indices for round in Journal.read_history(folder)]
+    return run.metric == metric and run.indices == [round.indices for round in Journal.read_history(folder)]
 
 
-def _report(config: DictConfig, active: ActiveLearning, data: ActiveDataModule, history: History, folder: Path) -> None:
+def _report(
+    config: DictConfig,
+    settings: DictConfig,
+    active: ActiveLearning,
+    data: ActiveDataModule,
+    history: History,
+    folder: Path,
+) -> None:
     """Draw the pictures, and last write the summary, which says that the run is finished."""
     from lightning_al.report.comparison import Method
     from lightning_al.report.pictures import asked_picture, axis_name, curve_picture, save_picture
@@ -226,10 +254,10 @@ def _report(config: DictConfig, active: ActiveLearning, data: ActiveDataModule, 
 
     run = Run.from_history(
         history,
-        name=config.name,
+        name=shown(config)["name"],
         acquisition=type(active.acquisition).__name__,
-        seed=config.seed,
-        metric=config.metric,
+        seed=settings.seed,
+        metric=settings.metric,
         initial=data.pool.initial,
         settings=settings_of(config, folder),
     )

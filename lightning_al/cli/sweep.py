@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
 from lightning_al.cli.configuration import MAY_GROW, THIS_TIME
 from lightning_al.cli.job import is_multirun, new_console
+from lightning_al.cli.references import settle, shown
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.together import is_first_rank, on_first_rank, shared_folder
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
@@ -142,7 +143,9 @@ def _name_cell(*, _root_: DictConfig) -> str:
     text = OmegaConf.to_yaml(OmegaConf.create(settings)).replace("${hydra:runtime.output_dir}", ".")
     # What cannot be resolved, the cell itself will name.
     with suppress(OmegaConfBaseException):
-        settings = OmegaConf.to_container(OmegaConf.create(text), resolve=True)
+        composed: Any = OmegaConf.create(text)
+        settle(composed)
+        settings = shown(composed)
     for name in left_out:
         _owner(settings, name).pop(name.split(".")[-1], None)
     return cell_folder(Path(_root_.hydra.sweep.dir), "_".join(overrides), settings, version("lightning_al"))

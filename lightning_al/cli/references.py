@@ -1,0 +1,139 @@
+"""References in a configuration: which are to its own settings, and which read what is outside of it.
+
+A reference to what is outside, such as ``${oc.env:NAME}``, is read for the configuration that is composed now alone. It
+is stored, shown and compared as the reference that it is, never as the value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+Way = tuple[str | int, ...]
+
+_INNER = re.compile(
+    r"""\$\{(
+        [^${}:]*                                             # another setting
+        | \s*oc\.(select|dict\.keys|dict\.values)\s*:[^${}]* # other settings
+        | \s*now:[^${}]*
+        | hydra:runtime\.output_dir                          # the run's folder, wherever it lies
+    )\}""",
+    re.VERBOSE,
+)
+_OF_HYDRA = re.compile(r"\$\{hydra:((?:runtime|job)\.[\w.]+)\}")
+_MASK = re.compile("\ue000([0-9]+)\ue001")
+
+
+def is_outer(value: Any) -> bool:
+    """Return whether a value refers to anything but other settings, the run's folder and the time.
+
+    >>> is_outer("${data.root}/images"), is_outer("${oc.env:HOME}/images"), is_outer("${oc.select:${oc.env:X}}")
+    (False, True, True)
+    """
+    if not isinstance(value, str):
+        return False
+    left = _INNER.sub("_", value)
+    while left != value:
+        left, value = _INNER.sub("_", left), left
+    return "${" in left
+
+
+def settle(config: DictConfig) -> None:
+    """Write what Hydra says of this command into a configuration, since another command says something else.
+
+    What a job sets in the environment stays a reference, as does the run's folder, which may be moved.
+    """
+
+    def said(found: re.Match[str]) -> str:
+        name = str(found[1])
+        if name == "runtime.output_dir" or name.startswith("job.env_") or not HydraConfig.initialized():
+            return found[0]
+        value = OmegaConf.select(OmegaConf.create({"hydra": HydraConfig.get()}), f"hydra.{name}")
+        return found[0] if value is None or OmegaConf.is_config(value) else str(value)
+
+    for way, value in values(OmegaConf.to_container(config, resolve=False)):
+        settled = _OF_HYDRA.sub(said, value) if isinstance(value, str) else value
+        if settled != value:
+            put(config, way, settled)
+
+
+def resolved(config: DictConfig, outer: Callable[[Way, str], Any]) -> dict[str, Any]:
+    """Return all settings with their references resolved, those to the outside by a function of place and reference."""
+    found: list[Any] = []
+
+    def mask(way: Way, value: Any) -> Any:
+        if not is_outer(value):
+            return value
+        found.append(outer(way, value))
+        return f"\ue000{len(found) - 1}\ue001"
+
+    def unmask(way: Way, value: Any) -> Any:
+        whole = _MASK.fullmatch(value) if isinstance(value, str) else None
+        if whole:
+            return found[int(whole[1])]
+        return _MASK.sub(lambda part: str(found[int(part[1])]), value) if isinstance(value, str) else value
+
+    masked = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), mask))
+    return dict(mapped(OmegaConf.to_container(masked, resolve=True), unmask))
+
+
+def shown(config: DictConfig) -> dict[str, Any]:
+    """Return the settings as they may be stored and shown: references to the outside as they are, all others resolved.
+
+    >>> shown(OmegaConf.create({"x": "${oc.env:SECRET}", "y": "at ${x}", "z": 1, "w": "${z}"}))
+    {'x': '${oc.env:SECRET}', 'y': 'at ${oc.env:SECRET}', 'z': 1, 'w': 1}
+    """
+    return resolved(config, lambda way, reference: reference)
+
+
+def values(plain: Any, way: Way = ()) -> Iterator[tuple[Way, Any]]:
+    """Yield each value of plain data that is no container with the way to it.
+
+    >>> list(values({"a": [1, {"b": 2}]}))
+    [(('a', 0), 1), (('a', 1, 'b'), 2)]
+    """
+    if isinstance(plain, Mapping):
+        for name, part in plain.items():
+            yield from values(part, (*way, name))
+    elif isinstance(plain, list | tuple):
+        for place, part in enumerate(plain):
+            yield from values(part, (*way, place))
+    else:
+        yield way, plain
+
+
+def at(plain: Any, way: Way) -> Any:
+    """Return what lies at the end of a way into plain data, or None where nothing does."""
+    for name in way:
+        try:
+            plain = plain[name]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return plain
+
+
+def put(plain: Any, way: Way, value: Any) -> None:
+    """Put a value to the end of a way into plain data."""
+    at(plain, way[:-1])[way[-1]] = value
+
+
+def mapped(plain: Any, function: Callable[[Way, Any], Any], way: Way = ()) -> Any:
+    """Return plain data with a function of the way to it and of itself for each value that is no container."""
+    if isinstance(plain, Mapping):
+        return {name: mapped(part, function, (*way, name)) for name, part in plain.items()}
+    if isinstance(plain, list | tuple):
+        return [mapped(part, function, (*way, place)) for place, part in enumerate(plain)]
+    return function(way, plain)
+
+
+def dotted(way: Way) -> str:
+    """Return the name of a setting as Hydra has it.
+
+    >>> dotted(("data", "files", 0))
+    'data.files.0'
+    """
+    return ".".join(map(str, way))
