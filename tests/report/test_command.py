@@ -175,7 +175,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["run", "--metric", "f1"], "No run has the metric f1. Choose one of: test_acc, test_loss."),
         (["run", "--out", "run/report"], "would be written into the run folder"),
         (["run", "--out", "file"], "--out file is a file. Name a folder."),
-        (["run", "--target", "nan"], "a target is a finite number"),
+        (["run", "--target", "nan"], "a value is a finite number, but got nan. Give"),
         (["run", "--target", "high"], "invalid"),
         (["run", "--band", "wide"], "invalid choice: 'wide'"),
     ],
