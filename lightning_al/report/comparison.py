@@ -86,11 +86,12 @@ class Method:
 
     @property
     def height(self) -> str:
-        """Mean and standard deviation of the area, as a table shows them."""
+        """Mean and standard deviation of the area, as a table shows them; in brackets where runs are missing."""
         if not self.areas:
             return "none"
         sd = "" if self.sd_area is None else f" ± {self.sd_area:.3f}"
-        return f"{self.mean_area:.3f}{sd}"
+        shown = f"{self.mean_area:.3f}{sd}"
+        return shown if self.is_complete else f"({shown})"
 
     def mean_curve(self) -> tuple[list[int], list[float], list[float]]:
         """Return the numbers of labels that all runs recorded, with the mean of the metric and its deviation.

@@ -150,7 +150,7 @@ def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[
     if counted_as is not None:
         return [
             f"{which} In the rows that say so, they count at {counted_as.height:.3f}, {counted_as.said}: to leave "
-            "them out would favour methods that diverge. The rows without them are incomplete and not tested."
+            "them out would favour methods that diverge. The rows without them, in brackets, are not tested."
         ]
     unknown, remedy = (
         (f"whether less or more of {metric} is better", "Give it as `mode`, min or max (`lightning-al-report --mode`)")

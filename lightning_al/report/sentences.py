@@ -144,7 +144,7 @@ def _runs(row: Method) -> str:
 
 
 def _others(row: Method) -> str:
-    return f"The mean height of the others is {row.height}." if row.runs else ""
+    return f"The mean height of the others is {row.mean_area:.3f}." if row.runs else ""
 
 
 def _too_short(study: Study) -> list[str]:

@@ -42,6 +42,6 @@ def test_few_configurations_a_sample_make_the_information_too_low() -> None:
     ("limit", "lowest", "highest"), [(200, -0.035, -0.03), (500, -0.008, -0.005), (1_000, -0.004, 0.0), (10_000, 0, 0)]
 )
 def test_the_bias_is_as_documented(limit: int, lowest: float, highest: float) -> None:
-    mean, standard_error = bias(limit, spread=1.0, draws=300 if limit < 10_000 else 60)
+    mean, standard_error = bias(limit, spread=1.0, draws=150 if limit < 10_000 else 20)
     assert lowest - 2 * standard_error < mean < highest + 2 * standard_error
     assert standard_error < 0.003
