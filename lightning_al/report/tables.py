@@ -61,11 +61,18 @@ def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | Non
         against = row.difference
         if against is not None:
             interval = f"{against.low:+.3f} to {against.high:+.3f}" if isfinite(against.low) else "one pair only"
-            exact = f"{against.p_sign_flip:.4f}\n{row.p_sign_flip_holm:.4f}"
+            assert row.p_sign_flip_holm is not None
+            assert row.p_t_holm is not None
+            exact = f"{_p(against.p_sign_flip)}\n{_p(row.p_sign_flip_holm)}"
             cells += [
                 f"{against.mean:+.3f}\n{interval}",
                 "n too small" if row.n_too_small else exact,
-                f"{against.p_t:.4f}\n{row.p_t_holm:.4f}" if against.n > 1 else "n too small",
+                f"{_p(against.p_t)}\n{_p(row.p_t_holm)}" if against.n > 1 else "n too small",
             ]
         table.add_row(*cells)
     return table
+
+
+def _p(p: float) -> str:
+    # Rounded to zero, a small p would be shown as one that is.
+    return f"{p:.4f}" if p >= 0.0001 else "<.0001"

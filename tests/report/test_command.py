@@ -187,8 +187,6 @@ def test_targets_of_a_metric_whose_direction_is_not_known_need_one(tmp_path, cap
     assert Page(tmp_path / "out" / "index.html").tables["labels to target"][1][:5] == ["bald", "2.5", "20", "20", "20"]
     assert "at or below the target" in Page(tmp_path / "out" / "index.html").text
     assert [row["labels"] for row in lines(tmp_path / "out" / "labels_to_target.csv")] == ["20"]
-    assert main([*asked, "--mode", "max"]) == 0
-    assert [row["labels"] for row in lines(tmp_path / "out" / "labels_to_target.csv")] == ["10"]
 
 
 def test_long_names_are_whole_in_a_narrow_terminal(tmp_path, capsys, monkeypatch):
