@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
 from torch.utils.data import DataLoader
 
 from lightning_al.acquisition import Random
@@ -63,3 +65,17 @@ class Loaded(Digits):
     def train_dataloader(self) -> DataLoader[Any]:
         loader = super().train_dataloader()
         return DataLoader(loader.dataset, batch_size=loader.batch_size, num_workers=2)
+
+
+class Searching(Sweeper):
+    """A sweeper that has a direction, as Optuna's has, and ends at a cell that failed."""
+
+    def __init__(self, direction: str, **arguments: Any) -> None:
+        made_by: Any = Plugins.instance().class_name_to_class["hydra._internal.core_plugins.basic_sweeper.BasicSweeper"]
+        self.basic = made_by(**arguments)
+
+    def setup(self, **given: Any) -> None:
+        self.basic.setup(**given)
+
+    def sweep(self, arguments: list[str]) -> Any:
+        return self.basic.sweep(arguments)

@@ -41,6 +41,46 @@ def test_different_purposes_get_different_seeds(
     assert (derive(seed, *purpose) == derive(other_seed, *other)) == same
 
 
+def test_the_lowest_32_bits_are_what_a_cpu_generator_of_torch_reads() -> None:
+    """As `derive` says; where a release of torch reads more, its words are to follow."""
+    seed = derive(0, 1, "fit")
+    seeds = seed, seed % 2**32, seed + 1
+    one, same, other = (torch.rand(5, generator=torch.Generator().manual_seed(s)) for s in seeds)
+    assert torch.equal(one, same)
+    assert not torch.equal(one, other)
+    assert seed != seed % 2**32
+    assert random.Random(seed).random() != random.Random(seed % 2**32).random()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_reads_all_bits() -> None:
+    seed = derive(0, 1, "fit")
+    one, other = (
+        torch.rand(5, device="cuda", generator=torch.Generator("cuda").manual_seed(s)) for s in (seed, seed % 2**32)
+    )
+    assert not torch.equal(one, other)
+
+
+def test_the_lowest_32_bits_differ_as_often_as_chance_lets_them() -> None:
+    purposes = ["fit", "posterior", "test", "select", "dry pass"]
+    lowest = [
+        derive(seed, number, purpose) % 2**32 for seed in range(20) for number in range(1000) for purpose in purposes
+    ]
+    n = len(lowest)
+    expected = n**2 / 2**33  # pairs that agree, 1.2 of 100,000 seeds; of 12 and more, chance gives 3 in 10^9
+    assert n - len(set(lowest)) < expected + 10
+    for bit in range(32):
+        ones = sum(seed >> bit & 1 for seed in lowest)
+        assert abs(ones - n / 2) < 5 * (n / 4) ** 0.5, f"bit {bit}"
+
+
+@pytest.mark.parametrize("num_samples", [50, 1000])
+def test_posterior_samples_of_a_round_have_seeds_of_their_own(num_samples: int) -> None:
+    for number in range(5):
+        seeds = [derive(derive(0, number, "posterior"), "noise", 0, k) for k in range(num_samples)]
+        assert len({seed % 2**32 for seed in seeds}) == num_samples
+
+
 def test_numbers_of_numpy_and_torch_derive_the_same_seed() -> None:
     plain = derive(3, 5, "fit")
     assert derive(np.int64(3), np.int64(5), "fit") == plain  # type: ignore[arg-type]

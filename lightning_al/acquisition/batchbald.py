@@ -45,7 +45,10 @@ def batchbald(
         log_probs_N_K_C: Log-probabilities ``[N, K, C]``; ``-inf`` stands for a probability of zero. Sample k must be
             the same weights for every point.
         b: How many points to choose, at least 1. All N are chosen where there are fewer.
-        num_configurations: Most joint labels to hold, but at least one a posterior sample is drawn.
+        num_configurations: Most joint labels to hold, but at least one a posterior sample is drawn. With few drawn a
+            sample, the scores are a little too low: for 9 points of 3 classes and 50 samples, on average by .03 of
+            1.7 nats with 200, by .005 to .008 (of .9 to 1.7) with 500, and by less than .004 with 1,000. That comes
+            on top of the standard error, which is that of the draws alone. With 10,000 neither is seen.
         min_gain: Fewest nats that a pick has to add, or "noise" for the standard error of the information before it.
             From the first pick on that would add less, points are chosen by their BALD scores.
         generator: A CPU generator for the draws, whose first seed also decides between equally good points. By default

@@ -17,7 +17,7 @@ from lightning_al.report.files import CONFIG
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
 
 PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
-VALUES = ("folder", "seed", "name", "metric", "threads", "allow")
+VALUES = ("folder", "seed", "name", "metric", "mode", "threads", "allow")
 MAY_GROW = ("active.budget", "active.max_rounds")
 THIS_TIME = ("allow", "active.force")
 WITH_FORCE = ("acquisition", "posterior", "data", "active.query_size", "active.last_layer", "active.reset")
@@ -108,11 +108,12 @@ def read_config(folder: Path) -> DictConfig | None:
         raise _damaged(folder, str(error)) from error
     if not isinstance(stored, DictConfig):
         raise _damaged(folder, "it holds a list")
-    missing = sorted({*PARTS, *VALUES} - {"allow"} - set(map(str, stored)))
+    missing = sorted({*PARTS, *VALUES} - {"allow", "mode"} - set(map(str, stored)))
     if missing:
         raise _damaged(folder, f"it lacks {', '.join(missing)}")
     if _unknown(stored):
         raise _damaged(folder, f"no run has the settings {', '.join(_unknown(stored))}")
+    stored.mode = stored.get("mode")  # which earlier versions had not
     return stored
 
 
@@ -179,6 +180,8 @@ def agree(
     for name in differing:
         if name in asked:
             OmegaConf.update(agreed, name, asked[name])
+    if "metric" in differing and "mode" not in keys:
+        agreed.mode = asked["mode"]  # the stored one is that of the metric before
     # Another class has other arguments, even where those left out were null.
     for name in sorted(named & set(known) - set(asked)):
         if forced and _may_be_forced(name):
@@ -208,7 +211,7 @@ def settings_of(config: DictConfig, folder: Path) -> dict[str, Any]:
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
     """Return the settings as the loggers are to have them, each once, though `pool` and `active` refer to others."""
     plain = shown(config)
-    left_out = ("folder", "metric", "allow", "logger", "callbacks")
+    left_out = ("folder", "metric", "mode", "allow", "logger", "callbacks")
     settings = {str(key): value for key, value in plain.items() if key not in left_out}
     for part in ("pool", "active"):
         settings[part] = {key: value for key, value in settings[part].items() if key not in plain}

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from lightning_al.cli.configuration import (
     take_this_time,
     write_config,
 )
+from lightning_al.cli.direction import check_mode
 from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
 from lightning_al.cli.references import settle, shown
 from lightning_al.cli.refusals import is_own_refusal
@@ -45,13 +47,14 @@ if TYPE_CHECKING:
 def run_to_budget(config: DictConfig, folder: Path) -> float:
     """Go on with the run in the folder, or begin it, and return the area under its curve.
 
-    A run that has finished is shown. The area is NaN where the run was stopped before its budget.
+    A run that has finished is shown. The area is NaN where the run was stopped before its budget, or diverged.
 
     Raises:
         ConfigCompositionException: If the configuration is none of a run, or not that of the run in the folder.
     """
     overrides = list(HydraConfig.get().overrides.task)
     check_names(config)
+    check_mode(config)
     this_time = take_this_time(config, overrides)
     settle(config)
     stored, composed = read_config(folder), None
@@ -64,7 +67,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
         config = agree(stored, config, overrides, folder, force=this_time.force, is_cell=False)
     kept, known = shown(config), None if stored is None else shown(stored)
     finished = known is not None and known["active"] == kept["active"] and _has_finished(folder)
-    if finished and known == kept and _is_reported(kept["metric"], folder):
+    if finished and known == kept and _is_reported(kept["metric"], kept["mode"], folder):
         return _show(folder) if is_first_rank(composed or config) else _area(folder)
     settings = resolve_allowed(config, this_time.allow, folder, composed)
     with _threads(settings.threads):
@@ -93,7 +96,7 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
     from lightning_al.cli.metric import check_metric
     from lightning_al.journal import Journal
     from lightning_al.loggers import one_log
-    from lightning_al.report.curves import area_under_curve
+    from lightning_al.report.curves import area_or_nan
 
     _silence()
     if is_cell():
@@ -136,7 +139,7 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
         return float("nan")
     check_metric(settings.metric, history)
     if not trainer.is_global_zero:
-        return area_under_curve(*history.curve(settings.metric))
+        return area_or_nan(*history.curve(settings.metric))
     _report(config, settings, active, data, history, folder)
     return _show(folder)
 
@@ -228,15 +231,16 @@ def _has_finished(folder: Path) -> bool:
     return len(history) > 0 and not history[-1].indices
 
 
-def _is_reported(metric: str, folder: Path) -> bool:
-    """Return whether the folder's summary is of all its rounds, and of the metric that is asked for."""
+def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
+    """Return whether the folder's summary is of all its rounds, and of the metric and direction that are asked for."""
     from lightning_al.journal import Journal
     from lightning_al.report.runs import Run
 
     if not (folder / "summary.json").exists():
         return False
     run = Run.read(folder)
-    return run.metric == metric and run.indices == [round.indices for round in Journal.read_history(folder)]
+    is_shown_so = run.metric == metric and run.mode == mode
+    return is_shown_so and run.indices == [round.indices for round in Journal.read_history(folder)]
 
 
 def _report(
@@ -248,7 +252,7 @@ def _report(
     folder: Path,
 ) -> None:
     """Draw the pictures, and last write the summary, which says that the run is finished."""
-    from lightning_al.report.comparison import Method
+    from lightning_al.report.comparison import compare
     from lightning_al.report.pictures import asked_picture, axis_name, curve_picture, save_picture
     from lightning_al.report.runs import Run
 
@@ -260,11 +264,10 @@ def _report(
         metric=settings.metric,
         initial=data.pool.initial,
         settings=settings_of(config, folder),
+        mode=settings.mode,
     )
     title = f"{run.acquisition}, seed {run.seed}"
-    curve = curve_picture(
-        [Method(run.name, [run], [run.area])], run.metric, title=f"{title}: {axis_name(run.metric)} over labels"
-    )
+    curve = curve_picture(compare({run.name: [run]}), run.metric, title=f"{title}: {axis_name(run.metric)} over labels")
     save_picture(curve, folder / "curve.png")
     asked = [round for round in history if round.indices]
     images = [[data.target.inputs(data.item_of(index)) for index in round.indices] for round in asked]
@@ -292,11 +295,14 @@ def _show(folder: Path) -> float:
     console = new_console()
     if not is_cell():  # a sweep ends in one table of all its runs
         console.print(rounds_table(Journal.read_history(folder), run.metric))
-    console.print(
-        f"{run.acquisition}, seed {run.seed}: mean {run.metric} over {run.labels[0]} to {run.labels[-1]} labels is "
-        f"{run.area:.4f}, the last {run.values[-1]:.4f}.",
-        soft_wrap=True,
-    )
+    if run.has_diverged:
+        unfit = [count for count, value in zip(run.labels, run.values, strict=True) if not isfinite(value)]
+        rounds = f"{len(unfit)} of {len(run.labels)} rounds, first with {unfit[0]} labels"
+        said = f"diverged: {run.metric} is not a finite number in {rounds}."
+    else:
+        range_ = f"{run.labels[0]} to {run.labels[-1]} labels"
+        said = f"mean {run.metric} over {range_} is {run.area:.4f}, the last {run.values[-1]:.4f}."
+    console.print(f"{run.acquisition}, seed {run.seed}: {said}", soft_wrap=True)
     files = [name for name in ("curve.png", "asked.png", "summary.json") if (folder / name).exists()]
     console.print(f"Run folder: {folder}  ({', '.join(files)})", soft_wrap=True)
     return run.area

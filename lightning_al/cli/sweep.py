@@ -10,17 +10,20 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
+from math import isnan
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
 from lightning_al.cli.configuration import MAY_GROW, THIS_TIME
+from lightning_al.cli.direction import check_sweeper
 from lightning_al.cli.job import is_multirun, new_console
 from lightning_al.cli.references import settle, shown
 from lightning_al.cli.run import run_to_budget
@@ -44,6 +47,7 @@ class CompareRuns(Callback):
         """Take over the signals, and note which cells failed before."""
         from lightning_al.stopping import StoppedError, Stopping
 
+        check_sweeper(config)
         folder = str(config.hydra.sweep.dir)
         self.process = os.getpid()
         self._failures = Failures(Path(folder))
@@ -88,7 +92,9 @@ class CompareRuns(Callback):
 
 
 def _compare(folder: Path) -> None:
-    from lightning_al.report.comparison import compare, write_csv
+    from lightning_al.report.comparison import common_mode, compare, write_csv
+    from lightning_al.report.direction import guess_mode
+    from lightning_al.report.divergence import of_diverged
     from lightning_al.report.pictures import axis_name, comparison_picture, save_picture
     from lightning_al.report.runs import group_runs, load_runs
     from lightning_al.report.tables import comparison_table
@@ -101,7 +107,10 @@ def _compare(folder: Path) -> None:
         title = f"{axis_name(metric).capitalize()} over labels, {len(runs)} runs"
         write_csv(methods, folder / "comparison.csv")
         save_picture(comparison_picture(methods, metric, title=title), folder / "comparison.png")
-        console.print(comparison_table(methods, metric))
+        mode = common_mode(runs) or guess_mode(metric)
+        console.print(comparison_table(methods, metric, mode=mode))
+        for said in of_diverged(methods, metric, mode):
+            console.print(said, soft_wrap=True)
         console.print(
             f"Compared {len(runs)} runs: {folder / 'comparison.png'}, {folder / 'comparison.csv'}", soft_wrap=True
         )
@@ -117,16 +126,27 @@ def run_cell(config: DictConfig, folder: Path) -> float:
     if is_multirun():
         clear_error(folder)
     try:
-        return run_to_budget(config, folder)
+        area = run_to_budget(config, folder)
     except Exception as error:
         write_error(folder, error)
         if not is_multirun():
             raise SystemExit(1) from None  # which the sweep's process waits for
         console = new_console()
         console.print(f"Failed: {read_error(folder)}  (whole traceback: {folder / ERROR})", soft_wrap=True)
-        if not HydraConfig.get().sweeper._target_.endswith(".BasicSweeper"):
+        if _is_searched():
             raise  # Optuna's sweeper counts failures, and ends at a value that is NaN
         return float("nan")
+    if isnan(area) and is_multirun() and _is_searched():
+        raise CompactHydraException(
+            f"The run in {folder} has no area under its curve, since it diverged or was stopped before its budget. Let "
+            "the sweeper pass it by as one that failed: `hydra.sweeper.max_failure_rate=1`."
+        )
+    return area
+
+
+def _is_searched() -> bool:
+    """Return whether a sweeper looks for the best cell, rather than run those it is given."""
+    return not HydraConfig.get().sweeper._target_.endswith(".BasicSweeper")
 
 
 def _name_cell(*, _root_: DictConfig) -> str:

@@ -50,6 +50,14 @@ def _parser() -> argparse.ArgumentParser:
         "--target", nargs="+", type=_number, default=[], metavar="VALUE", help="values of the metric to reach"
     )
     parser.add_argument(
+        "--mode", choices=["min", "max"], help="whether less or more of the metric is better; by default what the runs "
+        "say, or else the metric's name where it is clear",
+    )  # fmt: skip
+    parser.add_argument(
+        "--chance", type=_number, metavar="VALUE", help="what a run that diverged counts as; by default chance level, "
+        "where it follows from the metric's name and the number of classes",
+    )  # fmt: skip
+    parser.add_argument(
         "--with-validation-labels", action="store_true", help="count validation labels as well: they are labels too"
     )
     parser.add_argument(
@@ -66,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
 def _number(text: str) -> float:
     value = float(text)
     if value - value != 0:
-        raise argparse.ArgumentTypeError(f"a target is a finite number, but got {text}. Give one such as 0.9.")
+        raise argparse.ArgumentTypeError(f"a value is a finite number, but got {text}. Give one such as 0.9.")
     return value
 
 
@@ -84,6 +92,8 @@ def _report(asked: argparse.Namespace, command: str) -> None:
             metric=None if asked.metric is None else printable(asked.metric),
             with_validation_labels=asked.with_validation_labels,
             up_to=asked.up_to,
+            mode=asked.mode,
+            chance=asked.chance,
         ) if runs else ([], [])  # fmt: skip
     except ValueError as error:
         raise ReportError(str(error)) from error
@@ -95,6 +105,12 @@ def _report(asked: argparse.Namespace, command: str) -> None:
         raise ReportError(
             f"No run to report on in {named}. Name the folder of a run or a sweep: one that has a journal.sqlite, or "
             "such folders below it, and at least one round."
+        )
+    unclear = [study.metric for study in studies if study.mode is None]
+    if asked.target and unclear:
+        raise ReportError(
+            f"--target: whether less or more of {unclear[0]} is better is not known, since its name does not say it. "
+            "Give --mode min or --mode max."
         )
     wanted = Wanted(asked.target, asked.band)
     prefixes = ["" if len(studies) == 1 else f"task-{place + 1}-" for place in range(len(studies))]
@@ -160,7 +176,7 @@ def _show(studies: Sequence[Study], wanted: object, out: Path) -> None:
         if len(studies) > 1:
             console.print(study.title, soft_wrap=True)
         if study.compared:
-            console.print(comparison_table(study.compared, study.metric))
+            console.print(comparison_table(study.compared, study.metric, mode=study.mode))
         table = targets(study, wanted)
         if table is not None:
             _print(table, console)

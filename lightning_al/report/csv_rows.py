@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from lightning_al.report.comparison import comparison_row
+from lightning_al.report.direction import needed_mode
 from lightning_al.report.noise import noise_of
 from lightning_al.report.phases import in_order
 from lightning_al.report.recorded import RecordedRun
@@ -61,6 +62,7 @@ def _curves(study: Study) -> Iterator[Row]:
 
 def _targets(study: Study, target: float) -> Iterator[Row]:
     too_short = study.too_short
+    mode = needed_mode(study.metric, study.mode, who="`labels_to_target.csv`")
     for method, curves in study.curves.items():
         for run, curve in zip(study.recorded[method], curves, strict=True):
             yield {
@@ -69,7 +71,7 @@ def _targets(study: Study, target: float) -> Iterator[Row]:
                 "seed": curve.seed,
                 "metric": study.metric,
                 "target": target,
-                "labels": first_at(curve, target),
+                "labels": first_at(curve, target, mode),
                 "recorded_to": curve.labels[-1],
                 "in_quartiles": run not in too_short,
             }

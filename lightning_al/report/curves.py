@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from math import ceil, floor, inf
+from math import ceil, floor, inf, isfinite, isnan, nan
 
 import numpy as np
 
-LOW_IS_GOOD = {"loss", "nll", "ece", "error", "err", "brier", "perplexity", "mse", "mae", "rmse"}
+from lightning_al.report.direction import Mode
 
 
 def area_under_curve(
@@ -27,7 +27,8 @@ def area_under_curve(
         The mean height, in the metric's own unit. A single point is its own height.
 
     Raises:
-        ValueError: If labels and values do not match, do not increase, or do not reach as far as `between`.
+        ValueError: If labels and values do not match, do not increase, or do not reach as far as `between`, or if a
+            value there is NaN or infinite.
 
     >>> area_under_curve([10, 20, 40], [0.5, 0.7, 0.9])
     0.7333333333333333
@@ -43,6 +44,12 @@ def area_under_curve(
             f"`area_under_curve` expects a range within the recorded {labels[0]} to {labels[-1]} labels, but got "
             f"{low} to {high}. Leave `between` out for all of it."
         )
+    unfit = _unfit(labels, values, (low, high))
+    if unfit is not None:
+        raise ValueError(
+            f"`area_under_curve` expects finite values, but got {values[unfit]} at {labels[unfit]} labels: the run "
+            "diverged. Leave it out and say so, or count it at chance level."
+        )
     ends = sorted({low, high, *(count for count in labels if low < count < high)})
     heights = np.interp(ends, labels, values)
     if low == high:
@@ -51,24 +58,49 @@ def area_under_curve(
     return float(trapezoids.sum() / (high - low))
 
 
-def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: float) -> int | None:
-    """Return the number of labels at the first recorded round at or above a target, or None where no round is.
+def area_or_nan(
+    labels: Sequence[float], values: Sequence[float], *, between: tuple[float, float] | None = None
+) -> float:
+    """Return the area under the curve, or NaN where the run diverged: where a value is NaN or infinite.
 
-    Nothing is smoothed or interpolated, so that it is exact to the query size only.
+    >>> area_or_nan([10, 20], [0.5, float("inf")]), area_or_nan([10, 20], [0.5, 0.7])
+    (nan, 0.6)
+    """
+    low, high = between or (labels[0], labels[-1]) if labels else (0, 0)
+    return nan if _unfit(labels, values, (low, high)) is not None else area_under_curve(labels, values, between=between)
+
+
+def _unfit(labels: Sequence[float], values: Sequence[float], between: tuple[float, float]) -> int | None:
+    """Return the first place of a value that is no finite number, of those that a part of the curve follows from."""
+    needed = range(max(0, bisect_right(labels, between[0]) - 1), min(len(values), bisect_left(labels, between[1]) + 1))
+    return next((place for place in needed if not isfinite(values[place])), None)
+
+
+def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: float, *, mode: Mode = "max") -> int | None:
+    """Return the number of labels at the first recorded round at or beyond a target, or None where no round is.
+
+    Nothing is smoothed or interpolated, so that it is exact to the query size only. A round whose value is NaN or
+    infinite reaches nothing.
+
+    Args:
+        labels: Number of labels at each recorded round.
+        values: The metric at each.
+        target: The value to reach.
+        mode: Whether to reach it from below ("max") or from above ("min": less is better).
+
+    Raises:
+        ValueError: If the target is NaN.
 
     >>> labels_to_reach([10, 20, 30], [0.5, 0.9, 0.8], target=0.8), labels_to_reach([10], [0.5], target=0.8)
     (20, None)
+    >>> labels_to_reach([10, 20, 30], [2.1, 0.9, 0.4], target=1.0, mode="min")
+    20
     """
-    return next((count for count, value in zip(labels, values, strict=True) if value >= target), None)
-
-
-def is_better_low(metric: str) -> bool:
-    """Return whether less of a metric is better, as its name says.
-
-    >>> is_better_low("test_acc"), is_better_low("posterior_nll")
-    (False, True)
-    """
-    return not LOW_IS_GOOD.isdisjoint(re.split(r"[^a-z]+", metric.lower()))
+    if isnan(target):
+        raise ValueError(f"`labels_to_reach` expects a number as `target`, but got {target}. Give one such as 0.9.")
+    sign = -1 if mode == "min" else 1
+    points = zip(labels, values, strict=True)
+    return next((count for count, value in points if isfinite(value) and sign * value >= sign * target), None)
 
 
 def quartile(numbers: Sequence[float | None], share: float) -> float | None:
@@ -76,9 +108,17 @@ def quartile(numbers: Sequence[float | None], share: float) -> float | None:
 
     It lies between the two numbers beside it, in proportion; where the upper one is None, so is the quantile.
 
+    Raises:
+        ValueError: If there are no numbers, or one of them is NaN.
+
     >>> quartile([10, 20, None], 0.5), quartile([10, 20, None], 0.75), quartile([10, 20], 0.5)
     (20.0, None, 15.0)
     """
+    if not numbers or any(number is not None and isnan(number) for number in numbers):
+        raise ValueError(
+            f"`quartile` expects one number or more, and None where there are too many to count, but got {numbers}. "
+            "Leave out what is not a number."
+        )
     ranked = sorted(inf if number is None else number for number in numbers)
     place = share * (len(ranked) - 1)
     below, above = ranked[floor(place)], ranked[ceil(place)]

@@ -15,6 +15,7 @@ from scipy import stats
 
 from lightning_al.report.classes import Asked
 from lightning_al.report.comparison import BASELINE, Method
+from lightning_al.report.divergence import or_nan
 from lightning_al.report.drawing import Ink, Picture, colours, heading, legend, legend_height, picture, short, tidy
 from lightning_al.report.noise import MethodNoise
 from lightning_al.report.phases import Phases, in_order
@@ -36,14 +37,19 @@ def curves_picture(study: Study, band: Band, name: str) -> Picture:
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.subplots()
         inks = _inks(study, ink)
-        rows = {row.name: row for row in study.compared}
+        rows = {row.name: row for row in study.compared if row.stand_in is None}
         for method, curves in study.curves.items():
             colour, kind = inks[method]
-            drawn = _draw_mean(axes, rows[method], band, colour, kind) if method in rows else None
-            thin = [part for curve in curves for part in _beyond(curve, drawn)]
+            row = rows.get(method)
+            drawn = _draw_mean(axes, row, band, colour, kind) if row is not None and row.runs else None
+            diverged = {run.seed for run in row.diverged} if row is not None else set()
+            thin = [part for curve in curves for part in _beyond(curve, None if curve.seed in diverged else drawn)]
             for place, (labels, values) in enumerate(thin):
-                said = f"{short(method)}, not as far yet" if drawn is None and place == 0 else None
-                axes.plot(labels, values, ".-", color=colour, linewidth=0.8, markersize=3, alpha=0.8, label=said)
+                why = "not as far yet" if row is None else row.num_diverged
+                said = f"{short(method)}, {why}" if drawn is None and place == 0 else None
+                axes.plot(
+                    labels, or_nan(values), ".-", color=colour, linewidth=0.8, markersize=3, alpha=0.8, label=said
+                )  # fmt: skip
         axes.set_xlabel(_labels_axis(study))
         axes.set_ylabel(axis_name(study.metric))
         axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, steps=[1, 2, 5, 10]))
@@ -60,7 +66,6 @@ def differences_picture(study: Study, name: str) -> Picture | None:
     compared = [row for row in study.compared if row.difference is not None]
     if baseline is None or not compared:
         return None
-    theirs = {run.seed: area for run, area in zip(baseline.runs, baseline.areas, strict=True)}
 
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.subplots()
@@ -69,25 +74,23 @@ def differences_picture(study: Study, name: str) -> Picture | None:
             against = row.difference
             assert against is not None
             colour, _ = inks[row.name]
-            pairs = [
-                area - theirs[run.seed] for run, area in zip(row.runs, row.areas, strict=True) if run.seed in theirs
-            ]
+            pairs = row.minus(baseline)
             axes.scatter(pairs, [place + 0.2] * len(pairs), s=15, color=colour, alpha=0.5, linewidths=0)
             if isfinite(against.low):
                 axes.plot([against.low, against.high], [place, place], color=colour, linewidth=2.4)
             axes.plot([against.mean], [place], "o", color=colour, markersize=7.5)
-            axes.text(against.mean, place - 0.2, short(row.name), ha="center", va="bottom", color=ink.text, fontsize=9)
+            axes.text(against.mean, place - 0.2, short(row.title), ha="center", va="bottom", color=ink.text, fontsize=9)
         axes.axvline(0, color=ink.baseline, linewidth=1.2)
         axes.set_yticks([])
         axes.set_ylim(len(compared) - 0.5, -0.75)
         axes.margins(x=0.12)
         axes.xaxis.set_major_locator(MaxNLocator(5))
-        axes.set_xlabel(f"mean height of the curve minus {short(baseline.name)}'s")
+        axes.set_xlabel(f"mean height of the curve minus {short(baseline.title)}'s")
         heading(axes, "Paired by seed: mean, 95 % interval, each pair", ink)
         tidy(axes, ink, grid="x")
         axes.spines["left"].set_visible(False)
 
-    says = f"Difference of the mean height of the curve to {baseline.name}'s, paired by seed"
+    says = f"Difference of the mean height of the curve to {baseline.title}'s, paired by seed"
     return picture(name, says, draw, height=min(12.0, 1.5 + 0.75 * len(compared)))
 
 
@@ -224,7 +227,7 @@ def mean_with_band(row: Method, band: Band) -> tuple[list[int], list[float], lis
 
 def _draw_mean(axes: Axes, row: Method, band: Band, colour: str, kind: str) -> list[int]:
     labels, means, widths = mean_with_band(row, band)
-    runs = f"{len(row.runs)} seed{'s' * (len(row.runs) != 1)}"
+    runs = f"{len(row.runs)} seed{'s' * (len(row.runs) != 1)}" if row.is_complete else row.num_diverged
     axes.plot(
         labels, means, "o", linestyle=kind, color=colour, linewidth=1.8, markersize=3.5,
         label=f"{short(row.name)}, {runs}",

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lightning_al.journal import replacing
-from lightning_al.report.comparison import BASELINE, Method
+from lightning_al.report.comparison import BASELINE, Method, baseline_of
+from lightning_al.report.divergence import or_nan
 from lightning_al.report.drawing import LITERAL
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the baseline is grey.
@@ -45,8 +46,9 @@ def curve_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figu
 @matplotlib.rc_context(LITERAL)
 def comparison_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figure:
     """Draw the curves of all methods, and beside them each method's difference to the baseline, if there is one."""
+    baseline = baseline_of(methods)
     compared = [row for row in methods if row.difference is not None]
-    if not compared:
+    if baseline is None or not compared:
         return curve_picture(methods, metric, title=title)
     figure = _figure(10.4, 4.4)
     curves, differences = figure.subplots(1, 2, width_ratios=[1.5, 1])
@@ -55,17 +57,16 @@ def comparison_picture(methods: Sequence[Method], metric: str, *, title: str) ->
     for place, row in enumerate(compared):
         against = row.difference
         assert against is not None
-        theirs = {run.seed: area for run, area in zip(methods[0].runs, methods[0].areas, strict=True)}
-        pairs = [area - theirs[run.seed] for run, area in zip(row.runs, row.areas, strict=True) if run.seed in theirs]
+        pairs = row.minus(baseline)
         differences.scatter(pairs, [place + 0.16] * len(pairs), s=14, color=colours[row.name], alpha=0.45, linewidths=0)
         if isfinite(against.low):
             differences.plot([against.low, against.high], [place, place], color=colours[row.name], linewidth=2)
         differences.plot([against.mean], [place], "o", color=colours[row.name], markersize=7)
     differences.axvline(0, color=GREY, linewidth=1)
-    differences.set_yticks(range(len(compared)), [fill(row.name, 24) for row in compared], fontsize=8)
+    differences.set_yticks(range(len(compared)), [fill(row.title, 24) for row in compared], fontsize=8)
     differences.set_ylim(len(compared) - 0.5, -0.5)
     differences.xaxis.set_major_locator(MaxNLocator(5))
-    differences.set_xlabel(f"mean height of the curve minus {methods[0].name}'s")
+    differences.set_xlabel(f"mean height of the curve minus {baseline.title}'s")
     differences.set_title("Paired by seed: mean, 95 % interval, each pair", fontsize=10, loc="left")
     _tidy(differences, grid="x")
     return figure
@@ -141,31 +142,29 @@ def _figure(width: float, height: float, layout: Literal["constrained"] | None =
 
 
 def _colours(methods: Sequence[Method]) -> dict[str, str]:
-    others = [row.name for row in methods if row.runs[0].acquisition != BASELINE]
+    others = dict.fromkeys(row.name for row in methods if row.acquisition != BASELINE)
     coloured = {name: COLOURS[place % len(COLOURS)] for place, name in enumerate(others)}
     return {row.name: coloured.get(row.name, GREY) for row in methods}
 
 
 def _draw_curves(axes: Axes, methods: Sequence[Method], metric: str, *, title: str) -> None:
     colours = _colours(methods)
-    several = any(len(row.runs) > 1 for row in methods)
-    for row in methods:
+    rows = [row for row in methods if row.stand_in is None]
+    several = any(len(row.all_runs) > 1 for row in rows)
+    for row in rows:
         labels, means, sds = row.mean_curve()
         runs = f", {len(row.runs)} runs" if several else ""
+        said = f"{runs}: mean height {row.mean_area:.3f}" if row.is_complete else f", {row.num_diverged}"
         axes.plot(
-            labels,
-            means,
-            "o-",
-            color=colours[row.name],
-            linewidth=1.6,
-            markersize=3.5,
-            label=f"{row.name}{runs}: mean height {row.mean_area:.3f}",
+            labels, means, "o-", color=colours[row.name], linewidth=1.6, markersize=3.5, label=f"{row.name}{said}"
         )
+        for run in row.diverged:
+            axes.plot(run.labels, or_nan(run.values), ".-", color=colours[row.name], linewidth=0.8, markersize=3)
         if len(row.runs) > 1:
             low = [value - sd for value, sd in zip(means, sds, strict=True)]
             high = [value + sd for value, sd in zip(means, sds, strict=True)]
             axes.fill_between(labels, low, high, color=colours[row.name], alpha=0.15, linewidth=0)
-    validation = max(run.validation_labels for row in methods for run in row.runs)
+    validation = max(run.validation_labels for row in rows for run in row.all_runs)
     axes.set_xlabel("training labels" + (f" (+ {validation:,} validation labels)" if validation else ""))
     axes.set_ylabel(axis_name(metric))
     axes.xaxis.set_major_locator(MaxNLocator(10, integer=True, steps=[1, 2, 5, 10]))

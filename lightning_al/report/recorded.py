@@ -16,10 +16,11 @@ import yaml
 
 from lightning_al.history import History, Round
 from lightning_al.journal import NAME, Journal
-from lightning_al.report.curves import area_under_curve
+from lightning_al.report.curves import area_or_nan
+from lightning_al.report.direction import Mode, checked_mode
 from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
-from lightning_al.report.runs import Run
+from lightning_al.report.runs import Run, num_classes
 from lightning_al.report.settings import flat
 from lightning_al.run_lock import InUseError
 
@@ -51,6 +52,7 @@ class RecordedRun:
         history: Its rounds so far.
         settings: Its settings by dotted name, references as they are written.
         versions: Version of each package that the result depends on, once it has finished.
+        mode: Whether less or more of the metric that it shows itself is better, where that was given.
     """
 
     folder: Path
@@ -62,6 +64,7 @@ class RecordedRun:
     history: History
     settings: dict[str, Any]
     versions: dict[str, str]
+    mode: Mode | None = None
 
     @property
     def metrics(self) -> set[str]:
@@ -84,8 +87,6 @@ class RecordedRun:
             raise ValueError(f"it has no metric {metric}. Choose by --metric one of: {known}.")
         labels = [round.labelled + round.validation_labels * with_validation_labels for round in measured]
         values = [round.metrics[metric] for round in measured]
-        if any(value - value != 0 for value in values):  # NaN or infinite
-            raise ValueError(f"its {metric} is not a finite number in every round. Choose another by --metric.")
         return Run(
             name=self.name,
             acquisition=self.acquisition,
@@ -93,13 +94,15 @@ class RecordedRun:
             metric=metric,
             labels=labels,
             values=values,
-            area=area_under_curve(labels, values),
+            area=area_or_nan(labels, values),
             initial=[],
             indices=[list(round.indices) for round in self.history],
             validation_labels=0 if with_validation_labels else max(round.validation_labels for round in self.history),
             seconds=sum(sum(round.seconds.values()) for round in self.history),
             settings=self.settings,
             versions=self.versions,
+            mode=self.mode if metric == self.metric else None,
+            num_classes=num_classes(self.history),
         )
 
 
@@ -174,6 +177,7 @@ def read_run(folder: Path) -> RecordedRun:
         history=history,
         settings={printable(key): _shown(value) for key, value in settings.items()},
         versions={printable(key): printable(value) for key, value in dict(summary.get("versions", {})).items()},
+        mode=checked_mode(config.get("mode", summary.get("mode")), who=CONFIG if config else SUMMARY),
     )
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib.metadata import version
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from lightning_al.history import History
+from lightning_al.history import History, Round
 from lightning_al.journal import replacing
-from lightning_al.report.curves import area_under_curve
+from lightning_al.report.curves import area_or_nan
+from lightning_al.report.direction import Mode
+from lightning_al.report.divergence import is_finite
 from lightning_al.report.files import SUMMARY
 from lightning_al.report.settings import differing, tells_apart
 
@@ -30,13 +33,15 @@ class Run:
         metric: Name of the metric on the curve.
         labels: Training labels at each recorded round.
         values: The metric after the fit with so many labels.
-        area: Area under the curve, divided by its range of labels: the endpoint.
+        area: Area under the curve, divided by its range of labels: the endpoint. NaN where the run diverged.
         initial: Dataset indices labelled at the start.
         indices: Dataset indices asked for after each round, in the order of choice.
         validation_labels: Number of validation labels that the run used besides.
         seconds: Wall time over all rounds.
         settings: All settings of the run, flat, by their dotted name.
         versions: Version of each package that the result depends on.
+        mode: Whether less or more of the metric is better ("min" or "max"), where that was given.
+        num_classes: How many classes its training labels were of at least, or None where they are not class numbers.
     """
 
     name: str
@@ -52,6 +57,13 @@ class Run:
     seconds: float
     settings: dict[str, Any]
     versions: dict[str, str]
+    mode: Mode | None = None
+    num_classes: int | None = None
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether the metric is NaN or infinite in some round."""
+        return not is_finite(self.values)
 
     @classmethod
     def from_history(
@@ -64,6 +76,7 @@ class Run:
         metric: str,
         initial: Sequence[int],
         settings: Mapping[str, Any],
+        mode: Mode | None = None,
     ) -> Run:
         """Sum up a history.
 
@@ -78,19 +91,24 @@ class Run:
             metric=metric,
             labels=labels,
             values=values,
-            area=area_under_curve(labels, values),
+            area=area_or_nan(labels, values),
             initial=list(initial),
             indices=[list(round.indices) for round in history],
             validation_labels=max(round.validation_labels for round in history),
             seconds=sum(sum(round.seconds.values()) for round in history),
             settings=dict(settings),
             versions={package: version(package) for package in PACKAGES},
+            mode=mode,
+            num_classes=num_classes(history),
         )
 
     def write(self, folder: Path) -> None:
-        """Write the run into its folder as ``summary.json``."""
+        """Write the run into its folder as ``summary.json``, with null for NaN and infinity, which JSON has not."""
+        plain = asdict(self)
+        plain["values"] = [value if isfinite(value) else None for value in self.values]
+        plain["area"] = self.area if isfinite(self.area) else None
         with replacing(folder / SUMMARY) as path:
-            path.write_text(json.dumps(asdict(self), indent=1) + "\n")
+            path.write_text(json.dumps(plain, indent=1) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -103,12 +121,28 @@ class Run:
         path = folder / SUMMARY
         try:
             plain = json.loads(path.read_text())
-            return cls(**{field.name: plain[field.name] for field in fields(cls)})
+            # An earlier version wrote no more than what has no default here.
+            known = {field.name: plain.get(field.name, field.default) for field in fields(cls)}
+            missing = [name for name, value in known.items() if value is MISSING]
+            if missing:
+                raise KeyError(missing[0])
+            known["values"] = [nan if value is None else value for value in known["values"]]
+            known["area"] = nan if known["area"] is None else known["area"]
+            return cls(**known)
         except (ValueError, KeyError, TypeError) as error:  # not JSON, or not text
             raise ValueError(
                 f"{path} is not the summary of a run: {type(error).__name__}: {error}. Remove it and run again with "
                 f"folder={folder} to have it written anew."
             ) from error
+
+
+def num_classes(history: Iterable[Round]) -> int | None:
+    """Return of how many classes the training labels of some rounds were at least, or None if not of classes.
+
+    >>> num_classes([Round(0, 3, [], [], class_counts={0: 1, 4: 2})])
+    5
+    """
+    return max((label + 1 for round in history for label in round.class_counts or {}), default=None)
 
 
 def load_runs(folder: Path) -> list[Run]:

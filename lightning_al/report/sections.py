@@ -11,7 +11,7 @@ from PIL import Image
 
 from lightning_al.report.classes import Asked, asked_by_class, classes_of
 from lightning_al.report.comparison import Method
-from lightning_al.report.curves import is_better_low
+from lightning_al.report.direction import needed_mode
 from lightning_al.report.drawing import Picture, data_address
 from lightning_al.report.noise import MethodNoise, noise_of
 from lightning_al.report.page import Folded, Part, Table, Task
@@ -78,7 +78,7 @@ def comparison(study: Study) -> Table:
     baseline = study.baseline
     if baseline is not None and any(row.difference for row in study.compared):
         headings += [
-            f"minus {baseline.name}",
+            f"minus {baseline.title}",
             "95 % interval",
             "pairs",
             "p sign-flip",
@@ -95,10 +95,13 @@ def comparison(study: Study) -> Table:
 
 def targets(study: Study, wanted: Wanted) -> Table | None:
     """Return the table of labels to reach the targets, or None where there are none."""
-    found = [labels_to_target(row, target) for target in wanted.targets for row in study.compared]
-    if not found:
+    # The second row of a method is of the same runs.
+    rows = [row for row in study.compared if row.stand_in is None]
+    if not wanted.targets or not rows:
         return None
-    beyond = "at or below" if is_better_low(study.metric) else "at or above"
+    mode = needed_mode(study.metric, study.mode, who="A table of labels to a target")
+    found = [labels_to_target(row, target, mode=mode) for target in wanted.targets for row in rows]
+    beyond = "at or below" if mode == "min" else "at or above"
     counted = "training and validation labels" if study.with_validation_labels else "training labels"
     return Table(
         "labels to target",
@@ -116,14 +119,14 @@ def targets(study: Study, wanted: Wanted) -> Table | None:
         [
             f"Number of {counted} at the first recorded round {beyond} the target, unsmoothed, so exact to the "
             "step: most labels between two rounds. “over N”: the quartile falls among runs that did not reach it "
-            "within N labels. Each seed is in labels_to_target.csv."
+            "within N labels; a round in which a run diverged reaches nothing. Each seed is in labels_to_target.csv."
         ],
     )
 
 
 def _comparison_row(row: Method, columns: int) -> list[str]:
-    sd = "" if row.sd_area is None else f" ± {row.sd_area:.3f}"
-    cells = [row.name, str(len(row.runs)), f"{row.mean_area:.3f}{sd}"]
+    seeds = str(len(row.runs)) if row.is_complete else row.num_diverged
+    cells = [row.title, seeds, row.height]
     against = row.difference
     if against is not None:
         interval = f"{signed(against.low)} to {signed(against.high)}" if isfinite(against.low) else "one pair only"
@@ -164,11 +167,12 @@ def _asked(study: Study, prefix: str) -> Part:
         asked = asked_by_class(covering, classes, up_to)
         if asked is not None:
             found[method] = asked
-    highest = max(study.compared, key=lambda row: row.mean_area).name if study.compared else None
+    ranked = sorted((row for row in study.compared if row.is_complete), key=lambda row: row.mean_area)
+    best = None if study.mode is None or not ranked else ranked[0 if study.mode == "min" else -1].name
     images = [
         shown
         for method, runs in study.recorded.items()
-        if (shown := _images(method, runs, is_open=method == highest)) is not None
+        if (shown := _images(method, runs, is_open=method == best)) is not None
     ]
     folded = [*images, Folded("The indices asked for, in order", table=_indices(study))]
     if not found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lightning_al.report.comparison import Method
+from lightning_al.report.divergence import of_diverged
 from lightning_al.report.pictures import axis_name
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, PairedDifference
 from lightning_al.report.study import Study
@@ -14,20 +15,27 @@ def headlines(study: Study) -> list[tuple[str, str]]:
     compared = [row for row in study.compared if row.difference is not None]
     if baseline is not None and compared:
         compared.sort(key=lambda row: -abs(row.difference.mean) if row.difference else 0.0)
-        return [_against(row, baseline, study) for row in compared]
-    rows = sorted(study.compared, key=lambda row: -row.mean_area)
-    return [(f"The mean height of {row.name}'s curve is {row.mean_area:.3f}.", _runs(row)) for row in rows]
+        said = [_against(row, baseline, study) for row in compared]
+    else:
+        rows = [row for row in study.compared if row.is_complete]
+        rows.sort(key=lambda row: row.mean_area if study.mode == "min" else -row.mean_area)
+        said = [(f"The mean height of {row.name}'s curve is {row.mean_area:.3f}.", _runs(row)) for row in rows]
+    shown = {row.name for row in study.compared if row.is_complete}
+    left = [row for row in study.compared if row.name not in shown]
+    return [*said, *((f"{row.name} is incomplete: {row.num_diverged}.", _others(row)) for row in left)]
 
 
 def caveats(study: Study) -> list[str]:
     """Return what a reader has to know before the sentences are believed."""
     found = []
-    low, high = study.between
+    high = study.between[1]
     pairs = [row.difference.n for row in study.compared if row.difference is not None]
     if not study.compared:
         found.append("No part of the curves is common to the runs, so that nothing is compared.")
-    elif study.baseline is None:
+    elif not study.has_random_choice:
         found.append("There is no run of random choice to compare with.")
+    elif study.baseline is None:
+        found.append("Runs of random choice diverged and are not counted, so that nothing is compared with it.")
     elif not pairs:
         found.append("No method has a seed in common with random choice, so that nothing is compared in pairs.")
     if pairs and min(pairs) < LEAST_SEEDS:
@@ -43,13 +51,15 @@ def caveats(study: Study) -> list[str]:
     ]
     if unfinished:
         found.append(f"Of the runs compared, {len(unfinished)} have not finished; the figures will change.")
-    if study.too_short and study.compared:
-        named = ", ".join(f"{run.name} seed {run.seed}" for run in study.too_short[:6])
-        more = f" and {len(study.too_short) - 6} more" if len(study.too_short) > 6 else ""
+    found += _too_short(study)
+    if study.mode is None:
         found.append(
-            f"Not compared, since they do not cover {low} to {high} labels yet: {named}{more}. They are in the curves "
-            "as thin lines."
+            f"Whether less or more of {study.metric} is better is not known, since its name does not say it. Give "
+            "--mode min or --mode max."
         )
+    found += of_diverged(study.compared, study.metric, study.mode)
+    found += _gaps(study)
+    found += _constant(study)
     longer = max((curve.labels[-1] for same in study.curves.values() for curve in same), default=0)
     if study.compared and longer > high and not study.too_short:
         found.append(f"Compared up to {high} labels; the longest run goes to {longer}.")
@@ -100,7 +110,9 @@ def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:
     )
     sentence = f"{few}{row.name}'s curve {lies} {baseline.name}'s."
     low, high = study.between
-    rests = [f"Mean {axis_name(study.metric)} over {low} to {high} labels"]
+    less = ", of which less is better," if study.mode == "min" else ""
+    rests = [f"Mean {axis_name(study.metric)}{less} over {low} to {high} labels"]
+    rests += [_counted(one) for one in (row, baseline) if one.stand_in is not None]
     rests += [f"95 % interval {signed(difference.low)} to {signed(difference.high)}"] if difference.n > 1 else []
     rests += [f"{difference.n} paired seeds", _signs(difference)] if difference.n > 1 else ["one seed, so no interval"]
     if row.n_too_small:
@@ -120,17 +132,70 @@ def _signs(difference: PairedDifference) -> str:
     return f"above on {difference.num_above}, below on {difference.num_below}"
 
 
+def _counted(row: Method) -> str:
+    assert row.stand_in is not None
+    return f"of {row.name}, {row.num_diverged} and count{'s' * (len(row.diverged) == 1)} at {row.stand_in.height:.3f}"
+
+
 def _runs(row: Method) -> str:
     sd = "" if row.sd_area is None else f", standard deviation {row.sd_area:.3f}"
-    return f"{len(row.runs)} seed{'s' * (len(row.runs) != 1)}{sd}."
+    counted = "" if row.stand_in is None else f"; {_counted(row)}"
+    return f"{len(row.runs)} seed{'s' * (len(row.runs) != 1)}{sd}{counted}."
+
+
+def _others(row: Method) -> str:
+    return f"The mean height of the others is {row.mean_area:.3f}." if row.runs else ""
+
+
+def _too_short(study: Study) -> list[str]:
+    """Return which runs are not compared, since they do not reach as far as the others."""
+    runs = study.too_short if study.compared else []
+    if not runs:
+        return []
+    low, high = study.between
+    named = ", ".join(f"{run.name} seed {run.seed}" for run in runs[:6])
+    more = f" and {len(runs) - 6} more" if len(runs) > 6 else ""
+    failed = sum(run.state == "failed" for run in runs)
+    better = f" Of them, {failed} failed, without which their methods may look better than they are." if failed else ""
+    return [
+        f"Not compared, since they do not cover {low} to {high} labels yet: {named}{more}. They are in the curves "
+        f"as thin lines.{better}"
+    ]
+
+
+def _constant(study: Study) -> list[str]:
+    """Return for which methods several seeds may be no more than one."""
+    same = [row.title for row in study.compared if row.difference is not None and row.difference.is_constant]
+    if not same:
+        return []
+    return [
+        f"The difference to random choice is the same with every seed for {', '.join(same)}, as where the seed does "
+        "not reach the runs. Then they are one run, whatever p says."
+    ]
+
+
+def _gaps(study: Study) -> list[str]:
+    """Return which runs lack the metric in a round between others that have it."""
+    found = []
+    for method, runs in study.recorded.items():
+        for run in runs:
+            has = [study.metric in round.metrics for round in run.history]
+            missing = has[has.index(True) : len(has) - has[::-1].index(True)].count(False)
+            if missing:
+                found.append(f"{method} seed {run.seed} ({missing} round{'s' * (missing != 1)})")
+    if not found:
+        return []
+    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
+    return [f"Rounds without {study.metric}, over which the curve is taken as straight: {', '.join(found[:6])}{more}."]
 
 
 def _unlike_starts(study: Study) -> list[int]:
     """Return the seeds with which round 0, before anything was asked, did not come out the same for all methods."""
     if "posterior" in study.metric:  # which other samples measure otherwise
         return []
-    starts: dict[int, set[tuple[int, float]]] = {}
+    starts: dict[int, set[tuple[int, str]]] = {}
     for curves in study.curves.values():
         for curve in curves:
-            starts.setdefault(curve.seed, set()).add((curve.labels[0], curve.values[0]))
+            # As text, in which NaN is equal to NaN.
+            starts.setdefault(curve.seed, set()).add((curve.labels[0], repr(curve.values[0])))
     return sorted(seed for seed, values in starts.items() if len(values) > 1)

@@ -18,7 +18,7 @@ METHOD = (
 )
 """What makes another method; all other settings make another task, where they are not in the list below."""
 
-ONLY_SHOWN = ("metric", "name")
+ONLY_SHOWN = ("metric", "mode", "name")
 """What a run is shown by. It may change in a run that is there."""
 
 PLACED = (

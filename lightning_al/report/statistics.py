@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, nan, sqrt
+from math import inf, isfinite, nan, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -48,6 +48,11 @@ class PairedDifference:
         """Smallest p that the sign-flip test gives with so many pairs, however far apart the methods are."""
         return float(2.0 ** (1 - self.n))
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether all pairs differ, and all by the same: from that no test can tell that they are several."""
+        return self.n > 1 and self.mean != 0 and self.high - self.low <= 1e-9 * abs(self.mean)
+
 
 def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
     """Compare two methods, pair by pair.
@@ -57,12 +62,19 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Pai
         baseline: The endpoint of the run with the same seed of the other method.
 
     Raises:
-        ValueError: If there are no pairs, or more than the exact test is worked out for.
+        ValueError: If there are not as many of one as of the other, no pairs, or more than the exact test is worked out
+            for, or if a value is NaN or infinite.
 
     >>> difference = paired_difference([0.9, 0.8, 0.9], [0.7, 0.7, 0.8])
     >>> round(difference.mean, 3), difference.p_sign_flip
     (0.133, 0.25)
     """
+    if len(values) != len(baseline):
+        raise ValueError(
+            "`paired_difference` expects as many values of one method as of the other, seed by seed, but "
+            f"got {len(values)} and {len(baseline)}. Leave out the runs whose seed the other has not."
+        )
+    _check_finite("paired_difference", [*values, *baseline])
     differences = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
     n, mean = len(differences), float(differences.mean())
     p_sign_flip = sign_flip_p(differences)
@@ -84,7 +96,7 @@ def sign_flip_p(differences: ArrayLike) -> float:
         differences: Paired differences ``[n]``, with n from 1 to 40.
 
     Raises:
-        ValueError: If n is another.
+        ValueError: If n is another, or if a difference is NaN or infinite.
 
     >>> sign_flip_p([1.0, 1.0, 1.0]), sign_flip_p([1.0, -1.0])
     (0.25, 1.0)
@@ -95,6 +107,7 @@ def sign_flip_p(differences: ArrayLike) -> float:
         raise ValueError(
             f"`sign_flip_p` expects 1 to {MOST_PAIRS} paired differences, but got {n}. Compare so many pairs of runs."
         )
+    _check_finite("sign_flip_p", sizes.tolist())
     # Sums that are equal but for rounding count as equal.
     observed = abs(float(np.sum(differences))) - 1e-12 * float(sizes.sum())
     if observed <= 0:
@@ -110,15 +123,31 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Holm: A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics, 1979.
 
+    Raises:
+        ValueError: If one is NaN, or not between 0 and 1.
+
     >>> holm([0.04, 0.01])
     [0.04, 0.02]
     """
+    if not all(0 <= p <= 1 for p in p_values):
+        raise ValueError(
+            f"`holm` expects p values between 0 and 1, but got {list(p_values)}. Leave out what was not tested."
+        )
     corrected = [nan] * len(p_values)
     largest = 0.0
     for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
         corrected[place] = largest
     return corrected
+
+
+def _check_finite(who: str, values: Sequence[float]) -> None:
+    unfit = [value for value in values if not isfinite(value)]
+    if unfit:
+        raise ValueError(
+            f"`{who}` expects finite numbers, but got {unfit[0]} among {len(values)}: a run that diverged cannot be "
+            "compared as it is. Leave it out and say so, or count it at chance level."
+        )
 
 
 def _signed_sums(sizes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_al.report.comparison import BASELINE, Method, compare
+from lightning_al.report.comparison import BASELINE, Method, baseline_of, common_mode, compare
+from lightning_al.report.direction import Mode, guess_mode
 from lightning_al.report.recorded import LeftOut, RecordedRun
 from lightning_al.report.runs import Run, group_runs
 from lightning_al.report.settings import differing, of_task, tells_apart
@@ -27,6 +28,7 @@ class Study:
         between: Fewest and most labels of the part of the curves that is compared.
         compared: Each method's runs that reach as far, the baseline first.
         differing: The settings in which the methods differ.
+        mode: Whether less or more of the metric is better, or None where that is not known.
     """
 
     title: str
@@ -37,12 +39,17 @@ class Study:
     between: tuple[int, int]
     compared: list[Method]
     differing: list[str]
+    mode: Mode | None = None
 
     @property
     def baseline(self) -> Method | None:
         """Random choice, where the others are compared with it."""
-        first = self.compared[0] if self.compared else None
-        return first if first is not None and first.runs[0].acquisition == BASELINE else None
+        return baseline_of(self.compared)
+
+    @property
+    def has_random_choice(self) -> bool:
+        """Whether runs of random choice are among those that are compared."""
+        return bool(self.compared) and self.compared[0].acquisition == BASELINE
 
     @property
     def too_short(self) -> list[RecordedRun]:
@@ -81,6 +88,8 @@ def make_studies(
     metric: str | None = None,
     with_validation_labels: bool = False,
     up_to: int | None = None,
+    mode: Mode | None = None,
+    chance: float | None = None,
 ) -> tuple[list[Study], list[LeftOut]]:
     """Tell the tasks of some runs apart, and compare the methods of each.
 
@@ -90,6 +99,8 @@ def make_studies(
         with_validation_labels: Whether to count validation labels as well.
         up_to: To how many labels the curves are compared; by default to where the shortest finished run of the task
             ends, or where none has finished, the shortest of all.
+        mode: Whether less or more of the metric is better; by default what the runs say, or else the metric's name.
+        chance: What a run that diverged counts as; by default chance level, where it is known.
 
     Returns:
         The tasks, and the runs that have not what they were asked for.
@@ -108,7 +119,7 @@ def make_studies(
     studies: list[Study] = []
     left_out: list[LeftOut] = []
     for title, runs in zip(titles, by_task.values(), strict=True):
-        study = _study(runs, title, metric, with_validation_labels, up_to, left_out)
+        study = _study(runs, title, metric, with_validation_labels, up_to, left_out, mode, chance)
         if study is not None:
             studies.append(study)
     return studies, left_out
@@ -121,6 +132,8 @@ def _study(
     with_validation_labels: bool,
     up_to: int | None,
     left_out: list[LeftOut],
+    mode: Mode | None,
+    chance: float | None,
 ) -> Study | None:
     own = sorted({run.metric for run in runs if run.metric is not None})
     if metric is None and len(own) > 1:
@@ -147,6 +160,7 @@ def _study(
     between = _between([(run, curve_of[id(run)]) for run in there], up_to)
     complete = {method: [curve for curve in same if _covers(curve, between)] for method, same in curves.items()}
     complete = {method: same for method, same in complete.items() if same}
+    mode = mode or common_mode([curve_of[id(run)] for run in there]) or guess_mode(metric)
     return Study(
         title=title,
         metric=metric,
@@ -154,8 +168,9 @@ def _study(
         recorded=recorded,
         curves=curves,
         between=between,
-        compared=compare(complete, between=between) if complete else [],
+        compared=compare(complete, between=between, mode=mode, chance=chance) if complete else [],
         differing=differing([tells_apart(run.settings) for run in there]),
+        mode=mode,
     )
 
 

@@ -8,7 +8,8 @@ from math import isfinite
 from rich.table import Table
 
 from lightning_al.history import History
-from lightning_al.report.comparison import Method
+from lightning_al.report.comparison import Method, baseline_of
+from lightning_al.report.direction import Mode, guess_mode
 
 
 def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
@@ -36,26 +37,42 @@ def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
     return table
 
 
-def comparison_table(methods: Sequence[Method], metric: str) -> Table:
-    """Return a table with a line for each method: its area under the curve, and the difference to the baseline."""
-    table = Table(title=f"Mean height of the {metric} curve over labels", header_style="bold", show_lines=True)
+def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | None = None) -> Table:
+    """Return a table with a line for each method: its area under the curve, and the difference to the baseline.
+
+    Args:
+        methods: The methods, as `compare` returns them.
+        metric: Name of the metric.
+        mode: Whether less or more of it is better; by default what its name says.
+    """
+    less = " (less is better)" if (mode or guess_mode(metric)) == "min" else ""
+    table = Table(title=f"Mean height of the {metric} curve over labels{less}", header_style="bold", show_lines=True)
     table.add_column("method")
     table.add_column("mean ± sd", justify="right", no_wrap=True)
-    if any(row.difference is not None for row in methods):
-        table.add_column(f"minus {methods[0].name}\n95 % interval", justify="right", no_wrap=True)
+    baseline = baseline_of(methods)
+    if baseline is not None and any(row.difference is not None for row in methods):
+        table.add_column(f"minus {baseline.name}\n95 % interval", justify="right", no_wrap=True)
         table.add_column("p sign-flip\nby Holm", justify="right", no_wrap=True)
         table.add_column("p t test\nby Holm", justify="right", no_wrap=True)
     for row in methods:
-        sd = "" if row.sd_area is None else f" ± {row.sd_area:.3f}"
-        cells = [f"{row.name}\n{len(row.runs)} run{'s' * (len(row.runs) != 1)}", f"{row.mean_area:.3f}{sd}"]
+        num_runs = len(row.runs)
+        runs = f"{num_runs} run{'s' * (num_runs != 1)}" if row.is_complete else row.num_diverged
+        cells = [f"{row.title}\n{runs}", row.height]
         against = row.difference
         if against is not None:
             interval = f"{against.low:+.3f} to {against.high:+.3f}" if isfinite(against.low) else "one pair only"
-            exact = f"{against.p_sign_flip:.4f}\n{row.p_sign_flip_holm:.4f}"
+            assert row.p_sign_flip_holm is not None
+            assert row.p_t_holm is not None
+            exact = f"{_p(against.p_sign_flip)}\n{_p(row.p_sign_flip_holm)}"
             cells += [
                 f"{against.mean:+.3f}\n{interval}",
                 "n too small" if row.n_too_small else exact,
-                f"{against.p_t:.4f}\n{row.p_t_holm:.4f}" if against.n > 1 else "n too small",
+                f"{_p(against.p_t)}\n{_p(row.p_t_holm)}" if against.n > 1 else "n too small",
             ]
         table.add_row(*cells)
     return table
+
+
+def _p(p: float) -> str:
+    # Rounded to zero, a small p would be shown as one that is.
+    return f"{p:.4f}" if p >= 0.0001 else "<.0001"

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lightning_al.report.comparison import Method
-from lightning_al.report.curves import is_better_low, labels_to_reach, quartile
+from lightning_al.report.curves import labels_to_reach, quartile
+from lightning_al.report.direction import Mode, needed_mode
 from lightning_al.report.runs import Run
 
 SHARES = (0.25, 0.5, 0.75)
@@ -47,27 +48,36 @@ class LabelsToTarget:
         return [f"over {self.within}" if number is None else f"{number:g}" for number in self.quartiles]
 
 
-def labels_to_target(method: Method, target: float) -> LabelsToTarget:
-    """Look up when the runs of a method reach a target.
+def labels_to_target(method: Method, target: float, *, mode: Mode | None = None) -> LabelsToTarget:
+    """Look up when the runs of a method reach a target, those that diverged among them.
 
     All are looked at up to the same number of labels, so that a shorter run does not count as one that failed.
+
+    Args:
+        method: The method.
+        target: Value of the metric to reach.
+        mode: Whether less or more of the metric is better; by default what its name says.
+
+    Raises:
+        ValueError: If neither says it.
     """
-    within = min(run.labels[-1] for run in method.runs)
+    runs = method.all_runs
+    mode = needed_mode(runs[0].metric, mode, who="`labels_to_target`")
+    within = min(run.labels[-1] for run in runs)
     return LabelsToTarget(
         method=method.name,
         target=target,
         labels=[
-            count if (count := first_at(run, target)) is not None and count <= within else None for run in method.runs
+            count if (count := first_at(run, target, mode)) is not None and count <= within else None for run in runs
         ],
         within=within,
-        resolution=max(_step(run.labels) for run in method.runs),
+        resolution=max(_step(run.labels) for run in runs),
     )
 
 
-def first_at(run: Run, target: float) -> int | None:
+def first_at(run: Run, target: float, mode: Mode) -> int | None:
     """Return the number of labels of a run at the first recorded round at or beyond a target, or None."""
-    sign = -1 if is_better_low(run.metric) else 1
-    return labels_to_reach(run.labels, [sign * value for value in run.values], sign * target)
+    return labels_to_reach(run.labels, run.values, target, mode=mode)
 
 
 def _step(labels: Sequence[int]) -> int:

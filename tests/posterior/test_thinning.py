@@ -159,19 +159,72 @@ def test_the_predictions_are_those_of_whole_tensors(name: str, monkeypatch: pyte
     assert thin.std(1).max() > 1e-4 or name == "all dropped"
 
 
-@pytest.mark.parametrize("axes", [1, 2, 3])
-def test_a_sample_may_drop_all_channels(axes: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of few channels all are dropped in some sample; it sees the biases alone."""
-    convolution: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
-    drop: Any = (nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)[axes - 1]
-    pool: Any = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)[axes - 1]
+class Sequences(nn.Module):
+    """Read each pixel of the first channel as a step of a sequence, with dropout between two recurrent layers."""
+
+    def __init__(self, recurrent: type[nn.Module]) -> None:
+        super().__init__()
+        self.first, self.drop, self.second = recurrent(4, 2, batch_first=True), nn.Dropout(0.6), nn.Linear(2, 3)
+        self.third = recurrent(3, 2, batch_first=True, num_layers=2, dropout=0.6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = self.first(x)[0][:, -1]
+        hidden = self.second(self.drop(steps))
+        return self.third(hidden[:, None].expand(-1, 3, -1))[0][:, -1]
+
+
+def of_images(*layers: nn.Module, axes: int = 2) -> tuple[nn.Module, tuple[int, ...]]:
+    first: Any = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
+    return nn.Sequential(first(1, 2, 1), *layers, nn.Flatten(), nn.LazyLinear(3)), (1, *[6] * axes)
+
+
+FEW = {
+    "Conv1d": lambda: of_images(nn.Dropout1d(0.6), nn.Conv1d(2, 3, 3), nn.ReLU(), nn.MaxPool1d(2), axes=1),
+    "Conv2d": lambda: of_images(nn.Dropout2d(0.6), nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2)),
+    "Conv3d": lambda: of_images(nn.Dropout3d(0.6), nn.Conv3d(2, 3, 3), nn.ReLU(), nn.MaxPool3d(2), axes=3),
+    "no bias": lambda: of_images(nn.Dropout2d(0.6), nn.Conv2d(2, 3, 3, bias=False), nn.AdaptiveAvgPool2d(2)),
+    "groups": lambda: of_images(nn.Dropout2d(0.6), nn.Conv2d(2, 4, 3, groups=2)),
+    "separable": lambda: of_images(nn.Dropout2d(0.6), nn.Conv2d(2, 2, 3, groups=2), nn.ReLU(), nn.Conv2d(2, 3, 1)),
+    "transposed 1d": lambda: of_images(nn.Dropout1d(0.6), nn.ConvTranspose1d(2, 3, 3), axes=1),
+    "transposed 2d": lambda: of_images(nn.Dropout2d(0.6), nn.ConvTranspose2d(2, 3, 3)),
+    "transposed 3d": lambda: of_images(nn.Dropout3d(0.6), nn.ConvTranspose3d(2, 3, 3), axes=3),
+    "reflected": lambda: of_images(nn.Dropout2d(0.6), nn.Conv2d(2, 3, 3, padding=1, padding_mode="reflect")),
+    "pool alone": lambda: of_images(nn.Dropout2d(0.6), nn.MaxPool2d(2)),
+    "two convolutions": lambda: of_images(
+        *(nn.Dropout2d(0.6), nn.Conv2d(2, 2, 3), nn.Dropout2d(0.6), nn.ReLU(), nn.Conv2d(2, 3, 3))
+    ),
+    "before flattening": lambda: of_images(nn.Dropout2d(0.2), nn.Conv2d(2, 2, 3), nn.MaxPool2d(2), nn.Dropout2d(0.7)),
+    "batch norm": lambda: of_images(nn.Dropout2d(0.6), nn.BatchNorm2d(2), nn.Conv2d(2, 3, 3)),
+    "alpha channels": lambda: of_images(nn.FeatureAlphaDropout(0.6), nn.Conv2d(2, 3, 3)),
+    "p = 1": lambda: of_images(nn.Dropout2d(1.0), nn.Conv2d(2, 3, 3), nn.Dropout2d(0.5)),
+    "units": lambda: (nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.6), nn.Linear(2, 3)), (4,)),
+    "units twice": lambda: (
+        nn.Sequential(nn.Linear(4, 2), nn.Dropout(0.6), nn.Linear(2, 2), nn.ReLU(), nn.Dropout(0.6), nn.Linear(2, 3)),
+        (4,),
+    ),
+    "units, p = 1": lambda: (nn.Sequential(nn.Dropout(0.5), nn.Linear(4, 2), nn.Dropout(1.0), nn.Linear(2, 3)), (4,)),
+    "alpha units": lambda: (nn.Sequential(nn.Linear(4, 2), nn.AlphaDropout(0.6), nn.Linear(2, 3)), (4,)),
+    "one unit": lambda: (nn.Sequential(nn.Linear(4, 1), nn.Dropout(0.6), nn.Linear(1, 1), nn.Linear(1, 3)), (4,)),
+    "RNN": lambda: (nn.Sequential(Sequences(nn.RNN), nn.Linear(2, 3)), (5, 4)),
+    "GRU": lambda: (nn.Sequential(Sequences(nn.GRU), nn.Linear(2, 3)), (5, 4)),
+    "LSTM": lambda: (nn.Sequential(Sequences(nn.LSTM), nn.Linear(2, 3)), (5, 4)),
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_sample_may_drop_all_channels(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of few channels all are dropped in some sample, which sees the biases alone."""
     torch.manual_seed(0)
-    layers = (drop(0.6), convolution(2, 3, 3), nn.ReLU(), pool(2), drop(0.6), nn.Flatten(), nn.Linear(3 * 2**axes, 3))
-    net = nn.Sequential(convolution(1, 2, 1), *layers).double()
-    x = torch.randn(4, 1, *[6] * axes, dtype=torch.float64)
-    thin = predict(net, x, num_samples=30)
+    net, shape = FEW[name]()
+    net = net.double().eval()
+    x = torch.randn(4, *shape, dtype=torch.float64)
+    net(x)
+    thin = predict(net, x, num_samples=10)
+    assert thin.isfinite().all()
+    if "alpha" not in name:
+        assert (thin.std(0).amax(-1) < 1e-12).any(), "a sample that drops everything tells no two points apart"
     monkeypatch.setattr(thinning, "dropped", lambda *_: None)
-    torch.testing.assert_close(thin, predict(net, x, num_samples=30), rtol=0, atol=1e-12)
+    torch.testing.assert_close(thin, predict(net, x, num_samples=10), rtol=0, atol=1e-12)
 
 
 def test_a_sample_takes_a_quarter_of_the_products() -> None:

@@ -11,7 +11,8 @@ import yaml
 
 from lightning_al.history import Round
 from lightning_al.journal import Journal
-from lightning_al.report import Run, area_under_curve
+from lightning_al.report import Run
+from lightning_al.report.curves import area_or_nan
 
 
 def run(name: str = "bald", acquisition: str = "BALD", *, seed: int = 0, height: float = 0.5, **changes: Any) -> Run:
@@ -34,7 +35,7 @@ def run(name: str = "bald", acquisition: str = "BALD", *, seed: int = 0, height:
         seed=seed,
         labels=labels,
         values=values,
-        area=area_under_curve(labels, values),
+        area=area_or_nan(labels, values),
         **plain,
     )
 

@@ -6,6 +6,7 @@ import csv
 import subprocess
 import sys
 import time
+import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -158,6 +159,44 @@ def test_the_shortest_of_runs_has_a_report_and_what_is_damaged_is_named_in_it(tm
     assert "The images that" not in page.text
 
 
+def test_runs_that_diverged_are_in_every_table_and_picture(tmp_path, capsys):
+    for seed, middle in enumerate([0.6, float("nan"), float("inf")]):
+        record(tmp_path / f"r-{seed}", name="random", acquisition="Random", seed=seed)
+        record(tmp_path / f"b-{seed}", [0.5, middle, 0.9], seed=seed)
+    record(tmp_path / "z", [float("nan")] * 3, name="lost", seed=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main([str(tmp_path), "--out", str(tmp_path / "out"), "--target", "0.8", "--band", "interval"]) == 0
+    page = Page(tmp_path / "out" / "index.html")
+    found = {row[0]: row[1:] for row in page.tables["comparison"][1:]}
+    assert list(found) == ["random", "bald", "bald, diverged at 0.500", "lost", "lost, diverged at 0.500"]
+    assert found["bald"][:2] == ["2 of 3 diverged", "(0.650)"]
+    assert found["bald"][2:] == [""] * 7
+    assert found["lost"][:2] == ["1 of 1 diverged", "none"]
+    assert found["bald, diverged at 0.500"][4] == "3"
+    assert [row[:5] for row in page.tables["labels to target"][1:]][1:] == [
+        ["bald", "0.8", "30", "30", "30"],
+        ["lost", "0.8", "over 30", "over 30", "over 30"],
+    ]
+    assert "nan" not in page.text.lower().split("settings")[0]
+    said = capsys.readouterr().out
+    assert "2 of 3 diverged" in " ".join(said.split())
+    assert "bald seed 1 with 20 labels, bald seed 2 with 20 labels, lost seed 0 with 10 labels. In" in said
+    assert {row["value"] for row in lines(tmp_path / "out" / "curves.csv")} >= {"nan", "inf", "0.5"}
+
+
+def test_targets_of_a_metric_whose_direction_is_not_known_need_one(tmp_path, capsys):
+    record(tmp_path / "run", [3.0, 2.0, 1.0], metric="quality")
+    asked = [str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--target", "2.5"]
+    assert main(asked) == 2
+    assert "less or more of quality is better is not known" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main([*asked, "--mode", "min"]) == 0
+    assert Page(tmp_path / "out" / "index.html").tables["labels to target"][1][:5] == ["bald", "2.5", "20", "20", "20"]
+    assert "at or below the target" in Page(tmp_path / "out" / "index.html").text
+    assert [row["labels"] for row in lines(tmp_path / "out" / "labels_to_target.csv")] == ["20"]
+
+
 def test_long_names_are_whole_in_a_narrow_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     names = ["least_confidence_of_the_mean_of_all_posterior_samples", "random"]
@@ -183,8 +222,10 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         (["run", "--metric", "f1"], "No run has the metric f1. Choose one of: test_acc, test_loss."),
         (["run", "--out", "run/report"], "would be written into the run folder"),
         (["run", "--out", "file"], "--out file is a file. Name a folder."),
-        (["run", "--target", "nan"], "a target is a finite number"),
+        (["run", "--target", "nan"], "a value is a finite number, but got nan. Give"),
         (["run", "--target", "high"], "invalid"),
+        (["run", "--mode", "lowest"], "invalid choice: 'lowest'"),
+        (["run", "--chance", "nan"], "a value is a finite number, but got nan"),
         (["run", "--band", "wide"], "invalid choice: 'wide'"),
     ],
 )

@@ -51,6 +51,27 @@ def test_n_of_six_is_enough_for_one_method():
     assert not compare(two)[1].n_too_small
 
 
+@pytest.mark.parametrize("seeds", [(8, 6), (8, 5), (6, 8), (8, 8), (6, 6), (8, 2), (7, 7), (1, 8), (20, 1), (5, 5)])
+def test_n_is_too_small_where_even_runs_that_all_agree_do_not_reach_the_level(seeds):
+    """Each method has as many pairs with random choice as it has seeds, and is above it in all of them."""
+    runs = {"random": [run("random", "Random", seed=seed) for seed in range(20)]}
+    for name, count in zip("ab", seeds, strict=True):
+        runs[name] = [run(name, height=0.7 + 0.01 * seed, seed=seed) for seed in range(count)]
+    for row in compare(runs)[1:]:
+        assert row.n_too_small == (row.p_sign_flip_holm > 0.05)
+
+
+def test_seeds_that_random_choice_has_not_do_not_make_n_larger():
+    runs = {
+        "random": [run("random", "Random", seed=seed) for seed in range(5)],
+        "bald": [run(height=0.7 + 0.01 * seed, seed=seed) for seed in range(20)],
+    }
+    _, bald = compare(runs)
+    assert (bald.difference.n, bald.n_too_small) == (5, True)
+    runs["random"].append(run("random", "Random", seed=7))
+    assert not compare(runs)[1].n_too_small
+
+
 def test_only_common_seeds_are_compared():
     runs = methods()
     runs["bald"] = runs["bald"][4:]

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from math import isnan
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
 from lightning_al.report import area_under_curve, labels_to_reach
+from lightning_al.report.curves import area_or_nan, quartile
 
 curves = st.lists(
     st.tuples(st.integers(1, 500), st.floats(0, 1)), min_size=2, max_size=20, unique_by=lambda point: point[0]
@@ -53,3 +56,47 @@ def test_a_range_beyond_the_curve_is_refused():
 def test_labels_to_reach_takes_the_first_round_though_a_later_one_falls_below():
     assert labels_to_reach([10, 20, 30, 40], [0.5, 0.8, 0.7, 0.9], 0.8) == 20
     assert labels_to_reach([10, 20], [0.5, 0.8], 0.81) is None
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_curve_of_a_run_that_diverged_is_refused_where_it_is_needed(value):
+    labels, values = [10, 20, 30, 40], [0.1, 0.2, value, 0.4]
+    with pytest.raises(
+        ValueError, match=r"expects finite values, but got .* at 30 labels: the run diverged\. Leave it"
+    ):
+        area_under_curve(labels, values)
+    assert area_under_curve(labels, values, between=(10, 20)) == pytest.approx(0.15)
+    assert area_under_curve(labels, values, between=(40, 40)) == 0.4
+    for between in [(10, 21), (20, 30), (25, 25), (30, 40), (35, 40)]:
+        with pytest.raises(ValueError, match="expects finite values, but got"):
+            area_under_curve(labels, values, between=between)
+        assert isnan(area_or_nan(labels, values, between=between))
+
+
+@given(curves, st.data())
+def test_a_part_of_a_curve_needs_no_more_than_the_rounds_beside_it(curve, data):
+    labels, values = curve
+    low = data.draw(st.integers(labels[0], labels[-1]))
+    high = data.draw(st.integers(low, labels[-1]))
+    needed = [place for place in range(len(labels)) if _touches(labels, place, low, high)]
+    rest = [value if place in needed else float("nan") for place, value in enumerate(values)]
+    expected = area_under_curve(labels, values, between=(low, high))
+    assert area_under_curve(labels, rest, between=(low, high)) == pytest.approx(expected)
+
+
+def _touches(labels, place, low, high):
+    """Whether a point carries weight in the area: its hat function is above zero somewhere in the range."""
+    before = labels[place - 1] if place else labels[place]
+    after = labels[place + 1] if place + 1 < len(labels) else labels[place]
+    return (
+        low <= labels[place] <= high
+        or (before < low < labels[place])
+        or (labels[place] < high < after)
+        or (before < high < labels[place] or labels[place] < low < after)
+    )
+
+
+@pytest.mark.parametrize("numbers", [[], [float("nan")], [10, float("nan"), None]])
+def test_a_quartile_is_of_numbers(numbers):
+    with pytest.raises(ValueError, match=r"`quartile` expects one number or more, .* Leave out"):
+        quartile(numbers, 0.5)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from math import isnan
 from pathlib import Path
 
 import pytest
@@ -184,7 +185,27 @@ def test_a_folder_below_that_cannot_be_read_is_named(tmp_path):
     assert (len(runs), left_out.folder.name) == (1, "closed")
 
 
-def test_a_metric_that_is_no_number_everywhere_makes_no_curve(tmp_path):
-    record(tmp_path, [0.5, float("nan"), 0.7])
-    with pytest.raises(ValueError, match="not a finite number in every round"):
-        read_run(tmp_path).run("test_acc")
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_run_that_diverged_in_one_round_has_a_curve_and_no_area(tmp_path, value):
+    record(tmp_path, [0.5, value, 0.7])
+    found = read_run(tmp_path).run("test_acc")
+    assert (found.labels, found.has_diverged, isnan(found.area)) == ([10, 20, 30], True, True)
+    assert [found.values[0], found.values[2]] == [0.5, 0.7]
+
+
+def test_the_mode_that_a_run_was_given_is_that_of_its_own_metric(tmp_path):
+    record(tmp_path, mode="min")
+    run = read_run(tmp_path)
+    assert (run.mode, run.run("test_acc").mode, run.run("test_loss").mode) == ("min", "min", None)
+
+
+def test_a_mode_that_is_none_is_named(tmp_path):
+    record(tmp_path, mode="lowest")
+    runs, [left_out] = read_all([tmp_path])
+    assert runs == []
+    assert "config.yaml expects `mode` to be min" in left_out.reason
+
+
+def test_the_number_of_classes_is_that_of_the_labels(tmp_path):
+    record(tmp_path)
+    assert read_run(tmp_path).run("test_acc").num_classes == 2

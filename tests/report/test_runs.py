@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from math import isnan
+
 import pytest
 
 from lightning_al.history import History, Round
@@ -31,6 +34,28 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
         run(seed=seed).write(tmp_path / "sweep" / name)
     assert load_runs(tmp_path) == [run(seed=0), run(seed=1)]
     assert sorted(path.name for path in (tmp_path / "sweep" / "a").iterdir()) == ["summary.json"]
+
+
+def test_a_run_that_diverged_is_kept_as_json_that_everyone_reads(tmp_path):
+    run(values=[0.5, float("nan"), float("inf")], mode="min", num_classes=3).write(tmp_path)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is no JSON")
+
+    plain = json.loads((tmp_path / "summary.json").read_text(), parse_constant=refuse)
+    assert (plain["values"], plain["area"]) == ([0.5, None, None], None)
+    found = Run.read(tmp_path)
+    assert (found.values[0], found.has_diverged, isnan(found.area)) == (0.5, True, True)
+    assert (found.mode, found.num_classes) == ("min", 3)
+
+
+def test_a_summary_of_an_earlier_version_is_read(tmp_path):
+    run(mode=None).write(tmp_path)
+    path = tmp_path / "summary.json"
+    plain = json.loads(path.read_text())
+    del plain["mode"], plain["num_classes"]
+    path.write_text(json.dumps(plain))
+    assert Run.read(tmp_path) == run()
 
 
 def test_a_damaged_summary_is_named(tmp_path):

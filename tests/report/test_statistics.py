@@ -112,3 +112,34 @@ def test_holm_keeps_the_order(p_values):
 def test_holm_by_hand():
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_no_finite_number_is_refused(value):
+    for pairs in ([value, 1.0, 1.0], [0.5, 0.5, 0.5]), ([0.5, 0.5, 0.5], [1.0, value, 1.0]):
+        with pytest.raises(ValueError, match=r"`paired_difference` expects finite numbers, but got .* among 6: a run"):
+            paired_difference(*pairs)
+    with pytest.raises(
+        ValueError, match=r"`sign_flip_p` expects finite numbers, but got .* among 2: a run that diverged"
+    ):
+        sign_flip_p([1.0, value])
+    with pytest.raises(ValueError, match="`holm` expects p values between 0 and 1, but got"):
+        holm([0.5, value])
+
+
+@pytest.mark.parametrize("p", [-0.1, 1.1])
+def test_what_is_no_probability_is_refused(p):
+    with pytest.raises(ValueError, match=r"but got \[0.5, .*\]\. Leave out what was not tested"):
+        holm([0.5, p])
+
+
+def test_pairs_are_as_many_of_one_as_of_the_other():
+    with pytest.raises(ValueError, match="one method as of the other, seed by seed, but got 1 and 2"):
+        paired_difference([1.0], [1.0, 2.0])
+
+
+def test_the_same_difference_for_all_seeds_is_noticed():
+    assert paired_difference([0.3, 0.6], [0.2, 0.5]).is_constant  # but for rounding
+    assert not paired_difference([0.3, 0.6], [0.3, 0.6]).is_constant  # where there is no difference to believe
+    assert not paired_difference([0.3, 0.6], [0.2, 0.4999]).is_constant
+    assert not paired_difference([0.3], [0.2]).is_constant

@@ -153,3 +153,106 @@ def test_a_pair_that_did_not_start_alike_is_named(tmp_path):
     record(tmp_path / "b", [0.5, 0.6, 0.7], seed=4)
     [study], _ = studies(tmp_path)
     assert any("Round 0 differs between methods with the same seed (4)" in caveat for caveat in caveats(study))
+
+
+def record_diverged(folder, *, metric="test_acc", **changes):
+    """Eight seeds of random choice and BALD, of which one of BALD's diverged in one round."""
+    for seed in range(8):
+        value = float("nan") if seed == 3 else 0.7 + 0.01 * seed
+        record(
+            folder / f"r-{seed}",
+            [0.5, 0.6, 0.7],
+            name="random",
+            acquisition="Random",
+            seed=seed,
+            metric=metric,
+            **changes,
+        )
+        record(folder / f"b-{seed}", [0.5, value, 0.9], seed=seed, metric=metric, **changes)
+
+
+def test_a_run_that_diverged_is_named_and_counts_at_chance_level(tmp_path):
+    record_diverged(tmp_path)
+    [study], left_out = studies(tmp_path)
+    assert left_out == []
+    [random, incomplete, counted] = study.compared
+    assert (random.is_complete, incomplete.num_diverged, counted.stand_in.height) == (True, "1 of 8 diverged", 0.5)
+    [(sentence, rests)] = headlines(study)
+    # Above by 0.1 and 0.005 a seed, but for the one that counts at 0.5 beside 0.6.
+    assert counted.difference.mean == pytest.approx((7 * 0.1 + 0.005 * (28 - 3) - 0.1) / 8)
+    assert sentence == "bald's curve lies 0.091 above random's."
+    assert "of bald, 1 of 8 diverged and counts at 0.500" in rests
+    assert any("bald seed 3 with 20 labels. In the rows that say so, they count at 0.500" in c for c in caveats(study))
+    [study], _ = studies(tmp_path, chance=0.25)
+    assert study.compared[2].areas[3] == 0.25
+
+
+def test_without_chance_level_a_method_with_a_run_that_diverged_has_no_figures_of_its_own(tmp_path):
+    record_diverged(tmp_path, metric="test_f1")
+    [study], _ = studies(tmp_path)
+    [(sentence, rests)] = [said for said in headlines(study) if "incomplete" in said[0]]
+    assert sentence == "bald is incomplete: 1 of 8 diverged."
+    assert rests.startswith("The mean height of the others is")
+    assert not any("lies" in sentence for sentence, _ in headlines(study))
+
+
+def test_without_random_choice_that_diverged_nothing_is_compared_with_it(tmp_path):
+    record(tmp_path / "a", [0.5, float("nan"), 0.7], name="random", acquisition="Random", metric="test_f1")
+    record(tmp_path / "b", [0.5, 0.6, 0.7], metric="test_f1")
+    [study], _ = studies(tmp_path)
+    assert any("Runs of random choice diverged and are not counted" in caveat for caveat in caveats(study))
+    assert not any("no run of random choice" in caveat for caveat in caveats(study))
+
+
+def test_a_direction_is_what_is_asked_or_what_runs_say_or_what_the_name_says(tmp_path):
+    record(tmp_path / "a", metric="quality", name="random", acquisition="Random", mode="min")
+    record(tmp_path / "b", metric="quality", mode="min")
+    assert [study.mode for study in studies(tmp_path)[0]] == ["min"]
+    assert [study.mode for study in studies(tmp_path, mode="max")[0]] == ["max"]
+    assert [study.mode for study in studies(tmp_path, metric="test_loss")[0]] == ["min"]
+    assert any("of which less is better" in rests for _, rests in headlines(studies(tmp_path)[0][0]))
+
+
+def test_a_direction_that_is_not_known_is_asked_for(tmp_path):
+    record(tmp_path, metric="quality")
+    [study], _ = studies(tmp_path)
+    assert study.mode is None
+    assert any("Whether less or more of quality is better is not known" in caveat for caveat in caveats(study))
+
+
+def test_the_lowest_loss_comes_first(tmp_path):
+    for place, height in enumerate([0.9, 0.2, 0.5]):
+        record(tmp_path / str(place), [height] * 3, name=f"m{place}", metric="val_loss")
+    assert [sentence.split("'")[0][-2:] for sentence, _ in headlines(studies(tmp_path)[0][0])] == ["m1", "m2", "m0"]
+
+
+def test_rounds_without_the_metric_are_named(tmp_path):
+    journal = record(tmp_path, [0.5, 0.6, 0.7, 0.8], finished=False, keep_open=True)
+    rounds = list(journal.history)
+    for _ in range(3):
+        journal.take_back()
+    for round in rounds[1:]:
+        kept = {} if round.number == 1 else round.metrics
+        journal.append(type(round).from_dict({**round.to_dict(), "metrics": kept}), labels={})
+    journal.close()
+    [study], _ = studies(tmp_path)
+    assert study.curves["bald"][0].labels == [10, 30, 40]
+    assert any(
+        "Rounds without test_acc, over which the curve is taken as straight: bald seed 0 (1 round)" in c
+        for c in caveats(study)
+    )
+
+
+def test_seeds_that_make_no_difference_are_noticed(tmp_path):
+    for seed in range(8):
+        record(tmp_path / f"r-{seed}", name="random", acquisition="Random", seed=seed)
+        record(tmp_path / f"b-{seed}", [0.5, 0.7, 0.9], seed=seed)
+    [study], _ = studies(tmp_path)
+    assert any("is the same with every seed for bald" in caveat for caveat in caveats(study))
+
+
+def test_runs_that_diverged_alike_at_the_start_started_alike(tmp_path):
+    record(tmp_path / "a", [float("nan"), 0.6, 0.7], name="random", acquisition="Random")
+    record(tmp_path / "b", [float("nan"), 0.6, 0.7])
+    [study], _ = studies(tmp_path)
+    assert not any("Round 0 differs" in caveat for caveat in caveats(study))

@@ -8,6 +8,7 @@ from rich.table import Table
 from lightning_al.history import History, Round
 from lightning_al.report.comparison import compare
 from lightning_al.report.tables import comparison_table, rounds_table
+from tests.report.runs import run
 from tests.report.test_comparison import methods
 
 
@@ -44,3 +45,16 @@ def test_a_comparison_fits_a_terminal_of_80_columns():
 def test_one_method_alone_has_no_differences():
     text = shown(comparison_table(compare({"bald": methods()["bald"]}), "test_acc"))
     assert "minus" not in text
+
+
+def test_no_p_is_shown_as_zero():
+    pairs = [(0.5 + 0.001 * seed, 0.9 + 0.0011 * seed) for seed in range(16)]
+    rows = compare(
+        {
+            "random": [run("random", "Random", seed=seed, height=low) for seed, (low, _) in enumerate(pairs)],
+            "bald": [run("bald", seed=seed, height=high) for seed, (_, high) in enumerate(pairs)],
+        }
+    )
+    text = shown(comparison_table(rows, "test_acc"))
+    assert "<.0001" in text
+    assert "0.0000" not in text

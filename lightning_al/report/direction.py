@@ -1,0 +1,89 @@
+"""Whether less or more of a metric is better: as it is given, or as the metric's name says where that is safe."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal, get_args
+
+Mode = Literal["min", "max"]
+"""As in Lightning's ModelCheckpoint: "min" where less is better, "max" where more is."""
+
+LESS = {
+    *("loss", "nll", "ce", "bce", "xent", "crossentropy", "logloss", "hinge", "kl", "kld", "deviance", "regret"),
+    *("error", "errors", "err", "mse", "mae", "rmse", "msle", "rmsle", "mape", "smape", "crps"),
+    *("ece", "mce", "brier", "perplexity", "ppl", "hamming", "fpr", "fnr", "eer", "cer", "wer"),
+}
+MORE = {
+    *("acc", "accuracy", "auc", "auroc", "auprc", "ap", "map", "f1", "f2", "fbeta", "precision", "recall", "tpr"),
+    *("tnr", "sensitivity", "specificity", "iou", "miou", "jaccard", "dice", "kappa", "mcc", "r2", "likelihood"),
+}
+UNSURE = {
+    *("std", "sd", "var", "variance", "gap", "drop", "diff", "difference", "delta", "threshold", "similarity"),
+    *("weight", "scale", "ratio", "coef", "count"),
+}
+"""What is measured of a metric, of which neither less nor more need be better."""
+
+TURNED = {"neg", "negative", "minus"}
+
+
+def words(metric: str) -> list[str]:
+    """Return the words of a metric's name, in lower case, without the stage that one of them may begin with.
+
+    >>> words("val/CrossEntropyLoss"), words("testacc"), words("BCEWithLogits_1")
+    (['val', 'cross', 'entropy', 'loss'], ['acc'], ['bce', 'with', 'logits'])
+    """
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", metric)
+    return [_without_stage(word) for word in re.findall(r"[a-z]+\d*", spaced.lower())]
+
+
+def guess_mode(metric: str) -> Mode | None:
+    """Return whether less or more of a metric is better, as its name says, or None where it does not say so clearly.
+
+    >>> guess_mode("test_acc"), guess_mode("posterior_nll"), guess_mode("valLoss"), guess_mode("test_score")
+    ('max', 'min', 'min', None)
+    >>> guess_mode("negative_log_likelihood"), guess_mode("loss_std"), guess_mode("hamming_score")
+    ('min', None, None)
+    """
+    # Also as they are written together: in "mIoU" and "crossEntropy" a capital begins no word.
+    found = {*words(metric), *map(_without_stage, re.findall(r"[a-z]+\d*", metric.lower()))}
+    found |= {word.rstrip("0123456789") for word in found}
+    less, more = bool(found & LESS) or {"cross", "entropy"} <= found, bool(found & MORE)
+    if found & TURNED:
+        return "min" if found & MORE == {"likelihood"} and not less else None
+    if found & UNSURE or less == more or (less and "score" in found and "brier" not in found):
+        return None
+    return "min" if less else "max"
+
+
+def checked_mode(mode: str | None, *, who: str) -> Mode | None:
+    """Return the mode that was given, or None.
+
+    Raises:
+        ValueError: If it is neither "min" nor "max".
+    """
+    if mode is not None and mode not in get_args(Mode):
+        raise ValueError(
+            f"{who} expects `mode` to be min (less of the metric is better) or max (more is), but got {mode!r}. Give "
+            "one of them, or leave it out where the metric's name says it."
+        )
+    return mode  # type: ignore[return-value]
+
+
+def needed_mode(metric: str, mode: Mode | None = None, *, who: str) -> Mode:
+    """Return the mode that was given, or else what the metric's name says.
+
+    Raises:
+        ValueError: If neither says it.
+    """
+    found = mode or guess_mode(metric)
+    if found is None:
+        raise ValueError(
+            f"{who} has to know whether less or more of the metric `{metric}` is better, which its name does not say. "
+            "Give `mode`: min or max."
+        )
+    return found
+
+
+def _without_stage(word: str) -> str:
+    found = re.fullmatch("(?:train|valid|val|test)(.+)", word)
+    return found[1] if found is not None and found[1] in LESS | MORE else word
