@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
@@ -23,7 +22,7 @@ from lightning_al.found_run import read_run
 from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.inert import read_plain_parts, read_weights
-from lightning_al.journal import NAME, Journal, load_weights
+from lightning_al.journal import Journal, load_weights
 from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.memory import peak_bytes
 from lightning_al.oracle import OracleLike, as_oracle, name_of, oracles
@@ -840,11 +839,6 @@ class ActiveLearning(BeforeSetup):
         """Open the run folder on the first rank, and bring history and pool to where it stands on every rank."""
 
         def read() -> Any:
-            if len(self.history) > 0 and not (Path(folder) / NAME).exists():
-                raise ValueError(
-                    f"`ActiveLearning` has a history of {len(self.history)} rounds, but its folder {folder} has no "
-                    f"{NAME} any more. Put the folder back, or go on with a new `ActiveLearning` where it is now."
-                )
             self._journal = Journal(folder)
             header = self._journal.header
             if header is not None:

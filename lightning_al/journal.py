@@ -297,7 +297,7 @@ class Journal:
         except (OSError, RuntimeError, sqlite3.Error) as error:
             labels = rows[-1].body.get("labels", {}) if rows else {}
             raise RuntimeError(
-                f"The run in {lost} lost its journal: {reason}. It could not be written to a folder beside it either: "
+                f"The run in {lost} lost its journal: {reason}. A folder beside it could not be made either: "
                 f"{error}. Put the folder back as it was, and start the run again; the labels given last were {labels}."
             ) from error
         self._lost = (

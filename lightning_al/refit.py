@@ -329,7 +329,7 @@ class RoundCheckpoints:
         """Let every ModelCheckpoint of the Trainer write to the round's folder."""
         for checkpoint in self._checkpoints(trainer):
             if checkpoint.dirpath is not None:
-                folder = self._folders.setdefault(checkpoint, Path(checkpoint.dirpath))
+                folder = self._folders.setdefault(checkpoint, Path(checkpoint.dirpath).absolute())
                 self._all_folders.add(folder)
                 checkpoint.dirpath = str(folder / f"round-{number}")
 

@@ -24,7 +24,7 @@ from lightning_al._lightning import pl
 from lightning_al.journal import Journal
 from tests.tasks import LitMLP, points
 
-LATEST = 4.0
+LATEST = 8.0
 """How many seconds after the first step a signal may come; a run takes far longer."""
 
 SECONDS = 60.0
@@ -66,8 +66,8 @@ def run(folder: Path, answer: int) -> None:
     trainer.fit(LitMLP(), datamodule=data)
 
 
-def stop(out: Path, number: int, signal_number: signal.Signals, seconds: float) -> dict[str, Any]:
-    """Start a run, send it a signal, and say how it ended."""
+def stop(out: Path, number: int, signal_number: signal.Signals, seconds: float, is_group: bool) -> dict[str, Any]:
+    """Start a run, send a signal to it, or to its workers too as a terminal does, and say how it ended."""
     folder, log = out / f"run-{number}", out / f"run-{number}.log"
     reading, answer = os.pipe()
     child = os.fork()
@@ -75,6 +75,7 @@ def stop(out: Path, number: int, signal_number: signal.Signals, seconds: float) 
         status = 1
         try:
             os.close(reading)
+            os.setsid()
             said = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(said, 1)
             os.dup2(said, 2)
@@ -90,7 +91,7 @@ def stop(out: Path, number: int, signal_number: signal.Signals, seconds: float) 
     with os.fdopen(reading) as pipe:
         pipe.readline()
         time.sleep(seconds)
-    os.kill(child, signal_number)
+    (os.killpg if is_group else os.kill)(child, signal_number)
     began = time.monotonic()
     ended, status = 0, 0
     while not ended and time.monotonic() < began + SECONDS:
@@ -102,6 +103,7 @@ def stop(out: Path, number: int, signal_number: signal.Signals, seconds: float) 
         os.waitpid(child, 0)
     return {
         "signal": signal_number.name,
+        "group": is_group,
         "after": seconds,
         "code": os.waitstatus_to_exitcode(status) if ended else "it ran on",
         "took": took,
@@ -117,7 +119,7 @@ def main(out: Path, times: int, seed: int) -> None:
     moments = random.Random(seed)
     for number in range(times):
         signal_number = signal.SIGINT if number % 4 == 3 else signal.SIGTERM
-        print(json.dumps(stop(out, number, signal_number, moments.uniform(0, LATEST))), flush=True)
+        print(json.dumps(stop(out, number, signal_number, moments.uniform(0, LATEST), number % 2 == 1)), flush=True)
 
 
 if __name__ == "__main__":

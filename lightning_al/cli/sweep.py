@@ -200,6 +200,7 @@ def _say_how_to_sweep_on(signal_name: str, folder: str) -> None:
 
 _register("lightning_al.cell", _name_cell)
 _register("lightning_al.shared", shared_folder)
+_register("lightning_al.home", os.path.expanduser)
 _register("lightning_al.on_first_rank", on_first_rank)
 # Seconds do not tell apart runs that are started together. The configuration remembers it, so that all cells of a sweep
 # are told that of the sweep.
