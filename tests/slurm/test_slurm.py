@@ -50,7 +50,9 @@ class Job:
     """The program as a job of SLURM's."""
 
     def __init__(self, home: Path, *arguments: str, tasks: int = 1, options: tuple[str, ...] = ()) -> None:
-        self.home, self.tasks = home, tasks
+        self.home = home
+        # One rank alone has points labelled.
+        self.waiting = 1 if "--wait-in=label" in arguments else tasks
         program = [sys.executable, "-m", "tests.slurm.program", str(home), *arguments, f"--devices={tasks}"]
         script = home / "job.sh"
         script.write_text(f"#!/bin/bash\nsrun {shlex.join(program)}\n")
@@ -72,7 +74,7 @@ class Job:
     def wait_for_its_middle(self) -> None:
         def is_there() -> bool:
             assert self.fact("JobState") != "FAILED", (self.home / "job.log").read_text()
-            return len(list(self.home.glob("waiting-*"))) == self.tasks
+            return len(list(self.home.glob("waiting-*"))) == self.waiting
 
         wait_until(is_there, "The middle of the job")
 
