@@ -20,7 +20,7 @@ import pytest
 import torch
 
 from tests.sweeps import ROOT, TINY, environment
-from tests.test_sweep import results, runs, start, sweep
+from tests.test_sweep import recorded, results, runs, start, sweep
 
 SECONDS = 300
 
@@ -29,14 +29,20 @@ def is_up() -> bool:
     """Whether a node of SLURM's takes jobs."""
     if any(shutil.which(command) is None for command in ("sinfo", "sbatch", "srun", "scontrol")):
         return False
-    asked = subprocess.run(["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True)
+    try:
+        asked = subprocess.run(["sinfo", "--noheader", "--format=%T"], capture_output=True, text=True, timeout=60)
+    except subprocess.TimeoutExpired:
+        return False
     return asked.returncode == 0 and any(state in asked.stdout for state in ("idle", "mixed", "allocated"))
 
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not is_up(), reason="no SLURM here: see tests/slurm/set_up.sh"),
-]
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def slurm() -> None:
+    if not is_up():
+        pytest.skip("no SLURM here: see tests/slurm/set_up.sh")
 
 
 def wait_until(happens: Callable[[], Any], what: str) -> None:
@@ -50,7 +56,9 @@ class Job:
     """The program as a job of SLURM's."""
 
     def __init__(self, home: Path, *arguments: str, tasks: int = 1, options: tuple[str, ...] = ()) -> None:
-        self.home, self.tasks = home, tasks
+        self.home = home
+        # One rank alone has points labelled.
+        self.waiting = 1 if "--wait-in=label" in arguments else tasks
         program = [sys.executable, "-m", "tests.slurm.program", str(home), *arguments, f"--devices={tasks}"]
         script = home / "job.sh"
         script.write_text(f"#!/bin/bash\nsrun {shlex.join(program)}\n")
@@ -72,7 +80,7 @@ class Job:
     def wait_for_its_middle(self) -> None:
         def is_there() -> bool:
             assert self.fact("JobState") != "FAILED", (self.home / "job.log").read_text()
-            return len(list(self.home.glob("waiting-*"))) == self.tasks
+            return len(list(self.home.glob("waiting-*"))) == self.waiting
 
         wait_until(is_there, "The middle of the job")
 
@@ -154,14 +162,13 @@ LAUNCHER = ["hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=30", "h
 @pytest.mark.parametrize("is_queued_again", [False, True])
 def test_a_sweep_by_submitit(tmp_path: Path, is_queued_again: bool) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    cells = [*TINY, "acquisition=random,bald", "seed=0"]
+    cells = [*TINY, "active.budget=60", "acquisition=random,bald", "seed=0"]
     sweep(*cells, f"folder={tmp_path / 'local'}", cwd=tmp_path)
     process = start(*cells, f"folder={tmp_path / 'slurm'}", *LAUNCHER)
     if is_queued_again:
-        logs = tmp_path / "slurm"
-        wait_until(lambda: any("Run folder:" in log.read_text() for log in logs.rglob("*_log.out")), "A cell")
-        [log, *_] = [log for log in logs.rglob("*_log.out") if "Run folder:" in log.read_text()]
-        job = log.name.split("_log.out")[0].rsplit("_", 1)[0]
+        wait_until(lambda: recorded(tmp_path / "slurm") > 0, "A first round")
+        logs = [path for path in (tmp_path / "slurm").rglob("*_log.out") if "Run folder:" in path.read_text()]
+        job = logs[0].name.removesuffix("_0_log.out")
         subprocess.run(["scontrol", "requeue", job], check=True)
     said, _ = process.communicate(timeout=SECONDS)
     assert process.returncode == 0, said
