@@ -1,6 +1,6 @@
 """Run by test_different_ranks.py on several ranks: programs in which one rank differs, what each said going to a file.
 
-Usage: python -m tests.different_ranks OUT RANKS
+Usage: python -m tests.different_ranks OUT RANKS PROGRAM ...
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,22 @@ class Augmented(Dataset[Any]):
         return x + 0.01 * torch.randn(x.shape), 0
 
 
+class Faulty(Dataset[Any]):
+    """Points of which some hold NaN and some cannot be read."""
+
+    def __init__(self) -> None:
+        self.points = points(SIZE)
+
+    def __len__(self) -> int:
+        return SIZE
+
+    def __getitem__(self, index: int) -> Any:
+        if index in UNREADABLE:
+            raise OSError("cut off")
+        x, y = self.points[index]
+        return x * torch.nan if index in NAN else x, y
+
+
 class Broken(Augmented):
     """Cannot be read at all."""
 
@@ -50,6 +67,7 @@ def on_last(ranks: int, here: Any, there: Any) -> Any:
     return there if ranks - 1 == RANK else here
 
 
+UNREADABLE, NAN = [0, 21, 40, 41, 63], [33, 50]
 ORDER = list(range(SIZE))
 SWAPPED = [*ORDER[:19], 23, *ORDER[20:23], 19, *ORDER[24:]]
 ROLLED = [*ORDER[4:], *ORDER[:4]]
@@ -81,8 +99,13 @@ ARGUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
 }
 
 
+FAULTY = "some that cannot be scored"
+
+
 def run(out: Path, ranks: int, name: str) -> dict[str, Any]:
     """Run a program of that name, and return what it raised or, where it raised nothing, what it asked for."""
+    if name == FAULTY:
+        return run_faulty(out, ranks)
     dataset = DATASETS.get(name, lambda ranks: points(SIZE))(ranks)
     data = {"initial_size": 8, "batch_size": 8, **DATA.get(name, lambda ranks: {})(ranks)}
     arguments = {"acquisition": "bald", "query_size": 4, "budget": 12, "posterior": MCDropout(4)}
@@ -96,12 +119,27 @@ def run(out: Path, ranks: int, name: str) -> dict[str, Any]:
     return {"asked": [round.indices for round in active.history]}
 
 
-def main(out: Path, ranks: int) -> None:
+def run_faulty(out: Path, ranks: int) -> dict[str, Any]:
+    """Run with untrained weights, which are the same for any number of ranks."""
+    torch.manual_seed(3)
+    data = ActiveDataModule(Faulty(), initial=range(1, 9), batch_size=8, pool_batch_size=5)
+    active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(4), unscorable="skip")
+    parallel: Any = {"devices": ranks, "strategy": "ddp"} if ranks > 1 else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fit = trainer(out, callbacks=[active], max_epochs=1, num_sanity_val_steps=2, **parallel)
+        fit.fit(LitMLP(lr=0.0), datamodule=data)
+    return {
+        "asked": [round.indices for round in active.history],
+        "unscorable": [round.unscorable for round in active.history],
+    }
+
+
+def main(out: Path, ranks: int, names: Sequence[str]) -> None:
     logging.disable(logging.INFO)
-    names = ["same", *DATASETS, *DATA, *ARGUMENTS]
     found = {name: run(out, ranks, name) for name in names}
     (out / f"rank-{RANK}.json").write_text(json.dumps(found))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])
