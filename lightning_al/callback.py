@@ -49,6 +49,7 @@ from lightning_al.refit import (
     unprofiled,
 )
 from lightning_al.requeue import requeued_between_fits
+from lightning_al.same_on_ranks import check_same_on_ranks
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function
 from lightning_al.seeds import derive, generator, seeded
@@ -248,6 +249,13 @@ class ActiveLearning(BeforeSetup):
         check_namespace(trainer, "Trainer")
         data = _datamodule(trainer)
         self._take_numbers()
+        if not self._inside:
+            check_same_on_ranks(
+                trainer,
+                "The arguments or the state of `ActiveLearning` and `ActiveDataModule`",
+                lambda: self._on_this_rank(data),
+                "Pass the same on every rank, and keep those of all ranks together.",
+            )
         _refuse_what_cannot_refit(trainer)
         if not self._inside:
             self._stopping.begin(lambda number: _tell_ranks(trainer, number))
@@ -819,6 +827,19 @@ class ActiveLearning(BeforeSetup):
             if chunk is None:
                 return
             yield chunk
+
+    def _on_this_rank(self, data: ActiveDataModule) -> dict[str, Any]:
+        """Return what ranks must have in common."""
+        names = ("budget", "max_rounds", "rounds_per_fit", "weights", "test_each_round", "test_with", "unscorable")
+        return {
+            **self._header(data),
+            **{name: getattr(self, name) for name in names},
+            **{f"{name} of the data": value for name, value in data.arguments().items()},
+            "folder is given": self.folder is not None,
+            "model_factory is given": self.model_factory is not None,
+            "rounds": self.round,
+            "labelled points": data.pool.rounds,
+        }
 
     # The journal.
 

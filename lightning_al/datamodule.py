@@ -24,7 +24,8 @@ from lightning_al.initial import initial_indices, num_initial, read_initial
 from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
 from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
-from lightning_al.reading import UNREADABLE, read
+from lightning_al.reading import UNREADABLE, read, said_shortly
+from lightning_al.same_on_ranks import check_same_on_ranks, hash_of_items
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
 from lightning_al.whole_numbers import optional_whole_number, whole_number
@@ -391,6 +392,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """Return a loader of the labelled points, with the wrapped loader's settings."""
         # A loader made anew in the middle of a fit goes on in another order than the one of the first epoch, and may be
         # another, of larger batches say.
+        self._check_length()
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         training = self._read_again(epoch) if epoch else self._training
         labels = self.pool.labels
@@ -407,10 +409,21 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         Args:
             indices: The points to load in place of all unlabelled ones, in this order.
         """
+        self._check_length()
         strict = self.pool_dataset is None or not callable(self.target.spec)
         indices = self.pool.unlabelled if indices is None else list(indices)
         view = Hidden(self._scored_dataset(), indices, self.target, strict, self._label_to_show() if strict else None)
         return self._training.in_order(view, self.pool_batch_size)
+
+    def _check_length(self) -> None:
+        """Refuse a dataset that grew or shrank since the pool was made of it."""
+        before, now = self.pool.dataset_size, len(self._training)
+        if now != before:
+            raise ValueError(
+                f"The training data of `{type(self.wrapped).__name__}` had {before} points when the run began and have "
+                f"{now} now, in its round {len(self.pool.rounds) - 1}. Leave the dataset as it is while a run goes on, "
+                "and begin another run with the other points."
+            )
 
     def _label_to_show(self) -> Any:
         """Return what stands for every label of the pool: that of the first initial point, as it is trained on."""
@@ -441,13 +454,15 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self._train = TrainLoader(self.wrapped.train_dataloader(), type(self.wrapped).__name__)
         self._train.skips_unreadable = self.skips_unreadable
         members = self._train.members
+        self._check_ranks(self._train, self._scored_dataset())
         found = self._fingerprint_of(self._train, self._scored_dataset())
-        self._check_ranks(found)
         before = self._fingerprint or found
         if _are_others(found, before):
+            lengths = f" from {before['length']} to {found['length']} points" * (before["length"] != found["length"])
             raise ValueError(
-                f"The training data of `{type(self.wrapped).__name__}` changed between two calls of its `setup`, so "
-                "indices have lost their meaning. Make `setup` give the same dataset in the same order every time."
+                f"The training data of `{type(self.wrapped).__name__}` changed between two calls of its `setup`"
+                f"{lengths}, so indices have lost their meaning. Make `setup` give the same dataset in the "
+                "same order every time."
             )
         self._fingerprint = before
         if self._pool is None:
@@ -484,18 +499,37 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             found["members"] = content_hash(list(members))
         return found
 
-    def _check_ranks(self, found: dict[str, Any]) -> None:
-        """Refuse training data that are not the same on every rank."""
+    def _check_ranks(self, training: TrainLoader, scored: Dataset[Any]) -> None:
+        """Refuse training data or arguments that are not the same on every rank."""
         if self.trainer is None or self.trainer.world_size == 1:
             return
-        strategy = self.trainer.strategy
-        known = [found.get(part) for part in ("length", "labels", "form", "members")]
-        if not strategy.reduce_boolean_decision(strategy.broadcast(known) == known):
-            raise ValueError(
-                f"The training data of `{type(self.wrapped).__name__}`, or the points that its sampler draws, are not "
-                "the same on every rank, so that ranks would label different points. Give the datamodule's split a "
-                "seed."
-            )
+        size = self.trainer.strategy.broadcast(len(training.members))
+
+        def read_both(place: int) -> Any:
+            index = training.members[place]
+            item = read(scored, index, skip=self.skips_unreadable)
+            return item if scored is training.dataset else (item, training.read(index))
+
+        try:
+            items = hash_of_items(self.trainer, min(size, len(training.members)), read_both, derive(self.seed, "ranks"))
+        except Exception as error:
+            items = said_shortly(error)
+        check_same_on_ranks(
+            self.trainer,
+            f"The training data of `{type(self.wrapped).__name__}`, or the points that its sampler draws,",
+            lambda: {
+                **self._fingerprint_of(training, scored),
+                "order of the items": items,
+                "order of the labels": content_hash(repr(training.target_list(self.target))),
+            },
+            "Sort the list of files, and give a random split or shuffle the same seed on every rank.",
+        )
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments that ranks must have in common."""
+        names = ("initial_size", "balanced", "initial", "seed", "samples_per_epoch", "pool_batch_size")
+        target = None if callable(self.target.spec) else self.target.spec
+        return {"target": target, **{name: getattr(self, name) for name in names}}
 
     def _initial(self, members: Sequence[int]) -> list[int]:
         if self.initial is not None:

@@ -68,6 +68,11 @@ class Pool:
         return (self._is_member & ~self._is_labelled).nonzero().flatten().tolist()
 
     @property
+    def dataset_size(self) -> int:
+        """How many points the dataset has, in the pool or not."""
+        return len(self._is_member)
+
+    @property
     def num_labelled(self) -> int:
         """How many indices are labelled."""
         return sum(map(len, self._rounds))

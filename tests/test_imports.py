@@ -55,8 +55,10 @@ LAYERS = [
         "batches",
         "own_loader",
         "reading",
+        "ranks",
         "loaders",
         "fingerprint",
+        "same_on_ranks",
         "delegation",
         "hyperparameters",
         "found_checkpoints",
@@ -64,7 +66,6 @@ LAYERS = [
     ],
     [
         "found_run",
-        "ranks",
         "unscorable",
         "predictions",
         "selecting",
