@@ -7,9 +7,9 @@ import io
 import itertools
 import json
 import os
+import shlex
 import socket
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from lightning_al.history import History, Round
+from lightning_al.pool import Change, Label
+from lightning_al.records import Query, Records, replay
 
 SCHEMA = 1
 
@@ -44,20 +46,36 @@ LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises: the second where a message of its own quotes damaged bytes."""
 
+COMMAND = "lightning-al-journal"
+
 PUT_BACK = f"Put back a copy of {NAME} and the files beside it from before, or begin again in another folder."
+
+
+def command(action: str, folder: str | os.PathLike[str], *arguments: object) -> str:
+    """Return the command line that does something to the journal of a folder.
+
+    >>> command("correct", "my runs/1", 14, 2)
+    "lightning-al-journal correct 'my runs/1' 14 2"
+    """
+    return shlex.join([COMMAND, action, os.fspath(folder), *map(str, arguments)])
 
 
 class Journal:
     """Keep a run's rows in a folder, each written whole or not at all.
 
     The rows lie in ``journal.sqlite`` (SQLite's rollback journal, synchronous=FULL): first the header, then one row a
-    round. Each row carries a hash of itself and the row before, and the database's `user_version` is their number, so
-    that a row that is altered, missing or left out is noticed. Weights lie beside it, each file with a hash of its own.
-    ``history.jsonl`` holds the same rounds for people to read, and is written anew from the rows; ``writer.json`` says
-    who wrote last. Network file systems are not supported, since SQLite's locks are not reliable there.
+    round, and between these what people answered so far and what was changed of labels (see `lightning_al.records`).
+    No row is ever altered or removed. Each carries a hash of itself and the row before, and the database's
+    `user_version` is their number, so that a row that is altered, missing or left out is noticed. Weights lie beside
+    it, each file with a hash of its own. ``history.jsonl`` holds the same rounds for people to read, and is written
+    anew from the rows; ``writer.json`` says who wrote last. Network file systems are not supported, since SQLite's
+    locks are not reliable there.
 
     Args:
         folder: The run's folder, made where it is missing.
+
+    Attributes:
+        records: All that the rows say.
 
     Raises:
         RuntimeError: If another process writes to the folder, if a row is damaged, or if the folder cannot be written.
@@ -75,12 +93,14 @@ class Journal:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self._is_sure = True
+        self._lines: str | None = None
         with _explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             self._database = sqlite3.connect(self.folder / NAME, isolation_level=None, timeout=1.0)
         try:
             with _explained(self.folder):
                 self._rows = _checked(self.folder, *_locked_rows(self._database, self.folder))
+                self.records = _records(self._rows)
                 if _is_new(self._database):
                     self._database.execute(TABLE)
                 # A write, even of the same, makes SQLite remove the rollback journal that a killed process left.
@@ -89,7 +109,7 @@ class Journal:
             self._write("writer.json", json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
             self._remove_parts()
             if self._rows:
-                self._write_for_people(self._rows)
+                self._write_for_people(self.records)
         except BaseException:
             self._database.close()
             raise
@@ -102,12 +122,12 @@ class Journal:
     @property
     def history(self) -> History:
         """The rounds recorded so far."""
-        return _history(self._rows)
+        return self.records.history
 
     @property
-    def labels(self) -> list[dict[int, Any]]:
+    def labels(self) -> list[dict[int, Label]]:
         """The labels that an oracle gave after each round, by index."""
-        return [{int(index): label for index, label in row.body["labels"].items()} for row in self._rows[1:]]
+        return self.records.labels
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Write the first row: what the run is."""
@@ -123,24 +143,34 @@ class Journal:
         """
         if not self._rows:
             raise RuntimeError(f"`Journal.append`: the run in {self.folder} has not begun. Call `Journal.begin` first.")
-        if round.number != len(self._rows) - 1:
+        number = len(self.records.rounds)
+        if round.number != number:
             raise RuntimeError(
-                f"`Journal.append` expected round {len(self._rows) - 1} of the run in {self.folder}, but got round "
-                f"{round.number}."
+                f"`Journal.append` expected round {number} of the run in {self.folder}, but got round {round.number}."
             )
         self._append({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
 
+    def answer(self, query: Query, answers: Mapping[int, Label]) -> None:
+        """Write answers to a query whose round is not recorded yet, so that they are never asked for again."""
+        is_open = self.records.query is not None
+        body = {"answers": {str(index): label for index, label in answers.items()}}
+        self._append(body if is_open else {"query": query.to_dict(), **body})
+
+    def change(self, change: Change) -> None:
+        """Write what was changed of a label; the label before stays in its row."""
+        self._append({"change": {"index": change.index, "label": change.label, "given_back": change.given_back}})
+
     def take_back(self) -> None:
-        """Remove the last round, which is to be run again with more to ask for.
+        """Take the last round back, which is to be run again with more to ask for.
 
         Raises:
             RuntimeError: If there is no round.
         """
-        if len(self._rows) < 2:
+        if not self.records.rounds:
             raise RuntimeError(
                 f"`Journal.take_back`: the run in {self.folder} has no round to take back. Append one first."
             )
-        self._change(self._rows[:-1], "DELETE FROM rows WHERE number = ?", len(self._rows) - 1)
+        self._append({"taken_back": len(self.records.rounds) - 1})
 
     def save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
         """Save weights under a name, in one step, with a hash by which they are known to be whole."""
@@ -167,11 +197,21 @@ class Journal:
             FileNotFoundError: If the folder holds no run.
             RuntimeError: If a process writes to the folder, or if a row is damaged.
         """
+        return Journal.read(folder).history
+
+    @staticmethod
+    def read(folder: str | os.PathLike[str]) -> Records:
+        """Read all that is recorded in a folder, where no process writes to it, and write nothing there.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run.
+            RuntimeError: If a process writes to the folder, or if a row is damaged.
+        """
         path = Path(folder) / NAME
         if not path.exists():
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
         with _explained(path.parent), closing(sqlite3.connect(path, timeout=1.0)) as database:
-            return _history(_checked(path.parent, *_good_rows(database)))
+            return _records(_checked(path.parent, *_good_rows(database)))
 
     @staticmethod
     def salvage(folder: str | os.PathLike[str]) -> int:
@@ -199,7 +239,7 @@ class Journal:
                     _write_rows(rows, temporary)
                     os.link(path, next(other for other in kept if not other.exists()))
                     path.with_name(f"{NAME}-journal").unlink(missing_ok=True)
-        return len(rows) - 1
+        return len(_records(rows).rounds)
 
     def _append(self, body: dict[str, Any]) -> None:
         previous = self._rows[-1].hash if self._rows else ""
@@ -225,8 +265,9 @@ class Journal:
                 with suppress(sqlite3.Error):  # it may have been rolled back by the error itself
                     self._database.execute("ROLLBACK")
                 raise
-        self._write_for_people(rows)
-        self._rows = rows
+        records = _records(rows)
+        self._write_for_people(records)
+        self._rows, self.records = rows, records
         self._is_sure = True
 
     def _remove_parts(self) -> None:
@@ -236,8 +277,11 @@ class Journal:
                 for path in self.folder.glob(pattern):
                     path.unlink()
 
-    def _write_for_people(self, rows: list[_Row]) -> None:
-        self._write("history.jsonl", "".join(row.line for row in rows[1:]))
+    def _write_for_people(self, records: Records) -> None:
+        lines = "".join(map(_line, records.rounds))
+        if lines != self._lines:
+            self._write("history.jsonl", lines)
+            self._lines = lines
 
     def _write(self, name: str, content: str | bytes) -> None:
         with _explained(self.folder), replacing(self.folder / name) as path:
@@ -345,11 +389,6 @@ class _Row:
         body: dict[str, Any] = json.loads(self.text)
         return body
 
-    @cached_property
-    def line(self) -> str:
-        """The round for people to read, kept since the file of all rounds is written anew after each."""
-        return json.dumps(self.body["round"]) + "\n"
-
 
 def _write_rows(rows: list[_Row], path: Path) -> None:
     path.unlink(missing_ok=True)
@@ -361,8 +400,13 @@ def _write_rows(rows: list[_Row], path: Path) -> None:
         database.execute(f"PRAGMA user_version = {len(rows)}")
 
 
-def _history(rows: list[_Row]) -> History:
-    return History(Round.from_dict(row.body["round"]) for row in rows[1:])
+def _records(rows: list[_Row]) -> Records:
+    return replay(row.body for row in rows)
+
+
+def _line(round: dict[str, Any]) -> str:
+    """Return a round for people to read."""
+    return json.dumps(round) + "\n"
 
 
 def _is_new(database: sqlite3.Connection) -> bool:
@@ -380,10 +424,11 @@ def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
     if not rows and (folder / "history.jsonl").exists():
         is_whole = False  # an empty database, where there were rounds
     if not is_whole:
+        last = len(_records(rows).rounds) - 1
         raise RuntimeError(
             f"The journal in {folder} is damaged at row {len(rows)}; "
-            + (f"the last good round is {len(rows) - 2}. " if len(rows) > 1 else "no round is good. ")
-            + (f"To go on from there, run `python -m lightning_al.journal {folder}` and start again. " if rows else "")
+            + (f"the last good round is {last}. " if last >= 0 else "no round is good. ")
+            + (f"To go on from there, run `{command('repair', folder)}` and start again. " if rows else "")
             + PUT_BACK
         )
     if rows and rows[0].body.get("schema") != SCHEMA:
@@ -448,8 +493,3 @@ def _is_sound(database: sqlite3.Connection) -> bool:
 
 def _hash(previous: str, text: str) -> str:
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
-
-
-if __name__ == "__main__":
-    for given in sys.argv[1:]:
-        print(f"{given}: the journal is good up to round {Journal.salvage(given) - 1}; start the run again on it.")

@@ -61,11 +61,11 @@ class TaskCheck:
         labelled = self.data.pool.labelled
         classes = {index: self.data.class_of(index) for index in labelled}
         others = [index for index in labelled if classes[index] is None]
-        raw = {index: self._read(index) for index in (others[place] for place in spread(len(others)))}
+        raw = {index: self.data.label_of(index) for index in (others[place] for place in spread(len(others)))}
         if num_classes is not None and self.revealed and any(_is_vector(label) for label in raw.values()):
             # A few labels of several classes at once may each happen to have one.
             pool = self.data.pool.unlabelled
-            raw.update({index: self._read(index) for index in (pool[place] for place in spread(len(pool)))})
+            raw.update({index: self.data.label_of(index) for index in (pool[place] for place in spread(len(pool)))})
         return {**{index: label for index, label in classes.items() if label is not None}, **raw}
 
     def _are_made_classes(self, labels: dict[int, Any], num_classes: int) -> bool:
@@ -83,10 +83,6 @@ class TaskCheck:
                 and bool(((made >= 0) & (made < num_classes)).all())
             )
         return False
-
-    def _read(self, index: int) -> Any:
-        answer = self.data.pool.labels.get(index)
-        return self.data.target.find(self.data.item_of(index)) if answer is None else answer
 
     def _parts(self, num_classes: int) -> tuple[int, list[int]]:
         """Return of how many parts an item is where the last is taken for the label unasked, and what it may be."""
@@ -117,7 +113,7 @@ class TaskCheck:
                 yield None
                 return
             label = self.data.class_of(index)
-            yield self._read(index) if label is None else label
+            yield self.data.label_of(index) if label is None else label
 
 
 def _is_vector(label: Any) -> bool:

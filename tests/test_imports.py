@@ -28,6 +28,10 @@ LAYERS = [
         "health",
         "history",
         "journal",
+        "records",
+        "corrections",
+        "class_names",
+        "answers",
         "memory",
         "stopping",
         "target",
@@ -66,9 +70,11 @@ LAYERS = [
         "same_run",
         "strategies",
         "validation_points",
+        "accepted_labels",
+        "labelling",
         "callback",
     ],
-    ["report", "demos"],
+    ["report", "demos", "journal_command"],
     ["cli"],
 ]
 WITHOUT_LIGHTNING = 3
