@@ -133,7 +133,7 @@ def index_of(key: Any) -> int:
     (14, 14, 14)
     """
     array = as_array(key)
-    if array is not None and array.ndim == 0 and array.dtype.kind != "b":
+    if array is not None and array.ndim == 0:
         key = array.item()
     if isinstance(key, float) and key.is_integer():
         return int(key)
@@ -141,7 +141,7 @@ def index_of(key: Any) -> int:
     if isinstance(key, str) and re.fullmatch(r"\s*\d+(\.0*)?\s*", key, re.ASCII):
         return int(float(key))
     try:
-        if isinstance(key, bool | np.bool_):
+        if isinstance(key, bool):
             raise TypeError
         return operator.index(key)
     except (TypeError, ValueError, RuntimeError):
