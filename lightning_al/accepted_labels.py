@@ -44,10 +44,9 @@ def num_outputs(
 
 
 def rules_of(data: ActiveDataModule, num_outputs: int | None) -> LabelRules:
-    """Return what labels may be, by those of points that no oracle has labelled."""
+    """Return what labels may be, by the dataset's own labels of labelled points, where there are any."""
     pool = data.pool
-    initial = set(pool.initial)
-    labelled = [index for index in pool.labelled if index in initial or index not in pool.labels] or pool.labelled
+    labelled = [index for index in pool.labelled if index not in pool.labels] or pool.labelled
     with seeded(derive(data.seed, "labels")):
         classes = [data.class_of(index) for index in labelled]
         known: list[Any] = [label for label in classes if label is not None]
@@ -171,8 +170,8 @@ def why_of_labels(
     first = next(iter(wrong))
     more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
     return (
-        f"{len(wrong)} recorded labels cannot be trained on. {shown}{more}. Correct such a label, or give the point "
-        f"back, by {_remedy(folder, first)}, and start again."
+        f"{len(wrong)} of the recorded labels cannot be trained on. {shown}{more}. Correct such a label, or give the "
+        f"point back, by {_remedy(folder, first)}, and start again."
     )
 
 

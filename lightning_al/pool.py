@@ -230,8 +230,8 @@ class Pool:
         changes = [Change(**change) for change in state.get("changes", ())]
         if self.changes and changes != self.changes:
             raise ValueError(
-                f"The saved pool is from before {len(self.changes)} labels were corrected or given back. Leave out "
-                "`ckpt_path`, so that the next fit has the labels as they are now."
+                f"The saved pool has other labels than this one, {len(self.changes)} of which were corrected or given "
+                "back since. Leave out `ckpt_path`, so that the next fit has the labels as they are now."
             )
         fresh = Pool(len(self._is_member), members=self._is_member.nonzero().flatten().tolist())
         fresh._rounds = []

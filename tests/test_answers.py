@@ -161,8 +161,7 @@ def test_a_class_number_is_below_the_outputs_wherever_all_known_ones_are(
 def test_whatever_is_answered_is_plain_or_refused(kind: str, answer: Any) -> None:
     try:
         label = plain_label(answer, RULES[kind])
-    except AnswerError as reason:
-        assert "\n" not in str(reason)
+    except AnswerError:
         return
     assert json.loads(json.dumps(label)) == label
     assert plain_label(label, RULES[kind]) == label, "a label that was taken is taken again"
