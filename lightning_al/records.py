@@ -113,8 +113,8 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             del rounds[-1], labels[-1]
         else:
             raise ValueError(
-                f"The journal has a row of an unknown kind, {', '.join(map(repr, body)) or 'empty'}. Use the version "
-                "of lightning_al that wrote it."
+                f"The journal holds an unknown kind of row, {', '.join(map(repr, body)) or 'empty'}. Use the version of "
+                "lightning_al that wrote it."
             )
     return Records(header, rounds, labels, changes, query, num_outputs)
 

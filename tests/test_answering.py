@@ -271,6 +271,6 @@ def test_indices_of_earlier_versions_that_are_no_whole_numbers_are_read(tmp_path
 def test_a_row_of_a_later_version_is_refused(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin({"seed": 0})
-    with pytest.raises(ValueError, match=r"a row of an unknown kind, 'opinion'. Use the version of"):
+    with pytest.raises(ValueError, match=r"holds an unknown kind of row, 'opinion'. Use the version of"):
         journal._append({"opinion": 1})
     journal.close()

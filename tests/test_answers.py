@@ -107,6 +107,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("named texts", "zebra", "the name of no class"),
     ("distributions", [0.5, 0.5], r"has the shape \[2\], but labels have \[3\]"),
     ("distributions", [1.0, 1.0, 1.0], "is no distribution over classes, which labels are"),
+    ("distributions", [0.5, float("nan"), 0.5], "holds a number that is not finite"),
     ("distributions", 1, "is one number, but labels are several numbers each"),
 ]
 

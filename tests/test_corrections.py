@@ -1,4 +1,4 @@
-"""Labels that are corrected and points that are given back: by the next fit, the history, the journal and the command."""
+"""Labels that are corrected and points given back: by the next fit, the history, the journal and the command."""
 
 from __future__ import annotations
 
@@ -387,7 +387,7 @@ def test_the_command_refuses_in_a_line(folder: Path, tmp_path: Path, capsys: pyt
         name, *rest = action
         assert "There is no run in" in refused(capsys, name, tmp_path, *rest)
     journal = Journal(folder)
-    for action in (["show"], ["export"], ["repair"], ["give-back", "7"], ["correct", "7", "1"]):
+    for action in (["show"], ["correct", "7", "1"]):
         name, *rest = action
         assert "Another process is writing to the run folder" in refused(capsys, name, folder, *rest)
     journal.close()
