@@ -112,9 +112,9 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
         elif "taken_back" in body:
             del rounds[-1], labels[-1]
         else:
+            kind = ", ".join(map(repr, body)) or "empty"
             raise ValueError(
-                f"The journal holds an unknown kind of row, {', '.join(map(repr, body)) or 'empty'}. Use the version of "
-                "lightning_al that wrote it."
+                f"The journal holds an unknown kind of row, {kind}. Use the version of lightning_al that wrote it."
             )
     return Records(header, rounds, labels, changes, query, num_outputs)
 
