@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor, nn
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
+from lightning_al.accepted_labels import class_names
 from lightning_al.acquisition import Acquisition, create
 from lightning_al.acquisition.base import check_selection
 from lightning_al.datamodule import ActiveDataModule, BeforeSetup
@@ -23,13 +24,15 @@ from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.inert import read_plain_parts, read_weights
 from lightning_al.journal import Journal, load_weights
+from lightning_al.labelling import Labelling, reveals
 from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.memory import peak_bytes
-from lightning_al.oracle import OracleLike, as_oracle, name_of, oracles
+from lightning_al.oracle import OracleLike, as_oracle, oracles
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import LogitsFunction
 from lightning_al.ranks import from_first_rank, on_each_rank, on_first_rank
+from lightning_al.records import Query, changes_since, label_as_recorded
 from lightning_al.refit import (
     CallbackStates,
     RoundCheckpoints,
@@ -86,7 +89,9 @@ class ActiveLearning(BeforeSetup):
         logits: A function of the module and a collated batch, on the device and with labels hidden, that returns
             logits ``[n, C]``. By default the module is called on the batch's inputs.
         oracle: Who labels: a name, an `Oracle` or another object with its method `label`, or a function of the indices
-            that returns ``{index: label}``. By default the dataset's own targets are revealed.
+            that returns ``{index: label}``, or yields ``index, label``. By default the dataset's own targets are
+            revealed. Answers are checked before they are recorded; where one is refused, the good ones are kept, and
+            the next call of `trainer.fit` asks for the rest alone.
         seed: Seed of the fits, the posterior samples and the selections.
         weights: Which weights of a fit to keep: those of the best checkpoint of a ModelCheckpoint that monitors a
             metric, where there is one, or always the last.
@@ -188,6 +193,7 @@ class ActiveLearning(BeforeSetup):
         self._callbacks = CallbackStates()
         self._checkpoints = RoundCheckpoints(keep_checkpoints)
         self._journal: Journal | None = None
+        self._labelling = Labelling()
         self._goes_on = False
         self._fit = _Fit()
         self._validation = ValidationPoints()
@@ -276,6 +282,8 @@ class ActiveLearning(BeforeSetup):
             self._open_journal(trainer, data, self.folder)
         if not self._inside:
             self._resume_from_found(trainer, data)
+            self._take_back_changed_round(data)
+            self._labelling.take_changes(data, self._journal, self.folder, self._num_changes_told)
         self._check_pool(data)
         self._take_back_last_round(trainer, data)
         rewind(trainer)
@@ -387,8 +395,13 @@ class ActiveLearning(BeforeSetup):
         b = self._next_query_size(data)
         if fit.steps == 0 or fit.cut_short or self.done:
             return
-        if b > 0:
+        query = self._labelling.recall(trainer, self.round)
+        if query is not None:
+            fit.indices, fit.scores, fit.details = query.indices, query.scores, query.details
+        elif b > 0:
             self._select(trainer, pl_module, data, b)
+        if fit.indices and not reveals(self.oracle):
+            self._labelling.look_at(trainer, pl_module, data, logits_function(self.logits, data.target))
         self._test_on_validation(trainer, pl_module, data)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -446,6 +459,9 @@ class ActiveLearning(BeforeSetup):
         if stopped is not None and not isinstance(exception, StoppedError):
             leave_by(trainer, stopped)
             exception = stopped
+        elif stopped is None and self._run is not None:
+            logits = logits_function(self.logits, _datamodule(trainer).target)
+            self._labelling.explain(exception, trainer, pl_module, logits, self.folder)
         self._start.end(trainer)
         self._seeds.close()
         self._close_journal()
@@ -545,8 +561,21 @@ class ActiveLearning(BeforeSetup):
                 return
             self._change_journal(trainer, lambda journal: journal.take_back())
 
+    def _take_back_changed_round(self, data: ActiveDataModule) -> bool:
+        """Return whether labels were changed since the last fit. Where it had nothing left to ask, it is run again."""
+        is_changed = len(data.pool.changes) > self._num_changes_told
+        if is_changed and self.done:
+            self.history.take_back()
+        return is_changed
+
+    @property
+    def _num_changes_told(self) -> int:
+        """How many changes of labels the history tells of."""
+        return len(self.history[-1].corrected) + len(self.history[-1].given_back) if self.round > 0 else 0
+
     def _check_pool(self, data: ActiveDataModule) -> None:
-        if data.pool.num_labelled != sum(len(round.indices) for round in self.history) + len(data.pool.initial):
+        asked = sum(len(round.indices) for round in self.history)
+        if data.pool.num_labelled + data.pool.num_given_back != len(data.pool.initial) + asked:
             raise ValueError(
                 f"`ActiveLearning` has a history of {len(self.history)} rounds, but the pool of its "
                 "`ActiveDataModule` was labelled otherwise. Use a new `ActiveDataModule` with a new `ActiveLearning`, "
@@ -559,13 +588,15 @@ class ActiveLearning(BeforeSetup):
             self._initial = copy_weights(module) | self._load_weights("initial", module)
             return
         self._initial = copy_weights(module)
-        initial, header = self._initial, self._header(_datamodule(trainer))
+        data = _datamodule(trainer)
+        initial, header = self._initial, {**self._header(data), "classes": class_names(data).to_dict()}
 
         def begin(journal: Journal) -> None:
             journal.save_weights("initial", initial)
             journal.begin(header)
 
         self._change_journal(trainer, begin)
+        self._labelling.take_changes(data, self._journal, self.folder, 0)
 
     def _keep_weights(self, journal: Journal) -> None:
         """Save the weights that a run which lost its folder needs in the new one."""
@@ -637,7 +668,7 @@ class ActiveLearning(BeforeSetup):
             return 0
         left = data.pool.num_unlabelled
         if self.budget is not None:
-            left = max(0, min(left, self.budget - data.pool.num_labelled))
+            left = max(0, min(left, self.budget - data.pool.num_labelled - data.pool.num_given_back))
         return min(self.query_size, left)
 
     def _try_out(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -662,7 +693,7 @@ class ActiveLearning(BeforeSetup):
         )
 
     def _task_check(self, module: nn.Module, data: ActiveDataModule) -> TaskCheck:
-        return TaskCheck(data, type(module).__name__, revealed=getattr(self.oracle, "reveals", False))
+        return TaskCheck(data, type(module).__name__, revealed=reveals(self.oracle))
 
     def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
         passes = PoolPasses(
@@ -719,7 +750,7 @@ class ActiveLearning(BeforeSetup):
         labels: Mapping[int, Label] = {}
         if fit.indices:
             with self._clock("label"):
-                labels = self._ask(trainer, fit.indices)
+                labels = self._ask(trainer, data)
         round = Round(
             number=self.round,
             labelled=data.pool.num_labelled,
@@ -734,6 +765,8 @@ class ActiveLearning(BeforeSetup):
             details=fit.details,
             peak_bytes=fit.peak_bytes,
             unscorable=fit.unscorable,
+            corrected=[change.index for change in data.pool.changes if not change.given_back],
+            given_back=[change.index for change in data.pool.changes if change.given_back],
         )
         # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
         round = Round.from_dict(trainer.strategy.broadcast(round.to_dict()))
@@ -801,15 +834,11 @@ class ActiveLearning(BeforeSetup):
             rank_zero_warn(f"`ActiveLearning`, round {self.round}: {health.warning}")
             self._warned_of_posterior = True
 
-    def _ask(self, trainer: pl.Trainer, indices: list[int]) -> Mapping[int, Label]:
-        """Ask the oracle once, on the first rank, and tell the others."""
-        labels = from_first_rank(trainer, lambda: dict(self.oracle.label(indices)))
-        if sorted(labels) != sorted(indices):
-            raise ValueError(
-                f"`{name_of(self.oracle)}` was asked to label the indices {indices}, but answered for "
-                f"{sorted(labels)}. Let it answer for each index it is asked for, and no other."
-            )
-        return labels
+    def _ask(self, trainer: pl.Trainer, data: ActiveDataModule) -> Mapping[int, Label]:
+        """Ask the oracle for what the query selected, and tell all ranks."""
+        fit = self._fit
+        query = Query(self.round, fit.indices, fit.scores, fit.details)
+        return self._labelling.ask(self.oracle, query, trainer, data, self._journal, self.folder)
 
     @contextmanager
     def _clock(self, part: str) -> Iterator[None]:
@@ -865,24 +894,31 @@ class ActiveLearning(BeforeSetup):
             if header is not None:
                 place = f"The run folder {self._journal.folder}"
                 check_same_run(place, header, self._header(data), force=self.force)
-            return header is not None, self._journal.history.state_dict(), self._journal.labels, folder
+            return self._journal.records, folder
 
         # Each rank may have made up a name of its own, from the time say; the first one's holds the run.
-        self._goes_on, history, labels, self.folder = from_first_rank(trainer, read)
-        rounds = History()
-        rounds.load_state_dict(history)
-        if len(self.history) == 0 and len(rounds) > 0:
-            for round, answers in zip(rounds, labels, strict=True):
-                if round.indices:
-                    data.pool.label(round.indices, answers)
-            self.history.load_state_dict(history)
-            rank_zero_info(f"Going on with the run in {folder}, which has {len(rounds)} rounds.")
-        elif len(self.history) != len(rounds):
+        records, self.folder = from_first_rank(trainer, read)
+        self._goes_on = records.header is not None
+        if self._goes_on:
+            self._labelling.query = records.query
+        rounds, pool = records.history, data.pool
+        try:
+            if len(self.history) == 0 and len(rounds) > 0:
+                label_as_recorded(pool, records)
+                self.history.load_state_dict(rounds.state_dict())
+                rank_zero_info(f"Going on with the run in {folder}, which has {len(rounds)} rounds.")
+                return
+            for change in changes_since(pool.changes, records.changes):
+                pool.change(change)
+            there = len(records.queries) if self._take_back_changed_round(data) else len(rounds)
+            if len(self.history) != there:
+                raise ValueError(
+                    f"`ActiveLearning` has a history of {len(self.history)} rounds, but its folder {folder} holds "
+                    f"{there}. Go on with a new `ActiveLearning` on this folder, or choose another folder."
+                )
+        except ValueError:
             self._close_journal()
-            raise ValueError(
-                f"`ActiveLearning` has a history of {len(self.history)} rounds, but its folder {folder} holds "
-                f"{len(rounds)}. Go on with a new `ActiveLearning` on this folder, or choose another folder."
-            )
+            raise
 
     def _resume_from_found(self, trainer: pl.Trainer, data: ActiveDataModule) -> None:
         """Resume from a checkpoint that Lightning found by itself, where nothing better says where the run stands."""

@@ -15,6 +15,7 @@ from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zer
 from lightning_al.arrays import as_dataset
 from lightning_al.attributes import Attributes
 from lightning_al.batches import needs_two_points
+from lightning_al.class_names import listed_classes
 from lightning_al.dataset import AnyDataset
 from lightning_al.delegation import Delegation, shown
 from lightning_al.fingerprint import content_hash, fingerprint, labels_agree
@@ -88,6 +89,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             other or by its weight, so that few labels do not make short epochs. By default what the sampler says, or
             each point once.
         pool_batch_size: Batch size for scoring; by default that of training.
+        classes: What an oracle may answer: names of the classes, in the order of their class numbers, or the numbers
+            that labels may be. By default the names are those of the dataset or the LightningDataModule, where these
+            have a list `classes`, and numbers go up to the number of the network's outputs.
         val: Validation dataset or pair of arrays, where `data` is one.
         test: Test dataset, likewise.
         predict: Dataset for `trainer.predict`, likewise.
@@ -127,6 +131,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         pool_dataset: PoolDataset | None = None,
         samples_per_epoch: int | None = None,
         pool_batch_size: int | None = None,
+        classes: Sequence[str] | Sequence[int] | None = None,
         val: AnyDataset | None = None,
         test: AnyDataset | None = None,
         predict: AnyDataset | None = None,
@@ -189,6 +194,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
         self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch)
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
+        self._classes = None if classes is None else listed_classes(classes)
         self.prepare_data_per_node = self.wrapped.prepare_data_per_node
         self.allow_zero_length_dataloader_with_multiple_devices = (
             self.wrapped.allow_zero_length_dataloader_with_multiple_devices
@@ -375,6 +381,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """Return the class of a point: an oracle's label, or else the dataset's target; None where it is no class."""
         label = self.pool.labels.get(index) if self._pool is not None else None
         return self._training.read_class(index, self.target) if label is None else as_class(label)
+
+    def label_of(self, index: int) -> Any:
+        """Return the label of a point as it is: an oracle's, or else the dataset's target; None where it has none."""
+        label = self.pool.labels.get(index)
+        return self.target.find(self.item_of(index)) if label is None else label
 
     def class_counts(self) -> dict[int, int] | None:
         """Count the labelled points of each class, or return None where labels are not class numbers."""

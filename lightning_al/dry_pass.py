@@ -95,7 +95,7 @@ def dry_pass(
         positions, scores = selection.positions.tolist(), selection.scores.tolist()
         check_selection(acquisition, positions, scores, min(query_size, size), size)
 
-    with _saying_when(number), _unchanged(module), seeded(derive(seed, number, "dry pass")):
+    with _saying_when(number), unchanged(module), seeded(derive(seed, number, "dry pass")):
         few = len(log_probs.indices)
         try:
             select(few)
@@ -223,7 +223,7 @@ def _saying_when(number: int) -> Iterator[None]:
 
 
 @contextmanager
-def _unchanged(module: nn.Module) -> Iterator[None]:
+def unchanged(module: nn.Module) -> Iterator[None]:
     """Put a module back to what it was: its layers, modes, attributes, and what its tensors hold."""
     state = ModuleState(module)
     tensors = {id(tensor): tensor for tensor in _tensors_of(module)}.values()

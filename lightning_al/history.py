@@ -30,6 +30,8 @@ class Round:
             `standard_error` of BatchBALD is its Monte Carlo error; the sampling noise of having K posterior samples is
             in `overlap_of_half_samples` alone, where `BatchBALD(check_samples=True)` measured it.
         unscorable: Dataset indices of the points that could not be scored, so that the query was selected without them.
+        corrected: Dataset indices whose labels had been corrected before the fit, since the run began, in order.
+        given_back: Dataset indices that had been given back to the pool before the fit, since the run began, in order.
     """
 
     number: int
@@ -45,6 +47,13 @@ class Round:
     details: dict[str, float | list[float]] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
     unscorable: list[int] = field(default_factory=list)
+    corrected: list[int] = field(default_factory=list)
+    given_back: list[int] = field(default_factory=list)
+
+    @property
+    def spent(self) -> int:
+        """Number of labels paid for by then: those that the fit had, and those given back."""
+        return self.labelled + len(self.given_back)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the round as plain data."""
@@ -88,6 +97,8 @@ class History(Sequence[Round]):
         lines = [
             f"  round {round.number}: {round.labelled} labels, "
             + "".join(f"{name} {value:.4g}, " for name, value in round.metrics.items())
+            + (f"{len(round.corrected)} corrected so far, " if round.corrected else "")
+            + (f"{len(round.given_back)} given back so far, " if round.given_back else "")
             + (f"asked {round.indices}" if round.indices else "asked nothing")
             + (f", left out {len(round.unscorable)} that cannot be scored" if round.unscorable else "")
             for round in self
@@ -111,7 +122,7 @@ class History(Sequence[Round]):
         return self._rounds.pop()
 
     def curve(self, metric: str) -> tuple[list[int], list[float]]:
-        """Return the learning curve of a metric: training labels, and the metric after the fit with so many.
+        """Return the learning curve of a metric: labels paid for, and the metric after the fit with them.
 
         Raises:
             KeyError: If no round has the metric; the message lists those there are.
@@ -120,7 +131,7 @@ class History(Sequence[Round]):
         if not measured:
             known = sorted({name for round in self for name in round.metrics})
             raise KeyError(f"No round has the metric {metric!r}. Choose one of: {', '.join(known) or 'none'}.")
-        return [round.labelled for round in measured], [round.metrics[metric] for round in measured]
+        return [round.spent for round in measured], [round.metrics[metric] for round in measured]
 
     def state_dict(self) -> dict[str, Any]:
         """Return the rounds as plain data."""

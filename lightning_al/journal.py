@@ -7,9 +7,9 @@ import io
 import itertools
 import json
 import os
+import shlex
 import socket
 import sqlite3
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ import torch
 from torch import Tensor
 
 from lightning_al.history import History, Round
+from lightning_al.pool import Change, Label
+from lightning_al.records import Query, Records, replay
 from lightning_al.run_lock import WRITER, InUseError, RunLock, holding, reading
 from lightning_al.stopping import held_back
 
@@ -52,18 +54,30 @@ LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises: the second where a message of its own quotes damaged bytes."""
 
+COMMAND = "lightning-al-journal"
+
 PUT_BACK = f"Put back a copy of {NAME} and the files beside it from before, or begin again in another folder."
+
+
+def command(action: str, folder: str | os.PathLike[str], *arguments: object) -> str:
+    """Return the command line that does something to the journal of a folder.
+
+    >>> command("correct", "my runs/1", 14, 2)
+    "lightning-al-journal correct 'my runs/1' 14 2"
+    """
+    return shlex.join([COMMAND, action, os.fspath(folder), *map(str, arguments)])
 
 
 class Journal:
     """Keep a run's rows in a folder, each written whole or not at all.
 
     The rows lie in ``journal.sqlite`` (SQLite's rollback journal, synchronous=EXTRA): first the header, then one row a
-    round. Each row carries a hash of itself and the row before, and the database's `user_version` is their number, so
-    that a row that is altered, missing or left out is noticed. Weights lie beside it, each file with a hash of its own.
-    ``history.jsonl`` holds the same rounds for people to read, and is written anew from the rows; ``writer.json`` says
-    who wrote last. While the journal is open, ``writer.lock`` is locked (see `RunLock`). Network file systems are not
-    supported, since locks are not reliable there.
+    round, and between these what people answered so far and what was changed of labels (see `lightning_al.records`).
+    No row is ever altered or removed. Each carries a hash of itself and the row before, and the database's
+    `user_version` is their number, so that a row that is altered, missing or left out is noticed. Weights lie beside
+    it, each file with a hash of its own. ``history.jsonl`` holds the same rounds for people to read, and is written
+    anew from the rows; ``writer.json`` says who wrote last. While the journal is open, ``writer.lock`` is locked (see
+    `RunLock`). Network file systems are not supported, since locks are not reliable there.
 
     Before each change the database is held against the rows that this journal wrote. Where the folder was moved, or
     the database deleted, replaced or damaged, the run is written to a new folder beside its own, the change too, and
@@ -74,6 +88,7 @@ class Journal:
 
     Attributes:
         folder: The run's folder, absolute: the new one where the run lost its own.
+        records: All that the rows say.
 
     Raises:
         InUseError: If another process writes to the folder: a `RuntimeError`.
@@ -93,6 +108,7 @@ class Journal:
         self.folder = Path(folder).absolute()
         self._is_sure = True
         self._lost: str | None = None
+        self._lines: str | None = None
         self._lock = RunLock(self.folder)
         try:
             with held_back():
@@ -100,10 +116,11 @@ class Journal:
                     self.folder.mkdir(parents=True, exist_ok=True)
                     self._lock.acquire()
                     self._rows = self._open()
+                self.records = _records(self._rows)
                 self._write_writer()
                 self._remove_parts()
                 if self._rows:
-                    self._write_for_people(self._rows)
+                    self._write_for_people(self.records)
         except BaseException:
             self.close()
             raise
@@ -127,12 +144,12 @@ class Journal:
     @property
     def history(self) -> History:
         """The rounds recorded so far."""
-        return _history(self._rows)
+        return self.records.history
 
     @property
-    def labels(self) -> list[dict[int, Any]]:
+    def labels(self) -> list[dict[int, Label]]:
         """The labels that an oracle gave after each round, by index."""
-        return [{int(index): label for index, label in row.body["labels"].items()} for row in self._rows[1:]]
+        return self.records.labels
 
     def begin(self, header: Mapping[str, Any]) -> None:
         """Write the first row: what the run is."""
@@ -148,24 +165,34 @@ class Journal:
         """
         if not self._rows:
             raise RuntimeError(f"`Journal.append`: the run in {self.folder} has not begun. Call `Journal.begin` first.")
-        if round.number != len(self._rows) - 1:
+        number = len(self.records.rounds)
+        if round.number != number:
             raise RuntimeError(
-                f"`Journal.append` expected round {len(self._rows) - 1} of the run in {self.folder}, but got round "
-                f"{round.number}."
+                f"`Journal.append` expected round {number} of the run in {self.folder}, but got round {round.number}."
             )
         self._append({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
 
+    def answer(self, query: Query, answers: Mapping[int, Label]) -> None:
+        """Write answers to a query whose round is not recorded yet, so that they are never asked for again."""
+        is_open = self.records.query is not None
+        body = {"answers": {str(index): label for index, label in answers.items()}}
+        self._append(body if is_open else {"query": query.to_dict(), **body})
+
+    def change(self, change: Change) -> None:
+        """Write what was changed of a label; the label before stays in its row."""
+        self._append({"change": {"index": change.index, "label": change.label, "given_back": change.given_back}})
+
     def take_back(self) -> None:
-        """Remove the last round, which is to be run again with more to ask for.
+        """Take the last round back, which is to be run again with more to ask for.
 
         Raises:
             RuntimeError: If there is no round.
         """
-        if len(self._rows) < 2:
+        if not self.records.rounds:
             raise RuntimeError(
                 f"`Journal.take_back`: the run in {self.folder} has no round to take back. Append one first."
             )
-        self._change(self._rows[:-1], "DELETE FROM rows WHERE number = ?", len(self._rows) - 1)
+        self._append({"taken_back": len(self.records.rounds) - 1})
 
     @property
     def is_lost(self) -> bool:
@@ -199,11 +226,21 @@ class Journal:
             FileNotFoundError: If the folder holds no run.
             RuntimeError: If a process writes to the folder, or if a row is damaged.
         """
+        return Journal.read(folder).history
+
+    @staticmethod
+    def read(folder: str | os.PathLike[str]) -> Records:
+        """Read all that is recorded in a folder, where no process writes to it, and write nothing there.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run.
+            RuntimeError: If a process writes to the folder, or if a row is damaged.
+        """
         path = Path(folder) / NAME
         if not path.exists():
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
         with _explained(path.parent), reading(path.parent), closing(_connected(path.parent, 1.0)) as database:
-            return _history(_checked(path.parent, *_good_rows(database)))
+            return _records(_checked(path.parent, *_good_rows(database)))
 
     @staticmethod
     def salvage(folder: str | os.PathLike[str]) -> int:
@@ -231,7 +268,7 @@ class Journal:
                     _write_rows(rows, temporary)
                     os.link(path, next(other for other in kept if not other.exists()))
                     path.with_name(f"{NAME}-journal").unlink(missing_ok=True)
-        return len(rows) - 1
+        return len(_records(rows).rounds)
 
     def _append(self, body: dict[str, Any]) -> None:
         previous = self._rows[-1].hash if self._rows else ""
@@ -257,8 +294,9 @@ class Journal:
                 self._move_out(rows, reason)
                 with _explained(self.folder):
                     self._execute(len(rows), statement, *values)
-            self._write_for_people(rows)
-            self._rows = rows
+            records = _records(rows)
+            self._write_for_people(records)
+            self._rows, self.records = rows, records
             self._is_sure = True
         if self._lost is not None:
             raise RuntimeError(self._lost)
@@ -293,7 +331,8 @@ class Journal:
             with replacing(self.folder / NAME) as temporary:
                 _write_rows(self._rows, temporary)
             self._write_writer()
-            self._write_for_people(self._rows)
+            self._lines = None
+            self._write_for_people(self.records)
         except (OSError, RuntimeError, sqlite3.Error) as error:
             labels = rows[-1].body.get("labels", {}) if rows else {}
             raise RuntimeError(
@@ -340,8 +379,11 @@ class Journal:
     def _write_writer(self) -> None:
         self._write(WRITER, json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
 
-    def _write_for_people(self, rows: list[_Row]) -> None:
-        self._write("history.jsonl", "".join(row.line for row in rows[1:]))
+    def _write_for_people(self, records: Records) -> None:
+        lines = "".join(map(_line, records.rounds))
+        if lines != self._lines:
+            self._write("history.jsonl", lines)
+            self._lines = lines
 
     def _write(self, name: str, content: str | bytes) -> None:
         with _explained(self.folder), replacing(self.folder / name) as path:
@@ -437,11 +479,6 @@ class _Row:
         body: dict[str, Any] = json.loads(self.text)
         return body
 
-    @cached_property
-    def line(self) -> str:
-        """The round for people to read, kept since the file of all rounds is written anew after each."""
-        return json.dumps(self.body["round"]) + "\n"
-
 
 def _write_rows(rows: list[_Row], path: Path) -> None:
     path.unlink(missing_ok=True)
@@ -453,8 +490,13 @@ def _write_rows(rows: list[_Row], path: Path) -> None:
         database.execute(f"PRAGMA user_version = {len(rows)}")
 
 
-def _history(rows: list[_Row]) -> History:
-    return History(Round.from_dict(row.body["round"]) for row in rows[1:])
+def _records(rows: list[_Row]) -> Records:
+    return replay(row.body for row in rows)
+
+
+def _line(round: dict[str, Any]) -> str:
+    """Return a round for people to read."""
+    return json.dumps(round) + "\n"
 
 
 def _is_new(database: sqlite3.Connection) -> bool:
@@ -472,10 +514,11 @@ def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
     if not rows and (folder / "history.jsonl").exists():
         is_whole = False  # an empty database, where there were rounds
     if not is_whole:
+        last = len(_records(rows).rounds) - 1
         raise RuntimeError(
             f"The journal in {folder} is damaged at row {len(rows)}; "
-            + (f"the last good round is {len(rows) - 2}. " if len(rows) > 1 else "no round is good. ")
-            + (f"To go on from there, run `python -m lightning_al.journal {folder}` and start again. " if rows else "")
+            + (f"the last good round is {last}. " if last >= 0 else "no round is good. ")
+            + (f"To go on from there, run `{command('repair', folder)}` and start again. " if rows else "")
             + PUT_BACK
         )
     if rows and rows[0].body.get("schema") != SCHEMA:
@@ -556,8 +599,3 @@ def _is_sound(database: sqlite3.Connection) -> bool:
 
 def _hash(previous: str, text: str) -> str:
     return hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
-
-
-if __name__ == "__main__":
-    for given in sys.argv[1:]:
-        print(f"{given}: the journal is good up to round {Journal.salvage(given) - 1}; start the run again on it.")

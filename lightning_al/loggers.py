@@ -90,7 +90,7 @@ def log_over_labels(loggers: Iterable[pl.loggers.Logger], round: Round) -> None:
     metrics = {f"over_labels/{name}": value for name, value in round.metrics.items()}
     for logger in loggers:
         if isinstance(logger, pl.loggers.TensorBoardLogger | pl.loggers.MLFlowLogger):
-            logger.log_metrics(metrics, step=round.labelled)
+            logger.log_metrics(metrics, step=round.spent)
 
 
 def _not_yet(status: str) -> None:
@@ -102,7 +102,7 @@ def _go_on(logger: pl.loggers.Logger, rounds: list[Round]) -> None:
     if isinstance(logger, pl.loggers.TensorBoardLogger):
         # From its step on, TensorBoard forgets every curve, those over labels too.
         for round in rounds:
-            if round.labelled > steps:
+            if round.spent > steps:
                 log_over_labels([logger], round)
     elif isinstance(logger, pl.loggers.CSVLogger):
         _keep_rows(logger, steps)

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 
+from lightning_al.label_checks import as_array
 from lightning_al.whole_numbers import whole_number
 
-Label = int | float | list[Any] | None
+Label = int | float | str | list[Any] | dict[str, Any] | None
 """A label as plain data. None means that the dataset's own target is the label."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A change of a label that a point had.
+
+    Attributes:
+        index: The point.
+        label: Its label from then on, where it was corrected; None stands for the dataset's own target.
+        given_back: Whether the point was given back to the pool, so that it has no label.
+        after: After how many queries it was changed.
+    """
+
+    index: int
+    label: Label = None
+    given_back: bool = False
+    after: int = 0
 
 
 class Pool:
@@ -24,6 +43,7 @@ class Pool:
     Attributes:
         size: Number of points in the pool, labelled or not.
         labels: Labels that differ from the dataset's own target, by index.
+        changes: What was changed of labels that were given, in order.
 
     Raises:
         ValueError: If an index is out of range, no member or comes twice.
@@ -42,6 +62,8 @@ class Pool:
         self._rounds: list[list[int]] = []
         self._is_labelled = torch.zeros(size, dtype=torch.bool)
         self.labels: dict[int, Label] = {}
+        self.changes: list[Change] = []
+        self._initial = [int(index) for index in initial]
         self.label(initial)
 
     def __repr__(self) -> str:
@@ -49,12 +71,12 @@ class Pool:
 
     @property
     def initial(self) -> list[int]:
-        """Indices that were labelled before the first round."""
-        return list(self._rounds[0])
+        """Indices that were labelled before the first round, those given back since included."""
+        return list(self._initial)
 
     @property
     def rounds(self) -> list[list[int]]:
-        """Indices in the order they were labelled: first the initial ones, then one list for each query."""
+        """Labelled indices in the order they were labelled: first the initial ones, then one list for each query."""
         return [list(indices) for indices in self._rounds]
 
     @property
@@ -76,6 +98,11 @@ class Pool:
     def num_labelled(self) -> int:
         """How many indices are labelled."""
         return sum(map(len, self._rounds))
+
+    @property
+    def num_given_back(self) -> int:
+        """How many labels were given back. They were paid for, so that a budget counts them."""
+        return sum(change.given_back for change in self.changes)
 
     @property
     def num_unlabelled(self) -> int:
@@ -125,26 +152,100 @@ class Pool:
         self._is_labelled[indices] = True
         self.labels.update(labels)
 
+    def correct(self, index: int, label: Label) -> None:
+        """Replace the label of a labelled point; the next fit has the new one.
+
+        Args:
+            index: The point.
+            label: Its label: a class number, a number, a text or a list, of Python, NumPy or torch; None stands for
+                the dataset's own target.
+
+        Raises:
+            ValueError: If the point is not labelled.
+
+        >>> pool = Pool(5, initial=[3])
+        >>> pool.correct(3, 1)
+        >>> pool.labels
+        {3: 1}
+        """
+        array = as_array(label)
+        plain = label if array is None else array.tolist()
+        self.change(Change(int(index), plain, after=len(self._rounds) - 1))
+
+    def give_back(self, index: int) -> None:
+        """Take the label of a point away, so that it can be queried again. A budget still counts the label.
+
+        Args:
+            index: The point.
+
+        Raises:
+            ValueError: If the point is not labelled, or no other is.
+
+        >>> pool = Pool(5, initial=[3, 4])
+        >>> pool.give_back(3)
+        >>> pool.labelled, pool.unlabelled, pool.num_given_back
+        ([4], [0, 1, 2, 3], 1)
+        """
+        self.change(Change(int(index), given_back=True, after=len(self._rounds) - 1))
+
+    def change(self, change: Change) -> None:
+        """Change a label as is said, and remember it among the changes.
+
+        Raises:
+            ValueError: If the point is not labelled, or the last labelled point would be given back.
+        """
+        index = change.index
+        if not (0 <= index < len(self._is_labelled) and self._is_labelled[index]):
+            raise ValueError(
+                f"`Pool` can change the labels of labelled points alone, but got index {index}. Pass one of `labelled`."
+            )
+        if change.given_back and self.num_labelled == 1:
+            raise ValueError(
+                f"`Pool.give_back` got index {index}, the only labelled point, without which there is nothing to train "
+                "on. Label another one first, or pass the right label to `correct`."
+            )
+        self.labels.pop(index, None)
+        if change.given_back:
+            self._is_labelled[index] = False
+            for indices in self._rounds:
+                if index in indices:
+                    indices.remove(index)
+        elif change.label is not None:
+            self.labels[index] = change.label
+        self.changes.append(change)
+
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain ints, lists and dicts."""
-        return {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}
+        state = {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}
+        if self.changes:
+            state |= {"initial": self.initial, "changes": [asdict(change) for change in self.changes]}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state that `state_dict` returned.
 
         Raises:
-            ValueError: If the state belongs to a pool of another size, or of other points.
+            ValueError: If the state belongs to a pool of another size or of other points, or is from before labels were
+                changed here.
         """
         if state["size"] != self.size:
             raise ValueError(
                 f"The saved pool has {state['size']} points, but the dataset has {self.size}. "
                 "Resume with the dataset that the run began with."
             )
+        changes = [Change(**change) for change in state.get("changes", ())]
+        if self.changes and changes != self.changes:
+            raise ValueError(
+                f"The saved pool has other labels than this one, {len(self.changes)} of which were corrected or given "
+                "back since. Leave out `ckpt_path`, so that the next fit has the labels as they are now."
+            )
         fresh = Pool(len(self._is_member), members=self._is_member.nonzero().flatten().tolist())
         fresh._rounds = []
         for indices in state["rounds"]:
             fresh.label(indices)
         fresh.labels = dict(state["labels"])
+        fresh.changes = changes
+        fresh._initial = list(state.get("initial", state["rounds"][0] if state["rounds"] else ()))
         self.__dict__.update(fresh.__dict__)
 
 

@@ -233,11 +233,15 @@ def _is_bare(item: Any) -> bool:
 
 def _like(old: Any, label: Any) -> Any:
     """Return a label in the type of the one that it replaces."""
+    if isinstance(old, list | tuple) and len(old) == 1 and isinstance(label, int | float | str):
+        return rebuilt(old, [_like(old[0], label)])
     if isinstance(old, Tensor):
         new: Any = torch.as_tensor(label, dtype=old.dtype, device=old.device)
+        new = new.reshape(old.shape) if new.numel() == old.numel() == 1 else new
         whole = not old.is_floating_point()
     elif isinstance(old, np.ndarray | np.generic):
-        new = np.asarray(label, dtype=old.dtype)[()]
+        new = np.asarray(label, dtype=old.dtype)
+        new = (new.reshape(old.shape) if new.size == old.size == 1 else new)[()]
         whole = old.dtype.kind in "biu"
     else:
         new = type(old)(label) if isinstance(old, int | float) and isinstance(label, int | float) else label

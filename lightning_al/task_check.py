@@ -61,7 +61,7 @@ class TaskCheck:
         labelled = self.data.pool.labelled
         classes = {index: self.data.class_of(index) for index in labelled}
         others = [index for index in labelled if classes[index] is None]
-        raw = {index: self._read(index) for index in (others[place] for place in spread(len(others)))}
+        raw = {index: self.data.label_of(index) for index in (others[place] for place in spread(len(others)))}
         if num_classes is not None and self.revealed and any(_is_vector(label) for label in raw.values()):
             # A few labels of several classes at once may each happen to have one.
             pool = self.data.pool.unlabelled
@@ -84,13 +84,9 @@ class TaskCheck:
             )
         return False
 
-    def _read(self, index: int) -> Any:
-        answer = self.data.pool.labels.get(index)
-        return self.data.target.find(self.data.item_of(index)) if answer is None else answer
-
     def _read_all(self, indices: Iterable[int]) -> dict[int, Any]:
         """Return the labels of some points, without those that cannot be read where these are passed over."""
-        return {index: self._read(index) for index in indices if self.data._training.can_read(index)}
+        return {index: self.data.label_of(index) for index in indices if self.data._training.can_read(index)}
 
     def _parts(self, num_classes: int) -> tuple[int, list[int]]:
         """Return of how many parts an item is where the last is taken for the label unasked, and what it may be."""

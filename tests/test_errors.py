@@ -26,6 +26,7 @@ VERBS = (
     "Check",
     "Choose",
     "Compare",
+    "Correct",
     "Define",
     "Draw",
     "Find",
@@ -33,6 +34,7 @@ VERBS = (
     "Go",
     "Import",
     "Join",
+    "Label",
     "Leave",
     "Let",
     "Load",
@@ -65,6 +67,10 @@ NO_REMEDY = {
 }
 
 
+# What an error says of one answer, which says what to do about all of them.
+REASON = "AnswerError"
+
+
 def literal(node: ast.expr) -> str:
     """The text of a message, with {} for what is known only when it is raised, but for the remedies that are shared."""
     if isinstance(node, ast.Constant):
@@ -84,14 +90,14 @@ def literal(node: ast.expr) -> str:
     return "{}"
 
 
-def messages(path: Path) -> Iterator[str]:
+def messages(path: Path, *, reasons: bool = False) -> Iterator[str]:
     """The messages of all errors that a file raises, but those that are passed on whole."""
     for node in ast.walk(ast.parse(path.read_text())):
         call = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Return) else None
         # What returns an error is there to be raised.
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("Error", "Exception")) and call.args:
             said = literal(call.args[0])
-            if said != "{}":
+            if said != "{}" and reasons == (ast.unparse(call.func) == REASON):
                 yield said
 
 
@@ -116,7 +122,11 @@ def phrases(text: str) -> set[tuple[str, ...]]:
 
 ERRORS = [(name_of(path), said) for path in [HOME / "__init__.py", *FILES] for said in messages(path)]
 
-TIMES_SAID = Counter(phrase for said in {said for _, said in ERRORS} for phrase in phrases(said))
+REASONS = [(name_of(path), said) for path in FILES for said in messages(path, reasons=True)]
+
+BOTH = [*ERRORS, *REASONS]
+
+TIMES_SAID = Counter(phrase for said in {said for _, said in BOTH} for phrase in phrases(said))
 
 TESTS = Path(__file__).parent.rglob("test_*.py")
 QUOTED = {
@@ -148,7 +158,7 @@ def test_an_error_says_who_and_what_to_do(name: str, said: str) -> None:
         assert has_remedy(said), f"say what to do, in a sentence that begins with one of {', '.join(VERBS)}"
 
 
-@pytest.mark.parametrize(("name", "said"), ERRORS, ids=[f"{name}: {said[:40]}" for name, said in ERRORS])
+@pytest.mark.parametrize(("name", "said"), BOTH, ids=[f"{name}: {said[:40]}" for name, said in BOTH])
 def test_a_test_quotes_what_only_this_error_says(name: str, said: str) -> None:
     """So that each is raised by some test: what a test expects to be said has to be said."""
     if said.endswith("{error}"):

@@ -32,6 +32,10 @@ LAYERS = [
         "health",
         "history",
         "journal",
+        "records",
+        "corrections",
+        "class_names",
+        "answers",
         "memory",
         "stopping",
         "target",
@@ -79,9 +83,11 @@ LAYERS = [
         "same_run",
         "strategies",
         "validation_points",
+        "accepted_labels",
+        "labelling",
         "callback",
     ],
-    ["report", "demos"],
+    ["report", "demos", "journal_command"],
     ["cli"],
 ]
 WITHOUT_LIGHTNING = 3

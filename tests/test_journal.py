@@ -353,9 +353,10 @@ def test_the_command_that_a_refusal_names_salvages(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError) as refusal:
         Journal(tmp_path)
     command = str(refusal.value).split("`")[1].split()
-    assert command == ["python", "-m", "lightning_al.journal", str(tmp_path)]
-    done = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, check=True)
-    assert done.stdout == f"{tmp_path}: the journal is good up to round 1; start the run again on it.\n"
+    assert command == ["lightning-al-journal", "repair", str(tmp_path)]
+    program = [sys.executable, "-m", "lightning_al.journal_command", *command[1:]]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{tmp_path}: the journal is good up to round 1. Start the run again on it.\n"
     assert list(Journal.read_history(tmp_path)) == ROUNDS[:2]
 
 

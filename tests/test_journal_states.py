@@ -21,9 +21,18 @@ from hypothesis.stateful import (
 
 from lightning_al.history import Round
 from lightning_al.journal import Journal
-from lightning_al.pool import Pool
+from lightning_al.pool import Change, Pool
+from lightning_al.records import Query, Records, label_as_recorded
 
 SIZE = 40
+
+State = tuple[list[list[int]], list[dict[int, int]], list[Change], dict[int, int] | None]
+"""What each round asked and was answered, what was changed, and the answers to an open query."""
+
+
+def state_of(records: Records) -> State:
+    queries = [round["indices"] for round in records.rounds]
+    return queries, records.labels, records.changes, None if records.query is None else records.query.answers
 
 
 class PoolAndJournal(RuleBasedStateMachine):
@@ -39,6 +48,10 @@ class PoolAndJournal(RuleBasedStateMachine):
         self.journal: Journal | None = None
         self.queries: list[list[int]] = []
         self.answers: list[dict[int, int]] = []
+        self.changes: list[Change] = []
+        self.open: dict[int, int] | None = None
+        # What the journal said after each row: what of it is good after a damage, is one of these.
+        self.past: list[State] = []
 
     @initialize(initial=st.lists(st.integers(0, SIZE - 1), unique=True, max_size=4))
     def begin(self, initial: list[int]) -> None:
@@ -46,11 +59,17 @@ class PoolAndJournal(RuleBasedStateMachine):
         self.journal = Journal(self.folder)
         self.journal.begin({"initial": initial})
         self.pool = Pool(SIZE, initial)
+        self.note()
+
+    def note(self) -> None:
+        self.past.append(([*self.queries], [*self.answers], [*self.changes], self.open))
 
     @precondition(lambda self: self.journal is not None)
     @rule(data=st.data())
     def label(self, data: st.DataObject) -> None:
         assert self.journal is not None
+        if self.queries and not self.queries[-1]:
+            return  # which ended the run
         left = [index for index in range(SIZE) if index not in self.labelled()]
         query = data.draw(st.lists(st.sampled_from(left), unique=True, max_size=6)) if left else []
         answers = {index: data.draw(st.integers(0, 9)) for index in query[::2]}
@@ -59,6 +78,40 @@ class PoolAndJournal(RuleBasedStateMachine):
         self.pool.label(query, answers)
         self.queries.append(query)
         self.answers.append(answers)
+        self.open = None
+        self.note()
+
+    @precondition(lambda self: self.journal is not None)
+    @rule(data=st.data())
+    def answer_one(self, data: st.DataObject) -> None:
+        assert self.journal is not None
+        left = [index for index in range(SIZE) if index not in self.labelled() and index not in (self.open or {})]
+        if left and (not self.queries or self.queries[-1]):
+            answer = {data.draw(st.sampled_from(left)): data.draw(st.integers(0, 9))}
+            query = self.journal.records.query or Query(len(self.queries), left, [0.5] * len(left))
+            self.journal.answer(query, answer)
+            self.open = {**(self.open or {}), **answer}
+            self.note()
+
+    @precondition(lambda self: self.journal is not None)
+    @rule(data=st.data(), label=st.none() | st.integers(0, 9), back=st.booleans())
+    def change(self, data: st.DataObject, label: int | None, back: bool) -> None:
+        assert self.journal is not None
+        labelled = self.labelled()
+        if len(labelled) < 2:
+            return
+        index = data.draw(st.sampled_from(labelled))
+        if self.queries and not self.queries[-1]:
+            self.queries.pop()
+            self.answers.pop()
+        if back:
+            self.pool.give_back(index)
+        else:
+            self.pool.correct(index, label)
+        self.changes.append(self.pool.changes[-1])
+        self.journal.change(self.changes[-1])
+        self.resume_pool()
+        self.note()
 
     @precondition(lambda self: self.journal is not None)
     @rule()
@@ -68,10 +121,13 @@ class PoolAndJournal(RuleBasedStateMachine):
             with pytest.raises(RuntimeError, match="has no round to take back"):
                 self.journal.take_back()
             return
+        if self.queries[-1]:
+            return  # a run takes a round back that asked nothing
         self.journal.take_back()
         self.queries.pop()
         self.answers.pop()
         self.resume_pool()
+        self.note()
 
     @precondition(lambda self: self.journal is not None)
     @rule(index=st.integers(-3, SIZE + 3))
@@ -136,7 +192,12 @@ class PoolAndJournal(RuleBasedStateMachine):
             assert "No row of the journal" in refusal
             path.write_bytes(whole)
         else:
-            del self.queries[num_good:], self.answers[num_good:]
+            records = Journal.read(self.folder)
+            found = state_of(records)
+            assert found in self.past, "what is left is what it said once"
+            assert len(found[0]) == num_good
+            del self.past[self.past.index(found) + 1 :]
+            self.queries, self.answers, self.changes, self.open = ([*found[0]], [*found[1]], [*found[2]], found[3])
         self.read()
 
     @precondition(lambda self: self.journal is None)
@@ -157,20 +218,33 @@ class PoolAndJournal(RuleBasedStateMachine):
         assert self.journal.header == {"schema": 1, "initial": self.initial}
         assert [round.indices for round in self.journal.history] == self.queries
         assert self.journal.labels == self.answers
-        assert self.pool.rounds == [self.initial, *self.queries]
+        assert state_of(self.journal.records) == (self.queries, self.answers, self.changes, self.open)
         assert self.pool.labelled == self.labelled()
+        assert self.pool.num_labelled + self.pool.num_given_back == len(self.initial) + sum(map(len, self.queries))
         assert self.pool.unlabelled == [index for index in range(SIZE) if index not in self.labelled()]
-        assert self.pool.labels == {index: label for answers in self.answers for index, label in answers.items()}
+        assert self.pool.labels == {i: label for i, label in self.by_hand().items() if label is not None}
         assert not list(self.folder.glob(".*.part*"))
 
+    def by_hand(self) -> dict[int, int | None]:
+        """The label of each labelled point, in the order in which they were labelled."""
+        labels: dict[int, int | None] = dict.fromkeys(self.initial)
+        for number in range(len(self.queries) + 1):
+            for change in self.changes:
+                if change.after == number and change.given_back:
+                    del labels[change.index]
+                elif change.after == number:
+                    labels[change.index] = change.label
+            for index in self.queries[number] if number < len(self.queries) else []:
+                labels[index] = self.answers[number].get(index)
+        return labels
+
     def labelled(self) -> list[int]:
-        return [*self.initial, *(index for query in self.queries for index in query)]
+        return list(self.by_hand())
 
     def resume_pool(self) -> None:
         assert self.journal is not None
         self.pool = Pool(SIZE, self.journal.header["initial"])
-        for round, answers in zip(self.journal.history, self.journal.labels, strict=True):
-            self.pool.label(round.indices, answers)
+        label_as_recorded(self.pool, self.journal.records)
 
     def teardown(self) -> None:
         if self.journal is not None:

@@ -238,9 +238,13 @@ def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
 
     if not (folder / "summary.json").exists():
         return False
-    run = Run.read(folder)
-    is_shown_so = run.metric == metric and run.mode == mode
-    return is_shown_so and run.indices == [round.indices for round in Journal.read_history(folder)]
+    run, history = Run.read(folder), Journal.read_history(folder)
+    # A label that was corrected since may have changed the last round's figure alone.
+    return (
+        (run.metric, run.mode) == (metric, mode)
+        and run.indices == [round.indices for round in history]
+        and (run.labels, run.values) == history.curve(run.metric)
+    )
 
 
 def _report(
@@ -273,7 +277,7 @@ def _report(
     images = [[data.target.inputs(data.item_of(index)) for index in round.indices] for round in asked]
     if asked and all(_is_image(image) for row in images for image in row):
         labels = [[data.class_of(index) for index in round.indices] for round in asked]
-        headings = [f"after {round.labelled} labels" for round in asked]
+        headings = [f"after {round.spent} labels" for round in asked]
         picture = asked_picture(images, labels, headings, title=f"{title}: images it asked for, in order")
         save_picture(picture, folder / "asked.png")
     run.write(folder)

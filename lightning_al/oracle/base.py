@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import ClassVar
-
-from lightning_al.pool import Label
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 
 class Oracle(ABC):
@@ -19,12 +17,15 @@ class Oracle(ABC):
     reveals: ClassVar[bool] = False
 
     @abstractmethod
-    def label(self, indices: Sequence[int]) -> Mapping[int, Label]:
-        """Return a label for each index.
+    def label(self, indices: Sequence[int]) -> Mapping[int, Any] | Iterable[tuple[int, Any]]:
+        """Return a label for each index, all together or one after the other.
 
         Args:
-            indices: Indices in the numbering of the wrapped dataset, in the order of choice.
+            indices: Indices in the numbering of the wrapped dataset, in the order of choice. After a query that was
+                answered in part, those of it that have no label yet.
 
         Returns:
-            A label for each of the indices, as plain data; None stands for the dataset's own target.
+            A label for each of the indices: a dict, or pairs of index and label. The answers of a generator are
+            recorded as they come, so that one that is stopped, or fails, loses none. Labels may be numbers of Python,
+            NumPy or torch, names of the dataset's classes, or soft labels; None stands for the dataset's own target.
         """

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
 from lightning_al.oracle.base import Oracle
-from lightning_al.pool import Label
+
+Answers = Mapping[int, Any] | Iterable[tuple[int, Any]]
+"""Labels by index, all together or as pairs that come one after the other."""
 
 
 @runtime_checkable
 class Labels(Protocol):
     """Any object with the method of an `Oracle`."""
 
-    def label(self, indices: list[int], /) -> Mapping[int, Any]:
+    def label(self, indices: list[int], /) -> Answers:
         """Return a label for each index."""
         ...
 
 
-OracleLike = Oracle | Labels | Callable[[list[int]], Mapping[int, Any]]
+OracleLike = Oracle | Labels | Callable[[list[int]], Answers]
 """What can answer: an `Oracle`, an object with its method, or a function of the indices that returns their labels."""
 
 
@@ -33,9 +35,9 @@ class FunctionOracle(Oracle):
     {4: 0, 7: 1}
     """
 
-    function: Callable[[list[int]], Mapping[int, Any]]
+    function: Callable[[list[int]], Answers]
 
-    def label(self, indices: Sequence[int]) -> Mapping[int, Label]:
+    def label(self, indices: Sequence[int]) -> Answers:
         """Return what the function answers."""
         return self.function(list(indices))
 

@@ -37,7 +37,7 @@ def asked_by_class(runs: Sequence[RecordedRun], classes: Sequence[int], up_to: i
         The counts, or None where labels are not class numbers, or nothing was asked for.
     """
     known = [run for run in runs if all(round.class_counts is not None for round in run.history)]
-    by_run = [{round.labelled: round.class_counts or {} for round in run.history} for run in known]
+    by_run = [{round.spent: round.class_counts or {} for round in run.history} for run in known]
     if not by_run:
         return None
     common = sorted(set.intersection(*(set(counts) for counts in by_run)))

@@ -53,7 +53,7 @@ def _curves(study: Study) -> Iterator[Row]:
                     **place,
                     "state": run.state,
                     "round": round.number,
-                    "training_labels": round.labelled,
+                    "training_labels": round.spent,
                     "validation_labels": round.validation_labels,
                     "metric": study.metric,
                     "value": round.metrics[study.metric],
@@ -84,7 +84,7 @@ def _phases(study: Study) -> Iterator[Row]:
                 yield {
                     **place,
                     "round": round.number,
-                    "training_labels": round.labelled,
+                    "training_labels": round.spent,
                     "phase": part,
                     "seconds": round.seconds.get(part),
                     "peak_bytes": round.peak_bytes.get(part),
@@ -99,7 +99,7 @@ def _classes(study: Study) -> Iterator[Row]:
                 yield {
                     **place,
                     "round": round.number,
-                    "training_labels": round.labelled,
+                    "training_labels": round.spent,
                     "class": label,
                     "labels": count,
                     "asked_for": count - start.get(label, 0),

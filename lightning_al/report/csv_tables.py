@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from lightning_al.journal import replacing
 
@@ -16,11 +17,16 @@ def write_table(rows: Sequence[Mapping[str, object]], path: Path) -> None:
 
     Text that a spreadsheet would take for a formula begins with an apostrophe.
     """
-    columns = list(dict.fromkeys(name for row in rows for name in row))
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, columns)
-        table.writerow({name: _harmless(name) for name in columns})
-        table.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+        write_rows(rows, file)
+
+
+def write_rows(rows: Sequence[Mapping[str, object]], file: TextIO) -> None:
+    """Write rows as `write_table` does, to a file that is open."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    table = csv.DictWriter(file, columns)
+    table.writerow({name: _harmless(name) for name in columns})
+    table.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
 
 
 def _harmless(value: object) -> object:

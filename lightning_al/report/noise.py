@@ -64,7 +64,7 @@ def _batch(seed: int, round: Round) -> BatchNoise | None:
         return BatchNoise(
             seed=seed,
             round=round.number,
-            labels=round.labelled,
+            labels=round.spent,
             num_picks=len(round.indices),
             information=lists["information"][-1],
             standard_error=lists["standard_error"][-1],

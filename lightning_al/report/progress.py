@@ -89,7 +89,7 @@ class RoundProgress(pl.callbacks.ProgressBar):
 def _line(round: Round, metric: str) -> str:
     value = f", {metric} {round.metrics[metric]:.4f}" if metric in round.metrics else ""
     asked = f", asked for {len(round.indices)}" if round.indices else ""
-    return f"round {round.number}: {round.labelled} labels{value}{asked} in {sum(round.seconds.values()):.1f} s"
+    return f"round {round.number}: {round.spent} labels{value}{asked} in {sum(round.seconds.values()):.1f} s"
 
 
 def _history(trainer: pl.Trainer) -> History:

@@ -85,7 +85,7 @@ class RecordedRun:
         if not measured:
             known = ", ".join(sorted(self.metrics)) or "none"
             raise ValueError(f"it has no metric {metric}. Choose by --metric one of: {known}.")
-        labels = [round.labelled + round.validation_labels * with_validation_labels for round in measured]
+        labels = [round.spent + round.validation_labels * with_validation_labels for round in measured]
         values = [round.metrics[metric] for round in measured]
         return Run(
             name=self.name,
@@ -297,6 +297,7 @@ def _checked(round: Round, before: list[Round]) -> Round:
     """Return the round with printable names, once it holds what a round holds."""
     figures: list[Any] = [*round.metrics.values(), *round.seconds.values(), *round.scores]
     counts: list[Any] = [round.labelled, round.validation_labels, *round.indices, *round.peak_bytes.values()]
+    counts += [*round.corrected, *round.given_back]
     for value in round.details.values():
         figures += value if isinstance(value, list) else [value]
     if round.class_counts is not None:
@@ -304,7 +305,7 @@ def _checked(round: Round, before: list[Round]) -> Round:
     are_right = all(isinstance(figure, int | float) for figure in figures) and all(
         isinstance(count, int) for count in counts
     )
-    if not are_right or len(round.scores) != len(round.indices) or (before and round.labelled <= before[-1].labelled):
+    if not are_right or len(round.scores) != len(round.indices) or (before and round.spent <= before[-1].spent):
         raise ValueError(f"its round {printable(round.number)} does not hold what a round holds. {COPY}")
     return replace(
         round,

@@ -159,7 +159,7 @@ def _targets(study: Study, wanted: Wanted) -> Part | None:
 def _asked(study: Study, prefix: str) -> Part:
     classes = classes_of([run for same in study.recorded.values() for run in same])
     # Validation labels are no part of what was asked for.
-    most = max(run.history[-1].labelled for same in study.recorded.values() for run in same)
+    most = max(run.history[-1].spent for same in study.recorded.values() for run in same)
     up_to = most if study.with_validation_labels else study.between[1]
     found: dict[str, Asked] = {}
     for method, runs in study.recorded.items():
@@ -247,7 +247,7 @@ def _indices(study: Study) -> Table:
             for round in run.history:
                 if round.indices:
                     shown = " ".join(map(str, round.indices[:40])) + (" …" if len(round.indices) > 40 else "")
-                    rows.append([method, str(run.seed), str(round.labelled), shown])
+                    rows.append([method, str(run.seed), str(round.spent), shown])
     notes = [
         "The first seed of each method, in the wrapped dataset's numbering; asked.csv has all seeds, with the scores."
     ]
@@ -361,7 +361,7 @@ def _noise(study: Study, prefix: str) -> Part | None:
             "points could have been, where memory was limited.",
             "None of these figures holds the sampling noise, which is larger: K other posterior samples would have "
             "chosen other points. “Halves agree” is the share of the picks that two halves of the samples have in "
-            "common, where `BatchBALD(check_samples=True)` measured it. Two draws of all K agree better than such halves.",
+            "common, where `BatchBALD(check_samples=True)` measured it. Two draws of all K agree better than these.",
         ],
     )
     return Part(
@@ -388,7 +388,7 @@ def _settings(study: Study) -> Part:
                     "stopped": "stopped before its end",
                 }[run.state],
                 str(len(run.history)),
-                f"{run.history[0].labelled} to {run.history[-1].labelled}",
+                f"{run.history[0].spent} to {run.history[-1].spent}",
                 "no" if run in too_short or not study.compared else "yes",
                 str(run.folder),
             ]

@@ -29,7 +29,7 @@ def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
         more = f" ... {len(round.indices)} in all" if len(round.indices) > most else ""
         table.add_row(
             str(round.number),
-            str(round.labelled),
+            str(round.spent),
             "" if value is None else f"{value:.4f}",
             f"{sum(round.seconds.values()):.1f}",
             " ".join(map(str, round.indices[:most])) + more,

@@ -1,0 +1,104 @@
+"""What the classes of a dataset are called, and which class numbers there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch.utils.data import ConcatDataset, Subset
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes that a label may name.
+
+    Attributes:
+        numbers: Class number of each name; several names may stand for one class.
+        allowed: The class numbers that there are, where the user listed the classes; None where a dataset did, whose
+            names need not be those of all labels.
+    """
+
+    numbers: dict[str, int] = field(default_factory=dict)
+    allowed: tuple[int, ...] | None = None
+
+    def name_of(self, number: Any) -> str | None:
+        """Return the first name of a class number, or None where it has none."""
+        return next((name for name, known in self.numbers.items() if known == number), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the classes as plain data."""
+        return {"numbers": dict(self.numbers), "allowed": None if self.allowed is None else list(self.allowed)}
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any] | None) -> Classes:
+        """Make classes from plain data; from None, those of which nothing is known."""
+        if plain is None:
+            return cls()
+        allowed = plain["allowed"]
+        return cls(dict(plain["numbers"]), None if allowed is None else tuple(allowed))
+
+
+def listed_classes(given: Sequence[str] | Sequence[int]) -> Classes:
+    """Return the classes that a user lists: names in the order of their numbers, or the numbers that labels may be.
+
+    Raises:
+        ValueError: If they are neither, or one comes twice.
+
+    >>> listed_classes(["cat", "dog"]).numbers, listed_classes([1, 2, 3]).allowed
+    ({'cat': 0, 'dog': 1}, (1, 2, 3))
+    """
+    plain: list[Any] = [
+        one.item() if isinstance(one, np.generic) else one for one in ([] if isinstance(given, str) else given)
+    ]
+    are_names = all(isinstance(one, str) for one in plain)
+    are_numbers = all(isinstance(one, int) and not isinstance(one, bool) for one in plain)
+    if not plain or not (are_names or are_numbers) or len(set(plain)) < len(plain):
+        raise ValueError(
+            f"`ActiveDataModule(classes=...)` expected the names of the classes or their numbers, each once, but got "
+            f"{given!r}. Pass names in the order of their class numbers, such as `classes=['cat', 'dog']`, or the "
+            "numbers that labels may be."
+        )
+    if are_names:
+        return Classes({name: number for number, name in enumerate(plain)}, tuple(range(len(plain))))
+    return Classes(allowed=tuple(plain))
+
+
+def classes_of(dataset: Any) -> Classes:
+    """Return the classes that a dataset names by its `classes`, as torchvision's do, or none.
+
+    Of a part of a dataset, those of the whole; of joined datasets, those that all have; of any other dataset that wraps
+    one as its `dataset`, those of that one. Where labels are changed by a `target_transform`, names say nothing.
+
+    >>> from torch.utils.data import TensorDataset
+    >>> digits = TensorDataset()
+    >>> digits.classes = ["zero", "one"]
+    >>> classes_of(Subset(digits, [0])).numbers
+    {'zero': 0, 'one': 1}
+    """
+    for _ in range(8):  # datasets in datasets; one may hold itself
+        if getattr(dataset, "target_transform", None) is not None:
+            return Classes()
+        names = None if isinstance(dataset, Subset | ConcatDataset) else _names(getattr(dataset, "classes", None))
+        if names is not None:
+            return Classes(names)
+        if isinstance(dataset, ConcatDataset):
+            found = [classes_of(part) for part in dataset.datasets]
+            return found[0] if found and all(one == found[0] for one in found) else Classes()
+        dataset = getattr(dataset, "dataset", None)
+    return Classes()
+
+
+def _names(listed: Any) -> dict[str, int] | None:
+    """Return the number of each name of a list, in which a class may also have a tuple of names, as ImageNet's have."""
+    if not isinstance(listed, list | tuple | np.ndarray):
+        return None
+    numbers: dict[str, int] = {}
+    for number, names in enumerate(listed.tolist() if isinstance(listed, np.ndarray) else listed):
+        for name in names if isinstance(names, tuple | list) else (names,):
+            if not isinstance(name, str):
+                return None
+            # ImageNet has two classes of one name, which then stands for neither.
+            numbers[name] = number if name not in numbers else -1
+    return {name: number for name, number in numbers.items() if number >= 0} or None

@@ -1,0 +1,204 @@
+"""The command line of the journal. Only the standard library is imported at the top, so that help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_al.answers import LabelRules
+    from lightning_al.class_names import Classes
+    from lightning_al.pool import Label
+    from lightning_al.records import Records
+
+NAME = "lightning-al-journal"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show or change what a run recorded, and return the exit code: 2 where the arguments or the folder do not do."""
+    asked = _parser().parse_args(arguments)
+    try:
+        asked.run(asked)
+    except (RuntimeError, ValueError, OSError, LookupError, TypeError, AttributeError) as error:
+        # The last ones by what no run writes.
+        print(f"{NAME}: {_in_a_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        NAME,
+        description="Show, correct and export the labels that a run recorded in its folder, or repair its journal. "
+        "Nothing is changed while a process runs the run. A label before a correction stays in the journal; the next "
+        "start on the folder trains on the new one.",
+    )
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+    def action(name: str, run: Any, about: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        made.set_defaults(run=run)
+        return made
+
+    show = action("show", _show, "show what each round asked, the labels given, and what was changed of them")
+    show.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    correct = action("correct", _correct, "replace the label of a point")
+    correct.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    correct.add_argument("index", type=int, metavar="INDEX", help="the point, by its index in the dataset")
+    correct.add_argument(
+        "label", metavar="LABEL", help="its label: a class number, a class name, a number, or a list such as "
+        "'[0.5, 0.5]'; null stands for the dataset's own",
+    )  # fmt: skip
+    back = action("give-back", _give_back, "take the labels of points away, so that they may be queried again")
+    back.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    back.add_argument("index", type=int, nargs="+", metavar="INDEX", help="a point, by its index in the dataset")
+    export = action("export", _export, "write all labels as CSV")
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    export.add_argument("--out", type=Path, metavar="FILE", help="where to write them; by default they are printed")
+    repair = action("repair", _repair, "keep the good rounds of a damaged journal, and the damaged file beside them")
+    repair.add_argument("folder", type=Path, nargs="+", metavar="FOLDER", help="a run's folder")
+    return parser
+
+
+def _show(asked: argparse.Namespace) -> None:
+    from lightning_al.journal import Journal
+    from lightning_al.report.printable import printable
+
+    for line in _lines(Journal.read(asked.folder)):
+        print(printable(line, most=10_000))
+
+
+def _lines(records: Records) -> Iterator[str]:
+    from lightning_al.class_names import Classes
+    from lightning_al.corrections import recorded_labels
+
+    header = records.header or {}
+    classes = Classes.from_dict(header.get("classes"))
+    found = recorded_labels(records)
+    yield f"{header.get('acquisition')}, seed {header.get('seed')}, {_plural(len(records.rounds), 'round')}"
+    yield f"before round 0: {', '.join(_told(one, classes) for one in found if one.round is None)}"
+    for round in records.history:
+        asked = [_told(one, classes) for one in found if one.round == round.number]
+        yield f"round {round.number}, fitted with {_plural(round.labelled, 'label')}: {_asked(asked)}"
+    if records.query is not None:
+        query = records.query
+        asked = [_told(one, classes) for one in found if one.round == query.number]
+        rest = ", ".join(map(str, query.rest)) or "nothing"
+        yield f"round {query.number}, not recorded yet: {_asked(asked)}; still to answer: {rest}"
+    for change in records.changes:
+        what = "given back" if change.given_back else f"corrected to {_named(change.label, classes)}"
+        yield f"after {_plural(change.after, 'query', 'queries')}: {change.index} was {what}"
+
+
+def _asked(told: list[str]) -> str:
+    return f"asked {', '.join(told)}" if told else "asked nothing"
+
+
+def _told(one: Any, classes: Classes) -> str:
+    label = "given back" if one.state == "given back" else _named(one.label, classes)
+    before = f", first {_named(one.given, classes)}" if one.state != "given" else ""
+    return f"{one.index} ({label}{before})"
+
+
+def _named(label: Label, classes: Classes) -> str:
+    if label is None:
+        return "the dataset's own"
+    name = classes.name_of(label)
+    return json.dumps(label) if name is None else f"{label} {name}"
+
+
+def _correct(asked: argparse.Namespace) -> None:
+    from lightning_al.corrections import correct_by
+
+    before = correct_by(asked.folder, asked.index, lambda rules: _read(asked.label, rules))
+    was = "the dataset's own" if before.label is None else json.dumps(before.label)
+    print(f"{asked.folder}: the label of {asked.index} was {was}, and is {asked.label}. {_how_on(asked.folder)}")
+
+
+def _give_back(asked: argparse.Namespace) -> None:
+    from lightning_al.corrections import give_back
+
+    for index in asked.index:
+        give_back(asked.folder, index)
+        print(f"{asked.folder}: {index} is in the pool again; its label counts as spent. {_how_on(asked.folder)}")
+
+
+def _how_on(folder: Path) -> str:
+    return f"Start the run again on {folder}: the next fit has its labels as they are now."
+
+
+def _read(text: str, rules: LabelRules) -> Label:
+    """Return the label that a text on the command line stands for."""
+    from lightning_al.answers import plain_label
+
+    if text not in rules.classes.numbers and rules.kind != "text":
+        try:
+            label = json.loads(text)
+        except ValueError:
+            label = text
+        return None if label is None else plain_label(label, rules)
+    return plain_label(text, rules)
+
+
+def _export(asked: argparse.Namespace) -> None:
+    from lightning_al.journal import Journal
+    from lightning_al.report.csv_tables import write_rows, write_table
+
+    rows = list(_rows(Journal.read(asked.folder)))
+    if asked.out is None:
+        write_rows(rows, sys.stdout)
+        return
+    write_table(rows, asked.out)
+    print(f"{asked.out}: {_plural(len(rows), 'label')} of {asked.folder}")
+
+
+def _rows(records: Records) -> Iterator[dict[str, object]]:
+    from lightning_al.class_names import Classes
+    from lightning_al.corrections import recorded_labels
+
+    classes = Classes.from_dict((records.header or {}).get("classes"))
+    for one in recorded_labels(records):
+        has_label = one.state != "given back"
+        yield {
+            "index": one.index,
+            "label": _cell(one.label) if has_label else None,
+            "class": classes.name_of(one.label) if has_label else None,
+            "state": one.state,
+            "round": one.round,
+            "score": one.score,
+            "first_label": _cell(one.given),
+        }
+
+
+def _cell(label: Label) -> object:
+    return label if label is None or isinstance(label, int | float | str) else json.dumps(label)
+
+
+def _repair(asked: argparse.Namespace) -> None:
+    from lightning_al.journal import Journal
+
+    for folder in asked.folder:
+        good = Journal.salvage(folder)
+        upto = f"up to round {good - 1}" if good else "to its header, before the first round"
+        print(f"{folder}: the journal is good {upto}. Start the run again on it.")
+
+
+def _plural(number: int, one: str, several: str | None = None) -> str:
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
+def _in_a_line(error: Exception) -> str:
+    from lightning_al.report.printable import printable
+
+    said = str(error)
+    if not isinstance(error, RuntimeError | ValueError | OSError):
+        said = f"The journal holds what no run writes ({type(error).__name__}: {error}). Put back a copy of it."
+    return str(printable(" ".join(said.split()), most=2_000))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Ask an oracle for labels, and record each answer that can be one before anything is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from lightning_al.answers import AnswerError, index_of
+from lightning_al.pool import Label
+from lightning_al.records import Query
+
+Accept = Callable[[int, Any], Label]
+"""Returns the answer for an index as plain data, or raises an `AnswerError` where it can be no label."""
+
+MOST = 5
+"""How many reasons an error spells out."""
+
+
+def ask(
+    label: Callable[[Sequence[int]], Any],
+    query: Query,
+    *,
+    name: str,
+    accept: Accept,
+    record: Callable[[Mapping[int, Label]], None],
+    kept: str,
+) -> ValueError | None:
+    """Ask for the labels that a query has no answers for yet.
+
+    Answers given together, in a dict say, are recorded together; those of an iterator or generator, each as it comes.
+    An answer that is refused does not keep the others from being recorded.
+
+    Args:
+        label: The oracle's method.
+        query: The query; its `answers` grow.
+        name: What an error calls the oracle.
+        accept: Checks an answer.
+        record: Writes answers that were accepted.
+        kept: Where the accepted answers are kept, for the error.
+
+    Returns:
+        What is to be raised where answers were refused or are missing.
+    """
+    asked = query.rest
+    if not asked:
+        return None
+    refused: dict[str, list[int]] = {}
+    answered: list[int] = []
+    try:
+        for pairs in _together(label(asked)):
+            good = _check(pairs, asked, answered, refused, accept)
+            if good:
+                record(good)
+                query.answers.update(good)
+    except Exception as error:
+        if answered and not isinstance(error, AnswerError):
+            error.add_note(f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}.")
+        if not isinstance(error, AnswerError):
+            raise
+        refused.setdefault(str(error), [])
+    if not refused and not query.rest:
+        return None
+    return _refusal(name, asked, answered, refused, query, kept)
+
+
+def _check(
+    pairs: Sequence[Any], asked: Sequence[int], answered: list[int], refused: dict[str, list[int]], accept: Accept
+) -> dict[int, Label]:
+    """Return the good ones of some answers that came together, and note which came and why others are refused."""
+    found: dict[int, list[Any]] = {}
+    for pair in pairs:
+        try:
+            key, answer = _split(pair)
+            found.setdefault(index_of(key), []).append(answer)
+        except AnswerError as error:
+            refused.setdefault(str(error), [])
+    good: dict[int, Label] = {}
+    for index, answers in found.items():
+        was_answered = index in answered
+        answered.append(index)
+        try:
+            if index not in asked:
+                raise AnswerError("it was not asked for")
+            if was_answered or len(answers) > 1:
+                raise AnswerError("it was answered twice")
+            good[index] = accept(index, answers[0])
+        except AnswerError as error:
+            refused.setdefault(str(error), []).append(index)
+    return good
+
+
+def _together(answers: Any) -> Iterator[list[Any]]:
+    """Yield answers as pairs of index and label, those together that came together."""
+    if isinstance(answers, Mapping) or (hasattr(answers, "items") and hasattr(answers, "keys")):
+        yield list(answers.items())  # a pandas Series is no Mapping
+    elif isinstance(answers, list | tuple):
+        yield list(answers)
+    elif isinstance(answers, Iterable) and not isinstance(answers, str | bytes):
+        for pair in answers:
+            yield [pair]
+    else:
+        raise AnswerError(f"they came as {type(answers).__name__} and not as a dict of labels by index")
+
+
+def _split(pair: Any) -> tuple[Any, Any]:
+    try:
+        key, answer = pair
+    except (TypeError, ValueError):
+        raise AnswerError(f"it came as {type(pair).__name__} and not as a pair of index and label") from None
+    return key, answer
+
+
+def _refusal(
+    name: str, asked: Sequence[int], answered: Sequence[int], refused: Mapping[str, list[int]], query: Query, kept: str
+) -> ValueError:
+    reasons = [f"{reason}{f' (index {_some(whose)})' if whose else ''}" for reason, whose in refused.items()]
+    more = f"; and {len(reasons) - MOST} other reasons" if len(reasons) > MOST else ""
+    return ValueError(
+        f"`{name}` was asked to label the indices [{_some(asked)}], but answered for [{_some(sorted(answered))}]. "
+        + (f"Refused: {'; '.join(reasons[:MOST])}{more}. " if refused else "")
+        + f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}. Let it answer once for each index "
+        "it is asked for, and no other, with a label of this dataset (`ActiveDataModule(classes=...)` says which there "
+        "are), and call `trainer.fit` again: it asks for the rest alone."
+    )
+
+
+def _some(things: Sequence[Any], most: int = 20) -> str:
+    shown = ", ".join(map(str, things[:most]))
+    return f"{shown}, ... {len(things)} in all" if len(things) > most else shown

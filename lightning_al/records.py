@@ -1,0 +1,171 @@
+"""What the rows of a journal say: the rounds, the labels given, what was changed of them, and an open query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lightning_al.history import History, Round
+from lightning_al.pool import Change, Label, Pool
+
+
+@dataclass
+class Query:
+    """A query that is not answered for all of its points yet.
+
+    Attributes:
+        number: Number of the round that asks.
+        indices: Dataset indices in the order of choice.
+        scores: The acquisition function's score for each.
+        details: What the acquisition function reports of them.
+        num_outputs: How many outputs the network has, where that is known.
+        answers: The labels given so far, by index.
+    """
+
+    number: int
+    indices: list[int]
+    scores: list[float]
+    details: dict[str, float | list[float]] = field(default_factory=dict)
+    num_outputs: int | None = None
+    answers: dict[int, Label] = field(default_factory=dict)
+
+    @property
+    def rest(self) -> list[int]:
+        """The indices that have no answer yet."""
+        return [index for index in self.indices if index not in self.answers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the query as plain data, without its answers."""
+        plain = asdict(self)
+        del plain["answers"]
+        return plain
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a journal holds.
+
+    Attributes:
+        header: What the run is, or None where it has not begun.
+        rounds: The rounds as plain data.
+        labels: The labels given after each round, by index, as they were first given.
+        changes: What was changed of labels since, in order.
+        query: The query of the next round, where some of it is answered.
+        num_outputs: How many outputs the network has, where a query said so.
+    """
+
+    header: dict[str, Any] | None = None
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    labels: list[dict[int, Label]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    query: Query | None = None
+    num_outputs: int | None = None
+
+    @property
+    def history(self) -> History:
+        """The rounds."""
+        return History(Round.from_dict(plain) for plain in self.rounds)
+
+    @property
+    def queries(self) -> list[list[int]]:
+        """What each round asked, but for one that asked nothing."""
+        return [round["indices"] for round in self.rounds if round["indices"]]
+
+
+def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
+    """Read the rows of a journal in order.
+
+    A label that is changed after the last round, which asked nothing, takes that round back: its figures are those of
+    another label, and it is to be fitted again.
+
+    Raises:
+        ValueError: If a row is of an unknown kind.
+
+    >>> query = {"number": 0, "indices": [7, 3], "scores": [0.5, 0.5]}
+    >>> replay([{"schema": 1}, {"answers": {"7": 2}, "query": query}]).query.rest
+    [3]
+    """
+    header: dict[str, Any] | None = None
+    rounds: list[dict[str, Any]] = []
+    labels: list[dict[int, Label]] = []
+    changes: list[Change] = []
+    query: Query | None = None
+    num_outputs: int | None = None
+    for body in bodies:
+        if header is None:
+            header = dict(body)
+        elif "round" in body:
+            rounds.append(body["round"])
+            labels.append(by_index(body["labels"]))
+            query = None
+        elif "answers" in body:
+            query = Query(**body["query"]) if "query" in body else query
+            assert query is not None
+            num_outputs = query.num_outputs
+            query.answers.update(by_index(body["answers"]))
+        elif "change" in body:
+            if rounds and not rounds[-1]["indices"]:
+                del rounds[-1], labels[-1]
+            changes.append(Change(**body["change"], after=len(rounds)))
+        elif "taken_back" in body:
+            del rounds[-1], labels[-1]
+        else:
+            kind = ", ".join(map(repr, body)) or "empty"
+            raise ValueError(
+                f"The journal holds an unknown kind of row, {kind}. Use the version of lightning_al that wrote it."
+            )
+    return Records(header, rounds, labels, changes, query, num_outputs)
+
+
+def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:
+    """Return labels by index, as a row has them by its text.
+
+    Earlier versions wrote indices as they came, such as ``14.0`` or ``tensor(14)``.
+
+    >>> by_index({"14.0": 2, "tensor(3)": 1, "5": 0})
+    {14: 2, 3: 1, 5: 0}
+    """
+    return {int(re.sub(r"^tensor\((\d+)\)$|\.0$", r"\1", index)): label for index, label in labels.items()}
+
+
+def label_as_recorded(pool: Pool, records: Records) -> None:
+    """Bring a pool that has its initial labels alone to where a run stands.
+
+    Raises:
+        ValueError: If labels were changed in the pool already.
+
+    >>> pool = Pool(4, initial=[0])
+    >>> rounds = [{"indices": [2]}]
+    >>> label_as_recorded(pool, Records({}, rounds, [{2: 1}], [Change(2, label=0, after=1)]))
+    >>> pool.labelled, pool.labels
+    ([0, 2], {2: 0})
+    """
+    if pool.changes:
+        raise ValueError(
+            "Labels were changed in `ActiveDataModule.pool` before the run in the folder was resumed. Resume it with a "
+            "new `ActiveDataModule`, or change them there by the command `lightning-al-journal`."
+        )
+    queries = records.queries
+    for number in range(len(queries) + 1):
+        for change in records.changes:
+            if change.after == number:
+                pool.change(change)
+        if number < len(queries):
+            pool.label(queries[number], records.labels[number])
+
+
+def changes_since(known: Sequence[Change], now: Sequence[Change]) -> list[Change]:
+    """Return the changes that came after those that are known; none where more are known.
+
+    Raises:
+        ValueError: If other changes were made on both sides.
+    """
+    shared = min(len(known), len(now))
+    if list(now[:shared]) != list(known[:shared]):
+        raise ValueError(
+            "Labels were changed both in `ActiveDataModule.pool` and in the run folder, in different ways. Start a new "
+            "process, in which the labels are those of the folder."
+        )
+    return list(now[len(known) :])

@@ -1,0 +1,275 @@
+"""What an answer becomes, by what is known of the labels: a plain label, or a refusal with the reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from enum import Enum, IntEnum
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
+
+from lightning_al import ActiveDataModule
+from lightning_al.answers import AnswerError, index_of, plain_label, rules_for
+from lightning_al.class_names import Classes, classes_of, listed_classes
+from lightning_al.target import Target
+
+ANIMALS = Classes({"cat": 0, "dog": 1, "owl": 2})
+RULES = {
+    "class numbers of 3 outputs": rules_for([0, 2, 1], Classes(), 3),
+    "class numbers alone": rules_for([0, 2, 1], Classes(), None),
+    "named classes": rules_for([0, 2, 1], ANIMALS, 3),
+    "named classes, outputs unknown": rules_for([0, 2, 1], ANIMALS, None),
+    "listed numbers": rules_for([1, 3], Classes(allowed=(1, 2, 3)), 3),
+    "one logit": rules_for([0, 1], Classes(), 1),
+    "one logit, floats": rules_for([0.0, 1.0], Classes(), 1),
+    "two logits": rules_for([0, 1], Classes(), 2),
+    "from 1 on": rules_for([1, 3, 2], Classes(), 3),
+    "signs": rules_for([-1, 1], Classes(), 2),
+    "floats for classes": rules_for([0.0, 2.0], Classes(), 3),
+    "regression": rules_for([0.3, -1.5], Classes(), None),
+    "counts": rules_for([3, 9], Classes(), 1),
+    "texts": rules_for(["cat", "dog"], Classes(), 2),
+    "named texts": rules_for(["cat", "dog"], ANIMALS, 2),
+    "distributions": rules_for([[0.5, 0.5, 0.0], [0.0, 1.0, 0.0]], Classes(), 3),
+    "several numbers": rules_for([[3, 7], [1, 2]], Classes(), None),
+    "nothing known": rules_for([], Classes(), None),
+}
+
+TAKEN: list[tuple[str, Any, Any]] = [
+    *(("class numbers of 3 outputs", one, 2) for one in (2, 2.0, np.int64(2), np.float32(2), torch.tensor(2))),
+    *(("class numbers of 3 outputs", one, 2) for one in (torch.tensor([2.0]), np.array([[2]]), "2", Fraction(2))),
+    ("class numbers of 3 outputs", IntEnum("Colour", "red green")(2), 2),
+    ("class numbers of 3 outputs", [0.25, 0.5, 0.25], [0.25, 0.5, 0.25]),
+    ("class numbers of 3 outputs", torch.tensor([0.0, 1.0, 0.0]), [0.0, 1.0, 0.0]),
+    ("class numbers alone", 99, 99),
+    ("named classes", "owl", 2),
+    ("named classes", np.str_("dog"), 1),
+    ("named classes, outputs unknown", "owl", 2),
+    ("listed numbers", 3, 3),
+    ("one logit", True, 1),
+    ("one logit", np.False_, 0),
+    ("one logit, floats", 0.25, 0.25),
+    ("one logit, floats", True, 1),
+    ("two logits", torch.tensor(True), 1),
+    ("from 1 on", 3, 3),
+    ("from 1 on", 4, 4),
+    ("signs", -1, -1),
+    ("floats for classes", 1.0, 1),
+    ("regression", 7, 7),
+    ("regression", np.float64(-0.5), -0.5),
+    ("counts", 14, 14),
+    ("texts", "owl", "owl"),
+    ("named texts", "owl", "owl"),
+    ("distributions", (0.0, 0.0, 1.0), [0.0, 0.0, 1.0]),
+    ("several numbers", np.array([5, 6]), [5, 6]),
+    ("nothing known", {"boxes": np.zeros((1, 2)), "names": ["cat"]}, {"boxes": [[0.0, 0.0]], "names": "cat"}),
+    ("nothing known", "cat", "cat"),
+]
+
+REFUSED: list[tuple[str, Any, str]] = [
+    *(("class numbers of 3 outputs", one, "none of the class numbers from 0 to 2") for one in (99, -1, -100, 3.0, "3")),
+    ("class numbers of 3 outputs", 0.5, "no whole number"),
+    ("class numbers of 3 outputs", "cat", "is text, but labels are class numbers, from 0 to 2, whose names are not"),
+    ("class numbers of 3 outputs", [1], "is a list"),
+    ("class numbers of 3 outputs", [0.5, 0.5], "is several numbers"),
+    ("class numbers of 3 outputs", [2, 1, 0], "is several numbers"),
+    ("class numbers of 3 outputs", True, "is a truth value"),
+    ("class numbers of 3 outputs", np.zeros(0), "is several numbers"),
+    ("class numbers of 3 outputs", {"class": 1}, "is a dict"),
+    ("class numbers of 3 outputs", np.datetime64("2020-01-01"), "is of type datetime64"),
+    ("class numbers of 3 outputs", Enum("Colour", "red").red, "is of type Colour, and no plain data"),  # type: ignore[attr-defined]
+    ("class numbers of 3 outputs", 1 + 2j, "is of type complex"),
+    ("class numbers of 3 outputs", np.complex64(1), "is of type complex64"),
+    ("class numbers of 3 outputs", b"2", "is of type bytes"),
+    ("class numbers of 3 outputs", object(), "is of type object"),
+    ("class numbers alone", -1, "is below 0"),
+    ("class numbers alone", 2**70, "larger than any number that a tensor holds"),
+    ("named classes", "oowl", "the name of no class; did you mean 'owl'?"),
+    ("named classes", "zebra", "the name of no class; known are cat, dog, owl"),
+    ("named classes", "2", "the name of no class"),
+    ("named classes, outputs unknown", 3, "none of the class numbers from 0 to 2"),
+    ("listed numbers", 0, "none of the class numbers 1, 2, 3"),
+    ("one logit", 2, "none of the class numbers from 0 to 1"),
+    ("one logit, floats", 1.5, "is not between 0 and 1"),
+    ("from 1 on", -1, "is below 0"),
+    ("signs", 0, "none of the class numbers -1, 1"),
+    ("regression", "high", "is text, but labels are numbers"),
+    ("regression", [0.5, 0.5], "several numbers, but labels are numbers"),
+    ("regression", True, "is a truth value"),
+    ("texts", 1, "is one number, but labels are texts"),
+    ("named texts", "zebra", "the name of no class"),
+    ("distributions", [0.5, 0.5], r"has the shape \[2\], but labels have \[3\]"),
+    ("distributions", [1.0, 1.0, 1.0], "is no distribution over classes, which labels are"),
+    ("distributions", [0.5, float("nan"), 0.5], "holds a number that is not finite"),
+    ("distributions", 1, "is one number, but labels are several numbers each"),
+]
+
+NOT_FINITE = [float("nan"), float("inf"), np.float32("nan"), torch.tensor(float("-inf"))]
+
+
+@pytest.mark.parametrize(("kind", "answer", "label"), TAKEN, ids=repr)
+def test_an_answer_of_any_type_becomes_a_plain_label(kind: str, answer: Any, label: Any) -> None:
+    found = plain_label(answer, RULES[kind])
+    assert found == label
+    assert type(found) is type(label)
+    assert json.loads(json.dumps(found)) == found
+
+
+@pytest.mark.parametrize(("kind", "answer", "reason"), REFUSED, ids=repr)
+def test_what_can_be_no_label_is_refused_with_the_reason(kind: str, answer: Any, reason: str) -> None:
+    with pytest.raises(AnswerError, match=reason):
+        plain_label(answer, RULES[kind])
+
+
+@pytest.mark.parametrize("kind", RULES)
+@pytest.mark.parametrize("answer", NOT_FINITE, ids=repr)
+def test_what_is_not_finite_is_refused_whatever_is_known(kind: str, answer: Any) -> None:
+    with pytest.raises(AnswerError, match="finite"):
+        plain_label(answer, RULES[kind])
+    with pytest.raises(AnswerError, match=r"not finite|several numbers|a list|shape"):
+        plain_label([0.5, answer, 0.5], RULES[kind])
+
+
+@given(seen=st.lists(st.integers(-3, 8), min_size=1), num_outputs=st.integers(2, 6), answer=st.integers(-5, 12))
+def test_a_class_number_is_below_the_outputs_wherever_all_known_ones_are(
+    seen: list[int], num_outputs: int, answer: int
+) -> None:
+    rules = rules_for(seen, Classes(), num_outputs)
+    outside = any(not 0 <= number < num_outputs for number in seen)
+    try:
+        assert plain_label(answer, rules) == answer
+    except AnswerError:
+        assert outside or not 0 <= answer < num_outputs
+    else:
+        assert outside or 0 <= answer < num_outputs
+        assert answer >= 0 or answer in seen
+
+
+@given(
+    st.sampled_from(list(RULES)),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+        lambda parts: st.lists(parts, max_size=3) | st.dictionaries(st.text(max_size=2), parts, max_size=2),
+    ),
+)
+def test_whatever_is_answered_is_plain_or_refused(kind: str, answer: Any) -> None:
+    try:
+        label = plain_label(answer, RULES[kind])
+    except AnswerError:
+        return
+    assert json.loads(json.dumps(label)) == label
+    assert plain_label(label, RULES[kind]) == label, "a label that was taken is taken again"
+
+
+@pytest.mark.parametrize(
+    "key", [14, 14.0, np.int64(14), np.float32(14), np.uint8(14), torch.tensor(14), torch.tensor([14]), "14", "14.0"]
+)
+def test_an_index_of_any_type_becomes_a_whole_number(key: Any) -> None:
+    assert index_of(key) == 14
+    assert type(index_of(key)) is int
+
+
+@pytest.mark.parametrize(
+    "key", [True, np.True_, torch.tensor(True), 14.5, float("nan"), None, "", "a", "-1x", (14, 1), [1, 2], b"14"]
+)
+def test_what_is_no_index_is_refused(key: Any) -> None:
+    with pytest.raises(AnswerError, match="which is no index"):
+        index_of(key)
+
+
+# The names of classes.
+
+
+class Named(Dataset[Any]):
+    def __init__(self, classes: Any, **attributes: Any) -> None:
+        self.classes = classes
+        vars(self).update(attributes)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        return torch.zeros(2), index % 2
+
+
+class Wrapping(Dataset[Any]):
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+
+NAMES = ["cat", "dog"]
+WITH_NAMES: dict[str, Callable[[], Any]] = {
+    "a list": lambda: Named(NAMES),
+    "a tuple": lambda: Named(tuple(NAMES)),
+    "an array": lambda: Named(np.array(NAMES)),
+    "a part": lambda: Subset(Named(NAMES), [1, 2]),
+    "a part of a part": lambda: Subset(Subset(Named(NAMES), [1, 2]), [0]),
+    "joined": lambda: ConcatDataset([Named(NAMES), Subset(Named(NAMES), [1])]),
+    "wrapped": lambda: Wrapping(Subset(Named(NAMES), [1])),
+}
+WITHOUT_NAMES: dict[str, Callable[[], Any]] = {
+    "none": lambda: TensorDataset(torch.zeros(2)),
+    "numbers": lambda: Named([0, 1]),
+    "a number": lambda: Named(2),
+    "none of them": lambda: Named([]),
+    "changed labels": lambda: Named(NAMES, target_transform=lambda label: 1 - label),
+    "a part with changed labels": lambda: Subset(Named(NAMES, target_transform=lambda label: 1 - label), [0]),
+    "joined, of two orders": lambda: ConcatDataset([Named(NAMES), Named(NAMES[::-1])]),
+    "joined, with one that has none": lambda: ConcatDataset([Named(NAMES), TensorDataset(torch.zeros(2))]),
+}
+
+
+@pytest.mark.parametrize("name", WITH_NAMES)
+def test_a_dataset_names_its_classes(name: str) -> None:
+    assert classes_of(WITH_NAMES[name]()) == Classes({"cat": 0, "dog": 1})
+
+
+@pytest.mark.parametrize("name", WITHOUT_NAMES)
+def test_names_that_say_nothing_of_labels_are_not_used(name: str) -> None:
+    assert classes_of(WITHOUT_NAMES[name]()) == Classes()
+
+
+def test_a_dataset_that_holds_itself_has_an_end() -> None:
+    dataset = Wrapping(None)
+    dataset.dataset = dataset
+    assert classes_of(dataset) == Classes()
+
+
+def test_several_names_may_stand_for_a_class_and_a_name_of_two_for_none() -> None:
+    assert classes_of(Named([("crane", "bird"), ("crane", "machine")])).numbers == {"bird": 0, "machine": 1}
+
+
+@pytest.mark.parametrize("given", [[], "cat", ["cat", "cat"], [1, 1], ["cat", 1], [True, False], [0.5], [None]])
+def test_a_list_of_classes_that_is_none_is_refused(given: Any) -> None:
+    with pytest.raises(ValueError, match="expected the names of the classes or their numbers, each once, but got"):
+        ActiveDataModule(Named(NAMES), initial_size=1, classes=given)
+
+
+def test_classes_survive_the_journal() -> None:
+    for classes in (listed_classes(NAMES), listed_classes(np.array([3, 5])), Classes(), Classes({"cat": 0})):
+        assert Classes.from_dict(json.loads(json.dumps(classes.to_dict()))) == classes
+    assert Classes.from_dict(None) == Classes()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (torch.tensor([1.0]), torch.tensor([0.0])),
+        (np.array([1.0]), np.array([0.0])),
+        ([1], [0]),
+        (torch.tensor([[3]]), torch.tensor([[0]])),
+    ],
+    ids=repr,
+)
+def test_one_number_takes_the_shape_of_the_label_that_it_replaces(old: Any, new: Any) -> None:
+    found = Target().replace((0.5, old), 0)[1]
+    assert type(found) is type(new)
+    assert np.array_equal(found, new)
+    assert np.shape(found) == np.shape(new)
