@@ -75,6 +75,16 @@ def test_a_stream_gives_the_batch_of_the_whole_pool() -> None:
     assert streamed.positions.tolist() == whole.positions.tolist()
 
 
+@pytest.mark.parametrize("name", available())
+def test_equal_points_are_told_apart_as_on_the_cpu(name: str) -> None:
+    log_probs_N_K_C = random_log_probs(12, 10, 3, seed=3).repeat(15, 1, 1)
+    here, there = select(name, log_probs_N_K_C, 40), select(name, log_probs_N_K_C.cuda(), 40)
+    assert there.positions.tolist() == here.positions.tolist()
+    chunks = Candidates.stream(180, lambda: log_probs_N_K_C.cuda().split(50))
+    streamed = create(name).select(chunks, 40, torch.Generator())
+    assert streamed.positions.tolist() == here.positions.tolist()
+
+
 @pytest.mark.parametrize("autocast", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_samples_are_those_of_the_cpu(name: str, autocast: bool) -> None:
