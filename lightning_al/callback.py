@@ -402,14 +402,15 @@ class ActiveLearning(BeforeSetup):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
-        stopped = self._stopping.error
-        if stopped is not None and not isinstance(exception, StoppedError):
-            leave_by(trainer, stopped)
-            exception = stopped
-        self._start.end(trainer)
-        self._seeds.close()
-        self._close_journal()
-        self._stopping.end()
+        with held_back():
+            self._start.end(trainer)
+            self._seeds.close()
+            self._close_journal()
+            stopped = self._stopping.error  # of a signal that came meanwhile, too
+            if stopped is not None and not isinstance(exception, StoppedError):
+                leave_by(trainer, stopped)
+                exception = stopped
+            self._stopping.end()
         if isinstance(exception, StoppedError):
             how = "Without `folder=`, nothing is kept to go on from."
             if self.folder is not None:
