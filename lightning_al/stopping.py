@@ -95,8 +95,8 @@ def _let_workers_end() -> None:
 
     Its loaders miss their workers by themselves as well, though some seconds later.
     """
-    of_children = getattr(signal, "SIGCHLD", None)
-    handler = of_children and signal.getsignal(of_children)
+    of_children: Any = getattr(signal, "SIGCHLD", None)
+    handler: Any = None if of_children is None else signal.getsignal(of_children)
     if getattr(handler, "__module__", "") != "torch.utils.data._utils.signal_handling":
         return
 
