@@ -447,25 +447,26 @@ class ActiveLearning(BeforeSetup):
                 self._stopping.check()
             self._start.end(trainer)
             skip_end_of_fit(trainer, module)
+            self._close_journal()
+            self._stopping.end()
         finally:
             self._inside = False
             self._spent = time.monotonic() - self._started
-            self._close_journal()
-            self._stopping.end()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
-        stopped = self._stopping.error
-        if stopped is not None and not isinstance(exception, StoppedError):
-            leave_by(trainer, stopped)
-            exception = stopped
-        elif stopped is None and self._run is not None:
-            logits = logits_function(self.logits, _datamodule(trainer).target)
-            self._labelling.explain(exception, trainer, pl_module, logits, self.folder)
-        self._start.end(trainer)
-        self._seeds.close()
-        self._close_journal()
-        self._stopping.end()
+        with held_back():
+            if self._stopping.error is None and self._run is not None:
+                logits = logits_function(self.logits, _datamodule(trainer).target)
+                self._labelling.explain(exception, trainer, pl_module, logits, self.folder)
+            self._start.end(trainer)
+            self._seeds.close()
+            self._close_journal()
+            stopped = self._stopping.error  # of a signal that came meanwhile, too
+            if stopped is not None and not isinstance(exception, StoppedError):
+                leave_by(trainer, stopped)
+                exception = stopped
+            self._stopping.end()
         if isinstance(exception, StoppedError):
             how = "Without `folder=`, nothing is kept to go on from."
             place = to_be_found(trainer) if self.folder is None else self.folder

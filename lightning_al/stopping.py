@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _thread
 import atexit
+import multiprocessing.util
 import os
 import signal
 import sys
@@ -18,7 +19,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
 from typing import Any
@@ -28,7 +29,7 @@ NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 AGAIN_SECONDS = 0.05
 """How long after a signal it is handled again, until the run is left."""
 
-_OF_WEAK_REFERENCES = {weakref.__file__, weakref.WeakSet.__init__.__code__.co_filename}
+_OF_FINALISERS = {weakref.__file__, weakref.WeakSet.__init__.__code__.co_filename, multiprocessing.util.__file__}
 
 _raised: weakref.ref[StoppedError] | None = None
 """The error that was raised last, which is on its way as long as it exists."""
@@ -87,6 +88,26 @@ def _add(number: int) -> Callable[[], None]:
         _held_back += number
 
     return add
+
+
+def _let_workers_end() -> None:
+    """Keep torch from raising an error, wherever the process is, as workers of loaders end that got the signal too.
+
+    Its loaders miss their workers by themselves as well, though some seconds later.
+    """
+    of_children: Any = getattr(signal, "SIGCHLD", None)
+    handler: Any = None if of_children is None else signal.getsignal(of_children)
+    if getattr(handler, "__module__", "") != "torch.utils.data._utils.signal_handling":
+        return
+
+    def pass_over(number: int, frame: FrameType | None) -> None:
+        with suppress(RuntimeError):
+            handler(number, frame)
+
+    for _ in range(1000):  # as each that has ended already may raise it here
+        with suppress(RuntimeError):
+            signal.signal(of_children, pass_over)
+            return
 
 
 def _tell_nobody(number: int) -> None:
@@ -177,6 +198,7 @@ class Stopping:
         if self._number is None:
             self._number = number
             self._insist(number)
+            _let_workers_end()
             self._tell_others(number)
         is_leaving = _stopping is not self or (_raised is not None and _raised() is not None)
         if not is_leaving and not _held_back and not _is_in_finaliser(frame):
@@ -246,7 +268,7 @@ def leave_by(trainer: Any, error: StoppedError) -> None:
 def _is_in_finaliser(frame: FrameType | None) -> bool:
     """Return whether an error that is raised here would be printed and forgotten, as far as frames tell."""
     while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _OF_WEAK_REFERENCES:
+        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _OF_FINALISERS:
             return True
         frame = frame.f_back
     return False

@@ -275,9 +275,10 @@ def where_every_error_is_passed_over(done: list[str]) -> None:
 def test_a_signal_is_not_lost(stopping: Stopping, act: Callable[[list[str]], None]) -> None:
     done: list[str] = []
     began = time.monotonic()
-    with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+    with pytest.raises(StoppedError, match="stopped by SIGTERM") as kept:
         act(done)
     stopping.end()
+    assert kept.value.code == 143
     assert time.monotonic() - began < 10
     assert [word for word in done if word != "finalised"] == ["begun"]
     # A finaliser in which it comes is not cut in two.
@@ -291,13 +292,15 @@ def test_an_error_that_somebody_keeps_is_raised_at_the_next_hook(stopping: Stopp
     except StoppedError as error:
         kept.append(error)
     time.sleep(0.2)
-    with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+    with pytest.raises(StoppedError, match="stopped by SIGTERM") as raised:
         stopping.check()
+    stopping.end()
+    assert raised.value is not kept[0]
 
 
 def test_a_signal_waits_for_what_may_not_be_cut(stopping: Stopping) -> None:
     done = []
-    with pytest.raises(StoppedError, match="stopped by SIGTERM"):  # noqa: PT012, since both are what is tested
+    with pytest.raises(StoppedError, match="stopped by SIGTERM") as kept:  # noqa: PT012, since both are tested
         with held_back():
             with held_back():
                 be_stopped()
@@ -305,13 +308,16 @@ def test_a_signal_waits_for_what_may_not_be_cut(stopping: Stopping) -> None:
             time.sleep(0.2)
             done.append("outer")
         done.append("after")
+    stopping.end()
+    assert kept.value.code == 143
     assert done == ["inner", "outer"]
 
 
 def test_nothing_is_raised_after_the_end(stopping: Stopping) -> None:
-    with suppress(StoppedError):
+    try:
         be_stopped()
-    stopping.end()
+    except StoppedError:
+        stopping.end()
     time.sleep(0.2)
     stopping.check()
     assert stopping.error is None
@@ -352,6 +358,18 @@ class Stubborn(Oracle):
         return dict.fromkeys(indices)
 
 
+class Converting(Oracle):
+    """Make another error of whatever happens."""
+
+    def label(self, indices: Any) -> dict[int, Any]:
+        try:
+            be_stopped()
+            time.sleep(30)
+        except BaseException as error:
+            raise ConnectionError("the service is down") from error
+        return {}
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -359,8 +377,9 @@ class Stubborn(Oracle):
         {"callbacks": Stopped("on_train_start", 2)},
         {"callbacks": Stopped("on_test_start", 2)},
         {"oracle": Stubborn()},
+        {"oracle": Converting()},
     ],
-    ids=["first fit", "second fit", "test", "oracle"],
+    ids=["first fit", "second fit", "test", "oracle", "oracle that makes another error"],
 )
 def test_a_run_ends_by_the_signal_whatever_became_of_its_error(tmp_path: Path, changes: dict[str, Any]) -> None:
     data = ActiveDataModule(points(40), initial_size=8, test=points(8, seed=1), batch_size=8)
