@@ -36,9 +36,7 @@ def start(tmp_path: Path, dataset: Listed, **arguments: Any) -> tuple[Any, Activ
 @pytest.mark.parametrize(("change", "now"), [(1, 41), (-1, 39), (20, 60)])
 def test_within_one_fit(tmp_path: Path, change: int, now: int) -> None:
     fit, active, data = start(tmp_path, Listed(change), folder=tmp_path / "run")
-    with pytest.raises(
-        ValueError, match=rf"had 40 points when the run began and have {now} now, in its round 1"
-    ):
+    with pytest.raises(ValueError, match=rf"had 40 points when the run began and have {now} now, in its round 1"):
         fit.fit(LitMLP(), datamodule=data)
     assert len(active.history) == 1  # with its labels
 
