@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -78,6 +79,8 @@ class Predictions:
             found = find_unreadable(self.data, points) if is_of_points else {}
             if not found:
                 raise
+            # They hold the loader whose workers are to end.
+            traceback.clear_frames(error.__traceback__)
         else:
             return rows, {points[place]: NAN for place in places_of_nan(rows)}
         self._rows = self._begin()

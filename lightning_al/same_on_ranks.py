@@ -51,7 +51,7 @@ def check_same_on_ranks(trainer: pl.Trainer, what: str, find: Callable[[], Mappi
     if said is not None:
         raise ValueError(
             f"{what} are not the same on every rank, so that ranks would label different points or wait for each other "
-            f"without end: {said}. {remedy}"
+            f"without end: {said}. Make them the same. {remedy}"
         )
 
 

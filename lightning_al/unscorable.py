@@ -92,6 +92,8 @@ def find_unreadable(data: ActiveDataModule, indices: Sequence[int]) -> dict[int,
             if rows == 2 and num_points(batch) != rows:
                 raise ValueError("`collate_fn` left the point out of a batch of two. Let it keep all points.")
         except Exception as error:  # whatever a dataset or a collate function may raise
+            # Its traceback and what it came after would keep this loader, and a failed one's workers, alive.
+            error.__traceback__ = error.__context__ = None
             found[index] = error
     return found
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import multiprocessing
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -130,6 +132,35 @@ def test_which_are_left_out_depends_on_no_batch_and_no_worker(tmp_path: Path, ba
     )
     assert active.history[0].unscorable == expected.history[0].unscorable
     assert active.history[0].indices == expected.history[0].indices
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be scored")
+def test_workers_of_a_loader_that_failed_end_at_once(tmp_path: Path) -> None:
+    alive: list[int] = []
+
+    class Counting(Embeddings):
+        def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
+            alive.append(len(multiprocessing.active_children()))
+            return super().select(candidates, b, generator)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(
+            tmp_path,
+            Faulty(broken=BROKEN),
+            Counting(),
+            workers=2,
+            batch_size=5,
+            unscorable="skip",
+            max_rounds=2,
+            dry=False,
+        )
+    finally:
+        gc.enable()
+    # Before the first selection, those of training are alive.
+    assert len(alive) == 2
+    assert alive[1] == alive[0]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
