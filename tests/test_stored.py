@@ -515,6 +515,14 @@ def test_the_command_says_what_to_give_again_and_takes_it(command, refused, run,
     assert "BatchBALD" in command(f"folder={run}", "active.max_rounds=2", f"++callbacks.c.dirpath={tmp_path}/c")
 
 
+def test_files_that_are_missing_are_not_fetched_for_a_folder_alone(refused, run, tmp_path):
+    OmegaConf.save(as_stored(composed(run, "experiment=mnist_10k", f"data.root={tmp_path}/none")), run / "config.yaml")
+    message = refused(f"folder={run}")
+    assert "could not find them" in message
+    assert "To download them, pass '++data.download=true' again." in message
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("name", ["hydra", "defaults", "payload"])
 def test_a_stored_configuration_has_no_settings_of_hydras(refused, run, name):
     config = as_stored(composed(run))
