@@ -509,11 +509,18 @@ def test_the_command_says_what_to_give_again_and_takes_it(command, refused, run,
     first = [*TINY, "active.max_rounds=1", "+callbacks.c._target_=lightning_al._lightning.pl.callbacks.ModelCheckpoint"]
     said = command(*first, f"folder={run}", f"+callbacks.c.dirpath={tmp_path}/c", "trainer.enable_checkpointing=true")
     assert f"goes on by: lightning-al folder={run} ++callbacks.c.dirpath={tmp_path}/c)" in said
-    (run / "config.yaml").write_text((run / "config.yaml").read_text().replace("max_rounds: 1", "max_rounds: 2"))
-    message = refused(f"folder={run}")
+    message = refused(f"folder={run}", "active.max_rounds=2")
     assert "`callbacks.c.dirpath` is a place outside the run's folder to write to" in message
     assert "Traceback" not in message
-    assert "BatchBALD" in command(f"folder={run}", f"++callbacks.c.dirpath={tmp_path}/c")
+    assert "BatchBALD" in command(f"folder={run}", "active.max_rounds=2", f"++callbacks.c.dirpath={tmp_path}/c")
+
+
+def test_files_that_are_missing_are_not_fetched_for_a_folder_alone(refused, run, tmp_path):
+    OmegaConf.save(as_stored(composed(run, "experiment=mnist_10k", f"data.root={tmp_path}/none")), run / "config.yaml")
+    message = refused(f"folder={run}")
+    assert "could not find them" in message
+    assert "To download them, pass '++data.download=true' again." in message
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.parametrize("name", ["hydra", "defaults", "payload"])
@@ -533,7 +540,6 @@ def test_no_checkpoint_that_lightning_finds_by_itself_runs_code(command, run, tm
     monkeypatch.chdir(tmp_path)
     command(*TINY, f"folder={run}", "active.max_rounds=1")
     config: Any = OmegaConf.load(run / "config.yaml")
-    config.active.max_rounds = 2
     if callback != "none":
         options = {"dirpath": "${hydra:runtime.output_dir}"} | ({"save_last": True} if callback[0] == "M" else {})
         config.callbacks = {"c": {"_target_": f"{PL}.callbacks.{callback}", **options}}
@@ -553,6 +559,6 @@ def test_no_checkpoint_that_lightning_finds_by_itself_runs_code(command, run, tm
         monkeypatch.setenv(name, value)
     list(closure(run, [], []))
     with on_path(run), watch.on() as seen, suppress(SystemExit):
-        command(f"folder={run}")
+        command(f"folder={run}", "active.max_rounds=2")
     assert [line for line in seen if "payload" in line] == []
     assert not trace.exists()

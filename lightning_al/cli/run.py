@@ -33,7 +33,7 @@ from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_con
 from lightning_al.cli.references import settle, shown
 from lightning_al.cli.refusals import is_own_refusal
 from lightning_al.cli.secrets import Secrets
-from lightning_al.cli.stored import how_to_fetch
+from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
 
@@ -120,7 +120,7 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
                 trainer.fit(objects.model, datamodule=data)
         except FileNotFoundError as error:
             # Data that are not there need no traceback.
-            raise CompactHydraException(f"{error}{how_to_fetch(config, settings)}") from error
+            raise CompactHydraException(with_how_to_fetch(str(error), config, settings)) from error
         except (ValueError, TypeError, RuntimeError) as error:
             # A cell of a sweep keeps its traceback in its folder.
             if is_cell() or not is_own_refusal(error):

@@ -62,10 +62,10 @@ def overrides_to_say_again(config: DictConfig, folder: Path, allow: Sequence[str
     return _overrides(ways, config)
 
 
-def how_to_fetch(config: DictConfig, settings: DictConfig) -> str:
-    """Return how to have files fetched that the configuration in a run's folder would fetch, or nothing."""
+def with_how_to_fetch(said: str, config: DictConfig, settings: DictConfig) -> str:
+    """Add to an error how files are fetched that the configuration in a run's folder alone would fetch."""
     is_withheld = OmegaConf.select(config, "data.download") and not OmegaConf.select(settings, "data.download")
-    return " To download them for a run that is there, pass '++data.download=true' again." if is_withheld else ""
+    return f"{said} To download them, pass '++data.download=true' again." if is_withheld else said
 
 
 def _is_said(way: Way, settings: Any, now: Any) -> bool:
