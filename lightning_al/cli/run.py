@@ -125,7 +125,8 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
             # A cell of a sweep keeps its traceback in its folder.
             if is_cell() or not is_own_refusal(error):
                 raise
-            raise CompactHydraException(f"lightning-al: {error}") from error
+            said = " ".join([str(error), *getattr(error, "__notes__", ())])
+            raise CompactHydraException(f"lightning-al: {said}") from error
         history = active.history
     else:
         data.prepare_data()

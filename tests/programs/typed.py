@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -138,6 +138,11 @@ def ask(indices: list[int]) -> dict[int, int]:
     return {index: index % 3 for index in indices}
 
 
+def ask_one_by_one(indices: list[int]) -> Iterator[tuple[int, int]]:
+    for index in indices:
+        yield index, index % 3
+
+
 class Shortest(ScoreAcquisition):
     def score(self, candidates: Candidates) -> Tensor:
         return -torch.arange(len(candidates), dtype=torch.float32)
@@ -160,6 +165,7 @@ def callbacks(folder: Path) -> list[ActiveLearning]:
         ActiveLearning("entropy", query_size=4, max_rounds=2, logits=lambda module, batch: module(batch[0])),
         ActiveLearning("random", query_size=4, max_rounds=2, oracle=Clerk()),
         ActiveLearning("random", query_size=4, max_rounds=2, oracle=ask),
+        ActiveLearning("random", query_size=4, max_rounds=2, oracle=ask_one_by_one),
         ActiveLearning("random", query_size=4, max_rounds=2, oracle=lambda indices: dict.fromkeys(indices, 0)),
     ]
 
