@@ -30,7 +30,6 @@ from lightning_al.posterior.base import LogitsFunction
 from lightning_al.ranks import from_first_rank
 from lightning_al.refit import (
     CallbackStates,
-    RoundCheckpoints,
     Start,
     callbacks_of,
     carry_on_timers,
@@ -46,6 +45,7 @@ from lightning_al.refit import (
     time_is_up,
     unprofiled,
 )
+from lightning_al.round_checkpoints import RoundCheckpoints
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
@@ -275,8 +275,12 @@ class ActiveLearning(BeforeSetup):
                 now = self._header(_datamodule(trainer))
                 check_same_run("The checkpoint", state["run"], now, force=self.force)
             self._callbacks.remember(trainer, but=self)
+            if self.folder is None:
+                self._checkpoints.run_id = state.get("id")
+            if state.get("id") is None:
+                self._checkpoints.adopt(trainer, len(state["history"]["rounds"]), checkpoint["callbacks"])
         if state is not None:
-            self._checkpoints.begin(trainer, len(state["history"]["rounds"]))
+            self._checkpoints.expect(trainer, len(state["history"]["rounds"]), state.get("id"))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put weights, callbacks and seeds to where the round starts."""
@@ -289,16 +293,15 @@ class ActiveLearning(BeforeSetup):
             self._check_pool(data)
         self._give_shapes(trainer, pl_module)
         self._start.after_setup()
+        self._checkpoints.name_run(trainer)
         if self._initial is None:
             self._take_initial_weights(trainer, pl_module)
         # A fit of a run that is done repeats the last one.
         number = self.round - 1 if self.done else self.round
         if not self._resumed:
             self._callbacks.remember_or_restore(trainer, but=self)
-            if self._goes_on or self.done:
-                self._checkpoints.begin_again(trainer, number)
-            else:
-                self._checkpoints.begin(trainer, number)
+        again = not self._resumed and (self._goes_on or self.done)
+        self._checkpoints.begin(trainer, number, again=again)
         self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
         if not self._resumed:
             self._reset_weights(trainer, pl_module, number)
@@ -426,9 +429,10 @@ class ActiveLearning(BeforeSetup):
         try:
             history = journal.history
             _remove_older_weights(journal, history[-1].number)
+            self._checkpoints.run_id = journal.run_id
         finally:
             journal.close()
-        self._checkpoints.begin(trainer, history[-1].number)
+        self._checkpoints.expect(trainer, history[-1].number)
         self._checkpoints.finish(trainer, history[-1].number)
         return history
 
@@ -446,6 +450,7 @@ class ActiveLearning(BeforeSetup):
             "history": self.history.state_dict(),
             "initial": self._initial,
             "run": self._run,
+            "id": self._checkpoints.run_id,
             "validation": self._validation.state_dict(),
         }
 
@@ -502,7 +507,7 @@ class ActiveLearning(BeforeSetup):
         self._initial = copy_weights(module)
         if self._journal is not None:
             self._journal.save_weights("initial", self._initial)
-            self._journal.begin(self._header(_datamodule(trainer)))
+            self._journal.begin({**self._header(_datamodule(trainer)), "id": self._checkpoints.run_id})
 
     def _give_shapes(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Let lazy layers learn their shapes from two labelled points, so that there are weights to start from."""
@@ -678,7 +683,7 @@ class ActiveLearning(BeforeSetup):
         _log(trainer, round)
         self._checkpoints.finish(trainer, round.number)
         if not self.done:
-            self._checkpoints.begin(trainer, self.round)
+            self._checkpoints.expect(trainer, self.round)
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
         if not _has_test(module, data):
@@ -777,16 +782,19 @@ class ActiveLearning(BeforeSetup):
             except ValueError:
                 self._close_journal()
                 raise
-            found = self._journal.header is not None, self._journal.history.state_dict(), self._journal.labels, folder
+            run_id = self._journal.run_id or self._checkpoints.run_id
+            is_begun, rounds_so_far = self._journal.header is not None, self._journal.history.state_dict()
+            found = is_begun, rounds_so_far, self._journal.labels, folder, run_id
         # Each rank may have made up a name of its own, from the time say; the first one's holds the run.
-        self._goes_on, history, labels, self.folder = trainer.strategy.broadcast(found)
+        found = trainer.strategy.broadcast(found)
+        self._goes_on, rounds_so_far, labels, self.folder, self._checkpoints.run_id = found
         rounds = History()
-        rounds.load_state_dict(history)
+        rounds.load_state_dict(rounds_so_far)
         if len(self.history) == 0 and len(rounds) > 0:
             for round, answers in zip(rounds, labels, strict=True):
                 if round.indices:
                     data.pool.label(round.indices, answers)
-            self.history.load_state_dict(history)
+            self.history.load_state_dict(rounds_so_far)
             rank_zero_info(f"Going on with the run in {folder}, which has {len(rounds)} rounds.")
         elif len(self.history) != len(rounds):
             self._close_journal()

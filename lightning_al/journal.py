@@ -100,6 +100,11 @@ class Journal:
         return dict(self._rows[0].body) if self._rows else None
 
     @property
+    def run_id(self) -> str | None:
+        """By what the run is known among others: its own id, or in 0.1.0 the hash of its first row; None if new."""
+        return str(self._rows[0].body.get("id", self._rows[0].hash)) if self._rows else None
+
+    @property
     def history(self) -> History:
         """The rounds recorded so far."""
         return _history(self._rows)
