@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
@@ -46,6 +47,7 @@ from lightning_al.refit import (
     unprofiled,
 )
 from lightning_al.round_checkpoints import RoundCheckpoints
+from lightning_al.run_folder import check_places, places_of
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function, predict_pool, read_last_layer
 from lightning_al.seeds import derive, generator, seeded
@@ -774,6 +776,7 @@ class ActiveLearning(BeforeSetup):
         """Open the run folder on the first rank, and bring history and pool to where it stands on every rank."""
         found: Any = None
         if trainer.is_global_zero:
+            check_places(Path(folder), places_of(trainer))
             self._journal = Journal(folder)
             try:
                 if self._journal.header is not None:

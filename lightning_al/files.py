@@ -17,6 +17,9 @@ MEBIBYTE = 2**20
 LARGEST_TEXT = 100 * MEBIBYTE
 """Bytes of a file for people: history, summary, error, the names of loggers."""
 
+LARGEST_TABLE = 1024 * MEBIBYTE
+"""Bytes of the table that a CSVLogger keeps."""
+
 LARGEST_SETTINGS = MEBIBYTE
 """Bytes of a configuration."""
 
@@ -108,8 +111,8 @@ def kind_of(path: Path) -> str | None:
     return None if stat.S_ISREG(mode) else _KINDS.get(stat.S_IFMT(mode), "no file")
 
 
-def open_plain(path: Path, largest: int) -> BinaryIO:
-    """Open a file to read.
+def check_plain(path: Path, largest: int) -> None:
+    """Refuse to read what is no file, or too large; it is not opened.
 
     Args:
         path: Where it is; no link is followed there.
@@ -119,20 +122,19 @@ def open_plain(path: Path, largest: int) -> BinaryIO:
         FileNotFoundError: If there is nothing.
         ValueError: If it is something else than a file, or too large.
     """
-    kind = kind_of(path)
-    if kind is None:
-        file = os.fdopen(os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT), "rb")
-        found = os.fstat(file.fileno())
-        if stat.S_ISREG(found.st_mode) and found.st_size <= largest:
-            return file
-        file.close()
-        if stat.S_ISREG(found.st_mode):
-            raise ValueError(
-                f"{path} has {found.st_size} bytes, but such a file has at most {largest}. Put back a copy of it from "
-                "before."
-            )
-        kind = "no file any more"
-    raise ValueError(f"{path} is {kind}, where a file is expected. Remove it, or put back a copy of the file.")
+    kind, size = kind_of(path), os.lstat(path).st_size
+    if kind is not None:
+        raise ValueError(f"{path} is {kind}, where a file is expected. Remove it, or put back a copy of the file.")
+    if size > largest:
+        raise ValueError(
+            f"{path} has {size} bytes, but such a file has at most {largest}. Put back a copy of it from before."
+        )
+
+
+def open_plain(path: Path, largest: int) -> BinaryIO:
+    """Open a file to read, where `check_plain` lets it pass."""
+    check_plain(path, largest)
+    return os.fdopen(os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT), "rb")
 
 
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:
@@ -162,8 +164,10 @@ def parse_json(text: str) -> Any:
     """
     try:
         return json.loads(text, parse_int=_whole_number)
-    except RecursionError as error:
-        raise ValueError("JSON text is nested too deeply to be read. Put back a copy from before.") from error
+    except RecursionError:
+        raise ValueError("JSON text is nested too deeply to be read. Put back a copy from before.") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"a text is no JSON: {error}. Put back a copy from before.") from None
 
 
 def is_absurd(value: Any) -> bool:

@@ -23,6 +23,7 @@ LAYERS = [
         "inert",
         "parts",
         "registry",
+        "run_folder",
         "seeds",
         "information",
         "pool",

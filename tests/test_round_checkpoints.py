@@ -316,10 +316,11 @@ def test_a_round_whose_two_names_are_taken_is_refused(tmp_path: Path) -> None:
 
 def test_at_an_address_a_run_has_names_of_its_own_and_removes_nothing(tmp_path: Path) -> None:
     place = "memory://kept"
-    checkpoints = [run(place, tmp_path, folder=tmp_path / f"run-{number}")[1] for number in range(2)]
+    named = ({"folder": tmp_path / f"run-{number}", "weights": "last"} for number in range(2))
+    checkpoints = [run(place, tmp_path, budget=8, **kwargs)[1] for kwargs in named]
     paths = [str(checkpoint.best_model_path) for checkpoint in checkpoints]
     assert len(set(paths)) == 2
-    assert all(path.startswith("memory://kept/round-2-") for path in paths)
+    assert all(path.startswith("memory://kept/round-0-") for path in paths)
     assert not (tmp_path / "memory:").exists()
 
 

@@ -15,6 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, ConfigCompositionException
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from lightning_al.cli.command_folder import check_command_folder
 from lightning_al.cli.configuration import (
     ThisTime,
     agree,
@@ -27,7 +28,6 @@ from lightning_al.cli.configuration import (
     write_config,
 )
 from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
-from lightning_al.cli.refusals import is_own_refusal
 from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
 
@@ -81,7 +81,9 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
     _silence()
     if is_cell():
         take_gpus(config)
-    objects = _make(resolve_allowed(config, this_time.allow), folder, force=this_time.force)
+    checked = resolve_allowed(config, this_time.allow)
+    check_command_folder(folder, checked)
+    objects = _make(checked, folder, force=this_time.force)
     active, data, trainer = objects.active, objects.data, objects.trainer
     console = new_console()
     if fit and is_multirun() and trainer.strategy.launcher is not None:
@@ -99,11 +101,6 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
         except FileNotFoundError as error:
             # Data that are not there need no traceback.
             raise CompactHydraException(str(error)) from error
-        except (ValueError, TypeError, RuntimeError) as error:
-            # A cell of a sweep keeps its traceback in its folder.
-            if is_cell() or not is_own_refusal(error):
-                raise
-            raise CompactHydraException(f"lightning-al: {error}") from error
         history = active.history
     else:
         data.prepare_data()

@@ -6,7 +6,7 @@ import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lightning_al.journal import replacing
+from lightning_al.files import replacing
 
 FORMULA = ("=", "+", "-", "@")
 

@@ -10,8 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from lightning_al.files import is_absurd, read_json, replacing
 from lightning_al.history import History
-from lightning_al.journal import replacing
 from lightning_al.report.curves import area_under_curve
 from lightning_al.report.files import SUMMARY
 from lightning_al.report.settings import differing, tells_apart
@@ -102,13 +102,33 @@ class Run:
         """
         path = folder / SUMMARY
         try:
-            plain = json.loads(path.read_text())
-            return cls(**{field.name: plain[field.name] for field in fields(cls)})
+            plain = read_json(path)
+            run = cls(**{field.name: plain[field.name] for field in fields(cls)})
+            _check(run)
+            return run
         except (ValueError, KeyError, TypeError) as error:  # not JSON, or not text
             raise ValueError(
                 f"{path} is not the summary of a run: {type(error).__name__}: {error}. Remove it and run again with "
                 f"folder={folder} to have it written anew."
             ) from error
+
+
+def _check(run: Run) -> None:
+    """Refuse what no run writes.
+
+    Raises:
+        TypeError, ValueError: If the run holds it.
+    """
+    counts: list[Any] = [run.seed, run.validation_labels, *run.labels, *run.initial]
+    counts += [index for query in run.indices for index in query]
+    figures: list[Any] = [run.area, run.seconds, *run.values]
+    texts: list[Any] = [run.name, run.acquisition, run.metric, *run.settings, *run.versions, *run.versions.values()]
+    for kind, found in ((int, counts), (int | float, figures), (str, texts)):
+        wrong = [value for value in found if not isinstance(value, kind) or is_absurd(value)]
+        if wrong:
+            raise ValueError(f"it holds {wrong[0]!r:.80}. Put back a copy of the folder from before.")
+    if len(run.labels) != len(run.values) or not run.labels:
+        raise ValueError("its labels and values are not as many. Put back a copy of the folder from before.")
 
 
 def load_runs(folder: Path) -> list[Run]:

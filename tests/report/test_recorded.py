@@ -119,7 +119,7 @@ ONE = '{"number": 0, "labelled": %s, "indices": %s, "scores": [], "metrics": %s}
         (write("config.yaml", "a: [1"), "ParserError"),
         (write("config.yaml", "- 1"), "holds no settings"),
         (write("config.yaml", "a: &a [1]\nb: [*a, *a]"), "config.yaml has aliases, which no run writes. Put back"),
-        (enlarge("summary.json"), "summary.json has more than 104857600 bytes. Put back"),
+        (enlarge("summary.json"), "summary.json has 104857601 bytes, but such a file has at most 104857600. Put back"),
         (write("config.yaml", "seed: 0"), "KeyError: 'acquisition._target_'"),
         (write("config.yaml", "seed: x\nacquisition:\n  _target_: a.B"), "its seed is 'x'"),
         (write("config.yaml", "a: !!python/object/apply:os.system [true]"), "ConstructorError"),
