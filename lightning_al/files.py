@@ -165,9 +165,9 @@ def parse_json(text: str) -> Any:
     try:
         return json.loads(text, parse_int=_whole_number)
     except RecursionError:
-        raise ValueError("JSON text is nested too deeply to be read. Put back a copy from before.") from None
+        raise ValueError(f"`{text[:20]}...` is nested too deeply to be read. Put back a copy from before.") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"a text is no JSON: {error}. Put back a copy from before.") from None
+        raise ValueError(f"`{text[:20]}...` is no JSON: {error}. Put back a copy from before.") from None
 
 
 def is_absurd(value: Any) -> bool:

@@ -22,8 +22,6 @@ OF_COMMAND = re.compile(r"config\.yaml|summary\.json|error\.txt|loggers\.json|cu
 
 _CHECKPOINT = re.compile(r".+\.ckpt", re.DOTALL)
 
-_REMEDY = "Remove it, or choose another folder."
-
 
 def check_files(folder: Path, *names: re.Pattern[str]) -> None:
     """Refuse a folder in which a link, a pipe, a device or a folder has the name of a file that a run keeps there.
@@ -39,7 +37,7 @@ def check_files(folder: Path, *names: re.Pattern[str]) -> None:
         kind = kind_of(folder / name) if any(pattern.fullmatch(name) for pattern in names) else None
         if kind is not None:
             raise ValueError(
-                f"The run folder {folder} has {kind} named {name}, where a run keeps a file of its own. {_REMEDY}"
+                f"The run folder {folder} has {kind} named {name}, where a run keeps a file of its own. Remove it, or choose another folder."
             )
 
 
@@ -80,7 +78,7 @@ def check_tree(folder: Path, place: Path) -> None:
             continue
         raise ValueError(
             f"The run folder {folder} has {kind} named {path.relative_to(folder)}, where Hydra, a logger or a "
-            f"checkpoint would write. {_REMEDY}"
+            f"checkpoint would write. Remove it, or choose another folder."
         )
 
 
@@ -111,7 +109,7 @@ def check_places(folder: Path, places: Iterable[str | os.PathLike[str] | None]) 
             if any(path.is_relative_to(there) for path in paths) and not folder.resolve().is_relative_to(there):
                 raise ValueError(
                     f"The run folder {folder} has a link named {name} to {there}, where a logger or a checkpoint would "
-                    f"write. {_REMEDY}"
+                    f"write. Remove it, or choose another folder."
                 )
 
 

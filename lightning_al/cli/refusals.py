@@ -42,7 +42,8 @@ def in_one_line() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, RuntimeError) as error:
-        if not is_own_refusal(error):
+    except (ValueError, TypeError, RuntimeError) as found:
+        if not is_own_refusal(found):
             raise
-        raise CompactHydraException(f"lightning-al: {printable(error, most=MOST)}") from error
+        error = printable(found, most=MOST)
+        raise CompactHydraException(f"lightning-al: {error}") from found

@@ -122,13 +122,22 @@ def _check(run: Run) -> None:
     counts: list[Any] = [run.seed, run.validation_labels, *run.labels, *run.initial]
     counts += [index for query in run.indices for index in query]
     figures: list[Any] = [run.area, run.seconds, *run.values]
-    texts: list[Any] = [run.name, run.acquisition, run.metric, *run.settings, *run.versions, *run.versions.values()]
+    texts: list[Any] = [
+        run.name,
+        run.acquisition,
+        run.metric,
+        *dict(run.settings),
+        *run.versions,
+        *run.versions.values(),
+    ]
     for kind, found in ((int, counts), (int | float, figures), (str, texts)):
         wrong = [value for value in found if not isinstance(value, kind) or is_absurd(value)]
         if wrong:
             raise ValueError(f"it holds {wrong[0]!r:.80}. Put back a copy of the folder from before.")
     if len(run.labels) != len(run.values) or not run.labels:
-        raise ValueError("its labels and values are not as many. Put back a copy of the folder from before.")
+        raise ValueError(
+            f"it has {len(run.labels)} labels and {len(run.values)} values. Put back a copy of the folder from before."
+        )
 
 
 def load_runs(folder: Path) -> list[Run]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from lightning_al.history import History, Round
@@ -36,6 +38,28 @@ def test_a_run_is_read_as_it_was_written(tmp_path):
 def test_a_damaged_summary_is_named(tmp_path):
     (tmp_path / "summary.json").write_text('{"name": "bald"}')
     with pytest.raises(ValueError, match=r"is not the summary of a run: KeyError: 'acquisition'\. Remove it"):
+        Run.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": [10, 10**19 * 2]}, r"it holds 20000000000000000000\. Put back"),
+        ({"labels": [10, "20"]}, r"it holds '20'\. Put back"),
+        ({"labels": [10]}, r"it has 1 labels and 3 values\. Put back"),
+        ({"values": [1e200, 0.5, 0.5]}, r"it holds 1e\+200\. Put back"),
+        ({"indices": [[1, None]]}, r"it holds None\. Put back"),
+        ({"indices": 3}, "TypeError"),
+        ({"settings": [3]}, "it holds 3"),
+        ({"versions": {"torch": 3}}, "it holds 3"),
+        ({"name": ["a"]}, "it holds "),
+    ],
+)
+def test_a_summary_that_no_run_writes_is_refused(tmp_path, changes, words):
+    run().write(tmp_path)
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(ValueError, match=f"is not the summary of a run: .*{words}.* Remove it"):
         Run.read(tmp_path)
 
 
