@@ -37,7 +37,8 @@ def check_files(folder: Path, *names: re.Pattern[str]) -> None:
         kind = kind_of(folder / name) if any(pattern.fullmatch(name) for pattern in names) else None
         if kind is not None:
             raise ValueError(
-                f"The run folder {folder} has {kind} named {name}, where a run keeps a file of its own. Remove it, or choose another folder."
+                f"The run folder {folder} has {kind} named {name}, where a run keeps a file of its own. Remove "
+                "it, or choose another folder."
             )
 
 

@@ -106,9 +106,10 @@ class Run:
             run = cls(**{field.name: plain[field.name] for field in fields(cls)})
             _check(run)
             return run
-        except (ValueError, KeyError, TypeError) as error:  # not JSON, or not text
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # not JSON, or not text
+            reason = str(error).rstrip(".")
             raise ValueError(
-                f"{path} is not the summary of a run: {type(error).__name__}: {error}. Remove it and run again with "
+                f"{path} is not the summary of a run: {type(error).__name__}: {reason}. Remove it and run again with "
                 f"folder={folder} to have it written anew."
             ) from error
 
@@ -122,22 +123,14 @@ def _check(run: Run) -> None:
     counts: list[Any] = [run.seed, run.validation_labels, *run.labels, *run.initial]
     counts += [index for query in run.indices for index in query]
     figures: list[Any] = [run.area, run.seconds, *run.values]
-    texts: list[Any] = [
-        run.name,
-        run.acquisition,
-        run.metric,
-        *dict(run.settings),
-        *run.versions,
-        *run.versions.values(),
-    ]
+    texts: list[Any] = [run.name, run.acquisition, run.metric, *dict(run.settings)]
+    texts += [text for pair in run.versions.items() for text in pair]
     for kind, found in ((int, counts), (int | float, figures), (str, texts)):
         wrong = [value for value in found if not isinstance(value, kind) or is_absurd(value)]
         if wrong:
             raise ValueError(f"it holds {wrong[0]!r:.80}. Put back a copy of the folder from before.")
     if len(run.labels) != len(run.values) or not run.labels:
-        raise ValueError(
-            f"it has {len(run.labels)} labels and {len(run.values)} values. Put back a copy of the folder from before."
-        )
+        raise ValueError(f"it has {len(run.labels)} labels and {len(run.values)} values. Put back a copy from before.")
 
 
 def load_runs(folder: Path) -> list[Run]:

@@ -44,13 +44,13 @@ def test_a_damaged_summary_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"labels": [10, 10**19 * 2]}, r"it holds 20000000000000000000\. Put back"),
-        ({"labels": [10, "20"]}, r"it holds '20'\. Put back"),
+        ({"labels": [10, 10**19 * 2]}, "a whole number of 20 digits is larger"),
+        ({"labels": [10, "20"]}, r"it holds .*20.*\. Put back"),
         ({"labels": [10]}, r"it has 1 labels and 3 values\. Put back"),
         ({"values": [1e200, 0.5, 0.5]}, r"it holds 1e\+200\. Put back"),
         ({"indices": [[1, None]]}, r"it holds None\. Put back"),
         ({"indices": 3}, "TypeError"),
-        ({"settings": [3]}, "it holds 3"),
+        ({"settings": [3]}, "TypeError"),
         ({"versions": {"torch": 3}}, "it holds 3"),
         ({"name": ["a"]}, "it holds "),
     ],
