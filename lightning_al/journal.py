@@ -32,6 +32,7 @@ from lightning_al.files import (
     replacing,
 )
 from lightning_al.history import History, Round
+from lightning_al.hostile_database import check_database, has_program
 from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, check_files, check_is_a_run
 
 SCHEMA = 1
@@ -312,6 +313,7 @@ def _check_folder(folder: Path, *, writes: bool = False) -> None:
         ValueError: If they are not.
     """
     check_files(folder, OF_JOURNAL)
+    check_database(folder / NAME)
     path = folder / NAME
     if path.exists():
         # It is not opened: to close it would let go of the lock of a writer in this process.
@@ -449,7 +451,7 @@ def _locked_rows(database: sqlite3.Connection, folder: Path) -> tuple[list[_Row]
         database.execute("PRAGMA locking_mode=EXCLUSIVE")
         database.execute("PRAGMA synchronous=FULL")
         database.execute("BEGIN EXCLUSIVE")
-        if not _is_new(database):
+        if not _is_new(database) and not has_program(database):
             # It changes nothing, but a database that its damaged header keeps from being locked refuses it.
             database.execute("DELETE FROM rows WHERE number < 0")
     except SQLITE_ERRORS as error:
@@ -474,6 +476,8 @@ def _read_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
     rows: list[_Row] = []
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ROW)
     try:
+        if has_program(database):
+            return rows, False
         if _is_new(database):
             return rows, True
         for number, text, row_hash in database.execute("SELECT number, body, hash FROM rows ORDER BY number"):

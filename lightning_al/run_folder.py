@@ -48,10 +48,12 @@ def check_is_a_run(folder: Path, *names: re.Pattern[str]) -> None:
     Raises:
         ValueError: If there are any; the message names them.
     """
+    # The journal is looked for last, since another process that begins a run there makes it first.
+    listed = [name for name in _listed(folder) if not name.startswith(JOURNAL)]  # SQLite's may be of a killed start
+    found = [name for name in listed if any(one.fullmatch(name) for one in names)]
     journal = folder / JOURNAL
     if journal.exists() and (journal.stat().st_size > 0 or (folder / "history.jsonl").exists()):
         return  # it is one, if perhaps a damaged one
-    found = [name for name in _listed(folder) if name != JOURNAL and any(one.fullmatch(name) for one in names)]
     if found:
         raise ValueError(
             f"The folder {folder} has {', '.join(found[:5])}, which a run would overwrite, but no {JOURNAL}, so it "
@@ -96,18 +98,19 @@ def check_places(folder: Path, places: Iterable[str | os.PathLike[str] | None]) 
     folder = Path(os.path.abspath(folder))
     paths = [Path(os.path.abspath(place)) for place in places if place is not None and "://" not in os.fspath(place)]
     for path in paths:
-        if path != folder and path.is_relative_to(folder):
-            check_tree(folder, path)
-        elif path == folder:
-            for name in _listed(folder):
-                if kind_of(folder / name) != "a folder":
-                    check_tree(folder, folder / name)
+        home = next((home for home in (folder, folder.resolve()) if path.is_relative_to(home)), None)
+        if path == home:
+            for name in _listed(home):
+                if kind_of(home / name) != "a folder":
+                    check_tree(home, home / name)
+        elif home is not None:
+            check_tree(home, path)
     # A ModelCheckpoint names what a link leads to.
     for name in _listed(folder):
         link = folder / name
         if kind_of(link) == "a link":
             there = Path(os.path.realpath(link))
-            if any(path.is_relative_to(there) for path in paths) and not folder.resolve().is_relative_to(there):
+            if there in paths and not folder.resolve().is_relative_to(there):
                 raise ValueError(
                     f"The run folder {folder} has a link named {name} to {there}, where a logger or a checkpoint would "
                     f"write. Remove it, or choose another folder."

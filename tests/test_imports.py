@@ -29,6 +29,7 @@ LAYERS = [
         "pool",
         "health",
         "history",
+        "hostile_database",
         "journal",
         "memory",
         "stopping",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import sqlite3
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from lightning_al import ActiveLearning
 from lightning_al._lightning import pl
 from lightning_al.journal import Journal, _hash, load_weights
 from lightning_al.report.command import main as report
+from lightning_al.report.recorded import _read_header
 from lightning_al.run_folder import check_places, check_tree
 from tests.rounds import HEADER, write
 from tests.tasks import trainer
@@ -166,6 +169,68 @@ def test_rows_that_no_run_writes_are_refused_in_words(tmp_path: Path, text: str)
             use(tmp_path)
 
 
+def name_a_second_journal(run: Path, victim: Path) -> None:
+    """Leave a rollback journal as of a transaction on several databases, in SQLite's format."""
+    content, magic, sector, nonce = (run / "journal.sqlite").read_bytes(), bytes.fromhex("d9d505f920a163d7"), 512, 1
+    (page,) = struct.unpack(">H", content[16:18])
+    first, name = content[:page], str(victim).encode()
+    checksum = nonce + sum(first[place] for place in range(page - 200, 0, -200))
+    header = (magic + struct.pack(">5I", 1, nonce, len(content) // page, sector, page)).ljust(sector, b"\0")
+    record = struct.pack(">I", 1) + first + struct.pack(">I", checksum)
+    second = struct.pack(">I", 2**30 // page + 1) + name + struct.pack(">2I", len(name), sum(name)) + magic
+    (run / "journal.sqlite-journal").write_bytes(header + record + second)
+
+
+def test_a_journal_that_lets_sqlite_remove_a_file_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, victim = tmp_path / "run", tmp_path / "thesis.tex"
+    write(run, 2)
+    victim.write_text("years of work")
+    name_a_second_journal(run, victim)
+    for use in (Journal, Journal.read_history, Journal.salvage):
+        with pytest.raises(ValueError, match=r"journal\.sqlite-journal names another file, which SQLite would remove"):
+            use(run)
+    assert report([str(run), "--out", str(tmp_path / "report")]) == 2
+    assert "names another file" in capsys.readouterr().err
+    assert victim.read_text() == "years of work"
+    sqlite3.connect(run / "journal.sqlite").execute("SELECT * FROM rows").connection.close()
+    assert not victim.exists()  # as SQLite does
+
+
+ENDLESS = "WITH RECURSIVE n(x) AS (SELECT 0 UNION ALL SELECT x + 1 FROM n) SELECT x number, '' body, '' hash FROM n"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        f"DROP TABLE rows; CREATE VIEW rows AS {ENDLESS}",
+        f"CREATE TRIGGER t BEFORE DELETE ON rows BEGIN INSERT INTO rows {ENDLESS}; END",
+    ],
+    ids=["view", "trigger"],
+)
+def test_a_database_that_computes_without_end_is_damaged(tmp_path: Path, script: str) -> None:
+    write(tmp_path, 2)
+    with sqlite3.connect(tmp_path / "journal.sqlite") as database:
+        database.executescript(script)
+    database.close()
+    for use in (Journal, Journal.read_history):
+        with pytest.raises(RuntimeError, match="is damaged at row 0; no round is good"):
+            use(tmp_path)
+    with pytest.raises(ValueError, match=r"the database of journal\.sqlite computes something, which no run's does"):
+        _read_header(tmp_path)
+
+
+def test_in_a_folder_that_is_a_link_places_are_found_by_either_name(tmp_path: Path) -> None:
+    (tmp_path / "run" / "kept").mkdir(parents=True)
+    (tmp_path / "run" / "kept" / "x.csv").symlink_to("/etc/passwd")
+    (tmp_path / "link").symlink_to("run")
+    for folder, place in itertools.product(("run", "link"), ("run", "link")):
+        if (folder, place) != ("run", "link"):
+            with pytest.raises(ValueError, match=r"has a link named kept/x\.csv"):
+                check_places(tmp_path / folder, [tmp_path / place / "kept"])
+
+
 @pytest.mark.parametrize("size", [2**33, 2**40])
 def test_a_journal_of_absurd_size_is_refused(tmp_path: Path, size: int) -> None:
     write(tmp_path, 2)
@@ -229,7 +294,8 @@ def test_links_of_lightnings_and_of_wandbs_own_are_let_be(tmp_path: Path) -> Non
     (logs / "debug-core.log").symlink_to("/root/.cache/wandb/logs/core-debug-1.log")
     (tmp_path / "wandb" / "latest-run").symlink_to("offline-run-1")
     (tmp_path / "wandb" / "debug.log").symlink_to("offline-run-1/logs/debug.log")
-    check_places(tmp_path, [tmp_path / "kept", tmp_path / "wandb", "s3://elsewhere", None])
+    (tmp_path / "home").symlink_to("/")
+    check_places(tmp_path, [tmp_path / "kept", tmp_path / "wandb", "s3://elsewhere", "/elsewhere", None])
 
 
 @pytest.mark.parametrize(

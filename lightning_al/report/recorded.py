@@ -15,6 +15,7 @@ import yaml
 
 from lightning_al.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
 from lightning_al.history import History, Round
+from lightning_al.hostile_database import has_program
 from lightning_al.journal import LOCKED, NAME, Journal
 from lightning_al.report.curves import area_under_curve
 from lightning_al.report.files import CONFIG, ERROR, SUMMARY
@@ -246,6 +247,8 @@ def _read_header(folder: Path) -> dict[str, Any]:
     """Read what the run is from its journal's first row, which never changes, even while it is being written to."""
     address = f"{(folder / NAME).absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as database:
+        if has_program(database):
+            raise ValueError(f"the database of {NAME} computes something, which no run's does. {COPY}")
         text, digest = database.execute("SELECT body, hash FROM rows WHERE number = 0").fetchone()
     if hashlib.sha256(f"\n{text}".encode()).hexdigest() != digest:
         raise ValueError(f"the first row of {NAME} is damaged. {COPY}")
