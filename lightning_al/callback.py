@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
@@ -35,7 +36,6 @@ from lightning_al.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.records import Query, changes_since, label_as_recorded
 from lightning_al.refit import (
     CallbackStates,
-    RoundCheckpoints,
     Start,
     callbacks_of,
     carry_on_timers,
@@ -52,6 +52,8 @@ from lightning_al.refit import (
     unprofiled,
 )
 from lightning_al.requeue import requeued_between_fits
+from lightning_al.round_checkpoints import RoundCheckpoints
+from lightning_al.run_folder import check_places, places_of
 from lightning_al.same_on_ranks import check_same_on_ranks
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function
@@ -318,8 +320,12 @@ class ActiveLearning(BeforeSetup):
                 now = self._header(_datamodule(trainer))
                 check_same_run("The checkpoint", state["run"], now, force=self.force)
             self._callbacks.remember(trainer, but=self)
+            if self.folder is None:
+                self._checkpoints.run_id = state.get("id")
+            if state.get("id") is None:
+                self._checkpoints.adopt(trainer, len(state["history"]["rounds"]), checkpoint["callbacks"])
         if state is not None:
-            self._checkpoints.begin(trainer, len(state["history"]["rounds"]))
+            self._checkpoints.expect(trainer, len(state["history"]["rounds"]), state.get("id"))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put weights, callbacks and seeds to where the round starts."""
@@ -334,16 +340,15 @@ class ActiveLearning(BeforeSetup):
             self._check_pool(data)
         self._give_shapes(trainer, pl_module)
         self._start.after_setup()
+        self._checkpoints.name_run(trainer)
         if self._initial is None:
             self._take_initial_weights(trainer, pl_module)
         # A fit of a run that is done repeats the last one.
         number = self.round - 1 if self.done else self.round
         if not self._resumed:
             self._callbacks.remember_or_restore(trainer, but=self)
-            if self._goes_on or self.done:
-                self._checkpoints.begin_again(trainer, number)
-            else:
-                self._checkpoints.begin(trainer, number)
+        again = not self._resumed and (self._goes_on or self.done)
+        self._checkpoints.begin(trainer, number, again=again)
         self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
         if not self._resumed:
             self._reset_weights(trainer, pl_module, number)
@@ -499,9 +504,10 @@ class ActiveLearning(BeforeSetup):
         try:
             history = journal.history
             _remove_older_weights(journal, history[-1].number)
+            self._checkpoints.run_id = journal.run_id
         finally:
             journal.close()
-        self._checkpoints.begin(trainer, history[-1].number)
+        self._checkpoints.expect(trainer, history[-1].number)
         self._checkpoints.finish(trainer, history[-1].number)
         return history
 
@@ -521,6 +527,7 @@ class ActiveLearning(BeforeSetup):
             "history": self.history.state_dict(),
             "initial": self._initial,
             "run": self._run,
+            "id": self._checkpoints.run_id,
             "validation": self._validation.state_dict(),
             **ends,
         }
@@ -590,7 +597,8 @@ class ActiveLearning(BeforeSetup):
             return
         self._initial = copy_weights(module)
         data = _datamodule(trainer)
-        initial, header = self._initial, {**self._header(data), "classes": class_names(data).to_dict()}
+        header = {**self._header(data), "classes": class_names(data).to_dict(), "id": self._checkpoints.run_id}
+        initial = self._initial
 
         def begin(journal: Journal) -> None:
             journal.save_weights("initial", initial)
@@ -783,7 +791,7 @@ class ActiveLearning(BeforeSetup):
         on_first_rank(trainer, lambda: _log(trainer, round))
         self._checkpoints.finish(trainer, round.number)
         if not self.done:
-            self._checkpoints.begin(trainer, self.round)
+            self._checkpoints.expect(trainer, self.round)
 
     def _record(self, journal: Journal, round: Round, labels: Mapping[int, Label]) -> None:
         if self.reset == "warm":
@@ -890,15 +898,16 @@ class ActiveLearning(BeforeSetup):
         """Open the run folder on the first rank, and bring history and pool to where it stands on every rank."""
 
         def read() -> Any:
+            check_places(Path(folder), places_of(trainer))
             self._journal = Journal(folder)
             header = self._journal.header
             if header is not None:
                 place = f"The run folder {self._journal.folder}"
                 check_same_run(place, header, self._header(data), force=self.force)
-            return self._journal.records, folder
+            return self._journal.records, folder, self._journal.run_id or self._checkpoints.run_id
 
         # Each rank may have made up a name of its own, from the time say; the first one's holds the run.
-        records, self.folder = from_first_rank(trainer, read)
+        records, self.folder, self._checkpoints.run_id = from_first_rank(trainer, read)
         self._goes_on = records.header is not None
         if self._goes_on:
             self._labelling.query = records.query

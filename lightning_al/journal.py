@@ -15,14 +15,26 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
+from lightning_al.files import (
+    LARGEST_JOURNAL,
+    LARGEST_ROW,
+    LARGEST_WEIGHTS,
+    check_plain,
+    open_plain,
+    parse_json,
+    parts_in,
+    replacing,
+)
 from lightning_al.history import History, Round
+from lightning_al.hostile_database import check_database, has_program
 from lightning_al.pool import Change, Label
 from lightning_al.records import Query, Records, replay
+from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run
 from lightning_al.run_lock import WRITER, InUseError, RunLock, holding, reading
 from lightning_al.stopping import held_back
 
@@ -93,6 +105,8 @@ class Journal:
     Raises:
         InUseError: If another process writes to the folder: a `RuntimeError`.
         RuntimeError: If a row is damaged, or if the folder cannot be written.
+        ValueError: If a link, a pipe or the like lies where the journal keeps a file, if a file is absurdly large, or
+            if the folder has files that a run would overwrite but no journal.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -114,6 +128,7 @@ class Journal:
             with held_back():
                 with _explained(self.folder):
                     self.folder.mkdir(parents=True, exist_ok=True)
+                    _check_folder(self.folder, writes=True)
                     self._lock.acquire()
                     self._rows = self._open()
                 self.records = _records(self._rows)
@@ -140,6 +155,11 @@ class Journal:
     def header(self) -> dict[str, Any] | None:
         """What the run is, as `begin` was told, or None in a new folder."""
         return dict(self._rows[0].body) if self._rows else None
+
+    @property
+    def run_id(self) -> str | None:
+        """By what the run is known among others: its own id, or in 0.1.0 the hash of its first row; None if new."""
+        return str(self._rows[0].body.get("id", self._rows[0].hash)) if self._rows else None
 
     @property
     def history(self) -> History:
@@ -237,8 +257,9 @@ class Journal:
             RuntimeError: If a process writes to the folder, or if a row is damaged.
         """
         path = Path(folder) / NAME
-        if not path.exists():
+        if not os.path.lexists(path):
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
+        _check_folder(path.parent)
         with _explained(path.parent), reading(path.parent), closing(_connected(path.parent, 1.0)) as database:
             return _records(_checked(path.parent, *_good_rows(database)))
 
@@ -256,8 +277,9 @@ class Journal:
             RuntimeError: If no row is good, or if a process writes to the folder.
         """
         path = Path(folder) / NAME
-        if not path.exists():
+        if not os.path.lexists(path):
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
+        _check_folder(path.parent)
         with _explained(path.parent), holding(path.parent), closing(_connected(path.parent, 1.0)) as database:
             rows, is_whole = _locked_rows(database, path.parent)
             if not rows:
@@ -266,7 +288,7 @@ class Journal:
                 kept = (path.with_name(f"damaged-{number}.sqlite") for number in itertools.count())
                 with replacing(path) as temporary:
                     _write_rows(rows, temporary)
-                    os.link(path, next(other for other in kept if not other.exists()))
+                    os.link(path, next(other for other in kept if not os.path.lexists(other)))
                     path.with_name(f"{NAME}-journal").unlink(missing_ok=True)
         return len(_records(rows).rounds)
 
@@ -274,6 +296,7 @@ class Journal:
         previous = self._rows[-1].hash if self._rows else ""
         text = json.dumps(body)
         row = _Row(text, _hash(previous, text))
+        _ = row.body  # what cannot be read again is not written
         self._change([*self._rows, row], "INSERT INTO rows VALUES (?, ?, ?)", len(self._rows), row.text, row.hash)
 
     def _change(self, rows: list[_Row], statement: str, *values: object) -> None:
@@ -372,8 +395,8 @@ class Journal:
     def _remove_parts(self) -> None:
         """Remove what a process that was killed while it wrote a file left behind."""
         with _explained(self.folder):
-            for pattern in (f".{NAME}.part*", ".writer.json.part", ".history.jsonl.part", ".*.pt.part"):
-                for path in self.folder.glob(pattern):
+            for names in (OF_JOURNAL, OF_COMMAND):
+                for path in parts_in(self.folder, names):
                     path.unlink()
 
     def _write_writer(self) -> None:
@@ -398,35 +421,55 @@ def load_weights(folder: str | os.PathLike[str], name: str) -> dict[str, Tensor]
     """
     path = Path(folder) / f"{name}.pt"
     try:
-        content = path.read_bytes()
+        with open_plain(path, LARGEST_WEIGHTS) as file:
+            saved = _read_whole(file)
     except FileNotFoundError:
         raise RuntimeError(f"The run in {folder} needs {path.name}, which is not there. {PUT_BACK}") from None
-    except OSError as error:
-        raise RuntimeError(f"{path} could not be read: {error}. Make it readable. {PUT_BACK}") from error
-    saved, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
-    if hashlib.sha256(saved).digest() != digest:
+    except (OSError, ValueError, MemoryError) as error:
+        reason = str(error).rstrip(".") or "there is too little memory"
+        raise RuntimeError(f"{path} could not be read: {reason}. Make it readable. {PUT_BACK}") from error
+    if saved is None:
         raise RuntimeError(f"{path} is damaged: its bytes do not have the hash that it was saved with. {PUT_BACK}")
     weights: dict[str, Tensor] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
     return weights
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Offer a temporary path to write a file to, and move it into place when it is whole and on disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-    finally:
-        temporary.unlink(missing_ok=True)
+def _read_whole(file: BinaryIO) -> bytes | None:
+    """Return what was saved in a file without the hash at its end, or None where that is of other bytes."""
+    size = max(0, os.fstat(file.fileno()).st_size - DIGEST_BYTES)
+    digest = hashlib.sha256()
+    left = size
+    while left > 0:  # before it takes memory, which a damaged file may ask for without end
+        chunk = file.read(min(left, 2**20))
+        if not chunk:
+            return None
+        digest.update(chunk)
+        left -= len(chunk)
+    if file.read(DIGEST_BYTES) != digest.digest():
+        return None
+    file.seek(0)
+    return file.read(size)
+
+
+def _check_folder(folder: Path, *, writes: bool = False) -> None:
+    """Refuse a folder whose files are not what a run keeps there, before SQLite opens any.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    check_files(folder, OF_JOURNAL, OF_LOCK)
+    check_database(folder / NAME)
+    path = folder / NAME
+    if path.exists():
+        # It is not opened: to close it would let go of the lock of a writer in this process.
+        check_plain(path, LARGEST_JOURNAL)
+        if writes and path.stat().st_nlink > 1 and not any(map(path.samefile, folder.glob("damaged-*.sqlite"))):
+            raise ValueError(
+                f"{path} has another name on this disk, a hard link, so that both would be written to. Put a copy "
+                "of the file in its place, or choose another folder."
+            )
+    if writes:
+        check_is_a_run(folder, OF_JOURNAL)
 
 
 @contextmanager
@@ -455,8 +498,8 @@ def _code(error: sqlite3.Error | UnicodeDecodeError) -> int:
 def _is_damage(error: sqlite3.Error | UnicodeDecodeError, folder: Path) -> bool:
     if _code(error) == sqlite3.SQLITE_READONLY:
         # A damaged header forbids to write as well.
-        with suppress(OSError):
-            return (folder / NAME).read_bytes()[18:20] != b"\1\1"
+        with suppress(OSError), open_plain(folder / NAME, LARGEST_JOURNAL) as file:
+            return file.read(20)[18:20] != b"\1\1"
     return _code(error) not in UNWRITABLE | LOCKED
 
 
@@ -476,12 +519,11 @@ class _Row:
 
     @cached_property
     def body(self) -> dict[str, Any]:
-        body: dict[str, Any] = json.loads(self.text)
+        body: dict[str, Any] = parse_json(self.text)
         return body
 
 
 def _write_rows(rows: list[_Row], path: Path) -> None:
-    path.unlink(missing_ok=True)
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(TABLE)
         database.executemany(
@@ -521,6 +563,12 @@ def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
             + (f"To go on from there, run `{command('repair', folder)}` and start again. " if rows else "")
             + PUT_BACK
         )
+    try:
+        _records(rows)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RuntimeError(
+            f"The journal in {folder} has rows that no run writes: {type(error).__name__}: {error}. {PUT_BACK}"
+        ) from error
     if rows and rows[0].body.get("schema") != SCHEMA:
         raise RuntimeError(
             f"The journal in {folder} has schema {rows[0].body.get('schema')}, but this version of lightning_al reads "
@@ -553,7 +601,7 @@ def _locked_rows(database: sqlite3.Connection, folder: Path) -> tuple[list[_Row]
     try:
         database.execute(DURABLE)
         database.execute("BEGIN EXCLUSIVE")
-        if not _is_new(database):
+        if not _is_new(database) and not has_program(database):
             # It changes nothing, but a database that its damaged header keeps from being locked refuses it.
             database.execute("DELETE FROM rows WHERE number < 0")
     except SQLITE_ERRORS as error:
@@ -576,7 +624,10 @@ def _good_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
 
 def _read_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
     rows: list[_Row] = []
+    database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ROW)
     try:
+        if has_program(database):
+            return rows, False
         if _is_new(database):
             return rows, True
         for number, text, row_hash in database.execute("SELECT number, body, hash FROM rows ORDER BY number"):

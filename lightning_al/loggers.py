@@ -9,12 +9,14 @@ import csv
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from lightning_al._lightning import pl
+from lightning_al.files import LARGEST_TABLE, open_plain, read_json, replacing
 from lightning_al.history import History, Round
-from lightning_al.journal import Journal, replacing
+from lightning_al.journal import Journal
 
 NAME = "loggers.json"
 
@@ -115,7 +117,7 @@ def _keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
     table = Path(logger.log_dir) / "metrics.csv"
     rows: list[dict[str, Any]] = []
     if table.exists():
-        with table.open(newline="") as file:
+        with TextIOWrapper(open_plain(table, LARGEST_TABLE), newline="") as file:
             # A killed process may have left half a row.
             whole = [row for row in csv.DictReader(file) if None not in row.values()]
         rows = [row for row in whole if int(row["step"]) <= steps]
@@ -140,7 +142,9 @@ def _steps(rounds: Iterable[Round]) -> int:
 def _read(folder: Path) -> dict[str, Any]:
     path = folder / NAME
     try:
-        known = json.loads(path.read_text()) if path.exists() else {}
+        known = read_json(path)
+    except FileNotFoundError:
+        return {}
     except ValueError as error:
         raise _damaged(path) from error
     if not isinstance(known, dict):

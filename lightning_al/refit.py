@@ -5,14 +5,12 @@ from __future__ import annotations
 import copy
 import logging
 import os
-import shutil
 import time
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
@@ -22,9 +20,8 @@ from lightning_utilities.core import rank_zero
 from torch import Tensor
 from torchmetrics import Metric
 
-from lightning_al._lightning import NAMESPACE, pl, rank_zero_warn
+from lightning_al._lightning import NAMESPACE, pl
 from lightning_al.found_checkpoints import from_no_checkpoint
-from lightning_al.inert import read_checkpoint
 from lightning_al.module_state import ModuleState, same
 from lightning_al.seeds import GlobalStates
 
@@ -68,13 +65,13 @@ def set_logger_step(trainer: pl.Trainer, step: int) -> None:
     trainer.fit_loop.epoch_loop._batches_that_stepped = step
 
 
-class _ByCallback(WeakKeyDictionary[pl.Callback, _T]):
+class ByCallback(WeakKeyDictionary[pl.Callback, _T]):
     """What is known of callbacks while they exist. Pickled, it is empty: other processes have callbacks of their own.
 
     Lightning pickles the callbacks where a strategy spawns processes, and only there can they say what they refuse.
     """
 
-    def __reduce__(self) -> tuple[type[_ByCallback[_T]], tuple[()]]:
+    def __reduce__(self) -> tuple[type[ByCallback[_T]], tuple[()]]:
         return type(self), ()
 
 
@@ -117,8 +114,8 @@ class Start:
     def __init__(self) -> None:
         self._trainer: tuple[Any, PlainState] | None = None
         self._module: tuple[Any, ModuleState] | None = None
-        self._callbacks: _ByCallback[PlainState] = _ByCallback()
-        self._ended: tuple[PlainState, ModuleState, _ByCallback[PlainState]] | None = None
+        self._callbacks: ByCallback[PlainState] = ByCallback()
+        self._ended: tuple[PlainState, ModuleState, ByCallback[PlainState]] | None = None
         self._schedule: Any = None
         self._generators: GlobalStates | None = None
         self._outside: GlobalStates | None = None
@@ -177,7 +174,7 @@ class Start:
         self._go_outside()
         if self._module is None:
             return
-        states: _ByCallback[PlainState] = _ByCallback()
+        states: ByCallback[PlainState] = ByCallback()
         for callback in _lightnings_callbacks(trainer):
             states[callback] = _callback_state(callback)
         self._ended = _trainer_state(trainer), ModuleState(self._module[0]), states
@@ -195,7 +192,7 @@ class Start:
         module: pl.LightningModule,
         trainer_ended: PlainState,
         module_ended: ModuleState,
-        callbacks_ended: _ByCallback[PlainState],
+        callbacks_ended: ByCallback[PlainState],
     ) -> None:
         if self._trainer is not None and self._trainer[0] is trainer:
             self._trainer[1].adopt(trainer_ended)
@@ -214,7 +211,7 @@ def _trainer_state(trainer: pl.Trainer) -> PlainState:
 
 
 def _callback_state(callback: pl.Callback) -> PlainState:
-    # Each round's checkpoints have a folder of their own: see `RoundCheckpoints`.
+    # Each round's checkpoints have a folder of their own: see `round_checkpoints.py`.
     return PlainState([callback], but=("dirpath",))
 
 
@@ -231,7 +228,7 @@ class CallbackStates:
     """
 
     def __init__(self) -> None:
-        self._before: _ByCallback[tuple[dict[str, Any], dict[str, Any]]] = _ByCallback()
+        self._before: ByCallback[tuple[dict[str, Any], dict[str, Any]]] = ByCallback()
 
     def remember_or_restore(self, trainer: pl.Trainer, but: pl.Callback) -> None:
         """Remember the callbacks that are new, and restore the others."""
@@ -311,92 +308,6 @@ def only_note_sigterm(trainer: pl.Trainer) -> None:
 def _note_sigterm(connector: Any, number: int, frame: FrameType | None) -> None:
     # What is noted ends the fit after the batch, where submitit would wait for another signal.
     connector.received_sigterm = "SUBMITIT_EXECUTOR" not in os.environ
-
-
-class RoundCheckpoints:
-    """Give each round's checkpoints a folder of their own, and remove the others once a round has whole ones.
-
-    Args:
-        keep_all: Remove none but those of a fit that was begun again.
-    """
-
-    def __init__(self, keep_all: bool) -> None:
-        self.keep_all = keep_all
-        self._folders: _ByCallback[Path] = _ByCallback()
-        self._all_folders: set[Path] = set()
-
-    def begin(self, trainer: pl.Trainer, number: int) -> None:
-        """Let every ModelCheckpoint of the Trainer write to the round's folder."""
-        for checkpoint in self._checkpoints(trainer):
-            if checkpoint.dirpath is not None:
-                folder = self._folders.setdefault(checkpoint, Path(checkpoint.dirpath).absolute())
-                self._all_folders.add(folder)
-                checkpoint.dirpath = str(folder / f"round-{number}")
-
-    def begin_again(self, trainer: pl.Trainer, number: int) -> None:
-        """Begin a round that was begun before, with its checkpoints of then set aside until there are new ones."""
-        self.begin(trainer, number)
-        if not trainer.is_global_zero:
-            return
-        for folder in self._all_folders:
-            newest, aside = folder / f"round-{number}", folder / f"round-{number}-before"
-            if newest.exists() and not aside.exists():
-                newest.rename(aside)
-            elif newest.exists():
-                # A fit that was cut off twice: those set aside first may be the only whole ones.
-                shutil.rmtree(newest)
-
-    def finish(self, trainer: pl.Trainer, number: int) -> None:
-        """Remove the folders of other rounds, once this one's checkpoints are on disk and can be loaded."""
-        trainer.strategy.barrier("lightning_al: checkpoints")
-        if not trainer.is_global_zero:
-            return
-        for folder in self._all_folders:
-            newest = folder / f"round-{number}"
-            pattern = "round-*-before" if self.keep_all else "round-*"
-            others = [other for other in folder.glob(pattern) if other != newest]
-            if others and _are_whole(newest):
-                for other in others:
-                    shutil.rmtree(other)
-
-    @staticmethod
-    def best(trainer: pl.Trainer) -> pl.callbacks.ModelCheckpoint | None:
-        """Return the first ModelCheckpoint that monitors a metric and has saved a best one."""
-        for checkpoint in RoundCheckpoints._checkpoints(trainer):
-            if checkpoint.monitor is not None and checkpoint.best_model_path:
-                return checkpoint
-        return None
-
-    @staticmethod
-    def _checkpoints(trainer: pl.Trainer) -> list[pl.callbacks.ModelCheckpoint]:
-        return [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelCheckpoint)]
-
-
-def _are_whole(folder: Path) -> bool:
-    """Bring a folder's checkpoints to disk, and return whether there are any and all can be loaded; warn of others."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    for path in paths:
-        try:
-            _sync(path)
-            read_checkpoint(path)
-        except Exception as error:  # what loading a damaged file raises depends on where the damage is
-            reason = " ".join(str(error).split())[:100]
-            rank_zero_warn(
-                f"The checkpoint {path} cannot be loaded ({type(error).__name__}: {reason}). "
-                "The checkpoints of the rounds before are kept. Check that the disk has room."
-            )
-            return False
-    if paths:
-        _sync(folder)
-    return len(paths) > 0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

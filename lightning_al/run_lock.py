@@ -8,7 +8,6 @@ else the process opens does not matter, and the system lets go of it when the pr
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 import sys
@@ -17,6 +16,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from weakref import WeakSet
+
+from lightning_al.files import read_json
 
 NAME = "writer.lock"
 
@@ -235,7 +236,7 @@ if hasattr(os, "register_at_fork"):
 def _writer(folder: Path) -> str:
     """Say who writes to a folder, or wrote last, where that is known."""
     try:
-        writer = json.loads((folder / WRITER).read_text())
+        writer = read_json(folder / WRITER)
         return f": process {writer['process']} on {writer['host']}"
     except (OSError, ValueError, KeyError, TypeError):
         return ""

@@ -34,11 +34,12 @@ from lightning_al import ActiveLearning, cli
 from lightning_al._lightning import pl
 from lightning_al.acquisition import BatchBALD
 from lightning_al.cli import run as cli_run
+from lightning_al.files import replacing
 from lightning_al.history import Round
-from lightning_al.journal import Journal, replacing
+from lightning_al.journal import Journal
 from lightning_al.oracle import Revealed
-from lightning_al.refit import RoundCheckpoints
 from lightning_al.report import Run
+from lightning_al.round_checkpoints import RoundCheckpoints
 from lightning_al.weights import copy_weights
 
 for module in ("demos.digits", "report.pictures", "report.tables"):

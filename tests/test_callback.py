@@ -24,6 +24,7 @@ from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Oracle, R
 from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, available
 from lightning_al.journal import Journal
+from lightning_al.round_checkpoints import MARK
 from lightning_al.seeds import derive, generator, seeded
 from tests.tasks import LitMLP, points, trainer
 
@@ -404,7 +405,8 @@ class TestWeights:
         fitting.fit(model(), datamodule=active_data())
         folders = sorted(path.name for path in (tmp_path / "kept").iterdir())
         assert folders == (["round-0", "round-1", "round-2"] if keep else ["round-2"])
-        assert {path.name for path in (tmp_path / "kept" / "round-2").iterdir()} == {"last.ckpt", "epoch=1-step=4.ckpt"}
+        kept = {MARK, "last.ckpt", "epoch=1-step=4.ckpt"}
+        assert {path.name for path in (tmp_path / "kept" / "round-2").iterdir()} == kept
         assert Path(checkpoint.best_model_path).exists()
 
     def test_warm_goes_on_from_the_round_before(self, tmp_path: Path) -> None:

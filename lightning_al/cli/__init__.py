@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
+from lightning_al.cli.refusals import in_one_line
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.sweep import run_cell, say_at_exit_how_to_sweep_on
 from lightning_al.cli.together import is_first_rank
@@ -36,7 +37,10 @@ def main(config: DictConfig) -> float:
     stopping = Stopping()
     stopping.begin()
     try:
-        return run_cell(config, folder) if is_cell() else run_to_budget(config, folder)
+        if is_cell():
+            return run_cell(config, folder)
+        with in_one_line():
+            return run_to_budget(config, folder)
     except StoppedError as stopped:
         if is_cell():
             # Cells in processes of their own leave it to the process of the sweep.

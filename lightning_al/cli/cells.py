@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import traceback
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from lightning_al.cli.secrets import without_secrets
+from lightning_al.files import read_text, replacing
 from lightning_al.report.files import ERROR
 
 LONGEST = 200
@@ -48,13 +49,15 @@ def write_error(folder: Path, error: BaseException) -> None:
     """
     said = " ".join(str(error).split())
     line = f"{type(error).__name__}: {said}" if said else type(error).__name__
-    with suppress(FileExistsError), (folder / ERROR).open("x") as file:
-        file.write(without_secrets(line + "\n\n" + "".join(traceback.format_exception(error))))
+    if not os.path.lexists(folder / ERROR):
+        with replacing(folder / ERROR) as path:
+            text = without_secrets(line + "\n\n" + "".join(traceback.format_exception(error)))
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def read_error(folder: Path) -> str:
     """Return the error of a cell that failed, in one line."""
-    return (folder / ERROR).read_text().partition("\n")[0]
+    return read_text(folder / ERROR).partition("\n")[0]
 
 
 def clear_error(folder: Path) -> None:

@@ -15,6 +15,7 @@ from yaml import YAMLError
 from lightning_al.cli.references import shown
 from lightning_al.report.files import CONFIG
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
+from lightning_al.report.settings_file import check_numbers, read_settings
 
 PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
 VALUES = ("folder", "seed", "name", "metric", "mode", "threads", "allow")
@@ -100,10 +101,11 @@ def read_config(folder: Path) -> DictConfig | None:
         ConfigCompositionException: If it is damaged.
     """
     path = folder / CONFIG
-    if not path.exists():
-        return None
     try:
-        stored = OmegaConf.load(path)
+        stored = OmegaConf.create(read_settings(path))
+        check_numbers(OmegaConf.to_container(stored), path)
+    except FileNotFoundError:
+        return None
     except (OSError, ValueError, YAMLError) as error:
         raise _damaged(folder, str(error)) from error
     if not isinstance(stored, DictConfig):
@@ -119,7 +121,7 @@ def read_config(folder: Path) -> DictConfig | None:
 
 def write_config(config: DictConfig, folder: Path) -> None:
     """Write the configuration of a run into its folder."""
-    from lightning_al.journal import replacing
+    from lightning_al.files import replacing
 
     with replacing(folder / CONFIG) as path:
         OmegaConf.save(config, path)

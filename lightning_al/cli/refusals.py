@@ -2,6 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra.errors import CompactHydraException
+
+from lightning_al.report.printable import printable
+
+MOST = 5_000
+"""Characters of a refusal."""
+
 
 def is_own_refusal(error: BaseException) -> bool:
     """Return whether an error was raised by lightning_al itself, and not by what it called.
@@ -21,3 +31,20 @@ def is_own_refusal(error: BaseException) -> bool:
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
     return frame is not None and str(frame.tb_frame.f_globals.get("__name__")).startswith("lightning_al.")
+
+
+@contextmanager
+def in_one_line() -> Iterator[None]:
+    """Let Hydra show what lightning_al refuses without a traceback.
+
+    Raises:
+        CompactHydraException: In place of an error that lightning_al raised itself.
+    """
+    try:
+        yield
+    except (ValueError, TypeError, RuntimeError) as found:
+        if not is_own_refusal(found):
+            raise
+        notes = getattr(found, "__notes__", ())
+        error = printable(" ".join([str(found), *notes]), most=MOST)
+        raise CompactHydraException(f"lightning-al: {error}") from found

@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_al.cli.command_folder import check_command_folder
 from lightning_al.cli.configuration import (
     ThisTime,
     agree,
@@ -31,7 +32,6 @@ from lightning_al.cli.configuration import (
 from lightning_al.cli.direction import check_mode
 from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
 from lightning_al.cli.references import settle, shown
-from lightning_al.cli.refusals import is_own_refusal
 from lightning_al.cli.secrets import Secrets
 from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.together import is_first_rank
@@ -102,6 +102,7 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
     if is_cell():
         take_gpus(settings)
     secrets = Secrets.of(config, settings)
+    check_command_folder(folder, settings)
     objects = _make(settings, folder, force=this_time.force)
     secrets.keep_from(objects.trainer, objects.model, objects.data, getattr(objects.data, "wrapped", None))
     active, data, trainer = objects.active, objects.data, objects.trainer
@@ -121,12 +122,6 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
         except FileNotFoundError as error:
             # Data that are not there need no traceback.
             raise CompactHydraException(with_how_to_fetch(str(error), config, settings)) from error
-        except (ValueError, TypeError, RuntimeError) as error:
-            # A cell of a sweep keeps its traceback in its folder.
-            if is_cell() or not is_own_refusal(error):
-                raise
-            said = " ".join([str(error), *getattr(error, "__notes__", ())])
-            raise CompactHydraException(f"lightning-al: {said}") from error
         history = active.history
     else:
         data.prepare_data()

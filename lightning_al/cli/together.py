@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
+from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from lightning_al.cli.command_folder import check_before_hydra, check_sweep_folder
+from lightning_al.cli.refusals import MOST
+from lightning_al.report.printable import printable
 
 RANKS = ("SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 SIZES = ("WORLD_SIZE", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -83,6 +89,7 @@ class StartedTogether(Callback):
                 f"lightning-al was started by {launcher} in several processes, which cannot tell each other the folder "
                 "of their run. Give all of them the same one by `folder=`."
             )
+        _check(check_before_hydra, config, config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep that each of the processes would run."""
@@ -93,6 +100,14 @@ class StartedTogether(Callback):
                 "sweep. Start the sweep once, without it: cells start the processes of `trainer.devices=2 "
                 "trainer.strategy=ddp` themselves, under SLURM by `hydra/launcher=submitit_slurm`."
             )
+        _check(check_sweep_folder, config, config.hydra.sweep.dir)
+
+
+def _check(check: Callable[[DictConfig, Path], None], config: DictConfig, folder: str) -> None:
+    try:
+        check(config, Path(folder))
+    except ValueError as error:
+        _refuse(f"lightning-al: {printable(error, most=MOST)}")
 
 
 def _refuse(said: str) -> NoReturn:

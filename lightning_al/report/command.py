@@ -141,7 +141,7 @@ def _write(
     missing: list[str],
     command: str,
 ) -> None:
-    from lightning_al.journal import replacing
+    from lightning_al.files import replacing
     from lightning_al.report.csv_rows import tables
     from lightning_al.report.csv_tables import write_table
     from lightning_al.report.page import page

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_al.journal import replacing
+from lightning_al.files import replacing
 from lightning_al.report.comparison import BASELINE, Method, baseline_of
 from lightning_al.report.divergence import or_nan
 from lightning_al.report.drawing import LITERAL

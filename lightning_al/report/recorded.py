@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,9 @@ from typing import Any, Literal
 
 import yaml
 
+from lightning_al.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
 from lightning_al.history import History, Round
+from lightning_al.hostile_database import has_program
 from lightning_al.journal import NAME, Journal
 from lightning_al.report.curves import area_or_nan
 from lightning_al.report.direction import Mode, checked_mode
@@ -22,11 +23,10 @@ from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
 from lightning_al.report.runs import Run, num_classes
 from lightning_al.report.settings import flat
+from lightning_al.report.settings_file import COPY, check_numbers, read_settings
 from lightning_al.run_lock import InUseError
 
 LINES = "history.jsonl"
-COPY = "Put back a copy of the folder from before."
-LARGEST = 100 * 2**20
 
 USUAL_METRICS = ("test_acc", "posterior_accuracy", "val_acc")
 """What the curve of a run shows that does not say itself."""
@@ -142,7 +142,7 @@ def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]
 
 def is_run_folder(folder: Path) -> bool:
     """Return whether a run lies in the folder itself."""
-    return any((folder / name).exists() for name in (NAME, LINES, SUMMARY))
+    return any(os.path.lexists(folder / name) for name in (NAME, LINES, SUMMARY))
 
 
 def read_run(folder: Path) -> RecordedRun:
@@ -152,7 +152,7 @@ def read_run(folder: Path) -> RecordedRun:
         ValueError, RuntimeError, OSError, KeyError, TypeError or AttributeError: If what is there is not a whole run.
     """
     history, state = _read_history(folder)
-    summary = json.loads(_read_text(folder / SUMMARY)) if (folder / SUMMARY).exists() else {}
+    summary = read_json(folder / SUMMARY) if os.path.lexists(folder / SUMMARY) else {}
     config = _read_config(folder)
     if config:
         settings = flat(config)
@@ -202,12 +202,14 @@ def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
 def _failure(folder: Path) -> str:
     """Return why a cell failed, in a line, or nothing if it did not."""
     try:
-        with (folder / ERROR).open(errors="replace") as file:
-            return f"it failed: {printable(file.readline(LARGEST).rstrip(), most=500)}"
+        with open_plain(folder / ERROR, LARGEST_TEXT) as file:
+            line = file.readline(LARGEST_TEXT).decode(errors="replace")
+            return f"it failed: {printable(line.rstrip(), most=500)}"
     except FileNotFoundError:
         return ""
-    except OSError as error:
-        return f"it failed, and {ERROR} cannot be read: {error.strerror}"
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        return f"it failed, and {ERROR} cannot be read: {reason}"
 
 
 def _read_history(folder: Path) -> tuple[History, State]:
@@ -231,25 +233,16 @@ def _read_history(folder: Path) -> tuple[History, State]:
 
 
 def _read_lines(folder: Path) -> list[Round]:
-    return [Round.from_dict(json.loads(line)) for line in _read_text(folder / LINES).splitlines()]
-
-
-def _read_text(path: Path) -> str:
-    if path.stat().st_size > LARGEST:
-        raise ValueError(f"{path.name} has more than {LARGEST} bytes. {COPY}")
-    return path.read_text()
+    return [Round.from_dict(parse_json(line)) for line in read_text(folder / LINES).splitlines()]
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    if not (folder / CONFIG).exists():
+    if not os.path.lexists(folder / CONFIG):
         return {}
-    text = _read_text(folder / CONFIG)
-    # A few aliases of aliases can stand for more settings than fit into memory; a run writes none.
-    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
-        raise ValueError(f"{CONFIG} has aliases, which no run writes. {COPY}")
-    config = yaml.safe_load(text)
+    config = yaml.safe_load(read_settings(folder / CONFIG))
     if not isinstance(config, dict):
         raise ValueError(f"{CONFIG} holds no settings. {COPY}")
+    check_numbers(config, folder / CONFIG)
     return config
 
 
@@ -257,10 +250,12 @@ def _read_header(folder: Path) -> dict[str, Any]:
     """Read what the run is from its journal's first row, which never changes, even while it is being written to."""
     address = f"{(folder / NAME).absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as database:
+        if has_program(database):
+            raise ValueError(f"the database of {NAME} computes something, which no run's does. {COPY}")
         text, digest = database.execute("SELECT body, hash FROM rows WHERE number = 0").fetchone()
     if hashlib.sha256(f"\n{text}".encode()).hexdigest() != digest:
         raise ValueError(f"the first row of {NAME} is damaged. {COPY}")
-    header: dict[str, Any] = json.loads(text)
+    header: dict[str, Any] = parse_json(text)
     return header
 
 
@@ -305,6 +300,8 @@ def _checked(round: Round, before: list[Round]) -> Round:
     are_right = all(isinstance(figure, int | float) for figure in figures) and all(
         isinstance(count, int) for count in counts
     )
+    if are_right and any(map(is_absurd, [*figures, *counts])):
+        raise ValueError(f"its round {printable(round.number)} has a number larger than any that a run records. {COPY}")
     if not are_right or len(round.scores) != len(round.indices) or (before and round.spent <= before[-1].spent):
         raise ValueError(f"its round {printable(round.number)} does not hold what a round holds. {COPY}")
     return replace(

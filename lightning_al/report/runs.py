@@ -11,8 +11,8 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from lightning_al.files import is_absurd, read_json, replacing
 from lightning_al.history import History, Round
-from lightning_al.journal import replacing
 from lightning_al.report.curves import area_or_nan
 from lightning_al.report.direction import Mode
 from lightning_al.report.divergence import is_finite
@@ -120,7 +120,7 @@ class Run:
         """
         path = folder / SUMMARY
         try:
-            plain = json.loads(path.read_text())
+            plain = read_json(path)
             # An earlier version wrote no more than what has no default here.
             known = {field.name: plain.get(field.name, field.default) for field in fields(cls)}
             missing = [name for name, value in known.items() if value is MISSING]
@@ -128,10 +128,13 @@ class Run:
                 raise KeyError(missing[0])
             known["values"] = [nan if value is None else value for value in known["values"]]
             known["area"] = nan if known["area"] is None else known["area"]
-            return cls(**known)
-        except (ValueError, KeyError, TypeError) as error:  # not JSON, or not text
+            run = cls(**known)
+            _check(run)
+            return run
+        except (ValueError, KeyError, TypeError, AttributeError) as error:  # not JSON, or not text
+            reason = str(error).rstrip(".")
             raise ValueError(
-                f"{path} is not the summary of a run: {type(error).__name__}: {error}. Remove it and run again with "
+                f"{path} is not the summary of a run: {type(error).__name__}: {reason}. Remove it and run again with "
                 f"folder={folder} to have it written anew."
             ) from error
 
@@ -143,6 +146,25 @@ def num_classes(history: Iterable[Round]) -> int | None:
     5
     """
     return max((label + 1 for round in history for label in round.class_counts or {}), default=None)
+
+
+def _check(run: Run) -> None:
+    """Refuse what no run writes.
+
+    Raises:
+        TypeError, ValueError: If the run holds it.
+    """
+    counts: list[Any] = [run.seed, run.validation_labels, *run.labels, *run.initial]
+    counts += [index for query in run.indices for index in query]
+    figures: list[Any] = [run.area, run.seconds, *run.values]
+    texts: list[Any] = [run.name, run.acquisition, run.metric, *dict(run.settings)]
+    texts += [text for pair in run.versions.items() for text in pair]
+    for kind, found in ((int, counts), (int | float, figures), (str, texts)):
+        wrong = [value for value in found if not isinstance(value, kind) or is_absurd(value)]
+        if wrong:
+            raise ValueError(f"it holds {wrong[0]!r:.80}. Put back a copy of the folder from before.")
+    if len(run.labels) != len(run.values) or not run.labels:
+        raise ValueError(f"it has {len(run.labels)} labels and {len(run.values)} values. Put back a copy from before.")
 
 
 def load_runs(folder: Path) -> list[Run]:

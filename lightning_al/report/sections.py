@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from math import isfinite
 from pathlib import Path
 
 from PIL import Image
 
+from lightning_al.files import read_bytes
 from lightning_al.report.classes import Asked, asked_by_class, classes_of
 from lightning_al.report.comparison import Method
 from lightning_al.report.direction import needed_mode
@@ -218,26 +220,25 @@ def _classes_table(found: Mapping[str, Asked], classes: Sequence[int]) -> Table:
 
 def _images(method: str, runs: Sequence[RecordedRun], *, is_open: bool) -> Folded | None:
     for run in runs:
-        path = run.folder / "asked.png"
-        if is_png(path):
+        picture = read_png(run.folder / "asked.png")
+        if picture is not None:
             return Folded(
                 f"The images that {method} asked for, seed {run.seed}",
-                data_address(path.read_bytes(), "image/png"),
+                data_address(picture, "image/png"),
                 is_open=is_open,
             )
     return None
 
 
-def is_png(path: Path) -> bool:
-    """Return whether a file is a whole PNG image of a size that a page can hold."""
+def read_png(path: Path) -> bytes | None:
+    """Read a file that is a whole PNG image of a size that a page can hold, or return None."""
     try:
-        if path.stat().st_size > LARGEST_IMAGE:
-            return False
-        with Image.open(path, formats=["PNG"]) as image:
+        content = read_bytes(path, LARGEST_IMAGE)
+        with Image.open(BytesIO(content), formats=["PNG"]) as image:
             image.verify()
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return False
-    return True
+        return None
+    return content
 
 
 def _indices(study: Study) -> Table:

@@ -64,6 +64,28 @@ def test_a_damaged_summary_is_named(tmp_path):
         Run.read(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"labels": [10, 10**19 * 2]}, "a whole number of 20 digits is larger"),
+        ({"labels": [10, "20"]}, r"it holds .*20.*\. Put back"),
+        ({"labels": [10]}, r"it has 1 labels and 3 values\. Put back"),
+        ({"values": [1e200, 0.5, 0.5]}, r"it holds 1e\+200\. Put back"),
+        ({"indices": [[1, None]]}, r"it holds None\. Put back"),
+        ({"indices": 3}, "TypeError"),
+        ({"settings": [3]}, "TypeError"),
+        ({"versions": {"torch": 3}}, "it holds 3"),
+        ({"name": ["a"]}, "it holds "),
+    ],
+)
+def test_a_summary_that_no_run_writes_is_refused(tmp_path, changes, words):
+    run().write(tmp_path)
+    path = tmp_path / "summary.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(ValueError, match=f"is not the summary of a run: .*{words}.* Remove it"):
+        Run.read(tmp_path)
+
+
 def test_runs_group_by_name_in_the_order_of_seeds():
     methods = group_runs([run("bald", seed=2), run("random", seed=0), run("bald", seed=0)])
     assert {name: [member.seed for member in runs] for name, runs in methods.items()} == {"bald": [0, 2], "random": [0]}

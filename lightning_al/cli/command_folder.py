@@ -1,0 +1,114 @@
+"""Whether the command line may write into a folder: seen before Hydra does, and again for the stored configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_al.report.files import CONFIG
+from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run, check_tree
+
+USUAL = ("csv", "tensorboard", "wandb", "mlflow", "mlruns", "checkpoints", "lightning_logs")
+"""What loggers and checkpoints are called in a run's folder by default."""
+
+OF_SWEEP = re.compile(r"multirun\.yaml|comparison\.(csv|png)")
+"""The files of a sweep in its own folder."""
+
+_OUTPUT = "${hydra:runtime.output_dir}"
+
+
+def check_before_hydra(config: DictConfig, folder: Path) -> None:
+    """Refuse a folder for a run that is composed now, before Hydra writes there.
+
+    Args:
+        config: The configuration with Hydra's part.
+        folder: The folder of the run.
+
+    Raises:
+        ValueError: If something in it leads elsewhere, or if it has files that are not a run's.
+    """
+    check_command_folder(folder, config, *_of_hydra(config))
+    if not os.path.lexists(folder / CONFIG):
+        # A cell that failed before it began has left no more than its error.
+        check_is_a_run(folder, OF_JOURNAL, re.compile(rf"(?!error\.txt|{CONFIG})({OF_COMMAND.pattern})|csv"))
+
+
+def check_sweep_folder(config: DictConfig, folder: Path) -> None:
+    """Refuse a folder for a sweep that is composed now, and those of its cells, before Hydra writes there.
+
+    Raises:
+        ValueError: If something in it leads elsewhere, or if it has files that are not a sweep's.
+    """
+    check_files(folder, OF_SWEEP)
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    names = {path.name for path in entries}
+    for path in entries:
+        if path.is_symlink():
+            check_tree(folder, path)
+        elif path.is_dir():
+            check_command_folder(path, config, *_of_hydra(config))
+    is_sweep = "multirun.yaml" in names or any((path / CONFIG).exists() for path in entries)
+    found = sorted(name for name in names if OF_SWEEP.fullmatch(name))
+    if found and not is_sweep:
+        raise ValueError(
+            f"The folder {folder} has {', '.join(found)}, which a sweep would overwrite, but no cells, so it "
+            "holds no sweep. Choose another folder."
+        )
+
+
+def check_command_folder(folder: Path, config: DictConfig, *others: str) -> None:
+    """Refuse a folder in which something leads elsewhere where a run, Hydra, a logger or a checkpoint reads or writes.
+
+    Args:
+        folder: The folder of the run.
+        config: Its configuration, which names further places in the folder.
+        others: Names of further places.
+
+    Raises:
+        ValueError: If there is such a thing; the message names it.
+    """
+    if not folder.is_dir():
+        return
+    check_files(folder, OF_JOURNAL, OF_LOCK, OF_COMMAND)
+    for name in dict.fromkeys((*USUAL, *others, *_named(config, folder))):
+        if os.path.lexists(folder / name):
+            check_tree(folder, folder / name)
+
+
+def _of_hydra(config: DictConfig) -> Iterator[str]:
+    hydra: Any = config.hydra
+    yield f"{hydra.job.name}.log"
+    if hydra.output_subdir is not None:
+        yield from _first(str(hydra.output_subdir))
+
+
+def _named(config: DictConfig, folder: Path) -> Iterator[str]:
+    """Yield what loggers, callbacks and the Trainer are told to write in the folder."""
+    plain: Any = OmegaConf.to_container(config, resolve=False)
+    for part in ("logger", "callbacks", "trainer"):
+        for value in _strings(plain.get(part)):
+            for beginning in (_OUTPUT, str(folder), str(folder.absolute())):
+                _, found, rest = value.partition(f"{beginning}/")
+                yield from _first(rest) if found else ()
+            if part == "logger":
+                yield from _first(value)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _strings(part)
+
+
+def _first(path: str) -> Iterator[str]:
+    """Yield the first part of a relative path, where it leads into the folder."""
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if parts and not path.startswith("/") and parts[0] != ".." and len(parts[0]) < 256 and "\0" not in parts[0]:
+        yield parts[0]
