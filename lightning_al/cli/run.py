@@ -96,15 +96,15 @@ def _fit_and_report(config: DictConfig, folder: Path, this_time: ThisTime, *, fi
         try:
             with one_log(loggers, folder, hyperparameters(config)):
                 trainer.fit(objects.model, datamodule=data)
-        except FileNotFoundError as error:
+        except FileNotFoundError as missing:
             # Data that are not there need no traceback.
-            raise CompactHydraException(str(error)) from error
-        except (ValueError, TypeError, RuntimeError) as error:
+            raise CompactHydraException(str(missing)) from missing
+        except (ValueError, TypeError, RuntimeError) as refusal:
             # A cell of a sweep keeps its traceback in its folder.
-            if is_cell() or not is_own_refusal(error):
+            if is_cell() or not is_own_refusal(refusal):
                 raise
-            said = " ".join([str(error), *getattr(error, "__notes__", ())])
-            raise CompactHydraException(f"lightning-al: {said}") from error
+            error = " ".join([str(refusal), *getattr(refusal, "__notes__", ())])
+            raise CompactHydraException(f"lightning-al: {error}") from refusal
         history = active.history
     else:
         data.prepare_data()
