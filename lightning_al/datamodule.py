@@ -540,7 +540,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """Return the arguments that ranks must have in common."""
         names = ("initial_size", "balanced", "initial", "seed", "samples_per_epoch", "pool_batch_size")
         target = None if callable(self.target.spec) else self.target.spec
-        return {"target": target, **{name: getattr(self, name) for name in names}}
+        return {"target": target, "classes": self._classes, **{name: getattr(self, name) for name in names}}
 
     def _initial(self, members: Sequence[int]) -> list[int]:
         if self.initial is not None:

@@ -34,11 +34,15 @@ def check_database(path: Path) -> None:
         )
 
 
-def has_program(database: sqlite3.Connection) -> bool:
-    """Return whether the database computes something when it is read or written, perhaps without end.
+def has_program(database: sqlite3.Connection, *kinds: str) -> bool:
+    """Return whether the database computes something, perhaps without end, when it is read (a view) or written.
+
+    Args:
+        database: The database.
+        kinds: Of what kind, ``view`` or ``trigger``; by default of either.
 
     >>> has_program(sqlite3.connect(":memory:"))
     False
     """
-    found = database.execute("SELECT count(*) FROM sqlite_master WHERE type IN ('view', 'trigger')").fetchone()
-    return bool(found[0])
+    found = database.execute("SELECT DISTINCT type FROM sqlite_master").fetchall()
+    return any((kind,) in found for kind in kinds or ("view", "trigger"))

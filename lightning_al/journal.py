@@ -626,7 +626,7 @@ def _read_rows(database: sqlite3.Connection) -> tuple[list[_Row], bool]:
     rows: list[_Row] = []
     database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_ROW)
     try:
-        if has_program(database):
+        if has_program(database, "view"):
             return rows, False
         if _is_new(database):
             return rows, True

@@ -45,6 +45,5 @@ def in_one_line() -> Iterator[None]:
     except (ValueError, TypeError, RuntimeError) as found:
         if not is_own_refusal(found):
             raise
-        notes = getattr(found, "__notes__", ())
-        error = printable(" ".join([str(found), *notes]), most=MOST)
+        error = printable(" ".join([str(found), *getattr(found, "__notes__", ())]), most=MOST)
         raise CompactHydraException(f"lightning-al: {error}") from found

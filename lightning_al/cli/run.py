@@ -119,9 +119,9 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
         try:
             with one_log(loggers, folder, hyperparameters(config)):
                 trainer.fit(objects.model, datamodule=data)
-        except FileNotFoundError as error:
+        except FileNotFoundError as missing:
             # Data that are not there need no traceback.
-            raise CompactHydraException(with_how_to_fetch(str(error), config, settings)) from error
+            raise CompactHydraException(with_how_to_fetch(str(missing), config, settings)) from missing
         history = active.history
     else:
         data.prepare_data()
