@@ -452,11 +452,12 @@ class ActiveLearning(BeforeSetup):
                 self._stopping.check()
             self._start.end(trainer)
             skip_end_of_fit(trainer, module)
-            self._close_journal()
             self._stopping.end()
         finally:
             self._inside = False
             self._spent = time.monotonic() - self._started
+            with held_back():
+                self._close_journal()
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""

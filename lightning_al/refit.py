@@ -322,7 +322,9 @@ def nested(trainer: pl.Trainer) -> Iterator[None]:
         with from_no_checkpoint(trainer):
             yield
     except BaseException:
-        set_callbacks(trainer, [_AlreadyTold(callbacks_of(trainer))])
+        # A signal may end it just before or after Lightning would tell of it.
+        if trainer.state.status == "interrupted":
+            set_callbacks(trainer, [_AlreadyTold(callbacks_of(trainer))])
         raise
     finally:
         trainer.state.fn, trainer.state.status, trainer.state.stage = before

@@ -201,7 +201,7 @@ class Stopping:
             _let_workers_end()
             self._tell_others(number)
         is_leaving = _stopping is not self or (_raised is not None and _raised() is not None)
-        if not is_leaving and not _held_back and not _is_in_finaliser(frame):
+        if not is_leaving and not _held_back and not _would_be_lost(frame):
             raise self._new_error()
 
     def _new_error(self) -> StoppedError:
@@ -265,10 +265,14 @@ def leave_by(trainer: Any, error: StoppedError) -> None:
     vars(trainer)["_teardown"] = tear_down_and_leave
 
 
-def _is_in_finaliser(frame: FrameType | None) -> bool:
-    """Return whether an error that is raised here would be printed and forgotten, as far as frames tell."""
+def _would_be_lost(frame: FrameType | None) -> bool:
+    """Return whether an error that is raised here would be printed and forgotten, or do harm, as far as frames tell.
+
+    In `_interrupt` Lightning tells the callbacks of another error, so that the run is being left.
+    """
     while frame is not None:
-        if frame.f_code.co_name == "__del__" or frame.f_code.co_filename in _OF_FINALISERS:
+        code = frame.f_code
+        if code.co_name in ("__del__", "_interrupt") or code.co_filename in _OF_FINALISERS:
             return True
         frame = frame.f_back
     return False

@@ -346,6 +346,17 @@ class Stopped(pl.Callback):
         setattr(self, hook, act)
 
 
+class OnException(pl.Callback):
+    """Be stopped while another error leaves the run."""
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        raise ConnectionError("the service is down")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        be_stopped()
+        time.sleep(0.2)
+
+
 class Stubborn(Oracle):
     """Try again whatever happens."""
 
@@ -376,10 +387,11 @@ class Converting(Oracle):
         {"callbacks": Stopped("on_train_start", 1)},
         {"callbacks": Stopped("on_train_start", 2)},
         {"callbacks": Stopped("on_test_start", 2)},
+        {"callbacks": OnException()},
         {"oracle": Stubborn()},
         {"oracle": Converting()},
     ],
-    ids=["first fit", "second fit", "test", "oracle", "oracle that makes another error"],
+    ids=["first fit", "second fit", "test", "another error", "oracle", "oracle that makes another error"],
 )
 def test_a_run_ends_by_the_signal_whatever_became_of_its_error(tmp_path: Path, changes: dict[str, Any]) -> None:
     data = ActiveDataModule(points(40), initial_size=8, test=points(8, seed=1), batch_size=8)
@@ -408,6 +420,6 @@ def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times:
         number = signal.Signals[one["signal"]]
         assert one["code"] == CODES[number], one
         assert one["took"] < 30, one
-        assert one["said"].count(f"Stopped by {NAMES[number]} in round {one['rounds']}") == 1, one
+        assert one["said"].count(f"Stopped by {NAMES[number]} in round ") == 1, one
         assert "StoppedError" not in one["said"], one
         assert set(one["left"]) <= {"journal.sqlite", "history.jsonl", "initial.pt"}, one
