@@ -7,11 +7,11 @@ the share of log K that these picks use up.
 ===  =========  =========  =========  =========
 K    b = 5      b = 10     b = 20     b = 50
 ===  =========  =========  =========  =========
-10   .08, .88   .20, .98   .22, 1.0   .29, 1.0
-20   .20, .79   .26, .94   .31, .99   .28, 1.0
-50   .28, .67   .36, .89   .44, .98   .42, 1.0
-100  .36, .60   .38, .84   .59, .97   .56, 1.0
-200  .52, .53   .66, .78   .71, .94   .64, 1.0
+10   .07, .88   .19, .98   .23, 1.0   .27, 1.0
+20   .20, .79   .27, .95   .31, .99   .28, 1.0
+50   .31, .68   .43, .90   .46, .98   .44, 1.0
+100  .42, .61   .51, .85   .62, .97   .55, 1.0
+200  .53, .54   .68, .80   .72, .95   .66, 1.0
 ===  =========  =========  =========  =========
 
 The agreement grows with K, and hardly depends on b or on the share used up.
@@ -41,7 +41,7 @@ def too_few_samples(num_samples: int, information: Sequence[float]) -> str | Non
 
     >>> too_few_samples(20, [1.5, 2.0]) is None, too_few_samples(50, [3.0, 3.9]) is None
     (True, True)
-    >>> too_few_samples(20, [2.2, 2.9])[:51]
+    >>> too_few_samples(20, [2.2, 2.9])[:52]
     '20 posterior samples are few for a batch of 2 points'
     """
     capacity = math.log(num_samples)
@@ -50,6 +50,6 @@ def too_few_samples(num_samples: int, information: Sequence[float]) -> str | Non
     return (
         f"{num_samples} posterior samples are few for a batch of {len(information)} points. They can tell at most log "
         f"K = {capacity:.2f} nats, of which the batch uses up {information[-1] / capacity:.0%}, and another "
-        f"{num_samples} samples would likely choose less than a third of its points again. Raise `num_samples` of the "
+        f"{num_samples} samples would likely choose a third of them again, or fewer. Raise `num_samples` of the "
         f"posterior to {ENOUGH_SAMPLES}."
     )

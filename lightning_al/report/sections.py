@@ -362,7 +362,7 @@ def _noise(study: Study, prefix: str) -> Part | None:
             "points could have been, where memory was limited.",
             "None of these figures holds the sampling noise, which is larger: K other posterior samples would have "
             "chosen other points. “Halves agree” is the share of the picks that two halves of the samples have in "
-            "common, where `BatchBALD(check_samples=True)` measured it. Two draws of all K agree better than these.",
+            "common, where `BatchBALD(check_samples=True)` measured it; two draws of all K agree better than that.",
         ],
     )
     return Part(

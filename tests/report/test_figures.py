@@ -101,8 +101,8 @@ def test_noise_is_that_of_the_last_pick(recorded):
 
 
 def test_the_sampling_noise_is_shown_where_it_was_measured(recorded):
-    for one, share in zip(recorded, (0.2, 0.4), strict=True):
-        for round in one.history:
+    for seed, share in enumerate((0.2, 0.4)):
+        for round in recorded[seed].history:
             if round.details:
                 round.details["overlap_of_half_samples"] = share
     assert MethodNoise("bald", noise_of(recorded)).mean_overlap == pytest.approx(0.3)
