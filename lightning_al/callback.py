@@ -870,10 +870,12 @@ class ActiveLearning(BeforeSetup):
     def _on_this_rank(self, data: ActiveDataModule) -> dict[str, Any]:
         """Return what ranks must have in common."""
         names = ("budget", "max_rounds", "rounds_per_fit", "weights", "test_each_round", "test_with", "unscorable")
+        of_data = ("initial_size", "balanced", "initial", "seed", "samples_per_epoch", "pool_batch_size")
         return {
             **self._header(data),
             **{name: getattr(self, name) for name in names},
-            **{f"{name} of the data": value for name, value in data.arguments().items()},
+            **{f"{name} of the data": getattr(data, name) for name in of_data},
+            "target": None if callable(data.target.spec) else data.target.spec,
             "folder is given": self.folder is not None,
             "model_factory is given": self.model_factory is not None,
             "rounds": self.round,
