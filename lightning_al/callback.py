@@ -876,6 +876,7 @@ class ActiveLearning(BeforeSetup):
             **{name: getattr(self, name) for name in names},
             **{f"{name} of the data": getattr(data, name) for name in of_data},
             "target": None if callable(data.target.spec) else data.target.spec,
+            "classes": class_names(data).to_dict(),
             "folder is given": self.folder is not None,
             "model_factory is given": self.model_factory is not None,
             "rounds": self.round,

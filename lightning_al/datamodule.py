@@ -536,15 +536,6 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             "Sort the list of files, and give a random split or shuffle the same seed on every rank.",
         )
 
-<<<<<<< HEAD
-    def arguments(self) -> dict[str, Any]:
-        """Return the arguments that ranks must have in common."""
-        names = ("initial_size", "balanced", "initial", "seed", "samples_per_epoch", "pool_batch_size")
-        target = None if callable(self.target.spec) else self.target.spec
-        return {"target": target, "classes": self._classes, **{name: getattr(self, name) for name in names}}
-
-=======
->>>>>>> ranks
     def _initial(self, members: Sequence[int]) -> list[int]:
         if self.initial is not None:
             return initial_indices(self.initial, len(self._training), members)
