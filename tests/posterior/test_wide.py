@@ -193,3 +193,24 @@ def test_an_error_of_the_network_is_its_own(on_wide_device: Callable[[], None]) 
     on_wide_device()
     with pytest.raises(RuntimeError, match="six is too many"):
         predict(Broken(nn.Identity()).eval(), torch.randn(11, 5, 8).split([5, 6]))
+
+
+@pytest.mark.parametrize(("rounding", "is_refused"), [(0.02, False), (2.0, True)])
+def test_rounding_of_a_gpu_is_no_noise(on_wide_device: Callable[[], None], rounding: float, is_refused: bool) -> None:
+    """As of TF32, by which probabilities of the paper's network differ by .0013 between batches of 3 and of 512."""
+
+    class Rounded(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.drop, self.out = nn.Dropout(0.5), nn.Linear(8, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.out(self.drop(x)) + rounding * (len(x) > 3) * torch.eye(3)[0]
+
+    on_wide_device()
+    torch.manual_seed(0)
+    if is_refused:
+        with pytest.raises(ValueError, match="same predictions for a point in any batch"):
+            predict(Rounded().eval(), [torch.randn(12, 8)])
+    else:
+        predict(Rounded().eval(), [torch.randn(12, 8)])
