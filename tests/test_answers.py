@@ -88,7 +88,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("class numbers of 3 outputs", 1 + 2j, "is of type complex"),
     ("class numbers of 3 outputs", np.complex64(1), "is of type complex64"),
     ("class numbers of 3 outputs", b"2", "is of type bytes"),
-    ("class numbers of 3 outputs", object(), "is of type object"),
+    ("class numbers of 3 outputs", print, "is of type builtin_function_or_method"),
     ("class numbers alone", -1, "is below 0"),
     ("class numbers alone", 2**70, "larger than any number that a tensor holds"),
     ("named classes", "oowl", "the name of no class; did you mean 'owl'?"),

@@ -33,7 +33,8 @@ NUM_TRIED = 3
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 COARSE_TOLERANCE = 0.05
-"""How far probabilities may differ by rounding where points come in other batches; more in half precision and on GPUs."""
+"""How far probabilities may differ by rounding where points come in other batches; more in half precision and on a GPU.
+"""
 
 
 @final
