@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,9 +49,9 @@ def listed_classes(given: Sequence[str] | Sequence[int]) -> Classes:
     >>> listed_classes(["cat", "dog"]).numbers, listed_classes([1, 2, 3]).allowed
     ({'cat': 0, 'dog': 1}, (1, 2, 3))
     """
-    plain: list[Any] = [
-        one.item() if isinstance(one, np.generic) else one for one in ([] if isinstance(given, str) else given)
-    ]
+    # A set has another order in each process, and a dict may number its names otherwise.
+    has_order = isinstance(given, Iterable) and not isinstance(given, str | Set | Mapping)
+    plain: list[Any] = [one.item() if isinstance(one, np.generic) else one for one in (given if has_order else ())]
     are_names = all(isinstance(one, str) for one in plain)
     are_numbers = all(isinstance(one, int) and not isinstance(one, bool) for one in plain)
     if not plain or not (are_names or are_numbers) or len(set(plain)) < len(plain):

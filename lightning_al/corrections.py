@@ -17,6 +17,7 @@ from lightning_al.class_names import Classes
 from lightning_al.journal import NAME, Journal, command
 from lightning_al.pool import Change, Label
 from lightning_al.records import Query, Records
+from lightning_al.whole_numbers import whole_number
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,15 @@ def correct(folder: str | os.PathLike[str], index: int, label: Any) -> RecordedL
     Raises:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If a process runs the run, or the journal is damaged.
+        TypeError: If the index is no number.
         ValueError: If the point has no label, or the new one can be none.
     """
-    return correct_by(folder, index, lambda rules: plain_label(label, rules))
+    return correct_by(folder, index, lambda rules: None if label is None else plain_label(label, rules))
 
 
 def correct_by(folder: str | os.PathLike[str], index: int, read: Callable[[LabelRules], Label]) -> RecordedLabel:
     """Correct a recorded label as `correct` does, by one that is read by the rules for labels of the run."""
+    index = whole_number("correct", "index", index, least=None)
     with _opened(folder) as journal:
         before = _labelled(journal, index)
         rules = _rules(journal.records, index)
@@ -133,8 +136,10 @@ def give_back(folder: str | os.PathLike[str], index: int) -> RecordedLabel:
     Raises:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If a process runs the run, or the journal is damaged.
+        TypeError: If the index is no number.
         ValueError: If the point has no label, is the only one that has, or is of a query that is still open.
     """
+    index = whole_number("give_back", "index", index, least=None)
     with _opened(folder) as journal:
         before = _labelled(journal, index)
         query = journal.records.query

@@ -170,7 +170,9 @@ class Pool:
         """
         array = as_array(label)
         plain = label if array is None else array.tolist()
-        self.change(Change(int(index), plain, after=len(self._rounds) - 1))
+        self.change(
+            Change(whole_number("Pool.correct", "index", index, least=None), plain, after=len(self._rounds) - 1)
+        )
 
     def give_back(self, index: int) -> None:
         """Take the label of a point away, so that it can be queried again. A budget still counts the label.
@@ -186,7 +188,8 @@ class Pool:
         >>> pool.labelled, pool.unlabelled, pool.num_given_back
         ([4], [0, 1, 2, 3], 1)
         """
-        self.change(Change(int(index), given_back=True, after=len(self._rounds) - 1))
+        index = whole_number("Pool.give_back", "index", index, least=None)
+        self.change(Change(index, given_back=True, after=len(self._rounds) - 1))
 
     def change(self, change: Change) -> None:
         """Change a label as is said, and remember it among the changes.

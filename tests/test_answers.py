@@ -246,7 +246,22 @@ def test_several_names_may_stand_for_a_class_and_a_name_of_two_for_none() -> Non
     assert classes_of(Named([("crane", "bird"), ("crane", "machine")])).numbers == {"bird": 0, "machine": 1}
 
 
-@pytest.mark.parametrize("given", [[], "cat", ["cat", "cat"], [1, 1], ["cat", 1], [True, False], [0.5], [None]])
+@pytest.mark.parametrize(
+    "given",
+    [
+        [],
+        "cat",
+        ["cat", "cat"],
+        [1, 1],
+        ["cat", 1],
+        [True, False],
+        [0.5],
+        [None],
+        3,
+        {"cat", "dog"},
+        {"dog": 1, "cat": 0},
+    ],
+)
 def test_a_list_of_classes_that_is_none_is_refused(given: Any) -> None:
     with pytest.raises(ValueError, match="expected the names of the classes or their numbers, each once, but got"):
         ActiveDataModule(Named(NAMES), initial_size=1, classes=given)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -204,6 +205,25 @@ def test_a_label_that_can_be_none_is_refused_wherever_it_is_corrected(tmp_path: 
         correct(tmp_path / "nothing", 2, 1)
     assert not (tmp_path / "nothing").exists()
     assert Journal.read(tmp_path / "run").changes[-1].label == 1
+
+
+def test_an_index_of_another_type_is_a_plain_number_in_the_journal_or_refused(tmp_path: Path) -> None:
+    before = Program(tmp_path, rounds_per_fit=1).fit()
+    folder, indices = tmp_path / "run", before.active.history[0].indices
+    assert correct(folder, float(indices[0]), NAMES[0]).index == indices[0]  # type: ignore[arg-type]
+    correct(folder, np.int64(indices[0]), NAMES[1])  # type: ignore[arg-type]
+    assert correct(folder, 2, None).label is None
+    give_back(folder, torch.tensor(indices[1]))  # type: ignore[arg-type]
+    for wrong in (True, "2", 2.5, None):
+        with pytest.raises((TypeError, ValueError), match="needs `index` to be a whole number"):
+            correct(folder, wrong, 0)  # type: ignore[arg-type]
+        with pytest.raises((TypeError, ValueError), match="needs `index` to be a whole number"):
+            give_back(folder, wrong)  # type: ignore[arg-type]
+    after = Program(tmp_path).fit()
+    assert (after.data.pool.labels[indices[0]], after.active.history[1].given_back) == (1, [indices[1]])
+    for refused in (2.5, "2"):
+        with pytest.raises((TypeError, ValueError), match="needs `index` to be a whole number"):
+            after.data.pool.correct(refused, 0)  # type: ignore[arg-type]
 
 
 def test_a_checkpoint_from_before_a_correction_is_refused(tmp_path: Path) -> None:
