@@ -111,10 +111,11 @@ _BY_MODULE = {
     ),
     "torchmetrics.regression": _REGRESSION,
     "torchmetrics.wrappers": _WRAPPERS,
-    # Left out: what unpickles files of an unknown hash (LSUN), writes where it is only to read (Caltech, INaturalist,
-    # ImageNet, PhotoTour), takes addresses from files (Kinetics, SBU), or calls what it is given (DatasetFolder).
+    # Left out: what unpickles files of an unknown hash (LSUN), writes where it is only to read (Caltech, Cityscapes,
+    # INaturalist, ImageNet, PhotoTour), takes addresses from files (Kinetics, SBU), or calls what it is given
+    # (DatasetFolder).
     "torchvision.datasets": (
-        "CIFAR10 CIFAR100 CelebA Cityscapes Country211 DTD EMNIST EuroSAT FER2013 FGVCAircraft FakeData FashionMNIST "
+        "CIFAR10 CIFAR100 CelebA Country211 DTD EMNIST EuroSAT FER2013 FGVCAircraft FakeData FashionMNIST "
         "Flowers102 Food101 GTSRB ImageFolder Imagenette KMNIST MNIST OxfordIIITPet PCAM QMNIST RenderedSST2 SEMEION "
         "STL10 SUN397 SVHN StanfordCars USPS VOCDetection VOCSegmentation"
     ),

@@ -6,7 +6,7 @@ import os
 import pickle
 import zipfile
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
@@ -97,15 +97,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         Exception: What torch raises where the file is damaged.
     """
     with open(path, "rb") as file:
-        # In its other forms torch reads more than one pickle, unpacks archives, or loads a compiled program.
-        is_zip = file.read(4) == b"PK\x03\x04"
-        file.seek(0)
-        if not is_zip or any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist()):
+        if not is_in_usual_form(file):
             raise ValueError(
                 f"{os.fspath(path)} is no checkpoint that `torch.save` wrote as a zip file. Let it be written by "
                 "Lightning, or by `torch.save` with its defaults."
             )
-        file.seek(0)
         content = torch.load(file, map_location="cpu", pickle_module=_PICKLE, weights_only=False)
     if not isinstance(content, dict):
         raise ValueError(
@@ -113,6 +109,19 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
             "be written by Lightning's `Trainer.save_checkpoint`."
         )
     return content
+
+
+def is_in_usual_form(file: BinaryIO) -> bool:
+    """Return whether `torch.save` wrote a file as a zip file, as by default.
+
+    In its other forms torch reads more than one pickle, unpacks archives, or loads a compiled program; up to torch 2.5
+    these run code with `weights_only=True` too.
+    """
+    is_zip = file.read(4) == b"PK\x03\x04"
+    file.seek(0)
+    is_usual = is_zip and not any(name.endswith("/constants.pkl") for name in zipfile.ZipFile(file).namelist())
+    file.seek(0)
+    return is_usual
 
 
 def read_weights(path: str | os.PathLike[str]) -> dict[str, Any]:

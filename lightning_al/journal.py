@@ -32,6 +32,7 @@ from lightning_al.files import (
 )
 from lightning_al.history import History, Round
 from lightning_al.hostile_database import check_database, has_program
+from lightning_al.inert import is_in_usual_form
 from lightning_al.pool import Change, Label
 from lightning_al.records import Query, Records, replay
 from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run
@@ -430,7 +431,17 @@ def load_weights(folder: str | os.PathLike[str], name: str) -> dict[str, Tensor]
         raise RuntimeError(f"{path} could not be read: {reason}. Make it readable. {PUT_BACK}") from error
     if saved is None:
         raise RuntimeError(f"{path} is damaged: its bytes do not have the hash that it was saved with. {PUT_BACK}")
-    weights: dict[str, Tensor] = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+    weights: Any = None
+    reason = "it is no zip file of `torch.save`"
+    try:
+        if is_in_usual_form(io.BytesIO(saved)):
+            weights = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
+            reason = f"it holds {type(weights).__name__}"
+    except Exception as error:  # what torch raises depends on what is in the file
+        # Not what torch says, which is how to run the code in it.
+        reason = f"it is damaged, or holds more than tensors and plain data ({type(error).__name__})"
+    if not isinstance(weights, dict):
+        raise RuntimeError(f"{path} has no weights that a run wrote: {reason}. {PUT_BACK}")
     return weights
 
 

@@ -148,12 +148,30 @@ def _export(asked: argparse.Namespace) -> None:
     from lightning_al.journal import Journal
     from lightning_al.report.csv_tables import write_rows, write_table
 
+    if asked.out is not None:
+        _check_out(asked.out)
     rows = list(_rows(Journal.read(asked.folder)))
     if asked.out is None:
         write_rows(rows, sys.stdout)
         return
     write_table(rows, asked.out)
     print(f"{asked.out}: {_plural(len(rows), 'label')} of {asked.folder}")
+
+
+def _check_out(out: Path) -> None:
+    """Refuse to put a table in the place of a file of a run, or of a device such as /dev/null, which root can remove.
+
+    Raises:
+        ValueError: If it would.
+    """
+    from lightning_al.files import kind_of
+    from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK
+
+    kind = kind_of(out)
+    if kind not in (None, "a link"):
+        raise ValueError(f"--out {out} is {kind}. Name a file, or leave it out to have the labels printed.")
+    if any(names.fullmatch(out.name) for names in (OF_COMMAND, OF_JOURNAL, OF_LOCK)):
+        raise ValueError(f"--out {out} has the name of a file that a run keeps in its folder. Choose another name.")
 
 
 def _rows(records: Records) -> Iterator[dict[str, object]]:

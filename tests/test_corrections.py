@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import sqlite3
 import subprocess
@@ -395,6 +396,18 @@ def test_the_command_exports_csv(folder: Path, tmp_path: Path, capsys: pytest.Ca
     }
     assert f"5 labels of {folder}" in said(capsys, "export", folder, "--out", tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_bytes() == printed.encode()
+
+
+def test_an_export_takes_the_place_of_no_file_of_a_run_and_of_no_device(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = Journal.read(folder)
+    assert "a file that a run keeps" in refused(capsys, "export", folder, "--out", folder / "journal.sqlite")
+    assert Journal.read(folder) == before
+    os.mkfifo(tmp_path / "pipe")  # as /dev/null is a device
+    assert "pipe is a pipe. Name a file" in refused(capsys, "export", folder, "--out", tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    assert "is a folder. Name a file" in refused(capsys, "export", folder, "--out", folder)
 
 
 def test_the_command_refuses_in_a_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

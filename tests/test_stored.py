@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
+from zipfile import ZipFile
 
 import pytest
 import yaml
@@ -58,6 +59,17 @@ def resumed(folder: Path, changes: dict[str, Any], *now: str, allow: tuple[str, 
 PL = "lightning_al._lightning.pl"
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
+    "models to where MLflow's database in the folder says": (
+        {
+            "logger.m": {
+                "_target_": f"{PL}.loggers.MLFlowLogger",
+                "tracking_uri": "sqlite:///${hydra:runtime.output_dir}/mlflow.db",
+                "artifact_location": "${hydra:runtime.output_dir}/artifacts",
+                "log_model": True,
+            }
+        },
+        "`logger.m.log_model` leads to what is not in the folder",
+    ),
     # Places to write to.
     "a root": ({"trainer.default_root_dir": "/etc"}, "outside the run's folder to write to"),
     "a relative root": ({"trainer.default_root_dir": "elsewhere"}, "outside the run's folder to write to"),
@@ -244,6 +256,29 @@ def test_a_link_in_the_folder_leads_outside(run, tmp_path):
     (run / "logs").symlink_to(tmp_path)
     with pytest.raises(ConfigCompositionException, match="to write to"):
         resumed(run, {"logger.csv.save_dir": "${hydra:runtime.output_dir}/logs"})
+
+
+def test_no_archive_is_unpacked_by_the_word_of_a_folder(run, tmp_path):
+    """Cityscapes unpacks archives that lie in its root, through a link there too."""
+    outside, data = tmp_path / "outside", run / "data"
+    outside.mkdir()
+    data.mkdir()
+    (data / "leftImg8bit").symlink_to(outside)
+    for name in ("leftImg8bit", "gtFine"):
+        with ZipFile(data / f"{name}_trainvaltest.zip", "w") as archive:
+            archive.writestr("leftImg8bit/authorized_keys", "of somebody else")
+    node = {"_target_": "torchvision.datasets.Cityscapes", "root": "${hydra:runtime.output_dir}/data"}
+    with pytest.raises(ConfigCompositionException, match=r"Cityscapes` is not on the list"):
+        instantiate(resumed(run, {"pool.pool_dataset": node}).pool.pool_dataset)
+    assert list(outside.iterdir()) == []
+
+
+def test_a_folder_cannot_take_what_the_command_reads_from_outside_to_another_place(run, monkeypatch):
+    monkeypatch.setenv("SECRET", "hunter2")
+    changes = {"name": "${oc.env:SECRET}", "logger.csv.name": "\ue0000\ue001", "logger.csv.prefix": "a\ue0000\ue001"}
+    settings = resumed(run, changes, "name=${oc.env:SECRET}")
+    assert settings.name == "hunter2"
+    assert (settings.logger.csv.name, settings.logger.csv.prefix) == ("\ue0000\ue001", "a\ue0000\ue001")
 
 
 HARMLESS = {

@@ -32,8 +32,12 @@ NEEDED = {
 NOT_STORED = {
     "Trainer": frozenset(("model_registry", "plugins", "profiler")),
     "DDPStrategy": frozenset(("accelerator", "checkpoint_io", "cluster_environment", "precision_plugin")),
+    "MLFlowLogger": frozenset(("log_model",)),
 }
-"""Arguments that a run can do without, and that lead to code or models by name."""
+"""Arguments that a run can do without, and that lead to code or models by name, or to a place.
+
+MLflow copies models to where its database says, and the database lies in the folder.
+"""
 
 ONLY_STORED = {
     "WandbLogger": frozenset(
@@ -99,7 +103,7 @@ class Claims:
         for place, (name, value) in arguments.items():
             refused = any(name in NOT_STORED.get(base, ()) for base in bases)
             refused |= any(base in ONLY_STORED and name not in ONLY_STORED[base] for base in bases)
-            if refused and value is not None:
+            if refused and value is not None and value is not False:
                 yield (*way, *place), "leads to what is not in the folder"
             else:
                 yield from self._of(value, (*way, *place), made, name)

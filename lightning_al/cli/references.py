@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from secrets import token_hex
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -25,7 +26,6 @@ _INNER = re.compile(
     re.VERBOSE,
 )
 _OF_HYDRA = re.compile(r"\$\{hydra:((?:runtime|job)\.[\w.]+)\}")
-_MASK = re.compile("\ue000([0-9]+)\ue001")
 
 
 def is_outer(value: Any) -> bool:
@@ -64,18 +64,21 @@ def settle(config: DictConfig) -> None:
 def resolved(config: DictConfig, outer: Callable[[Way, str], Any]) -> dict[str, Any]:
     """Return all settings with their references resolved, those to the outside by a function of place and reference."""
     found: list[Any] = []
+    # No text of the configuration can stand for a value: it does not know by what one is masked this time.
+    secret = token_hex(16)
+    masked_value = re.compile(f"\ue000{secret}([0-9]+)\ue001")
 
     def mask(way: Way, value: Any) -> Any:
         if not is_outer(value):
             return value
         found.append(outer(way, value))
-        return f"\ue000{len(found) - 1}\ue001"
+        return f"\ue000{secret}{len(found) - 1}\ue001"
 
     def unmask(way: Way, value: Any) -> Any:
-        whole = _MASK.fullmatch(value) if isinstance(value, str) else None
+        whole = masked_value.fullmatch(value) if isinstance(value, str) else None
         if whole:
             return found[int(whole[1])]
-        return _MASK.sub(lambda part: str(found[int(part[1])]), value) if isinstance(value, str) else value
+        return masked_value.sub(lambda part: str(found[int(part[1])]), value) if isinstance(value, str) else value
 
     masked = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), mask))
     return dict(mapped(OmegaConf.to_container(masked, resolve=True), unmask))
