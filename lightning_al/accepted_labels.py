@@ -89,12 +89,24 @@ def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool)
                 answer = answer[0]
             label = plain_label(answer, rules)
             try:
-                data.target.replace(item, label)
+                relabelled = data.target.replace(item, label)
             except Exception as error:  # what a type raises that cannot hold the label depends on the type
                 raise AnswerError(f"the label {label!r} does not fit the item: {error}") from error
+            if isinstance(label, list) and rules.kind == "class":
+                _check_batch(data, relabelled, label)
         return label
 
     return accept
+
+
+def _check_batch(data: ActiveDataModule, relabelled: Any, label: Label) -> None:
+    """Refuse a soft label beside class numbers, where the collate function can make no batch of both."""
+    others = [index for index in data.pool.labelled if not isinstance(data.label_of(index), list)]
+    collate: Any = data._training.settings["collate_fn"]
+    try:
+        collate([*(data.item_of(index) for index in others[:1]), relabelled])
+    except Exception as error:  # whatever a collate function may raise
+        raise AnswerError(f"the label {label!r} makes no batch with class numbers: {error}") from error
 
 
 def _is_list_of_one(data: ActiveDataModule, item: Any) -> bool:
@@ -153,11 +165,11 @@ def why_of_labels(
         What is wrong with them, or None where nothing is.
     """
     pool = data.pool
-    rules = rules_of(data, num_outputs)
+    accept = accepting(data, num_outputs, reveals=True)
     wrong: dict[int, str] = {}
     for index, label in pool.labels.items():
         try:
-            plain_label(label, rules)
+            accept(index, label)
         except AnswerError as reason:
             wrong[index] = str(reason)
     # By cross_entropy, which knows the number of classes where nobody else does.

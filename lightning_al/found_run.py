@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,8 @@ from torch import Tensor
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.history import History
 from lightning_al.inert import holds_inert, read_checkpoint
-from lightning_al.pool import Label
+from lightning_al.pool import Change, Label
+from lightning_al.records import Records, label_as_recorded
 from lightning_al.same_run import check_same_run
 
 
@@ -24,6 +25,7 @@ class FoundRun:
         header: What the run is, or None where that was not known yet.
         history: Its rounds.
         labels: The labels by index that differ from the dataset's own.
+        changes: What was changed of labels, in order.
         initial: The weights before the first fit, or None where they were not known yet.
         ends: The weights at the end of the last rounds, by the round's number, for ``reset="warm"``.
     """
@@ -32,6 +34,7 @@ class FoundRun:
     header: Mapping[str, Any] | None
     history: History
     labels: Mapping[int, Label]
+    changes: Sequence[Change]
     initial: dict[str, Tensor] | None
     ends: dict[int, dict[str, Tensor]]
 
@@ -56,10 +59,10 @@ class FoundRun:
             )
 
     def label(self, data: ActiveDataModule) -> None:
-        """Label the pool as the rounds did. That of the checkpoint may be a query ahead of them."""
-        for round in self.history:
-            if round.indices:
-                data.pool.label(round.indices, {i: self.labels[i] for i in round.indices if i in self.labels})
+        """Label the pool as the rounds did, and change it likewise. The checkpoint's may be a query ahead of them."""
+        labels = [{i: self.labels[i] for i in round.indices if i in self.labels} for round in self.history]
+        rounds = [round.to_dict() for round in self.history]
+        label_as_recorded(data.pool, Records(None, rounds, labels, list(self.changes)))
 
 
 def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
@@ -91,4 +94,6 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
         )
     history = History()
     history.load_state_dict(state["history"])
-    return FoundRun(path, state.get("run"), history, pool["labels"], state["initial"], state.get("ends", {}))
+    changes = [Change(**change) for change in pool.get("changes", ())]
+    ends = state.get("ends", {})
+    return FoundRun(path, state.get("run"), history, pool["labels"], changes, state["initial"], ends)

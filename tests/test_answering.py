@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from lightning_al import ActiveDataModule, ActiveLearning, Oracle
+from lightning_al import ActiveDataModule, ActiveLearning, Oracle, accepted_labels
 from lightning_al.journal import Journal
 from tests.tasks import CLASSES, LitMLP, points, trainer
 
@@ -82,6 +83,9 @@ WRONG: dict[str, tuple[Answer, int, str]] = {
     "labels alone": (lambda i: list(right(i).values()), 0, "it came as int and not as a pair of index and label"),
     "nothing": (lambda i: None, 0, "they came as NoneType and not as a dict of labels by index"),
     "a type of nothing": (lambda i: {**right(i), i[1]: object()}, 3, "is of type object, and no plain data"),
+    "a number too large for a float": (lambda i: {**right(i), i[1]: 10**400}, 3, "could not be checked"),
+    "an index too large for a float": (lambda i: {"9" * 400: 1, **right(i)}, 4, "could not be checked"),
+    "a tensor of no data": (lambda i: {**right(i), i[2]: torch.empty((), device="meta")}, 3, "could not be checked"),
     "none of four": (lambda i: dict.fromkeys(i, CLASSES), 0, r"0 of 4 answers are kept"),
 }
 
@@ -251,6 +255,39 @@ def test_a_label_that_the_items_cannot_hold_is_refused(tmp_path: Path) -> None:
     soft = lambda indices: dict.fromkeys(indices, [0.25] * CLASSES)  # noqa: E731
     with pytest.raises(ValueError, match=r"does not fit the item: `ActiveDataModule` cannot put the label"):
         fit(tmp_path, soft)
+
+
+class ByNumber(Dataset[Any]):
+    """The points, with their labels as Python's numbers."""
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        inputs, label = points(40)[index]
+        return inputs, int(label)
+
+
+def test_a_soft_label_that_makes_no_batch_with_class_numbers_is_refused(tmp_path: Path) -> None:
+    oracle = Asked(lambda indices: {**right(indices), indices[1]: [0.25] * CLASSES})
+    with pytest.raises(ValueError, match=r"makes no batch with class numbers: .* 3 of 4 answers are kept"):
+        fit(tmp_path, oracle, dataset=ByNumber())
+    fit(tmp_path, oracle, dataset=ByNumber())
+    assert oracle.queries[1] == oracle.queries[0][1:2]
+
+
+def test_a_recorded_soft_label_that_makes_no_batch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    oracle = Asked(lambda indices: {**right(indices), indices[1]: [0.25] * CLASSES})
+    with monkeypatch.context() as before:
+        before.setattr(accepted_labels, "_check_batch", lambda *_: None)
+        with pytest.raises(TypeError):
+            fit(tmp_path, oracle, dataset=ByNumber())
+    with pytest.raises(TypeError) as error:
+        fit(tmp_path, oracle, dataset=ByNumber())
+    index = oracle.queries[0][1]
+    (note,) = error.value.__notes__
+    assert f"index {index}, asked in round 0: the label [0.25" in note
+    assert f"lightning-al-journal correct {tmp_path / 'run'} {index} LABEL" in note
 
 
 def test_indices_of_earlier_versions_that_are_no_whole_numbers_are_read(tmp_path: Path, whole: list[Any]) -> None:

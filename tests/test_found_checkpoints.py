@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_al import ActiveLearning, Oracle
+from lightning_al import ActiveDataModule, ActiveLearning, Oracle
 from lightning_al._lightning import pl
 from lightning_al.journal import Journal
 from lightning_al.stopping import StoppedError
@@ -448,3 +448,25 @@ def test_slurms_signal_is_answered_while_points_are_labelled_unless_the_user_doe
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert (handlers == [users]) == callable(users)
+
+
+def test_labels_that_were_corrected_or_given_back_in_a_program_are_so_after_resuming(tmp_path: Path) -> None:
+    def made() -> tuple[ActiveLearning, Any, pl.Trainer]:
+        active = ActiveLearning("bald", query_size=4, budget=16, oracle=Logged(), rounds_per_fit=1)
+        kept = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
+        data = ActiveDataModule(points(40), initial=range(8), batch_size=8)
+        return active, data, trainer(tmp_path, callbacks=[active, kept], max_epochs=1, enable_checkpointing=True)
+
+    active, data, fitting = made()
+    module = LitMLP(hidden=4)
+    fitting.fit(module, datamodule=data)
+    first, second = active.history[0].indices[:2]
+    data.pool.correct(0, 3)
+    data.pool.correct(first, 2)
+    data.pool.give_back(second)
+    data.pool.give_back(5)
+    fitting.fit(module, datamodule=data)
+    again, resumed, resuming = made()
+    resuming.fit(LitMLP(hidden=4), datamodule=resumed, ckpt_path="last")
+    assert resumed.pool.state_dict() == data.pool.state_dict()
+    assert again.history[1].indices == active.history[1].indices

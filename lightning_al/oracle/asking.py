@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from lightning_al.answers import AnswerError, index_of
 from lightning_al.pool import Label
@@ -11,6 +11,8 @@ from lightning_al.records import Query
 
 Accept = Callable[[int, Any], Label]
 """Returns the answer for an index as plain data, or raises an `AnswerError` where it can be no label."""
+
+Found = TypeVar("Found")
 
 MOST = 5
 """How many reasons an error spells out."""
@@ -71,7 +73,7 @@ def _check(
     for pair in pairs:
         try:
             key, answer = _split(pair)
-            found.setdefault(index_of(key), []).append(answer)
+            found.setdefault(_checked(index_of, key), []).append(answer)
         except AnswerError as error:
             refused.setdefault(str(error), [])
     good: dict[int, Label] = {}
@@ -83,10 +85,21 @@ def _check(
                 raise AnswerError("it was not asked for")
             if was_answered or len(answers) > 1:
                 raise AnswerError("it was answered twice")
-            good[index] = accept(index, answers[0])
+            good[index] = _checked(accept, index, answers[0])
         except AnswerError as error:
             refused.setdefault(str(error), []).append(index)
     return good
+
+
+def _checked(check: Callable[..., Found], *arguments: Any) -> Found:
+    """Return what a check returns; any other error of it, a strange type's say, refuses that answer alone as well."""
+    try:
+        return check(*arguments)
+    except AnswerError:
+        raise
+    except Exception as error:
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise AnswerError(f"it could not be checked ({said[:200]})") from error
 
 
 def _together(answers: Any) -> Iterator[list[Any]]:
