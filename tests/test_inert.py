@@ -188,7 +188,9 @@ def test_nothing_of_the_package_unpickles_but_the_inert_reader() -> None:
         "inert": [
             "pickle",
             "torch.load {'map_location': \"'cpu'\", 'pickle_module': '_PICKLE', 'weights_only': 'False'}",
-        ]
+        ],
+        # What the processes of one run tell each other, and no file.
+        "ranks": ["pickle", "pickle.loads {}", "pickle.loads {}"],
     }
 
 

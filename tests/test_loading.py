@@ -37,6 +37,8 @@ METHODS = {"system", "popen", "all_gather_object", "broadcast_object_list", "gat
 EXCEPTIONS: dict[tuple[str, str], str] = {
     ("inert", "pickle"): "its Unpickler rebuilds tensors and plain containers, and nothing else",
     ("inert", "torch.load"): "by that Unpickler",
+    ("ranks", "pickle"): "what the processes of one run tell each other, and no file",
+    ("ranks", "all_gather_object"): "likewise",
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from lightning_al.cli.references import shown
@@ -106,8 +107,10 @@ def read_config(folder: Path) -> DictConfig | None:
         check_numbers(OmegaConf.to_container(stored), path)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, YAMLError) as error:
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
         raise _damaged(folder, str(error)) from error
+    except AssertionError as error:  # OmegaConf's word on a text that is one number
+        raise _damaged(folder, "it holds one value") from error
     if not isinstance(stored, DictConfig):
         raise _damaged(folder, "it holds a list")
     missing = sorted({*PARTS, *VALUES} - {"allow", "mode"} - set(map(str, stored)))
