@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,26 +128,38 @@ def _check_own(data: ActiveDataModule, index: int, rules: LabelRules) -> None:
 
 
 def check_changes(
-    data: ActiveDataModule,
-    changes: Sequence[Change],
-    num_outputs: int | None,
-    folder: str | os.PathLike[str] | None,
+    data: ActiveDataModule, told: int, num_outputs: int | None, folder: str | os.PathLike[str] | None
 ) -> None:
-    """Check labels that were corrected.
+    """Check labels that were corrected in the pool, and make them plain, as answers of an oracle are.
+
+    What can be no label, and was corrected again since, is forgotten.
+
+    Args:
+        data: The data.
+        told: How many changes were checked before.
+        num_outputs: How many outputs the network has for a point, or None where that is unknown.
+        folder: The run's folder, if any.
 
     Raises:
         ValueError: If one can be no label.
     """
     accept = accepting(data, num_outputs, reveals=True)
-    for change in {change.index: change for change in changes}.values():
+    checked: list[Change] = []
+    changes = data.pool.changes[told:]
+    for number, change in enumerate(changes):
+        if change.given_back:
+            checked.append(change)
+            continue
         try:
-            if not change.given_back:
-                accept(change.index, change.label)
+            checked.append(replace(change, label=accept(change.index, change.label)))
         except AnswerError as error:
+            if any(later.index == change.index for later in changes[number + 1 :]):
+                continue
             raise ValueError(
                 f"The label of index {change.index} was corrected to one that it cannot have: {error}. Correct it "
                 f"again by {_remedy(folder, change.index)}."
             ) from error
+    data.pool.settle(told, checked)
 
 
 def why_of_labels(

@@ -63,7 +63,7 @@ from lightning_al.stopping import StoppedError, Stopping, held_back, leave_by
 from lightning_al.strategies import check_strategy, refuse_spawning
 from lightning_al.task_check import TaskCheck
 from lightning_al.testing import PosteriorTest
-from lightning_al.unscorable import said_of_left_out
+from lightning_al.unscorable import UnscorableError, said_of_left_out
 from lightning_al.validation_points import ValidationPoints
 from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
 from lightning_al.whole_numbers import optional_whole_number, whole_number
@@ -685,7 +685,7 @@ class ActiveLearning(BeforeSetup):
         """Score a few points before the first step, as Lightning validates a few batches."""
         data = _datamodule(trainer)
         b = self._next_query_size(data)
-        if trainer.num_sanity_val_steps == 0 or b == 0 or self.done:
+        if trainer.num_sanity_val_steps == 0 or b == 0 or self.done or self._has_only_left_out(data):
             return
         dry_pass(
             trainer,
@@ -721,10 +721,18 @@ class ActiveLearning(BeforeSetup):
         )
         before = self.history[-1].unscorable if len(self.history) > 0 else []
         began = time.perf_counter()
-        selection, points, left_out = on_each_rank(
-            trainer,
-            lambda: passes.select(self.acquisition, b, lambda: generator(self.seed, self.round, "select"), before),
-        )
+        try:
+            selection, points, left_out = on_each_rank(
+                trainer,
+                lambda: passes.select(self.acquisition, b, lambda: generator(self.seed, self.round, "select"), before),
+            )
+        except UnscorableError as error:
+            if not self._has_only_left_out(data):
+                raise
+            # The pool is used up but for these, so that the run is done.
+            self._fit.unscorable = list(error.reasons)
+            rank_zero_warn(f"`ActiveLearning`, round {self.round}: {said_of_left_out(error.reasons, 0)}")
+            return
         # A sum of floats may differ between machines; one rank's selection is everybody's.
         report = selection.report
         details = {} if report is None else report.to_dict()
@@ -743,6 +751,11 @@ class ActiveLearning(BeforeSetup):
         if report is not None and report.warning is not None and not self._warned:
             rank_zero_warn(f"`ActiveLearning`, round {self.round}: {report.warning}")
             self._warned = True
+
+    def _has_only_left_out(self, data: ActiveDataModule) -> bool:
+        """Return whether every unlabelled point is one that the round before could not score."""
+        left_out = self.history[-1].unscorable if len(self.history) > 0 else []
+        return self.unscorable == "skip" and set(left_out).issuperset(data.pool.unlabelled)
 
     def _finish_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         data, fit = _datamodule(trainer), self._fit

@@ -114,7 +114,7 @@ class Labelling:
         Raises:
             ValueError: If a label was corrected to one that can be none, or labels were changed in the folder too.
         """
-        check_changes(data, data.pool.changes[told:], self._num_outputs, folder)
+        check_changes(data, told, self._num_outputs, folder)
         if journal is not None and journal.header is not None:
             for change in changes_since(journal.records.changes, data.pool.changes):
                 journal.change(change)

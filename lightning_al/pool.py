@@ -191,6 +191,20 @@ class Pool:
         index = whole_number("Pool.give_back", "index", index, least=None)
         self.change(Change(index, given_back=True, after=len(self._rounds) - 1))
 
+    def settle(self, told: int, changes: Sequence[Change]) -> None:
+        """Put changes that were checked in the place of those that were made.
+
+        Args:
+            told: How many changes before them stay.
+            changes: The checked ones, in order.
+        """
+        self.changes[told:] = changes
+        for change in changes:
+            if self._is_labelled[change.index] and change.label is None:
+                self.labels.pop(change.index, None)
+            elif self._is_labelled[change.index]:
+                self.labels[change.index] = change.label
+
     def change(self, change: Change) -> None:
         """Change a label as is said, and remember it among the changes.
 

@@ -172,6 +172,23 @@ def test_in_a_program_the_pool_is_changed(tmp_path: Path, folder: bool) -> None:
             program.fit()
 
 
+@pytest.mark.parametrize("folder", [False, True])
+@pytest.mark.parametrize("label", [float("nan"), object(), 99, "oak"], ids=["NaN", "object", "99", "oak"])
+def test_a_refused_correction_in_a_program_leaves_nothing_behind(tmp_path: Path, label: Any, folder: bool) -> None:
+    program = Program(tmp_path, folder=folder, rounds_per_fit=1).fit()
+    index = program.active.history[0].indices[0]
+    program.data.pool.correct(index, label)
+    with pytest.raises(ValueError, match=f"The label of index {index} was corrected to one that it cannot have"):
+        program.fit()
+    program.data.pool.correct(index, NAMES[1])
+    program.fit()
+    assert program.module.label_of(index) == 1
+    assert program.active.history[-1].corrected == [index]
+    program.fit()  # whatever is in the folder agrees with the pool
+    if folder:
+        assert Program(tmp_path).fit().data.pool.labels[index] == 1
+
+
 def test_labels_may_be_changed_in_the_pool_before_the_first_fit(tmp_path: Path) -> None:
     program = Program(tmp_path, rounds_per_fit=1)
     program.data.setup("fit")

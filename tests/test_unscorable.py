@@ -313,3 +313,27 @@ def test_any_suspicion_leads_to_the_same_points(bad: set[int], suspects: set[int
         selected, left_out = leave_out(range(10), sorted(suspects), select, look)
         assert selected == [index for index in range(10) if index not in bad]
         assert left_out == dict.fromkeys(sorted(bad), "bad")
+
+
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_pool_that_is_used_up_but_for_points_that_cannot_be_scored_ends_the_run(tmp_path: Path, folder: bool) -> None:
+    dataset = Faulty(broken=[20, 41])
+    arguments = {"query_size": 15, "max_rounds": None, "folder": tmp_path / "run" if folder else None}
+    active, _ = skipping(tmp_path, dataset, **arguments)
+    assert active.done
+    assert [round.unscorable for round in active.history] == [[20, 41]] * len(active.history)
+    assert active.history[-1].labelled == SIZE - 2
+    # As where a sampler never draws them.
+    members = [index for index in range(SIZE) if index not in (20, 41)]
+    without, _ = run(tmp_path, dataset, members=members, **{**arguments, "folder": None})
+    assert [round.indices for round in active.history] == [round.indices for round in without.history]
+
+
+def test_a_network_that_diverges_on_the_last_points_is_named(tmp_path: Path) -> None:
+    class Diverges(LitMLP):
+        def forward(self, x: Tensor) -> Tensor:
+            left_over = self.trainer.datamodule.pool.num_unlabelled < 20  # type: ignore[attr-defined]
+            return super().forward(x) * (torch.nan if left_over and not self.training else 1.0)
+
+    with pytest.raises(UnscorableError, match="gave NaN or Inf for 12 of 12 unlabelled points"):
+        run(tmp_path, Faulty(), module=Diverges(), query_size=15, max_rounds=None, unscorable="skip")
