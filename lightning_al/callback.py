@@ -257,6 +257,7 @@ class ActiveLearning(BeforeSetup):
         check_namespace(trainer, "Trainer")
         data = _datamodule(trainer)
         self._take_numbers()
+        _refuse_what_cannot_refit(trainer)
         if not self._inside:
             check_same_on_ranks(
                 trainer,
@@ -264,7 +265,6 @@ class ActiveLearning(BeforeSetup):
                 lambda: self._on_this_rank(data),
                 "Pass the same on every rank, and keep those of all ranks together.",
             )
-        _refuse_what_cannot_refit(trainer)
         if not self._inside:
             self._stopping.begin(lambda number: _tell_ranks(trainer, number))
         # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.

@@ -575,7 +575,7 @@ def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
             + PUT_BACK
         )
     try:
-        _records(rows)
+        _records(rows).history.state_dict()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise RuntimeError(
             f"The journal in {folder} has rows that no run writes: {type(error).__name__}: {error}. {PUT_BACK}"

@@ -63,8 +63,8 @@ class Pool:
         self._is_labelled = torch.zeros(size, dtype=torch.bool)
         self.labels: dict[int, Label] = {}
         self.changes: list[Change] = []
-        self._initial = [int(index) for index in initial]
         self.label(initial)
+        self._initial = list(self._rounds[0])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_labelled} of {self.size} points labelled, {self.num_unlabelled} left)"

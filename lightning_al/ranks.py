@@ -20,6 +20,11 @@ POLL_SECONDS = 0.2
 SUCCESS = b"-"
 
 
+def is_alone(trainer: pl.Trainer) -> bool:
+    """Return whether there is one process, or this one has met no other yet."""
+    return trainer.world_size == 1 or not torch.distributed.is_initialized()
+
+
 def from_first_rank(trainer: pl.Trainer, find: Callable[[], Found]) -> Found:
     """Find something on the first rank, and return it on every rank.
 
@@ -29,7 +34,7 @@ def from_first_rank(trainer: pl.Trainer, find: Callable[[], Found]) -> Found:
     Raises:
         Exception: What `find` raises, on every rank, so that a program may try again.
     """
-    if trainer.world_size == 1:
+    if is_alone(trainer):
         return find()
     outcomes = _Outcomes(trainer)
     found: Found | None = None
@@ -44,7 +49,7 @@ def from_first_rank(trainer: pl.Trainer, find: Callable[[], Found]) -> Found:
 
 def from_all_ranks(trainer: pl.Trainer, value: Found) -> list[Found]:
     """Return what each rank has, by rank, on every rank."""
-    if trainer.world_size == 1:
+    if is_alone(trainer):
         return [value]
     found: list[Found] = [value] * trainer.world_size
     torch.distributed.all_gather_object(found, value)
@@ -53,7 +58,7 @@ def from_all_ranks(trainer: pl.Trainer, value: Found) -> list[Found]:
 
 def on_any_rank(trainer: pl.Trainer, value: bool) -> bool:
     """Return on every rank whether something holds on any."""
-    return value if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(value, all=False)
+    return value if is_alone(trainer) else trainer.strategy.reduce_boolean_decision(value, all=False)
 
 
 def on_first_rank(trainer: pl.Trainer, act: Callable[[], object]) -> None:
@@ -75,7 +80,7 @@ def on_each_rank(trainer: pl.Trainer, act: Callable[[], Found]) -> Found:
     Raises:
         Exception: What it raises on any rank, on every rank that comes to its end.
     """
-    if trainer.world_size == 1:
+    if is_alone(trainer):
         return act()
     outcomes = _Outcomes(trainer)
     with outcomes.told(trainer.global_rank):

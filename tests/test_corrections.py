@@ -249,7 +249,7 @@ def test_a_checkpoint_from_before_a_correction_is_refused(tmp_path: Path) -> Non
     second = Program(tmp_path, rounds_per_fit=1)
     second.trainer.callbacks.append(pl.callbacks.ModelCheckpoint(tmp_path / "checkpoints"))
     second.fit()
-    [path] = (tmp_path / "checkpoints" / "round-1").iterdir()
+    [path] = (tmp_path / "checkpoints" / "round-1").glob("*.ckpt")
     correct(tmp_path / "run", 2, 1)
     third = Program(tmp_path)
     with pytest.raises(ValueError, match=r"saved pool has other labels than this one, 1 of .* Leave out `ckpt_path`"):

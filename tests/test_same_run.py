@@ -262,7 +262,7 @@ def _(going: Going) -> None:
     (folder_of(going) / "journal.sqlite").write_bytes(b"not a database, but longer than a header would be" * 99)
 
 
-@case("no journal, where there were rounds", r"damaged at row 0; no round is good")
+@case("no journal, where there were rounds", r"has history\.jsonl, initial\.pt, which a run would overwrite, but no")
 def _(going: Going) -> None:
     (folder_of(going) / "journal.sqlite").unlink()
 
@@ -399,7 +399,7 @@ def test_what_differs_is_refused_in_words(going: Going, tmp_path: Path, name: st
     assert error.value.__cause__ is None or isinstance(error.value.__cause__, sqlite3.Error)
     said = str(error.value)
     assert said.count(". ") >= 1
-    assert any(word in said for word in ("Start", "Make", "Put back", "Use", "Leave", "Resume", "To begin"))
+    assert any(word in said for word in ("Start", "Make", "Put back", "Use", "Leave", "Resume", "To begin", "Choose"))
     assert "force=True" not in said or ("Pass `force=True`" in said) == SETTINGS[name][2]
 
 

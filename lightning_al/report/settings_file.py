@@ -60,4 +60,4 @@ def check_numbers(settings: Any, path: Path) -> None:
 
 
 def _absurd(path: Path, size: str) -> ValueError:
-    return ValueError(f"{path.name} has a number {size}, which no run writes. {COPY}")
+    return ValueError(f"{path.name} has a number {size}. No run writes one so large. {COPY}")

@@ -69,7 +69,9 @@ def test_too_many_images_are_refused(root, sizes):
 
 
 def test_missing_files_are_named_with_their_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"train-images-idx3-ubyte, .*MNIST.raw") as raised:
+    with pytest.raises(
+        FileNotFoundError, match=r"`MNIST` expects the files train-images-idx3-ubyte, .*MNIST.raw"
+    ) as raised:
         MNIST(tmp_path, download=False).prepare_data()
     assert "t10k-labels-idx1-ubyte" in str(raised.value)
 

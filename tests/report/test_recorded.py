@@ -122,8 +122,14 @@ ONE = '{"number": 0, "labelled": %s, "indices": %s, "scores": [], "metrics": %s}
         (write("config.yaml", "a: &a [1]\nb: [*a, *a]"), "config.yaml has aliases, which no run writes. Put back"),
         (enlarge("summary.json"), "summary.json has 104857601 bytes, but such a file has at most 104857600. Put back"),
         (write("config.yaml", f"seed: {'9' * 30}"), "config.yaml has a number as large as 999"),
-        (write("config.yaml", f"seed: {'9' * 90}"), "config.yaml has a number of 90 characters, which no run writes"),
-        (write("config.yaml", "seed: 1.0e+200"), "has a number as large as 1e+200, which no run writes. Put back"),
+        (
+            write("config.yaml", f"seed: {'9' * 90}"),
+            "config.yaml has a number of 90 characters. No run writes one so large",
+        ),
+        (
+            write("config.yaml", "seed: 1.0e+200"),
+            "has a number as large as 1e+200. No run writes one so large. Put back",
+        ),
         (write("config.yaml", "a: " + "[" * 99), "config.yaml is nested too deeply. Put back a copy"),
         (write("config.yaml", "a: 1\n" * 400_000), "config.yaml has 2000000 bytes, but such a file has at most"),
         (write("config.yaml", "seed: 0"), "KeyError: 'acquisition._target_'"),
