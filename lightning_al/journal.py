@@ -358,7 +358,8 @@ class Journal:
             self._lines = None
             self._write_for_people(self.records)
         except (OSError, RuntimeError, sqlite3.Error) as error:
-            labels = rows[-1].body.get("labels", {}) if rows else {}
+            last = rows[-1].body if rows else {}
+            labels = last.get("answers", last.get("labels", {}))
             raise RuntimeError(
                 f"The run in {lost} lost its journal: {reason}. A folder beside it could not be made either: "
                 f"{error}. Put the folder back as it was, and start the run again; the labels given last were {labels}."

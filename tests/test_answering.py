@@ -81,6 +81,7 @@ WRONG: dict[str, tuple[Answer, int, str]] = {
     "no index": (lambda i: {**right(i[1:]), "first": 1}, 3, 'it is for "first", which is no index'),
     "twice": (lambda i: [*right(i).items(), (i[0], 3)], 3, r"it was answered twice \(index"),
     "labels alone": (lambda i: list(right(i).values()), 0, "it came as int and not as a pair of index and label"),
+    "texts of two signs": (lambda i: [f"{index:02}" for index in i], 0, "it came as str and not as a pair of index"),
     "nothing": (lambda i: None, 0, "they came as NoneType and not as a dict of labels by index"),
     "a type of nothing": (lambda i: {**right(i), i[1]: object()}, 3, "is of type object, and no plain data"),
     "a number too large for a float": (lambda i: {**right(i), i[1]: 10**400}, 3, "could not be checked"),

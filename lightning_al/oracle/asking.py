@@ -117,6 +117,8 @@ def _together(answers: Any) -> Iterator[list[Any]]:
 
 def _split(pair: Any) -> tuple[Any, Any]:
     try:
+        if isinstance(pair, str | bytes):  # "12" is no pair of 1 and 2
+            raise TypeError
         key, answer = pair
     except (TypeError, ValueError):
         raise AnswerError(f"it came as {type(pair).__name__} and not as a pair of index and label") from None
