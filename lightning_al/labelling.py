@@ -78,6 +78,7 @@ class Labelling:
         Raises:
             ValueError: If answers were refused or are missing.
         """
+        data._check_length()
         if self.query is None or self.query.number != query.number or not self.query.answers:
             query.num_outputs = self._num_outputs
             self.query = query

@@ -135,6 +135,8 @@ def fail() -> None:
 
 
 def interrupt() -> None:
+    # Lightning lets SIGINT be ignored from the first that a process got, which may have been in another test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.kill(os.getpid(), signal.SIGINT)
 
 
