@@ -26,6 +26,15 @@ settings.register_profile(
 settings.load_profile("shared machine")
 
 
+@pytest.fixture(autouse=True)
+def open_streams() -> None:
+    """Let no logger write to what pytest captured for an earlier test, which is closed."""
+    for name in (None, "pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
+        for handler in logging.getLogger(name).handlers:
+            if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
+                handler.stream = sys.__stderr__
+
+
 @pytest.fixture
 def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Put back what a command may leave changed in its own process, which ends with it."""
