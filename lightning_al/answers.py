@@ -218,7 +218,7 @@ def _of_text(text: str, rules: LabelRules) -> Label:
         return text
     if known and (rules.may_be_class or rules.kind == "text"):
         close = get_close_matches(text, known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {_some(list(known))}"
+        hint = f"the closest is {close[0]!r}" if close else f"known are {_some(list(known))}"
         raise AnswerError(f"the label {_shown(text)} is the name of no class; {hint}")
     named = ", whose names are not known" if rules.kind == "class" else ""
     raise AnswerError(f"the label {_shown(text)} is text, but {_expected(rules)}{named}")

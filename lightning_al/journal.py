@@ -123,7 +123,7 @@ class Journal:
         self.folder = Path(folder).absolute()
         self._is_sure = True
         self._lost: str | None = None
-        self._lines: str | None = None
+        self._told: list[dict[str, Any]] | None = None
         self._lock = RunLock(self.folder)
         try:
             with held_back():
@@ -355,7 +355,7 @@ class Journal:
             with replacing(self.folder / NAME) as temporary:
                 _write_rows(self._rows, temporary)
             self._write_writer()
-            self._lines = None
+            self._told = None
             self._write_for_people(self.records)
         except (OSError, RuntimeError, sqlite3.Error) as error:
             last = rows[-1].body if rows else {}
@@ -405,10 +405,10 @@ class Journal:
         self._write(WRITER, json.dumps({"host": socket.gethostname(), "process": os.getpid()}))
 
     def _write_for_people(self, records: Records) -> None:
-        lines = "".join(map(_line, records.rounds))
-        if lines != self._lines:
-            self._write("history.jsonl", lines)
-            self._lines = lines
+        # An answer or a change of a label leaves the rounds as they are, the very same objects.
+        if records.rounds != self._told:
+            self._write("history.jsonl", "".join(map(_line, records.rounds)))
+            self._told = records.rounds
 
     def _write(self, name: str, content: str | bytes) -> None:
         with _explained(self.folder), replacing(self.folder / name) as path:

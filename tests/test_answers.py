@@ -91,7 +91,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("class numbers of 3 outputs", print, "is of type builtin_function_or_method"),
     ("class numbers alone", -1, "is below 0"),
     ("class numbers alone", 2**70, "larger than any number that a tensor holds"),
-    ("named classes", "oowl", "the name of no class; did you mean 'owl'?"),
+    ("named classes", "oowl", "the name of no class; the closest is 'owl'"),
     ("named classes", "zebra", "the name of no class; known are cat, dog, owl"),
     ("named classes", "2", "the name of no class"),
     ("named classes, outputs unknown", 3, "none of the class numbers from 0 to 2"),

@@ -430,7 +430,7 @@ def test_an_export_takes_the_place_of_no_file_of_a_run_and_of_no_device(
 def test_the_command_refuses_in_a_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = Journal.read(folder)
     assert "the label 2 is none of the class numbers 0, 1. Give" in refused(capsys, "correct", folder, 7, 2)
-    assert "is the name of no class; did you mean 'ash'?" in refused(capsys, "correct", folder, 7, "ask")
+    assert "is the name of no class; the closest is 'ash'" in refused(capsys, "correct", folder, 7, "ask")
     assert "Index 8 in" in refused(capsys, "correct", folder, 8, 1)
     assert "Index -1 in" in refused(capsys, "give-back", folder, -1)
     for action in (["show"], ["export"], ["repair"], ["give-back", "7"], ["correct", "7", "1"]):
