@@ -1,4 +1,4 @@
-"""On a GPU: the numbers, picks and rounds that a CPU gives. Skipped where torch finds none: `pytest -m gpu`."""
+"""On a GPU: the numbers, picks and rounds that a CPU gives. Skipped where torch finds none: `pytest -n 0 -m gpu`."""
 
 from __future__ import annotations
 

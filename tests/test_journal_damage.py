@@ -1,7 +1,7 @@
 """A damaged journal is read as it was written or refused, and what is salvaged from it is true.
 
 Every bit of the file is flipped, it is cut at every length, and it is changed at random. The normal suite takes a part
-of these cases, evenly spaced; `pytest -m slow` takes all.
+of these cases, evenly spaced; `pytest -n 0 -m slow` takes all.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whatever call of the system fails, and wherever the process is killed, nothing is lost and nothing is half there.
 
-The normal suite takes some of the cases, evenly spaced; `pytest -m slow` takes all.
+The normal suite takes some of the cases, evenly spaced; `pytest -n 0 -m slow` takes all.
 """
 
 from __future__ import annotations
