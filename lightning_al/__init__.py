@@ -39,7 +39,7 @@ _HOMES = {
     "lightning_al.history": ["History", "Round"],
     "lightning_al.oracle": ["Oracle", "Revealed"],
     "lightning_al.pool": ["Pool"],
-    "lightning_al.posterior": ["Deterministic", "LastLayer", "MCDropout", "Posterior"],
+    "lightning_al.posterior": ["Deterministic", "Fit", "LastLayer", "MCDropout", "Posterior", "PosteriorSamples"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -52,6 +52,7 @@ __all__ = [
     "Candidates",
     "Deterministic",
     "Entropy",
+    "Fit",
     "History",
     "LastLayer",
     "LeastConfidence",
@@ -60,6 +61,7 @@ __all__ = [
     "Oracle",
     "Pool",
     "Posterior",
+    "PosteriorSamples",
     "Random",
     "Revealed",
     "Round",
@@ -96,7 +98,7 @@ if TYPE_CHECKING:
     from lightning_al.history import History, Round
     from lightning_al.oracle import Oracle, Revealed
     from lightning_al.pool import Pool
-    from lightning_al.posterior import Deterministic, LastLayer, MCDropout, Posterior
+    from lightning_al.posterior import Deterministic, Fit, LastLayer, MCDropout, Posterior, PosteriorSamples
 
 
 def __getattr__(name: str) -> Any:

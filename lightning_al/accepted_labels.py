@@ -20,9 +20,9 @@ from lightning_al.dry_pass import unchanged
 from lightning_al.journal import command
 from lightning_al.loaders import spread
 from lightning_al.oracle.asking import Accept
+from lightning_al.outputs import find_logits
 from lightning_al.pool import Change, Label, Pool
-from lightning_al.posterior.base import LogitsFunction, evaluating
-from lightning_al.posterior.outputs import find_logits
+from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.predictions import predicting
 from lightning_al.scoring import to_device
 from lightning_al.seeds import derive, seeded
@@ -32,13 +32,13 @@ MOST_NAMED = 5
 
 
 def num_outputs(
-    trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, logits: LogitsFunction
+    trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, forward: Forward
 ) -> int | None:
     """Return how many outputs a module has for a point, by two points, or None where it gives no row for each."""
     with suppress(Exception), seeded(derive(data.seed, "outputs")), unchanged(module):
         batch = next(iter(data.pool_dataloader(data.pool.labelled[:2])))
         with predicting(trainer), evaluating(module), torch.no_grad():
-            outputs = find_logits(logits(module, to_device(trainer, module, batch)))
+            outputs = find_logits(forward(module, to_device(trainer, module, batch)))
         if isinstance(outputs, Tensor) and outputs.ndim in (1, 2) and len(outputs) == len(data.pool.labelled[:2]):
             return 1 if outputs.ndim == 1 else outputs.shape[1]
     return None

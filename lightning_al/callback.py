@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,8 +17,11 @@ from lightning_al.accepted_labels import class_names
 from lightning_al.acquisition import Acquisition, create
 from lightning_al.acquisition.base import check_selection
 from lightning_al.datamodule import ActiveDataModule, BeforeSetup
-from lightning_al.dry_pass import dry_pass
+from lightning_al.dry_pass import FEW_LABELLED, dry_pass
+from lightning_al.evaluation import PosteriorTest
+from lightning_al.fitted import Fitted
 from lightning_al.folder import meant
+from lightning_al.forward import forward_of
 from lightning_al.found_checkpoints import found_by_lightning, is_slurms, let_write, to_be_found
 from lightning_al.found_run import read_run
 from lightning_al.health import PosteriorHealth
@@ -31,7 +34,7 @@ from lightning_al.memory import peak_bytes
 from lightning_al.oracle import OracleLike, as_oracle, oracles
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
-from lightning_al.posterior.base import LogitsFunction
+from lightning_al.posterior.base import Forward
 from lightning_al.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.records import Query, changes_since, label_as_recorded
 from lightning_al.refit import (
@@ -56,13 +59,14 @@ from lightning_al.round_checkpoints import RoundCheckpoints
 from lightning_al.run_folder import check_places, places_of
 from lightning_al.same_on_ranks import check_same_on_ranks
 from lightning_al.same_run import check_same_run, check_same_weights
-from lightning_al.scoring import give_shapes, logits_function
+from lightning_al.scoring import give_shapes
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.selecting import PoolPasses
+from lightning_al.sigmoid import ends_in_sigmoid
 from lightning_al.stopping import StoppedError, Stopping, held_back, leave_by
 from lightning_al.strategies import check_strategy, refuse_spawning
+from lightning_al.task import TASKS, Guessed
 from lightning_al.task_check import TaskCheck
-from lightning_al.testing import PosteriorTest
 from lightning_al.unscorable import UnscorableError, said_of_left_out
 from lightning_al.validation_points import ValidationPoints
 from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
@@ -88,8 +92,12 @@ class ActiveLearning(BeforeSetup):
         budget: How many training labels there may be in all, the initial ones included. By default the whole pool.
         max_rounds: How many rounds to run at most, each of one fit. By default as many as the budget allows.
         posterior: How the weights are sampled: a name or an object.
-        logits: A function of the module and a collated batch, on the device and with labels hidden, that returns
-            logits ``[n, C]``. By default the module is called on the batch's inputs.
+        task: What the module's outputs mean: `multiclass`, logits ``[n, C]``, or `binary`, the logit of class 1 ``[n]``
+            or ``[n, 1]``, or two logits. By default multiclass, but binary where there is one output a point and all
+            labels that are trained on are 0 or 1.
+        forward: A function of the module and a collated batch, on the device and with labels hidden, that returns raw
+            outputs ``[n, ...]``. By default the module is called on the batch's inputs, and of what it returns
+            `.logits` or ``["logits"]`` is read.
         oracle: Who labels: a name, an `Oracle` or another object with its method `label`, or a function of the indices
             that returns ``{index: label}``, or yields ``index, label``. By default the dataset's own targets are
             revealed. Answers are checked before they are recorded; where one is refused, the good ones are kept, and
@@ -138,7 +146,8 @@ class ActiveLearning(BeforeSetup):
         budget: int | None = None,
         max_rounds: int | None = None,
         posterior: Posterior | str = "mc_dropout",
-        logits: LogitsFunction | None = None,
+        task: Literal["multiclass", "binary"] | None = None,
+        forward: Forward | None = None,
         oracle: OracleLike | str | None = None,
         seed: int = 0,
         weights: Literal["best", "last"] = "best",
@@ -161,7 +170,9 @@ class ActiveLearning(BeforeSetup):
         _check_choice("reset", reset, ("initial", "fresh", "warm"))
         _check_choice("test_with", test_with, ("module", "posterior"))
         _check_choice("unscorable", unscorable, ("raise", "skip"))
-        if self.posterior.num_samples < self.acquisition.min_samples:
+        if task is not None:
+            _check_choice("task", task, tuple(TASKS))
+        if self.posterior.num_samples is not None and self.posterior.num_samples < self.acquisition.min_samples:
             raise ValueError(
                 f"`{type(self.acquisition).__name__}` needs `num_samples` of at least {self.acquisition.min_samples}, "
                 f"but `{type(self.posterior).__name__}` has {self.posterior.num_samples}. Use "
@@ -177,7 +188,8 @@ class ActiveLearning(BeforeSetup):
         self.rounds_per_fit = rounds_per_fit
         self.seed = seed
         self._take_numbers()
-        self.logits = logits
+        self.task = task
+        self.forward = forward
         self.weights = weights
         self.reset = reset
         self.test_each_round = test_each_round
@@ -207,6 +219,7 @@ class ActiveLearning(BeforeSetup):
         self._stopping = Stopping()
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
+        self._told_task = False
         self._told_of_found = False
         self._warned = False
         self._warned_of_posterior = False
@@ -400,14 +413,19 @@ class ActiveLearning(BeforeSetup):
         b = self._next_query_size(data)
         if fit.steps == 0 or fit.cut_short or self.done:
             return
+        fit.fitted = self._fitted_now(trainer, pl_module, data)
         query = self._labelling.recall(trainer, self.round)
         if query is not None:
             fit.indices, fit.scores, fit.details = query.indices, query.scores, query.details
         elif b > 0:
-            self._select(trainer, pl_module, data, b)
+            self._select(trainer, fit.fitted, data, b)
         if fit.indices and not reveals(self.oracle):
-            self._labelling.look_at(trainer, pl_module, data, logits_function(self.logits, data.target))
-        self._test_on_validation(trainer, pl_module, data)
+            self._labelling.look_at(trainer, pl_module, data, forward_of(self.forward, data.target))
+        if self.test_with == "posterior" and self.test_each_round:
+            if _has_test(pl_module, data):
+                _ = fit.fitted.samples  # drawn while the module is on its device
+            else:
+                self._test_on_validation(fit.fitted, data)
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
@@ -463,8 +481,8 @@ class ActiveLearning(BeforeSetup):
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
         with held_back():
             if self._stopping.error is None and self._run is not None:
-                logits = logits_function(self.logits, _datamodule(trainer).target)
-                self._labelling.explain(exception, trainer, pl_module, logits, self.folder)
+                forward = forward_of(self.forward, _datamodule(trainer).target)
+                self._labelling.explain(exception, trainer, pl_module, forward, self.folder)
             self._start.end(trainer)
             self._seeds.close()
             self._close_journal()
@@ -492,7 +510,7 @@ class ActiveLearning(BeforeSetup):
         """Test the posterior mean on the batch too, where that was asked for."""
         self._stopping.check()
         if self._posterior_test is not None:
-            self._posterior_test.update(pl_module, batch)
+            self._posterior_test.update(batch)
 
     def tidy(self, trainer: pl.Trainer) -> History:
         """Return the history of the finished run in `folder`, without what a process killed at its end left there.
@@ -621,7 +639,7 @@ class ActiveLearning(BeforeSetup):
         if uninitialised(module):
             data = _datamodule(trainer)
             with seeded(derive(self.seed, "lazy")):
-                give_shapes(trainer, module, data, logits=logits_function(self.logits, data.target))
+                give_shapes(trainer, module, data, forward=forward_of(self.forward, data.target))
 
     def _reset_weights(self, trainer: pl.Trainer, module: pl.LightningModule, number: int) -> None:
         """Load the weights that a round starts from."""
@@ -687,35 +705,51 @@ class ActiveLearning(BeforeSetup):
         b = self._next_query_size(data)
         if trainer.num_sanity_val_steps == 0 or b == 0 or self.done or self._has_only_left_out(data):
             return
+        few = data.pool.labelled[:FEW_LABELLED]
         dry_pass(
-            trainer,
-            module,
-            data,
+            self._fitted_now(trainer, module, data, few),
             acquisition=self.acquisition,
             query_size=b,
-            posterior=self.posterior,
-            last_layer=self.last_layer,
-            logits=logits_function(self.logits, data.target),
             check=self._task_check(module, data),
             seed=self.seed,
             number=self.round,
             skip=self.unscorable == "skip",
         )
 
-    def _task_check(self, module: nn.Module, data: ActiveDataModule) -> TaskCheck:
-        return TaskCheck(data, type(module).__name__, revealed=reveals(self.oracle))
-
-    def _select(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, b: int) -> None:
-        passes = PoolPasses(
+    def _fitted_now(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        data: ActiveDataModule,
+        labelled: Sequence[int] | None = None,
+    ) -> Fitted:
+        """Return what predicts with the weights that the module has now."""
+        forward = forward_of(self.forward, data.target)
+        guessed = Guessed(
+            self._task_check(module, data).are_of_two_classes,
+            lambda: ends_in_sigmoid(trainer, module, data, forward),
+            self._tell_task,
+        )
+        return Fitted(
             trainer,
             module,
             data,
             posterior=self.posterior,
             last_layer=self.last_layer,
-            logits=logits_function(self.logits, data.target),
+            forward=forward,
+            task=guessed if self.task is None else TASKS[self.task],
             seed=derive(self.seed, self.round, "posterior"),
+            labelled=labelled,
+        )
+
+    def _task_check(self, module: nn.Module, data: ActiveDataModule) -> TaskCheck:
+        return TaskCheck(data, type(module).__name__, revealed=reveals(self.oracle))
+
+    def _select(self, trainer: pl.Trainer, fitted: Fitted, data: ActiveDataModule, b: int) -> None:
+        passes = PoolPasses(
+            fitted,
             # Later rounds have the labels that this one had, and those that were asked for.
-            check=None if self._inside else self._task_check(module, data),
+            check=None if self._inside else self._task_check(fitted.module, data),
             skip=self.unscorable == "skip",
             timed=lambda chunks: self._timed(chunks, "score"),
         )
@@ -752,6 +786,12 @@ class ActiveLearning(BeforeSetup):
             rank_zero_warn(f"`ActiveLearning`, round {self.round}: {report.warning}")
             self._warned = True
 
+    def _tell_task(self, said: str) -> None:
+        """Say once a run which task was guessed."""
+        if not self._told_task:
+            rank_zero_info(f"`ActiveLearning`: {said}")
+            self._told_task = True
+
     def _has_only_left_out(self, data: ActiveDataModule) -> bool:
         """Return whether every unlabelled point is one that the round before could not score."""
         left_out = self.history[-1].unscorable if len(self.history) > 0 else []
@@ -770,6 +810,7 @@ class ActiveLearning(BeforeSetup):
             return
         if self.test_each_round:
             self._test(trainer, module, data)
+        fit.fitted = None
         labels: Mapping[int, Label] = {}
         if fit.indices:
             with self._clock("label"):
@@ -816,8 +857,8 @@ class ActiveLearning(BeforeSetup):
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
         if not _has_test(module, data):
             return
-        if self.test_with == "posterior":
-            self._posterior_test = self._make_posterior_test(data)
+        if self._fit.fitted is not None and self.test_with == "posterior":
+            self._posterior_test = PosteriorTest(self._fit.fitted, data.target)
         callbacks = list(callbacks_of(trainer))
         try:
             seed = derive(self.seed, self.round, "test")
@@ -831,22 +872,12 @@ class ActiveLearning(BeforeSetup):
         finally:
             self._posterior_test = None
 
-    def _test_on_validation(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
+    def _test_on_validation(self, fitted: Fitted, data: ActiveDataModule) -> None:
         """Test the posterior on the validation set where there is no test, after the selection, which it leaves be."""
-        if self.test_with == "module" or not self.test_each_round or _has_test(module, data):
-            return
-        test = self._make_posterior_test(data)
+        test = PosteriorTest(fitted, data.target)
         with self._clock("test"), seeded(derive(self.seed, self.round, "test")):
-            test.update_from_validation(trainer, module)
+            test.update_from_validation()
         self._take_health(test.compute(), prefix="val_")
-
-    def _make_posterior_test(self, data: ActiveDataModule) -> PosteriorTest:
-        return PosteriorTest(
-            self.posterior,
-            logits_function(self.logits, data.target),
-            data.target,
-            seed=derive(self.seed, self.round, "posterior"),
-        )
 
     def _take_health(self, health: PosteriorHealth | None, prefix: str = "") -> None:
         """Note both rows of scores for the history, and warn, once a run, where sampling harms."""
@@ -1013,6 +1044,7 @@ class _Fit:
     seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
     validation_labels: int = 0
+    fitted: Fitted | None = None
 
 
 def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:

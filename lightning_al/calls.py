@@ -7,9 +7,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lightning_al.outputs import OutputError, find_logits
 from lightning_al.parts import described
-from lightning_al.posterior.base import LogitsFunction, PosteriorError
-from lightning_al.posterior.outputs import OutputError, find_logits
+from lightning_al.posterior.base import Forward, PosteriorError
 
 OF_CODE = (TypeError, ValueError, AttributeError, IndexError, NotImplementedError, RuntimeError)
 """Exceptions of Python and torch that are raised again with more words; those of other classes get a note."""
@@ -19,18 +19,18 @@ class CallError(ValueError):
     """A module cannot be called on the inputs of a batch; the message says why."""
 
 
-def said_clearly(logits: LogitsFunction, inputs: Callable[[Any], Any] | None) -> LogitsFunction:
-    """Return a function that does as `logits`, reads the logits of what it returns, and explains its exceptions.
+def said_clearly(forward: Forward, inputs: Callable[[Any], Any] | None) -> Forward:
+    """Return a function that does as `forward`, reads the logits of what it returns, and explains its exceptions.
 
     Args:
-        logits: A function of a module and a batch.
+        forward: A function of a module and a batch.
         inputs: Returns the inputs of a batch, where the function calls the module on these; None where it is the
             user's own.
     """
 
     def call(module: nn.Module, batch: Any) -> Tensor:
         try:
-            return find_logits(logits(module, batch))  # type: ignore[no-any-return]
+            return find_logits(forward(module, batch))  # type: ignore[no-any-return]
         except (CallError, PosteriorError, OutputError):
             raise
         except Exception as error:  # whatever a user's code may raise
@@ -50,22 +50,22 @@ def _said(module: nn.Module, batch: Any, inputs: Callable[[Any], Any] | None, er
     why = why if why.endswith((".", "!", "?")) else f"{why}."
     if inputs is None:
         return (
-            f"The function given as `logits=` failed on a batch {described(batch)}: {type(error).__name__}: {why} "
+            f"The function given as `forward=` failed on a batch {described(batch)}: {type(error).__name__}: {why} "
             f"It is called with the `{name}` and the batch, on the module's device and with labels hidden. Let it "
-            "return logits [batch, classes]."
+            "return the module's outputs."
         )
     own: Any = type(module)
     if isinstance(error, NotImplementedError) and own.forward in (nn.Module.forward, _inherited(module)):
         part = next((name for name, _ in module.named_children()), "net")
         return (
-            f"`{name}` has no `forward`, by which the pool is scored. Define it, or pass `logits=`, a function of the "
-            f"module and the batch that returns logits [batch, classes], such as `logits=lambda module, batch: "
+            f"`{name}` has no `forward`, by which the pool is scored. Define it, or pass `forward=`, a function of the "
+            f"module and the batch that returns logits [batch, classes], such as `forward=lambda module, batch: "
             f"module.{part}({_example(batch)})`."
         )
     return (
         f"`{name}` failed when it was called on the inputs of a batch, which are {described(inputs(batch))}: "
-        f"{type(error).__name__}: {why} Pass `logits=`, a function of the module and the batch that calls the module "
-        f"as `training_step` does and returns logits [batch, classes], such as `logits=lambda module, batch: "
+        f"{type(error).__name__}: {why} Pass `forward=`, a function of the module and the batch that calls the module "
+        f"as `training_step` does and returns logits [batch, classes], such as `forward=lambda module, batch: "
         f"module({_example(batch)})`."
     )
 

@@ -426,6 +426,17 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         view = Hidden(self._scored_dataset(), indices, self.target, strict, self._label_to_show() if strict else None)
         return self._training.in_order(view, self.pool_batch_size)
 
+    def labelled_dataloader(self, indices: Sequence[int] | None = None) -> DataLoader[Any]:
+        """Return a loader of labelled points in the order in which they were labelled, read as the pool is.
+
+        Args:
+            indices: The points to load in place of all labelled ones, in this order.
+        """
+        self._check_length()
+        indices = self.pool.labelled if indices is None else list(indices)
+        view = Relabelled(self._scored_dataset(), indices, self.pool.labels, self.target)
+        return self._training.in_order(view, self.pool_batch_size)
+
     def _check_length(self) -> None:
         """Refuse a dataset that grew or shrank since the pool was made of it."""
         before, now = self.pool.dataset_size, len(self._training)

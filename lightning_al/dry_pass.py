@@ -10,22 +10,23 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lightning_al._lightning import pl, rank_zero_info
+from lightning_al._lightning import rank_zero_info
 from lightning_al.acquisition.base import Acquisition, check_selection
 from lightning_al.calls import OF_CODE
 from lightning_al.candidates import Candidates
-from lightning_al.datamodule import ActiveDataModule
+from lightning_al.fitted import Fitted
 from lightning_al.loaders import spread
 from lightning_al.module_state import ModuleState
-from lightning_al.posterior import LastLayer, Posterior
-from lightning_al.posterior.base import LogitsFunction
 from lightning_al.predictions import Check, Predict, Predictions, Rows
-from lightning_al.scoring import embeddings_of, log_probs_of, to_device
+from lightning_al.scoring import to_device
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.unscorable import unscorable_error
 
 NUM_POINTS = 6
 """How many points are scored, spread over the pool: a first batch of 4 and a second of 2, which is padded otherwise."""
+
+FEW_LABELLED = 64
+"""How many labelled points a posterior may read then."""
 
 MOST_TRIES = 10
 """How often points are tried, where those that cannot be scored are left out."""
@@ -35,15 +36,10 @@ MOST_BYTES = 64 * 2**20
 
 
 def dry_pass(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    data: ActiveDataModule,
+    fitted: Fitted,
     *,
     acquisition: Acquisition,
     query_size: int,
-    posterior: Posterior,
-    last_layer: LastLayer,
-    logits: LogitsFunction,
     check: Check,
     seed: int,
     number: int,
@@ -56,14 +52,9 @@ def dry_pass(
     random generators. Hooks of the datamodule are called, and the dataset is read. All ranks score the same points.
 
     Args:
-        trainer: The Trainer, which is about to take its first step.
-        module: The module, on its device.
-        data: The data.
+        fitted: Predicts batches with the module, which is on its device and about to take its first step.
         acquisition: The acquisition function. A copy of it selects; one that cannot be copied is not tried.
         query_size: How many points the next query has.
-        posterior: How the weights are sampled.
-        last_layer: How embeddings are read.
-        logits: A function of the module and a batch.
         check: Is called with the number of classes, or None where there are no logits.
         seed: Seed of the run.
         number: Number of the round.
@@ -82,10 +73,9 @@ def dry_pass(
         if said is not None:
             rank_zero_info(said)
 
-    predict = log_probs_of(module, posterior, logits, derive(seed, number, "posterior"))
-    read = embeddings_of(module, last_layer, logits)
-    log_probs = _FewRows(trainer, module, data, predict, said_once, skip)
-    embeddings = _FewRows(trainer, module, data, read, said_once, skip)
+    data = fitted.data
+    log_probs = _FewRows(fitted, fitted.log_probs, said_once, skip)
+    embeddings = _FewRows(fitted, fitted.embeddings, said_once, skip)
 
     def select(size: int) -> None:
         candidates = Candidates.stream(
@@ -95,7 +85,7 @@ def dry_pass(
         positions, scores = selection.positions.tolist(), selection.scores.tolist()
         check_selection(acquisition, positions, scores, min(query_size, size), size)
 
-    with _saying_when(number), unchanged(module), seeded(derive(seed, number, "dry pass")):
+    with _saying_when(number), unchanged(fitted.module), seeded(derive(seed, number, "dry pass")):
         few = len(log_probs.indices)
         try:
             select(few)
@@ -116,22 +106,14 @@ class _FewRows:
         has_failed: Whether the pass raised an exception.
     """
 
-    def __init__(
-        self,
-        trainer: pl.Trainer,
-        module: pl.LightningModule,
-        data: ActiveDataModule,
-        predict: Predict,
-        check: Check,
-        skip: bool,
-    ) -> None:
-        self.trainer = trainer
-        self.module = module
-        self.data = data
+    def __init__(self, fitted: Fitted, predict: Predict, check: Check, skip: bool) -> None:
+        self.trainer = fitted.trainer
+        self.module = fitted.module
+        self.data = fitted.data
         self.predict = predict
         self.check = check
         self.skip = skip
-        self.indices = _spread_over(data.pool.unlabelled)
+        self.indices = _spread_over(self.data.pool.unlabelled)
         self.has_failed = False
         self._batches: list[Rows] = []
 

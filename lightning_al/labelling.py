@@ -14,7 +14,7 @@ from lightning_al.journal import Journal
 from lightning_al.oracle import Labels, Oracle, name_of
 from lightning_al.oracle.asking import ask
 from lightning_al.pool import Label
-from lightning_al.posterior.base import LogitsFunction
+from lightning_al.posterior.base import Forward
 from lightning_al.ranks import from_first_rank
 from lightning_al.records import Query, changes_since
 
@@ -47,11 +47,11 @@ class Labelling:
         return self.query
 
     def look_at(
-        self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, logits: LogitsFunction
+        self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, forward: Forward
     ) -> None:
         """Find out how many outputs the module has, while it is on its device."""
         if self._num_outputs is None:
-            self._num_outputs = num_outputs(trainer, module, data, logits)
+            self._num_outputs = num_outputs(trainer, module, data, forward)
 
     def ask(
         self,
@@ -125,7 +125,7 @@ class Labelling:
         error: BaseException,
         trainer: pl.Trainer,
         module: pl.LightningModule,
-        logits: LogitsFunction,
+        forward: Forward,
         folder: str | os.PathLike[str] | None,
     ) -> None:
         """Let an error of a fit say which recorded labels it may come from, and how to correct them."""
@@ -135,7 +135,7 @@ class Labelling:
         with suppress(Exception):  # the error itself is what matters
             if data.pool.labels:
                 known = self._num_outputs
-                outputs = num_outputs(trainer, module, data, logits) if known is None else known
+                outputs = num_outputs(trainer, module, data, forward) if known is None else known
                 why = why_of_labels(error, data, outputs, folder)
                 if why is not None:
                     error.add_note(why)

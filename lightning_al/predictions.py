@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
+from lightning_al.outputs import OutputError
 from lightning_al.posterior.compiled import run_eagerly
-from lightning_al.posterior.outputs import OutputError
 from lightning_al.reading import said_shortly, unreadable
 from lightning_al.unscorable import NAN, find_unreadable
 
@@ -138,8 +138,8 @@ def next_rows(predictions: Iterator[Rows], n: int, trainer: pl.Trainer, module: 
             views = "for several views of a point, `module(batch[0]).unflatten(0, (len(batch[0]), -1)).mean(1)`"
             raise ValueError(
                 f"The pool is scored by one row of logits for each point, but `{type(module).__name__}` gave "
-                f"{len(values)} rows for a batch of {n} points. Pass `logits=`, a function of the module and the batch "
-                f"that returns one row for each{f', such as, {views}' if len(values) > n else ''}, and let the "
+                f"{len(values)} rows for a batch of {n} points. Pass `forward=`, a function of the module and the "
+                f"batch that returns one row for each{f', such as, {views}' if len(values) > n else ''}, and let the "
                 "collate function keep all points."
             )
     return rows

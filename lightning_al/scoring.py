@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,100 +19,18 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.text import Text
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_al._lightning import pl
-from lightning_al.calls import CallError, said_clearly
 from lightning_al.datamodule import ActiveDataModule
-from lightning_al.posterior import LastLayer, Posterior
-from lightning_al.posterior.base import LogitsFunction, evaluating
-from lightning_al.posterior.compiled import unwrapped
+from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.predictions import Check, Predict, Predictions, Rows, predicting
 from lightning_al.ranks import on_any_rank
-from lightning_al.target import Target
 from lightning_al.unscorable import all_reasons, unscorable_error
 from lightning_al.weights import uninitialised
 
 
-def predict_pool(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    data: ActiveDataModule,
-    *,
-    posterior: Posterior,
-    logits: LogitsFunction,
-    seed: int,
-    check: Check | None = None,
-    points: Sequence[int] | None = None,
-    skip: bool = False,
-) -> Iterator[Tensor]:
-    """Yield log-probabilities ``[n, K, C]`` of the unlabelled points in index order, the same on every rank.
-
-    Ranks take turns: each predicts one batch, and all get what all predicted. Nothing is kept. Batches travel through
-    the datamodule's or module's transfer hooks and the Trainer's precision, with the stage set to predicting, so that
-    training-only augmentation stays out. Called again, it yields the same numbers.
-
-    Args:
-        trainer: The Trainer.
-        module: The module.
-        data: The data.
-        posterior: How the weights are sampled.
-        logits: A function of the module and a batch.
-        seed: Seed of the samples.
-        check: Is called once with the number of classes.
-        points: The points to predict, in place of all unlabelled ones.
-        skip: Whether to pass over points that cannot be read, and to name all of them at the end.
-
-    Raises:
-        UnscorableError: If the module gives NaN or Inf for some points, or with `skip` if some cannot be read; the
-            message lists their indices.
-        ValueError: If the module gives more or fewer rows than a batch has points.
-        Exception: What the dataset raised for a point that cannot be read, with the point's index, without `skip`.
-    """
-    predict = log_probs_of(module, posterior, logits, seed)
-    for (log_probs_n_K_C,) in pass_over_pool(
-        trainer, module, data, predict, "Scoring the pool", check, points, skip=skip
-    ):
-        yield log_probs_n_K_C
-
-
-def log_probs_of(module: nn.Module, posterior: Posterior, logits: LogitsFunction, seed: int) -> Predict:
-    """Return the function that predicts log-probabilities ``[n, K, C]`` of batches."""
-
-    def predict(batches: Iterable[Any]) -> Iterator[Rows]:
-        return ((log_probs,) for log_probs in posterior.predict(module, batches, logits=logits, seed=seed))
-
-    return predict
-
-
-def read_last_layer(
-    trainer: pl.Trainer,
-    module: pl.LightningModule,
-    data: ActiveDataModule,
-    *,
-    last_layer: LastLayer,
-    logits: LogitsFunction,
-    check: Check | None = None,
-    points: Sequence[int] | None = None,
-    skip: bool = False,
-) -> Iterator[Rows]:
-    """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` of the unlabelled points, as `predict_pool` does.
-
-    Raises:
-        ValueError: As `predict_pool` and `LastLayer.read`.
-    """
-    read = embeddings_of(module, last_layer, logits)
-    yield from pass_over_pool(trainer, module, data, read, "Embedding the pool", check, points, skip=skip)
-
-
-def embeddings_of(module: nn.Module, last_layer: LastLayer, logits: LogitsFunction) -> Predict:
-    """Return the function that reads embeddings ``[n, D]`` and residuals ``[n, C]`` of batches."""
-    return lambda batches: last_layer.read(module, batches, logits=logits)
-
-
-def give_shapes(
-    trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, *, logits: LogitsFunction
-) -> None:
+def give_shapes(trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, *, forward: Forward) -> None:
     """Pass two labelled points through a module with lazy layers, so that they learn their shapes.
 
     Raises:
@@ -121,7 +38,7 @@ def give_shapes(
     """
     batch = next(iter(data.pool_dataloader(data.pool.labelled[:2])))
     with predicting(trainer), evaluating(module):
-        logits(module, to_device(trainer, module, batch))
+        forward(module, to_device(trainer, module, batch))
     left = uninitialised(module)
     if left:
         raise ValueError(
@@ -142,10 +59,27 @@ def pass_over_pool(
     *,
     skip: bool,
 ) -> Iterator[Rows]:
-    """Yield what is predicted of points of the pool, by default of all unlabelled ones, the same on every rank.
+    """Yield what is predicted of points of the pool in index order, the same on every rank. Nothing is kept.
+
+    Ranks take turns: each predicts one batch, and all get what all predicted. Batches travel through the transfer hooks
+    of datamodule or module and the Trainer's precision, with the stage set to predicting, so that training-only
+    augmentation stays out. Called again, it yields the same numbers.
+
+    Args:
+        trainer: The Trainer.
+        module: The module.
+        data: The data.
+        predict: Maps batches to what is predicted of them.
+        description: What the progress bar says.
+        check: Is called once with the number of classes.
+        points: The points to predict, in place of all unlabelled ones.
+        skip: Whether to pass over points that cannot be read, and to name all of them at the end.
 
     Raises:
-        UnscorableError: If some of them cannot be scored.
+        UnscorableError: If the module gives NaN or Inf for some points, or with `skip` if some cannot be read; the
+            message lists their indices.
+        ValueError: If the module gives more or fewer rows than a batch has points.
+        Exception: What the dataset raised for a point that cannot be read, with the point's index, without `skip`.
     """
     points = data.pool.unlabelled if points is None else list(points)
     turns, predictions = _deal(trainer, module, data, predict, points, check=check, skip=skip)
@@ -209,74 +143,6 @@ def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[in
         [indices[start + rank * batch_size : start + (rank + 1) * batch_size] for rank in range(ranks)]
         for start in starts
     ]
-
-
-def logits_function(given: LogitsFunction | None, target: Target) -> LogitsFunction:
-    """Return the function of a module and a batch that the pool is scored by: the one given, or the usual one.
-
-    Of outputs that have them under a name, as those of transformers, it returns the logits. Where it fails, it says
-    what the module was called with.
-    """
-    return said_clearly(given, None) if given is not None else said_clearly(default_logits(target), target.inputs)
-
-
-def default_logits(target: Target) -> LogitsFunction:
-    """Return the function that calls a module on the inputs of a batch: the batch without its label.
-
-    Several inputs of a tuple are passed one after the other, several of a dict by name where `forward` has such
-    parameters. One input is passed as it is, even where it is a tuple, unless `forward` takes several, or takes inputs
-    by their names alone.
-    """
-
-    def logits(module: nn.Module, batch: Any) -> Tensor:
-        arguments = target.arguments(batch)
-        if len(arguments) == 1 and not (isinstance(arguments, Mapping) and _takes_names_alone(module)):
-            inputs = target.inputs(batch)
-            if isinstance(inputs, Mapping):
-                outputs = _call_by_name(module, inputs)
-            elif isinstance(inputs, tuple | list) and _takes_several(module):
-                outputs = module(*inputs)
-            else:
-                outputs = module(inputs)
-        elif isinstance(arguments, Mapping):
-            outputs = _call_by_name(module, arguments)
-        else:
-            outputs = module(*arguments)
-        return outputs  # type: ignore[no-any-return]
-
-    return logits
-
-
-def _takes_several(module: nn.Module) -> bool:
-    """Return whether `forward` cannot be called with one input."""
-    parameters = inspect.signature(unwrapped(module).forward).parameters.values()
-    in_order = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    needed = [one for one in parameters if one.kind in in_order and one.default is one.empty]
-    return len(needed) > 1
-
-
-def _takes_names_alone(module: nn.Module) -> bool:
-    """Return whether `forward` takes no input but by its name, as `forward(self, **inputs)` does."""
-    parameters = inspect.signature(unwrapped(module).forward).parameters.values()
-    return all(parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_KEYWORD) for parameter in parameters)
-
-
-def _call_by_name(module: nn.Module, inputs: Mapping[str, Any]) -> Any:
-    """Call a module on the inputs that its `forward` has parameters for, or on all as one where it has none for any."""
-    parameters = inspect.signature(unwrapped(module).forward).parameters.values()
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-    by_name = {one.name: one for one in parameters if one.kind in (one.POSITIONAL_OR_KEYWORD, one.KEYWORD_ONLY)}
-    known = inputs if takes_all else {name: value for name, value in inputs.items() if name in by_name}
-    needed = {name for name, parameter in by_name.items() if parameter.default is parameter.empty}
-    if known and needed <= set(known):
-        return module(**known)
-    if len(needed) <= 1 and not known:
-        return module(inputs)
-    raise CallError(
-        f"A batch has the inputs {', '.join(map(str, inputs))}, but `{type(module).__name__}.forward` takes "
-        f"{', '.join(parameter.name for parameter in parameters)}. Pass `logits=`, a function of the module and the "
-        "batch that returns logits [batch, classes]."
-    )
 
 
 def to_device(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> Any:

@@ -206,7 +206,7 @@ class Target:
     def _another_form(self, batch: Any) -> ValueError:
         return ValueError(
             f"`ActiveDataModule(target={self.spec!r})` says where an item has its label, but the collate function "
-            f"makes batches of another form: {described(batch)}. Pass `logits=`, a function of the module and the "
+            f"makes batches of another form: {described(batch)}. Pass `forward=`, a function of the module and the "
             f"batch that returns logits, or let the batches keep their labels under one of {', '.join(KEYS)}."
         )
 

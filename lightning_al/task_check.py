@@ -56,6 +56,13 @@ class TaskCheck:
                 check_several_classes(self._all_labels(), f"`{type(self.data._training.dataset).__name__}`")
         return said
 
+    def are_of_two_classes(self) -> bool:
+        """Return whether all labels that are trained on are 0 or 1, and both occur."""
+        with seeded(derive(self.data.seed, "labels")):
+            arrays = [as_array(label) for label in self._labels(None).values()]
+        numbers = {None if array is None or array.ndim > 0 else float(array) for array in arrays}
+        return numbers == {0.0, 1.0}
+
     def _labels(self, num_classes: int | None) -> dict[int, Any]:
         """Return labels that are trained on: all class numbers, and some of other labels, which have to be read."""
         labelled = self.data.pool.labelled

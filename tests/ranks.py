@@ -28,7 +28,7 @@ from lightning_al.journal import Journal
 from lightning_al.oracle import Revealed
 from lightning_al.pool import Label
 from lightning_al.posterior import MCDropout
-from lightning_al.scoring import default_logits, predict_pool
+from tests.samples import predict_pool
 from tests.tasks import LitMLP, points
 
 
@@ -131,8 +131,7 @@ class Scoring(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if not self.chunks:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
-            logits = default_logits(data.target)
-            chunks = predict_pool(trainer, pl_module, data, posterior=MCDropout(5), logits=logits, seed=3)
+            chunks = predict_pool(trainer, pl_module, data, posterior=MCDropout(5), seed=3)
             self.chunks = [chunk.tolist() for chunk in chunks]
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.oracle import Oracle
-from lightning_al.posterior.base import LogitsFunction, Posterior
+from lightning_al.posterior.base import Forward, Posterior, PosteriorSamples
 from tests.tasks import LitMLP, points, trainer
 
 ROUND = 1
@@ -64,16 +64,21 @@ class WaitingPosterior(Posterior):
     def __repr__(self) -> str:
         return "WaitingPosterior()"  # whether this file is imported or run
 
-    @property
-    def num_samples(self) -> int:
-        return 4
+    def draw(self, fits: Any, module: nn.Module, labelled: Any, *, forward: Forward, seed: int) -> PosteriorSamples:
+        samples = MCDropout(4).draw(fits, module, labelled, forward=forward, seed=seed)
+        return WaitingSamples(self.wait, module, samples)
 
-    def predict(
-        self, module: nn.Module, batches: Iterable[Any], *, logits: LogitsFunction, seed: int
-    ) -> Iterator[Tensor]:
-        for log_probs_n_K_C in MCDropout(4).predict(module, batches, logits=logits, seed=seed):
-            self.wait("score", module.active_round)
-            yield log_probs_n_K_C
+
+class WaitingSamples(PosteriorSamples):
+    num_samples = 4
+
+    def __init__(self, wait: Waiting, module: Any, samples: PosteriorSamples) -> None:
+        self.wait, self.module, self.samples = wait, module, samples
+
+    def outputs(self, batch: Any) -> Iterator[Tensor]:
+        outputs = list(self.samples.outputs(batch))
+        self.wait("score", self.module.active_round)
+        yield from outputs
 
 
 class WaitingOracle(Oracle):

@@ -13,7 +13,9 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset,
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout
 from lightning_al._lightning import pl
-from lightning_al.posterior.outputs import to_log_probs
+from lightning_al.outputs import find_output
+from lightning_al.task import Multiclass
+from tests.samples import log_probs_of
 from tests.tasks import Items, LitMLP, LitPoints, points, trainer
 
 # Arguments of ActiveDataModule.
@@ -175,7 +177,7 @@ def test_a_label_of_an_oracle_that_the_data_cannot_hold() -> None:
 
 def predict(posterior: Any, net: nn.Module, batch: Tensor | None = None) -> Tensor:
     batch = torch.randn(6, 8, generator=torch.Generator().manual_seed(0)) if batch is None else batch
-    [log_probs] = posterior.predict(net, [batch], logits=lambda module, x: module(x), seed=0)
+    [log_probs] = log_probs_of(posterior, net, [batch], seed=0)
     return log_probs
 
 
@@ -193,7 +195,7 @@ def test_fewer_than_one_sample(number: int) -> None:
 def test_a_network_without_dropout(net: nn.Module) -> None:
     name = type(net).__name__
     with pytest.raises(ValueError, match=rf"no dropout in `{name}`, so all 5 posterior samples .* Add `nn.Dropout`"):
-        [_] = MCDropout(5).predict(net, [torch.ones(6, 8)], logits=first_output, seed=0)
+        [_] = log_probs_of(MCDropout(5), net, [torch.ones(6, 8)], forward=first_output, seed=0)
 
 
 def first_output(module: nn.Module, x: Tensor) -> Tensor:
@@ -205,7 +207,7 @@ def test_inputs_of_different_sizes() -> None:
     net = nn.Sequential(nn.Dropout(0.5), nn.AdaptiveAvgPool1d(3))
     batches = [torch.ones(6, 8), torch.ones(6, 9)]
     with pytest.raises(ValueError, match=r"call 0 met features of shape \[1, 8\] in one batch and \[1, 9\] in another"):
-        list(MCDropout(5).predict(net, batches, logits=lambda module, x: module(x), seed=0))
+        list(log_probs_of(MCDropout(5), net, batches, seed=0))
 
 
 # What the module gives.
@@ -216,8 +218,8 @@ def test_inputs_of_different_sizes() -> None:
 def test_probabilities_in_place_of_logits(dtype: torch.dtype, classes: int) -> None:
     logits = 3 * torch.randn(32, classes, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match=r"module gave probabilities.*Return the values before the softmax, or pass"):
-        to_log_probs(logits.softmax(1).to(dtype))
-    assert to_log_probs(logits.to(dtype)).isfinite().all()
+        Multiclass().log_probs(logits.softmax(1).to(dtype))
+    assert Multiclass().log_probs(logits.to(dtype)).isfinite().all()
 
 
 @pytest.mark.parametrize("posterior", [Deterministic(), MCDropout(2)])
@@ -230,16 +232,19 @@ def test_a_network_that_ends_in_a_softmax(posterior: Any) -> None:
     ("outputs", "message"),
     [
         (torch.zeros(6), r"of shape \[batch, classes\] with two classes or more, but the module gave \[6\]"),
-        (torch.zeros(6, 1), r"gave \[6, 1\]. Where this is one logit .*torch.nn.functional.pad\(.*For regression, use"),
+        (torch.zeros(6, 1), r"gave \[6, 1\]. Where this is the one logit .*`task=\"binary\"`.*For regression, use"),
         (torch.zeros(6, 3, 2), r"gave \[6, 3, 2\]. A prediction for each place .*segmentation.* is not supported"),
         (torch.zeros(6, 3, 2, 2), r"gave \[6, 3, 2, 2\]. A prediction for each place .*`acquisition=\"random\"`"),
-        (torch.zeros([]), r"gave \[\]. Pass `logits=`, .* a row of logits for each point"),
-        ((torch.zeros(6, 3), None), r"gave tuple of \[6, 3\], NoneType. Pass `logits=`.* module\(batch\[0\]\)\[0\]"),
-        ({"scores": torch.zeros(6, 3)}, r"gave dict with scores. Pass `logits=`.* batch that returns them"),
+        (
+            torch.zeros([]),
+            r"row of outputs for each point, but the module gave a tensor of shape \[\]. Pass `forward=`",
+        ),
+        ((torch.zeros(6, 3), None), r"gave tuple of \[6, 3\], NoneType. Pass `forward=`.* module\(batch\[0\]\)\[0\]"),
+        ({"scores": torch.zeros(6, 3)}, r"gave dict with scores. Pass `forward=`.* batch that returns them"),
         ({"logits": torch.zeros(6, 3, 2)}, r"gave \[6, 3, 2\]. A prediction for each place"),
         (torch.zeros(6, 3, dtype=torch.int64), r"scored by floating-point logits, but the module gave torch.int64"),
     ],
 )
 def test_outputs_of_another_shape_or_type(outputs: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        to_log_probs(outputs)
+        Multiclass().log_probs(find_output(outputs))

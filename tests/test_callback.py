@@ -199,7 +199,7 @@ class TestWhatIsAsked:
         def fail(module: nn.Module, batch: Any) -> Tensor:
             raise AssertionError("the pool was scored")
 
-        active = ActiveLearning("random", query_size=3, budget=11, logits=fail)
+        active = ActiveLearning("random", query_size=3, budget=11, forward=fail)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
         assert active.done
         assert "score" not in active.history[0].seconds
@@ -211,7 +211,7 @@ class TestWhatIsAsked:
             seen.append(batch[1])
             return module(batch[0])
 
-        active = ActiveLearning("entropy", query_size=3, budget=14, logits=logits, posterior="deterministic")
+        active = ActiveLearning("entropy", query_size=3, budget=14, forward=logits, posterior="deterministic")
         data = active_data()
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
         assert len(torch.cat(seen)) == 52 + 49

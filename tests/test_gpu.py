@@ -16,6 +16,7 @@ from lightning_al.acquisition import Acquisition, BatchBALD, Selection, availabl
 from lightning_al.candidates import Candidates
 from lightning_al.demos.networks import paper_cnn
 from tests.references import random_log_probs
+from tests.samples import log_probs_of
 from tests.tasks import CLASSES, LitMLP, LitPoints, points, trainer
 from tests.test_callback import plain, same_weights, weights
 
@@ -95,7 +96,7 @@ def test_samples_are_those_of_the_cpu(name: str, autocast: bool) -> None:
     posterior = MCDropout(20, autocast=autocast)
 
     def predict(module: nn.Module, *batches: torch.Tensor) -> torch.Tensor:
-        return torch.cat(list(posterior.predict(module, batches, logits=lambda m, x: m(x), seed=3))).cpu()
+        return torch.cat(list(log_probs_of(posterior, module, batches, seed=3))).cpu()
 
     here = predict(copy.deepcopy(module), inputs)
     there = predict(module.cuda(), inputs.cuda())
@@ -202,7 +203,7 @@ def test_scoring_leaves_the_generators_of_the_gpu_alone() -> None:
     module = NETWORKS["MLP"][0]().cuda()
     torch.cuda.manual_seed(5)
     before = torch.cuda.get_rng_state()
-    list(MCDropout(5).predict(module, [torch.randn(4, 9).cuda()], logits=lambda m, x: m(x), seed=0))
+    list(log_probs_of(MCDropout(5), module, [torch.randn(4, 9).cuda()], seed=0))
     assert torch.cuda.get_rng_state().equal(before)
 
 

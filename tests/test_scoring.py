@@ -20,10 +20,11 @@ from lightning_al import ActiveDataModule, ActiveLearning, LastLayer
 from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, BatchBALD, Selection
 from lightning_al.candidates import Candidates
+from lightning_al.forward import default_forward
 from lightning_al.history import Round
 from lightning_al.posterior import Deterministic, MCDropout, Posterior
-from lightning_al.scoring import default_logits, predict_pool
 from lightning_al.target import Target
+from tests.samples import predict_pool
 from tests.tasks import LitMLP, points, trainer
 
 
@@ -69,11 +70,11 @@ IMAGE, MASK, LABEL = torch.tensor([2.0]), torch.tensor([5.0]), torch.tensor([1])
     ],
 )
 def test_the_module_is_called_on_the_inputs(module: nn.Module, batch: Any, expected: float) -> None:
-    assert default_logits(Target())(module, batch).item() == expected
+    assert default_forward(Target())(module, batch).item() == expected
 
 
 def test_a_label_that_is_not_the_last_is_left_out() -> None:
-    assert default_logits(Target(0))(TwoInputs(), (LABEL, IMAGE, MASK)).item() == 10.0
+    assert default_forward(Target(0))(TwoInputs(), (LABEL, IMAGE, MASK)).item() == 10.0
 
 
 def test_inputs_that_the_module_does_not_know_are_refused() -> None:
@@ -81,7 +82,7 @@ def test_inputs_that_the_module_does_not_know_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"A batch has the inputs pixels, mask, but `TwoInputs.forward` takes image, mask. Pass"
     ):
-        default_logits(Target())(TwoInputs(), batch)
+        default_forward(Target())(TwoInputs(), batch)
 
 
 class Scoring(pl.Callback):
@@ -93,9 +94,7 @@ class Scoring(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         for _ in range(2):
-            chunks = predict_pool(
-                trainer, pl_module, data, posterior=self.posterior, logits=default_logits(data.target), seed=3
-            )
+            chunks = predict_pool(trainer, pl_module, data, posterior=self.posterior, seed=3)
             self.seen.append(self.look(trainer, chunks))
 
 

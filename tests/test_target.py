@@ -420,7 +420,7 @@ def test_a_batch_of_another_form_has_its_labels_in_the_usual_place(batch: Any, s
     [
         ({"pixels": X, "answers": [1]}, 1, r"target=1\)` says where an item has its label, but the collate function "),
         ({"pixels": X, "answers": [1]}, 1, r"of another form: \{pixels: Tensor \[2\] of float32, answers: \[int\]\}"),
-        ([X, X, X], "klass", r"target='klass'\)` says where .*: \[Tensor \[2\] .*\]. Pass `logits=`, a function of"),
+        ([X, X, X], "klass", r"target='klass'\)` says where .*: \[Tensor \[2\] .*\]. Pass `forward=`, a function of"),
         ({"label": X, "y": X}, 1, "found both 'label' and 'y'"),
     ],
 )

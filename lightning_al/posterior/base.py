@@ -3,48 +3,94 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
 from lightning_al.posterior.compiled import run_eagerly
-from lightning_al.posterior.outputs import to_log_probs
 
-__all__ = ["LogitsFunction", "Posterior", "PosteriorError", "evaluating", "to_log_probs"]
+__all__ = ["Fit", "Forward", "Posterior", "PosteriorError", "PosteriorSamples", "evaluating"]
 
-LogitsFunction = Callable[[Any, Any], Tensor]
-"""Maps a module and a collated batch to logits [n, C]; the module may be annotated with its own class."""
+Forward = Callable[[Any, Any], Tensor]
+"""Maps a module and a collated batch to raw outputs [n, ...]; the module may be annotated with its own class."""
 
 
 class PosteriorError(ValueError):
     """A posterior cannot sample a network. Raised from within the network's own code, it is no error of that code."""
 
 
-class Posterior(ABC):
-    """Draw K weight samples of a fitted module, and predict with each of them.
+@final
+@dataclass(frozen=True)
+class Fit:
+    """What one fit of a round ended with.
 
     Attributes:
-        fits_per_round: How many fits a round needs; an ensemble asks for more than one.
+        weights: The module's `state_dict` on the CPU, and the buffers that it leaves out.
+        seed: The seed that the fit ran with.
     """
 
-    fits_per_round: ClassVar[int] = 1
+    weights: Mapping[str, Tensor]
+    seed: int
 
-    @property
+
+class PosteriorSamples(ABC):
+    """K functions drawn from a posterior, which stay the same for every point.
+
+    Attributes:
+        num_samples: Number of posterior samples K.
+    """
+
+    num_samples: int
+
     @abstractmethod
-    def num_samples(self) -> int:
-        """Number of posterior samples K."""
+    def outputs(self, batch: Any) -> Iterator[Tensor]:
+        """Yield the raw outputs ``[n, ...]`` of each sample for a batch of n points, K tensors one after the other.
+
+        Sample k is one function of the input, for every point of every batch on every rank: BatchBALD relies on it. The
+        module is in evaluation mode without gradients meanwhile.
+
+        Args:
+            batch: A collated batch on the module's device, with labels hidden where they are not known.
+        """
+
+
+class Posterior(ABC):
+    """Draw samples of the functions that a round's fits make likely.
+
+    Attributes:
+        num_samples: How many samples K it draws, where that is known beforehand; a method that needs more then fails
+            at once.
+        num_fits: How many fits a round takes, 1 or more; an ensemble asks for one for each of its members.
+    """
+
+    num_samples: int | None = None
+    num_fits: int = 1
 
     @abstractmethod
-    def predict(
-        self, module: nn.Module, batches: Iterable[Any], *, logits: LogitsFunction, seed: int
-    ) -> Iterator[Tensor]:
-        """Yield log-probabilities ``[n, K, C]``, one tensor for each batch of n points.
+    def draw(
+        self,
+        fits: Sequence[Fit],
+        module: nn.Module,
+        labelled: Iterable[Any],
+        *,
+        forward: Forward,
+        seed: int,
+    ) -> PosteriorSamples:
+        """Draw the samples of a round, once, after its last fit.
 
-        Sample k is the same function of the input for every point of every batch, which BatchBALD relies on. It
-        depends on the seed and the weights alone. Modes and gradients of the module are left as they were.
+        The module is in evaluation mode meanwhile, and has its modes back afterwards.
+
+        Args:
+            fits: What the round's fits ended with, in order, `num_fits` of them.
+            module: The module with the weights of the last fit, on its device.
+            labelled: Batches of the labelled points with their labels, on the module's device; each iteration is a new
+                pass over them. The same on every rank.
+            forward: Maps the module and a batch to raw outputs.
+            seed: Seed of the samples. The same seed and fits give the same samples.
         """
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from torch import Tensor, nn
 
-from lightning_al.posterior.base import LogitsFunction, Posterior, evaluating
-from lightning_al.posterior.outputs import to_log_probs
+from lightning_al.outputs import find_output
+from lightning_al.posterior.base import Fit, Forward, Posterior, PosteriorSamples, evaluating
 
 
 @final
@@ -18,23 +18,36 @@ class Deterministic(Posterior):
     """Predict with the fitted weights alone: K = 1, enough for entropy, margin and least confidence.
 
     >>> import torch
-    >>> posterior = Deterministic()
-    >>> batch = torch.zeros(4, 2)
-    >>> [log_probs] = posterior.predict(nn.Linear(2, 3), [batch], logits=lambda net, x: net(x), seed=0)
-    >>> log_probs.shape
-    torch.Size([4, 1, 3])
+    >>> samples = Deterministic().draw([], nn.Linear(2, 3), [], forward=lambda net, x: net(x), seed=0)
+    >>> [outputs] = samples.outputs(torch.zeros(4, 2))
+    >>> outputs.shape
+    torch.Size([4, 3])
     """
 
-    @property
-    def num_samples(self) -> int:
-        """Always 1."""
-        return 1
+    num_samples: int = field(default=1, init=False, repr=False)
 
-    def predict(
-        self, module: nn.Module, batches: Iterable[Any], *, logits: LogitsFunction, seed: int
-    ) -> Iterator[Tensor]:
-        """Yield log-probabilities ``[n, 1, C]`` for each batch; the seed is not needed."""
-        for batch in batches:
-            with evaluating(module):
-                log_probs_n_C = to_log_probs(logits(module, batch))
-            yield log_probs_n_C.unsqueeze(1)
+    def draw(
+        self,
+        fits: Sequence[Fit],
+        module: nn.Module,
+        labelled: Iterable[Any],
+        *,
+        forward: Forward,
+        seed: int,
+    ) -> PosteriorSamples:
+        """Return the module itself as the only sample; of the arguments it needs `module` and `forward` alone."""
+        return _Itself(module, forward)
+
+
+class _Itself(PosteriorSamples):
+    num_samples = 1
+
+    def __init__(self, module: nn.Module, forward: Forward) -> None:
+        self.module = module
+        self.forward = forward
+
+    def outputs(self, batch: Any) -> Iterator[Tensor]:
+        """Yield the module's raw outputs."""
+        with evaluating(self.module):
+            outputs = find_output(self.forward(self.module, batch))
+        yield outputs

@@ -5,7 +5,7 @@ Axes: n points of a batch, D embedding dimensions, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -13,9 +13,9 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from lightning_al.posterior.base import LogitsFunction, PosteriorError, evaluating
+from lightning_al.outputs import find_output
+from lightning_al.posterior.base import Forward, PosteriorError, evaluating
 from lightning_al.posterior.compiled import written_name
-from lightning_al.posterior.outputs import to_log_probs
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -42,7 +42,10 @@ class LastLayer:
     >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Dropout(0.5), nn.Linear(2, 2, bias=False))
     >>> for weight in net.parameters():
     ...     weight.data = torch.eye(2)
-    >>> [(embeddings, residuals)] = LastLayer().read(net, [torch.tensor([[1.0, 1.0]])], logits=lambda net, x: net(x))
+    >>> batches = [torch.tensor([[1.0, 1.0]])]
+    >>> [(embeddings, residuals)] = LastLayer().read(
+    ...     net, batches, forward=lambda net, x: net(x), log_probs=lambda logits: logits.log_softmax(1)
+    ... )
     >>> embeddings.tolist(), residuals.tolist()
     ([[1.0, 1.0]], [[-0.5, 0.5]])
     """
@@ -58,16 +61,27 @@ class LastLayer:
             )
 
     def read(
-        self, module: nn.Module, batches: Iterable[Any], *, logits: LogitsFunction
+        self,
+        module: nn.Module,
+        batches: Iterable[Any],
+        *,
+        forward: Forward,
+        log_probs: Callable[[Tensor], Tensor],
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` for each batch.
+
+        Args:
+            module: The network.
+            batches: Collated batches.
+            forward: Maps the network and a batch to raw outputs.
+            log_probs: Maps these to log-probabilities ``[n, C]``.
 
         Raises:
             ValueError: If there is no such layer, if it is not used, or if an embedding does not fit into `dtype`.
         """
         for batch in batches:
             with evaluating(module), self._noting(module) as noted:
-                log_probs_n_C = to_log_probs(logits(module, batch))
+                log_probs_n_C = log_probs(find_output(forward(module, batch)))
             if not noted:
                 raise PosteriorError(
                     f"`LastLayer` expected `{type(module).__name__}` to use its {self._what()}, but the forward pass "

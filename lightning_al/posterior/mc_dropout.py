@@ -1,12 +1,12 @@
 """Dropout as a sample of the weights, with masks that stay the same for the whole pool.
 
-Axes: n points of a batch, K posterior samples, C classes.
+Axes: n points of a batch, K posterior samples.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, final
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from lightning_al.outputs import find_logits, find_output
 from lightning_al.posterior import thinning, wide
-from lightning_al.posterior.base import LogitsFunction, Posterior, PosteriorError, evaluating
+from lightning_al.posterior.base import Fit, Forward, Posterior, PosteriorError, PosteriorSamples, evaluating
 from lightning_al.posterior.batches import copied, first_points, leaves_of, map_tensors, num_points
 from lightning_al.posterior.dropout_functions import Call, drop_to_zero
 from lightning_al.posterior.modes import Trial, noisy_parts, parts_that_read_training, training
 from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, drawn_by_position, spread
-from lightning_al.posterior.outputs import find_logits, to_log_probs
 from lightning_al.posterior.positions import normal_at, uniform_at
 from lightning_al.posterior.prefix import Function, Prefix
 from lightning_al.seeds import derive, generator
@@ -33,7 +33,9 @@ NUM_TRIED = 3
 
 TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-6}
 COARSE_TOLERANCE = 0.05
-"""How far probabilities may differ by rounding where points come in other batches; more in half precision and on a GPU.
+"""How far outputs may differ by rounding where points come in other batches; more in half precision and on a GPU.
+
+Against 1, or against the outputs where they are larger.
 """
 
 
@@ -62,12 +64,12 @@ class MCDropout(Posterior):
         ValueError: If `num_samples` is not whole, or below 1.
 
     >>> net = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 3))
-    >>> posterior = MCDropout(num_samples=5)
+    >>> samples = MCDropout(num_samples=5).draw([], net, [], forward=lambda net, x: net(x), seed=0)
     >>> pool = torch.ones(6, 8)
-    >>> whole, = posterior.predict(net, [pool], logits=lambda net, x: net(x), seed=0)
-    >>> in_two = torch.cat(list(posterior.predict(net, pool.split(4), logits=lambda net, x: net(x), seed=0)))
+    >>> whole = torch.stack(list(samples.outputs(pool)))
+    >>> in_two = torch.cat([torch.stack(list(samples.outputs(batch))) for batch in pool.split(4)], 1)
     >>> whole.shape, torch.allclose(whole, in_two)
-    (torch.Size([6, 5, 3]), True)
+    (torch.Size([5, 6, 3]), True)
     """
 
     num_samples: int = 20
@@ -76,27 +78,55 @@ class MCDropout(Posterior):
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_samples", whole_number("MCDropout", "num_samples", self.num_samples))
 
-    def predict(
-        self, module: nn.Module, batches: Iterable[Any], *, logits: LogitsFunction, seed: int
-    ) -> Iterator[Tensor]:
-        """Yield log-probabilities ``[n, K, C]`` for each batch.
+    def draw(
+        self,
+        fits: Sequence[Fit],
+        module: nn.Module,
+        labelled: Iterable[Any],
+        *,
+        forward: Forward,
+        seed: int,
+    ) -> PosteriorSamples:
+        """Return K samples of dropout in `module`, whose noise the seed alone decides.
 
-        Raises:
-            ValueError: If the network has no noise, or noise that cannot be kept the same for all points.
+        The network is tried with the first batch that it is to predict; that raises a ValueError if it has no noise, or
+        noise that cannot be kept the same for all points.
         """
-        network = None
-        for batch in batches:
-            with evaluating(module), self._autocast(module):
-                is_first = network is None
-                if network is None:
-                    network = _Network(module, logits, batch, self.num_samples, seed)
-                log_probs_n_K_C = torch.stack(network.samples(batch), dim=1)
-                if is_first:
-                    network.check(log_probs_n_K_C)
-            yield log_probs_n_K_C
+        return _Samples(module, forward, self.num_samples, seed, self.autocast)
 
-    def _autocast(self, module: nn.Module) -> AbstractContextManager[Any]:
-        return torch.autocast(_device_type(module), torch.bfloat16) if self.autocast else nullcontext()
+
+class _Samples(PosteriorSamples):
+    """K samples by dropout of one network, which is tried with the first batch."""
+
+    def __init__(self, module: nn.Module, forward: Forward, num_samples: int, seed: int, autocast: bool) -> None:
+        self.module = module
+        self.forward = forward
+        self.num_samples = num_samples
+        self.seed = seed
+        self.autocast = autocast
+        self._network: _Network | None = None
+
+    def outputs(self, batch: Any) -> Iterator[Tensor]:
+        """Yield the raw outputs of each sample."""
+        if self._network is None:
+            with self._computing():
+                self._network = _Network(self.module, self.forward, batch, self.num_samples, self.seed)
+        outputs = self._network.outputs(batch)
+        while True:
+            # Modes and gradients are as they were while the outputs are used.
+            with self._computing():
+                output = next(outputs, None)
+            if output is None:
+                return
+            yield output
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        lower: AbstractContextManager[Any] = nullcontext()
+        if self.autocast:
+            lower = torch.autocast(_device_type(self.module), torch.bfloat16)
+        with evaluating(self.module), lower:
+            yield
 
 
 def _device_type(module: nn.Module) -> str:
@@ -108,14 +138,14 @@ class _Network:
 
     Args:
         module: The network, in evaluation mode.
-        logits: Maps it and a batch to logits.
+        forward: Maps it and a batch to raw outputs.
         batch: The first batch. The network is tried with a few of its points, without noise.
         num_samples: Number of posterior samples K.
         seed: Seed of the noise.
 
     Attributes:
         few: Two smaller batches of the first points, by their size; none where a batch cannot be cut.
-        parts: What is put in training mode, since it has noise there alone.
+        parts: The names of what is put in training mode, since it has noise there alone.
         dropouts: How the mask of each call of a dropout function is drawn where no layer is skipped.
         draws: The same for each draw inside of other functions.
         met: What each sample drew in the batches so far, for one point.
@@ -126,11 +156,12 @@ class _Network:
         widens: Whether several samples are computed in one pass.
         copied: Which tensors were copied for that in the first batch, once it was tried.
         shapes: The shape of each mask for all points in the sample computed last.
+        is_checked: Whether samples were compared between batches of two sizes.
     """
 
-    def __init__(self, module: nn.Module, logits: LogitsFunction, batch: Any, num_samples: int, seed: int) -> None:
+    def __init__(self, module: nn.Module, forward: Forward, batch: Any, num_samples: int, seed: int) -> None:
         self.module = module
-        self.logits = logits
+        self.forward = forward
         self.num_samples = num_samples
         self.seed = seed
         self.drawn: dict[tuple[int, Shape, float], Tensor] = {}
@@ -142,10 +173,12 @@ class _Network:
         self.thins = _device_type(module) not in wide.DEVICES
         self.few = self._cut(batch)
         tried = self.few or {0: batch}
-        self.parts = noisy_parts(parts_that_read_training(module), lambda: self._attempt(next(iter(tried.values()))))
-        with training(self.parts):
+        parts = noisy_parts(parts_that_read_training(module), lambda: self._attempt(next(iter(tried.values()))))
+        # By name, since a later `setup` of the module may build its parts anew.
+        self.parts = [name for name, part in module.named_modules() if any(part is noisy for noisy in parts)]
+        with self._training():
             trials = [self._try(points) for points in tried.values()]
-        sizes = [trial.log_probs[0] for trial in trials]
+        sizes = [trial.outputs[0] for trial in trials]
         self.tells_length = sizes == [num_points(points) for points in tried.values()]
         self.length: int | None = None
         places = [
@@ -163,6 +196,7 @@ class _Network:
         self.widens = not self.thins and self.tells_length and not self.draws and num_samples > 1
         self.copied: list[bool] | None = None
         self.shapes: list[Shape] = []
+        self.is_checked = False
         if not self.dropouts and not self.draws:
             raise PosteriorError(
                 f"`MCDropout` found no dropout in `{type(module).__name__}`, so all {num_samples} posterior samples "
@@ -170,42 +204,64 @@ class _Network:
                 "`posterior=Deterministic()` with an acquisition function such as `entropy`."
             )
 
-    def samples(self, batch: Any) -> list[Tensor]:
-        """Return log-probabilities ``[n, C]`` of each sample."""
+    def outputs(self, batch: Any) -> Iterator[Tensor]:
+        """Yield the raw outputs ``[n, ...]`` of each sample; of the first batch, they are checked before the last.
+
+        Raises:
+            ValueError: If samples are not the same function in batches of other sizes.
+        """
         prefix = Prefix(batch)
         uses = wide.Uses() if self.widens else None
-        first = self.sample(0, batch, prefix, uses)
-        others = self._copies(batch, prefix, uses, first) if uses is not None else None
-        return [first, *(others or (self.sample(k, batch, prefix) for k in range(1, self.num_samples)))]
+        first = last = self.sample(0, batch, prefix, uses)
+        few = None if self.is_checked else {0: self._first_rows(first)}
+        k = 0
+        for samples in self._wide_passes(batch, prefix, uses, first):
+            for output in samples:
+                yield last
+                last, k = output, k + 1
+        while k + 1 < self.num_samples:
+            yield last
+            last, k = self.sample(k + 1, batch, prefix), k + 1
+        if few is not None:
+            few[k] = self._first_rows(last)
+            self._check(few, len(last))
+            self.is_checked = True
+        yield last
 
-    def _copies(self, batch: Any, prefix: Prefix, uses: wide.Uses, first: Tensor) -> list[Tensor] | None:
-        """Return log-probabilities of all samples but the first by passes over copies of the batch, or None.
+    def _first_rows(self, output: Tensor) -> Tensor:
+        return output[:NUM_TRIED].clone()
 
-        What comes out is compared once with the samples one by one.
+    def _wide_passes(self, batch: Any, prefix: Prefix, uses: wide.Uses | None, first: Tensor) -> Iterator[list[Tensor]]:
+        """Yield the outputs of samples 1, 2 and so on by passes over copies of the batch, as far as that works.
+
+        What comes out of the first pass is compared once with samples one by one.
         """
-        m = min(self.num_samples, wide.PASS_BYTES // max(1, uses.num_bytes))
-        if self.length is None or m < 2:
-            return None
-        try:
-            passes = [
-                self._pass(range(start, min(start + m, self.num_samples)), batch, prefix, uses)
-                for start in range(0 if self.copied is None else 1, self.num_samples, m)
-            ]
-        except Exception:  # whatever a network may raise where it is used otherwise than it was written
-            self.widens = self.copied is not None
-            return None
-        samples = [sample for done, _ in passes for sample in done]
-        copied = [copied for _, copied in passes]
-        if self.copied is None:
-            last = self.sample(self.num_samples - 1, batch, prefix)
-            self.widens = self._agree(samples.pop(0), first) and self._agree(samples[-1], last)
-            self.copied = copied[0]
-        return samples if self.widens and all(each == self.copied for each in copied) else None
+        shapes, n = self.shapes, self.length
+        m = 0 if uses is None else min(self.num_samples, wide.PASS_BYTES // max(1, uses.num_bytes))
+        if uses is None or n is None or m < 2:
+            return
+        for start in range(0 if self.copied is None else 1, self.num_samples, m):
+            numbers = range(start, min(start + m, self.num_samples))
+            try:
+                samples, copied = self._pass(numbers, batch, prefix, uses, shapes, n)
+            except Exception:  # whatever a network may raise where it is used otherwise than it was written
+                self.widens = self.copied is not None
+                return
+            if self.copied is None:
+                alone = self.sample(numbers[-1], batch, prefix)
+                self.widens = self._agree(samples[0], first) and self._agree(samples[-1], alone)
+                self.copied = copied
+                samples = samples[1:]
+            if not self.widens or copied != self.copied:
+                return
+            yield samples
 
-    def _pass(self, samples: range, batch: Any, prefix: Prefix, uses: wide.Uses) -> tuple[list[Tensor], list[bool]]:
-        """Return log-probabilities of some samples, and which tensors were copied for it."""
-        assert self.length is not None
-        copies = wide.Copies(len(samples), self.length)
+    def _pass(
+        self, samples: range, batch: Any, prefix: Prefix, uses: wide.Uses, shapes: list[Shape], n: int
+    ) -> tuple[list[Tensor], list[bool]]:
+        """Return the outputs of some samples for n points, and which tensors were copied for it."""
+        self.length = n
+        copies = wide.Copies(len(samples), n)
         compute: Function = _call
         if prefix.is_whole():
             compute = copies.replayer(prefix, uses)
@@ -217,18 +273,18 @@ class _Network:
             masks_K, axis = self.masks(call, 0, shape, p, device)
             return masks_K[samples.start : samples.stop], axis
 
-        dropouts = wide.WideDropouts(self.shapes, masks, compute)
-        log_probs = self._predict(batch, None, dropouts)
-        if dropouts.num_calls != len(self.shapes):
+        dropouts = wide.WideDropouts(shapes, masks, compute)
+        outputs = self._predict(batch, None, dropouts)
+        if dropouts.num_calls != len(shapes):
             raise wide.CannotWidenError
-        return list(log_probs.unflatten(0, (len(samples), self.length))), copies.made
+        return list(outputs.unflatten(0, (len(samples), n))), copies.made
 
     def _agree(self, one: Tensor, other: Tensor) -> bool:
-        """Return whether log-probabilities of the same points are the same but for rounding."""
+        """Return whether outputs for the same points are the same but for rounding."""
         return one.shape == other.shape and bool(_difference(one, other) <= self._tolerance())
 
     def sample(self, k: int, batch: Any, prefix: Prefix, uses: wide.Uses | None = None) -> Tensor:
-        """Return log-probabilities ``[n, C]`` of sample k, using and filling what samples have in common."""
+        """Return the outputs ``[n, ...]`` of sample k, using and filling what samples have in common."""
         batch = prefix.batch if k == 0 or prefix.is_whole() else copied(batch)
 
         self.length = num_points(batch) if self.tells_length else None
@@ -238,8 +294,8 @@ class _Network:
 
         noise = Noise(draw) if self.draws else None
         dropouts = _Dropouts(self, k, prefix, noise, uses)
-        with training(self.parts):
-            log_probs_n_C = self._predict(batch, noise, dropouts)
+        with self._training():
+            outputs = self._predict(batch, noise, dropouts)
         self.shapes = dropouts.shapes
         counts = len(dropouts.shapes), len(noise.shapes) if noise is not None else 0
         before = self.counts.setdefault(k, counts)
@@ -250,27 +306,34 @@ class _Network:
                 f"in one batch, and {counts[0]} and {counts[1]} times in another. Let the network draw the same in "
                 "every batch."
             )
-        return log_probs_n_C
+        return outputs
 
-    def check(self, log_probs_n_K_C: Tensor) -> None:
-        """Compare what the first and the last sample make of the first few points in batches of other sizes.
+    def _check(self, expected: dict[int, Tensor], n: int) -> None:
+        """Compare what samples make of the first few points in batches of other sizes.
+
+        Args:
+            expected: What some samples made of the first points in a batch of n.
+            n: Its size.
 
         Raises:
             ValueError: If it is not the same.
         """
         for points in list(self.few.values())[:1]:
-            for k in {0, self.num_samples - 1}:
-                log_probs_m_C = self.sample(k, points, Prefix(points))
-                expected_m_C = log_probs_n_K_C[: len(log_probs_m_C), k]
-                difference = _difference(log_probs_m_C, expected_m_C)
+            for k, rows in expected.items():
+                output = self.sample(k, points, Prefix(points))
+                m = len(output)
+                difference = _difference(output, rows[:m])
                 if not difference <= self._tolerance():
                     raise PosteriorError(
                         f"`MCDropout` expected the same predictions for a point in any batch, but those of posterior "
-                        f"sample {k} for the first {len(log_probs_m_C)} points differ by up to {float(difference):.2g} "
-                        f"between batches of {len(log_probs_m_C)} and {len(log_probs_n_K_C)}. "
-                        f"`{type(self.module).__name__}` draws noise that is not torch's, or mixes the points of a "
-                        "batch. Draw noise with torch, and leave batch statistics to `nn.BatchNorm`."
+                        f"sample {k} for the first {m} points differ by up to {float(difference):.2g} between batches "
+                        f"of {m} and {n}. `{type(self.module).__name__}` draws noise that is not torch's, or mixes the "
+                        "points of a batch. Draw noise with torch, and leave batch statistics to `nn.BatchNorm`."
                     )
+
+    def _training(self) -> AbstractContextManager[None]:
+        """Put the parts that have noise in training mode alone in that mode."""
+        return training([self.module.get_submodule(name) for name in self.parts])
 
     def masks(self, call: int, k: int, shape: Shape, p: float, device: torch.device) -> tuple[Tensor, Axis | None]:
         """Return which units a call of a dropout function keeps of a point in each sample ``[K, ...]``.
@@ -340,7 +403,7 @@ class _Network:
         cut = {m: first_points(batch, m) for m in (most, most - 1) if m > 0}
         few = {m: points for m, points in cut.items() if points is not None}
         trials = {m: self._attempt(points) for m, points in few.items()}
-        fits = len(few) == 2 and all(trial is not None and trial.log_probs[0] == m for m, trial in trials.items())
+        fits = len(few) == 2 and all(trial is not None and trial.outputs[0] == m for m, trial in trials.items())
         return few if fits else {}
 
     def _attempt(self, points: Any) -> Trial | None:
@@ -353,13 +416,13 @@ class _Network:
     def _try(self, points: Any) -> Trial:
         """Return what the network draws for a few points."""
         noise, dropouts = Noise(None), _Dropouts(None, 0, None, None)
-        log_probs_n_C = self._predict(copied(points), noise, dropouts)
-        return Trial(tuple(log_probs_n_C.shape), dropouts.shapes, noise.shapes, dropouts.in_channels)
+        outputs = self._predict(copied(points), noise, dropouts)
+        return Trial(tuple(outputs.shape), dropouts.shapes, noise.shapes, dropouts.in_channels)
 
     def _predict(self, batch: Any, noise: Noise | None, dropouts: TorchFunctionMode) -> Tensor:
         with self._steps(), noise or nullcontext(), dropouts:
-            outputs: Any = find_logits(self.logits(self.module, batch))
-        return to_log_probs(outputs.whole() if isinstance(outputs, thinning.Thin) else outputs)
+            outputs: Any = find_logits(self.forward(self.module, batch))
+        return find_output(outputs.whole() if isinstance(outputs, thinning.Thin) else outputs)
 
     def _steps(self) -> AbstractContextManager[Any]:
         """Let a GPU compute attention and recurrent layers in steps, so that what they draw can be answered for."""
@@ -372,7 +435,7 @@ class _Network:
         return steps
 
     def _tolerance(self) -> float:
-        """Return how far probabilities of a point may differ by rounding between batches of other sizes."""
+        """Return how far outputs for a point may differ by rounding between batches of other sizes."""
         weights = [weight for weight in self.module.parameters() if weight.is_floating_point()]
         # A GPU multiplies with 10 bits after the point (TF32), and otherwise for batches of other sizes.
         if not self.thins or torch.is_autocast_enabled(_device_type(self.module)):
@@ -392,10 +455,13 @@ def _without_cudnn() -> Iterator[None]:
 
 
 def _difference(one: Tensor, other: Tensor) -> Tensor:
-    """Return how far probabilities differ at most, by their logarithms."""
-    # What is no number in both, as after a fit that diverged, is no difference between them.
-    both_nan = one.isnan() & other.isnan()
-    return (one.exp() - other.exp()).masked_fill(both_nan, 0.0).abs().max()
+    """Return how far outputs differ at most, against 1 or the largest of their point."""
+    dtype = torch.float32 if one.device.type == "mps" else torch.float64
+    one, other = (values.to(dtype).reshape(len(values), -1) for values in (one, other))
+    # What is no number in both, as after a fit that diverged, or infinite in both, is no difference between them.
+    same = (one == other) | (one.isnan() & other.isnan())
+    scale = torch.maximum(one.abs(), other.abs()).nan_to_num(0.0, 0.0).amax(1, keepdim=True).clamp(min=1.0)
+    return ((one - other).abs() / scale).masked_fill(same, 0.0).nan_to_num(nan=math.inf).max()
 
 
 class _Dropouts(TorchFunctionMode):

@@ -41,16 +41,16 @@ def _mentions(code: CodeType, name: str) -> bool:
 
 
 class Trial(NamedTuple):
-    """What a network draws for a few points, and what shape it gives: of log-probabilities, and of each draw.
+    """What a network draws for a few points, and what shape it gives: of its outputs, and of each draw.
 
     Attributes:
-        log_probs: The shape of the log-probabilities.
+        outputs: The shape of the outputs.
         dropouts: The shapes of the masks of dropout functions.
         draws: The shapes of what other functions draw.
         in_channels: Which of the dropout functions drop whole channels.
     """
 
-    log_probs: Shape
+    outputs: Shape
     dropouts: list[Shape]
     draws: list[Shape]
     in_channels: list[bool]
@@ -75,7 +75,7 @@ def noisy_parts(parts: Iterable[nn.Module], attempt: Callable[[], Trial | None])
             return attempt()
 
     def works(trial: Trial | None) -> bool:
-        return trial is not None and still is not None and trial.log_probs == still.log_probs
+        return trial is not None and still is not None and trial.outputs == still.outputs
 
     still = attempt_with([])
     kinds = list(dict.fromkeys(type(part) for part in parts))

@@ -32,6 +32,7 @@ from lightning_al.demos.networks import digits_cnn, paper_cnn
 from lightning_al.posterior import MCDropout
 from lightning_al.seeds import seeded
 from tests.benchmarks.printing import Report
+from tests.samples import log_probs_of
 
 INITIAL, QUERY = 10, 10
 STEPS, BATCH = 300, 32
@@ -105,7 +106,7 @@ def fitted(network: nn.Module, images: Tensor, labels: Tensor, *, seed: int) -> 
 def predicted(module: nn.Module, images: Tensor, K: int, *, seed: int) -> Tensor:
     """Return log-probabilities ``[N, K, C]`` by K samples of the network's dropout."""
     posterior = MCDropout(num_samples=K)
-    return torch.cat(list(posterior.predict(module, images.split(512), logits=lambda net, x: net(x), seed=seed)))
+    return torch.cat(list(log_probs_of(posterior, module, images.split(512), seed=seed)))
 
 
 def show(found: Sequence[Case], batches: Sequence[int], report: Report) -> None:

@@ -24,6 +24,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks.machine import ROOT, limit_memory, product_rate, version
+from tests.samples import log_probs_of
 
 Predict = Callable[[Sequence[Tensor]], Tensor]
 """Returns log-probabilities ``[N, K, C]`` of the points of all batches."""
@@ -51,7 +52,7 @@ def ours(network: nn.Module, K: int) -> Predict:
     posterior = MCDropout(num_samples=K)
 
     def predict(batches: Sequence[Tensor]) -> Tensor:
-        chunks = posterior.predict(network, batches, logits=lambda network, batch: network(batch), seed=0)
+        chunks = log_probs_of(posterior, network, batches, seed=0)
         return torch.cat(list(chunks))
 
     return predict

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from lightning_al.posterior import Deterministic, MCDropout, Posterior, posteriors
 from lightning_al.posterior.base import evaluating
-from lightning_al.posterior.outputs import to_log_probs
+from lightning_al.task import Multiclass
+from tests.samples import log_probs_of
 
 # Logits such as 0, 0, 1 for each point would be taken for probabilities.
 logits = (
@@ -24,7 +25,7 @@ logits = (
 
 @given(logits)
 def test_log_probs_are_those_of_the_softmax(logits_n_C: Tensor) -> None:
-    log_probs = to_log_probs(logits_n_C.double())
+    log_probs = Multiclass().log_probs(logits_n_C.double())
     for row, expected in zip(log_probs.tolist(), logits_n_C.tolist(), strict=True):
         total = sum(math.exp(logit) for logit in expected)
         assert row == pytest.approx([logit - math.log(total) for logit in expected], abs=1e-9)
@@ -32,14 +33,16 @@ def test_log_probs_are_those_of_the_softmax(logits_n_C: Tensor) -> None:
 
 @given(logits)
 def test_log_probs_pass_unchanged(logits_n_C: Tensor) -> None:
-    log_probs = to_log_probs(logits_n_C.double())
-    torch.testing.assert_close(to_log_probs(log_probs), log_probs, rtol=0, atol=1e-12)
+    log_probs = Multiclass().log_probs(logits_n_C.double())
+    torch.testing.assert_close(Multiclass().log_probs(log_probs), log_probs, rtol=0, atol=1e-12)
 
 
 @given(logits, st.floats(-10, 10))
 def test_a_constant_in_all_logits_changes_nothing(logits_n_C: Tensor, constant: float) -> None:
     logits_n_C = logits_n_C.double() - 1
-    torch.testing.assert_close(to_log_probs(logits_n_C - abs(constant)), to_log_probs(logits_n_C), rtol=0, atol=1e-10)
+    torch.testing.assert_close(
+        Multiclass().log_probs(logits_n_C - abs(constant)), Multiclass().log_probs(logits_n_C), rtol=0, atol=1e-10
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,11 +55,11 @@ def test_a_constant_in_all_logits_changes_nothing(logits_n_C: Tensor, constant: 
     ],
 )
 def test_precision_is_single_at_least(dtype: torch.dtype, expected: torch.dtype) -> None:
-    assert to_log_probs(torch.zeros(2, 3, dtype=dtype)).dtype == expected
+    assert Multiclass().log_probs(torch.zeros(2, 3, dtype=dtype)).dtype == expected
 
 
 def test_impossible_classes_and_nan_pass_on() -> None:
-    log_probs = to_log_probs(torch.tensor([[0.0, 0.0, -math.inf], [0.0, math.nan, 1.0]]))
+    log_probs = Multiclass().log_probs(torch.tensor([[0.0, 0.0, -math.inf], [0.0, math.nan, 1.0]]))
     assert log_probs[0].tolist() == pytest.approx([-math.log(2), -math.log(2), -math.inf])
     assert log_probs[1].isnan().all(), "a NaN must stay one, so that scoring can name the point"
 
@@ -73,7 +76,7 @@ def test_impossible_classes_and_nan_pass_on() -> None:
     ids=["empty", "one row sums to more", "negative", "positive", "one point sums to 1 by chance"],
 )
 def test_logits_that_only_look_like_probabilities_pass(outputs: Tensor) -> None:
-    torch.testing.assert_close(to_log_probs(outputs), outputs.log_softmax(1))
+    torch.testing.assert_close(Multiclass().log_probs(outputs), outputs.log_softmax(1))
 
 
 def mixed_modes() -> nn.Module:
@@ -112,7 +115,7 @@ def test_the_module_is_as_before_between_batches_and_after_an_exception(posterio
     net = mixed_modes()
     before = flags(net)
     batches = iter([torch.ones(4, 2), torch.ones(3, 5)])
-    predictions = posterior.predict(net, batches, logits=lambda module, x: module(x), seed=0)
+    predictions = log_probs_of(posterior, net, batches, seed=0)
     first = next(predictions)
     assert flags(net) == before
     assert torch.is_grad_enabled()
@@ -124,7 +127,7 @@ def test_the_module_is_as_before_between_batches_and_after_an_exception(posterio
 
 
 def test_a_posterior_needs_one_fit_a_round_unless_it_says_otherwise() -> None:
-    assert MCDropout().fits_per_round == Deterministic().fits_per_round == 1
+    assert MCDropout().num_fits == Deterministic().num_fits == 1
 
 
 def test_posteriors_are_chosen_by_name() -> None:

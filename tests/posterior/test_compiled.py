@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_al import Deterministic, LastLayer, MCDropout
 from lightning_al.posterior import compiled
+from tests.samples import log_probs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
@@ -53,6 +54,10 @@ def call(module: nn.Module, batch: Tensor) -> Tensor:
     return module(batch)
 
 
+def read(last_layer: LastLayer, net: nn.Module, pool: Tensor) -> Any:
+    return last_layer.read(net, [pool], forward=call, log_probs=lambda logits: logits.log_softmax(1))
+
+
 def step(net: nn.Module, pool: Tensor) -> None:
     net.train()
     net(pool).sum().backward()
@@ -74,10 +79,13 @@ def test_scoring_compiles_nothing_and_training_stays_compiled(
     before = counting.compilations
     assert before > 0
     scored: list[tuple[Any, Any]] = [
-        (one.predict(net, pool.split(3), logits=call, seed=1), one.predict(make(), pool.split(3), logits=call, seed=1))
+        (
+            log_probs_of(one, net, pool.split(3), forward=call, seed=1),
+            log_probs_of(one, make(), pool.split(3), forward=call, seed=1),
+        )
         for one in (MCDropout(5), Deterministic())
     ]
-    scored.append((LastLayer().read(net, [pool], logits=call), LastLayer().read(make(), [pool], logits=call)))
+    scored.append((read(LastLayer(), net, pool), read(LastLayer(), make(), pool)))
     for ours, plain in scored:
         for one, other in zip(ours, plain, strict=True):
             torch.testing.assert_close(one, other, rtol=0, atol=0)
@@ -87,10 +95,10 @@ def test_scoring_compiles_nothing_and_training_stays_compiled(
 
 def test_layers_have_the_names_of_the_network_as_it_was_written() -> None:
     net, pool = part(Counting()), torch.randn(7, 8)
-    [(embeddings, _)] = LastLayer(layer="0.0").read(net, [pool], logits=call)
+    [(embeddings, _)] = read(LastLayer(layer="0.0"), net, pool)
     assert torch.equal(embeddings, pool)
     with pytest.raises(ValueError, match=r"found no layer 'head' in `Sequential`. Pass `layer=`, one of: 0, 0.0, 0.1"):
-        list(LastLayer(layer="head").read(net, [pool], logits=call))
+        list(read(LastLayer(layer="head"), net, pool))
 
 
 def test_a_compiled_function_is_run_as_it_was_written() -> None:
@@ -110,5 +118,5 @@ def test_a_compiled_function_is_run_as_it_was_written() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.net(activation(x))
 
-    list(MCDropout(3).predict(Net(), torch.randn(9, 8).split(2), logits=call, seed=0))
+    list(log_probs_of(MCDropout(3), Net(), torch.randn(9, 8).split(2), forward=call, seed=0))
     assert counting.compilations == 0

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lightning_al import Deterministic
+from tests.samples import log_probs_of
 
 
 def test_it_predicts_what_the_network_does_in_evaluation_mode() -> None:
@@ -14,7 +15,7 @@ def test_it_predicts_what_the_network_does_in_evaluation_mode() -> None:
     net(torch.randn(32, 8))
     pool = torch.randn(11, 8)
     buffers = {name: value.clone() for name, value in net.state_dict().items()}
-    batches = list(Deterministic().predict(net, pool.split(4), logits=lambda module, x: module(x), seed=0))
+    batches = list(log_probs_of(Deterministic(), net, pool.split(4), seed=0))
     assert net.training
     assert all(torch.equal(value, buffers[name]) for name, value in net.state_dict().items())
     net.eval()
@@ -25,10 +26,7 @@ def test_it_predicts_what_the_network_does_in_evaluation_mode() -> None:
 
 def test_the_seed_does_not_matter() -> None:
     net = nn.Sequential(nn.Dropout(0.5), nn.Linear(8, 3))
-    first, second = (
-        next(Deterministic().predict(net, [torch.ones(2, 8)], logits=lambda module, x: module(x), seed=seed))
-        for seed in (0, 1)
-    )
+    first, second = (next(log_probs_of(Deterministic(), net, [torch.ones(2, 8)], seed=seed)) for seed in (0, 1))
     assert torch.equal(first, second)
 
 

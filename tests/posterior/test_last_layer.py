@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_al import LastLayer
+from lightning_al.task import Multiclass
 
 
 def read(net: nn.Module, *batches: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-    rows = list(LastLayer(**kwargs).read(net, batches, logits=lambda net, x: net(x)))
+    rows = list(LastLayer(**kwargs).read(net, batches, forward=lambda net, x: net(x), log_probs=Multiclass().log_probs))
     embeddings, residuals = zip(*rows, strict=True)
     return torch.cat(embeddings), torch.cat(residuals)
 
@@ -94,7 +95,9 @@ def test_what_cannot_be_read_is_refused(net: nn.Sequential) -> None:
         read(nn.Sequential(nn.Conv1d(6, 3, 1), nn.Flatten()), x[:, :, None])
     net.add_module("idle", nn.Identity())
     with pytest.raises(ValueError, match=r"`Sequential` to use its layer 'idle', but the forward pass did not call it"):
-        list(LastLayer("idle").read(net, [x], logits=lambda net, x: net[4](net[0](x))))
+        list(
+            LastLayer("idle").read(net, [x], forward=lambda net, x: net[4](net[0](x)), log_probs=Multiclass().log_probs)
+        )
     with pytest.raises(ValueError, match=r"embeddings of at most 65,504, but got 1e\+05. Pass `dtype='float32'`"):
         read(nn.Linear(2, 2), torch.tensor([[1e5, 1.0]]), dtype="float16")
     with pytest.raises(ValueError, match=r"`dtype` to be one of float32, float16, but got 'bfloat16'"):

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from lightning_al import MCDropout
 from lightning_al.demos.networks import paper_cnn
 from lightning_al.seeds import generator
+from tests.samples import log_probs_of
 
 K = 6
 Drop = Callable[[Tensor], Tensor]
@@ -31,7 +32,7 @@ Drop = Callable[[Tensor], Tensor]
 
 def predict(net: nn.Module, batches: Sequence[Tensor], seed: int = 0, num_samples: int = K) -> Tensor:
     """Predict a pool: log-probabilities [N, K, C]."""
-    return torch.cat(list(MCDropout(num_samples).predict(net, batches, logits=lambda module, x: module(x), seed=seed)))
+    return torch.cat(list(log_probs_of(MCDropout(num_samples), net, batches, seed=seed)))
 
 
 class Probe(nn.Module):
@@ -526,7 +527,7 @@ def test_masks_do_not_depend_on_the_precision(dtype: torch.dtype) -> None:
 
 
 def test_no_batches_give_no_predictions() -> None:
-    assert list(MCDropout(K).predict(MLP(), [], logits=lambda module, x: module(x), seed=0)) == []
+    assert list(log_probs_of(MCDropout(K), MLP(), [], seed=0)) == []
 
 
 def test_autocast_predicts_in_bfloat16_and_gives_log_probabilities_close_by() -> None:
@@ -536,7 +537,7 @@ def test_autocast_predicts_in_bfloat16_and_gives_log_probabilities_close_by() ->
     net[-1].register_forward_hook(lambda layer, inputs, output: seen.append(output.dtype))
 
     def samples(posterior: MCDropout) -> Tensor:
-        return torch.cat(list(posterior.predict(net, x.split(5), logits=lambda m, b: m(b), seed=0)))
+        return torch.cat(list(log_probs_of(posterior, net, x.split(5), seed=0)))
 
     exact, fast = samples(MCDropout(4)), samples(MCDropout(4, autocast=True))
     assert {torch.float32, torch.bfloat16} == set(seen)
@@ -554,7 +555,7 @@ def test_feature_maps_of_images_keep_the_masks_of_0_1_0() -> None:
     head = nn.Linear(6 * 4 * 4, 3)
     net = nn.Sequential(features, nn.Dropout(0.25), nn.Flatten(), head)
     images = torch.rand(5, 1, 4, 4)
-    [predicted] = MCDropout(7).predict(net, [images], logits=lambda module, batch: module(batch), seed=11)
+    [predicted] = log_probs_of(MCDropout(7), net, [images], seed=11)
     keep = torch.rand(7, 1, 6, 4, 4, generator=generator(11, "dropout", 0)) >= 0.25
     with torch.no_grad():
         expected = [head((features(images) * mask / 0.75).flatten(1)).log_softmax(1) for mask in keep]

@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map
 from torchvision import models
 
 from lightning_al import MCDropout
+from tests.samples import log_probs_of
 
 pytestmark = pytest.mark.slow
 
@@ -164,7 +165,7 @@ def pick(pool: Any, points: Any) -> Any:
 
 
 def predict(model: nn.Module, batches: Any, num_samples: int = 4, seed: int = 0) -> Tensor:
-    return torch.cat(list(MCDropout(num_samples).predict(model, batches, logits=classify, seed=seed)))
+    return torch.cat(list(log_probs_of(MCDropout(num_samples), model, batches, forward=classify, seed=seed)))
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -213,8 +214,8 @@ def test_a_model_without_dropout_is_refused() -> None:
 
 def test_outputs_of_transformers_are_refused_with_the_remedy() -> None:
     model, pool = make("transformers Bert sdpa")
-    with pytest.raises(ValueError, match=r"the module gave SequenceClassifierOutput\. Pass `logits=`, a function"):
-        next(MCDropout().predict(model, [pool], logits=lambda model, batch: model(**batch), seed=0))
+    with pytest.raises(ValueError, match=r"the module gave SequenceClassifierOutput\. Pass `forward=`, a function"):
+        next(log_probs_of(MCDropout(), model, [pool], forward=lambda model, batch: model(**batch), seed=0))
 
 
 def test_texts_padded_to_another_length_in_each_batch_are_refused_with_the_remedy() -> None:

@@ -19,10 +19,11 @@ from torchvision.models import VisionTransformer
 from torchvision.ops import StochasticDepth
 
 from lightning_al import MCDropout
+from tests.samples import log_probs_of
 
 
 def predict(net: nn.Module, batches: Any, num_samples: int = 5, seed: int = 0) -> Tensor:
-    return torch.cat(list(MCDropout(num_samples).predict(net, batches, logits=lambda m, x: m(x), seed=seed)))
+    return torch.cat(list(log_probs_of(MCDropout(num_samples), net, batches, seed=seed)))
 
 
 class Sequence(nn.Module):
@@ -330,7 +331,7 @@ def test_outputs_that_are_no_logits_are_refused_beside_parts_that_read_the_mode(
         def forward(self, x: Tensor) -> Any:
             return {"scores": F.dropout(x, 0.5) if self.training else x}
 
-    with pytest.raises(ValueError, match=r"the module gave dict with scores\. Pass `logits=`, a function"):
+    with pytest.raises(ValueError, match=r"the module gave dict with scores\. Pass `forward=`, a function"):
         predict(Outputs(), [torch.randn(12, 8)])
 
 
@@ -381,6 +382,6 @@ def test_noise_that_cannot_be_answered_for_is_refused_by_name() -> None:
 def test_a_batch_that_cannot_be_cut_is_scored_all_the_same() -> None:
     net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 3))
     batches = [{"names": ["a", "b", "c", "d"], "x": x} for x in torch.randn(2, 4, 8)]
-    [one, other] = MCDropout(4).predict(net, batches, logits=lambda m, batch: m(batch["x"]), seed=0)
+    [one, other] = log_probs_of(MCDropout(4), net, batches, forward=lambda m, batch: m(batch["x"]), seed=0)
     again = predict(net, [torch.cat([batch["x"] for batch in batches])], num_samples=4)
     torch.testing.assert_close(torch.cat([one, other]), again)

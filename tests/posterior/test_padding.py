@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lightning_al import MCDropout
 from lightning_al.posterior.noise import Axis, Place, drawn_by_position
+from tests.samples import log_probs_of
 
 LENGTHS = [1, 4, 2, 9, 3, 1, 7, 5, 2, 6, 8]
 K, D = 6, 8
@@ -182,7 +183,7 @@ def padded(some: list[Tensor], extra: int = 0) -> Tensor:
 
 def predict(net: nn.Module, batches: list[Any], seed: int = 0) -> Tensor:
     logits = lambda module, batch: module(batch if isinstance(batch, Tensor) else batch["tokens"])  # noqa: E731
-    return torch.cat(list(MCDropout(K).predict(net, batches, logits=logits, seed=seed)))
+    return torch.cat(list(log_probs_of(MCDropout(K), net, batches, forward=logits, seed=seed)))
 
 
 def make(name: str) -> nn.Module:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_al.posterior import MCDropout
+from tests.samples import log_probs_of
 
 
 class Counting(TorchDispatchMode):
@@ -76,7 +77,7 @@ class ScalesItsInput(nn.Module):
 
 def predict(module: nn.Module, x: Tensor) -> Tensor:
     batches = [batch.clone() for batch in x.split(4)]
-    return torch.cat(list(MCDropout(5).predict(module, batches, logits=lambda net, batch: net(batch), seed=3)))
+    return torch.cat(list(log_probs_of(MCDropout(5), module, batches, seed=3)))
 
 
 def test_the_prefix_runs_once_a_batch_and_the_rest_once_a_sample() -> None:

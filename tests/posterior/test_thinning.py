@@ -14,10 +14,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from lightning_al import MCDropout
 from lightning_al.demos.networks import paper_cnn
 from lightning_al.posterior import thinning
+from tests.samples import log_probs_of
 
 
 def predict(net: nn.Module, x: Tensor, num_samples: int = 6) -> Tensor:
-    [log_probs] = MCDropout(num_samples).predict(net, [x], logits=lambda m, x: m(x), seed=0)
+    [log_probs] = log_probs_of(MCDropout(num_samples), net, [x], seed=0)
     return log_probs
 
 

@@ -15,6 +15,7 @@ from lightning_al import MCDropout
 from lightning_al.posterior import wide
 from tests.posterior.test_mc_dropout import CNN, MLP
 from tests.posterior.test_networks import NETWORKS, Sequence, make
+from tests.samples import log_probs_of
 
 K = 7
 
@@ -25,7 +26,7 @@ def on_wide_device(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 
 def predict(net: nn.Module, batches: Any, num_samples: int = K) -> Tensor:
-    return torch.cat(list(MCDropout(num_samples).predict(net, batches, logits=lambda m, x: m(x), seed=0)))
+    return torch.cat(list(log_probs_of(MCDropout(num_samples), net, batches, seed=0)))
 
 
 def count_forwards(net: nn.Module, batches: Any) -> list[int]:

@@ -95,7 +95,7 @@ class Raises(LitMLP):
         (
             TwoArguments,
             TypeError,
-            r"`TwoArguments` failed .*\[4, 8\] of float32: TypeError: .*missing 1.*`logits=",
+            r"`TwoArguments` failed .*\[4, 8\] of float32: TypeError: .*missing 1.*`forward=",
         ),
         (Probabilities, ValueError, "gave probabilities"),
         (NaNs, ValueError, r"`NaNs` gave NaN or Inf for \d of 6 unlabelled points.*Its weights are finite"),
@@ -118,7 +118,7 @@ def test_an_exception_of_another_kind_keeps_its_kind_and_says_when_it_came(tmp_p
     with pytest.raises(ZeroDivisionError, match="of the user's own") as caught:
         fit(tmp_path, Raises(), "entropy", posterior="deterministic")
     assert any("before round 0" in note for note in caught.value.__notes__)
-    assert any("Pass `logits=`" in note for note in caught.value.__notes__)
+    assert any("Pass `forward=`" in note for note in caught.value.__notes__)
     assert "0 steps" in caught.value.__notes__
 
 
@@ -275,14 +275,14 @@ def test_a_run_is_the_same_with_and_without_it(tmp_path: Path, acquisition: Any)
 
 
 class Counting(Deterministic.__mro__[1]):  # type: ignore[misc]
-    """A posterior of the user's own that counts its passes."""
+    """A posterior of the user's own that counts how often it is drawn from."""
 
     passes = 0
     num_samples = 1
 
-    def predict(self, module: Any, batches: Any, *, logits: Any, seed: int) -> Any:
+    def draw(self, *arguments: Any, **named: Any) -> Any:
         Counting.passes += 1
-        return Deterministic().predict(module, batches, logits=logits, seed=seed)
+        return Deterministic().draw(*arguments, **named)
 
 
 def passes(tmp_path: Path, dry: bool = True, **kwargs: Any) -> int:

@@ -61,5 +61,5 @@ def test_a_position_that_no_item_has(tmp_path: Path) -> None:
 
 
 def test_what_failed_and_what_to_pass_are_two_sentences(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'mask'\. Pass `logits=`"):
+    with pytest.raises(TypeError, match=r"missing 1 required positional argument: 'mask'\. Pass `forward=`"):
         fit(tmp_path, LitTwoInputs())

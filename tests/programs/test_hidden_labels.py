@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
 from lightning_al.loaders import Hidden
-from lightning_al.scoring import default_logits, predict_pool
+from lightning_al.scoring import pass_over_pool
 from lightning_al.target import Target
 from tests.programs.net import LitNet
 from tests.tasks import CLASSES, Items, points, trainer
@@ -137,10 +137,9 @@ class Kept(ActiveLearning):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        logits = self.logits or default_logits(data.target)
-        self.log_probs = torch.cat(
-            list(predict_pool(trainer, pl_module, data, posterior=self.posterior, logits=logits, seed=0))
-        )
+        fitted = self._fitted_now(trainer, pl_module, data)
+        passed = pass_over_pool(trainer, pl_module, data, fitted.log_probs, "Scoring", None, None, skip=False)
+        self.log_probs = torch.cat([rows for (rows,) in passed])
         self.labels = [batch[1] for batch in data.pool_dataloader()]
 
 
@@ -214,7 +213,7 @@ def test_a_model_that_computes_its_loss_in_forward(tmp_path: Path) -> None:
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             return self(**batch)["loss"]  # type: ignore[no-any-return]
 
-    active = ActiveLearning("bald", query_size=3, max_rounds=2, logits=lambda module, batch: module(**batch)["logits"])
+    active = ActiveLearning("bald", query_size=3, max_rounds=2, forward=lambda module, batch: module(**batch)["logits"])
     data = ActiveDataModule(Items(N, lambda x, y: {"x": x, "labels": y}), initial_size=6, batch_size=4)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitTransformer(), datamodule=data)
     assert len(active.history) == 2

@@ -221,7 +221,7 @@ CLASSES_OF_ALL_FORMS: dict[str, tuple[int, Callable[[Tensor, int], Any], Any]] =
     "-1 and 1": (2, lambda x, y: (x, 2 * (y % 2) - 1), None),
     "odd or even": (2, lambda x, y: (x, y), None),
     "attributes": (2, lambda x, y: (x, torch.tensor([y % 2, 1, 0, 1, 1])), None),
-    # Sequences that some other network tags, and `logits=` sums up; some are as long as there are classes.
+    # Sequences that some other network tags, and `forward=` sums up; some are as long as there are classes.
     "one for each token": (4, lambda x, y: (x, torch.arange(2 + y) % 4), names_of),
 }
 
@@ -257,7 +257,7 @@ def test_a_number_of_the_item_behind_its_label(tmp_path: Path) -> None:
     )
     refused(tmp_path, message, LitWithId, WithId())
     first_part_only = lambda module, batch: module(batch[0])  # noqa: E731
-    active = fit(tmp_path, LitWithId(), WithId(), data={"target": 1}, logits=first_part_only)
+    active = fit(tmp_path, LitWithId(), WithId(), data={"target": 1}, forward=first_part_only)
     assert active.history[0].class_counts is not None
     assert set(active.history[0].class_counts) <= set(range(4))
     assert len(fit(tmp_path, LitWithId(), WithId(), "random").history) == 2
@@ -387,7 +387,9 @@ class Averaged(LitMLP):
 @pytest.mark.parametrize(("make", "rows"), [(Crops, 20), (Pairs, 2), (Averaged, 1)])
 def test_more_or_fewer_rows_than_points(tmp_path: Path, make: Any, rows: int, acquisition: str) -> None:
     steps = Counted()
-    with pytest.raises(ValueError, match=rf"`{make.__name__}` gave {rows} rows for a batch of 4 points. Pass `logits="):
+    with pytest.raises(
+        ValueError, match=rf"`{make.__name__}` gave {rows} rows for a batch of 4 points. Pass `forward="
+    ):
         fit(tmp_path, make(), points(60), acquisition, steps=steps)
     assert steps.steps == 0
 
@@ -400,7 +402,7 @@ def test_the_remedy_for_several_views_of_a_point(tmp_path: Path) -> None:
         return module.net(batch[0])
 
     ours, expected = (
-        fit(tmp_path, seeded_crops(), points(60), "margin", posterior="deterministic", logits=logits)
+        fit(tmp_path, seeded_crops(), points(60), "margin", posterior="deterministic", forward=logits)
         for logits in (views, once)
     )
     assert ours.history[0].indices == expected.history[0].indices

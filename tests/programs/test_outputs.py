@@ -104,21 +104,21 @@ def test_logits_are_read_by_name(tmp_path: Path, name: str, acquisition: Any) ->
 
 
 def test_logits_are_read_by_name_from_a_function_of_the_user_s_own(tmp_path: Path) -> None:
-    own = picks(tmp_path, Lit(WRAPPED["dict"]), logits=lambda module, batch: module(batch[0]))
+    own = picks(tmp_path, Lit(WRAPPED["dict"]), forward=lambda module, batch: module(batch[0]))
     assert own == picks(tmp_path, Lit())
 
 
 def test_a_tuple_is_refused_and_the_hint_works(tmp_path: Path) -> None:
     pair = Lit(lambda logits: (logits, logits.exp()))
-    with pytest.raises(ValueError, match=r"gave tuple of \[\d, 4\], \[\d, 4\].*`logits=lambda module, batch: .*`"):
+    with pytest.raises(ValueError, match=r"gave tuple of \[\d, 4\], \[\d, 4\].*`forward=lambda module, batch: .*`"):
         picks(tmp_path, pair)
-    first = picks(tmp_path, Lit(pair.wrap), logits=lambda module, batch: module(batch[0])[0])
+    first = picks(tmp_path, Lit(pair.wrap), forward=lambda module, batch: module(batch[0])[0])
     assert first == picks(tmp_path, Lit())
 
 
 @pytest.mark.parametrize("wrap", [lambda logits: {"scores": logits}, lambda logits: Output(last_hidden_state=logits)])
 def test_an_output_without_logits_is_refused_by_its_names(tmp_path: Path, wrap: Any) -> None:
-    with pytest.raises(ValueError, match=r"gave (dict with scores|Output with last_hidden_state). Pass `log"):
+    with pytest.raises(ValueError, match=r"gave (dict with scores|Output with last_hidden_state). Pass `forward"):
         picks(tmp_path, Lit(wrap))
 
 
@@ -156,12 +156,12 @@ def test_following_the_hint_for_one_logit_works(tmp_path: Path, shape: Any, ends
     dataset = Items(60, lambda x, y: (x, label(y)))
     with pytest.raises(ValueError, match=r"(?s)Where this is one logit of a binary .*before round 0") as caught:
         picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset)
-    hint = re.findall(r"`logits=(lambda .*?)`,", str(caught.value))[0]
+    hint = re.findall(r"`forward=(lambda .*?)`,", str(caught.value))[0]
     if ends_in_sigmoid:
         assert "torch.logit(module(batch[0]))" in str(caught.value)
         hint = hint.replace("module(batch[0])", "torch.logit(module(batch[0]))")
-    followed = picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset, logits=eval(hint))  # as a user would paste it
-    expected = picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset, logits=two_logits)
+    followed = picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset, forward=eval(hint))  # as a user would paste it
+    expected = picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset, forward=two_logits)
     assert followed[0] == expected[0]
     assert followed[1] == pytest.approx(expected[1], abs=1e-5)
 
@@ -304,7 +304,7 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], type[Exception], 
         None,
         {},
         NotImplementedError,
-        r"`WithoutForward` has no `forward`.*Define it, or .*`logits=lambda module, batch: module.model\(batch\[0\]\)`",
+        r"`WithoutForward` has no `forward`.*Define it, or .*`forward=lambda module, .*: module.model\(batch\[0\]\)`",
         lambda module, batch: module.model(batch[0]),
     ),
     "shapes that do not fit": (
@@ -329,7 +329,7 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], type[Exception], 
         None,
         {"logits": lambda module, batch: module(batch["x"])},
         TypeError,
-        r"The function given as `logits=` failed on a batch \[Tensor \[4, 8\] of float32, Tensor \[4\] of int64\]: ",
+        r"The function given as `forward=` failed on a batch \[Tensor \[4, 8\] of float32, Tensor \[4\] of int64\]: ",
         lambda module, batch: module(batch[0]),
     ),
 }

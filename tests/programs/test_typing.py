@@ -37,7 +37,7 @@ def test_the_types_of_a_users_program_are_taken() -> None:
         ('ActiveLearning("bald")', 'Missing named argument "query_size"'),
         ('ActiveLearning("bald", query_size="4")', 'Argument "query_size" to "ActiveLearning" has incompatible type'),
         ('ActiveLearning("bald", query_size=4, reset="none")', 'Argument "reset" to "ActiveLearning" has incompatible'),
-        ('ActiveLearning("bald", query_size=4, logits=lambda module: module)', "Cannot infer type of lambda"),
+        ('ActiveLearning("bald", query_size=4, forward=lambda module: module)', "Cannot infer type of lambda"),
         ("ActiveDataModule(3, initial_size=8)", 'Argument 1 to "ActiveDataModule" has incompatible type "int"'),
     ],
 )
@@ -63,6 +63,6 @@ class TestTheProgramRuns:
 
     @pytest.mark.parametrize("number", range(len(typed.datamodules())))
     def test_with_each_datamodule(self, tmp_path: Path, make_trainer: Any, number: int) -> None:
-        active = ActiveLearning("entropy", query_size=4, max_rounds=2, logits=typed.logits)
+        active = ActiveLearning("entropy", query_size=4, max_rounds=2, forward=typed.logits)
         used, _, _ = typed.run(active, typed.datamodules()[number], make_trainer)
         assert len(set(used)) == len(used) - 4

@@ -158,11 +158,13 @@ def callbacks(folder: Path) -> list[ActiveLearning]:
     posterior: Posterior = MCDropout(num_samples=3)
     return [
         ActiveLearning("bald", query_size=4, max_rounds=2),
-        ActiveLearning(BALD(), query_size=4, max_rounds=2, posterior=posterior, logits=logits),
-        ActiveLearning(own, query_size=4, max_rounds=2, logits=logits_of_a_list, oracle=Human(), folder=folder / "run"),
+        ActiveLearning(BALD(), query_size=4, max_rounds=2, posterior=posterior, forward=logits),
+        ActiveLearning(
+            own, query_size=4, max_rounds=2, forward=logits_of_a_list, oracle=Human(), folder=folder / "run"
+        ),
         ActiveLearning(First(), query_size=4, max_rounds=2, reset="fresh", model_factory=new_module),
         ActiveLearning("entropy", query_size=4, max_rounds=2, reset="fresh", model_factory=LitMLP, oracle="revealed"),
-        ActiveLearning("entropy", query_size=4, max_rounds=2, logits=lambda module, batch: module(batch[0])),
+        ActiveLearning("entropy", query_size=4, max_rounds=2, forward=lambda module, batch: module(batch[0])),
         ActiveLearning("random", query_size=4, max_rounds=2, oracle=Clerk()),
         ActiveLearning("random", query_size=4, max_rounds=2, oracle=ask),
         ActiveLearning("random", query_size=4, max_rounds=2, oracle=ask_one_by_one),

@@ -10,11 +10,10 @@ from torchmetrics import CatMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from lightning_al._lightning import pl
+from lightning_al.fitted import Fitted
 from lightning_al.health import PosteriorHealth, Scores
 from lightning_al.information import posterior_mean
 from lightning_al.label_checks import class_numbers
-from lightning_al.posterior import Deterministic
-from lightning_al.posterior.base import LogitsFunction, Posterior
 from lightning_al.posterior.batches import copied
 from lightning_al.predictions import predicting
 from lightning_al.scoring import to_device
@@ -25,30 +24,26 @@ class PosteriorTest:
     """Gather how well the posterior mean and the network without sampling predict the same test batches.
 
     Args:
-        posterior: How the weights are sampled.
-        logits: A function of the module and the batch that returns logits ``[n, C]``.
+        fitted: Predicts batches, by the same samples as it predicts the pool.
         target: Where the labels of a batch are.
-        seed: Seed of the posterior samples, so that each batch is predicted by the same ones.
     """
 
-    def __init__(self, posterior: Posterior, logits: LogitsFunction, target: Target, seed: int) -> None:
-        self.posterior = posterior
-        self.logits = logits
+    def __init__(self, fitted: Fitted, target: Target) -> None:
+        self.fitted = fitted
         self.target = target
-        self.seed = seed
         self._rows: tuple[_Row, _Row] | None = None
         # A difference of two infinite losses tells nothing, and every rank must have as many as points.
         self._differences = CatMetric(nan_strategy=0.0)
 
-    def update(self, module: nn.Module, batch: Any) -> None:
+    def update(self, batch: Any) -> None:
         """Take in a test batch, on the module's device."""
         # Lightning tests in inference mode, where convolutions of images kept channels last take six times as long.
         with torch.inference_mode(False), torch.no_grad():
-            self._update(module, copied(batch))
+            self._update(copied(batch))
 
-    def _update(self, module: nn.Module, batch: Any) -> None:
-        with_noise_n_C = self._predict(self.posterior, module, batch)
-        without_n_C = self._predict(Deterministic(), module, batch)
+    def _update(self, batch: Any) -> None:
+        ((log_probs_n_K_C,),) = self.fitted.log_probs([batch])
+        with_noise_n_C, without_n_C = posterior_mean(log_probs_n_K_C), self.fitted.log_probs_without_sampling(batch)
         labels_n = class_numbers(self.target.labels(batch), *with_noise_n_C.shape).to(with_noise_n_C.device)
         if self._rows is None:
             num_classes, device = with_noise_n_C.shape[1], with_noise_n_C.device
@@ -58,8 +53,9 @@ class PosteriorTest:
         losses_n = deterministic.update(without_n_C, labels_n)
         self._differences.update(posterior.update(with_noise_n_C, labels_n) - losses_n)
 
-    def update_from_validation(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    def update_from_validation(self) -> None:
         """Take in the validation batches of the fit that just ended, if it had any, unseen by other callbacks."""
+        trainer, module = self.fitted.trainer, self.fitted.module
         if not trainer.enable_validation or trainer.val_dataloaders is None:
             return
         loaders = pl.utilities.CombinedLoader(trainer.val_dataloaders).flattened
@@ -68,7 +64,7 @@ class PosteriorTest:
                 if number >= limit:
                     break
                 with predicting(trainer):
-                    self.update(module, to_device(trainer, module, batch))
+                    self.update(to_device(trainer, module, batch))
 
     def compute(self) -> PosteriorHealth | None:
         """Return the figures over all batches and ranks, or None where there were no batches."""
@@ -78,10 +74,6 @@ class PosteriorTest:
         differences_N = torch.as_tensor(self._differences.compute()).flatten()
         variance = differences_N.var(correction=0) / (len(differences_N) - 1)
         return PosteriorHealth(deterministic.compute(), posterior.compute(), float(variance.sqrt()))
-
-    def _predict(self, posterior: Posterior, module: nn.Module, batch: Any) -> Tensor:
-        (log_probs_n_K_C,) = posterior.predict(module, [batch], logits=self.logits, seed=self.seed)
-        return posterior_mean(log_probs_n_K_C)
 
 
 class _Row:

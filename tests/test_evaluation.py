@@ -15,10 +15,13 @@ from torch.utils.data import DataLoader, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout
 from lightning_al._lightning import pl
+from lightning_al.evaluation import PosteriorTest
+from lightning_al.fitted import Fitted
 from lightning_al.health import PosteriorHealth, Scores
-from lightning_al.posterior import Posterior
+from lightning_al.posterior import LastLayer, Posterior
 from lightning_al.target import Target
-from lightning_al.testing import PosteriorTest
+from lightning_al.task import Multiclass
+from tests.samples import log_probs_of
 from tests.tasks import CLASSES as TASK_CLASSES
 from tests.tasks import Items, LitMLP, points, trainer
 
@@ -44,10 +47,28 @@ def batches(size: int) -> list[Any]:
     return list(zip(x.split(size), y.split(size), strict=True))
 
 
+def posterior_test(
+    posterior: Posterior, net: nn.Module, forward: Any = logits, target: Target | None = None, seed: int = 5
+) -> PosteriorTest:
+    data: Any = ActiveDataModule([(0, 0), (0, 1)], initial_size=1)
+    data.setup("fit")
+    fitted = Fitted(
+        pl.Trainer(logger=False, enable_checkpointing=False, accelerator="cpu"),
+        net,  # type: ignore[arg-type]
+        data,
+        posterior=posterior,
+        last_layer=LastLayer(),
+        forward=forward,
+        task=Multiclass(),
+        seed=seed,
+    )
+    return PosteriorTest(fitted, target or Target())
+
+
 def measure(posterior: Posterior, net: nn.Module, some: list[Any]) -> PosteriorHealth:
-    test = PosteriorTest(posterior, logits, Target(), seed=5)
+    test = posterior_test(posterior, net)
     for batch in some:
-        test.update(net, batch)
+        test.update(batch)
     health = test.compute()
     assert health is not None
     return health
@@ -79,7 +100,7 @@ def slow_measure(log_probs_N_K_C: Tensor, labels: list[int], bins: int = 15) -> 
 @pytest.mark.parametrize("size", [50, 16, 1])
 def test_the_figures_equal_their_definitions_for_any_batches(posterior: Posterior, size: int) -> None:
     net, [(x, y)] = network(), batches(N)
-    [with_noise] = posterior.predict(net, [(x, y)], logits=logits, seed=5)
+    [with_noise] = log_probs_of(posterior, net, [(x, y)], forward=logits, seed=5)
     with torch.no_grad():
         without = net.eval()(x).softmax(1).log().unsqueeze(1)
     measured = measure(posterior, net.train(), batches(size))
@@ -96,7 +117,7 @@ def test_the_figures_equal_their_definitions_for_any_batches(posterior: Posterio
 
 def test_it_averages_probabilities_and_not_logits() -> None:
     net, [batch] = network(scale=8.0), batches(N)
-    [log_probs] = MCDropout(10).predict(net, [batch], logits=logits, seed=5)
+    [log_probs] = log_probs_of(MCDropout(10), net, [batch], forward=logits, seed=5)
     of_logits = slow_measure(log_probs.mean(1, keepdim=True).log_softmax(-1), batch[1].tolist())
     assert abs(measure(MCDropout(10), net, [batch]).posterior.nll - of_logits[1]) > 0.01
 
@@ -113,7 +134,7 @@ def test_certain_predictions_are_certain(num_samples: int, dtype: torch.dtype) -
     x = torch.tensor([[200.0, 0.0, 0.0], [0.0, 200.0, 0.0], [0.3, 0.2, 200.0], [3.0, 2.0, 2.5]], dtype=dtype)
     y = torch.tensor([0, 1, 2, 0])
     posterior = MCDropout(num_samples)
-    [log_probs] = posterior.predict(Certain(), [(x, y)], logits=logits, seed=5)
+    [log_probs] = log_probs_of(posterior, Certain(), [(x, y)], forward=logits, seed=5)
     measured = measure(posterior, Certain(), [(x, y)])
     assert astuple(measured.posterior) == pytest.approx(slow_measure(log_probs, y.tolist()), abs=1e-5)
     assert astuple(measured.deterministic) == pytest.approx(astuple(measured.posterior), abs=1e-5)
@@ -124,16 +145,16 @@ def test_labels_are_found_in_any_batch() -> None:
     net, [(x, y)] = network(), batches(N)
     expected = measure(MCDropout(4), net, [(x, y)])
     as_items = default_collate([{"x": one, "klass": int(label)} for one, label in zip(x, y, strict=True)])
-    test = PosteriorTest(MCDropout(4), lambda module, batch: module(batch["x"]), Target("klass"), seed=5)
-    test.update(net, as_items)
+    test = posterior_test(MCDropout(4), net, lambda module, batch: module(batch["x"]), Target("klass"))
+    test.update(as_items)
     assert test.compute() == expected
-    reordered = PosteriorTest(MCDropout(4), lambda module, batch: module(batch[1]), Target(0), seed=5)
-    reordered.update(net, (y, x))
+    reordered = posterior_test(MCDropout(4), net, lambda module, batch: module(batch[1]), Target(0))
+    reordered.update((y, x))
     assert reordered.compute() == expected
 
 
 def test_nothing_tested_gives_no_figures() -> None:
-    assert PosteriorTest(MCDropout(4), logits, Target(), seed=0).compute() is None
+    assert posterior_test(MCDropout(4), network()).compute() is None
 
 
 def test_one_point_proves_nothing() -> None:

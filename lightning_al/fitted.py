@@ -1,0 +1,164 @@
+"""What the fits of a round ended with, and how the network's outputs are read: by the samples drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_al._lightning import pl
+from lightning_al.datamodule import ActiveDataModule
+from lightning_al.posterior import Fit, LastLayer, Posterior, PosteriorSamples
+from lightning_al.posterior.base import Forward, PosteriorError, evaluating
+from lightning_al.posterior.batches import num_points
+from lightning_al.predictions import Rows, predicting
+from lightning_al.scoring import to_device
+from lightning_al.task import Task
+from lightning_al.weights import copy_weights
+
+
+class Fitted:
+    """Predict batches with a module that was fitted.
+
+    Its methods map batches on the module's device to rows, as `pass_over_pool` asks for.
+
+    Args:
+        trainer: The Trainer.
+        module: The module with the weights of the last fit.
+        data: The data.
+        posterior: How functions are sampled.
+        last_layer: How embeddings are read.
+        forward: Maps the module and a batch to raw outputs.
+        task: What these mean.
+        seed: Seed of the samples.
+        fits: What the fits ended with; by default one, with the module's weights.
+        labelled: Indices of the points that the posterior may pass over again; by default all labelled ones.
+    """
+
+    def __init__(
+        self,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        data: ActiveDataModule,
+        *,
+        posterior: Posterior,
+        last_layer: LastLayer,
+        forward: Forward,
+        task: Task,
+        seed: int,
+        fits: Sequence[Fit] | None = None,
+        labelled: Sequence[int] | None = None,
+    ) -> None:
+        self.trainer = trainer
+        self.module = module
+        self.data = data
+        self.posterior = posterior
+        self.last_layer = last_layer
+        self.forward = forward
+        self.task = task
+        self.seed = seed
+        self.fits = _Current(module, seed) if fits is None else fits
+        self.labelled = list(data.pool.labelled) if labelled is None else list(labelled)
+
+    @cached_property
+    def samples(self) -> PosteriorSamples:
+        """The posterior samples, drawn when they are first read, while the module is on its device."""
+        modes = [(part, part.training) for part in self.module.modules()]
+        self.module.eval()
+        try:
+            with predicting(self.trainer), torch.inference_mode(False), torch.enable_grad():
+                samples = self.posterior.draw(
+                    self.fits,
+                    self.module,
+                    _Passes(self._batches_of_labelled),
+                    forward=self.forward,
+                    seed=self.seed,
+                )
+        finally:
+            for part, mode in modes:
+                part.training = mode
+        if not isinstance(samples, PosteriorSamples):
+            raise TypeError(
+                f"`{type(self.posterior).__name__}.draw` was to return `PosteriorSamples`, but got "
+                f"{type(samples).__name__}. Return an object with `num_samples` and a method `outputs`."
+            )
+        return samples
+
+    def log_probs(self, batches: Iterable[Any]) -> Iterator[Rows]:
+        """Yield log-probabilities ``[n, K, C]`` for each batch.
+
+        Raises:
+            PosteriorError: If there are not as many samples as was said.
+        """
+        for batch in batches:
+            samples = self.samples
+            with evaluating(self.module):
+                log_probs = [self.task.log_probs(output) for output in samples.outputs(batch)]
+                if len(log_probs) != samples.num_samples:
+                    raise PosteriorError(
+                        f"`{type(samples).__name__}` has {samples.num_samples} posterior samples, but gave outputs of "
+                        f"{len(log_probs)}. Yield one tensor from `outputs` for each."
+                    )
+                rows = torch.stack(log_probs, dim=1)
+            yield (rows,)
+
+    def log_probs_without_sampling(self, batch: Any) -> Tensor:
+        """Return log-probabilities ``[n, C]`` of the module itself."""
+        with evaluating(self.module):
+            return self.task.log_probs(self.forward(self.module, batch))
+
+    def embeddings(self, batches: Iterable[Any]) -> Iterator[Rows]:
+        """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` for each batch."""
+        return self.last_layer.read(self.module, batches, forward=self.forward, log_probs=self.task.log_probs)
+
+    def outputs(self, batches: Iterable[Any]) -> Iterator[Rows]:
+        """Yield the module's raw outputs ``[n, F]``, or nothing for a batch where it gives none for each point."""
+        for batch in batches:
+            output = None
+            try:
+                with evaluating(self.module):
+                    output = self.forward(self.module, batch)
+            except torch.cuda.OutOfMemoryError:
+                raise
+            except Exception:  # whatever the module raises: the method that selects does without its outputs
+                output = None
+            if isinstance(output, Tensor) and output.dim() > 0 and len(output) == num_points(batch):
+                rows = output.detach().float().reshape(len(output), -1)
+                yield (rows.masked_fill(rows == torch.inf, torch.nan),)
+            else:
+                yield ()
+
+    def _batches_of_labelled(self) -> Iterator[Any]:
+        for batch in self.data.labelled_dataloader(self.labelled):
+            yield to_device(self.trainer, self.module, batch)
+
+
+class _Passes:
+    """An iterable that begins a new pass each time."""
+
+    def __init__(self, begin: Callable[[], Iterator[Any]]) -> None:
+        self._begin = begin
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._begin()
+
+
+class _Current(Sequence[Fit]):
+    """The one fit whose weights the module has, copied when they are read."""
+
+    def __init__(self, module: pl.LightningModule, seed: int) -> None:
+        self._module = module
+        self._seed = seed
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, place: Any) -> Any:
+        return [self._fit][place]
+
+    @cached_property
+    def _fit(self) -> Fit:
+        return Fit(copy_weights(self._module), self._seed)
