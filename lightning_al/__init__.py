@@ -34,7 +34,7 @@ _HOMES = {
     "lightning_al.acquisition.bald": ["bald"],
     "lightning_al.acquisition.batchbald": ["batchbald"],
     "lightning_al.callback": ["ActiveLearning"],
-    "lightning_al.candidates": ["Candidates"],
+    "lightning_al.points": ["Candidates", "Points"],
     "lightning_al.datamodule": ["ActiveDataModule"],
     "lightning_al.history": ["History", "Round"],
     "lightning_al.oracle": ["Oracle", "Revealed"],
@@ -59,6 +59,7 @@ __all__ = [
     "MCDropout",
     "Margin",
     "Oracle",
+    "Points",
     "Pool",
     "Posterior",
     "PosteriorSamples",
@@ -93,10 +94,10 @@ if TYPE_CHECKING:
     from lightning_al.acquisition.bald import bald
     from lightning_al.acquisition.batchbald import batchbald
     from lightning_al.callback import ActiveLearning
-    from lightning_al.candidates import Candidates
     from lightning_al.datamodule import ActiveDataModule
     from lightning_al.history import History, Round
     from lightning_al.oracle import Oracle, Revealed
+    from lightning_al.points import Candidates, Points
     from lightning_al.pool import Pool
     from lightning_al.posterior import Deterministic, Fit, LastLayer, MCDropout, Posterior, PosteriorSamples
 

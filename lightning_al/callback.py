@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.accepted_labels import class_names
-from lightning_al.acquisition import Acquisition, create
-from lightning_al.acquisition.base import check_selection
+from lightning_al.acquisition import Acquisition, available, create
+from lightning_al.acquisition.base import check_selection, plain_metrics
+from lightning_al.acquisition.registry import acquisitions
 from lightning_al.datamodule import ActiveDataModule, BeforeSetup
 from lightning_al.dry_pass import FEW_LABELLED, dry_pass
 from lightning_al.evaluation import PosteriorTest
@@ -172,6 +173,12 @@ class ActiveLearning(BeforeSetup):
         _check_choice("unscorable", unscorable, ("raise", "skip"))
         if task is not None:
             _check_choice("task", task, tuple(TASKS))
+        if not self.acquisition.tasks & ({"multiclass", "binary"} if task is None else {task}):
+            fits = [name for name in available() if (task or "multiclass") in acquisitions.get(name).tasks]
+            raise ValueError(
+                f"`{type(self.acquisition).__name__}` is for the tasks {', '.join(sorted(self.acquisition.tasks))}, "
+                f"but the task is {task or 'multiclass or binary'}. Choose one of: {', '.join(fits)}."
+            )
         if self.posterior.num_samples is not None and self.posterior.num_samples < self.acquisition.min_samples:
             raise ValueError(
                 f"`{type(self.acquisition).__name__}` needs `num_samples` of at least {self.acquisition.min_samples}, "
@@ -768,10 +775,9 @@ class ActiveLearning(BeforeSetup):
             rank_zero_warn(f"`ActiveLearning`, round {self.round}: {said_of_left_out(error.reasons, 0)}")
             return
         # A sum of floats may differ between machines; one rank's selection is everybody's.
-        report = selection.report
-        details = {} if report is None else report.to_dict()
-        positions, scores, details = trainer.strategy.broadcast(
-            (selection.positions.tolist(), selection.scores.tolist(), details)
+        metrics = plain_metrics(self.acquisition, selection.metrics)
+        positions, scores, details, warning = trainer.strategy.broadcast(
+            (selection.positions.tolist(), selection.scores.tolist(), metrics, selection.warning)
         )
         check_selection(self.acquisition, positions, scores, min(b, len(points)), len(points))
         self._fit.seconds["select"] = time.perf_counter() - began - self._fit.seconds.get("score", 0.0)
@@ -782,8 +788,9 @@ class ActiveLearning(BeforeSetup):
             rank_zero_warn(f"`ActiveLearning`, round {self.round}: {said_of_left_out(left_out, len(points))}")
         self._fit.scores = scores
         self._fit.details = details
-        if report is not None and report.warning is not None and not self._warned:
-            rank_zero_warn(f"`ActiveLearning`, round {self.round}: {report.warning}")
+        self._fit.warning = warning
+        if warning is not None and not self._warned:
+            rank_zero_warn(f"`ActiveLearning`, round {self.round}: {warning}")
             self._warned = True
 
     def _tell_task(self, said: str) -> None:
@@ -827,6 +834,7 @@ class ActiveLearning(BeforeSetup):
             validation_labels=fit.validation_labels,
             tested_with=self.test_with,
             details=fit.details,
+            warning=fit.warning,
             peak_bytes=fit.peak_bytes,
             unscorable=fit.unscorable,
             corrected=[change.index for change in data.pool.changes if not change.given_back],
@@ -1045,6 +1053,7 @@ class _Fit:
     peak_bytes: dict[str, int] = field(default_factory=dict)
     validation_labels: int = 0
     fitted: Fitted | None = None
+    warning: str | None = None
 
 
 def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
@@ -29,6 +30,7 @@ from lightning_al.reading import UNREADABLE, read, said_shortly
 from lightning_al.same_on_ranks import check_same_on_ranks, hash_of_items
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
+from lightning_al.target_inputs import TargetInputs, dataset_of
 from lightning_al.whole_numbers import optional_whole_number, whole_number
 
 # LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
@@ -92,6 +94,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         classes: What an oracle may answer: names of the classes, in the order of their class numbers, or the numbers
             that labels may be. By default the names are those of the dataset or the LightningDataModule, where these
             have a list `classes`, and numbers go up to the number of the network's outputs.
+        target_inputs: Where predictions will be made, for methods that ask how much a label tells of these (EPIG): a
+            dataset of items as those of the training data, with or without labels, or "val", the validation data. By
+            default the pool.
+        groups: The group that each point of the dataset belongs to, such as the patient or the video it comes from: one
+            number or name a point, in the order of the dataset.
         val: Validation dataset or pair of arrays, where `data` is one.
         test: Test dataset, likewise.
         predict: Dataset for `trainer.predict`, likewise.
@@ -132,6 +139,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         samples_per_epoch: int | None = None,
         pool_batch_size: int | None = None,
         classes: Sequence[str] | Sequence[int] | None = None,
+        target_inputs: AnyDataset | Literal["val"] | None = None,
+        groups: Sequence[Any] | None = None,
         val: AnyDataset | None = None,
         test: AnyDataset | None = None,
         predict: AnyDataset | None = None,
@@ -195,6 +204,14 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch)
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
         self._classes = None if classes is None else listed_classes(classes)
+        if isinstance(target_inputs, str) and target_inputs != "val":
+            raise ValueError(
+                f"`ActiveDataModule(target_inputs={target_inputs!r})` is not known. Pass 'val' for the validation "
+                "data, or a dataset."
+            )
+        is_val = isinstance(target_inputs, str)
+        self.target_inputs = "val" if is_val else as_dataset(target_inputs, "target_inputs")
+        self.groups = None if groups is None else list(groups)
         self.prepare_data_per_node = self.wrapped.prepare_data_per_node
         self.allow_zero_length_dataloader_with_multiple_devices = (
             self.wrapped.allow_zero_length_dataloader_with_multiple_devices
@@ -437,6 +454,35 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         view = Relabelled(self._scored_dataset(), indices, self.pool.labels, self.target)
         return self._training.in_order(view, self.pool_batch_size)
 
+    def target_inputs_dataset(self) -> TargetInputs:
+        """Return the items at which predictions will be made, with one label in the place of their own.
+
+        Raises:
+            ValueError: If they are not given, or the validation data have no items by number.
+        """
+        if self.target_inputs is None:
+            raise ValueError('`ActiveDataModule` was given no `target_inputs`. Pass a dataset, or "val".')
+        found = dataset_of(self.wrapped.val_dataloader()) if isinstance(self.target_inputs, str) else self.target_inputs
+        strict = not callable(self.target.spec)
+        like = self.item_of(self.pool.initial[0])
+        return TargetInputs(found, like, self.target, self._label_to_show() if strict else None)
+
+    def target_inputs_dataloader(self, indices: Sequence[int]) -> DataLoader[Any]:
+        """Return a loader of some of these items, in this order."""
+        view: Dataset[Any] = Subset(self.target_inputs_dataset(), list(indices))
+        return self._training.in_order(view, self.pool_batch_size)
+
+    def group_numbers(self, indices: Sequence[int]) -> Tensor:
+        """Return the number of the group of each of some points ``[n]``, int64; of one group, the same.
+
+        Raises:
+            ValueError: If no groups are known.
+        """
+        if self.groups is None:
+            raise ValueError("`ActiveDataModule` was given no `groups`. Pass one for each point of the dataset.")
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(self.groups))}
+        return torch.tensor([numbers[self.groups[index]] for index in indices], dtype=torch.int64)
+
     def _check_length(self) -> None:
         """Refuse a dataset that grew or shrank since the pool was made of it."""
         before, now = self.pool.dataset_size, len(self._training)
@@ -477,6 +523,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self._train.skips_unreadable = self.skips_unreadable
         members = self._train.members
         self._check_ranks(self._train, self._scored_dataset())
+        if self.groups is not None and len(self.groups) != len(self._train):
+            raise ValueError(
+                f"`ActiveDataModule(groups=...)` has {len(self.groups)} groups, but the training data have "
+                f"{len(self._train)} points. Pass one for each point, in the order of the dataset."
+            )
         found = self._fingerprint_of(self._train, self._scored_dataset())
         before = self._fingerprint or found
         if _are_others(found, before):
@@ -519,6 +570,14 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             )
         if len(members) < len(training):
             found["members"] = content_hash(list(members))
+        if self.groups is not None:
+            found["groups"] = content_hash([str(group) for group in self.groups])
+        if isinstance(self.target_inputs, str):
+            found["target_inputs"] = self.target_inputs
+        elif self.target_inputs is not None:
+            inputs: Any = self.target_inputs
+            with seeded(derive(self.seed, "fingerprint of target inputs")):
+                found["target_inputs"] = fingerprint(len(inputs), lambda place: None, inputs.__getitem__)
         return found
 
     def _check_ranks(self, training: TrainLoader, scored: Dataset[Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from lightning_al._lightning import rank_zero_info
 from lightning_al.acquisition.base import Acquisition, check_selection
 from lightning_al.calls import OF_CODE
-from lightning_al.candidates import Candidates
 from lightning_al.fitted import Fitted
 from lightning_al.loaders import spread
 from lightning_al.module_state import ModuleState
-from lightning_al.predictions import Check, Predict, Predictions, Rows
+from lightning_al.points import Candidates, Points
+from lightning_al.predictions import Check, Predict, Predictions, Rows, Source
 from lightning_al.scoring import to_device
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.unscorable import unscorable_error
@@ -74,12 +74,34 @@ def dry_pass(
             rank_zero_info(said)
 
     data = fitted.data
-    log_probs = _FewRows(fitted, fitted.log_probs, said_once, skip)
-    embeddings = _FewRows(fitted, fitted.embeddings, said_once, skip)
+    pool = fitted.pool, data.pool.unlabelled
+    log_probs = _FewRows(fitted, fitted.log_probs, *pool, said_once, skip)
+    embeddings = _FewRows(fitted, fitted.embeddings, *pool, said_once, skip)
+
+    def points(source: Source, indices: list[int], **others: Any) -> Points:
+        few = _FewRows(fitted, fitted.log_probs, source, indices)
+        few_embeddings = _FewRows(fitted, fitted.embeddings, source, indices)
+        size = len(few.indices)
+        return Points.stream(size, lambda: _only(few.chunks(size)), lambda: few_embeddings.chunks(size), **others)
+
+    def groups_of(indices: Sequence[int]) -> dict[str, Any]:
+        return {} if data.groups is None else {"groups": lambda: data.group_numbers(indices)}
+
+    def labelled() -> Points:
+        few = _spread_over(fitted.labelled)
+        return points(fitted.labelled_points, few, labels=lambda: fitted.labels(few), **groups_of(few))
+
+    def target_inputs() -> Points:
+        return points(fitted.target_inputs, list(range(len(data.target_inputs_dataset()))))
 
     def select(size: int) -> None:
         candidates = Candidates.stream(
-            size, lambda: (rows for (rows,) in log_probs.chunks(size)), lambda: embeddings.chunks(size)
+            size,
+            lambda: _only(log_probs.chunks(size)),
+            lambda: embeddings.chunks(size),
+            labelled=labelled,
+            target_inputs=None if data.target_inputs is None else target_inputs,
+            **groups_of([log_probs.indices[place % len(log_probs.indices)] for place in range(size)]),
         )
         selection = acquisition.select(candidates, min(query_size, size), generator(seed, number, "dry pass"))
         positions, scores = selection.positions.tolist(), selection.scores.tolist()
@@ -98,6 +120,10 @@ def dry_pass(
             select(more)
 
 
+def _only(chunks: Iterator[Rows]) -> Iterator[Tensor]:
+    return (rows for (rows,) in chunks)
+
+
 class _FewRows:
     """What a pass over a few points gives, computed when it is first read.
 
@@ -106,14 +132,23 @@ class _FewRows:
         has_failed: Whether the pass raised an exception.
     """
 
-    def __init__(self, fitted: Fitted, predict: Predict, check: Check, skip: bool) -> None:
+    def __init__(
+        self,
+        fitted: Fitted,
+        predict: Predict,
+        source: Source,
+        points: list[int],
+        check: Check | None = None,
+        skip: bool = False,
+    ) -> None:
         self.trainer = fitted.trainer
         self.module = fitted.module
-        self.data = fitted.data
+        self.source = source
+        self.points = points
         self.predict = predict
         self.check = check
         self.skip = skip
-        self.indices = _spread_over(self.data.pool.unlabelled)
+        self.indices = _spread_over(points)
         self.has_failed = False
         self._batches: list[Rows] = []
 
@@ -135,23 +170,24 @@ class _FewRows:
         return MOST_BYTES // max(1, sum(sizes))
 
     def _compute(self) -> list[Rows]:
-        left = self.data.pool.unlabelled
+        left = self.points
         for tries_left in reversed(range(MOST_TRIES)):
             computed, reasons = self._try()
             if not reasons:
                 break
             left = [index for index in left if index not in reasons]
             if not self.skip or not left or not tries_left:
-                raise unscorable_error(self.module, reasons, len(self.indices))
+                raise unscorable_error(self.module, reasons, len(self.indices), self.source.what)
             self.indices = [index for index in self.indices if index not in reasons] or _spread_over(left)
-        self.check(computed[0][-1].shape[-1])
+        if self.check is not None:
+            self.check(computed[0][-1].shape[-1])
         return computed
 
     def _try(self) -> tuple[list[Rows], dict[int, str]]:
         """Return what is predicted of the points, and why some of them cannot be scored."""
         # A second batch, of two points at least: a batch of one may be what the pool never has.
         first = 4 if len(self.indices) == NUM_POINTS else len(self.indices)
-        batch_size = self.data.pool_dataloader(self.indices).batch_size or 1
+        batch_size = self.source.batch_size
         batches = [
             part[start : start + batch_size]
             for part in (self.indices[:first], self.indices[first:])
@@ -164,7 +200,7 @@ class _FewRows:
         predictions = Predictions(
             self.trainer,
             self.module,
-            self.data,
+            self.source,
             predict,
             batches,
             check=self.check,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -14,9 +14,10 @@ from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior import Fit, LastLayer, Posterior, PosteriorSamples
 from lightning_al.posterior.base import Forward, PosteriorError, evaluating
 from lightning_al.posterior.batches import num_points
-from lightning_al.predictions import Rows, predicting
+from lightning_al.predictions import Rows, Source, predicting
 from lightning_al.scoring import to_device
 from lightning_al.task import Task
+from lightning_al.unscorable import find_unreadable
 from lightning_al.weights import copy_weights
 
 
@@ -62,6 +63,32 @@ class Fitted:
         self.seed = seed
         self.fits = _Current(module, seed) if fits is None else fits
         self.labelled = list(data.pool.labelled) if labelled is None else list(labelled)
+
+    @cached_property
+    def pool(self) -> Source:
+        """The training data by their indices, with labels hidden."""
+        load = self.data.pool_dataloader
+        return Source(load, partial(find_unreadable, self.data), self._batch_size, "unlabelled points")
+
+    @cached_property
+    def labelled_points(self) -> Source:
+        """The training data by their indices, with the labels that they are trained on."""
+        return Source(self.data.labelled_dataloader, _none_unreadable, self._batch_size, "labelled points")
+
+    @cached_property
+    def target_inputs(self) -> Source:
+        """The inputs at which predictions will be made, by their places."""
+        return Source(self.data.target_inputs_dataloader, _none_unreadable, self._batch_size, "target inputs")
+
+    @property
+    def _batch_size(self) -> int:
+        return self.data.pool_dataloader().batch_size or 1
+
+    def labels(self, points: Sequence[int]) -> Tensor:
+        """Return the labels of labelled points ``[n, ...]`` as batches have them; class numbers as int64."""
+        found = [torch.as_tensor(self.data.target.labels(batch)) for batch in self.data.labelled_dataloader(points)]
+        labels = torch.cat([part.cpu() for part in found]) if found else torch.empty(0, dtype=torch.int64)
+        return labels if labels.is_floating_point() else labels.long()
 
     @cached_property
     def samples(self) -> PosteriorSamples:
@@ -134,6 +161,10 @@ class Fitted:
     def _batches_of_labelled(self) -> Iterator[Any]:
         for batch in self.data.labelled_dataloader(self.labelled):
             yield to_device(self.trainer, self.module, batch)
+
+
+def _none_unreadable(indices: Sequence[int]) -> dict[int, Exception]:
+    return {}
 
 
 class _Passes:

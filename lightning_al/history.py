@@ -29,6 +29,7 @@ class Round:
         details: What the acquisition function reports of the query, by name: figures, or one for each pick. The
             `standard_error` of BatchBALD is its Monte Carlo error; the sampling noise of having K posterior samples is
             in `overlap_of_half_samples` alone, where `BatchBALD(check_samples=True)` measured it.
+        warning: What the acquisition function warns of, or None.
         unscorable: Dataset indices of the points that could not be scored, so that the query was selected without them.
         corrected: Dataset indices whose labels had been corrected before the fit, since the run began, in order.
         given_back: Dataset indices that had been given back to the pool before the fit, since the run began, in order.
@@ -49,6 +50,7 @@ class Round:
     unscorable: list[int] = field(default_factory=list)
     corrected: list[int] = field(default_factory=list)
     given_back: list[int] = field(default_factory=list)
+    warning: str | None = None
 
     @property
     def spent(self) -> int:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from lightning_al._lightning import pl
-from lightning_al.datamodule import ActiveDataModule
 from lightning_al.outputs import OutputError
 from lightning_al.posterior.compiled import run_eagerly
 from lightning_al.reading import said_shortly, unreadable
-from lightning_al.unscorable import NAN, find_unreadable
+from lightning_al.unscorable import NAN
 
 Rows = tuple[Tensor, ...]
 """What is predicted of a batch: tensors with a row for each of its points."""
@@ -27,13 +28,30 @@ Check = Callable[[int | None], Any]
 """Is called with the number of classes C before the first rows are given out; with None where there are no logits."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where the items of a pass are read from.
+
+    Attributes:
+        load: Returns a loader of the items of some indices, in this order.
+        find_unreadable: Returns which of some items cannot be read, and what was raised.
+        batch_size: How many items a batch has.
+        what: What the items are, for an error.
+    """
+
+    load: Callable[[list[int]], DataLoader[Any]]
+    find_unreadable: Callable[[list[int]], Mapping[int, Exception]]
+    batch_size: int
+    what: str
+
+
 class Predictions:
     """Predict batches of points, one after the other.
 
     Args:
         trainer: The Trainer.
         module: The module.
-        data: The data.
+        source: Where the items are read from.
         predict: Maps batches to what is predicted of them.
         batches: The points of each batch.
         check: Is called with None where a module gives no logits.
@@ -45,7 +63,7 @@ class Predictions:
         self,
         trainer: pl.Trainer,
         module: nn.Module,
-        data: ActiveDataModule,
+        source: Source,
         predict: Predict,
         batches: Sequence[list[int]],
         *,
@@ -55,7 +73,7 @@ class Predictions:
     ) -> None:
         self.trainer = trainer
         self.module = module
-        self.data = data
+        self.source = source
         self.predict = predict
         self.batches = batches
         self.check = check
@@ -76,7 +94,7 @@ class Predictions:
             rows = next_rows(self._rows, len(points), self.trainer, self.module, self.check)
         except Exception as error:
             is_of_points = self.skip and not isinstance(error, torch.cuda.OutOfMemoryError)
-            found = find_unreadable(self.data, points) if is_of_points else {}
+            found = self.source.find_unreadable(points) if is_of_points else {}
             if not found:
                 raise
             # They hold the loader whose workers are to end.
@@ -105,14 +123,14 @@ class Predictions:
         return self.predict(batch for batches in loaded_together if batches for batch in self._load(batches))
 
     def _load(self, batches: Sequence[list[int]]) -> Iterator[Any]:
-        loaded = iter(self.data.pool_dataloader([index for points in batches for index in points]))
+        loaded = iter(self.source.load([index for points in batches for index in points]))
         for points in batches:
             try:
                 batch = next(loaded)
             except StopIteration:
                 return
             except Exception as error:
-                found = {} if self.skip else find_unreadable(self.data, points)
+                found = {} if self.skip else self.source.find_unreadable(points)
                 for index, reason in found.items():
                     raise unreadable(index, reason) from error
                 raise

@@ -57,6 +57,11 @@ class Registry(Generic[T]):
         self._load_group()
         return sorted(self._classes)
 
+    def get(self, name: str) -> Any:
+        """Return the class that a known name stands for."""
+        self._load_group()
+        return self._classes[name]
+
     def create(self, spec: str | T, **arguments: Any) -> T:
         """Make the object that a name stands for; an object is handed back as it is.
 

@@ -24,7 +24,7 @@ from torch import Tensor
 from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior.base import Forward, evaluating
-from lightning_al.predictions import Check, Predict, Predictions, Rows, predicting
+from lightning_al.predictions import Check, Predict, Predictions, Rows, Source, predicting
 from lightning_al.ranks import on_any_rank
 from lightning_al.unscorable import all_reasons, unscorable_error
 from lightning_al.weights import uninitialised
@@ -48,18 +48,18 @@ def give_shapes(trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDat
         )
 
 
-def pass_over_pool(
+def pass_over(
     trainer: pl.Trainer,
     module: pl.LightningModule,
-    data: ActiveDataModule,
+    source: Source,
+    points: Sequence[int],
     predict: Predict,
     description: str,
-    check: Check | None,
-    points: Sequence[int] | None,
     *,
-    skip: bool,
+    check: Check | None = None,
+    skip: bool = False,
 ) -> Iterator[Rows]:
-    """Yield what is predicted of points of the pool in index order, the same on every rank. Nothing is kept.
+    """Yield what is predicted of points, in the order given, the same on every rank. Nothing is kept.
 
     Ranks take turns: each predicts one batch, and all get what all predicted. Batches travel through the transfer hooks
     of datamodule or module and the Trainer's precision, with the stage set to predicting, so that training-only
@@ -68,11 +68,11 @@ def pass_over_pool(
     Args:
         trainer: The Trainer.
         module: The module.
-        data: The data.
+        source: Where their items are read from.
+        points: Indices of the points.
         predict: Maps batches to what is predicted of them.
         description: What the progress bar says.
         check: Is called once with the number of classes.
-        points: The points to predict, in place of all unlabelled ones.
         skip: Whether to pass over points that cannot be read, and to name all of them at the end.
 
     Raises:
@@ -81,8 +81,7 @@ def pass_over_pool(
         ValueError: If the module gives more or fewer rows than a batch has points.
         Exception: What the dataset raised for a point that cannot be read, with the point's index, without `skip`.
     """
-    points = data.pool.unlabelled if points is None else list(points)
-    turns, predictions = _deal(trainer, module, data, predict, points, check=check, skip=skip)
+    turns, predictions = _deal(trainer, module, source, predict, points, check=check, skip=skip)
     checked = check is None
     with _progress(trainer) as progress:
         task = progress.add_task(description, total=len(points))
@@ -94,7 +93,7 @@ def pass_over_pool(
             if on_any_rank(trainer, bool(reasons)):
                 # The others are looked at too, to name all that cannot be scored.
                 reasons.update(predictions.look_at_rest(partial(progress.advance, task, sum(lengths))))
-                raise unscorable_error(module, all_reasons(trainer, reasons), len(points))
+                raise unscorable_error(module, all_reasons(trainer, reasons), len(points), source.what)
             if check is not None and not checked:
                 check(rows[-1].shape[-1])
                 checked = True
@@ -104,17 +103,17 @@ def pass_over_pool(
 
 
 def look_at(
-    trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, predict: Predict, points: Sequence[int]
+    trainer: pl.Trainer, module: pl.LightningModule, source: Source, points: Sequence[int], predict: Predict
 ) -> dict[int, str]:
-    """Pass over points of the pool, and return why some of them cannot be scored, the same on every rank."""
-    _, predictions = _deal(trainer, module, data, predict, points, check=None, skip=True)
+    """Pass over points, and return why some of them cannot be scored, the same on every rank."""
+    _, predictions = _deal(trainer, module, source, predict, points, check=None, skip=True)
     return all_reasons(trainer, predictions.look_at_rest())
 
 
 def _deal(
     trainer: pl.Trainer,
     module: pl.LightningModule,
-    data: ActiveDataModule,
+    source: Source,
     predict: Predict,
     points: Sequence[int],
     *,
@@ -122,14 +121,14 @@ def _deal(
     skip: bool,
 ) -> tuple[list[list[list[int]]], Predictions]:
     """Return which batches the ranks predict in each turn, and this rank's predictions."""
-    turns = _turns(list(points), data.pool_dataloader().batch_size or 1, trainer.world_size)
+    turns = _turns(list(points), source.batch_size, trainer.world_size)
     # Every rank has a batch in each turn; where none is left, it predicts one point and drops it again.
     own = [turn[trainer.global_rank] or list(points[:1]) for turn in turns]
 
     def on_device(batches: Iterable[Any]) -> Iterator[Rows]:
         return predict(to_device(trainer, module, batch) for batch in batches)
 
-    return turns, Predictions(trainer, module, data, on_device, own, check=check, skip=skip)
+    return turns, Predictions(trainer, module, source, on_device, own, check=check, skip=skip)
 
 
 def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:

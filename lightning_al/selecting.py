@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, Selection
-from lightning_al.candidates import Candidates
 from lightning_al.fitted import Fitted
-from lightning_al.predictions import Check, Predict, Rows
-from lightning_al.scoring import look_at, pass_over_pool
+from lightning_al.points import Candidates, Points
+from lightning_al.predictions import Check, Predict, Rows, Source
+from lightning_al.scoring import look_at, pass_over
 from lightning_al.unscorable import leave_out, unscorable_error
 
 Timed = Callable[[Iterator[Any]], Iterator[Any]]
@@ -71,27 +71,65 @@ class PoolPasses:
         return selection, [index for index in unlabelled if index not in left_out], left_out
 
     def _candidates(self, points: list[int]) -> Candidates:
-        def chunks() -> Iterator[Tensor]:
-            for (log_probs_n_K_C,) in self._pass(self.fitted.log_probs, "Scoring the pool", points):
-                yield log_probs_n_K_C
-
-        def last_layer() -> Iterator[tuple[Tensor, ...]]:
-            return self._pass(self.fitted.embeddings, "Embedding the pool", points)
-
-        return Candidates.stream(len(points), chunks, last_layer)
-
-    def _pass(self, predict: Predict, description: str, points: list[int]) -> Iterator[Rows]:
-        trainer, module, data = self.fitted.trainer, self.fitted.module, self.fitted.data
-        yield from self.timed(
-            pass_over_pool(trainer, module, data, predict, description, self.check, points, skip=self.skip)
+        data = self.fitted.data
+        source = self.fitted.pool
+        return Candidates.stream(
+            len(points),
+            lambda: self._log_probs(source, points, "Scoring the pool", self.check),
+            lambda: self._embeddings(source, points, "Embedding the pool", self.check),
+            groups=None if data.groups is None else lambda: data.group_numbers(points),
+            labelled=self._labelled,
+            target_inputs=None if data.target_inputs is None else self._target_inputs,
+            at=lambda places: self._candidates([points[place] for place in places]),
         )
-        self._made.append(predict)
+
+    def _labelled(self) -> Points:
+        data, points = self.fitted.data, self.fitted.labelled
+        source = self.fitted.labelled_points
+        return Points.stream(
+            len(points),
+            lambda: self._log_probs(source, points, "Scoring the labelled points"),
+            lambda: self._embeddings(source, points, "Embedding the labelled points"),
+            groups=None if data.groups is None else lambda: data.group_numbers(points),
+            labels=lambda: self.fitted.labels(points),
+        )
+
+    def _target_inputs(self) -> Points:
+        source = self.fitted.target_inputs
+        places = list(range(len(self.fitted.data.target_inputs_dataset())))
+        return Points.stream(
+            len(places),
+            lambda: self._log_probs(source, places, "Scoring the target inputs"),
+            lambda: self._embeddings(source, places, "Embedding the target inputs"),
+        )
+
+    def _log_probs(
+        self, source: Source, points: list[int], description: str, check: Check | None = None
+    ) -> Iterator[Tensor]:
+        for (log_probs_n_K_C,) in self._pass(self.fitted.log_probs, source, points, description, check):
+            yield log_probs_n_K_C
+
+    def _embeddings(
+        self, source: Source, points: list[int], description: str, check: Check | None = None
+    ) -> Iterator[Rows]:
+        return self._pass(self.fitted.embeddings, source, points, description, check)
+
+    def _pass(
+        self, predict: Predict, source: Source, points: list[int], description: str, check: Check | None
+    ) -> Iterator[Rows]:
+        trainer, module = self.fitted.trainer, self.fitted.module
+        is_pool = source is self.fitted.pool
+        yield from self.timed(
+            pass_over(trainer, module, source, points, predict, description, check=check, skip=self.skip and is_pool)
+        )
+        if is_pool:
+            self._made.append(predict)
 
     def _look_at(self, points: Sequence[int]) -> Mapping[int, str]:
         """Return why points cannot be scored by the passes that were made, or read where there were none."""
 
         def look() -> Iterator[dict[int, str]]:
             for predict in dict.fromkeys(self._made or [self.fitted.outputs]):
-                yield look_at(self.fitted.trainer, self.fitted.module, self.fitted.data, predict, points)
+                yield look_at(self.fitted.trainer, self.fitted.module, self.fitted.pool, points, predict)
 
         return {index: reason for found in self.timed(look()) for index, reason in found.items()}

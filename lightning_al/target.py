@@ -48,7 +48,7 @@ class Target:
         """
         if callable(self.spec):
             return self.spec(item)
-        place = self._place(item)
+        place = self.place(item)
         if place is None:
             raise self._no_label_in(item)
         return part(item, place)
@@ -76,7 +76,7 @@ class Target:
                 "`ActiveDataModule(target=...)` got a function, which can read a label but not hide it from scoring. "
                 "Pass `pool_dataset=` as well, a dataset of the same numbering whose items hold no label."
             )
-        place = self._place(item)
+        place = self.place(item)
         if place is not None:
             return with_part(item, place, _hidden(part(item, place), stand_in))
         if _is_bare(item) or names(item):
@@ -89,7 +89,7 @@ class Target:
         Raises:
             ValueError: If the item has no place for it, or one of a type that cannot hold it.
         """
-        place = self._place(item) if not callable(self.spec) else None
+        place = self.place(item) if not callable(self.spec) else None
         if place is None:
             raise ValueError(
                 f"`ActiveDataModule` cannot put an oracle's label into an item of type {type(item).__name__}. Give "
@@ -139,7 +139,7 @@ class Target:
             )
         return part(batch, place)
 
-    def _place(self, item: Any) -> Any:
+    def place(self, item: Any) -> Any:
         """Return the key, name or position of the label, or None where the item has none."""
         if isinstance(item, tuple | list):
             place: Any = -1 if self.spec is None else self.spec
@@ -177,7 +177,7 @@ class Target:
                 if len(batch) == 2:
                     return -1
                 raise self._another_form(batch)
-            return self._place(batch)
+            return self.place(batch)
         if is_single(batch):
             return None
         if self.spec is not None and not has(batch, self.spec):
@@ -185,7 +185,7 @@ class Target:
             if place is None and isinstance(self.spec, int):
                 raise self._another_form(batch)
             return place
-        return self._place(batch)
+        return self.place(batch)
 
     def _said(self) -> str:
         return f"one of {', '.join(KEYS)}" if self.spec is None else repr(self.spec)

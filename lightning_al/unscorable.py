@@ -31,16 +31,18 @@ class UnscorableError(ValueError):
         self.reasons = dict(sorted(reasons.items()))
 
 
-def unscorable_error(module: nn.Module, reasons: Mapping[int, str], size: int) -> UnscorableError:
+def unscorable_error(
+    module: nn.Module, reasons: Mapping[int, str], size: int, what: str = "unlabelled points"
+) -> UnscorableError:
     """Say which of so many points cannot be scored, and where that may come from."""
     if any(reason != NAN for reason in reasons.values()):
         return UnscorableError(
-            f"`ActiveLearning` cannot score {len(reasons)} of {size} unlabelled points: {listed(reasons)}. "
+            f"`ActiveLearning` cannot score {len(reasons)} of {size} {what}: {listed(reasons)}. "
             'Leave them out of the dataset, or pass `unscorable="skip"`, which needs some that can be scored.',
             reasons,
         )
     seen = (
-        f"`{type(module).__name__}` gave NaN or Inf for {len(reasons)} of {size} unlabelled points, whose dataset "
+        f"`{type(module).__name__}` gave NaN or Inf for {len(reasons)} of {size} {what}, whose dataset "
         f"indices begin with {sorted(reasons)[:5]}"
     )
     if all(bool(weight.isfinite().all()) for weight in module.parameters()):

@@ -13,7 +13,7 @@ from lightning_al._lightning import pl
 from lightning_al.fitted import Fitted
 from lightning_al.forward import default_forward
 from lightning_al.posterior import LastLayer, Posterior
-from lightning_al.scoring import pass_over_pool
+from lightning_al.scoring import pass_over
 from lightning_al.task import Multiclass
 
 
@@ -45,5 +45,5 @@ def predict_pool(
         task=Multiclass(),
         seed=seed,
     )
-    passed = pass_over_pool(trainer, module, data, fitted.log_probs, "Scoring", None, None, skip=False)
+    passed = pass_over(trainer, module, fitted.pool, data.pool.unlabelled, fitted.log_probs, "Scoring")
     return (log_probs_n_K_C for (log_probs_n_K_C,) in passed)

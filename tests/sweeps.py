@@ -15,8 +15,8 @@ from hydra.plugins.sweeper import Sweeper
 from torch.utils.data import DataLoader
 
 from lightning_al.acquisition import Random
-from lightning_al.candidates import Candidates
 from lightning_al.demos import Digits
+from lightning_al.points import Candidates
 
 ROOT = Path(__file__).parent.parent
 

@@ -789,7 +789,7 @@ class TestBadInput:
 
 def test_an_acquisition_function_of_ones_own(tmp_path: Path) -> None:
     class FirstOnes(ScoreAcquisition):
-        def score(self, candidates: Candidates) -> Tensor:
+        def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
             return -torch.arange(len(candidates), dtype=torch.float32)
 
     data = active_data(initial_size=None, initial=[0, 2, 5])

@@ -13,8 +13,8 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from lightning_al import ActiveDataModule, ActiveLearning, LastLayer, MCDropout
 from lightning_al.acquisition import Acquisition, BatchBALD, Selection, available, create
-from lightning_al.candidates import Candidates
 from lightning_al.demos.networks import paper_cnn
+from lightning_al.points import Candidates
 from tests.references import random_log_probs
 from tests.samples import log_probs_of
 from tests.tasks import CLASSES, LitMLP, LitPoints, points, trainer

@@ -42,6 +42,7 @@ LAYERS = [
         "memory",
         "stopping",
         "target",
+        "target_inputs",
         "weights",
         "whole_numbers",
         "draws",
@@ -53,7 +54,7 @@ LAYERS = [
         "acquisition.registry",
         "dataset",
     ],
-    ["candidates", "posterior", "task"],
+    ["points", "posterior", "task"],
     ["acquisition"],
     [
         "_lightning",

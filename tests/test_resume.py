@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
 from lightning_al.acquisition import BALD, Acquisition, Selection
-from lightning_al.candidates import Candidates
 from lightning_al.journal import Journal
+from lightning_al.points import Candidates
 from lightning_al.stopping import StoppedError
 from tests.tasks import LitMLP, points, trainer
 from tests.test_callback import active_data, model, plain, same_weights, weights

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from lightning_al import ActiveDataModule, ActiveLearning, LastLayer
 from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, BatchBALD, Selection
-from lightning_al.candidates import Candidates
 from lightning_al.forward import default_forward
 from lightning_al.history import Round
+from lightning_al.points import Candidates
 from lightning_al.posterior import Deterministic, MCDropout, Posterior
 from lightning_al.target import Target
 from tests.samples import predict_pool

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 from lightning_al import ActiveDataModule, ActiveLearning, BatchBALD, MCDropout
 from lightning_al._lightning import pl
 from lightning_al.acquisition.base import Acquisition, Selection
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from lightning_al.unscorable import UnscorableError, leave_out
 from tests.tasks import LitMLP, points, trainer
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import ScoreAcquisition, checked_log_probs, score_chunks
 from lightning_al.acquisition.registry import register
-from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
+from lightning_al.points import Candidates
 
 
 def bald(log_probs_N_K_C: Tensor) -> Tensor:
@@ -35,7 +36,6 @@ def bald(log_probs_N_K_C: Tensor) -> Tensor:
 
     Two samples that flatly disagree give log 2, two that agree give 0:
 
-    >>> import torch
     >>> p = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> bald(p.log()).tolist()
     [0.6931471824645996, 0.0]
@@ -51,7 +51,6 @@ class BALD(ScoreAcquisition):
 
     The b highest scores may count the same information b times; `BatchBALD` counts it once.
 
-    >>> import torch
     >>> p = torch.tensor([[[0.5, 0.5], [0.5, 0.5]], [[1.0, 0.0], [0.0, 1.0]]])
     >>> BALD().select(Candidates(2, p.log()), 1, torch.Generator()).positions.tolist()
     [1]
@@ -59,6 +58,6 @@ class BALD(ScoreAcquisition):
 
     min_samples: ClassVar[int] = 2
 
-    def score(self, candidates: Candidates) -> Tensor:
+    def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return mutual information ``[N]`` in nats; `bald` says more."""
         return score_chunks(candidates, mutual_information, who="bald", min_samples=self.min_samples)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from lightning_al.acquisition.report import BatchReport
 from lightning_al.acquisition.ties import in_order, tie_keys
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from lightning_al.whole_numbers import as_whole
 
 ROUNDING_ABOVE_ZERO = 1e-3
@@ -27,6 +26,9 @@ ROWS_CHECKED = 512
 
 MIN_CLASSES = 2
 
+ANY_TASK = frozenset({"multiclass", "binary", "multilabel", "regression", "segmentation", "sequence"})
+"""What a method names as its tasks that reads no predictions."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -35,12 +37,15 @@ class Selection:
     Attributes:
         positions: Positions among the candidates ``[b]``, int64, in the order of choice.
         scores: Score of each of them ``[b]``. What it means is the acquisition function's to say.
-        report: How much the batch tells and how sure that is, where the acquisition function says so.
+        metrics: What else there is to say of the batch, by name: a number, or a list with one for each pick. It is
+            recorded in `Round.details` and logged.
+        warning: What a user should know of the batch; shown once a run, and recorded.
     """
 
     positions: Tensor
     scores: Tensor
-    report: BatchReport | None = None
+    metrics: Mapping[str, float | list[float]] = field(default_factory=dict)
+    warning: str | None = None
 
 
 class Acquisition(ABC):
@@ -48,9 +53,11 @@ class Acquisition(ABC):
 
     Attributes:
         min_samples: Fewest posterior samples K that the method makes sense with.
+        tasks: Names of the tasks whose outputs it can read.
     """
 
     min_samples: ClassVar[int] = 1
+    tasks: ClassVar[frozenset[str]] = frozenset({"multiclass", "binary"})
 
     @abstractmethod
     def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
@@ -67,8 +74,13 @@ class ScoreAcquisition(Acquisition):
     """Score each candidate by itself, and select the b highest; which of equal scores come first, chance decides."""
 
     @abstractmethod
-    def score(self, candidates: Candidates) -> Tensor:
-        """Return scores ``[N]``, higher where a label is worth more."""
+    def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
+        """Return scores ``[N]``, higher where a label is worth more.
+
+        Args:
+            candidates: The points to score.
+            generator: A CPU generator, the only source of randomness. The same state gives the same scores.
+        """
 
     def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
         """Select the b candidates with the highest scores, ties broken by chance.
@@ -77,7 +89,7 @@ class ScoreAcquisition(Acquisition):
             ValueError: If a score is not a number, or if there is not one for each candidate.
         """
         b = at_most(b, len(candidates))
-        scores_N = self.score(candidates).detach()
+        scores_N = self.score(candidates, generator).detach()
         if scores_N.shape != (len(candidates),):
             raise ValueError(
                 f"`{type(self).__name__}.score` was to return scores of shape [{len(candidates)}], one for each "
@@ -106,6 +118,32 @@ def check_selection(acquisition: Acquisition, positions: list[int], scores: list
             f"as many scores, but got positions {positions} and {len(scores)} scores. "
             "Let it choose from `candidates` by position, each once."
         )
+
+
+def plain_metrics(acquisition: Acquisition, metrics: Mapping[str, Any]) -> dict[str, float | list[float]]:
+    """Return what a selection says of its batch as plain numbers.
+
+    Raises:
+        TypeError: If it is no mapping of names to numbers or lists of numbers.
+    """
+    try:
+        return {_checked_name(name): _plain_numbers(value) for name, value in metrics.items()}
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{type(acquisition).__name__}.select` was to return a `Selection` whose `metrics` map names to numbers "
+            f"or to lists of one number a pick, but got {str(metrics)[:200]} ({error}). Make plain floats of them."
+        ) from error
+
+
+def _checked_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"the name {name!r} is no text")
+    return name
+
+
+def _plain_numbers(value: Any) -> float | list[float]:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [float(one) for one in value] if isinstance(value, list | tuple) else float(value)
 
 
 def at_most(b: int, size: int) -> int:

@@ -19,8 +19,8 @@ from lightning_al.acquisition.report import BatchReport
 from lightning_al.acquisition.search import GainSearch, exact
 from lightning_al.acquisition.shortlist import Shortlist, num_bytes
 from lightning_al.acquisition.ties import EQUAL_GAINS, in_order, tie_keys
-from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
+from lightning_al.points import Candidates
 from lightning_al.whole_numbers import plain, whole_number
 
 
@@ -31,7 +31,7 @@ def batchbald(
     num_configurations: int = 10_000,
     min_gain: float | Literal["noise"] = 0.0,
     generator: torch.Generator | None = None,
-) -> Selection:
+) -> BatchSelection:
     """Choose b points, one after the other, each for what its label adds to those of the points chosen before.
 
     Andreas Kirsch, Joost van Amersfoort, Yarin Gal, "BatchBALD: Efficient and Diverse Batch Acquisition for Deep
@@ -137,9 +137,10 @@ class BatchBALD(Acquisition):
             log_probs_n_K_C, self.num_configurations, generator, shortlist, exact=self.exact, min_gain=self.min_gain
         )
         selection = greedy.select(b)
-        if self.check_samples and selection.report is not None and len(selection.positions) > 0:
+        if self.check_samples and len(selection.positions) > 0:
             overlap = half_overlap(log_probs_n_K_C, b, num_configurations=self.num_configurations)
-            selection = replace(selection, report=replace(selection.report, overlap=overlap))
+            report = replace(selection.report, overlap=overlap)
+            selection = BatchSelection.of(selection.positions, selection.scores, report)
         return selection
 
 
@@ -173,6 +174,25 @@ def half_overlap(log_probs_N_K_C: Tensor, b: int, *, num_configurations: int = 1
     return len(batches[0] & batches[1]) / b
 
 
+NOTHING_YET = BatchReport([], [], num_samples=1)
+
+
+@dataclass(frozen=True)
+class BatchSelection(Selection):
+    """A selection with what there is to know of its batch.
+
+    Attributes:
+        report: How much the batch tells and how sure that is.
+    """
+
+    report: BatchReport = NOTHING_YET
+
+    @classmethod
+    def of(cls, positions: Tensor, scores: Tensor, report: BatchReport) -> BatchSelection:
+        """Return a selection whose metrics and warning are the report's."""
+        return cls(positions, scores, report.to_dict(), report.warning, report)
+
+
 class _Greedy:
     """Choose points one after the other, from those at hand and, where it comes to that, from those left out."""
 
@@ -199,7 +219,7 @@ class _Greedy:
         self.search = GainSearch(log_probs_n_K_C, log_probs_n_K_C.dtype, self.keys_n)
         self.shortfall = 0.0
 
-    def select(self, b: int) -> Selection:
+    def select(self, b: int) -> BatchSelection:
         n, K, _ = self.log_probs_n_K_C.shape
         configurations = Configurations.before_any_label(K, exact(self.log_probs_n_K_C[:0]).device)
         positions: list[int] = []
@@ -220,7 +240,7 @@ class _Greedy:
         device, dtype = self.log_probs_n_K_C.device, self.log_probs_n_K_C.dtype
         # Asked for at the end, so that a GPU is not made to wait after each point.
         report = BatchReport(_numbers(information), _numbers(standard_errors), K, self.shortfall)
-        return Selection(
+        return BatchSelection.of(
             torch.tensor(positions, dtype=torch.int64, device=device),
             torch.tensor(report.information, dtype=dtype, device=device),
             report,

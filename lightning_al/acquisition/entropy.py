@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import ScoreAcquisition, score_chunks
 from lightning_al.acquisition.registry import register
-from lightning_al.candidates import Candidates
 from lightning_al.information import entropy, posterior_mean
+from lightning_al.points import Candidates
 
 
 @register("entropy")
@@ -21,13 +22,12 @@ class Entropy(ScoreAcquisition):
 
     Claude E. Shannon, "A Mathematical Theory of Communication", Bell System Technical Journal, 1948.
 
-    >>> import torch
     >>> p = torch.tensor([[[0.5, 0.5]], [[0.25, 0.75]]])
-    >>> [round(score, 4) for score in Entropy().score(Candidates(2, p.log())).tolist()]
+    >>> [round(score, 4) for score in Entropy().score(Candidates(2, p.log()), torch.Generator()).tolist()]
     [0.6931, 0.5623]
     """
 
-    def score(self, candidates: Candidates) -> Tensor:
+    def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return entropies ``[N]`` in nats, between 0 and log C.
 
         Raises:

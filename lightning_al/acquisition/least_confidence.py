@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import ScoreAcquisition, score_chunks
 from lightning_al.acquisition.registry import register
-from lightning_al.candidates import Candidates
 from lightning_al.information import posterior_mean
+from lightning_al.points import Candidates
 
 
 @register("least_confidence")
@@ -21,13 +22,12 @@ class LeastConfidence(ScoreAcquisition):
 
     David D. Lewis, William A. Gale, "A Sequential Algorithm for Training Text Classifiers", SIGIR 1994.
 
-    >>> import torch
     >>> p = torch.tensor([[[0.5, 0.25, 0.25]], [[0.75, 0.25, 0.0]]])
-    >>> LeastConfidence().score(Candidates(2, p.log())).tolist()
+    >>> LeastConfidence().score(Candidates(2, p.log()), torch.Generator()).tolist()
     [0.5, 0.25]
     """
 
-    def score(self, candidates: Candidates) -> Tensor:
+    def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return probabilities of error ``[N]``, between 0 and 1 - 1/C.
 
         Raises:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import ScoreAcquisition, score_chunks
 from lightning_al.acquisition.registry import register
-from lightning_al.candidates import Candidates
 from lightning_al.information import posterior_mean
+from lightning_al.points import Candidates
 
 
 @register("margin")
@@ -22,13 +23,12 @@ class Margin(ScoreAcquisition):
     Tobias Scheffer, Christian Decomain, Stefan Wrobel, "Active Hidden Markov Models for Information Extraction",
     IDA 2001.
 
-    >>> import torch
     >>> p = torch.tensor([[[0.5, 0.25, 0.25]], [[0.5, 0.5, 0.0]]])
-    >>> Margin().score(Candidates(2, p.log())).tolist()
+    >>> Margin().score(Candidates(2, p.log()), torch.Generator()).tolist()
     [-0.25, 0.0]
     """
 
-    def score(self, candidates: Candidates) -> Tensor:
+    def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return negative margins ``[N]``, between -1 and 0.
 
         Raises:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 
-from lightning_al.acquisition.base import Acquisition, Selection, at_most
+from lightning_al.acquisition.base import ANY_TASK, Acquisition, Selection, at_most
 from lightning_al.acquisition.registry import register
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 
 
 @register("random")
@@ -22,6 +22,8 @@ class Random(Acquisition):
     >>> sorted(selection.positions.tolist()), selection.scores.tolist()
     ([0, 1, 2], [0.0, 0.0, 0.0])
     """
+
+    tasks: ClassVar[frozenset[str]] = ANY_TASK
 
     def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
         """Select b candidates in random order.

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lightning_al.acquisition.base import at_most, checked_chunks
 from lightning_al.acquisition.ties import last
-from lightning_al.candidates import Candidates
 from lightning_al.information import mutual_information
+from lightning_al.points import Candidates
 
 UNITS = {
     "": 1, "B": 1,

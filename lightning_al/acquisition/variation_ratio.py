@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, final
 
+import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
 from lightning_al.acquisition.base import ScoreAcquisition, score_chunks
 from lightning_al.acquisition.registry import register
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 
 
 @register("variation_ratio")
@@ -24,15 +25,14 @@ class VariationRatio(ScoreAcquisition):
 
     Of four samples, one votes for the second class:
 
-    >>> import torch
     >>> p = torch.tensor([[[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.3, 0.7]]])
-    >>> VariationRatio().score(Candidates(1, p.log())).tolist()
+    >>> VariationRatio().score(Candidates(1, p.log()), torch.Generator()).tolist()
     [0.25]
     """
 
     min_samples: ClassVar[int] = 2
 
-    def score(self, candidates: Candidates) -> Tensor:
+    def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return shares ``[N]``, between 0 and 1 - 1/C.
 
         Raises:

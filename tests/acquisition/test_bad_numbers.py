@@ -18,7 +18,7 @@ from torch import Tensor
 from lightning_al.acquisition import Acquisition, available, create
 from lightning_al.acquisition.base import ROWS_CHECKED, ScoreAcquisition
 from lightning_al.acquisition.batchbald import batchbald
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests import references
 from tests.acquisition.test_hard_cases import assert_equal_up_to_ties
 from tests.references import random_log_probs
@@ -411,7 +411,7 @@ def test_a_number_of_points_that_is_none(name: str, b: Any) -> None:
 @pytest.mark.parametrize("shape", [(3, 1), (2,), ()])
 def test_scores_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     class Odd(ScoreAcquisition):
-        def score(self, candidates: Candidates) -> Tensor:
+        def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
             return torch.zeros(shape)
 
     with pytest.raises(ValueError, match=r"`Odd.score` was to return scores of shape \[3\], one for each candidate"):

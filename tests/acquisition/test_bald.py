@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_al.acquisition.bald import BALD, bald
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests import references
 from tests.references import random_log_probs
 
@@ -29,7 +29,7 @@ def test_half_precision_is_worked_on_in_float32():
 
 def test_the_class_scores_by_the_function():
     log_probs_N_K_C = random_log_probs(10, 5, 4, seed=2)
-    assert BALD().score(Candidates(10, log_probs_N_K_C)).equal(bald(log_probs_N_K_C))
+    assert BALD().score(Candidates(10, log_probs_N_K_C), torch.Generator()).equal(bald(log_probs_N_K_C))
 
 
 def test_one_sample_raises():

@@ -5,7 +5,7 @@ import torch
 
 from lightning_al.acquisition.bald import bald
 from lightning_al.acquisition.batchbald import BatchBALD, batchbald
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests import references
 from tests.references import random_log_probs
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lightning_al.acquisition import Acquisition, available, create
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests.references import random_log_probs
 
 N, K, C = 30, 6, 4

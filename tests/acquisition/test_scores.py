@@ -7,11 +7,14 @@ import pytest
 import torch
 
 from lightning_al.acquisition import Entropy, LeastConfidence, Margin, Random, ScoreAcquisition, VariationRatio
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests import references
 from tests.references import random_log_probs
 
 N, K, C = 12, 5, 4
+
+
+ANY = torch.Generator()
 
 
 @pytest.fixture
@@ -27,21 +30,27 @@ def means(candidates):
 
 
 def test_entropy(candidates, means):
-    assert Entropy().score(candidates).tolist() == pytest.approx([references.entropy(mean) for mean in means])
+    assert Entropy().score(candidates, torch.Generator()).tolist() == pytest.approx(
+        [references.entropy(mean) for mean in means]
+    )
 
 
 def test_margin(candidates, means):
-    assert Margin().score(candidates).tolist() == pytest.approx([mean[1] - mean[0] for mean in means])
+    assert Margin().score(candidates, torch.Generator()).tolist() == pytest.approx(
+        [mean[1] - mean[0] for mean in means]
+    )
 
 
 def test_least_confidence(candidates, means):
-    assert LeastConfidence().score(candidates).tolist() == pytest.approx([1 - mean[0] for mean in means])
+    assert LeastConfidence().score(candidates, torch.Generator()).tolist() == pytest.approx(
+        [1 - mean[0] for mean in means]
+    )
 
 
 def test_variation_ratio(candidates):
     votes = candidates.log_probs_N_K_C.argmax(-1).tolist()
     expected = [1 - Counter(point).most_common(1)[0][1] / K for point in votes]
-    assert VariationRatio().score(candidates).tolist() == pytest.approx(expected)
+    assert VariationRatio().score(candidates, torch.Generator()).tolist() == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +69,7 @@ def test_variation_ratio(candidates):
 )
 def test_scores_of_ones_own_that_rank_nothing_raise(scores_N, said):
     class Given(ScoreAcquisition):
-        def score(self, candidates):
+        def score(self, candidates, generator):
             return scores_N
 
     with pytest.raises(ValueError, match=said):
@@ -69,7 +78,7 @@ def test_scores_of_ones_own_that_rank_nothing_raise(scores_N, said):
 
 def test_variation_ratio_of_one_sample_raises():
     with pytest.raises(ValueError, match="`VariationRatio` compares posterior samples"):
-        VariationRatio().score(Candidates(2, torch.zeros(2, 1, 1)))
+        VariationRatio().score(Candidates(2, torch.zeros(2, 1, 1)), torch.Generator())
 
 
 def test_random_never_runs_the_model():
@@ -91,4 +100,4 @@ def test_random_selects_each_candidate_equally_often():
 @pytest.mark.parametrize("acquisition", [Entropy(), Margin(), LeastConfidence()])
 def test_one_posterior_sample_is_enough(acquisition):
     log_probs_N_1_C = random_log_probs(6, 1, 3, seed=1)
-    assert acquisition.score(Candidates(6, log_probs_N_1_C)).shape == (6,)
+    assert acquisition.score(Candidates(6, log_probs_N_1_C), torch.Generator()).shape == (6,)

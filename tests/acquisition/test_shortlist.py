@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from lightning_al.acquisition.bald import bald
 from lightning_al.acquisition.batchbald import BatchBALD, batchbald
 from lightning_al.acquisition.shortlist import Shortlist, num_bytes
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests import references
 from tests.references import random_log_probs
 

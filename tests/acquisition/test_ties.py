@@ -14,7 +14,7 @@ from lightning_al.acquisition.bald import bald
 from lightning_al.acquisition.batchbald import BatchBALD, batchbald
 from lightning_al.acquisition.shortlist import Shortlist
 from lightning_al.acquisition.ties import tie_keys
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests import references
 from tests.acquisition import test_hard_cases as hard
 from tests.acquisition.test_search import as_on_a_gpu
@@ -34,7 +34,7 @@ class Given(ScoreAcquisition):
     def __init__(self, scores_N):
         self.scores_N = scores_N
 
-    def score(self, candidates):
+    def score(self, candidates, generator):
         return self.scores_N
 
 
@@ -82,7 +82,7 @@ def test_a_stream_is_asked_for_the_same_points_as_a_table(name, seed, chunk_size
     whole = create(name).select(Candidates(30, log_probs_N_K_C), 20, seeded(seed))
     parts = create(name).select(stream(log_probs_N_K_C, chunk_size), 20, seeded(seed))
     assert parts.positions.equal(whole.positions)
-    scores_N = create(name).score(Candidates(30, log_probs_N_K_C)).tolist()
+    scores_N = create(name).score(Candidates(30, log_probs_N_K_C), torch.Generator()).tolist()
     assert whole.positions.tolist() == references.best_scores(scores_N, 20, seed)
 
 
@@ -91,7 +91,7 @@ def test_a_pool_sorted_by_class_is_not_asked_from_one_end():
     pool = Candidates(1000, random_log_probs(1000, 20, 10, seed=0, spread=1.0))
     batches = [create("variation_ratio").select(pool, 50, seeded(seed)) for seed in range(20)]
     by_chance = [int(i) for batch in batches for i in batch.positions[batch.scores == batch.scores[-1]]]
-    scores_N = create("variation_ratio").score(pool)
+    scores_N = create("variation_ratio").score(pool, torch.Generator())
     tied = (scores_N == batches[0].scores[-1]).nonzero().flatten().tolist()
     assert len(by_chance) > 20 * 15
     assert len(tied) > 60

@@ -119,7 +119,7 @@ def ours_on(device: str, task: Task) -> Run:
 def ours_streamed(task: Task, outcome: Outcome) -> Run:
     """Choose by this library from points that are made as they are asked for, a few at a time."""
     from lightning_al.acquisition.batchbald import BatchBALD
-    from lightning_al.candidates import Candidates
+    from lightning_al.points import Candidates
 
     model = SoftmaxModel(task.C, spread=task.spread)
     weights_K_D_C = model.posterior_samples(task.K, seed=0)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, LastLayer, MCDropout
 from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, Selection
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests.programs.plain import same_weights, weights_of
 from tests.tasks import CLASSES, FEATURES, LitMLP, LitPoints, points, trainer
 

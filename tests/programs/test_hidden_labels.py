@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
 from lightning_al.loaders import Hidden
-from lightning_al.scoring import pass_over_pool
+from lightning_al.scoring import pass_over
 from lightning_al.target import Target
 from tests.programs.net import LitNet
 from tests.tasks import CLASSES, Items, points, trainer
@@ -138,7 +138,7 @@ class Kept(ActiveLearning):
         super().on_train_end(trainer, pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         fitted = self._fitted_now(trainer, pl_module, data)
-        passed = pass_over_pool(trainer, pl_module, data, fitted.log_probs, "Scoring", None, None, skip=False)
+        passed = pass_over(trainer, pl_module, fitted.pool, data.pool.unlabelled, fitted.log_probs, "Scoring")
         self.log_probs = torch.cat([rows for (rows,) in passed])
         self.labels = [batch[1] for batch in data.pool_dataloader()]
 

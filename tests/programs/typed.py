@@ -144,7 +144,7 @@ def ask_one_by_one(indices: list[int]) -> Iterator[tuple[int, int]]:
 
 
 class Shortest(ScoreAcquisition):
-    def score(self, candidates: Candidates) -> Tensor:
+    def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         return -torch.arange(len(candidates), dtype=torch.float32)
 
 

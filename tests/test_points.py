@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_al.acquisition import BALD, available, create
-from lightning_al.candidates import Candidates
+from lightning_al.points import Candidates
 from tests.references import random_log_probs
 
 N, K, C = 23, 5, 4
@@ -50,7 +50,7 @@ def test_scores_hold_no_more_than_a_chunk(name):
             del copy
             assert sum(reference() is not None for reference in alive) <= 2
 
-    assert create(name).score(Candidates.stream(N, chunks)).shape == (N,)
+    assert create(name).score(Candidates.stream(N, chunks), torch.Generator()).shape == (N,)
     assert len(alive) == 6
 
 
@@ -58,24 +58,24 @@ def test_nan_in_a_later_chunk_is_named_by_its_position():
     log_probs_N_K_C = random_log_probs(N, K, C, seed=3)
     log_probs_N_K_C[17] = torch.nan
     with pytest.raises(ValueError, match="the first at position 17"):
-        BALD().score(stream(log_probs_N_K_C, 5))
+        BALD().score(stream(log_probs_N_K_C, 5), torch.Generator())
 
 
 def test_nothing_is_scored_of_an_empty_stream():
-    assert BALD().score(Candidates.stream(0, list)).shape == (0,)
+    assert BALD().score(Candidates.stream(0, list), torch.Generator()).shape == (0,)
 
 
 def test_a_stream_that_ends_early_or_late_raises():
     chunks = [torch.full((4, 2, 2), 0.5).log()] * 2
     with pytest.raises(ValueError, match=r"expected 9 points in all, but the pass ended after 8.*not an iterator"):
-        BALD().score(Candidates.stream(9, lambda: chunks))
+        BALD().score(Candidates.stream(9, lambda: chunks), torch.Generator())
     with pytest.raises(ValueError, match=r"with 7 points in all, but got one of \[4, 2, 2\] that ends at 8"):
-        BALD().score(Candidates.stream(7, lambda: chunks))
+        BALD().score(Candidates.stream(7, lambda: chunks), torch.Generator())
     used_up = iter(chunks)
     candidates = Candidates.stream(8, lambda: used_up)
-    BALD().score(candidates)
+    BALD().score(candidates, torch.Generator())
     with pytest.raises(ValueError, match="ended after 0"):
-        BALD().score(candidates)
+        BALD().score(candidates, torch.Generator())
 
 
 def test_a_table_of_another_size_raises():
@@ -109,7 +109,7 @@ def test_embeddings_are_read_once_for_whatever_asks():
 
 
 def test_embeddings_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="reads embeddings, but these `Candidates` were made without"):
+    with pytest.raises(ValueError, match="reads embeddings, but these points were offered without"):
         _ = Candidates(2, torch.zeros(2, 1, 2)).embeddings_N_D
     for n, got in ((N - 1, N - 1), (N + 1, "more")):
         with pytest.raises(ValueError, match=f"embeddings of {N} points, but the pass had {got}"):

@@ -1,0 +1,358 @@
+"""Points as an acquisition function sees them: the candidates, the labelled points, and where predictions will be made.
+
+Axes: N points, K posterior samples, C classes, D embedding dimensions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from typing import Any, Self, cast
+
+import torch
+from torch import Tensor
+
+TABLES = {"labels": "labels_N", "features": "features_N_D", "groups": "groups_N"}
+
+Table = Tensor | Callable[[], Tensor]
+"""A tensor with a row for each point, or a function that computes it when it is first read."""
+
+
+class Points:
+    """Offer what is known of N points under the round's posterior samples, each thing computed when it is first read.
+
+    Points are known here by their position, 0 to N - 1. What stands at a position, an acquisition function need not
+    know. Points that do not fit into memory are offered as a stream, by `Points.stream`.
+
+    Args:
+        size: Number of points N.
+        log_probs: Log-probabilities ``[N, K, C]``, or a function that computes them.
+        last_layer: A function that starts a pass over the points: it returns embeddings ``[n, D]`` and residuals
+            ``[n, C]`` of the first n, then of those after them, and so on; `LastLayer` says what they are.
+        labels: Labels ``[N, ...]`` as batches have them, where they are known.
+        features: Features ``[N, D]`` that do not depend on the network.
+        groups: Numbers ``[N]`` of the groups that points belong to.
+        at: A function that offers some of the points, by their positions; by default rows of these tables are taken.
+
+    >>> points = Points(2, lambda: torch.log(torch.full((2, 5, 3), 1 / 3)), labels=torch.tensor([1, 0]))
+    >>> len(points), points.log_probs_N_K_C.shape, points.labels_N
+    (2, torch.Size([2, 5, 3]), tensor([1, 0]))
+    """
+
+    def __init__(
+        self,
+        size: int,
+        log_probs: Table,
+        last_layer: Callable[[], Iterable[tuple[Tensor, ...]]] | None = None,
+        *,
+        labels: Table | None = None,
+        features: Table | None = None,
+        groups: Table | None = None,
+        at: Callable[[list[int]], Points] | None = None,
+    ) -> None:
+        self._size = size
+        self._log_probs = log_probs
+        self._last_layer = last_layer
+        self._labels = labels
+        self._features = features
+        self._groups = groups
+        self._at = at
+        self._chunks: Callable[[], Iterable[Tensor]] | None = None
+
+    @classmethod
+    def stream(
+        cls,
+        size: int,
+        chunks: Callable[[], Iterable[Tensor]],
+        last_layer: Callable[[], Iterable[tuple[Tensor, ...]]] | None = None,
+        **others: Any,
+    ) -> Self:
+        """Offer points a chunk at a time, so that a method need not hold the log-probabilities of all of them.
+
+        Args:
+            size: Number of points N.
+            chunks: A function that starts a new pass over the points: it returns log-probabilities ``[n, K, C]`` of
+                the first n, then of those after them, and so on, the same numbers in each pass.
+            last_layer: As for the class.
+            **others: As for the class.
+
+        >>> pool_N_K_C = torch.log(torch.full((5, 2, 3), 1 / 3))
+        >>> points = Points.stream(5, lambda: pool_N_K_C.split(2))
+        >>> [len(chunk) for chunk in points.chunks()], len(points.log_probs_N_K_C)
+        ([2, 2, 1], 5)
+        """
+        points = cls(size, torch.empty(0), last_layer, **others)
+        points._chunks = chunks
+        points._log_probs = points._join_chunks
+        return points
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether log-probabilities come in chunks, and are nowhere held for all points."""
+        return self._chunks is not None and "log_probs_N_K_C" not in self.__dict__
+
+    @cached_property
+    def log_probs_N_K_C(self) -> Tensor:
+        """Log-probabilities ``[N, K, C]`` of each class under each posterior sample, in nats."""
+        log_probs = self._log_probs() if callable(self._log_probs) else self._log_probs
+        if not isinstance(log_probs, Tensor):
+            raise TypeError(
+                f"`{type(self).__name__}` expected a tensor of log-probabilities, but got {type(log_probs).__name__}. "
+                "Pass `torch.as_tensor(...)` of them."
+            )
+        if log_probs.dim() != 3 or log_probs.shape[0] != self._size:
+            raise ValueError(
+                f"`{type(self).__name__}` expected log-probabilities of shape [{self._size}, K, C], "
+                f"but got {list(log_probs.shape)}. Return a row for each point."
+            )
+        return log_probs
+
+    @property
+    def embeddings_N_D(self) -> Tensor:
+        """Embeddings ``[N, D]``: what the network's last linear layer, or the one named, is given without noise.
+
+        Raises:
+            ValueError: If none were offered.
+        """
+        return self._embeddings_and_residuals[0]
+
+    @property
+    def residuals_N_C(self) -> Tensor:
+        """Residuals ``[N, C]``: times the embeddings, the gradients of the last layer's weights; see `LastLayer`.
+
+        Raises:
+            ValueError: If none were offered.
+        """
+        return self._embeddings_and_residuals[1]
+
+    @cached_property
+    def labels_N(self) -> Tensor:
+        """Labels ``[N, ...]`` as batches have them: of class numbers, int64.
+
+        Raises:
+            ValueError: If they are not known, as those of candidates.
+        """
+        return self._table(self._labels, "labels", "Only those of `candidates.labelled` are known.")
+
+    @cached_property
+    def features_N_D(self) -> Tensor:
+        """Features ``[N, D]`` that do not depend on the network.
+
+        Raises:
+            ValueError: If none were offered.
+        """
+        return self._table(self._features, "features", "Read `embeddings_N_D`, or pass `features=`, a row a point.")
+
+    @cached_property
+    def groups_N(self) -> Tensor:
+        """Number ``[N]``, int64, of the group that each point belongs to; points of one group have one number.
+
+        Raises:
+            ValueError: If no groups were given.
+        """
+        return self._table(self._groups, "groups", "Pass `ActiveDataModule(groups=...)`, a group for each point.")
+
+    def at(self, positions: Sequence[int] | Tensor) -> Self:
+        """Offer some of the points, in the order given, for a method that passes them on to another one.
+
+        Only what is read of these points is computed.
+
+        >>> pool_N_K_C = torch.rand(5, 2, 3).log_softmax(-1)
+        >>> torch.equal(Points(5, pool_N_K_C).at([4, 0]).log_probs_N_K_C, pool_N_K_C[[4, 0]])
+        True
+        """
+        places = [int(position) for position in positions]
+        outside = [place for place in places if not 0 <= place < self._size]
+        if outside:
+            raise IndexError(
+                f"`{type(self).__name__}.at` expected positions from 0 to {self._size - 1}, but got {outside[0]}. Pass "
+                "positions among these points."
+            )
+        if self._at is not None and "log_probs_N_K_C" not in self.__dict__:
+            return cast(Self, self._at(places))
+        return self._rows_at(places)
+
+    def _rows_at(self, places: list[int]) -> Self:
+        return type(self)(len(places), **self._tables_at(places))
+
+    def _tables_at(self, places: list[int]) -> dict[str, Any]:
+        def rows(name: str) -> Callable[[], Tensor]:
+            return lambda: getattr(self, name)[places]
+
+        given = {"labels": self._labels, "features": self._features, "groups": self._groups}
+        return {
+            "log_probs": rows("log_probs_N_K_C"),
+            "last_layer": lambda: [(self.embeddings_N_D[places], self.residuals_N_C[places])],
+            **{name: rows(TABLES[name]) for name, table in given.items() if table is not None},
+        }
+
+    def _table(self, table: Table | None, what: str, remedy: str) -> Tensor:
+        if table is None:
+            raise ValueError(
+                f"The acquisition function reads {what}, but these `{type(self).__name__}` were made without. {remedy}"
+            )
+        found = table() if callable(table) else table
+        if len(found) != self._size:
+            raise ValueError(
+                f"`{type(self).__name__}` expected {what} of {self._size} points, but got {len(found)}. Return a row "
+                "for each point."
+            )
+        return found
+
+    @cached_property
+    def _embeddings_and_residuals(self) -> tuple[Tensor, Tensor]:
+        """Both tables, since one pass gives both."""
+        tables: list[Tensor] = []
+        first = 0
+        for rows in self.last_layer_chunks():
+            tables = tables or [values.new_empty(self._size, *values.shape[1:]) for values in rows]
+            for table, values in zip(tables, rows, strict=True):
+                if values.shape[1:] != table.shape[1:]:
+                    raise ValueError(
+                        f"`{type(self).__name__}` expected embeddings of one size for all points, but got "
+                        f"{table.shape[1]} numbers for some and {values.shape[1]} for others. Name a layer that is "
+                        "given the same for inputs of any size, by `LastLayer(layer=...)`."
+                    )
+                table[first : first + len(values)] = values
+            first += len(rows[0])
+        embeddings_N_D, residuals_N_C = tables or [torch.empty(0, 0)] * 2
+        return embeddings_N_D, residuals_N_C
+
+    def last_layer_chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` of consecutive points, in a new pass that keeps nothing.
+
+        Raises:
+            ValueError: If none were offered, or if the pass ends early or late.
+        """
+        if self._last_layer is None:
+            raise ValueError(
+                "The acquisition function reads embeddings, but these points were offered without. Pass "
+                "`last_layer=`, a function that returns embeddings [n, D] and residuals [n, C] chunk by chunk."
+            )
+        num_points = 0
+        for embeddings_n_D, residuals_n_C in self._last_layer():
+            num_points += len(embeddings_n_D)
+            if num_points > self._size:
+                break
+            yield embeddings_n_D, residuals_n_C
+        if num_points != self._size:
+            raise ValueError(
+                f"`{type(self).__name__}` expected embeddings of {self._size} points, but the pass had "
+                f"{'more' if num_points > self._size else num_points}. Yield each point's once."
+            )
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Yield log-probabilities ``[n, K, C]`` of consecutive points; all at once where the pool is no stream.
+
+        Raises:
+            TypeError: If a chunk is no tensor.
+            ValueError: If the stream has chunks of another shape, chunks that differ, or ends early or late.
+        """
+        if self._chunks is None or not self.is_stream:
+            yield self.log_probs_N_K_C
+            return
+        num_points, kind = 0, None
+        for chunk in self._chunks():
+            if not isinstance(chunk, Tensor):
+                raise TypeError(
+                    f"`{type(self).__name__}.stream` expected chunks that are tensors of log-probabilities, but got "
+                    f"{type(chunk).__name__}. Pass a function that yields tensors [n, K, C]."
+                )
+            num_points += chunk.shape[0] if chunk.dim() == 3 else 0
+            if chunk.dim() != 3 or num_points > self._size:
+                raise ValueError(
+                    f"`{type(self).__name__}.stream` expected chunks of shape [n, K, C] with {self._size} points in "
+                    f"all, but got one of {list(chunk.shape)} that ends at {num_points} points. "
+                    "Yield each point once."
+                )
+            kind = kind or _kind(chunk)
+            if _kind(chunk) != kind:
+                raise ValueError(
+                    f"`{type(self).__name__}.stream` expected chunks of one dtype, device, K and C, those of the "
+                    f"first, {kind}, but got one of {_kind(chunk)}. Make all of them of one form."
+                )
+            yield chunk
+        if num_points < self._size:
+            raise ValueError(
+                f"`{type(self).__name__}.stream` expected {self._size} points in all, but the pass ended after "
+                f"{num_points}. "
+                "Pass a function that starts a new pass each time it is called, not an iterator."
+            )
+
+    def _join_chunks(self) -> Tensor:
+        """Fill one table, so that chunks and table are never held side by side."""
+        # Where there is no chunk, any number of samples and classes is right.
+        log_probs_N_K_C, first = torch.empty(0, 2, 2), 0
+        for chunk in self.chunks():
+            if first == 0:
+                log_probs_N_K_C = chunk.new_empty(self._size, *chunk.shape[1:])
+            log_probs_N_K_C[first : first + len(chunk)] = chunk
+            first += len(chunk)
+        return log_probs_N_K_C
+
+
+class Candidates(Points):
+    """Offer the N unlabelled points to choose from, and beside them the labelled ones and where predictions are made.
+
+    Args:
+        size: Number of candidates N.
+        log_probs: As for `Points`.
+        last_layer: As for `Points`.
+        labelled: The labelled points, or a function that makes them.
+        target_inputs: The points at which predictions will be made, or a function that makes them; by default the
+            candidates.
+        **others: As for `Points`.
+
+    >>> candidates = Candidates(2, lambda: torch.log(torch.full((2, 5, 3), 1 / 3)))
+    >>> len(candidates), candidates.log_probs_N_K_C.shape, candidates.target_inputs is candidates
+    (2, torch.Size([2, 5, 3]), True)
+    """
+
+    def __init__(
+        self,
+        size: int,
+        log_probs: Table,
+        last_layer: Callable[[], Iterable[tuple[Tensor, ...]]] | None = None,
+        *,
+        labelled: Points | Callable[[], Points] | None = None,
+        target_inputs: Points | Callable[[], Points] | None = None,
+        **others: Any,
+    ) -> None:
+        super().__init__(size, log_probs, last_layer, **others)
+        self._labelled = labelled
+        self._target_inputs = target_inputs
+
+    @cached_property
+    def labelled(self) -> Points:
+        """The labelled points, whose `labels_N` are known.
+
+        Raises:
+            ValueError: If none were offered.
+        """
+        if self._labelled is None:
+            raise ValueError(
+                "The acquisition function reads the labelled points, but these `Candidates` were made without. Pass "
+                "`labelled=`, `Points` with `labels=`."
+            )
+        return self._labelled() if callable(self._labelled) else self._labelled
+
+    @cached_property
+    def target_inputs(self) -> Points:
+        """The points at which predictions will be made: the candidates themselves where nobody named others."""
+        if self._target_inputs is None:
+            return self
+        return self._target_inputs() if callable(self._target_inputs) else self._target_inputs
+
+    def _rows_at(self, places: list[int]) -> Self:
+        targets = self._target_inputs if self._target_inputs is not None else self
+        labelled = None if self._labelled is None else lambda: self.labelled
+        target_inputs = targets if isinstance(targets, Points) else lambda: self.target_inputs
+        return type(self)(len(places), labelled=labelled, target_inputs=target_inputs, **self._tables_at(places))
+
+
+def _kind(chunk: Tensor) -> str:
+    """Say what all chunks of a stream have in common."""
+    return f"{chunk.dtype} on {chunk.device} with K={chunk.shape[1]} and C={chunk.shape[2]}"
