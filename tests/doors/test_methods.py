@@ -126,7 +126,7 @@ def test_epig_by_target_inputs(tmp_path: Path, target_inputs: Any, number: int) 
     first = kept.kept[0]
     assert first["targets"].shape == (number, K, CLASSES)
     assert first["is pool"] == (target_inputs is None)
-    scores, positions = epig(first["pool"], first["targets"]).sort(descending=True)
+    scores, _ = epig(first["pool"], first["targets"]).sort(descending=True)
     assert active.history[0].scores == pytest.approx(scores[:3].tolist(), abs=1e-5)
 
 
@@ -218,6 +218,6 @@ def test_a_method_for_another_task_is_refused_and_others_are_named() -> None:
             return torch.zeros(len(candidates))
 
     with pytest.raises(
-        ValueError, match=r"`Variance` is for the tasks regression, but the task is .*: bald, batchbald,"
+        ValueError, match=r"`Variance` is for the tasks regression, but the task .*: bald, batchbald,"
     ):
         ActiveLearning(Variance(), query_size=2)
