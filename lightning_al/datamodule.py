@@ -461,8 +461,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             ValueError: If they are not given, or the validation data have no items by number.
         """
         if self.target_inputs is None:
-            raise ValueError('`ActiveDataModule` was given no `target_inputs`. Pass a dataset, or "val".')
-        found = dataset_of(self.wrapped.val_dataloader()) if isinstance(self.target_inputs, str) else self.target_inputs
+            raise ValueError("`ActiveDataModule` was given no `target_inputs`. Pass a dataset, or 'val'.")
+        found: Any = self.target_inputs
+        if isinstance(found, str):
+            found = dataset_of(self.wrapped.val_dataloader() if is_overridden("val_dataloader", self) else [])
         strict = not callable(self.target.spec)
         like = self.item_of(self.pool.initial[0])
         return TargetInputs(found, like, self.target, self._label_to_show() if strict else None)

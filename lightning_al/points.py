@@ -135,7 +135,7 @@ class Points:
         Raises:
             ValueError: If they are not known, as those of candidates.
         """
-        return self._table(self._labels, "labels", "Only those of `candidates.labelled` are known.")
+        return self._table(self._labels, "labels", "Those of `candidates.labelled` alone are known.")
 
     @cached_property
     def features_N_D(self) -> Tensor:
@@ -192,13 +192,14 @@ class Points:
     def _table(self, table: Table | None, what: str, remedy: str) -> Tensor:
         if table is None:
             raise ValueError(
-                f"The acquisition function reads {what}, but these `{type(self).__name__}` were made without. {remedy}"
+                f"The acquisition function reads {what}, but these points were offered without any. Choose a "
+                f"method that reads none. {remedy}"
             )
         found = table() if callable(table) else table
         if len(found) != self._size:
             raise ValueError(
-                f"`{type(self).__name__}` expected {what} of {self._size} points, but got {len(found)}. Return a row "
-                "for each point."
+                f"`{type(self).__name__}` expected a table of {what} with {self._size} rows, but got {len(found)}. Return "
+                "a row for each point."
             )
         return found
 

@@ -95,7 +95,7 @@ LAYERS = [
         "labelling",
         "callback",
     ],
-    ["report", "demos", "journal_command"],
+    ["report", "demos", "journal_command", "testing"],
     ["cli"],
 ]
 WITHOUT_LIGHTNING = 3

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lightning_al.acquisition import BALD, available, create
-from lightning_al.points import Candidates
+from lightning_al.points import Candidates, Points
 from tests.references import random_log_probs
 
 N, K, C = 23, 5, 4
@@ -117,3 +117,37 @@ def test_embeddings_that_do_not_fit_are_refused():
     ragged = [(torch.zeros(1, 2), torch.zeros(1, 3)), (torch.zeros(1, 4), torch.zeros(1, 3))]
     with pytest.raises(ValueError, match=r"one size for all points, but got 2 numbers for some and 4.*`LastLayer"):
         _ = Candidates.stream(2, list, lambda: ragged).embeddings_N_D
+
+
+def test_what_was_not_offered_is_named():
+    points = Points(3, random_log_probs(3, 2, 2, seed=0))
+    for read in (lambda: points.labels_N, lambda: points.features_N_D, lambda: points.groups_N):
+        with pytest.raises(ValueError, match=r"but these points were offered without any"):
+            read()
+    with pytest.raises(ValueError, match=r"reads the labelled points, but these `Candidates` were made without"):
+        _ = Candidates(3, random_log_probs(3, 2, 2, seed=0)).labelled
+    with pytest.raises(ValueError, match=r"`Points` expected a table of labels with 3 rows, but got 2"):
+        _ = Points(3, random_log_probs(3, 2, 2, seed=0), labels=torch.zeros(2)).labels_N
+    with pytest.raises(IndexError, match=r"`Points.at` expected positions from 0 to 2, but got 3"):
+        points.at([0, 3])
+
+
+def test_some_points_have_the_rows_of_the_whole():
+    log_probs_N_K_C = random_log_probs(N, 3, 2, seed=1)
+    labels, places = torch.arange(N), [4, 0, 4]
+    passes: list[int] = []
+
+    def part(positions: list[int]) -> Candidates:
+        passes.append(len(positions))
+        return Candidates(len(positions), log_probs_N_K_C[positions])
+
+    for at in (None, part):
+        candidates = Candidates.stream(N, lambda: log_probs_N_K_C.split(3), labels=labels, at=at)
+        assert candidates.at(torch.tensor(places)).log_probs_N_K_C.equal(log_probs_N_K_C[places])
+    assert passes == [3]
+    whole = Candidates(N, log_probs_N_K_C, lambda: [(labels[:, None].float(), labels[:, None].float())], labels=labels)
+    some = whole.at(places)
+    assert some.labels_N.tolist() == places
+    assert some.embeddings_N_D.flatten().tolist() == places
+    assert some.target_inputs is whole
+    assert isinstance(some.at([1]), Candidates)

@@ -127,18 +127,12 @@ def plain_metrics(acquisition: Acquisition, metrics: Mapping[str, Any]) -> dict[
         TypeError: If it is no mapping of names to numbers or lists of numbers.
     """
     try:
-        return {_checked_name(name): _plain_numbers(value) for name, value in metrics.items()}
+        return {str(name): _plain_numbers(value) for name, value in metrics.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise TypeError(
             f"`{type(acquisition).__name__}.select` was to return a `Selection` whose `metrics` map names to numbers "
             f"or to lists of one number a pick, but got {str(metrics)[:200]} ({error}). Make plain floats of them."
         ) from error
-
-
-def _checked_name(name: Any) -> str:
-    if not isinstance(name, str):
-        raise TypeError(f"the name {name!r} is no text")
-    return name
 
 
 def _plain_numbers(value: Any) -> float | list[float]:

@@ -217,7 +217,30 @@ def test_a_method_for_another_task_is_refused_and_others_are_named() -> None:
         def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
             return torch.zeros(len(candidates))
 
-    with pytest.raises(
-        ValueError, match=r"`Variance` is for the tasks regression, but the task .*: bald, batchbald,"
-    ):
+    with pytest.raises(ValueError, match=r"`Variance` is for the tasks regression, but the task .*: bald, batchbald,"):
         ActiveLearning(Variance(), query_size=2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"target_inputs": "test"}, r"target_inputs='test'\)` is not known. Pass 'val'"),
+        ({"target_inputs": "val", "val": None}, r"\(target_inputs='val'\)` found no validation dataset"),
+        (
+            {"target_inputs": [(torch.zeros(8), 1, 2)]},
+            r"\(target_inputs=...\)` expected items as those",
+        ),
+    ],
+)
+def test_target_inputs_that_are_none_are_refused(tmp_path: Path, arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path, EPIG(), **arguments)
+
+
+def test_what_was_not_given_is_said() -> None:
+    data = ActiveDataModule(points(20), initial_size=4)
+    data.setup("fit")
+    with pytest.raises(ValueError, match="was given no `target_inputs`"):
+        data.target_inputs_dataset()
+    with pytest.raises(ValueError, match="was given no `groups`"):
+        data.group_numbers([0])

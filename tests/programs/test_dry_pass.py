@@ -99,7 +99,7 @@ class Raises(LitMLP):
         ),
         (Probabilities, ValueError, "gave probabilities"),
         (NaNs, ValueError, r"`NaNs` gave NaN or Inf for \d of 6 unlabelled points.*Its weights are finite"),
-        (OneLogit, ValueError, r"gave \[\d, 1\]. Where this is one logit"),
+        (OneLogit, ValueError, r"gave \[\d, 1\]. Where this is the one logit"),
     ],
 )
 def test_what_cannot_be_scored_fails_before_the_first_step(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import UserDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,50 +119,6 @@ def test_a_tuple_is_refused_and_the_hint_works(tmp_path: Path) -> None:
 def test_an_output_without_logits_is_refused_by_its_names(tmp_path: Path, wrap: Any) -> None:
     with pytest.raises(ValueError, match=r"gave (dict with scores|Output with last_hidden_state). Pass `forward"):
         picks(tmp_path, Lit(wrap))
-
-
-# One logit of a binary model.
-
-
-class Binary(LitMLP):
-    """One logit, of one of several shapes, and perhaps a sigmoid at its end."""
-
-    def __init__(self, shape: Callable[[Tensor], Tensor], ends_in_sigmoid: bool) -> None:
-        torch.manual_seed(0)
-        super().__init__()
-        self.net = nn.Sequential(nn.Linear(FEATURES, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 1))
-        self.shape = shape
-        self.ends_in_sigmoid = ends_in_sigmoid
-
-    def forward(self, x: Tensor) -> Tensor:
-        logit = self.net(x)
-        return self.shape(logit.sigmoid() if self.ends_in_sigmoid else logit)
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        x, y = batch
-        return F.binary_cross_entropy_with_logits(self.net(x)[:, 0], (y % 2).float())
-
-
-def two_logits(module: Any, batch: Any) -> Tensor:
-    z = module.net(batch[0])[:, 0]
-    return torch.stack([torch.zeros_like(z), z], dim=1)
-
-
-@pytest.mark.parametrize("shape", [lambda z: z, lambda z: z[:, 0]], ids=["[B, 1]", "[B]"])
-@pytest.mark.parametrize("ends_in_sigmoid", [False, True])
-@pytest.mark.parametrize("label", [lambda y: y % 2, lambda y: float(y % 2)])
-def test_following_the_hint_for_one_logit_works(tmp_path: Path, shape: Any, ends_in_sigmoid: bool, label: Any) -> None:
-    dataset = Items(60, lambda x, y: (x, label(y)))
-    with pytest.raises(ValueError, match=r"(?s)Where this is one logit of a binary .*before round 0") as caught:
-        picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset)
-    hint = re.findall(r"`forward=(lambda .*?)`,", str(caught.value))[0]
-    if ends_in_sigmoid:
-        assert "torch.logit(module(batch[0]))" in str(caught.value)
-        hint = hint.replace("module(batch[0])", "torch.logit(module(batch[0]))")
-    followed = picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset, forward=eval(hint))  # as a user would paste it
-    expected = picks(tmp_path, Binary(shape, ends_in_sigmoid), dataset, forward=two_logits)
-    assert followed[0] == expected[0]
-    assert followed[1] == pytest.approx(expected[1], abs=1e-5)
 
 
 class Segments(LitMLP):
