@@ -198,8 +198,8 @@ class Points:
         found = table() if callable(table) else table
         if len(found) != self._size:
             raise ValueError(
-                f"`{type(self).__name__}` expected a table of {what} with {self._size} rows, but got {len(found)}. Return "
-                "a row for each point."
+                f"`{type(self).__name__}` expected a table of {what} with {self._size} rows, but got {len(found)}. "
+                "Return a row for each point."
             )
         return found
 
