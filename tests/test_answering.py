@@ -84,9 +84,13 @@ WRONG: dict[str, tuple[Answer, int, str]] = {
     "texts of two signs": (lambda i: [f"{index:02}" for index in i], 0, "it came as str and not as a pair of index"),
     "nothing": (lambda i: None, 0, "they came as NoneType and not as a dict of labels by index"),
     "a type of nothing": (lambda i: {**right(i), i[1]: object()}, 3, "is of type object, and no plain data"),
-    "a number too large for a float": (lambda i: {**right(i), i[1]: 10**400}, 3, "could not be checked"),
-    "an index too large for a float": (lambda i: {"9" * 400: 1, **right(i)}, 4, "could not be checked"),
-    "a tensor of no data": (lambda i: {**right(i), i[2]: torch.empty((), device="meta")}, 3, "could not be checked"),
+    "a number too large for a float": (lambda i: {**right(i), i[1]: 10**400}, 3, "larger than any number"),
+    "an index too large for a float": (lambda i: {"9" * 400: 1, **right(i)}, 4, "is for .* which is no index"),
+    "a tensor of no data": (
+        lambda i: {**right(i), i[2]: torch.empty((), device="meta")},
+        3,
+        "label tensor.* could not be checked",
+    ),
     "none of four": (lambda i: dict.fromkeys(i, CLASSES), 0, r"0 of 4 answers are kept"),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
-from lightning_al.answers import AnswerError, index_of
+from lightning_al.answers import AnswerError, index_of, shortly
 from lightning_al.pool import Label
 from lightning_al.records import Query
 
@@ -98,8 +98,7 @@ def _checked(check: Callable[..., Found], *arguments: Any) -> Found:
     except AnswerError:
         raise
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise AnswerError(f"it could not be checked ({said[:200]})") from error
+        raise AnswerError(f"it could not be checked ({shortly(error)})") from error
 
 
 def _together(answers: Any) -> Iterator[list[Any]]:
