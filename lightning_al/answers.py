@@ -24,9 +24,7 @@ from torch import Tensor
 from lightning_al.class_names import Classes
 from lightning_al.label_checks import ERROR_OF_SUM, as_array
 from lightning_al.pool import Label
-
-LARGEST = 2**63 - 1
-"""The largest whole number that a tensor holds."""
+from lightning_al.whole_numbers import LARGEST
 
 Kind = Literal["class", "number", "text", "vector"]
 
@@ -187,7 +185,7 @@ def plain_label(label: Any, rules: LabelRules) -> Label:
     if rules.kind is not None:
         raise AnswerError(f"the label {_shown(label)} is {_kind(plain)}, but {_expected(rules)}")
     if not _is_finite(plain):
-        raise AnswerError(f"the label {_shown(label)} holds a number that is not finite, or too large for a tensor")
+        raise _too_large(label)
     return plain  # type: ignore[no-any-return]
 
 
@@ -198,7 +196,7 @@ def _read(label: Any) -> Any:
     except AnswerError:
         raise
     except Exception as error:  # whatever a type may raise that is no plain data
-        raise AnswerError(f"the label {_shown(label)} could not be checked ({shortly(error)})") from error
+        raise AnswerError(f"the label {_shown(label)} could not be read ({shortly(error)})") from error
     while not isinstance(label, list | tuple) and isinstance(plain, list) and _is_one(plain):
         plain = plain[0]
     return plain
@@ -238,11 +236,17 @@ def _plain(label: Any) -> Any:
         return number
     elif isinstance(label, list | tuple):
         parts = [_plain(part) for part in label]
+        if any(isinstance(part, int) and abs(part) > LARGEST for part in parts):  # which NumPy may round
+            raise _too_large(label)
         array = as_array(parts)
         return parts if array is None else array.reshape(np.shape(parts)).tolist()
     elif isinstance(label, Mapping) and all(isinstance(key, str) for key in label):
         return {str.__str__(key): _plain(part) for key, part in label.items()}
     raise AnswerError(f"the label {_shown(label)} is of type {type(label).__name__}, and no plain data")
+
+
+def _too_large(label: Any) -> AnswerError:
+    return AnswerError(f"the label {_shown(label)} has a number inside that no tensor holds")
 
 
 def _is_finite(plain: Any) -> bool:
@@ -310,7 +314,7 @@ def _of_several(label: list[Any], rules: LabelRules) -> Label:
     array = np.asarray(label)
     shown = f"the label {_shown(label)}"
     if not _is_finite(label):
-        raise AnswerError(f"{shown} holds a number that is not finite, or too large for a tensor")
+        raise AnswerError(f"{shown} holds a number that is not finite")
     if rules.kind == "vector":
         if rules.shape is not None and array.shape != rules.shape:
             raise AnswerError(f"{shown} has the shape {list(array.shape)}, but labels have {list(rules.shape)}")

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lightning_al.label_checks import as_array
-from lightning_al.whole_numbers import whole_number
+from lightning_al.whole_numbers import MOST_HELD, whole_number
 
 Label = int | float | str | list[Any] | dict[str, Any] | None
 """A label as plain data. None means that the dataset's own target is the label."""
@@ -55,6 +55,7 @@ class Pool:
     """
 
     def __init__(self, size: int, initial: Sequence[int] = (), *, members: Sequence[int] | None = None) -> None:
+        size = whole_number("Pool", "size", size, least=0, most=MOST_HELD)
         self._is_member = torch.ones(size, dtype=torch.bool)
         if members is not None:
             self._is_member.zero_()[list(members)] = True

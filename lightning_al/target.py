@@ -6,14 +6,15 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_al.parts import described, has, is_pandas, is_single, names, part, rebuilt, with_part
-from lightning_al.whole_numbers import plain
+from lightning_al.whole_numbers import plain, whole_number
 
 KEYS = ("label", "labels", "target", "targets", "y")
 
@@ -31,6 +32,10 @@ class Target:
         spec: A key or an attribute's name, a position, a function of the item that returns the label, or None for what
             is usual.
 
+    Raises:
+        TypeError: If `spec` is none of these.
+        ValueError: If it is a number and no whole one.
+
     >>> Target().read((0.5, 3)), Target("klass").read({"x": 0.5, "klass": 3})
     (3, 3)
     >>> Target().hide((0.5, 3), 1)
@@ -38,7 +43,7 @@ class Target:
     """
 
     def __init__(self, spec: TargetSpec = None) -> None:
-        self.spec: TargetSpec = plain(spec)
+        self.spec: TargetSpec = _checked(spec)
 
     def read(self, item: Any) -> Any:
         """Return the label of an item.
@@ -209,6 +214,18 @@ class Target:
             f"makes batches of another form: {described(batch)}. Pass `logits=`, a function of the module and the "
             f"batch that returns logits, or let the batches keep their labels under one of {', '.join(KEYS)}."
         )
+
+
+def _checked(spec: Any) -> TargetSpec:
+    spec = plain(spec)
+    if spec is None or isinstance(spec, str) or callable(spec):
+        return cast(TargetSpec, spec)
+    if isinstance(spec, int | Real) and type(spec) is not bool:
+        return whole_number("ActiveDataModule", "target", spec, least=None)
+    raise TypeError(
+        f"`ActiveDataModule(target=...)` expected a key or a name as text, a position, or a function of the item, but "
+        f"got {spec!r}. Pass 1, say, for the second part of an item."
+    )
 
 
 def _usual_place(item: Any) -> Any:

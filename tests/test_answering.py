@@ -89,7 +89,7 @@ WRONG: dict[str, tuple[Answer, int, str]] = {
     "a tensor of no data": (
         lambda i: {**right(i), i[2]: torch.empty((), device="meta")},
         3,
-        "label tensor.* could not be checked",
+        "label tensor.* could not be read",
     ),
     "none of four": (lambda i: dict.fromkeys(i, CLASSES), 0, r"0 of 4 answers are kept"),
 }
