@@ -94,13 +94,22 @@ class Target:
         Raises:
             ValueError: If the item has no place for it, or one of a type that cannot hold it.
         """
+        place = self.check_place(item)
+        return with_part(item, place, _like(part(item, place), label))
+
+    def check_place(self, item: Any) -> Any:
+        """Return the key, name or position in an item at which an oracle's label is put.
+
+        Raises:
+            ValueError: If it has none.
+        """
         place = self._place(item) if not callable(self.spec) else None
         if place is None:
             raise ValueError(
                 f"`ActiveDataModule` cannot put an oracle's label into an item of type {type(item).__name__}. Give "
                 "items as (input, label) with any placeholder for the label, or pass `target=`, a key or a position."
             )
-        return with_part(item, place, _like(part(item, place), label))
+        return place
 
     def inputs(self, batch: Any) -> Any:
         """Return an item or a batch without its label: one input as it is, several as a tuple or a dict."""
@@ -261,7 +270,8 @@ def _like(old: Any, label: Any) -> Any:
         new = (new.reshape(old.shape) if new.size == old.size == 1 else new)[()]
         whole = old.dtype.kind in "biu"
     else:
-        new = type(old)(label) if isinstance(old, int | float) and isinstance(label, int | float) else label
+        is_number = isinstance(old, int | float) and isinstance(label, int | float)
+        new = type(old)(label) if is_number else copy.deepcopy(label)  # which the user's code may change in place
         whole = isinstance(old, int)
     if whole and np.any(np.asarray(label) != np.asarray(new.tolist() if hasattr(new, "tolist") else new)):
         raise ValueError(
