@@ -29,7 +29,7 @@ from lightning_al.reading import UNREADABLE, read, said_shortly
 from lightning_al.same_on_ranks import check_same_on_ranks, hash_of_items
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
-from lightning_al.whole_numbers import optional_whole_number, whole_number
+from lightning_al.whole_numbers import MOST_HELD, MOST_WORKERS, optional_whole_number, whole_number
 
 # LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
 PoolDataset = Callable[[Any], Any] | AnyDataset
@@ -160,7 +160,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         else:
             loader = {
                 "batch_size": whole_number("ActiveDataModule", "batch_size", batch_size),
-                "num_workers": whole_number("ActiveDataModule", "num_workers", num_workers, least=0),
+                "num_workers": whole_number("ActiveDataModule", "num_workers", num_workers, least=0, most=MOST_WORKERS),
                 "collate_fn": collate_fn,
                 "pin_memory": pin_memory,
             }
@@ -192,7 +192,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.seed = whole_number(who, "seed", seed, least=None)
         self.target = Target(target)
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
-        self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch)
+        self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch, most=MOST_HELD)
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
         self._classes = None if classes is None else listed_classes(classes)
         self.prepare_data_per_node = self.wrapped.prepare_data_per_node

@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -199,9 +199,17 @@ class Journal:
         body = {"answers": {str(index): label for index, label in answers.items()}}
         self._append(body if is_open else {"query": query.to_dict(), **body})
 
-    def change(self, change: Change) -> None:
-        """Write what was changed of a label; the label before stays in its row."""
-        self._append({"change": {"index": change.index, "label": change.label, "given_back": change.given_back}})
+    def change(self, *changes: Change) -> None:
+        """Write what was changed of labels, all or nothing; the labels before stay in their rows."""
+        answers = {} if self.records.query is None else self.records.query.answers
+        bodies: list[dict[str, Any]] = []
+        for change in changes:
+            if change.index in answers and not change.given_back:
+                bodies.append({"answers": {str(change.index): change.label}})
+            else:
+                plain = {"index": change.index, "label": change.label, "given_back": change.given_back}
+                bodies.append({"change": plain})
+        self._append(*bodies)
 
     def take_back(self) -> None:
         """Take the last round back, which is to be run again with more to ask for.
@@ -293,15 +301,17 @@ class Journal:
                     path.with_name(f"{NAME}-journal").unlink(missing_ok=True)
         return len(_records(rows).rounds)
 
-    def _append(self, body: dict[str, Any]) -> None:
-        previous = self._rows[-1].hash if self._rows else ""
-        text = json.dumps(body)
-        row = _Row(text, _hash(previous, text))
-        _ = row.body  # what cannot be read again is not written
-        self._change([*self._rows, row], "INSERT INTO rows VALUES (?, ?, ?)", len(self._rows), row.text, row.hash)
+    def _append(self, *bodies: dict[str, Any]) -> None:
+        rows = list(self._rows)
+        for body in bodies:
+            text = json.dumps(body)
+            rows.append(_Row(text, _hash(rows[-1].hash if rows else "", text)))
+            _ = rows[-1].body  # what cannot be read again is not written
+        new = [(number, rows[number].text, rows[number].hash) for number in range(len(self._rows), len(rows))]
+        self._change(rows, "INSERT INTO rows VALUES (?, ?, ?)", *new)
 
-    def _change(self, rows: list[_Row], statement: str, *values: object) -> None:
-        """Change the rows to these by a statement, whole or not at all."""
+    def _change(self, rows: list[_Row], statement: str, *values: Sequence[object]) -> None:
+        """Change the rows to these by a statement, once for each of its values, whole or not at all."""
         if not self._is_sure:
             raise RuntimeError(
                 f"A write to the run folder {self.folder} failed before, so the journal cannot tell what it holds. "
@@ -325,12 +335,12 @@ class Journal:
         if self._lost is not None:
             raise RuntimeError(self._lost)
 
-    def _execute(self, num_rows: int, statement: str, *values: object) -> None:
+    def _execute(self, num_rows: int, statement: str, *values: Sequence[object]) -> None:
         with closing(_connected(self.folder, PATIENCE)) as database:
             try:
                 database.execute(DURABLE)
                 database.execute("BEGIN IMMEDIATE")
-                database.execute(statement, values)
+                database.executemany(statement, values)
                 database.execute(f"PRAGMA user_version = {num_rows}")
                 database.execute("COMMIT")
             except BaseException:
