@@ -51,7 +51,7 @@ from lightning_al.refit import (
     time_is_up,
     unprofiled,
 )
-from lightning_al.requeue import requeued_between_fits
+from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
 from lightning_al.run_folder import check_places, places_of
 from lightning_al.same_on_ranks import check_same_on_ranks
@@ -290,6 +290,7 @@ class ActiveLearning(BeforeSetup):
         self._take_back_last_round(trainer, data)
         rewind(trainer)
         only_note_sigterm(trainer)
+        requeue_without_waiting(trainer)
         set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
         if not self._inside:
             self._started = time.monotonic() - self._spent
