@@ -30,6 +30,9 @@ class UnscorableError(ValueError):
         super().__init__(message)
         self.reasons = dict(sorted(reasons.items()))
 
+    def __reduce__(self) -> tuple[type[UnscorableError], tuple[str, dict[int, str]]]:
+        return type(self), (str(self), self.reasons)
+
 
 def unscorable_error(module: nn.Module, reasons: Mapping[int, str], size: int) -> UnscorableError:
     """Say which of so many points cannot be scored, and where that may come from."""
