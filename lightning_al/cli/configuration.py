@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lightning_al.cli.references import shown
+from lightning_al.cli.references import at, is_reference, put, shown, values, written_at
 from lightning_al.report.files import CONFIG
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
 from lightning_al.report.settings_file import check_numbers, read_settings
@@ -192,7 +192,23 @@ def agree(
         if forced and _may_be_forced(name):
             owner, key = name.rsplit(".", 1)
             OmegaConf.select(agreed, owner).pop(key)
-    return agreed
+    return _kept_elsewhere(agreed, stored, config)
+
+
+def _kept_elsewhere(agreed: DictConfig, stored: DictConfig, config: DictConfig) -> DictConfig:
+    """Leave all as it was that changed only because a reference in the folder leads to what the command says now.
+
+    What the command says reaches those places alone that have it in the command's own configuration.
+    """
+    before, now = shown(stored), shown(config)
+    raw: Any = OmegaConf.to_container(agreed, resolve=False)
+    for way, value in list(values(shown(agreed))):
+        place = written_at(raw, way)
+        if is_reference(at(raw, place)) and at(before, way) != value and at(now, way) != value:
+            put(raw, place, at(before, place))
+    kept = OmegaConf.create(raw)
+    assert isinstance(kept, DictConfig)
+    return kept
 
 
 def as_stored(config: DictConfig) -> DictConfig:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 from hydra.errors import CompactHydraException
 
+from lightning_al.cli.secrets import without_secrets
 from lightning_al.report.printable import printable
 
 MOST = 5_000
@@ -45,5 +46,5 @@ def in_one_line() -> Iterator[None]:
     except (ValueError, TypeError, RuntimeError) as found:
         if not is_own_refusal(found):
             raise
-        error = printable(" ".join([str(found), *getattr(found, "__notes__", ())]), most=MOST)
-        raise CompactHydraException(f"lightning-al: {error}") from found
+        said = without_secrets(" ".join([str(found), *getattr(found, "__notes__", ())]))
+        raise CompactHydraException(f"lightning-al: {printable(said, most=MOST)}") from found

@@ -17,6 +17,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lightning_al.cli.command_folder import check_before_hydra, check_sweep_folder
+from lightning_al.cli.job import typed
+from lightning_al.cli.outside import check_folder
 from lightning_al.cli.refusals import MOST
 from lightning_al.report.printable import printable
 
@@ -89,6 +91,7 @@ class StartedTogether(Callback):
                 f"lightning-al was started by {launcher} in several processes, which cannot tell each other the folder "
                 "of their run. Give all of them the same one by `folder=`."
             )
+        _check(lambda config, _: check_folder(config), config, "")
         _check(check_before_hydra, config, config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -100,6 +103,7 @@ class StartedTogether(Callback):
                 "sweep. Start the sweep once, without it: cells start the processes of `trainer.devices=2 "
                 "trainer.strategy=ddp` themselves, under SLURM by `hydra/launcher=submitit_slurm`."
             )
+        _check(lambda config, _: check_folder(config), config, "")
         _check(check_sweep_folder, config, config.hydra.sweep.dir)
 
 
@@ -125,7 +129,7 @@ def _can_agree(launcher: str) -> bool:
 
 def _is_given(config: DictConfig) -> bool:
     """Return whether the command line says the folder, as it does where Lightning starts other processes by it."""
-    said = config.hydra.overrides.hydra
+    said = typed(config, "hydra")
     return not OmegaConf.is_missing(config, "folder") or any(line.startswith("hydra.run.dir=") for line in said)
 
 
