@@ -160,7 +160,7 @@ def pass_over_pool(
             if on_any_rank(trainer, bool(reasons)):
                 # The others are looked at too, to name all that cannot be scored.
                 reasons.update(predictions.look_at_rest(partial(progress.advance, task, sum(lengths))))
-                raise unscorable_error(module, all_reasons(trainer, reasons), len(points))
+                raise unscorable_error(module, all_reasons(trainer, reasons), len(points), data)
             if check is not None and not checked:
                 check(rows[-1].shape[-1])
                 checked = True
