@@ -54,8 +54,8 @@ def unscorable_error(
             reasons,
         )
     return UnscorableError(
-        f"{seen}. Its weights are NaN or Inf as well, so the training diverged.{said_of_labelled(data)} Lower the "
-        "learning rate, or clip gradients by `Trainer(gradient_clip_val=1.0)`.",
+        f"{seen}. Its weights are NaN or Inf as well, so the training diverged. Lower the learning rate, or clip "
+        f"gradients by `Trainer(gradient_clip_val=1.0)`.{said_of_labelled(data)}",
         reasons,
     )
 
