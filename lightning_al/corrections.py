@@ -216,8 +216,8 @@ def _refuse(wrong: Mapping[int, ValueError], number: int, folder: str | os.PathL
         raise next(iter(wrong.values()))
     said = " ".join(map(str, list(wrong.values())[:MOST_NAMED]))
     raise ValueError(
-        f"None of the {number} labels in {folder} was changed, because of {some(list(wrong), most=20)}. {said} Name "
-        "the others alone, or what is right."
+        f"None of the {number} labels in {folder} was changed, because of {some(list(wrong), most=20)}. Name the "
+        f"others alone, or what is right. {said}"
     )
 
 

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.arrays import as_dataset
@@ -22,10 +22,10 @@ from lightning_al.fingerprint import content_hash, fingerprint, labels_agree
 from lightning_al.found_checkpoints import watch
 from lightning_al.hyperparameters import take_own_hyperparameters
 from lightning_al.initial import initial_indices, num_initial, read_initial
-from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
+from lightning_al.loaders import Hidden, Labelled, Relabelled, TrainLoader, as_class
 from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
-from lightning_al.reading import UNREADABLE, read, said_shortly
+from lightning_al.reading import OF_LABELLED, UNREADABLE, read, said_shortly
 from lightning_al.same_on_ranks import check_same_on_ranks, hash_of_items
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
@@ -362,8 +362,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.wrapped.dataset = dataset  # type: ignore[attr-defined]
 
     def item_of(self, index: int) -> Any:
-        """Return a point of the training data, as their dataset gives it."""
-        return self._training.dataset[index]
+        """Return a point of the training data, as their dataset gives it; one that cannot be read is named."""
+        return read(self._training.dataset, index, remedy=OF_LABELLED)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -408,7 +408,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         training = self._read_again(epoch) if epoch else self._training
         labels = self.pool.labels
         labelled = self.pool.labelled
-        dataset: Dataset[Any] = Subset(training.dataset, labelled)
+        dataset: Dataset[Any] = Labelled(training.dataset, labelled)
         if labels:
             dataset = Relabelled(training.dataset, labelled, labels, self.target)
         order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))

@@ -160,7 +160,7 @@ class _FewRows:
                 break
             left = [index for index in left if index not in reasons]
             if not self.skip or not left or not tries_left:
-                raise unscorable_error(self.module, reasons, len(self.indices))
+                raise unscorable_error(self.module, reasons, len(self.indices), self.data)
             self.indices = [index for index in self.indices if index not in reasons] or _spread_over(left)
         self.check(computed[0][-1].shape[-1])
         return computed

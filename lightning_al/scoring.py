@@ -161,7 +161,7 @@ def pass_over_pool(
                 # The others are looked at too, to name all that cannot be scored.
                 advance = partial(progress.advance, task, sum(lengths))
                 reasons.update(in_step(trainer, partial(predictions.look_at_rest, advance)))
-                raise unscorable_error(module, all_reasons(trainer, reasons), len(points))
+                raise unscorable_error(module, all_reasons(trainer, reasons), len(points), data)
             if check is not None and not checked:
                 in_step(trainer, partial(check, rows[-1].shape[-1]))
                 checked = True

@@ -89,7 +89,7 @@ class PoolPasses:
                 # What a method does not look at may still not be readable, once its label is paid for.
                 reasons = self._look_at(points)
                 if reasons:
-                    raise unscorable_error(self.module, reasons, len(points))
+                    raise unscorable_error(self.module, reasons, len(points), self.data)
             return selection
 
         unlabelled = self.data.pool.unlabelled
