@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 Way = tuple[str | int, ...]
 
-_INNER = re.compile(
+INNER = re.compile(
     r"""\$\{(
         [^${}:]*                                             # another setting
         | \s*oc\.(select|dict\.keys|dict\.values)\s*:[^${}]* # other settings
@@ -25,6 +25,8 @@ _INNER = re.compile(
     )\}""",
     re.VERBOSE,
 )
+"""A reference to other settings, the time or the run's folder, in which there is no further one."""
+
 _OF_HYDRA = re.compile(r"\$\{hydra:((?:runtime|job)\.[\w.]+)\}")
 
 
@@ -36,9 +38,9 @@ def is_outer(value: Any) -> bool:
     """
     if not isinstance(value, str):
         return False
-    left = _INNER.sub("_", value)
+    left = INNER.sub("_", value)
     while left != value:
-        left, value = _INNER.sub("_", left), left
+        left, value = INNER.sub("_", left), left
     return "${" in left
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import CompactHydraException
+from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.secrets import without_secrets
 from lightning_al.report.printable import printable
@@ -43,8 +44,13 @@ def in_one_line() -> Iterator[None]:
     """
     try:
         yield
+    except OmegaConfBaseException as found:
+        said = without_secrets(" ".join(str(found).split()))
+        raise CompactHydraException(
+            f"lightning-al: {printable(said, most=MOST)}. Check what the settings refer to, and their types."
+        ) from None
     except (ValueError, TypeError, RuntimeError) as found:
         if not is_own_refusal(found):
             raise
-        said = without_secrets(" ".join([str(found), *getattr(found, "__notes__", ())]))
-        raise CompactHydraException(f"lightning-al: {printable(said, most=MOST)}") from found
+        error = printable(without_secrets(" ".join([str(found), *getattr(found, "__notes__", ())])), most=MOST)
+        raise CompactHydraException(f"lightning-al: {error}") from found
