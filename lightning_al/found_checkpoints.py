@@ -8,9 +8,10 @@ again, so that the run ends as if nothing had cut it off.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,8 @@ class Choice:
         return chosen
 
     def _lightnings(self, *arguments: Any) -> Any:
+        if SLURMEnvironment.detect() or "hpc" in arguments:
+            _check_names(str(self.connector.trainer.default_root_dir))
         return getattr(type(self.connector), _CHOOSE)(self.connector, *arguments)
 
 
@@ -108,8 +111,26 @@ def to_be_found(trainer: pl.Trainer) -> str | None:
     """Return the checkpoint from which a program that is started again would resume, where there is one."""
     paths = [callback.ckpt_path for callback in _on_exception_checkpoints(trainer)]
     if SLURMEnvironment.detect():
-        paths.append(_connector(trainer)._hpc_resume_path)
+        with suppress(ValueError):  # of a name that `_check_names` refuses
+            paths.append(_connector(trainer)._hpc_resume_path)
     return next((path for path in paths if path is not None and Path(path).exists()), None)
+
+
+def _check_names(root: str) -> None:
+    """Refuse a file that is named as a checkpoint of SLURM's, but has no number by which Lightning could count it.
+
+    Args:
+        root: Where Lightning looks for them now, and before a job is queued again.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for name in sorted(os.listdir(root)) if os.path.isdir(root) else ():
+        if "hpc_ckpt_" in name and not re.search("[0-9]", name.rpartition("hpc_ckpt_")[2]):
+            raise ValueError(
+                f"{root} has {name}, which Lightning takes for a checkpoint of SLURM's, but it has no number. Remove "
+                "it, or name it otherwise: those of a job are `hpc_ckpt_1.ckpt` and so on."
+            )
 
 
 def _connector(trainer: Any) -> Any:

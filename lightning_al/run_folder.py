@@ -23,6 +23,9 @@ OF_LOCK = re.compile(r"writer\.lock")
 OF_COMMAND = re.compile(r"config\.yaml|summary\.json|error\.txt|loggers\.json|curve\.png|asked\.png")
 """Those that the command line and the report keep there besides."""
 
+OF_LOGGER = ("hparams.yaml", "metrics.csv")
+"""Files that Lightning's loggers keep in their folders."""
+
 _CHECKPOINT = re.compile(r".+\.ckpt", re.DOTALL)
 
 
@@ -80,7 +83,8 @@ def check_tree(folder: Path, place: Path) -> None:
     above = [folder.joinpath(*parts[:depth]) for depth in range(1, len(parts))]
     for path in [*above, *_below(place)]:
         kind = kind_of(path)
-        if kind in (None, "a folder") or (kind == "a link" and (_is_lightnings(path) or _is_wandbs(path, folder))):
+        is_right = path.name not in OF_LOGGER if kind == "a folder" else kind is None
+        if is_right or (kind == "a link" and (_is_lightnings(path) or _is_wandbs(path, folder))):
             continue
         raise ValueError(
             f"The run folder {folder} has {kind} named {path.relative_to(folder)}, where Hydra, a logger or a "
