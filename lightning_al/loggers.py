@@ -131,12 +131,10 @@ def _keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
 
 def _rows_of(table: Path) -> list[dict[str, Any]]:
     with TextIOWrapper(open_plain(table, LARGEST_TABLE), newline="") as file:
-        reader = csv.DictReader(file)
-        rows: list[dict[str, Any]] = list(reader)
-    if any(None in row for row in rows):
-        raise ValueError("a row has more cells than there are columns")
-    # A killed process may have left half a row.
-    return [row for row in rows if None not in row.values()]
+        rows = csv.reader(file)
+        columns = next(rows, [])
+        # A killed process may have left half a row.
+        return [dict(zip(columns, cells, strict=True)) for cells in rows if len(cells) >= len(columns)]
 
 
 def _kept_rounds(folder: Path) -> list[Round]:

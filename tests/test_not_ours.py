@@ -16,9 +16,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import CompactHydraException
+from omegaconf import OmegaConf
 
 from lightning_al import ActiveLearning, cli
 from lightning_al._lightning import pl
+from lightning_al.cli.command_folder import check_command_folder
+from lightning_al.cli.hydras_files import check_hydras_files
+from lightning_al.cli.refusals import in_one_line
 from lightning_al.folder import LONGEST_NAME
 from lightning_al.hard_links import break_link, break_links_below
 from lightning_al.journal import Journal
@@ -359,6 +364,30 @@ def test_a_checkpoint_that_lightning_cannot_count_is_named(
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data(20))
 
 
+def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "csv").write_text("mine")
+    config = OmegaConf.create({"logger": {}, "callbacks": {}, "trainer": {}})
+    with pytest.raises(
+        ValueError, match=r"has a file named csv, where a logger or a checkpoint has a folder\. Remove it"
+    ):
+        check_command_folder(tmp_path, config)
+    (tmp_path / ".hydra").write_text("mine")
+    with pytest.raises(ValueError, match=r"\.hydra is a file, where Hydra keeps a folder\. Remove it"):
+        check_hydras_files(tmp_path, ".hydra")
+    check_hydras_files(tmp_path, None)
+
+
+def test_what_the_system_refuses_in_the_folder_is_a_line_and_elsewhere_an_error(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (
+        pytest.raises(CompactHydraException, match=r"run cannot be read or written: Is a directory\. Make it readable"),
+        in_one_line(tmp_path),
+    ):
+        (tmp_path / "run").read_text()
+    with pytest.raises(IsADirectoryError), in_one_line(tmp_path / "run"):
+        tmp_path.read_text()
+
+
 # The walk: each file and folder of a finished run, replaced.
 
 
@@ -410,13 +439,9 @@ NOT_LEFT = ["writer.lock", "writer.json", "error.txt", "checkpoints", "lightning
 SAMPLE = {
     (".hydra", "an empty file"),
     (".hydra/config.yaml", "a folder"),
-    (".hydra/hydra.yaml", "a hard link"),
-    ("csv", "random bytes"),
     ("csv", "a hard link"),
-    ("csv/hparams.yaml", "a folder"),
     ("csv/metrics.csv", "random bytes"),
     ("journal.sqlite", "a hard link"),
-    ("summary.json", "half"),
 }
 
 

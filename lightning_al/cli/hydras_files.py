@@ -55,8 +55,8 @@ def check_hydras_files(folder: Path, subfolder: str | None) -> None:
     written = [home / name for name in NAMES if _text(home / name)]
     if written and not any(map(is_of_command, (*written, folder / CONFIG))):
         raise ValueError(
-            f"{home} has {', '.join(path.name for path in written)} of another program that uses Hydra, which a run "
-            "would overwrite. Choose another folder."
+            f"{home} has {', '.join(path.name for path in written)} of another program that uses Hydra, which would "
+            "be overwritten. Choose another folder."
         )
 
 
