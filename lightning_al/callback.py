@@ -53,7 +53,7 @@ from lightning_al.refit import (
 )
 from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
-from lightning_al.run_folder import check_places, places_of
+from lightning_al.run_folder import break_links, check_places, places_of
 from lightning_al.same_on_ranks import check_same_on_ranks
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function
@@ -931,6 +931,7 @@ class ActiveLearning(BeforeSetup):
         def read() -> Any:
             check_places(Path(folder), places_of(trainer))
             self._journal = Journal(folder)
+            break_links(Path(folder), places_of(trainer))
             header = self._journal.header
             if header is not None:
                 place = f"The run folder {self._journal.folder}"

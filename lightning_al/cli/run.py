@@ -15,7 +15,7 @@ import hydra
 from hydra.errors import CompactHydraException, ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_al.cli.command_folder import check_command_folder
+from lightning_al.cli.command_folder import break_command_links, check_command_folder
 from lightning_al.cli.configuration import (
     ThisTime,
     agree,
@@ -105,6 +105,8 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
         take_gpus(settings)
     secrets = Secrets.of(config, settings)
     check_command_folder(folder, settings)
+    if is_first_rank(settings):
+        break_command_links(folder, settings)
     objects = _make(settings, folder, force=this_time.force)
     secrets.keep_from(objects.trainer, objects.model, objects.data, getattr(objects.data, "wrapped", None))
     active, data, trainer = objects.active, objects.data, objects.trainer
