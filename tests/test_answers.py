@@ -21,6 +21,7 @@ from lightning_al import ActiveDataModule
 from lightning_al.answers import AnswerError, index_of, plain_label, rules_for
 from lightning_al.class_names import Classes, classes_of, listed_classes
 from lightning_al.target import Target
+from tests.named import shown
 
 ANIMALS = Classes({"cat": 0, "dog": 1, "owl": 2})
 RULES = {
@@ -180,7 +181,7 @@ REFUSED: list[tuple[str, Any, str]] = [
 NOT_FINITE = [float("nan"), float("inf"), np.float32("nan"), torch.tensor(float("-inf"))]
 
 
-@pytest.mark.parametrize(("kind", "answer", "label"), TAKEN, ids=repr)
+@pytest.mark.parametrize(("kind", "answer", "label"), TAKEN, ids=shown)
 def test_an_answer_of_any_type_becomes_a_plain_label(kind: str, answer: Any, label: Any) -> None:
     found = plain_label(answer, RULES[kind])
     assert found == label
@@ -188,14 +189,14 @@ def test_an_answer_of_any_type_becomes_a_plain_label(kind: str, answer: Any, lab
     assert json.loads(json.dumps(found)) == found
 
 
-@pytest.mark.parametrize(("kind", "answer", "reason"), REFUSED, ids=repr)
+@pytest.mark.parametrize(("kind", "answer", "reason"), REFUSED, ids=shown)
 def test_what_can_be_no_label_is_refused_with_the_reason(kind: str, answer: Any, reason: str) -> None:
     with pytest.raises(AnswerError, match=reason):
         plain_label(answer, RULES[kind])
 
 
 @pytest.mark.parametrize("kind", RULES)
-@pytest.mark.parametrize("answer", NOT_FINITE, ids=repr)
+@pytest.mark.parametrize("answer", NOT_FINITE, ids=shown)
 def test_what_is_not_finite_is_refused_whatever_is_known(kind: str, answer: Any) -> None:
     with pytest.raises(AnswerError, match="finite"):
         plain_label(answer, RULES[kind])
@@ -250,7 +251,7 @@ NO_INDEX += [*MASKED, *NO_NUMBERS, Raising(), 2j, float("inf"), "9" * 400, torch
 NO_INDEX += [np.longdouble(14) + np.longdouble(1e-18), torch.empty((), device="meta"), np.array("14")]
 
 
-@pytest.mark.parametrize("key", NO_INDEX, ids=repr)
+@pytest.mark.parametrize("key", NO_INDEX, ids=shown)
 def test_what_is_no_index_is_refused(key: Any) -> None:
     with pytest.raises(AnswerError, match="which is no index"):
         index_of(key)
@@ -266,7 +267,7 @@ def test_no_index_is_rounded(exact: Any) -> None:
 @pytest.mark.parametrize(
     "rounded",
     [np.float16(2049), np.float32(2**24 + 1), float(2**53 + 1), torch.tensor(257, dtype=torch.bfloat16)],
-    ids=repr,
+    ids=shown,
 )
 def test_an_index_in_a_type_that_takes_two_for_one_is_refused(rounded: Any) -> None:
     with pytest.raises(AnswerError, match="which is no index"):
@@ -374,7 +375,7 @@ def test_classes_survive_the_journal() -> None:
         ([1], [0]),
         (torch.tensor([[3]]), torch.tensor([[0]])),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_one_number_takes_the_shape_of_the_label_that_it_replaces(old: Any, new: Any) -> None:
     found = Target().replace((0.5, old), 0)[1]
