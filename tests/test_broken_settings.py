@@ -29,7 +29,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "not closed": ("name", "${", "no viable alternative at input"),
     "no value": ("model.lr", "???", "it has no value for model.lr"),
     "no folder": ("name", "${folder}", "Missing mandatory value: folder"),
-    "pool": ("pool", 3, "`pool` is 3, where a class and its arguments are expected. Give it"),
+    "pool": ("pool", 3, "`pool` is 3, where a class and its arguments are expected. Give one"),
     "callbacks": ("callbacks", "abc", "`callbacks` is 'abc', where names of classes are expected. Give"),
     "seed": ("seed", "abc", "`seed` is 'abc', which it cannot be. Set it to a plain value"),
     "metric": ("metric", [1], "`metric` is [1], which it cannot be"),

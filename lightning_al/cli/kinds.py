@@ -43,7 +43,7 @@ def check_kinds(settings: Mapping[str, Any]) -> None:
     for name in PARTS:
         if not isinstance(settings[name], Mapping) and not is_outer(settings[name]):
             raise ValueError(
-                f"`{name}` is {_said(settings[name])}, where a class and its arguments are expected. Give it a `_target_`."
+                f"`{name}` is {_said(settings[name])}, where a class and its arguments are expected. Give one."
             )
     for name in ("callbacks", "logger"):
         if not isinstance(settings[name], Mapping | None):
