@@ -43,17 +43,19 @@ def check_kinds(settings: Mapping[str, Any]) -> None:
     for name in PARTS:
         if not isinstance(settings[name], Mapping) and not is_outer(settings[name]):
             raise ValueError(
-                f"`{name}` is {_said(settings[name])}, but has to be a class and its arguments. Give it a `_target_`."
+                f"`{name}` is {_said(settings[name])}, where a class and its arguments are expected. Give one."
             )
     for name in ("callbacks", "logger"):
         if not isinstance(settings[name], Mapping | None):
-            raise ValueError(f"`{name}` is {_said(settings[name])}, but has to name one class or more. Give it names.")
+            raise ValueError(
+                f"`{name}` is {_said(settings[name])}, where names of classes are expected. Give it names."
+            )
     for name, kinds in {"seed": int, "threads": int | None, "metric": str, "name": str | int | float}.items():
         value = settings[name]
         if not is_outer(value) and (not isinstance(value, kinds) or isinstance(value, bool)):
             raise ValueError(f"`{name}` is {_said(value)}, which it cannot be. Set it to a plain value of its kind.")
     if isinstance(settings["threads"], int) and settings["threads"] < 1:
-        raise ValueError(f"`threads` is {settings['threads']}, but there is one at least. Set it to 1 or null.")
+        raise ValueError(f"`threads` is {settings['threads']}, which is less than one. Set it to 1 or null.")
     for way, value in values(settings):
         _check_size(dotted(way), str(way[-1]), value)
 
