@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from lightning_al.outputs import find_logits
 from lightning_al.pool import Change, Label, Pool
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.predictions import predicting
+from lightning_al.reading import OF_QUERY, read
 from lightning_al.scoring import to_device
 from lightning_al.seeds import derive, seeded
 
@@ -65,26 +68,39 @@ def class_names(data: ActiveDataModule) -> Classes:
     return found if found.numbers else classes_of(data.wrapped)
 
 
-def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool) -> Accept:
+def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool, asked: Sequence[int] = ()) -> Accept:
     """Return a function that makes an answer plain, or refuses what can be no label of its point.
 
     Args:
         data: The data.
         num_outputs: How many outputs the network has for a point, or None where that is unknown.
         reveals: Whether the answers are the dataset's own targets, which are let be.
+        asked: Points that people are about to be asked for: what goes wrong with them before there is an answer goes
+            wrong here.
+
+    Raises:
+        ValueError: If the item of a point that is asked for has no place for a label.
+        Exception: If one cannot be read, or a label of a labelled point; of the type that was raised.
     """
-    rules: LabelRules | None = None
+    find_rules = cache(lambda: rules_of(data, num_outputs))
+    if asked:
+        find_rules()
+    for index in asked:
+        with seeded(derive(data.seed, "answer", index)):
+            data.target.check_place(read(data._training.dataset, index, remedy=OF_QUERY))
 
     def accept(index: int, answer: Any) -> Label:
-        nonlocal rules
         if answer is None and reveals:
             return None
-        rules = rules_of(data, num_outputs) if rules is None else rules
+        rules = find_rules()
         with seeded(derive(data.seed, "answer", index)):
             if answer is None:
                 _check_own(data, index, rules)
                 return None
-            item = data.item_of(index)
+            try:
+                item = data.item_of(index)
+            except Exception:  # it was read before people were asked, whose answer is not lost by a file server
+                return plain_label(answer, rules)
             if isinstance(answer, list | tuple) and len(answer) == 1 and _is_list_of_one(data, item):
                 answer = answer[0]
             label = plain_label(answer, rules)

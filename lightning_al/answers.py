@@ -12,20 +12,19 @@ import numbers
 import operator
 import re
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from enum import Enum
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lightning_al.class_names import Classes
 from lightning_al.label_checks import ERROR_OF_SUM, as_array
 from lightning_al.pool import Label
-
-LARGEST = 2**63 - 1
-"""The largest whole number that a tensor holds."""
+from lightning_al.whole_numbers import LARGEST
 
 Kind = Literal["class", "number", "text", "vector"]
 
@@ -132,20 +131,27 @@ def index_of(key: Any) -> int:
     >>> index_of(np.int64(14)), index_of(14.0), index_of("14")
     (14, 14, 14)
     """
-    array = as_array(key)
-    if array is not None and array.ndim == 0:
-        key = array.item()
-    if isinstance(key, float) and key.is_integer():
-        return int(key)
-    # Objects in JSON have their keys as text.
-    if isinstance(key, str) and re.fullmatch(r"\s*\d+(\.0*)?\s*", key, re.ASCII):
-        return int(float(key))
-    try:
-        if isinstance(key, bool):
-            raise TypeError
-        return operator.index(key)
-    except (TypeError, ValueError, RuntimeError):
-        raise AnswerError(f"it is for {_shown(key)}, which is no index") from None
+    with suppress(Exception):  # whatever a type may raise that is no number
+        array = as_array(key)
+        if array is not None and array.ndim == 0:
+            number = array.item()
+            if isinstance(number, float) and number.is_integer() and abs(number) < _first_inexact(key):
+                return int(number)
+            if isinstance(number, int) and not isinstance(number, bool):
+                return number
+        # Objects in JSON have their keys as text.
+        elif isinstance(key, str) and (found := re.fullmatch(r"\s*(\d{1,19})(\.0*)?\s*", str.__str__(key), re.ASCII)):
+            return int(found[1])
+        elif not isinstance(key, np.ndarray | np.generic | Tensor):  # one that is masked, a time span
+            return operator.index(key)
+    raise AnswerError(f"it is for {_shown(key)}, which is no index")
+
+
+def _first_inexact(number: Any) -> float:
+    """Return the least whole number that a floating-point type does not tell from the next one."""
+    if isinstance(number, Tensor):
+        return 2 / torch.finfo(number.dtype).eps
+    return 2 / float(np.finfo(np.asarray(number).dtype).eps)
 
 
 def plain_label(label: Any, rules: LabelRules) -> Label:
@@ -165,8 +171,8 @@ def plain_label(label: Any, rules: LabelRules) -> Label:
     >>> plain_label(np.float32(1.0), rules), plain_label("cat", rules), plain_label([0.25, 0.75], rules)
     (1, 0, [0.25, 0.75])
     """
-    plain: Any = _plain(label)
-    if isinstance(label, list | tuple) and not isinstance(plain, list) and rules.kind is not None:
+    plain = _read(label)
+    if isinstance(label, list | tuple) and rules.kind is not None and _is_one(plain):
         raise AnswerError(f"the label {_shown(label)} is a list, but {_expected(rules)}")
     if isinstance(plain, str):
         return _of_text(plain, rules)
@@ -178,32 +184,83 @@ def plain_label(label: Any, rules: LabelRules) -> Label:
         return _of_several(plain, rules)
     if rules.kind is not None:
         raise AnswerError(f"the label {_shown(label)} is {_kind(plain)}, but {_expected(rules)}")
+    if not _is_finite(plain):
+        raise _too_large(label)
     return plain  # type: ignore[no-any-return]
 
 
+def _read(label: Any) -> Any:
+    """Return a label as JSON has it; an array of one entry as that entry, but a list as a list."""
+    try:
+        plain = _plain(label)
+    except AnswerError:
+        raise
+    except Exception as error:  # whatever a type may raise that is no plain data
+        raise AnswerError(f"the label {_shown(label)} could not be read ({shortly(error)})") from error
+    while not isinstance(label, list | tuple) and isinstance(plain, list) and _is_one(plain):
+        plain = plain[0]
+    return plain
+
+
+def _is_one(plain: Any) -> bool:
+    """Return whether a label is one number or text alone, in a list or in lists."""
+    if isinstance(plain, list):
+        return len(plain) == 1 and _is_one(plain[0])
+    return isinstance(plain, str | bool | int | float)
+
+
 def _plain(label: Any) -> Any:
-    """Return a label as JSON has it, one entry alone as itself."""
-    array = None if isinstance(label, Enum) else as_array(label)
-    if array is not None:
-        return array.tolist()
+    """Return a label as JSON has it: what it is, whatever a class of its own says of itself."""
+    if isinstance(label, np.ma.MaskedArray) and np.ma.getmaskarray(label).any():
+        raise AnswerError(f"the label {_shown(label)} is masked, so that it is none")
+    if isinstance(label, bool):
+        return label
     if isinstance(label, str):
-        return str(label)
-    if isinstance(label, np.ndarray | np.generic | Tensor) and not _is_complex(label):
-        return _plain(label.tolist())
-    if isinstance(label, int) and not isinstance(label, Enum):
-        return int(label)  # too large for an array
-    if isinstance(label, numbers.Real):
-        return float(label)
-    if isinstance(label, list | tuple):
+        return str.__str__(label)
+    if isinstance(label, int):
+        return int.__int__(label)
+    if isinstance(label, float):
+        return float.__float__(label)
+    if isinstance(label, np.ndarray | np.generic | Tensor):
+        array = as_array(label)
+        if array is not None:
+            return array.reshape(tuple(label.shape)).tolist()
+        if isinstance(label, np.ndarray) and label.dtype.kind in "OU":
+            return _plain(label.tolist())
+    elif isinstance(label, numbers.Integral):
+        return operator.index(label)
+    elif isinstance(label, numbers.Real):
+        number = float(label)
+        if number.is_integer() and number != label:
+            raise AnswerError(f"the label {_shown(label)} is no number that a float holds")
+        return number
+    elif isinstance(label, list | tuple):
         parts = [_plain(part) for part in label]
-        return parts[0] if len(parts) == 1 and isinstance(parts[0], str | bool | int | float) else parts
-    if isinstance(label, Mapping) and all(isinstance(key, str) for key in label):
-        return {str(key): _plain(part) for key, part in label.items()}
+        if any(isinstance(part, int) and abs(part) > LARGEST for part in parts):  # which NumPy may round
+            raise _too_large(label)
+        array = as_array(parts)
+        return parts if array is None else array.reshape(np.shape(parts)).tolist()
+    elif isinstance(label, Mapping) and all(isinstance(key, str) for key in label):
+        return {str.__str__(key): _plain(part) for key, part in label.items()}
     raise AnswerError(f"the label {_shown(label)} is of type {type(label).__name__}, and no plain data")
 
 
-def _is_complex(label: Any) -> bool:
-    return "complex" in str(label.dtype) or (isinstance(label, np.ndarray | np.generic) and label.dtype.kind in "mMV")
+def _too_large(label: Any) -> AnswerError:
+    return AnswerError(f"the label {_shown(label)} has a number inside that no tensor holds")
+
+
+def _is_finite(plain: Any) -> bool:
+    """Return whether a tensor could hold each number of a label."""
+    if isinstance(plain, list | dict):
+        return all(map(_is_finite, plain.values() if isinstance(plain, dict) else plain))
+    return (
+        not isinstance(plain, int | float) or abs(plain) <= LARGEST or (type(plain) is float and math.isfinite(plain))
+    )
+
+
+def shortly(error: Exception, most: int = 200) -> str:
+    """Return the type of an error and what it says, in a line."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
 
 
 def _of_text(text: str, rules: LabelRules) -> Label:
@@ -231,8 +288,8 @@ def _of_truth(truth: bool, rules: LabelRules) -> Label:
 
 
 def _of_number(number: int | float, rules: LabelRules) -> Label:
-    shown = f"the label {number:.6g}" if isinstance(number, float) else f"the label {number}"
-    if not math.isfinite(number):
+    shown = f"the label {number:.6g}" if isinstance(number, float) else f"the label {_shown(number)}"
+    if isinstance(number, float) and not math.isfinite(number):
         raise AnswerError(f"{shown} is no finite number")
     if rules.kind in ("text", "vector"):
         raise AnswerError(f"{shown} is one number, but {_expected(rules)}")
@@ -256,7 +313,7 @@ def _of_number(number: int | float, rules: LabelRules) -> Label:
 def _of_several(label: list[Any], rules: LabelRules) -> Label:
     array = np.asarray(label)
     shown = f"the label {_shown(label)}"
-    if not bool(np.isfinite(array).all()):
+    if not _is_finite(label):
         raise AnswerError(f"{shown} holds a number that is not finite")
     if rules.kind == "vector":
         if rules.shape is not None and array.shape != rules.shape:

@@ -55,9 +55,9 @@ from lightning_al.refit import (
     time_is_up,
     unprofiled,
 )
-from lightning_al.requeue import requeued_between_fits
+from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
-from lightning_al.run_folder import check_places, places_of
+from lightning_al.run_folder import break_links, check_places, places_of
 from lightning_al.same_on_ranks import check_same_on_ranks
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes
@@ -305,11 +305,12 @@ class ActiveLearning(BeforeSetup):
         if not self._inside:
             self._resume_from_found(trainer, data)
             self._take_back_changed_round(data)
-            self._labelling.take_changes(data, self._journal, self.folder, self._num_changes_told)
+            self._take_changes(trainer, data, self._num_changes_told)
         self._check_pool(data)
         self._take_back_last_round(trainer, data)
         rewind(trainer)
         only_note_sigterm(trainer)
+        requeue_without_waiting(trainer)
         set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
         if not self._inside:
             self._started = time.monotonic() - self._spent
@@ -322,7 +323,7 @@ class ActiveLearning(BeforeSetup):
         """Check that the checkpoint is one of this run, and prepare the other callbacks for its states for them.
 
         Raises:
-            ValueError: If the checkpoint is of another run, or of none.
+            ValueError: If the checkpoint is of another run, or of none, or the run folder is at another round.
         """
         state = checkpoint.get("callbacks", {}).get(self.state_key)
         if trainer.state.fn != "fit":
@@ -339,6 +340,7 @@ class ActiveLearning(BeforeSetup):
             if state.get("run") is not None:
                 now = self._header(_datamodule(trainer))
                 check_same_run("The checkpoint", state["run"], now, force=self.force)
+            self._check_same_rounds(state["history"])
             self._callbacks.remember(trainer, but=self)
             if self.folder is None:
                 self._checkpoints.run_id = state.get("id")
@@ -358,7 +360,7 @@ class ActiveLearning(BeforeSetup):
         self._run = self._header(data)
         if self._resumed:
             self._check_pool(data)
-        self._give_shapes(trainer, pl_module)
+        on_each_rank(trainer, lambda: self._give_shapes(trainer, pl_module))
         self._start.after_setup()
         self._checkpoints.name_run(trainer)
         if self._initial is None:
@@ -371,7 +373,7 @@ class ActiveLearning(BeforeSetup):
         self._checkpoints.begin(trainer, number, again=again)
         self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
         if not self._resumed:
-            self._reset_weights(trainer, pl_module, number)
+            on_each_rank(trainer, lambda: self._reset_weights(trainer, pl_module, number))
         self._resumed = False
         if self.done:
             rank_zero_info("The active learning run is done: this fit repeats its last one, and is not recorded.")
@@ -379,7 +381,7 @@ class ActiveLearning(BeforeSetup):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score a few points where the user's call begins, and start the clock of the fit."""
         if not self._inside:
-            self._try_out(trainer, pl_module)
+            on_each_rank(trainer, lambda: self._try_out(trainer, pl_module))
         self._fit.began = time.perf_counter()
 
     def on_train_batch_end(self, *_: Any, **__: Any) -> None:
@@ -415,7 +417,7 @@ class ActiveLearning(BeforeSetup):
         fit.cut_short = time_is_up(trainer)
         fit.metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if value.numel() == 1}
         fit.validation_labels = self._validation.number(trainer)
-        self._choose_weights(trainer, pl_module)
+        on_each_rank(trainer, lambda: self._choose_weights(trainer, pl_module))
         data = _datamodule(trainer)
         b = self._next_query_size(data)
         if fit.steps == 0 or fit.cut_short or self.done:
@@ -559,24 +561,7 @@ class ActiveLearning(BeforeSetup):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over a state from a checkpoint; the fit goes on in the middle of its round.
-
-        Raises:
-            ValueError: If the run folder is at another round than the checkpoint, or of another run.
-        """
-        rounds = len(state_dict["history"]["rounds"])
-        if self._journal is not None and rounds != len(self.history):
-            raise ValueError(
-                f"The checkpoint stands in round {rounds}, but the run folder {self.folder} in round "
-                f"{len(self.history)}. Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the "
-                "checkpoint."
-            )
-        asked = [round["indices"] for round in state_dict["history"]["rounds"]]
-        if self._journal is not None and asked != [round.indices for round in self.history]:
-            raise ValueError(
-                f"The checkpoint and the run folder {self.folder} are of two runs, which asked for different points. "
-                "Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the checkpoint."
-            )
+        """Take over a state from a checkpoint; the fit goes on in the middle of its round."""
         self.history.load_state_dict(state_dict["history"])
         self._initial = state_dict["initial"]
         if "validation" in state_dict:
@@ -585,6 +570,27 @@ class ActiveLearning(BeforeSetup):
         self._resumed = True
 
     # Parts of a round.
+
+    def _check_same_rounds(self, history: Mapping[str, Any]) -> None:
+        """Refuse a checkpoint that stands elsewhere than the run folder, which every rank knows by its history.
+
+        Raises:
+            ValueError: If the run folder is at another round than the checkpoint, or of another run.
+        """
+        if self.folder is None:
+            return
+        rounds = len(history["rounds"])
+        if rounds != len(self.history):
+            raise ValueError(
+                f"The checkpoint stands in round {rounds}, but the run folder {self.folder} in round "
+                f"{len(self.history)}. Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the "
+                "checkpoint."
+            )
+        if [round["indices"] for round in history["rounds"]] != [round.indices for round in self.history]:
+            raise ValueError(
+                f"The checkpoint and the run folder {self.folder} are of two runs, which asked for different points. "
+                "Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the checkpoint."
+            )
 
     def _take_back_last_round(self, trainer: pl.Trainer, data: ActiveDataModule) -> None:
         """Run the last round again where it asked for nothing, but the budget has grown since."""
@@ -619,7 +625,8 @@ class ActiveLearning(BeforeSetup):
     def _take_initial_weights(self, trainer: pl.Trainer, module: nn.Module) -> None:
         if self._goes_on and self.folder is not None:
             # A folder of 0.1.0 has no buffers that the `state_dict` leaves out: the module's own are taken.
-            self._initial = copy_weights(module) | self._load_weights("initial", module)
+            recorded = on_each_rank(trainer, lambda: self._load_weights("initial", module))
+            self._initial = copy_weights(module) | recorded
             return
         self._initial = copy_weights(module)
         data = _datamodule(trainer)
@@ -631,7 +638,10 @@ class ActiveLearning(BeforeSetup):
             journal.begin(header)
 
         self._change_journal(trainer, begin)
-        self._labelling.take_changes(data, self._journal, self.folder, 0)
+        self._take_changes(trainer, data, 0)
+
+    def _take_changes(self, trainer: pl.Trainer, data: ActiveDataModule, told: int) -> None:
+        on_each_rank(trainer, lambda: self._labelling.take_changes(data, self._journal, self.folder, told))
 
     def _keep_weights(self, journal: Journal) -> None:
         """Save the weights that a run which lost its folder needs in the new one."""
@@ -822,7 +832,26 @@ class ActiveLearning(BeforeSetup):
         if fit.indices:
             with self._clock("label"):
                 labels = self._ask(trainer, data)
-        round = Round(
+        # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
+        round = Round.from_dict(from_first_rank(trainer, lambda: self._make_round(data).to_dict()))
+        if self.reset == "warm":
+            # The end of the round before is kept too, since a larger budget takes the last round back.
+            self._ends[round.number] = copy_weights(module)
+            self._ends.pop(round.number - 2, None)
+        with held_back():
+            self._change_journal(trainer, lambda journal: self._record(journal, round, labels))
+            if round.indices:
+                data.pool.label(round.indices, labels)
+            self.history.append(round)
+        on_first_rank(trainer, lambda: _log(trainer, round))
+        self._checkpoints.finish(trainer, round.number)
+        if not self.done:
+            self._checkpoints.expect(trainer, self.round)
+
+    def _make_round(self, data: ActiveDataModule) -> Round:
+        """Return what the history records of the fit, once its query is answered."""
+        fit = self._fit
+        return Round(
             number=self.round,
             labelled=data.pool.num_labelled,
             indices=fit.indices,
@@ -840,21 +869,6 @@ class ActiveLearning(BeforeSetup):
             corrected=[change.index for change in data.pool.changes if not change.given_back],
             given_back=[change.index for change in data.pool.changes if change.given_back],
         )
-        # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
-        round = Round.from_dict(trainer.strategy.broadcast(round.to_dict()))
-        if self.reset == "warm":
-            # The end of the round before is kept too, since a larger budget takes the last round back.
-            self._ends[round.number] = copy_weights(module)
-            self._ends.pop(round.number - 2, None)
-        with held_back():
-            self._change_journal(trainer, lambda journal: self._record(journal, round, labels))
-            if round.indices:
-                data.pool.label(round.indices, labels)
-            self.history.append(round)
-        on_first_rank(trainer, lambda: _log(trainer, round))
-        self._checkpoints.finish(trainer, round.number)
-        if not self.done:
-            self._checkpoints.expect(trainer, self.round)
 
     def _record(self, journal: Journal, round: Round, labels: Mapping[int, Label]) -> None:
         if self.reset == "warm":
@@ -884,7 +898,7 @@ class ActiveLearning(BeforeSetup):
         """Test the posterior on the validation set where there is no test, after the selection, which it leaves be."""
         test = PosteriorTest(fitted, data.target)
         with self._clock("test"), seeded(derive(self.seed, self.round, "test")):
-            test.update_from_validation()
+            on_each_rank(fitted.trainer, test.update_from_validation)
         self._take_health(test.compute(), prefix="val_")
 
     def _take_health(self, health: PosteriorHealth | None, prefix: str = "") -> None:
@@ -956,6 +970,7 @@ class ActiveLearning(BeforeSetup):
         def read() -> Any:
             check_places(Path(folder), places_of(trainer))
             self._journal = Journal(folder)
+            break_links(Path(folder), places_of(trainer))
             header = self._journal.header
             if header is not None:
                 place = f"The run folder {self._journal.folder}"
@@ -997,7 +1012,7 @@ class ActiveLearning(BeforeSetup):
         elif self._initial is not None:
             reason = "this `ActiveLearning` goes on with its own run"
         else:
-            found = read_run(path, self.state_key, type(data).__qualname__)
+            found = on_each_rank(trainer, lambda: read_run(path, self.state_key, type(data).__qualname__))
         if found is None:
             if not self._told_of_found:
                 rank_zero_info(f"Lightning found the checkpoint {path} by itself. It is ignored, since {reason}.")

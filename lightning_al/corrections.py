@@ -6,7 +6,7 @@ The label before stays in the journal. The next fit has the new one.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +15,12 @@ from typing import Any, Literal
 from lightning_al.answers import AnswerError, LabelRules, plain_label, rules_for
 from lightning_al.class_names import Classes
 from lightning_al.journal import NAME, Journal, command
-from lightning_al.pool import Change, Label
+from lightning_al.pool import Change, Label, some
 from lightning_al.records import Query, Records
 from lightning_al.whole_numbers import whole_number
+
+MOST_NAMED = 5
+"""Of how many changes an error says in full what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -100,27 +103,37 @@ def correct(folder: str | os.PathLike[str], index: int, label: Any) -> RecordedL
         TypeError: If the index is no number.
         ValueError: If the point has no label, or the new one can be none.
     """
-    return correct_by(folder, index, lambda rules: None if label is None else plain_label(label, rules))
+    return correct_by(folder, {index: lambda rules: None if label is None else plain_label(label, rules)})[0]
 
 
-def correct_by(folder: str | os.PathLike[str], index: int, read: Callable[[LabelRules], Label]) -> RecordedLabel:
-    """Correct a recorded label as `correct` does, by one that is read by the rules for labels of the run."""
-    index = whole_number("correct", "index", index, least=None)
+def correct_by(
+    folder: str | os.PathLike[str], reads: Mapping[int, Callable[[LabelRules], Label]]
+) -> list[RecordedLabel]:
+    """Correct labels as `correct` does, by ones that are read by the rules for labels of the run: all or none."""
+    reads = {whole_number("correct", "index", index, least=None): read for index, read in reads.items()}
     with _opened(folder) as journal:
-        before = _labelled(journal, index)
-        rules = _rules(journal.records, index)
-        try:
-            label = read(rules)
-        except AnswerError as error:
-            raise ValueError(
-                f"The label of index {index} in {folder} cannot be corrected: {error}. Give a label of this dataset."
-            ) from error
-        query = journal.records.query
-        if query is not None and index in query.answers:
-            journal.answer(query, {index: label})
-        else:
-            journal.change(Change(index, label))
+        before: list[RecordedLabel] = []
+        changes: list[Change] = []
+        wrong: dict[int, ValueError] = {}
+        for index, read in reads.items():
+            try:
+                before.append(_labelled(journal, index))
+                changes.append(Change(index, _read(journal, index, read)))
+            except ValueError as error:
+                wrong[index] = error
+        _refuse(wrong, len(reads), folder)
+        journal.change(*changes)
     return before
+
+
+def _read(journal: Journal, index: int, read: Callable[[LabelRules], Label]) -> Label:
+    try:
+        return read(_rules(journal.records, index))
+    except AnswerError as error:
+        raise ValueError(
+            f"The label of index {index} in {journal.folder} cannot be corrected: {error}. Give a label of this "
+            "dataset."
+        ) from error
 
 
 def give_back(folder: str | os.PathLike[str], index: int) -> RecordedLabel:
@@ -139,22 +152,73 @@ def give_back(folder: str | os.PathLike[str], index: int) -> RecordedLabel:
         TypeError: If the index is no number.
         ValueError: If the point has no label, is the only one that has, or is of a query that is still open.
     """
-    index = whole_number("give_back", "index", index, least=None)
+    return give_back_all(folder, [index])[0]
+
+
+def give_back_all(folder: str | os.PathLike[str], indices: Iterable[int]) -> list[RecordedLabel]:
+    """Take recorded labels away as `give_back` does: all or none.
+
+    Args:
+        folder: The run's folder.
+        indices: The points.
+
+    Returns:
+        The labels as they were before.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        RuntimeError: If a process runs the run, or the journal is damaged.
+        TypeError: If an index is no number.
+        ValueError: If a point has no label, comes twice, or is of a query that is still open, or if no labelled point
+            would be left.
+    """
+    points = [whole_number("give_back", "index", index, least=None) for index in indices]
     with _opened(folder) as journal:
-        before = _labelled(journal, index)
-        query = journal.records.query
-        if query is not None and index in query.answers:
-            raise ValueError(
-                f"Index {index} in {folder} is of a query that is not answered to its end, so it cannot be given back "
-                f"yet. Correct its label, `{command('correct', folder, index, 'LABEL')}`, or start the run again first."
-            )
-        if len(_places(recorded_labels(replace(journal.records, query=None)))) == 1:
-            raise ValueError(
-                f"Index {index} in {folder} is the only labelled point, without which there is nothing to train on. "
-                f"Correct its label, `{command('correct', folder, index, 'LABEL')}`."
-            )
-        journal.change(Change(index, given_back=True))
+        left = set(_places(recorded_labels(replace(journal.records, query=None))))
+        before: list[RecordedLabel] = []
+        wrong: dict[int, ValueError] = {}
+        for index in points:
+            try:
+                before.append(_given_back(journal, index, left))
+            except ValueError as error:
+                wrong[index] = error
+            left.discard(index)
+        _refuse(wrong, len(points), folder)
+        journal.change(*(Change(index, given_back=True) for index in points))
     return before
+
+
+def _given_back(journal: Journal, index: int, left: set[int]) -> RecordedLabel:
+    """Return the label of a point that is to be given back, where so many are labelled besides those before it."""
+    before = _labelled(journal, index)
+    how = f"`{command('correct', journal.folder, index, 'LABEL')}`"
+    query = journal.records.query
+    if query is not None and index in query.answers:
+        raise ValueError(
+            f"Index {index} in {journal.folder} is of a query that is not answered to its end, so it cannot be given "
+            f"back yet. Correct its label, {how}, or start the run again first."
+        )
+    if index not in left:
+        raise ValueError(f"Index {index} in {journal.folder} is to be given back twice. Name it once.")
+    if left == {index}:
+        raise ValueError(
+            f"Index {index} in {journal.folder} is the only labelled point, without which there is nothing to train "
+            f"on. Correct its label, {how}."
+        )
+    return before
+
+
+def _refuse(wrong: Mapping[int, ValueError], number: int, folder: str | os.PathLike[str]) -> None:
+    """Raise what is wrong with some of several changes, of which none is made then."""
+    if not wrong:
+        return
+    if number == 1:
+        raise next(iter(wrong.values()))
+    said = " ".join(map(str, list(wrong.values())[:MOST_NAMED]))
+    raise ValueError(
+        f"None of the {number} labels in {folder} was changed, because of {some(list(wrong), most=20)}. Name the "
+        f"others alone, or what is right. {said}"
+    )
 
 
 @contextmanager

@@ -23,15 +23,15 @@ from lightning_al.fingerprint import content_hash, fingerprint, labels_agree
 from lightning_al.found_checkpoints import watch
 from lightning_al.hyperparameters import take_own_hyperparameters
 from lightning_al.initial import initial_indices, num_initial, read_initial
-from lightning_al.loaders import Hidden, Relabelled, TrainLoader, as_class
+from lightning_al.loaders import Hidden, Labelled, Relabelled, TrainLoader, as_class
 from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
-from lightning_al.reading import UNREADABLE, read, said_shortly
+from lightning_al.reading import OF_LABELLED, UNREADABLE, read, said_shortly
 from lightning_al.same_on_ranks import check_same_on_ranks, hash_of_items
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
 from lightning_al.target_inputs import TargetInputs, dataset_of
-from lightning_al.whole_numbers import optional_whole_number, whole_number
+from lightning_al.whole_numbers import MOST_HELD, MOST_WORKERS, optional_whole_number, whole_number
 
 # LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
 PoolDataset = Callable[[Any], Any] | AnyDataset
@@ -169,7 +169,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         else:
             loader = {
                 "batch_size": whole_number("ActiveDataModule", "batch_size", batch_size),
-                "num_workers": whole_number("ActiveDataModule", "num_workers", num_workers, least=0),
+                "num_workers": whole_number("ActiveDataModule", "num_workers", num_workers, least=0, most=MOST_WORKERS),
                 "collate_fn": collate_fn,
                 "pin_memory": pin_memory,
             }
@@ -201,7 +201,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.seed = whole_number(who, "seed", seed, least=None)
         self.target = Target(target)
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
-        self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch)
+        self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch, most=MOST_HELD)
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
         self._classes = None if classes is None else listed_classes(classes)
         if isinstance(target_inputs, str) and target_inputs != "val":
@@ -379,8 +379,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.wrapped.dataset = dataset  # type: ignore[attr-defined]
 
     def item_of(self, index: int) -> Any:
-        """Return a point of the training data, as their dataset gives it."""
-        return self._training.dataset[index]
+        """Return a point of the training data, as their dataset gives it; one that cannot be read is named."""
+        return read(self._training.dataset, index, remedy=OF_LABELLED)
 
     @property
     def fingerprint(self) -> dict[str, Any]:
@@ -425,7 +425,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         training = self._read_again(epoch) if epoch else self._training
         labels = self.pool.labels
         labelled = self.pool.labelled
-        dataset: Dataset[Any] = Subset(training.dataset, labelled)
+        dataset: Dataset[Any] = Labelled(training.dataset, labelled)
         if labels:
             dataset = Relabelled(training.dataset, labelled, labels, self.target)
         order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))

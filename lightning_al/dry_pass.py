@@ -177,7 +177,8 @@ class _FewRows:
                 break
             left = [index for index in left if index not in reasons]
             if not self.skip or not left or not tries_left:
-                raise unscorable_error(self.module, reasons, len(self.indices), self.source.what)
+                size = len(self.indices)
+                raise unscorable_error(self.module, reasons, size, self.source.what, self.source.remark)
             self.indices = [index for index in self.indices if index not in reasons] or _spread_over(left)
         if self.check is not None:
             self.check(computed[0][-1].shape[-1])

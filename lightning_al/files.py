@@ -134,7 +134,12 @@ def check_plain(path: Path, largest: int) -> None:
 def open_plain(path: Path, largest: int) -> BinaryIO:
     """Open a file to read, where `check_plain` lets it pass."""
     check_plain(path, largest)
-    return os.fdopen(os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT), "rb")
+    return os.fdopen(read_descriptor(path), "rb")
+
+
+def read_descriptor(path: Path) -> int:
+    """Open a path to read, without following a link or waiting for the other end of a pipe."""
+    return os.open(path, os.O_RDONLY | _NO_LINK | _NO_WAIT)
 
 
 def read_bytes(path: Path, largest: int = LARGEST_TEXT) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
@@ -17,7 +18,7 @@ from lightning_al.posterior.batches import num_points
 from lightning_al.predictions import Rows, Source, predicting
 from lightning_al.scoring import to_device
 from lightning_al.task import Task
-from lightning_al.unscorable import find_unreadable
+from lightning_al.unscorable import find_unreadable, said_of_labelled
 from lightning_al.weights import copy_weights
 
 
@@ -67,22 +68,26 @@ class Fitted:
     @cached_property
     def pool(self) -> Source:
         """The training data by their indices, with labels hidden."""
-        load = self.data.pool_dataloader
-        return Source(load, partial(find_unreadable, self.data), self._batch_size, "unlabelled points")
+        return self._source(self.data.pool_dataloader, "unlabelled points", partial(find_unreadable, self.data))
 
     @cached_property
     def labelled_points(self) -> Source:
         """The training data by their indices, with the labels that they are trained on."""
-        return Source(self.data.labelled_dataloader, _none_unreadable, self._batch_size, "labelled points")
+        return self._source(self.data.labelled_dataloader, "labelled points")
 
     @cached_property
     def target_inputs(self) -> Source:
         """The inputs at which predictions will be made, by their places."""
-        return Source(self.data.target_inputs_dataloader, _none_unreadable, self._batch_size, "target inputs")
+        return self._source(self.data.target_inputs_dataloader, "target inputs")
 
-    @property
-    def _batch_size(self) -> int:
-        return self.data.pool_dataloader().batch_size or 1
+    def _source(
+        self,
+        load: Callable[[list[int]], DataLoader[Any]],
+        what: str,
+        find: Callable[[list[int]], Mapping[int, Exception]] = lambda indices: {},
+    ) -> Source:
+        batch_size = self.data.pool_dataloader().batch_size or 1
+        return Source(load, find, batch_size, what, partial(said_of_labelled, self.data))
 
     def labels(self, points: Sequence[int]) -> Tensor:
         """Return the labels of labelled points ``[n, ...]`` as batches have them; class numbers as int64."""
@@ -161,10 +166,6 @@ class Fitted:
     def _batches_of_labelled(self) -> Iterator[Any]:
         for batch in self.data.labelled_dataloader(self.labelled):
             yield to_device(self.trainer, self.module, batch)
-
-
-def _none_unreadable(indices: Sequence[int]) -> dict[int, Exception]:
-    return {}
 
 
 class _Passes:

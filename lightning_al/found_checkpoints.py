@@ -8,6 +8,7 @@ again, so that the run ends as if nothing had cut it off.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -17,6 +18,14 @@ from typing import Any
 from lightning_al._lightning import SLURMEnvironment, pl
 
 _CHOOSE = "_select_ckpt_path"
+
+_NEWEST = "_CheckpointConnector__max_ckpt_version_in_folder"
+
+_SLURMS = re.compile(r"hpc_ckpt_(0|[1-9][0-9]*)\.ckpt")
+"""The name of SLURM's checkpoints, as Lightning makes it. Lightning itself takes any name for one that has a part of
+it, and fails where no number is in the rest."""
+
+_ROUND = re.compile(r"round-([0-9]{1,9})(-[0-9a-f]{8})?(-before)?")
 
 _UNNAMED = (None, "last", "hpc")
 """What a user passes as `ckpt_path` who names no file."""
@@ -58,6 +67,23 @@ class Choice:
             return None if model_provided else self._lightnings(state_fn, "best", model_provided, model_connected)
         return chosen
 
+    def newest_slurms(self, folder: Any, *key: str) -> int | None:
+        """Return the number of the last of SLURM's checkpoints in a folder; what only has such a name is let be."""
+        if not self._knows(folder):
+            found: int | None = getattr(type(self.connector), _NEWEST)(folder, *key)
+            return found
+        numbers = _slurms_in(folder)
+        return max((number for number, path in numbers.items() if os.path.isfile(path)), default=None)
+
+    def path_of_next_slurms(self, folder: Any) -> str:
+        """Return the path of the next one, at which there is nothing yet."""
+        if not self._knows(folder):
+            return str(type(self.connector).hpc_save_path(folder))
+        return os.path.join(folder, f"hpc_ckpt_{max(_slurms_in(folder), default=0) + 1}.ckpt")
+
+    def _knows(self, folder: Any) -> bool:
+        return self.is_active(self.connector.trainer) and "://" not in str(folder)
+
     def _lightnings(self, *arguments: Any) -> Any:
         return getattr(type(self.connector), _CHOOSE)(self.connector, *arguments)
 
@@ -65,7 +91,11 @@ class Choice:
 def watch(trainer: pl.Trainer, is_active: Callable[[Any], bool], has_fitted: bool) -> None:
     """Let a `Choice` choose the Trainer's checkpoints, unless one does."""
     connector = _connector(trainer)
-    vars(connector).setdefault(_CHOOSE, Choice(connector, is_active, has_fitted))
+    if _CHOOSE not in vars(connector):
+        choice = Choice(connector, is_active, has_fitted)
+        vars(connector).update(
+            {_CHOOSE: choice, _NEWEST: choice.newest_slurms, "hpc_save_path": choice.path_of_next_slurms}
+        )
 
 
 @contextmanager
@@ -95,7 +125,7 @@ def found_by_lightning(trainer: pl.Trainer) -> str | None:
 
 def is_slurms(path: str) -> bool:
     """Return whether a found checkpoint is SLURM's. Nobody removes it, as an `OnExceptionCheckpoint` does its own."""
-    return re.fullmatch(r"hpc_ckpt_\d+\.ckpt", Path(path).name) is not None
+    return _SLURMS.fullmatch(Path(path).name) is not None
 
 
 def let_write(trainer: pl.Trainer) -> None:
@@ -110,6 +140,15 @@ def to_be_found(trainer: pl.Trainer) -> str | None:
     if SLURMEnvironment.detect():
         paths.append(_connector(trainer)._hpc_resume_path)
     return next((path for path in paths if path is not None and Path(path).exists()), None)
+
+
+def _slurms_in(folder: Any) -> dict[int, str]:
+    """Return what has the name of one of SLURM's checkpoints in a folder, by the number in it."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return {}
+    return {int(found[1]): os.path.join(folder, found[0]) for found in map(_SLURMS.fullmatch, names) if found}
 
 
 def _connector(trainer: Any) -> Any:
@@ -158,5 +197,5 @@ def _in_round_folders(trainer: Any) -> Iterator[None]:
 
 def _age(folder: Path) -> tuple[int, bool]:
     """Sort the folders of rounds from the newest to the oldest, what was set aside of a round after its newest."""
-    number = re.fullmatch(r"round-(\d+)(-before)?", folder.name)
-    return (1, True) if number is None else (-int(number[1]), number[2] is not None)
+    name = _ROUND.fullmatch(folder.name)
+    return (1, True) if name is None else (-int(name[1]), name[3] is not None)

@@ -114,8 +114,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
 def is_in_usual_form(file: BinaryIO) -> bool:
     """Return whether `torch.save` wrote a file as a zip file, as by default.
 
-    In its other forms torch reads more than one pickle, unpacks archives, or loads a compiled program; up to torch 2.5
-    these run code with `weights_only=True` too.
+    In its other forms torch reads more than one pickle, unpacks archives, or loads a compiled program. Before torch
+    2.6, which the package requires, these ran code with `weights_only=True` too.
     """
     is_zip = file.read(4) == b"PK\x03\x04"
     file.seek(0)

@@ -40,7 +40,7 @@ def read_initial(given: Any) -> list[int] | list[bool]:
         if as_whole(value) is None:
             kind: type[Exception] = ValueError if isinstance(value, float) else TypeError
             raise kind(f"{ASKED}, but got {_shown(value)} at place {place}. Pass a flat list of ints.")
-    indices = [int(value) for value in values]
+    indices = [index for index in map(as_whole, values) if index is not None]
     _check_indices(indices)
     return sorted(indices) if isinstance(given, set | frozenset) else indices
 

@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,9 +30,12 @@ from lightning_al.files import (
     parts_in,
     replacing,
 )
+from lightning_al.folder import check_can_be_folder
+from lightning_al.hard_links import break_link
 from lightning_al.history import History, Round
 from lightning_al.hostile_database import check_database, has_program
 from lightning_al.inert import is_in_usual_form
+from lightning_al.journal_rows import check_types
 from lightning_al.pool import Change, Label
 from lightning_al.records import Query, Records, replay
 from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run
@@ -66,6 +69,9 @@ LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 """What SQLite raises: the second where a message of its own quotes damaged bytes."""
+
+UNWRITTEN = (ValueError, LookupError, TypeError, AttributeError)
+"""What rows raise that no run writes."""
 
 COMMAND = "lightning-al-journal"
 
@@ -106,8 +112,8 @@ class Journal:
     Raises:
         InUseError: If another process writes to the folder: a `RuntimeError`.
         RuntimeError: If a row is damaged, or if the folder cannot be written.
-        ValueError: If a link, a pipe or the like lies where the journal keeps a file, if a file is absurdly large, or
-            if the folder has files that a run would overwrite but no journal.
+        ValueError: If there can be no such folder, if a link, a pipe or the like lies where the journal keeps a file,
+            if a file is absurdly large, or if the folder has files that a run would overwrite but no journal.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -127,10 +133,12 @@ class Journal:
         self._lock = RunLock(self.folder)
         try:
             with held_back():
+                check_can_be_folder(self.folder)
                 with _explained(self.folder):
                     self.folder.mkdir(parents=True, exist_ok=True)
                     _check_folder(self.folder, writes=True)
                     self._lock.acquire()
+                    _break_links(self.folder)
                     self._rows = self._open()
                 self.records = _records(self._rows)
                 self._write_writer()
@@ -199,9 +207,17 @@ class Journal:
         body = {"answers": {str(index): label for index, label in answers.items()}}
         self._append(body if is_open else {"query": query.to_dict(), **body})
 
-    def change(self, change: Change) -> None:
-        """Write what was changed of a label; the label before stays in its row."""
-        self._append({"change": {"index": change.index, "label": change.label, "given_back": change.given_back}})
+    def change(self, *changes: Change) -> None:
+        """Write what was changed of labels, all or nothing; the labels before stay in their rows."""
+        answers = {} if self.records.query is None else self.records.query.answers
+        bodies: list[dict[str, Any]] = []
+        for change in changes:
+            if change.index in answers and not change.given_back:
+                bodies.append({"answers": {str(change.index): change.label}})
+            else:
+                plain = {"index": change.index, "label": change.label, "given_back": change.given_back}
+                bodies.append({"change": plain})
+        self._append(*bodies)
 
     def take_back(self) -> None:
         """Take the last round back, which is to be run again with more to ask for.
@@ -261,8 +277,11 @@ class Journal:
         if not os.path.lexists(path):
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
         _check_folder(path.parent)
-        with _explained(path.parent), reading(path.parent), closing(_connected(path.parent, 1.0)) as database:
-            return _records(_checked(path.parent, *_good_rows(database)))
+        with _explained(path.parent), reading(path.parent):
+            if any(os.path.lexists(path.with_name(f"{NAME}{end}")) for end in ("-journal", "-wal")):
+                _break_links(path.parent)  # to read it, SQLite first brings it to the end of what was cut off
+            with closing(_connected(path.parent, 1.0)) as database:
+                return _records(_checked(path.parent, *_good_rows(database)))
 
     @staticmethod
     def salvage(folder: str | os.PathLike[str]) -> int:
@@ -281,7 +300,7 @@ class Journal:
         if not os.path.lexists(path):
             raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
         _check_folder(path.parent)
-        with _explained(path.parent), holding(path.parent), closing(_connected(path.parent, 1.0)) as database:
+        with _explained(path.parent), holding(path.parent), _own_database(path.parent) as database:
             rows, is_whole = _locked_rows(database, path.parent)
             if not rows:
                 raise RuntimeError(f"No row of the journal in {folder} can be read. {PUT_BACK}")
@@ -293,15 +312,17 @@ class Journal:
                     path.with_name(f"{NAME}-journal").unlink(missing_ok=True)
         return len(_records(rows).rounds)
 
-    def _append(self, body: dict[str, Any]) -> None:
-        previous = self._rows[-1].hash if self._rows else ""
-        text = json.dumps(body)
-        row = _Row(text, _hash(previous, text))
-        _ = row.body  # what cannot be read again is not written
-        self._change([*self._rows, row], "INSERT INTO rows VALUES (?, ?, ?)", len(self._rows), row.text, row.hash)
+    def _append(self, *bodies: dict[str, Any]) -> None:
+        rows = list(self._rows)
+        for body in bodies:
+            text = json.dumps(body)
+            rows.append(_Row(text, _hash(rows[-1].hash if rows else "", text)))
+            _ = rows[-1].body  # what cannot be read again is not written
+        new = [(number, rows[number].text, rows[number].hash) for number in range(len(self._rows), len(rows))]
+        self._change(rows, "INSERT INTO rows VALUES (?, ?, ?)", *new)
 
-    def _change(self, rows: list[_Row], statement: str, *values: object) -> None:
-        """Change the rows to these by a statement, whole or not at all."""
+    def _change(self, rows: list[_Row], statement: str, *values: Sequence[object]) -> None:
+        """Change the rows to these by a statement, once for each of its values, whole or not at all."""
         if not self._is_sure:
             raise RuntimeError(
                 f"A write to the run folder {self.folder} failed before, so the journal cannot tell what it holds. "
@@ -325,12 +346,12 @@ class Journal:
         if self._lost is not None:
             raise RuntimeError(self._lost)
 
-    def _execute(self, num_rows: int, statement: str, *values: object) -> None:
+    def _execute(self, num_rows: int, statement: str, *values: Sequence[object]) -> None:
         with closing(_connected(self.folder, PATIENCE)) as database:
             try:
                 database.execute(DURABLE)
                 database.execute("BEGIN IMMEDIATE")
-                database.execute(statement, values)
+                database.executemany(statement, values)
                 database.execute(f"PRAGMA user_version = {num_rows}")
                 database.execute("COMMIT")
             except BaseException:
@@ -375,6 +396,7 @@ class Journal:
             return f"{NAME} is not there any more, so it was deleted, or the folder moved"
         try:
             self._lock.acquire()
+            _break_links(self.folder)  # a backup may have linked it while the run was running
             with closing(_connected(self.folder, PATIENCE)) as database:
                 last = database.execute("SELECT hash FROM rows WHERE number = ?", [len(self._rows) - 1]).fetchone()
                 is_same = _num_rows(database) == len(self._rows)
@@ -382,6 +404,8 @@ class Journal:
             return f"another process has taken over the folder ({error})"
         except SQLITE_ERRORS as error:
             return self._why_lost_by(error)
+        except ValueError as error:
+            return f"its lock is another one ({error})"
         if not is_same or last != ((self._rows[-1].hash,) if self._rows else None):
             return f"{NAME} holds other rows than this run wrote, so it was replaced, or another run wrote to it"
         return None
@@ -475,13 +499,22 @@ def _check_folder(folder: Path, *, writes: bool = False) -> None:
     if path.exists():
         # It is not opened: to close it would let go of the lock of a writer in this process.
         check_plain(path, LARGEST_JOURNAL)
-        if writes and path.stat().st_nlink > 1 and not any(map(path.samefile, folder.glob("damaged-*.sqlite"))):
-            raise ValueError(
-                f"{path} has another name on this disk, a hard link, so that both would be written to. Put a copy "
-                "of the file in its place, or choose another folder."
-            )
     if writes:
         check_is_a_run(folder, OF_JOURNAL)
+
+
+def _break_links(folder: Path) -> None:
+    """Let SQLite write into no file that has another name elsewhere; the folder is held."""
+    for end in ("", "-journal", "-wal", "-shm"):
+        break_link(folder / f"{NAME}{end}")
+
+
+@contextmanager
+def _own_database(folder: Path) -> Iterator[sqlite3.Connection]:
+    """Open a folder's database that is to be changed."""
+    _break_links(folder)
+    with closing(_connected(folder, 1.0)) as database:
+        yield database
 
 
 @contextmanager
@@ -548,6 +581,14 @@ def _records(rows: list[_Row]) -> Records:
     return replay(row.body for row in rows)
 
 
+def _num_rounds(rows: list[_Row]) -> int:
+    """Return how many rounds the good rows of a damaged journal hold, none where they contradict each other."""
+    try:
+        return len(_records(rows).rounds)
+    except UNWRITTEN:
+        return 0
+
+
 def _line(round: dict[str, Any]) -> str:
     """Return a round for people to read."""
     return json.dumps(round) + "\n"
@@ -568,7 +609,7 @@ def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
     if not rows and (folder / "history.jsonl").exists():
         is_whole = False  # an empty database, where there were rounds
     if not is_whole:
-        last = len(_records(rows).rounds) - 1
+        last = _num_rounds(rows) - 1
         raise RuntimeError(
             f"The journal in {folder} is damaged at row {len(rows)}; "
             + (f"the last good round is {last}. " if last >= 0 else "no round is good. ")
@@ -576,8 +617,9 @@ def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
             + PUT_BACK
         )
     try:
-        _records(rows).history.state_dict()
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        for round in _records(rows).history:
+            check_types(round)
+    except UNWRITTEN as error:
         raise RuntimeError(
             f"The journal in {folder} has rows that no run writes: {type(error).__name__}: {error}. {PUT_BACK}"
         ) from error

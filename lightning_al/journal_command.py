@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,14 +48,17 @@ def _parser() -> argparse.ArgumentParser:
 
     show = action("show", _show, "show what each round asked, the labels given, and what was changed of them")
     show.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
-    correct = action("correct", _correct, "replace the label of a point")
+    correct = action("correct", _correct, "replace the labels of points, all or none")
     correct.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     correct.add_argument("index", type=int, metavar="INDEX", help="the point, by its index in the dataset")
     correct.add_argument(
         "label", metavar="LABEL", help="its label: a class number, a class name, a number, or a list such as "
         "'[0.5, 0.5]'; null stands for the dataset's own",
     )  # fmt: skip
-    back = action("give-back", _give_back, "take the labels of points away, so that they may be queried again")
+    correct.add_argument("more", nargs="*", metavar="INDEX LABEL", help="more points, each with its label")
+    back = action(
+        "give-back", _give_back, "take the labels of points away, all or none, so that they may be queried again"
+    )
     back.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     back.add_argument("index", type=int, nargs="+", metavar="INDEX", help="a point, by its index in the dataset")
     export = action("export", _export, "write all labels as CSV")
@@ -114,16 +119,38 @@ def _named(label: Label, classes: Classes) -> str:
 def _correct(asked: argparse.Namespace) -> None:
     from lightning_al.corrections import correct_by
 
-    before = correct_by(asked.folder, asked.index, lambda rules: _read(asked.label, rules))
-    was = "the dataset's own" if before.label is None else json.dumps(before.label)
-    print(f"{asked.folder}: the label of {asked.index} was {was}, and is {asked.label}. {_how_on(asked.folder)}")
+    labels = _labels([asked.index, asked.label, *asked.more])
+    reads = {index: partial(_read, label) for index, label in labels.items()}
+    for before in correct_by(asked.folder, reads):
+        was = "the dataset's own" if before.label is None else json.dumps(before.label)
+        is_now = f"the label of {before.index} was {was}, and is {labels[before.index]}"
+        print(f"{asked.folder}: {is_now}. {_how_on(asked.folder)}")
+
+
+def _labels(words: list[Any]) -> dict[int, str]:
+    """Return labels by index, of words of which each second one is an index.
+
+    Raises:
+        ValueError: If an index has no label, is none, or comes twice.
+    """
+    if len(words) % 2:
+        raise ValueError(f"`correct` got the index {words[-1]} without a label. Give a label after each index.")
+    wrong = [word for word in words[::2] if not re.fullmatch(r"-?\d+", str(word), re.ASCII)]
+    if wrong:
+        raise ValueError(
+            f"`correct` got {', '.join(map(repr, wrong))} where an index is expected. Give a whole number."
+        )
+    indices = [int(word) for word in words[::2]]
+    twice = sorted({index for index in indices if indices.count(index) > 1})
+    if twice:
+        raise ValueError(f"`correct` got two labels for the index {', '.join(map(str, twice))}. Give one for each.")
+    return dict(zip(indices, words[1::2], strict=True))
 
 
 def _give_back(asked: argparse.Namespace) -> None:
-    from lightning_al.corrections import give_back
+    from lightning_al.corrections import give_back_all
 
-    for index in asked.index:
-        give_back(asked.folder, index)
+    for index in [before.index for before in give_back_all(asked.folder, asked.index)]:
         print(f"{asked.folder}: {index} is in the pool again; its label counts as spent. {_how_on(asked.folder)}")
 
 

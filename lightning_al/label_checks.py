@@ -26,20 +26,33 @@ TEST_LABELS = "Let the test labels be such numbers, or test with `test_with='mod
 
 
 def as_array(label: Any) -> np.ndarray[Any, Any] | None:
-    """Return a label of numbers as an array, a single number as one of no axes; None for any other.
+    """Return a label of numbers as an array, a single number as one of no axes; None for any other, a masked one too.
+
+    No number is rounded, but one of more digits than a float64 has.
 
     >>> as_array(torch.tensor([3])), as_array([0.0, 1.0]), as_array("cat")
     (array(3), array([0., 1.]), None)
     """
     if isinstance(label, Tensor):
         label = (label.to_dense() if label.layout is not torch.strided else label).detach().cpu()
-        label = (label.float() if label.is_floating_point() else label).numpy()
+        label = (label.dequantize() if label.is_quantized else label).resolve_conj().resolve_neg()
+        # NumPy has no bfloat16.
+        label = (label.float() if label.is_floating_point() and label.itemsize < 4 else label).numpy()
     elif isinstance(label, Enum) or not isinstance(label, bool | int | float | list | np.ndarray | np.generic):
         return None
+    if isinstance(label, np.ma.MaskedArray) and np.ma.getmaskarray(label).any():
+        return None
+    if isinstance(label, int | float) and not isinstance(label, bool):
+        # NumPy would ask a class of its own, which may say anything.
+        label = float.__float__(label) if isinstance(label, float) else int.__int__(label)
     try:
         array = np.asarray(label)
     except ValueError:  # a list of lists of several lengths
         return None
+    if array.dtype.kind == "f" and array.dtype.itemsize > 8:
+        wide, array = array, array.astype(np.float64)
+        if bool(((array != wide) & (array == np.floor(array))).any()):
+            return None  # a fraction that a float64 takes for a whole number
     if array.dtype.kind not in "biuf":
         return None
     return array.reshape(()) if array.size == 1 else array

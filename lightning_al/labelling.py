@@ -90,7 +90,8 @@ class Labelling:
                 journal.answer(asked, answers)
 
         def find() -> tuple[dict[int, Label], ValueError | None]:
-            accept = accepting(data, self._num_outputs, reveals=reveals(oracle))
+            told = reveals(oracle)
+            accept = accepting(data, self._num_outputs, reveals=told, asked=() if told else asked.rest)
             kept = "for the next fit of this program" if folder is None else f"in {folder}"
             label: Callable[[Any], Any] = oracle.label
             wrong = ask(label, asked, name=name_of(oracle), accept=accept, record=record, kept=kept)

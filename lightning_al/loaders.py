@@ -15,7 +15,7 @@ from lightning_al.batches import Batches, needs_two_points
 from lightning_al.draws import Draws, Shuffled, is_of_torchdata, seeds_of_workers
 from lightning_al.own_loader import OwnLoader
 from lightning_al.pool import Label
-from lightning_al.reading import UNREADABLE, read
+from lightning_al.reading import OF_LABELLED, UNREADABLE, read, unreadable
 from lightning_al.target import Target
 
 
@@ -240,8 +240,37 @@ def _check_two_points(size: int, trainer: pl.Trainer | None) -> None:
         )
 
 
+class Labelled(Subset[Any]):
+    """Labelled points; one that cannot be read is named."""
+
+    def __getitem__(self, place: Any) -> Any:
+        try:
+            return super().__getitem__(place)  # type: ignore[no-untyped-call]
+        except Exception as error:  # whatever reading and decoding may raise
+            raise self._named([place], error) from error
+
+    def __getitems__(self, places: list[int]) -> list[Any]:
+        try:
+            return super().__getitems__(places)
+        except Exception as error:
+            raise self._named(places, error) from error
+
+    def _named(self, places: Sequence[Any], error: Exception) -> Exception:
+        return naming(self.dataset, [self.indices[place] for place in places if isinstance(place, int)], error)
+
+
+def naming(dataset: Dataset[Any], indices: Sequence[int], error: Exception) -> Exception:
+    """Return an error of reading labelled points that names the first which cannot be read, where one cannot."""
+    for index in indices:
+        try:
+            dataset[index]
+        except Exception as again:
+            return unreadable(index, again, OF_LABELLED)
+    return error
+
+
 class Relabelled(Dataset[Any]):
-    """Labelled points, with the oracle's labels where it gave any."""
+    """Labelled points, with the oracle's labels where it gave any; one that cannot be read is named."""
 
     def __init__(
         self, dataset: Dataset[Any], indices: Sequence[int], labels: Mapping[int, Label], target: Target
@@ -255,11 +284,15 @@ class Relabelled(Dataset[Any]):
         return len(self.indices)
 
     def __getitem__(self, place: int) -> Any:
-        return self._labelled(self.indices[place], self.dataset[self.indices[place]])
+        return self.__getitems__([place])[0]
 
     def __getitems__(self, places: Sequence[int]) -> list[Any]:
         indices = [self.indices[place] for place in places]
-        return [self._labelled(index, item) for index, item in zip(indices, _items(self.dataset, indices), strict=True)]
+        try:
+            items = _items(self.dataset, indices) if len(indices) > 1 else [self.dataset[indices[0]]]
+        except Exception as error:  # whatever reading and decoding may raise
+            raise naming(self.dataset, indices, error) from error
+        return [self._labelled(index, item) for index, item in zip(indices, items, strict=True)]
 
     def _labelled(self, index: int, item: Any) -> Any:
         return self.target.replace(item, self.labels[index]) if index in self.labels else item

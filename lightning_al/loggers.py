@@ -115,15 +115,26 @@ def _go_on(logger: pl.loggers.Logger, rounds: list[Round]) -> None:
 def _keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
     """Keep the rows of a CSVLogger's file up to a step; it would begin a new file."""
     table = Path(logger.log_dir) / "metrics.csv"
-    rows: list[dict[str, Any]] = []
-    if table.exists():
-        with TextIOWrapper(open_plain(table, LARGEST_TABLE), newline="") as file:
-            # A killed process may have left half a row.
-            whole = [row for row in csv.DictReader(file) if None not in row.values()]
-        rows = [row for row in whole if int(row["step"]) <= steps]
+    try:
+        rows = [row for row in _rows_of(table) if int(row["step"]) <= steps]
+    except FileNotFoundError:
+        rows = []
+    except (ValueError, KeyError, csv.Error) as error:
+        raise ValueError(
+            f"{table} is not the table that a CSVLogger wrote: {type(error).__name__}: {error}. Remove it: the table "
+            "then begins anew, and the run itself goes on."
+        ) from None
     writer: Any = logger.experiment  # which removes the file
     writer.metrics.extend(rows)
     logger.save()
+
+
+def _rows_of(table: Path) -> list[dict[str, Any]]:
+    with TextIOWrapper(open_plain(table, LARGEST_TABLE), newline="") as file:
+        rows = csv.reader(file)
+        columns = next(rows, [])
+        # A killed process may have left half a row.
+        return [dict(zip(columns, cells, strict=True)) for cells in rows if len(cells) >= len(columns)]
 
 
 def _kept_rounds(folder: Path) -> list[Round]:

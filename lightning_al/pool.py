@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from lightning_al.label_checks import as_array
-from lightning_al.whole_numbers import whole_number
+from lightning_al.whole_numbers import MOST_HELD, whole_number
 
 Label = int | float | str | list[Any] | dict[str, Any] | None
 """A label as plain data. None means that the dataset's own target is the label."""
@@ -55,6 +55,7 @@ class Pool:
     """
 
     def __init__(self, size: int, initial: Sequence[int] = (), *, members: Sequence[int] | None = None) -> None:
+        size = whole_number("Pool", "size", size, least=0, most=MOST_HELD)
         self._is_member = torch.ones(size, dtype=torch.bool)
         if members is not None:
             self._is_member.zero_()[list(members)] = True
@@ -174,22 +175,30 @@ class Pool:
             Change(whole_number("Pool.correct", "index", index, least=None), plain, after=len(self._rounds) - 1)
         )
 
-    def give_back(self, index: int) -> None:
-        """Take the label of a point away, so that it can be queried again. A budget still counts the label.
+    def give_back(self, *indices: int) -> None:
+        """Take the labels of points away, so that they can be queried again. A budget still counts the labels.
 
         Args:
-            index: The point.
+            indices: The points. Where one cannot be given back, none is.
 
         Raises:
-            ValueError: If the point is not labelled, or no other is.
+            ValueError: If a point is not labelled or comes twice, or if no labelled one would be left.
 
         >>> pool = Pool(5, initial=[3, 4])
         >>> pool.give_back(3)
         >>> pool.labelled, pool.unlabelled, pool.num_given_back
         ([4], [0, 1, 2, 3], 1)
         """
-        index = whole_number("Pool.give_back", "index", index, least=None)
-        self.change(Change(index, given_back=True, after=len(self._rounds) - 1))
+        points = [whole_number("Pool.give_back", "index", index, least=None) for index in indices]
+        labelled = set(self.labelled)
+        wrong = [index for number, index in enumerate(points) if index not in labelled or index in points[:number]]
+        if len(points) > 1 and (wrong or labelled == set(points)):
+            raise ValueError(
+                f"`Pool.give_back` changed nothing, since of {some(points)}, {some(wrong or points)} cannot be given "
+                "back: each has to be labelled and named once, and one labelled point has to be left. Leave them out."
+            )
+        for index in points:
+            self.change(Change(index, given_back=True, after=len(self._rounds) - 1))
 
     def settle(self, told: int, changes: Sequence[Change]) -> None:
         """Put changes that were checked in the place of those that were made.

@@ -37,12 +37,14 @@ class Source:
         find_unreadable: Returns which of some items cannot be read, and what was raised.
         batch_size: How many items a batch has.
         what: What the items are, for an error.
+        remark: Returns what else an error says where the module gives NaN since its weights are NaN.
     """
 
     load: Callable[[list[int]], DataLoader[Any]]
     find_unreadable: Callable[[list[int]], Mapping[int, Exception]]
     batch_size: int
     what: str
+    remark: Callable[[], str]
 
 
 class Predictions:

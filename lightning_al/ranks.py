@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ Found = TypeVar("Found")
 POLL_SECONDS = 0.2
 
 SUCCESS = b"-"
+
+KNOWN = "_lightning_al_known_to_all_ranks"
 
 
 def is_alone(trainer: pl.Trainer) -> bool:
@@ -61,6 +64,49 @@ def on_any_rank(trainer: pl.Trainer, value: bool) -> bool:
     return value if is_alone(trainer) else trainer.strategy.reduce_boolean_decision(value, all=False)
 
 
+def meet(trainer: pl.Trainer, failed: Exception | None = None, value: bool = False) -> bool:
+    """Return on every rank whether something holds on any, or fail on all where one has failed.
+
+    Every rank calls it where the ranks' ways part and join, also one that failed on its way there.
+
+    Args:
+        trainer: The Trainer.
+        failed: What this rank failed by.
+        value: What holds on this rank.
+
+    Raises:
+        Exception: `failed`, where this rank failed, or else what the first rank failed by that did.
+    """
+    if is_alone(trainer):
+        if failed is not None:
+            raise failed
+        return value
+    if not on_any_rank(trainer, value or failed is not None):
+        return False
+    told = from_all_ranks(trainer, None if failed is None else _packed(failed))
+    for rank, packed in enumerate(told):
+        if packed is not None:
+            raise _known(_unpacked(packed, rank) if failed is None else failed)
+    return True
+
+
+def in_step(trainer: pl.Trainer, act: Callable[[], Found]) -> Found:
+    """Do something on every rank, and `meet`. Ranks may meet within it too, but in no other way.
+
+    Raises:
+        Exception: What it raises on any rank, on every rank.
+    """
+    handled = sys.exception()
+    try:
+        found = act()
+    except Exception as error:
+        if not _is_known(error, handled):
+            meet(trainer, error)
+        raise
+    meet(trainer)
+    return found
+
+
 def on_first_rank(trainer: pl.Trainer, act: Callable[[], object]) -> None:
     """Do something on the first rank alone, while the others wait.
 
@@ -75,19 +121,29 @@ def on_first_rank(trainer: pl.Trainer, act: Callable[[], object]) -> None:
 
 
 def on_each_rank(trainer: pl.Trainer, act: Callable[[], Found]) -> Found:
-    """Do something on every rank, and return what each found itself.
+    """Do something on every rank, as `in_step`, where one may take far longer than another.
 
     Raises:
-        Exception: What it raises on any rank, on every rank that comes to its end.
+        Exception: What it raises on any rank, on every rank.
     """
     if is_alone(trainer):
         return act()
     outcomes = _Outcomes(trainer)
-    with outcomes.told(trainer.global_rank):
-        found = act()
-    for rank in range(trainer.world_size):
-        outcomes.wait_for(rank)
-    return found
+
+    def act_and_wait() -> Found:
+        failed: Exception | None = None
+        with outcomes.told(trainer.global_rank):
+            try:
+                found = act()
+            except Exception as error:  # which the others are told of where all meet
+                failed = error
+        if failed is not None:
+            raise failed
+        for rank in range(trainer.world_size):
+            outcomes.wait_for(rank)
+        return found
+
+    return in_step(trainer, act_and_wait)
 
 
 class _Outcomes:
@@ -111,6 +167,7 @@ class _Outcomes:
             yield
         except BaseException as error:
             self._store.set(key, _packed(error))
+            _known(error)
             raise
         self._store.set(key, SUCCESS)
 
@@ -122,7 +179,7 @@ class _Outcomes:
             seconds = min(2 * seconds, POLL_SECONDS)
         outcome = self._store.get(key)
         if outcome != SUCCESS:
-            raise _unpacked(outcome, rank)
+            raise _known(_unpacked(outcome, rank))
 
 
 def _packed(error: BaseException) -> bytes:
@@ -139,3 +196,18 @@ def _unpacked(packed: bytes, rank: int) -> BaseException:
     error: BaseException = pickle.loads(packed)
     error.add_note(f"Raised by rank {rank}, whose output has the traceback.")
     return error
+
+
+def _known(error: BaseException) -> BaseException:
+    """Mark an error as one that all ranks raise."""
+    vars(error)[KNOWN] = True
+    return error
+
+
+def _is_known(error: BaseException | None, handled: BaseException | None) -> bool:
+    """Return whether an error, or one that it came of since another was handled, is one that all ranks raise."""
+    while error is not None and error is not handled:
+        if KNOWN in vars(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -14,9 +14,13 @@ class Unreadable(Enum):
 
 UNREADABLE = Unreadable.ITEM
 
+OF_POOL = 'Repair it, or pass `ActiveLearning(unscorable="skip")` to go on without such items.'
+OF_LABELLED = "Repair it, or give the point back by `data.pool.give_back` or `lightning-al-journal give-back`."
+OF_QUERY = "Repair it: a label is put into it, for which nobody was asked yet."
 
-def read(dataset: Any, index: int, *, skip: bool = False) -> Any:
-    """Return an item, or with `skip` `UNREADABLE` where that fails.
+
+def read(dataset: Any, index: int, *, skip: bool = False, remedy: str = OF_POOL) -> Any:
+    """Return an item, or with `skip` `UNREADABLE` where that fails; else an error says what the remedy is.
 
     Raises:
         Exception: What the dataset raised, with the index in its message.
@@ -29,13 +33,12 @@ def read(dataset: Any, index: int, *, skip: bool = False) -> Any:
     except Exception as error:  # whatever reading and decoding may raise
         if skip:
             return UNREADABLE
-        raise unreadable(index, error) from error
+        raise unreadable(index, error, remedy) from error
 
 
-def unreadable(index: int, error: Exception) -> Exception:
+def unreadable(index: int, error: Exception, remedy: str = OF_POOL) -> Exception:
     """Return an exception of the same type, where it can be made of a text alone, that names the item."""
-    said = f"Item {index} of the training data cannot be read: {said_shortly(error)}. Repair it, or "
-    said += 'pass `ActiveLearning(unscorable="skip")` to go on without such items.'
+    said = f"Item {index} of the training data cannot be read: {said_shortly(error)}. {remedy}"
     try:
         named = type(error)(said)
     except Exception:  # one that takes other arguments, as UnicodeDecodeError does

@@ -8,6 +8,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from lightning_al.history import History, Round
+from lightning_al.journal_rows import (
+    check_answers,
+    check_change,
+    check_query,
+    check_round,
+    check_taken_back,
+    contradiction,
+)
 from lightning_al.pool import Change, Label, Pool
 
 
@@ -81,7 +89,8 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     another label, and it is to be fitted again.
 
     Raises:
-        ValueError: If a row is of an unknown kind.
+        ValueError: If a row is of an unknown kind, or contradicts those before.
+        KeyError, TypeError, AttributeError: If a row lacks what it is to hold, or holds it in another type.
 
     >>> query = {"number": 0, "indices": [7, 3], "scores": [0.5, 0.5]}
     >>> replay([{"schema": 1}, {"answers": {"7": 2}, "query": query}]).query.rest
@@ -97,19 +106,28 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
         if header is None:
             header = dict(body)
         elif "round" in body:
+            given = by_index(body["labels"])
+            check_round(body["round"], len(rounds), given)
             rounds.append(body["round"])
-            labels.append(by_index(body["labels"]))
+            labels.append(given)
             query = None
         elif "answers" in body:
-            query = Query(**body["query"]) if "query" in body else query
-            assert query is not None
+            if "query" in body:
+                check_query(body["query"], len(rounds), is_open=query is not None)
+                query = Query(**body["query"])
+            answers = by_index(body["answers"])
+            if query is None:
+                raise contradiction("it has answers, but no query is open")
+            check_answers(answers, query.indices)
             num_outputs = query.num_outputs
-            query.answers.update(by_index(body["answers"]))
+            query.answers.update(answers)
         elif "change" in body:
+            check_change(body["change"], header, rounds, {} if query is None else query.answers)
             if rounds and not rounds[-1]["indices"]:
                 del rounds[-1], labels[-1]
             changes.append(Change(**body["change"], after=len(rounds)))
         elif "taken_back" in body:
+            check_taken_back(body["taken_back"], len(rounds))
             del rounds[-1], labels[-1]
         else:
             kind = ", ".join(map(repr, body)) or "empty"

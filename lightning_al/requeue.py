@@ -1,4 +1,4 @@
-"""Answer SLURM's signal before the end of a job's time between two fits too, as Lightning does within a fit."""
+"""Answer SLURM's signal before the end of a job's time: between two fits too, and on each rank by itself."""
 
 from __future__ import annotations
 
@@ -6,9 +6,37 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import FrameType
 from typing import Any
 
 from lightning_al._lightning import SLURMEnvironment, pl
+
+
+def requeue_without_waiting(trainer: pl.Trainer) -> None:
+    """Let Lightning's answer to the signal, which saves a checkpoint and queues the job again, wait for no other rank.
+
+    The first rank alone writes it. Others get the signal at other places: while one waits in a collective call for the
+    first, that would wait for it in another, until the job's time is over and nobody has queued it again.
+    """
+    connector: Any = trainer._signal_connector
+    connector._slurm_sigusr_handler_fn = partial(_requeue, trainer, connector)
+
+
+def _requeue(trainer: pl.Trainer, connector: Any, number: int, frame: FrameType | None) -> None:
+    strategy = vars(trainer.strategy)
+    before = strategy.get("barrier")
+    strategy["barrier"] = _wait_for_nobody
+    try:
+        type(connector)._slurm_sigusr_handler_fn(connector, number, frame)
+    finally:
+        strategy.pop("barrier", None)
+        if before is not None:
+            strategy["barrier"] = before
+
+
+def _wait_for_nobody(name: str | None = None) -> None:
+    """Stand in for a strategy's `barrier`."""
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from pathlib import Path
 from lightning_al._lightning import pl, rank_zero_info, rank_zero_warn
 from lightning_al.files import kind_of, read_json, replacing
 from lightning_al.inert import read_checkpoint
+from lightning_al.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.refit import ByCallback, callbacks_of
 
 MARK = ".lightning_al.json"
@@ -61,9 +62,13 @@ class RoundCheckpoints:
             number: Number of the round.
             run_id: Id of the run whose checkpoint is loaded, where it may be another.
         """
-        run_id = _harmless(str(run_id)) if run_id else self.run_id
-        for checkpoint, place in self._checkpoints_in_places(trainer):
-            checkpoint.dirpath = _choose(place, number, run_id) if run_id else f"{place}/round-{number}"
+        known = _harmless(str(run_id)) if run_id else self.run_id
+
+        def name() -> None:
+            for checkpoint, place in self._checkpoints_in_places(trainer):
+                checkpoint.dirpath = _choose(place, number, known) if known else f"{place}/round-{number}"
+
+        on_each_rank(trainer, name)
 
     def begin(self, trainer: pl.Trainer, number: int, *, again: bool = False) -> None:
         """Make the round's folder, and let every ModelCheckpoint of the Trainer write there.
@@ -75,21 +80,29 @@ class RoundCheckpoints:
         """
         self.name_run(trainer)
         assert self.run_id is not None
-        chosen: dict[str, str] = {}
-        found = list(self._checkpoints_in_places(trainer))
-        if trainer.is_global_zero:
+        run_id, found = self.run_id, list(self._checkpoints_in_places(trainer))
+
+        def claim() -> dict[str, str]:
             for place in sorted(self._all_places):
                 if again:
                     self._set_aside(place, number)
-                chosen[place] = _claim(place, number, self.run_id)
-        chosen = trainer.strategy.broadcast(chosen)
-        for checkpoint, place in found:
-            checkpoint.dirpath = chosen.get(place, _choose(place, number, self.run_id))
+            return {place: _claim(place, number, run_id) for place in sorted(self._all_places)}
+
+        chosen = from_first_rank(trainer, claim)
+
+        def take() -> None:
+            for checkpoint, place in found:
+                checkpoint.dirpath = chosen[place] if place in chosen else _choose(place, number, run_id)
+
+        on_each_rank(trainer, take)
 
     def finish(self, trainer: pl.Trainer, number: int) -> None:
         """Remove the run's folders of other rounds, once this one's checkpoints are on disk and can be loaded."""
         trainer.strategy.barrier("lightning_al: checkpoints")
-        if not trainer.is_global_zero or self.run_id is None:
+        on_first_rank(trainer, lambda: self._remove_superseded(number))
+
+    def _remove_superseded(self, number: int) -> None:
+        if self.run_id is None:
             return
         for place in filter(_is_local, self._all_places):
             self._tell_of_unmarked(place)
@@ -113,13 +126,17 @@ class RoundCheckpoints:
         """
         self.name_run(trainer)
         assert self.run_id is not None
-        if not trainer.is_global_zero or not isinstance(states, dict):
-            return
-        named = {state.get("dirpath") for state in states.values() if isinstance(state, dict)}
-        for _, place in self._checkpoints_in_places(trainer):
-            folder = Path(place, f"round-{number}")
-            if str(folder) in named and _is_unmarked(folder):
-                _mark(folder, number, self.run_id)
+        run_id = self.run_id
+        of_callbacks = states.values() if isinstance(states, dict) else ()
+        named = {state.get("dirpath") for state in of_callbacks if isinstance(state, dict)}
+
+        def mark() -> None:
+            for _, place in self._checkpoints_in_places(trainer):
+                folder = Path(place, f"round-{number}")
+                if str(folder) in named and _is_unmarked(folder):
+                    _mark(folder, number, run_id)
+
+        on_first_rank(trainer, mark)
 
     @staticmethod
     def best(trainer: pl.Trainer) -> pl.callbacks.ModelCheckpoint | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.files import kind_of
+from lightning_al.folder import check_can_be_folder
+from lightning_al.hard_links import break_links_below
 
 JOURNAL = "journal.sqlite"
 
@@ -22,6 +24,9 @@ OF_LOCK = re.compile(r"writer\.lock")
 
 OF_COMMAND = re.compile(r"config\.yaml|summary\.json|error\.txt|loggers\.json|curve\.png|asked\.png")
 """Those that the command line and the report keep there besides."""
+
+OF_LOGGER = ("hparams.yaml", "metrics.csv")
+"""Files that Lightning's loggers keep in their folders."""
 
 _CHECKPOINT = re.compile(r".+\.ckpt", re.DOTALL)
 
@@ -80,7 +85,8 @@ def check_tree(folder: Path, place: Path) -> None:
     above = [folder.joinpath(*parts[:depth]) for depth in range(1, len(parts))]
     for path in [*above, *_below(place)]:
         kind = kind_of(path)
-        if kind in (None, "a folder") or (kind == "a link" and (_is_lightnings(path) or _is_wandbs(path, folder))):
+        is_right = path.name not in OF_LOGGER if kind == "a folder" else kind is None
+        if is_right or (kind == "a link" and (_is_lightnings(path) or _is_wandbs(path, folder))):
             continue
         raise ValueError(
             f"The run folder {folder} has {kind} named {path.relative_to(folder)}, where Hydra, a logger or a "
@@ -96,17 +102,19 @@ def check_places(folder: Path, places: Iterable[str | os.PathLike[str] | None]) 
         places: Where loggers and checkpoints write, in the folder or not.
 
     Raises:
-        ValueError: If there is such a thing, or if a link in the folder leads to one of the places.
+        ValueError: If there can be no such folder, if there is such a thing, or if a link in the folder leads to one of
+            the places.
     """
     folder = Path(os.path.abspath(folder))
+    check_can_be_folder(folder)
+    places = list(places)
     paths = [Path(os.path.abspath(place)) for place in places if place is not None and "://" not in os.fspath(place)]
-    for path in paths:
-        home = next((home for home in (folder, folder.resolve()) if path.is_relative_to(home)), None)
+    for home, path in _in_folder(folder, places):
         if path == home:
             for name in _listed(home):
                 if kind_of(home / name) != "a folder":
                     check_tree(home, home / name)
-        elif home is not None:
+        else:
             check_tree(home, path)
     # A ModelCheckpoint names what a link leads to.
     for name in _listed(folder):
@@ -118,6 +126,32 @@ def check_places(folder: Path, places: Iterable[str | os.PathLike[str] | None]) 
                     f"The run folder {folder} has a link named {name} to {there}, where a logger or a checkpoint would "
                     f"write. Remove it, or choose another folder."
                 )
+
+
+def break_links(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Make the files in those places that lie in the folder files of its own, as `break_links_below` does.
+
+    Of the folder itself, where it is such a place, those files alone that lie in it at once, as in `check_places`; the
+    journal's are its own matter.
+    """
+    for home, path in _in_folder(folder, places):
+        if path != home:
+            break_links_below(path)
+            continue
+        for name in _listed(home):
+            if kind_of(home / name) is None and not OF_JOURNAL.fullmatch(name):
+                break_links_below(home / name)
+
+
+def _in_folder(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -> Iterator[tuple[Path, Path]]:
+    """Yield those places that lie in a folder, absolute, after the folder by the name that they have for it."""
+    folder = Path(os.path.abspath(folder))
+    for place in places:
+        if place is not None and "://" not in os.fspath(place):
+            path = Path(os.path.abspath(place))
+            home = next((home for home in (folder, folder.resolve()) if path.is_relative_to(home)), None)
+            if home is not None:
+                yield home, path
 
 
 def places_of(trainer: Any) -> list[str | os.PathLike[str] | None]:

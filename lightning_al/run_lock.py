@@ -21,6 +21,9 @@ from lightning_al.files import read_json
 
 NAME = "writer.lock"
 
+MARK = b"A run of lightning_al holds this folder.\n"
+"""What the file says, where a run made it. Nobody removes a file that says something else, or nothing."""
+
 WRITER = "writer.json"
 """Says for people who writes."""
 
@@ -92,6 +95,7 @@ class RunLock:
             InUseError: If another process writes to the folder, and still does after a second.
             OSError: If there is no such folder, or it cannot be written.
             RuntimeError: If its file system knows no locks.
+            ValueError: If the file is someone else's.
         """
         if self.is_held:
             return
@@ -100,10 +104,11 @@ class RunLock:
         _HELD.add(self)
 
     def release(self) -> None:
-        """Let go of the folder, and remove the file."""
-        if self.is_held:
+        """Let go of the folder, and remove the file where a run made it."""
+        if self._file is not None and self.is_held:
             with suppress(OSError):
-                (self.folder / NAME).unlink()
+                if _content(self._file) == MARK:
+                    (self.folder / NAME).unlink()
         self.drop()
 
     def drop(self) -> None:
@@ -113,7 +118,19 @@ class RunLock:
             os.close(file)
 
     def _is_acquired(self) -> bool:
-        self._file = _locked(self.folder / NAME, os.O_RDWR | os.O_CREAT, is_shared=False)
+        path = self.folder / NAME
+        with suppress(FileExistsError):
+            _make(path)
+        try:
+            self._file = _locked(path, os.O_RDWR, is_shared=False)
+        except FileNotFoundError:  # who held it has removed it just now
+            return False
+        if self._file is not None and not MARK.startswith(_content(self._file)):
+            self.drop()
+            raise ValueError(
+                f"The folder {self.folder} has a {NAME} that no run wrote, where a run keeps its lock. Remove it, or "
+                "choose another folder."
+            )
         return self._file is not None
 
 
@@ -190,6 +207,25 @@ def _locked(path: Path, flags: int, *, is_shared: bool) -> int | None:
         raise
     os.close(file)
     return None
+
+
+def _make(path: Path) -> None:
+    """Make a file that says whose it is.
+
+    Raises:
+        FileExistsError: If there is something.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
+    try:
+        os.write(file, MARK)
+    finally:
+        os.close(file)
+
+
+def _content(file: int) -> bytes:
+    """Return how an open file begins."""
+    os.lseek(file, 0, os.SEEK_SET)
+    return os.read(file, len(MARK) + 1)
 
 
 def _is_at(file: int, path: Path) -> bool:

@@ -25,7 +25,7 @@ from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.predictions import Check, Predict, Predictions, Rows, Source, predicting
-from lightning_al.ranks import on_any_rank
+from lightning_al.ranks import in_step, meet
 from lightning_al.unscorable import all_reasons, unscorable_error
 from lightning_al.weights import uninitialised
 
@@ -87,15 +87,16 @@ def pass_over(
         task = progress.add_task(description, total=len(points))
         for turn in turns:
             # What the acquisition function does between two chunks is no part of a prediction.
-            rows, reasons = predictions.next()
+            rows, reasons, failed = _next(predictions)
             lengths = [len(batch) for batch in turn]
             progress.advance(task, sum(lengths))
-            if on_any_rank(trainer, bool(reasons)):
+            if meet(trainer, failed, bool(reasons)):
                 # The others are looked at too, to name all that cannot be scored.
-                reasons.update(predictions.look_at_rest(partial(progress.advance, task, sum(lengths))))
-                raise unscorable_error(module, all_reasons(trainer, reasons), len(points), source.what)
+                advance = partial(progress.advance, task, sum(lengths))
+                reasons.update(in_step(trainer, partial(predictions.look_at_rest, advance)))
+                raise unscorable_error(module, all_reasons(trainer, reasons), len(points), source.what, source.remark)
             if check is not None and not checked:
-                check(rows[-1].shape[-1])
+                in_step(trainer, partial(check, rows[-1].shape[-1]))
                 checked = True
             own_length = lengths[trainer.global_rank]
             yield tuple(_gather(trainer, values[:own_length], lengths).cpu() for values in rows)
@@ -106,8 +107,20 @@ def look_at(
     trainer: pl.Trainer, module: pl.LightningModule, source: Source, points: Sequence[int], predict: Predict
 ) -> dict[int, str]:
     """Pass over points, and return why some of them cannot be scored, the same on every rank."""
-    _, predictions = _deal(trainer, module, source, predict, points, check=None, skip=True)
-    return all_reasons(trainer, predictions.look_at_rest())
+
+    def look() -> dict[int, str]:
+        _, predictions = _deal(trainer, module, source, predict, points, check=None, skip=True)
+        return predictions.look_at_rest()
+
+    return all_reasons(trainer, in_step(trainer, look))
+
+
+def _next(predictions: Predictions) -> tuple[Rows, dict[int, str], Exception | None]:
+    """Return what is predicted of the next batch, which of its points cannot be scored, and what it failed by."""
+    try:
+        return *predictions.next(), None
+    except Exception as error:  # whatever reading or predicting a batch may raise, on this rank alone
+        return (), {}, error
 
 
 def _deal(

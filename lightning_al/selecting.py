@@ -61,7 +61,7 @@ class PoolPasses:
                 # What a method does not look at may still not be readable, once its label is paid for.
                 reasons = self._look_at(points)
                 if reasons:
-                    raise unscorable_error(self.fitted.module, reasons, len(points))
+                    raise unscorable_error(self.fitted.module, reasons, len(points), remark=self.fitted.pool.remark)
             return selection
 
         unlabelled = self.fitted.data.pool.unlabelled

@@ -6,14 +6,15 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from numbers import Real
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightning_al.parts import described, has, is_pandas, is_single, names, part, rebuilt, with_part
-from lightning_al.whole_numbers import plain
+from lightning_al.whole_numbers import plain, whole_number
 
 KEYS = ("label", "labels", "target", "targets", "y")
 
@@ -31,6 +32,10 @@ class Target:
         spec: A key or an attribute's name, a position, a function of the item that returns the label, or None for what
             is usual.
 
+    Raises:
+        TypeError: If `spec` is none of these.
+        ValueError: If it is a number and no whole one.
+
     >>> Target().read((0.5, 3)), Target("klass").read({"x": 0.5, "klass": 3})
     (3, 3)
     >>> Target().hide((0.5, 3), 1)
@@ -38,7 +43,7 @@ class Target:
     """
 
     def __init__(self, spec: TargetSpec = None) -> None:
-        self.spec: TargetSpec = plain(spec)
+        self.spec: TargetSpec = _checked(spec)
 
     def read(self, item: Any) -> Any:
         """Return the label of an item.
@@ -89,13 +94,22 @@ class Target:
         Raises:
             ValueError: If the item has no place for it, or one of a type that cannot hold it.
         """
+        place = self.check_place(item)
+        return with_part(item, place, _like(part(item, place), label))
+
+    def check_place(self, item: Any) -> Any:
+        """Return the key, name or position in an item at which an oracle's label is put.
+
+        Raises:
+            ValueError: If it has none.
+        """
         place = self.place(item) if not callable(self.spec) else None
         if place is None:
             raise ValueError(
                 f"`ActiveDataModule` cannot put an oracle's label into an item of type {type(item).__name__}. Give "
                 "items as (input, label) with any placeholder for the label, or pass `target=`, a key or a position."
             )
-        return with_part(item, place, _like(part(item, place), label))
+        return place
 
     def inputs(self, batch: Any) -> Any:
         """Return an item or a batch without its label: one input as it is, several as a tuple or a dict."""
@@ -211,6 +225,18 @@ class Target:
         )
 
 
+def _checked(spec: Any) -> TargetSpec:
+    spec = plain(spec)
+    if spec is None or isinstance(spec, str) or callable(spec):
+        return cast(TargetSpec, spec)
+    if isinstance(spec, int | Real) and type(spec) is not bool:
+        return whole_number("ActiveDataModule", "target", spec, least=None)
+    raise TypeError(
+        f"`ActiveDataModule(target=...)` expected a key or a name as text, a position, or a function of the item, but "
+        f"got {spec!r}. Pass 1, say, for the second part of an item."
+    )
+
+
 def _usual_place(item: Any) -> Any:
     """Return the one usual name that an item with named parts has for its label, or None."""
     known = item if isinstance(item, dict) else names(item)
@@ -244,7 +270,8 @@ def _like(old: Any, label: Any) -> Any:
         new = (new.reshape(old.shape) if new.size == old.size == 1 else new)[()]
         whole = old.dtype.kind in "biu"
     else:
-        new = type(old)(label) if isinstance(old, int | float) and isinstance(label, int | float) else label
+        is_number = isinstance(old, int | float) and isinstance(label, int | float)
+        new = type(old)(label) if is_number else copy.deepcopy(label)  # which the user's code may change in place
         whole = isinstance(old, int)
     if whole and np.any(np.asarray(label) != np.asarray(new.tolist() if hasattr(new, "tolist") else new)):
         raise ValueError(

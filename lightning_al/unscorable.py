@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from torch import nn
+import numpy as np
+import torch
+from torch import Tensor, nn
 
 from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
+from lightning_al.pool import some
 from lightning_al.posterior.batches import num_points
 from lightning_al.ranks import from_all_ranks
 from lightning_al.seeds import GlobalStates
@@ -30,9 +33,16 @@ class UnscorableError(ValueError):
         super().__init__(message)
         self.reasons = dict(sorted(reasons.items()))
 
+    def __reduce__(self) -> tuple[type[UnscorableError], tuple[str, dict[int, str]]]:
+        return type(self), (str(self), self.reasons)
+
 
 def unscorable_error(
-    module: nn.Module, reasons: Mapping[int, str], size: int, what: str = "unlabelled points"
+    module: nn.Module,
+    reasons: Mapping[int, str],
+    size: int,
+    what: str = "unlabelled points",
+    remark: Callable[[], str] = lambda: "",
 ) -> UnscorableError:
     """Say which of so many points cannot be scored, and where that may come from."""
     if any(reason != NAN for reason in reasons.values()):
@@ -52,9 +62,30 @@ def unscorable_error(
         )
     return UnscorableError(
         f"{seen}. Its weights are NaN or Inf as well, so the training diverged. Lower the learning rate, or clip "
-        "gradients by `Trainer(gradient_clip_val=1.0)`.",
+        f"gradients by `Trainer(gradient_clip_val=1.0)`.{remark()}",
         reasons,
     )
+
+
+def said_of_labelled(data: ActiveDataModule) -> str:
+    """Say which labelled points hold NaN or Inf, which a network that is trained on them gets too."""
+    found = []
+    for index in data.pool.labelled:
+        with suppress(Exception):  # of one that cannot be read, nothing is known
+            if not _is_finite(data.item_of(index)):
+                found.append(index)
+    return f" The labelled points {some(found)} hold NaN or Inf. Correct or give back these." if found else ""
+
+
+def _is_finite(item: Any) -> bool:
+    """Return whether each number in an item is finite."""
+    if isinstance(item, Mapping):
+        return all(map(_is_finite, item.values()))
+    if isinstance(item, tuple | list):
+        return all(map(_is_finite, item))
+    if isinstance(item, np.ndarray | np.generic | float):
+        item = torch.as_tensor(np.asarray(item)) if np.asarray(item).dtype.kind in "fc" else 0
+    return not isinstance(item, Tensor) or bool(item.isfinite().all())
 
 
 def listed(reasons: Mapping[int, str], most: int = 5) -> str:

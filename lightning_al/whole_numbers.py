@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import operator
 from numbers import Integral, Real
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from torch import Tensor
+
+LARGEST = 2**63 - 1
+"""The largest whole number that a tensor or a list's length can be, and `sys.maxsize`."""
+
+MOST_HELD = 10**9
+"""How many points at most may be listed at once, of each of which something is held in memory."""
+
+MOST_SAMPLES = 10**6
+"""How many posterior samples there may be at most, of which each is held for every point of a batch."""
+
+MOST_WORKERS = 1024
+"""How many worker processes there may be at most."""
 
 
 def plain(value: Any) -> Any:
@@ -15,8 +28,12 @@ def plain(value: Any) -> Any:
     >>> plain(np.int64(4)), plain(np.array(0.5)), plain("4")
     (4, 0.5, '4')
     """
+    # `item` would make a number of what is masked, and of a time.
+    is_masked = isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any())
+    if is_masked or isinstance(value, np.datetime64 | np.timedelta64):
+        return value
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray | Tensor) and value.ndim == 0):
-        return value.item()
+        return value if isinstance(value, Tensor) and value.is_meta else value.item()
     return value
 
 
@@ -27,13 +44,20 @@ def as_whole(value: Any) -> int | None:
     (4, 4, None, None, None)
     """
     number = plain(value)
+    if isinstance(number, int) and not isinstance(number, bool):
+        return int.__int__(number)  # whatever a class of its own says of itself
     if isinstance(number, bool) or not isinstance(number, Real):
         return None
-    is_whole = isinstance(number, Integral) or float(number).is_integer()
-    return int(cast(Any, number)) if is_whole else None
+    try:
+        if isinstance(number, Integral):
+            return operator.index(number)
+        whole = int(number)  # type: ignore[call-overload]
+        return whole if whole == number else None
+    except Exception:  # NaN, Inf, or whatever a type may raise
+        return None
 
 
-def whole_number(who: str, name: str, value: Any, *, least: int | None = 1) -> int:
+def whole_number(who: str, name: str, value: Any, *, least: int | None = 1, most: int = LARGEST) -> int:
     """Return an argument that counts something, as an int.
 
     Args:
@@ -41,10 +65,11 @@ def whole_number(who: str, name: str, value: Any, *, least: int | None = 1) -> i
         name: The argument's name.
         value: What was passed: an int, a whole float, or a scalar of NumPy or torch.
         least: The smallest number that makes sense, or None where all do.
+        most: The largest one, where there is a smallest.
 
     Raises:
         TypeError: If it is no number.
-        ValueError: If it is not whole, or below `least`.
+        ValueError: If it is not whole, below `least`, or above `most`.
 
     >>> whole_number("ActiveLearning", "query_size", 4.0)
     4
@@ -54,13 +79,25 @@ def whole_number(who: str, name: str, value: Any, *, least: int | None = 1) -> i
         value = plain(value)
         is_number = isinstance(value, Real) and not isinstance(value, bool)
         remedy = " It counts points and is not a share of them." if is_number and 0 < value < 1 else ""
+        remedy = remedy.replace("points", "processes") if name == "num_workers" else remedy
         kind: type[Exception] = ValueError if is_number else TypeError
-        raise kind(f"`{who}` needs `{name}` to be a whole number, but got {value!r}.{remedy} Pass an int.")
+        raise kind(f"`{who}` needs `{name}` to be a whole number, but got {shown(value)}.{remedy} Pass an int.")
     if least is not None and number < least:
-        raise ValueError(f"`{who}` needs `{name}` of at least {least}, but got {number}. Pass a larger one.")
+        raise ValueError(f"`{who}` needs `{name}` of at least {least}, but got {shown(number)}. Pass a larger one.")
+    if least is not None and number > most:
+        raise ValueError(f"`{who}` takes `{name}` up to {most:,} alone, but got {shown(number)}. Pass a smaller one.")
     return number
 
 
-def optional_whole_number(who: str, name: str, value: Any, *, least: int | None = 1) -> int | None:
-    """Return an argument as `whole_number` does, or None where it was left out."""
-    return None if value is None else whole_number(who, name, value, least=least)
+def optional_whole_number(who: str, name: str, value: Any, *, most: int = LARGEST) -> int | None:
+    """Return an argument of at least 1 as `whole_number` does, or None where it was left out."""
+    return None if value is None else whole_number(who, name, value, most=most)
+
+
+def shown(value: Any, most: int = 60) -> str:
+    """Return what an error says that it got, in a line."""
+    try:
+        said = " ".join(repr(value).split())
+    except Exception:  # a number of more digits than Python writes, or what a class of its own raises
+        said = f"{type(value).__name__} of too many digits" if isinstance(value, int) else type(value).__name__
+    return said if len(said) <= most else f"{said[: most - 3]}..."

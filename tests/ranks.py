@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 
-from lightning_al import ActiveDataModule, ActiveLearning, callback, scoring
+from lightning_al import ActiveDataModule, ActiveLearning, callback, round_checkpoints, scoring
 from lightning_al._lightning import pl
-from lightning_al.acquisition import BALD
+from lightning_al.acquisition import BALD, base
 from lightning_al.history import History
 from lightning_al.journal import Journal
 from lightning_al.oracle import Revealed
@@ -62,19 +62,28 @@ ALONE: dict[str, tuple[Any, str]] = {
     "journal": (Journal, "append"),
     "loggers": (callback, "log_over_labels"),
     "selected": (BALD, "select"),
+    "claim": (round_checkpoints, "_claim"),
+    "remove": (round_checkpoints, "_are_whole"),
+    "round": (ActiveDataModule, "class_counts"),
+    "name": (round_checkpoints, "_choose"),
+    "dry pass": (callback, "dry_pass"),
+    "between chunks": (base, "checked_log_probs"),
+    "start of the round": (callback, "put_weights"),
+    "best weights": (callback, "_load_checkpoint"),
 }
-"""What the first rank does alone, and what each does by itself: the last dies when it has been called."""
+"""What the first rank does alone, and what each does by itself: `selected` dies when it has been called."""
 
 
 class Dying(pl.Callback):
-    """Die on one rank at a place in the second round, and note the time."""
+    """Die on one rank at a place in a round, by default the second, and note the time."""
 
-    def __init__(self, active: ActiveLearning, out: Path, *, rank: int, place: str, how: str) -> None:
+    def __init__(self, active: ActiveLearning, out: Path, *, rank: int, place: str, how: str, round: int = 1) -> None:
         self.active = active
         self.out = out
         self.rank = rank
         self.place = place
         self.how = how
+        self.round = round
         self.dead = False
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -84,7 +93,7 @@ class Dying(pl.Callback):
 
     def _watched(self, function: Any) -> Any:
         def watched(*args: Any, **kwargs: Any) -> Any:
-            dies = self.active.round == 1 and not self.dead
+            dies = self.active.round == self.round and not self.dead
             if self.place == "selected":
                 found = function(*args, **kwargs)
             if dies:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import re
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, Oracle, accepted_labels
+from lightning_al.answers import plain_label, rules_for
+from lightning_al.class_names import Classes
 from lightning_al.journal import Journal
+from lightning_al.oracle.asking import ask
+from lightning_al.records import Query
 from tests.tasks import CLASSES, LitMLP, points, trainer
 
 Answer = Callable[[list[int]], Any]
@@ -84,11 +93,139 @@ WRONG: dict[str, tuple[Answer, int, str]] = {
     "texts of two signs": (lambda i: [f"{index:02}" for index in i], 0, "it came as str and not as a pair of index"),
     "nothing": (lambda i: None, 0, "they came as NoneType and not as a dict of labels by index"),
     "a type of nothing": (lambda i: {**right(i), i[1]: object()}, 3, "is of type object, and no plain data"),
-    "a number too large for a float": (lambda i: {**right(i), i[1]: 10**400}, 3, "could not be checked"),
-    "an index too large for a float": (lambda i: {"9" * 400: 1, **right(i)}, 4, "could not be checked"),
-    "a tensor of no data": (lambda i: {**right(i), i[2]: torch.empty((), device="meta")}, 3, "could not be checked"),
+    "a number too large for a float": (lambda i: {**right(i), i[1]: 10**400}, 3, "larger than any number"),
+    "an index too large for a float": (lambda i: {"9" * 400: 1, **right(i)}, 4, "is for .* which is no index"),
+    "a tensor of no data": (
+        lambda i: {**right(i), i[2]: torch.empty((), device="meta")},
+        3,
+        "label tensor.* could not be read",
+    ),
     "none of four": (lambda i: dict.fromkeys(i, CLASSES), 0, r"0 of 4 answers are kept"),
 }
+
+
+WRONG_ONE_BY_ONE: dict[str, tuple[Answer, int, str]] = {
+    "masked": (lambda i: {**right(i), i[2]: np.ma.masked}, 3, "is masked, so that it is none"),
+    "a masked index": (lambda i: [*right(i[1:]).items(), (np.ma.masked, 1)], 3, "which is no index"),
+    "a dict of two as a pair": (lambda i: [*right(i[:2]).items(), right(i[2:])], 2, "it came as dict and not as a"),
+    "a set as a pair": (lambda i: [*right(i[1:]).items(), {i[0], 1}], 3, "it came as set and not as a pair"),
+    "no data": (lambda i: [*right(i[1:]).items(), torch.empty((2, 1), device="meta")], 3, "which is no index"),
+    "without end": (lambda i: itertools.cycle(right(i).items()), 4, "it was answered twice"),
+    "yielded twice": (lambda i: (pair for pair in [*right(i).items(), (i[0], 3)]), 4, "it was answered twice"),
+    "yielded for others": (lambda i: iter([(1000, 1), *right(i).items()]), 4, "it was not asked for .index 1000"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_ONE_BY_ONE)
+def test_wrong_answers_in_any_form_are_refused_and_the_others_recorded(name: str) -> None:
+    answer, num_good, reason = WRONG_ONE_BY_ONE[name]
+    query = Query(0, [14, 3, 8, 22], [0.0] * 4)
+    recorded: dict[int, Any] = {}
+    wrong = asked(answer, query, recorded)
+    assert re.search(reason, str(wrong))
+    assert recorded == query.answers == right(list(recorded))
+    assert len(recorded) == num_good
+
+
+RIGHT: dict[str, Answer] = {
+    "the query used up": lambda i: {i.pop(): index % CLASSES for index in reversed(list(i))},
+    "the query used up by a generator": lambda i: ((index := i.pop(0), index % CLASSES)[-2:] for _ in range(len(i))),
+    "dicts one by one": lambda i: ({index: index % CLASSES} for index in i),
+    "a dict of two at a time": lambda i: iter([right(i[:2]), right(i[2:])]),
+    "tensors": lambda i: iter(torch.tensor([[index, index % CLASSES] for index in i])),
+    "texts": lambda i: {str(index): str(index % CLASSES) for index in i},
+    "floats of 64 bits": lambda i: {torch.tensor(float(n), dtype=torch.float64): np.float64(n % CLASSES) for n in i},
+    "a thread that changes its answers": lambda i: Changing(right(i)),
+}
+
+
+class Changing(dict[int, int]):
+    """A dict whose values are others when they are read again."""
+
+    def items(self) -> Any:
+        pairs = list(super().items())
+        self.update(dict.fromkeys(self, 3))
+        return pairs
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_right_answers_in_any_form_are_recorded_as_what_they_are(name: str) -> None:
+    query = Query(0, [14, 3, 8, 22], [0.0] * 4)
+    recorded: dict[int, Any] = {}
+    wrong = asked(RIGHT[name], query, recorded)
+    assert wrong is None
+    assert recorded == query.answers == right([14, 3, 8, 22])
+
+
+def asked(answer: Answer, query: Query, recorded: dict[int, Any]) -> ValueError | None:
+    rules = rules_for([0, 1, 2, 3], Classes(), CLASSES)
+    accept = lambda _, label: plain_label(label, rules)  # noqa: E731
+    return ask(answer, query, name="x", accept=accept, record=recorded.update, kept="there")
+
+
+class Lazy(Mapping[int, int]):
+    """A mapping that asks people when it is read, and fails at the third."""
+
+    def __init__(self, indices: list[int], fail: Callable[[], object]) -> None:
+        self.indices = indices
+        self.fail = fail
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __getitem__(self, index: int) -> int:
+        if index == self.indices[2]:
+            self.fail()
+        return index % CLASSES
+
+
+class LazyList(list[Any]):
+    def __init__(self, mapping: Lazy) -> None:
+        self.mapping = mapping
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.mapping.items())
+
+
+@pytest.mark.parametrize("wrap", [lambda lazy: lazy, LazyList, lambda lazy: iter(lazy.items())])
+@pytest.mark.parametrize("error", [OSError("down"), KeyboardInterrupt()], ids=repr)
+def test_what_was_read_before_an_error_is_recorded(wrap: Callable[[Lazy], Any], error: BaseException) -> None:
+    def fail() -> None:
+        raise error
+
+    query = Query(0, [14, 3, 8, 22], [0.0] * 4)
+    recorded: dict[int, Any] = {}
+    with pytest.raises(type(error)):
+        asked(lambda indices: wrap(Lazy(indices, fail)), query, recorded)
+    assert recorded == query.answers == {14: 2, 3: 3}
+
+
+def test_a_generator_that_goes_on_after_it_is_closed_loses_nothing() -> None:
+    def stubborn(indices: list[int]) -> Iterator[tuple[int, int]]:
+        with suppress(GeneratorExit):
+            for index in itertools.cycle(indices):
+                yield index, index % CLASSES
+        yield 3, 1
+
+    query = Query(0, [14, 3], [0.0] * 2)
+    recorded: dict[int, Any] = {}
+    wrong = asked(stubborn, query, recorded)
+    assert recorded == {14: 2, 3: 3}
+    with pytest.raises(ValueError, match=r"was asked to label the indices \[14, 3.*it was answered twice \(index 14"):
+        raise wrong or AssertionError
+
+
+def test_many_answers_take_time_in_proportion() -> None:
+    def seconds(size: int) -> float:
+        query = Query(0, list(range(size)), [0.0] * size)
+        began = time.perf_counter()
+        assert asked(right, query, {}) is None
+        return time.perf_counter() - began
+
+    assert seconds(40_000) < 30 * max(seconds(4_000), 0.01)
 
 
 @pytest.mark.parametrize("name", WRONG)
@@ -314,3 +451,94 @@ def test_a_row_of_a_later_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"holds an unknown kind of row, 'opinion'. Use the version of"):
         journal._append({"opinion": 1})
     journal.close()
+
+
+class Fragile(Dataset[Any]):
+    """Points that can be read until the dataset is broken; then some cannot."""
+
+    def __init__(self, fails: Callable[[int], bool] = lambda index: True) -> None:
+        self.fails = fails
+        self.is_broken = False
+
+    def __len__(self) -> int:
+        return 40
+
+    def __getitem__(self, index: int) -> Any:
+        if self.is_broken and self.fails(index):
+            raise OSError("cut off")
+        inputs, label = points(40)[index]
+        return {"x": inputs, "y": int(label)}
+
+
+class Keyed(LitMLP):
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return super().training_step((batch["x"], batch["y"]), batch_idx)
+
+
+class Breaks(Callback):
+    def on_train_end(self, trainer: Any, pl_module: Any) -> None:
+        trainer.datamodule.wrapped.train_dataloader().dataset.is_broken = True
+
+    def on_fit_end(self, trainer: Any, pl_module: Any) -> None:
+        self.on_train_end(trainer, pl_module)
+
+
+def test_a_point_that_cannot_be_read_is_an_error_before_people_are_asked(tmp_path: Path) -> None:
+    dataset, oracle = Fragile(lambda index: index >= 8), Asked()
+    data = ActiveDataModule(dataset, initial=range(8), batch_size=8)
+    active = ActiveLearning("random", query_size=4, budget=16, oracle=oracle)
+    with pytest.raises(OSError, match=r"Item \d+ of the training data cannot be read: OSError: cut off\. Repair it: a"):
+        trainer(tmp_path, callbacks=[active, Breaks()], max_epochs=1).fit(Keyed(hidden=4), datamodule=data)
+    assert oracle.queries == []
+
+
+def test_an_item_without_a_place_for_a_label_is_an_error_before_people_are_asked(tmp_path: Path) -> None:
+    dataset, oracle = Fragile(), Asked()
+    data = ActiveDataModule(
+        dataset, initial=range(8), batch_size=8, target=lambda item: int(item["y"]), pool_dataset=dataset
+    )
+    active = ActiveLearning("random", query_size=4, budget=16, oracle=oracle)
+    with pytest.raises(ValueError, match="cannot put an oracle's label into an item of type dict"):
+        trainer(tmp_path, callbacks=[active], max_epochs=1).fit(Keyed(hidden=4), datamodule=data)
+    assert oracle.queries == []
+
+
+@pytest.mark.parametrize("error", [KeyError("y"), ValueError("no label here")], ids=repr)
+def test_rules_that_cannot_be_found_are_an_error_before_people_are_asked(tmp_path: Path, error: Exception) -> None:
+    class Failing(LitMLP):
+        def on_train_end(self) -> None:
+            def fail(index: int) -> int:
+                raise error
+
+            self.trainer.datamodule.class_of = fail  # type: ignore[attr-defined]
+
+    oracle = Asked()
+    with pytest.raises(type(error), match=str(error)):
+        fit(tmp_path, oracle, "random", module=Failing(hidden=4))
+    assert oracle.queries == []
+
+
+def test_an_answer_is_not_lost_where_its_item_cannot_be_read_afterwards(tmp_path: Path) -> None:
+    dataset = Fragile(lambda index: True)
+
+    def breaking(indices: list[int]) -> dict[int, int]:
+        dataset.is_broken = len(indices) == 4
+        return {**right(indices[1:]), indices[0]: 99}
+
+    with pytest.raises(ValueError, match=r"Refused: the label 99 is none of .*3 of 4 answers are kept"):
+        fit(tmp_path, Asked(breaking), "random", dataset, Keyed(hidden=4))
+    dataset.is_broken = False
+    query = Journal.read(tmp_path / "run").query
+    assert query is not None
+    assert query.answers == right(list(query.answers))
+
+
+def test_the_dataset_s_own_label_is_not_taken_where_it_cannot_be_read(tmp_path: Path) -> None:
+    dataset = Fragile(lambda index: True)
+
+    def breaking(indices: list[int]) -> dict[int, None]:
+        dataset.is_broken = True
+        return dict.fromkeys(indices)
+
+    with pytest.raises(ValueError, match=r"Refused: it could not be checked \(OSError: Item .*0 of 4 answers"):
+        fit(tmp_path, Asked(breaking), "random", dataset, Keyed(hidden=4))

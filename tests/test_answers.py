@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from enum import Enum, IntEnum
+from decimal import Decimal
+from enum import Enum, IntEnum, IntFlag, StrEnum
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from lightning_al import ActiveDataModule
 from lightning_al.answers import AnswerError, index_of, plain_label, rules_for
 from lightning_al.class_names import Classes, classes_of, listed_classes
 from lightning_al.target import Target
+from tests.named import shown
 
 ANIMALS = Classes({"cat": 0, "dog": 1, "owl": 2})
 RULES = {
@@ -42,10 +45,51 @@ RULES = {
     "nothing known": rules_for([], Classes(), None),
 }
 
+
+class Lying(int):
+    """A whole number that says of itself to be another."""
+
+    def __int__(self) -> int:
+        return 1
+
+    __index__ = __float__ = __int__  # type: ignore[assignment]
+
+
+class LyingText(str):
+    def __str__(self) -> str:
+        return "cat"
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __hash__(self) -> int:
+        return hash("cat")
+
+
+@Real.register
+class Raising:
+    """A number of a type of its own, as pandas' NA, of which nothing can be asked."""
+
+    def __float__(self) -> float:
+        raise RuntimeError("never")
+
+    __index__ = __int__ = __bool__ = __eq__ = __float__  # type: ignore[assignment]
+
+
+MASKED = [np.ma.masked, np.ma.array([2], mask=[True]), np.ma.array(2, mask=True), np.ma.array([0, 1, 0], mask=True)]
+MASKED += [[np.ma.masked], [0.5, np.ma.masked, 0.5], np.array([np.ma.masked], dtype=object)]
+
+NO_NUMBERS = [np.datetime64("NaT"), np.timedelta64("NaT"), np.timedelta64(2, "ns"), np.timedelta64(2, "D"), None, ...]
+NO_NUMBERS += [np.array([2], "m8[ns]"), [np.timedelta64(2, "ns")], np.array(b"2"), np.bytes_(b"2"), bytearray(b"2")]
+NO_NUMBERS += [memoryview(b"2"), np.void(b"2"), np.array((2,), dtype=[("a", int)]), torch.tensor(2 + 0j), Decimal(2)]
+NO_NUMBERS += [Decimal("NaN"), {2}, range(2, 3), iter([2])]
+
 TAKEN: list[tuple[str, Any, Any]] = [
     *(("class numbers of 3 outputs", one, 2) for one in (2, 2.0, np.int64(2), np.float32(2), torch.tensor(2))),
     *(("class numbers of 3 outputs", one, 2) for one in (torch.tensor([2.0]), np.array([[2]]), "2", Fraction(2))),
     ("class numbers of 3 outputs", IntEnum("Colour", "red green")(2), 2),
+    ("class numbers of 3 outputs", IntFlag("Colour", "red green")(2), 2),  # type: ignore[call-overload]
+    ("named classes", StrEnum("Animal", "owl").owl, 2),  # type: ignore[attr-defined]
     ("class numbers of 3 outputs", [0.25, 0.5, 0.25], [0.25, 0.5, 0.25]),
     ("class numbers of 3 outputs", torch.tensor([0.0, 1.0, 0.0]), [0.0, 1.0, 0.0]),
     ("class numbers alone", 99, 99),
@@ -69,7 +113,19 @@ TAKEN: list[tuple[str, Any, Any]] = [
     ("named texts", "owl", "owl"),
     ("distributions", (0.0, 0.0, 1.0), [0.0, 0.0, 1.0]),
     ("several numbers", np.array([5, 6]), [5, 6]),
-    ("nothing known", {"boxes": np.zeros((1, 2)), "names": ["cat"]}, {"boxes": [[0.0, 0.0]], "names": "cat"}),
+    ("nothing known", {"boxes": np.zeros((1, 2)), "names": ["cat"]}, {"boxes": [[0.0, 0.0]], "names": ["cat"]}),
+    ("nothing known", [3], [3]),
+    ("nothing known", [[1], [2, 3]], [[1], [2, 3]]),
+    ("nothing known", {"labels": torch.tensor([1])}, {"labels": [1]}),
+    ("nothing known", np.longdouble(0.5), 0.5),
+    ("class numbers alone", torch.tensor(2.0**24 + 1, dtype=torch.float64), 2**24 + 1),
+    ("distributions", torch.tensor([0.1, 0.2, 0.7], dtype=torch.float64), [0.1, 0.2, 0.7]),
+    ("regression", torch.tensor(0.1, dtype=torch.float64), 0.1),
+    ("regression", Lying(2), 2),
+    ("class numbers of 3 outputs", Lying(2), 2),
+    ("named classes", LyingText("owl"), 2),
+    ("class numbers of 3 outputs", np.ma.array([2], mask=[False]), 2),
+    ("class numbers of 3 outputs", np.array(2, dtype=object), 2),
     ("nothing known", "cat", "cat"),
 ]
 
@@ -88,6 +144,12 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("class numbers of 3 outputs", 1 + 2j, "is of type complex"),
     ("class numbers of 3 outputs", np.complex64(1), "is of type complex64"),
     ("class numbers of 3 outputs", b"2", "is of type bytes"),
+    *(("class numbers of 3 outputs", one, "is masked, so that") for one in MASKED),
+    *(("class numbers of 3 outputs", one, "is of type .*, and no plain data") for one in NO_NUMBERS),
+    *(("class numbers of 3 outputs", np.array([one], dtype=object), "and no plain data") for one in (None, b"2", 2j)),
+    ("class numbers of 3 outputs", Raising(), "label .* could not be read .RuntimeError: never"),
+    ("class numbers of 3 outputs", Fraction(2 * 10**30 + 1, 10**30), "is no number that a float holds"),
+    ("class numbers of 3 outputs", 10**400, "larger than any number that a tensor holds"),
     ("class numbers of 3 outputs", print, "is of type builtin_function_or_method"),
     ("class numbers alone", -1, "is below 0"),
     ("class numbers alone", 2**70, "larger than any number that a tensor holds"),
@@ -108,13 +170,18 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("distributions", [0.5, 0.5], r"has the shape \[2\], but labels have \[3\]"),
     ("distributions", [1.0, 1.0, 1.0], "is no distribution over classes, which labels are"),
     ("distributions", [0.5, float("nan"), 0.5], "holds a number that is not finite"),
+    ("distributions", np.ma.array([0.5, 0.5, 0.0], mask=[0, 0, 1]), "is masked"),
+    ("distributions", [0.5, np.ma.masked, 0.5], "is masked"),
+    ("several numbers", [2**64 - 1, 1], "has a number inside that no tensor"),
+    ("nothing known", {"boxes": [[float("nan")]]}, "has a number inside that no tensor holds"),
+    ("nothing known", [10**30, 0], "has a number inside that no tensor"),
     ("distributions", 1, "is one number, but labels are several numbers each"),
 ]
 
 NOT_FINITE = [float("nan"), float("inf"), np.float32("nan"), torch.tensor(float("-inf"))]
 
 
-@pytest.mark.parametrize(("kind", "answer", "label"), TAKEN, ids=repr)
+@pytest.mark.parametrize(("kind", "answer", "label"), TAKEN, ids=shown)
 def test_an_answer_of_any_type_becomes_a_plain_label(kind: str, answer: Any, label: Any) -> None:
     found = plain_label(answer, RULES[kind])
     assert found == label
@@ -122,14 +189,14 @@ def test_an_answer_of_any_type_becomes_a_plain_label(kind: str, answer: Any, lab
     assert json.loads(json.dumps(found)) == found
 
 
-@pytest.mark.parametrize(("kind", "answer", "reason"), REFUSED, ids=repr)
+@pytest.mark.parametrize(("kind", "answer", "reason"), REFUSED, ids=shown)
 def test_what_can_be_no_label_is_refused_with_the_reason(kind: str, answer: Any, reason: str) -> None:
     with pytest.raises(AnswerError, match=reason):
         plain_label(answer, RULES[kind])
 
 
 @pytest.mark.parametrize("kind", RULES)
-@pytest.mark.parametrize("answer", NOT_FINITE, ids=repr)
+@pytest.mark.parametrize("answer", NOT_FINITE, ids=shown)
 def test_what_is_not_finite_is_refused_whatever_is_known(kind: str, answer: Any) -> None:
     with pytest.raises(AnswerError, match="finite"):
         plain_label(answer, RULES[kind])
@@ -168,20 +235,47 @@ def test_whatever_is_answered_is_plain_or_refused(kind: str, answer: Any) -> Non
     assert plain_label(label, RULES[kind]) == label, "a label that was taken is taken again"
 
 
-@pytest.mark.parametrize(
-    "key", [14, 14.0, np.int64(14), np.float32(14), np.uint8(14), torch.tensor(14), torch.tensor([14]), "14", "14.0"]
-)
+INDEX_14 = [14, 14.0, np.int64(14), np.float32(14), np.uint8(14), torch.tensor(14), torch.tensor([14]), "14", "14.0"]
+INDEX_14 += [torch.tensor(14, dtype=torch.bfloat16), np.longdouble(14), np.str_("14"), IntEnum("Point", {"p": 14})(14)]
+INDEX_14 += [np.ma.array(14, mask=False), torch.tensor(14.0, dtype=torch.float64)]
+
+
+@pytest.mark.parametrize("key", INDEX_14)
 def test_an_index_of_any_type_becomes_a_whole_number(key: Any) -> None:
     assert index_of(key) == 14
     assert type(index_of(key)) is int
 
 
-@pytest.mark.parametrize(
-    "key", [True, np.True_, torch.tensor(True), 14.5, float("nan"), None, "", "a", "-1x", (14, 1), [1, 2], b"14"]
-)
+NO_INDEX = [True, np.True_, torch.tensor(True), 14.5, float("nan"), None, "", "a", "-1x", (14, 1), [1, 2], b"14"]
+NO_INDEX += [*MASKED, *NO_NUMBERS, Raising(), 2j, float("inf"), "9" * 400, torch.tensor(14.5), "1_4", Fraction(29, 2)]
+NO_INDEX += [np.longdouble(14) + np.longdouble(1e-18), torch.empty((), device="meta"), np.array("14")]
+
+
+@pytest.mark.parametrize("key", NO_INDEX, ids=shown)
 def test_what_is_no_index_is_refused(key: Any) -> None:
     with pytest.raises(AnswerError, match="which is no index"):
         index_of(key)
+
+
+@pytest.mark.parametrize(
+    "exact", [2**24 + 1, 2**53 + 1, np.int64(2**53 + 1), f"{2**53 + 1}", torch.tensor(2.0**24 + 1, dtype=torch.float64)]
+)
+def test_no_index_is_rounded(exact: Any) -> None:
+    assert index_of(exact) == int(exact)
+
+
+@pytest.mark.parametrize(
+    "rounded",
+    [np.float16(2049), np.float32(2**24 + 1), float(2**53 + 1), torch.tensor(257, dtype=torch.bfloat16)],
+    ids=shown,
+)
+def test_an_index_in_a_type_that_takes_two_for_one_is_refused(rounded: Any) -> None:
+    with pytest.raises(AnswerError, match="which is no index"):
+        index_of(rounded)
+
+
+def test_an_index_is_what_it_is_and_not_what_it_says() -> None:
+    assert index_of(Lying(14)) == 14
 
 
 # The names of classes.
@@ -281,7 +375,7 @@ def test_classes_survive_the_journal() -> None:
         ([1], [0]),
         (torch.tensor([[3]]), torch.tensor([[0]])),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_one_number_takes_the_shape_of_the_label_that_it_replaces(old: Any, new: Any) -> None:
     found = Target().replace((0.5, old), 0)[1]

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
-from lightning_al.corrections import correct, give_back, recorded_labels
+from lightning_al.corrections import correct, give_back, give_back_all, recorded_labels
 from lightning_al.history import Round
 from lightning_al.journal import Journal
 from lightning_al.journal_command import main
@@ -395,6 +395,76 @@ def test_the_command_corrects_and_gives_back(folder: Path, capsys: pytest.Captur
     assert "round 0, fitted with 2 labels: asked 7 (the dataset's own, first 1 =beech), 4 (given back" in shown
     assert "after 2 queries: 7 was corrected to 0 ash" in shown
     assert "after 2 queries: 9 was given back" in shown
+
+
+def state(folder: Path) -> list[Any]:
+    return [Journal.read(folder).changes, [(one.index, one.state) for one in recorded_labels(Journal.read(folder))]]
+
+
+WRONG_OF_SEVERAL: dict[str, tuple[list[Any], list[str]]] = {
+    "no label": (
+        ["give-back", 7, 12345, 9, 88],
+        ["Index 12345 in", "Index 88 in", "12345, 88"],
+    ),
+    "twice": (
+        ["give-back", 7, 9, 7],
+        ["Index 7 in .* is to be given back twice. Name it once", "None of the 3 labels"],
+    ),
+    "all of them": (["give-back", 5, 1, 7, 4, 9], ["Index 9 in .* is the only labelled point", "None of the 5 labels"]),
+    "wrong labels": (
+        ["correct", 7, "ash", 9, "oak", 4, 17],
+        ["index 9 in .*oak", "index 4 in .*17"],
+    ),
+    "no points": (["correct", 7, "ash", 9, 0, 99, 1], ["Index 99 in .* has no label", "None of the 3 labels in"]),
+    "no label given": (["correct", 7, "ash", 9], ["`correct` got the index 9 without a label. Give a label after"]),
+    "no index": (["correct", 7, "ash", "nine", 0], ["`correct` got 'nine' where an index is expected. Give a"]),
+    "two labels": (["correct", 7, "ash", 7, 1], ["`correct` got two labels for the index 7. Give one for each"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_OF_SEVERAL)
+def test_of_several_changes_either_all_are_made_or_none(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (action, *words), reasons = WRONG_OF_SEVERAL[name]
+    before = state(folder)
+    line = refused(capsys, action, folder, *words)
+    for reason in reasons:
+        assert re.search(reason, line), line
+    assert state(folder) == before
+
+
+def test_several_labels_are_corrected_at_once(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = said(capsys, "correct", folder, 7, "ash", 5, 1, 9, "null").splitlines()
+    assert len(told) == 3
+    assert "the label of 9 was 0, and is null" in told[2]
+    changes = [(change.index, change.label) for change in Journal.read(folder).changes]
+    assert changes == [(7, 0), (5, 1), (9, None)]
+    assert give_back_all(folder, [7, 5])[1].label == 1
+
+
+def test_several_changes_stand_in_the_journal_together_or_not_at_all(folder: Path) -> None:
+    """Every write of the database ends before or after all of them."""
+    journal = Journal(folder)
+    with pytest.raises(TypeError):
+        journal.change(Change(7, 0), Change(9, object()))  # type: ignore[arg-type]
+    assert journal.records.changes == []
+    journal.close()
+    assert Journal.read(folder).changes == []
+    journal = Journal(folder)
+    journal.change(Change(7, 0), Change(9, 1))
+    journal.close()
+    assert len(Journal.read(folder).changes) == 2
+
+
+def test_of_several_points_the_pool_gives_back_all_or_none() -> None:
+    pool = Pool(9, initial=[3, 4, 5])
+    for wrong in ([3, 8], [3, 3], [3, 4, 5], [3, 10**6, -1]):
+        with pytest.raises(ValueError, match=r"`Pool.give_back` changed nothing, since of \[3, .*Leave them out"):
+            pool.give_back(*wrong)
+        assert (pool.labelled, pool.changes) == ([3, 4, 5], [])
+    pool.give_back(3, 5)
+    assert pool.labelled == [4]
 
 
 def test_the_command_exports_csv(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 
 from lightning_al import ActiveDataModule, ActiveLearning, Oracle
 from lightning_al._lightning import pl
+from lightning_al.found_checkpoints import _age
 from lightning_al.journal import Journal
 from lightning_al.stopping import StoppedError
 from tests.tasks import LitMLP, points, trainer
@@ -263,6 +264,33 @@ def test_slurms_checkpoint_by_its_word(tmp_path: Path, whole: Ended, slurm: None
     with pytest.raises(StoppedError):
         program(tmp_path, Cut(warn_of_the_end, 1, "fit"), on_exception=False)
     check_same_end(program(tmp_path, on_exception=False, fit={"ckpt_path": "hpc"}), whole)
+
+
+def test_what_only_has_a_name_like_slurms_checkpoints_is_let_be(tmp_path: Path, whole: Ended, slurm: None) -> None:
+    files = ["hpc_ckpt_x.ckpt", "hpc_ckpt_.ckpt", "hpc_ckpt_007.ckpt", "hpc_ckpt_\u0663.ckpt", "hpc_ckpt_8.ckpt.part"]
+    files += ["my_ckpt_best.ckpt", "old-hpc_ckpt_9.ckpt", "hpc_ckpt_3 (copy).ckpt"]
+    for name in files:
+        (tmp_path / name).write_text("not ours")
+    (tmp_path / "hpc_ckpt_5.ckpt").mkdir()
+    os.mkfifo(tmp_path / "hpc_ckpt_6.ckpt")
+    ended = program(tmp_path, on_exception=False)
+    check_same_end(ended, whole)
+    ended.trainer.test(LitMLP(), datamodule=active_data(20), verbose=False)
+    with pytest.raises(StoppedError):
+        program(tmp_path, Cut(lambda _: signal.raise_signal(signal.SIGUSR1), 1, "fit"), on_exception=False)
+    assert (tmp_path / "hpc_ckpt_7.ckpt").is_file()
+    ASKED.clear()
+    again = program(tmp_path, on_exception=False)
+    check_same_end(again, whole)
+    assert again.asked == whole.asked[1:]
+    assert {(tmp_path / name).read_text() for name in files} == {"not ours"}
+
+
+@pytest.mark.parametrize("suffix", ["", "-0123abcd"])
+def test_folders_of_rounds_are_sorted_from_the_newest(suffix: str) -> None:
+    names = [f"round-{number}{suffix}{aside}" for number in (10, 9, 2) for aside in ("", "-before")]
+    others = ["round-robin", "round-1234567890", "round-\u0663"]
+    assert [path.name for path in sorted(map(Path, [*others, *reversed(names)]), key=_age)] == [*names, *others]
 
 
 def test_what_the_folder_says_is_ahead_of_the_checkpoint(tmp_path: Path, whole: Ended, slurm: None) -> None:

@@ -352,7 +352,7 @@ def test_after_a_write_that_failed_the_journal_takes_no_more(tmp_path: Path) -> 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RuntimeError, match=r"The run folder .*run could not be written: .*Not a directory"):
+    with pytest.raises(ValueError, match=r"run' cannot be a run's folder: .*file is no folder\. Choose another folder"):
         Journal(tmp_path / "file" / "run")
 
 

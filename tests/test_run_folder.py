@@ -98,13 +98,15 @@ def test_a_run_folder_may_be_a_link_itself(tmp_path: Path) -> None:
     assert len(Journal.read_history(tmp_path / "link")) == 2
 
 
-def test_a_journal_with_another_name_is_read_and_not_written(tmp_path: Path) -> None:
+def test_a_journal_with_another_name_is_read_and_gets_a_file_of_its_own(tmp_path: Path) -> None:
     write(tmp_path / "run", 2)
     (tmp_path / "copy").mkdir()
     os.link(tmp_path / "run" / "journal.sqlite", tmp_path / "copy" / "journal.sqlite")
     assert len(Journal.read_history(tmp_path / "copy")) == 2
-    with pytest.raises(ValueError, match=r"has another name on this disk, a hard link, so that both .*\. Put a copy"):
-        Journal(tmp_path / "copy")
+    assert (tmp_path / "run" / "journal.sqlite").stat().st_nlink == 2
+    Journal(tmp_path / "copy").close()
+    assert (tmp_path / "run" / "journal.sqlite").stat().st_nlink == 1
+    assert len(Journal.read_history(tmp_path / "copy")) == 2
 
 
 @pytest.mark.parametrize("name", ["history.jsonl", "writer.json", "initial.pt", "warm-1.pt"])

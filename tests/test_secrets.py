@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
-from omegaconf import OmegaConf
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf, open_dict
 
-from lightning_al.cli.secrets import Secrets
+from lightning_al.cli.cells import clear_error, write_error
+from lightning_al.cli.outside import check_none_is_recorded
+from lightning_al.cli.references import dotted, shown, values
+from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.journal import Journal
 from lightning_al.report.command import main as report
+from tests.stored import composed
 from tests.test_cli import TINY
 
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -21,6 +28,7 @@ KEY = 73_571_113
 
 OWN = '''
 from lightning_al.demos import Classifier, Digits, digits_cnn
+from lightning_al.oracle import Revealed
 
 class Keyed(Classifier):
     """A module that keeps all that it is made with among its hyperparameters."""
@@ -33,6 +41,20 @@ class Keyed(Classifier):
     def training_step(self, batch, i):
         assert self.hparams.token.startswith("hunter2"), "the module itself has the value"
         return super().training_step(batch, i)
+
+class Options(Classifier):
+    """A module that keeps whatever it is made with."""
+    def __init__(self, **options):
+        super().__init__(digits_cnn(), num_classes=10)
+        self.save_hyperparameters()
+        assert options["decoded"] == {"hunter2hunter2": ["x", "hunter2hunter2y"], "key": 73571113}
+
+    def on_save_checkpoint(self, checkpoint):
+        checkpoint["from"] = ["me", {"by": self.hparams.token}]
+
+class Oracle(Revealed):
+    def __init__(self, token):
+        self.token = token
 
 class Data(Digits):
     def __init__(self, password, **options):
@@ -109,6 +131,160 @@ def test_a_secret_is_in_no_file_of_its_run(own, command, refused, tmp_path, monk
     assert stored["model"]["token"] == "${oc.env:TOKEN}"
     report([str(run), "--out", str(tmp_path / "page")])
     assert holding(tmp_path / "page", SECRET, str(KEY)) == []
+
+
+def strings(folder: Path, *overrides: str) -> list[str]:
+    """All places of a configuration in which there is a text, or nothing, so that a text may come there."""
+    plain = OmegaConf.to_container(composed(folder, *overrides), resolve=False)
+    return [dotted(way) for way, value in values(plain) if value is None or isinstance(value, str)]
+
+
+PARTS = ("logger=[csv,tensorboard]", "callbacks=early_stopping", "data=digits", "posterior=mc_dropout")
+PLACES = sorted({*strings(Path("x"), *PARTS), *strings(Path("x"), "data=mnist", "logger=mlflow")})
+FORMS = ["${oc.env:TOKEN}", "a-${oc.env:TOKEN}", "${oc.decode:${oc.env:TOKEN}}", "${oc.select:nowhere,${oc.env:TOKEN}}"]
+
+
+def settings_with(folder: Path, place: str, value: str, *parts: str) -> tuple[DictConfig, DictConfig]:
+    config = composed(folder, *parts)
+    with open_dict(config):
+        OmegaConf.update(config, place, value, force_add=True)
+    return config, OmegaConf.create(OmegaConf.to_container(config, resolve=True))
+
+
+def is_refused(folder: Path, place: str, value: str, *parts: str) -> str | None:
+    """What the command says of a setting from outside, or None where it takes it."""
+    config, settings = settings_with(folder, place, value, *parts)
+    try:
+        check_none_is_recorded(config, settings, None, folder, ())
+    except ConfigCompositionException as error:
+        return str(error)
+    return None
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_a_file_would_have_is_not_taken_from_outside(tmp_path, monkeypatch, form):
+    monkeypatch.setenv("TOKEN", SECRET)
+    refusals = {}
+    for place in PLACES:
+        parts = ("data=mnist", "logger=mlflow") if place.startswith(("data.root", "logger.mlflow")) else PARTS
+        if place != "folder" and not place.endswith("_target_"):
+            refusals[place] = is_refused(tmp_path, place, form, *parts)
+    for place, said in refusals.items():
+        if said is not None:
+            assert f"lightning-al writes what `{place}` says into the files" in said
+            assert f'Give the value itself, as a shell does: {place}="$NAME".' in said
+            assert SECRET not in said
+    taken = {place for place, said in refusals.items() if said is None}
+    assert {
+        "name",
+        "data.root",
+        "logger.csv.save_dir",
+        "logger.mlflow.tracking_uri",
+        "trainer.default_root_dir",
+    } < taken
+    assert not {place for place in taken if place.split(".")[0] in ("active", "pool", "metric", "mode", "seed")}
+    recorded = {"active.last_layer", "pool.classes", "logger.tensorboard.version", "logger.csv.name", "metric"}
+    assert recorded < set(PLACES) - taken
+
+
+def test_a_place_in_the_folder_is_not_named_from_outside(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", SECRET)
+    inside = "${hydra:runtime.output_dir}/${oc.env:TOKEN}"
+    for place in ("data.root", "trainer.default_root_dir", "callbacks.checkpoint.dirpath"):
+        said = is_refused(tmp_path, place, inside, *("data=mnist", "callbacks=early_stopping"))
+        assert "since it is a place in the run's folder" in said
+    said = is_refused(tmp_path, "logger.mlflow.tracking_uri", f"sqlite:///{inside}.db", "logger=mlflow")
+    assert "since it is a place in the run's folder" in said
+    assert "names a class" in is_refused(tmp_path, "model._target_", "${oc.env:CLASS,lightning_al.demos.Classifier}")
+    # A run that has it already goes on.
+    config, settings = settings_with(tmp_path, "metric", "${oc.env:TOKEN}")
+    check_none_is_recorded(config, settings, shown(config), tmp_path, ())
+
+
+@pytest.mark.parametrize("place", ["folder", "hydra.run.dir", "hydra.job.name", "hydra.output_subdir"])
+def test_no_folder_is_named_from_outside(refused, tmp_path, monkeypatch, place):
+    monkeypatch.setenv("TOKEN", SECRET)
+    monkeypatch.chdir(tmp_path)
+    for value in ("x/${oc.env:TOKEN}", "x/${name}") if place == "folder" else ("x/${oc.env:TOKEN}",):
+        said = refused(*TINY, "name=${oc.env:TOKEN}", f"{place}={value}")
+        assert f"`{place}` names a folder or a file, but is read from outside by" in said
+        assert list(tmp_path.iterdir()) == []
+
+
+TAKEN = {
+    "name": "a-${oc.env:TOKEN}",
+    "trainer.default_root_dir": "../${oc.env:TOKEN}",
+    "callbacks.checkpoint.dirpath": "../${oc.env:TOKEN}/checkpoints",
+    "logger.csv.save_dir": "../${oc.env:TOKEN}/csv",
+    "+model.token": "${oc.env:TOKEN}",
+    "+model.url": "http://me:${.token}@host",
+    "+model.listed": "[1,{a: '${model.token}'}]",
+    "+model.decoded": "${oc.decode:${oc.env:PLAIN}}",
+    "+model.selected": "${oc.select:nowhere,${oc.env:TOKEN}}",
+    "+model.key": "${oc.decode:${oc.env:KEY}}",
+    "+data.password": "${model.token}",
+    "+oracle.token": "${oc.env:TOKEN}",
+}
+
+
+def test_what_is_taken_from_outside_is_in_no_file(own, command, tmp_path, monkeypatch):
+    """All places at once that are taken, in a run that writes all that a run can write."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.setenv("PLAIN", f"{{{SECRET}: [x, {SECRET}y], key: {KEY}}}")
+    run = tmp_path / "run"
+    quick = [one for one in TINY if not one.startswith(("logger", "callbacks"))]
+    given = [f"{name}={value}" if value[0] == "[" else f"{name}='{value}'" for name, value in TAKEN.items()]
+    command(
+        *quick, "model._target_=own_secrets.Options", "~model.network", "~model.num_classes", "~model.lr",
+        "data._target_=own_secrets.Data", "oracle._target_=own_secrets.Oracle", "callbacks=early_stopping",
+        "~callbacks.early_stopping", "~callbacks.progress", "callbacks.checkpoint.monitor=null",
+        "trainer.enable_checkpointing=true", "logger=[csv,tensorboard]", "allow=[own_secrets]", "active.budget=10",
+        *given, f"folder={run}",
+    )  # fmt: skip
+    checkpoints = list((tmp_path / SECRET / "checkpoints").rglob("*.ckpt"))
+    assert checkpoints
+    for path in checkpoints:  # outside of the run's folder, but the file itself has no more than the reference
+        with ZipFile(path) as archive:
+            assert not [name for name in archive.namelist() if SECRET.encode() in archive.read(name)]
+    assert (tmp_path / SECRET / "csv").exists()
+    assert holding(run, SECRET, str(KEY)) == []
+    report([str(run), "--out", str(tmp_path / "page")])
+    assert holding(tmp_path / "page", SECRET, str(KEY)) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "trainer.precision=${oc.env:TOKEN}",
+        "mode=${oc.env:TOKEN}",
+        "metric=${oc.env:TOKEN}",
+        "allow=${oc.env:TOKEN}",
+        "active.force=${oc.env:TOKEN}",
+        "model._target_=${oc.env:TOKEN}",
+        "model.lr='${oc.decode:${oc.env:BROKEN}}'",
+    ],
+)
+def test_a_secret_is_in_no_error_of_a_cell(refused, tmp_path, monkeypatch, wrong):
+    monkeypatch.setenv("TOKEN", SECRET)
+    monkeypatch.setenv("BROKEN", f"[{SECRET}")
+    said = refused("-m", *TINY, f"folder={tmp_path}", "seed=0", wrong)
+    assert "Error" in said or "lightning-al" in said
+    assert holding(tmp_path, SECRET) == []
+
+
+@pytest.mark.parametrize("text", ["two  words and\ta tab", 'a "quote" and a \\ back', "späte Übung"])
+def test_an_error_has_a_secret_in_no_form(tmp_path, text):
+    config = OmegaConf.create({"token": "${oc.env:TOKEN}"})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TOKEN", text)
+        remember(config)
+    for said in (text, repr(text), json.dumps(text)):
+        write_error(tmp_path, ValueError(f"no access with {said}"))
+        written = (tmp_path / "error.txt").read_text()
+        assert said.strip("'\"") not in written
+        assert " ".join(text.split()) not in written
+        clear_error(tmp_path)
 
 
 def test_a_secret_is_in_no_file_of_a_sweep_that_fails(own, refused, tmp_path):

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightning_al.allow_list import AllowList
 from lightning_al.allowed_names import ALLOWED
-from lightning_al.cli.configuration import as_stored, resolve_allowed
+from lightning_al.cli.configuration import agree, as_stored, resolve_allowed
 from lightning_al.cli.places import FETCHES, Claims
 from lightning_al.cli.references import shown
 from lightning_al.cli.stored import overrides_to_say_again
@@ -279,6 +279,50 @@ def test_a_folder_cannot_take_what_the_command_reads_from_outside_to_another_pla
     settings = resumed(run, changes, "name=${oc.env:SECRET}")
     assert settings.name == "hunter2"
     assert (settings.logger.csv.name, settings.logger.csv.prefix) == ("\ue0000\ue001", "a\ue0000\ue001")
+
+
+REDIRECTIONS = {
+    "as it is": {"logger.csv.name": "${model.token}"},
+    "in a text": {"logger.csv.prefix": "x-${model.token}"},
+    "in a list": {"pool.classes": ["a", "${model.token}"]},
+    "by a chain": {"model.other": "${.token}", "logger.csv.name": "${model.other}"},
+    "with its whole part": {"callbacks.progress": "${model}"},
+    "as another resolver's": {"logger.csv.name": "${oc.select:model.token}"},
+    "as all values of a part": {"logger.csv.name": "${oc.dict.values:model}"},
+    "to be decoded": {"logger.csv.name": "${oc.decode:${model.token}}"},
+    "by a computed name": {"model.word": "token", "logger.csv.name": "${model.${model.word}}"},
+}
+
+
+@pytest.mark.parametrize("case", REDIRECTIONS)
+def test_a_reference_of_the_folder_takes_nothing_from_outside_elsewhere(run, monkeypatch, case):
+    monkeypatch.setenv("SECRET", "hunter2")
+    changes = {"model.token": "${oc.env:SECRET}", **REDIRECTIONS[case]}
+    for said in ("${oc.env:SECRET}", "typed-by-hand"):
+        with pytest.raises(ConfigCompositionException, match="which is read only where you say it now") as found:
+            resumed(run, changes, f"+model.token={said}")
+        assert "hunter2" not in str(found.value)
+    again = says_again(str(found.value))
+    settings = resumed(run, changes, *again, "++model.token=${oc.env:SECRET}")
+    assert settings.model.token == "hunter2"  # where all of it is said, all of it holds
+
+
+def test_what_the_command_says_goes_nowhere_else_by_a_reference_of_the_folder(run):
+    """What may change in a run changes there alone, and not what the folder lets depend on it."""
+    stored = as_stored(composed(run, "name=before", "active.budget=50"))
+    with open_dict(stored):
+        stored.logger.csv.name = "${name}"
+        stored.logger.csv.prefix = "${.name}-${metric}"
+        stored.trainer.max_steps = "${active.budget}"
+        stored.model.all = "${active}"
+    overrides = ["name=after", "metric=test_loss", "active.budget=60"]
+    agreed = agree(stored, composed(run, *overrides), overrides, run, force=False, is_cell=False)
+    assert (agreed.name, agreed.metric, agreed.active.budget) == ("after", "test_loss", 60)
+    assert agreed.callbacks.progress.metric == "test_loss"  # as the command's own configuration has it
+    assert OmegaConf.to_container(agreed.logger.csv, resolve=False)["name"] == "before"
+    assert agreed.logger.csv.prefix == "before-test_acc"
+    assert agreed.trainer.max_steps == 50
+    assert agreed.model.all.budget == 50
 
 
 HARMLESS = {

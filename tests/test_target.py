@@ -13,11 +13,13 @@ import pytest
 import torch
 from PIL import Image
 from scipy import sparse
-from torch.utils.data import default_collate
+from torch.utils.data import TensorDataset, default_collate
 from torchvision import tv_tensors
 
+from lightning_al import ActiveDataModule
 from lightning_al.fingerprint import content_hash
 from lightning_al.target import KEYS, Target
+from tests.named import shown
 
 
 class Pair(NamedTuple):
@@ -455,7 +457,7 @@ def test_a_batch_without_labels_is_refused_where_they_are_asked_for() -> None:
         (np.float32(0.5), 1),
         (np.array([0.0, 1.0], dtype=np.float32), [0.25, 0.75]),
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_a_new_label_has_the_type_of_the_old_one(old: Any, label: Any) -> None:
     new = Target().replace((X, old), label)[1]
@@ -465,7 +467,7 @@ def test_a_new_label_has_the_type_of_the_old_one(old: Any, label: Any) -> None:
     default_collate([(X, old), (X, new)])
 
 
-@pytest.mark.parametrize("old", [torch.tensor(3), np.int64(3), torch.tensor([0, 1]), 3], ids=repr)
+@pytest.mark.parametrize("old", [torch.tensor(3), np.int64(3), torch.tensor([0, 1]), 3], ids=shown)
 def test_a_new_label_that_the_old_type_cannot_hold_is_refused(old: Any) -> None:
     with pytest.raises(ValueError, match=r"cannot put the label .*0.25.* in the place of"):
         Target().replace((X, old), 0.25 if np.ndim(old) == 0 else [0.25, 0.75])
@@ -475,3 +477,30 @@ def test_the_label_of_a_batch_is_read_as_that_of_an_item() -> None:
     for make in (lambda x, y: (x, y), lambda x, y: {"x": x, "y": y}, namedtuple("Item", "x y")):
         batch = default_collate([make(X, 3), make(X, 4)])
         assert Target().read(batch).tolist() == [3, 4]
+
+
+@pytest.mark.parametrize("spec", [1, 1.0, np.int64(1), np.float32(1), np.array(1), torch.tensor(1), torch.tensor(1.0)])
+def test_a_position_of_any_number_type_is_a_plain_one(spec: Any) -> None:
+    target = Target(spec)
+    assert type(target.spec) is int
+    assert target.read((0.5, 3, 4)) == 3
+
+
+@pytest.mark.parametrize("spec", ["y", np.str_("y"), np.array("y")])
+def test_a_key_of_any_text_type_is_one(spec: Any) -> None:
+    assert Target(spec).read({"x": 0.5, "y": 3}) == 3
+
+
+NO_TARGETS = [[1], (1,), {1}, {"y": 1}, True, np.True_, b"y", 1j, np.ma.masked, torch.tensor([1]), np.array([1])]
+
+
+@pytest.mark.parametrize("spec", [*NO_TARGETS, object()], ids=shown)
+def test_what_names_no_place_of_a_label_is_refused_at_construction(spec: Any) -> None:
+    with pytest.raises(TypeError, match=r"`ActiveDataModule\(target=...\)` expected a key or a name .*Pass 1, say"):
+        ActiveDataModule(TensorDataset(torch.zeros(4, 2), torch.arange(4)), initial_size=2, target=spec)
+
+
+@pytest.mark.parametrize("spec", [0.5, float("nan"), np.float32(1.5)])
+def test_a_position_is_whole(spec: Any) -> None:
+    with pytest.raises(ValueError, match=r"`ActiveDataModule` needs `target` to be a whole number, but got"):
+        Target(spec)

@@ -276,9 +276,33 @@ def test_the_last_points_may_be_fewer_than_a_query(tmp_path: Path) -> None:
     assert sorted(active.history[0].indices) == [20, 21]
 
 
-def test_a_labelled_item_that_cannot_be_read_ends_the_run(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="image file is truncated"):
-        run(tmp_path, Faulty(broken=[3]), unscorable="skip")
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize("broken", [INITIAL[0], 3])
+def test_a_labelled_item_that_cannot_be_read_ends_the_run_and_is_named(
+    tmp_path: Path, workers: int, dry: bool, broken: int
+) -> None:
+    with pytest.raises(OSError, match=rf"Item {broken} of the training data cannot be read: OSError: image file is"):
+        run(tmp_path, Faulty(broken=[broken]), unscorable="skip", workers=workers, dry=dry)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("oracle", [None, lambda indices: dict.fromkeys(indices, 0)], ids=["revealed", "given"])
+def test_an_item_that_cannot_be_read_once_it_is_labelled_is_named(tmp_path: Path, workers: int, oracle: Any) -> None:
+    """A file that is there when its point is scored, and gone when it is trained on."""
+    dataset, asked = Faulty(), []
+
+    class Breaks(LitMLP):
+        def on_train_start(self) -> None:
+            labelled = self.trainer.datamodule.pool.labelled  # type: ignore[attr-defined]
+            asked[:] = labelled[len(INITIAL) :][:1]
+            dataset.broken.update(asked)
+
+    with pytest.raises(
+        OSError, match=r"Item \d+ of the training data cannot be read: .*or give the point back by"
+    ) as e:
+        run(tmp_path, dataset, "random", module=Breaks(), workers=workers, oracle=oracle, unscorable="skip")
+    assert f"Item {asked[0]} of" in str(e.value)
 
 
 @pytest.mark.filterwarnings("ignore:.*cannot be scored")
@@ -337,3 +361,11 @@ def test_a_network_that_diverges_on_the_last_points_is_named(tmp_path: Path) -> 
 
     with pytest.raises(UnscorableError, match="gave NaN or Inf for 12 of 12 unlabelled points"):
         run(tmp_path, Faulty(), module=Diverges(), query_size=15, max_rounds=None, unscorable="skip")
+
+
+@pytest.mark.parametrize(("acquisition", "unscorable"), [("bald", "skip"), ("bald", "raise"), ("random", "skip")])
+def test_a_labelled_item_of_nan_is_named_where_the_training_diverged(
+    tmp_path: Path, acquisition: str, unscorable: Any
+) -> None:
+    with pytest.raises(UnscorableError, match=r"Its weights are NaN .*The labelled points \[3\] hold NaN or Inf\."):
+        run(tmp_path, Faulty(nan=[3]), acquisition, unscorable=unscorable)

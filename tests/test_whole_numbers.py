@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
@@ -14,12 +15,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al import ActiveDataModule, ActiveLearning, BatchBALD, MCDropout
+from lightning_al import ActiveDataModule, ActiveLearning, BatchBALD, MCDropout, batchbald
 from lightning_al.acquisition.base import at_most
 from lightning_al.journal import Journal
 from lightning_al.pool import Pool
-from lightning_al.whole_numbers import as_whole, whole_number
+from lightning_al.whole_numbers import MOST_HELD, MOST_SAMPLES, MOST_WORKERS, as_whole, whole_number
 from tests.tasks import LitMLP, points, trainer
+
+
+class Lying(int):
+    """A whole number that says of itself to be another."""
+
+    def __int__(self) -> int:
+        return 3
+
+    __index__ = __float__ = __trunc__ = __int__  # type: ignore[assignment]
+
 
 TAKEN: list[Callable[[int], Any]] = [
     int,
@@ -34,9 +45,18 @@ TAKEN: list[Callable[[int], Any]] = [
     lambda number: torch.tensor(float(number)),
     lambda number: torch.tensor(number, dtype=torch.uint8),
     Fraction,
+    lambda number: np.ma.array(number, mask=False),
+    lambda number: np.array(number, dtype=object),
+    np.longdouble,
+    Lying,
 ]
 REFUSED = [True, False, np.True_, torch.tensor(True), 4.5, np.float32(4.5), torch.tensor(4.5), "4", b"4", [4]]
+REFUSED += [np.ma.masked, np.ma.array(4, mask=True), np.timedelta64(4, "ns"), np.timedelta64(4, "D"), "٤"]
+REFUSED += [np.datetime64("NaT"), np.array(None, dtype=object), torch.empty((), device="meta"), np.array("4")]
+REFUSED += [Fraction(4 * 10**30 + 1, 10**30), np.longdouble(4) + np.longdouble(1e-18), np.void(b"4"), -float("inf")]
 REFUSED += [(4,), torch.tensor([4]), np.array([4]), float("nan"), float("inf"), 4j, Decimal(4), {4}, object(), len]
+
+LOG_PROBS = torch.full((3, 2, 2), 0.5).log()
 
 ARGUMENTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "query_size": (lambda n: ActiveLearning("bald", query_size=n), lambda made: made.query_size),
@@ -69,6 +89,8 @@ ARGUMENTS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {
     "num_configurations": (BatchBALD, lambda made: made.num_configurations),
     "b": (lambda n: at_most(n, 100), lambda made: made),
     "indices": (lambda n: Pool(9, [n]), lambda made: made.initial[0]),
+    "size": (Pool, lambda made: made.size),
+    "num_configurations of the function": (lambda n: batchbald(LOG_PROBS, 1, num_configurations=n), lambda made: 2),
 }
 
 
@@ -87,6 +109,40 @@ def test_what_is_no_whole_number_is_refused_at_construction(name: str) -> None:
     for value in REFUSED:
         with pytest.raises((TypeError, ValueError), match=r"a whole number.*, but got .* Pass (`b` as )?an int"):
             make(value)
+
+
+TOO_LARGE = [2**63, 10**30, 1e30, np.float64(1e300), torch.tensor(1e30), Fraction(10**400), 10**5000]
+HAVE_A_LIMIT = [name for name in ARGUMENTS if not name.startswith("seed") and name not in ("b", "indices")]
+
+
+@pytest.mark.parametrize("name", HAVE_A_LIMIT)
+@pytest.mark.parametrize("value", TOO_LARGE, ids=lambda value: type(value).__name__)
+def test_what_no_list_could_hold_is_refused_at_construction(name: str, value: Any) -> None:
+    with pytest.raises(
+        ValueError, match=rf"takes `{name.split()[0]}` up to [0-9,]+ alone, but got .*Pass a smaller one"
+    ):
+        ARGUMENTS[name][0](value)
+
+
+@pytest.mark.parametrize("name", ["query_size", "budget", "max_rounds", "rounds_per_fit", "batch_size", "initial_size"])
+def test_the_largest_number_of_python_stands_for_all(name: str) -> None:
+    make, read = ARGUMENTS[name]
+    assert read(make(sys.maxsize)) == sys.maxsize
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")
+@pytest.mark.parametrize(
+    ("name", "most"), [("num_samples", MOST_SAMPLES), ("num_workers", MOST_WORKERS), ("samples_per_epoch", MOST_HELD)]
+)
+def test_what_is_held_at_once_has_a_lower_limit(name: str, most: int) -> None:
+    assert ARGUMENTS[name][1](ARGUMENTS[name][0](most)) == most
+    with pytest.raises(ValueError, match=rf"takes `{name}` up to {most:,} alone, but got {most + 1}"):
+        ARGUMENTS[name][0](most + 1)
+
+
+def test_a_number_of_workers_is_no_share() -> None:
+    with pytest.raises(ValueError, match=r"`num_workers` to be a whole number, but got 0.5. It counts processes and"):
+        ARGUMENTS["num_workers"][0](0.5)
 
 
 @pytest.mark.parametrize("name", ["batch_size", "num_configurations"])

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.ties import in_order, tie_keys
 from lightning_al.points import Candidates
-from lightning_al.whole_numbers import as_whole
+from lightning_al.whole_numbers import as_whole, shown
 
 ROUNDING_ABOVE_ZERO = 1e-3
 """How far above 0 a log-probability may come out by rounding alone."""
@@ -149,7 +149,7 @@ def at_most(b: int, size: int) -> int:
     """
     number = as_whole(b)
     if number is None:
-        raise TypeError(f"A query must ask for a whole number of points, but got b={b!r}. Pass `b` as an int.")
+        raise TypeError(f"A query must ask for a whole number of points, but got b={shown(b)}. Pass `b` as an int.")
     if number < 1:
         raise ValueError(f"A query must ask for at least 1 point, but got b={b}. Pass `b` of 1 or more.")
     return min(number, size)

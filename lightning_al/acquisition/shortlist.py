@@ -18,6 +18,7 @@ from lightning_al.acquisition.base import at_most, checked_chunks
 from lightning_al.acquisition.ties import last
 from lightning_al.information import mutual_information
 from lightning_al.points import Candidates
+from lightning_al.whole_numbers import LARGEST
 
 UNITS = {
     "": 1, "B": 1,
@@ -154,7 +155,7 @@ def num_bytes(size: int | str) -> int:
             f"`max_memory` expected a number of bytes or text such as '500MB' or '2GB', but got {size!r}. Write it "
             "in B, kB, MB, GB, TB (powers of 1,000) and KiB, MiB, GiB, TiB (powers of 1,024)."
         )
-    number = int(float(match[1]) * UNITS[match[2].upper()])
+    number = int(min(float(match[1]) * UNITS[match[2].upper()], LARGEST))
     if number < 1:
         raise ValueError(f"`max_memory` expected at least 1 byte, but got {size!r}. Give it room for a batch.")
     return number

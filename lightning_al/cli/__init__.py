@@ -39,7 +39,7 @@ def main(config: DictConfig) -> float:
     try:
         if is_cell():
             return run_cell(config, folder)
-        with in_one_line():
+        with in_one_line(folder):
             return run_to_budget(config, folder)
     except StoppedError as stopped:
         if is_cell():

@@ -47,7 +47,7 @@ def write_error(folder: Path, error: BaseException) -> None:
 
     Of several processes that fail together, the first one's error stays: the others may fail for its sake.
     """
-    said = " ".join(str(error).split())
+    said = " ".join(without_secrets(str(error)).split())
     line = f"{type(error).__name__}: {said}" if said else type(error).__name__
     if not os.path.lexists(folder / ERROR):
         with replacing(folder / ERROR) as path:

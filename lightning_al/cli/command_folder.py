@@ -10,13 +10,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from lightning_al.cli.configuration import read_config
+from lightning_al.cli.hydras_files import check_hydras_files, is_of_command
+from lightning_al.folder import check_can_be_folder
+from lightning_al.hard_links import break_links_below
 from lightning_al.report.files import CONFIG
 from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run, check_tree
 
 USUAL = ("csv", "tensorboard", "wandb", "mlflow", "mlruns", "checkpoints", "lightning_logs")
 """What loggers and checkpoints are called in a run's folder by default."""
 
-OF_SWEEP = re.compile(r"multirun\.yaml|comparison\.(csv|png)")
+OF_SWEEP = re.compile(r"multirun\.yaml|optimization_results\.yaml|comparison\.(csv|png)")
 """The files of a sweep in its own folder."""
 
 _OUTPUT = "${hydra:runtime.output_dir}"
@@ -32,7 +36,10 @@ def check_before_hydra(config: DictConfig, folder: Path) -> None:
     Raises:
         ValueError: If something in it leads elsewhere, or if it has files that are not a run's.
     """
+    check_can_be_folder(folder)
     check_command_folder(folder, config, *_of_hydra(config))
+    read_config(folder)
+    check_hydras_files(folder, config.hydra.output_subdir)
     if not os.path.lexists(folder / CONFIG):
         # A cell that failed before it began has left no more than its error.
         check_is_a_run(folder, OF_JOURNAL, re.compile(rf"(?!error\.txt|{CONFIG})({OF_COMMAND.pattern})|csv"))
@@ -44,6 +51,7 @@ def check_sweep_folder(config: DictConfig, folder: Path) -> None:
     Raises:
         ValueError: If something in it leads elsewhere, or if it has files that are not a sweep's.
     """
+    check_can_be_folder(folder)
     check_files(folder, OF_SWEEP)
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     names = {path.name for path in entries}
@@ -52,8 +60,10 @@ def check_sweep_folder(config: DictConfig, folder: Path) -> None:
             check_tree(folder, path)
         elif path.is_dir():
             check_command_folder(path, config, *_of_hydra(config))
-    is_sweep = "multirun.yaml" in names or any((path / CONFIG).exists() for path in entries)
-    found = sorted(name for name in names if OF_SWEEP.fullmatch(name))
+    # One without content is of a sweep that was cut off as it began.
+    found = sorted(name for name in names if OF_SWEEP.fullmatch(name) and (folder / name).stat().st_size > 0)
+    is_sweep = is_of_command(folder / "multirun.yaml")
+    is_sweep |= "multirun.yaml" not in found and any(is_of_command(path / CONFIG) for path in entries)
     if found and not is_sweep:
         raise ValueError(
             f"The folder {folder} has {', '.join(found)}, which a sweep would overwrite, but no cells, so it "
@@ -75,9 +85,35 @@ def check_command_folder(folder: Path, config: DictConfig, *others: str) -> None
     if not folder.is_dir():
         return
     check_files(folder, OF_JOURNAL, OF_LOCK, OF_COMMAND)
+    for place in _places(folder, config, *others):
+        check_tree(folder, place)
+        if place.name in USUAL and place.is_file():
+            raise ValueError(
+                f"The run folder {folder} has a file named {place.name}, where a logger or a checkpoint has a folder. "
+                "Remove it, or choose another folder."
+            )
+
+
+def break_command_links(folder: Path, config: DictConfig, *others: str) -> None:
+    """Make files that loggers and checkpoints write to files of the folder's own; arguments as above."""
+    for place in _places(folder, config, *others):
+        break_links_below(place)
+
+
+def break_hydras_links(folder: Path, config: DictConfig) -> None:
+    """Make files that Hydra writes in a run's folder, or a sweep's, files of the folder's own."""
+    for name in (*_of_hydra(config), "multirun.yaml", "optimization_results.yaml"):
+        break_links_below(folder / name)
+    if folder.is_dir():
+        for cell in folder.iterdir():
+            if is_of_command(cell / CONFIG):
+                break_links_below(cell / next(_first(str(config.hydra.output_subdir)), ".hydra"))
+
+
+def _places(folder: Path, config: DictConfig, *others: str) -> Iterator[Path]:
     for name in dict.fromkeys((*USUAL, *others, *_named(config, folder))):
         if os.path.lexists(folder / name):
-            check_tree(folder, folder / name)
+            yield folder / name
 
 
 def _of_hydra(config: DictConfig) -> Iterator[str]:

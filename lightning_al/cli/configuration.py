@@ -13,8 +13,11 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lightning_al.cli.references import shown
+from lightning_al.cli.expansion import check_size
+from lightning_al.cli.kinds import check_kinds
+from lightning_al.cli.references import at, dotted, is_reference, put, shown, values, written_at
 from lightning_al.report.files import CONFIG
+from lightning_al.report.printable import printable
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
 from lightning_al.report.settings_file import check_numbers, read_settings
 
@@ -84,10 +87,11 @@ def resolve_allowed(
 
     try:
         if composed is None:
-            plain = OmegaConf.to_container(config, resolve=True)
+            plain: Any = OmegaConf.to_container(config, resolve=True)
             AllowList(allow).check(plain)
         else:
             plain = resolve_stored(config, composed, folder, allow)
+        check_kinds(plain)
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error
     checked = OmegaConf.create(plain)
@@ -104,13 +108,15 @@ def read_config(folder: Path) -> DictConfig | None:
     path = folder / CONFIG
     try:
         stored = OmegaConf.create(read_settings(path))
-        check_numbers(OmegaConf.to_container(stored), path)
+        raw = OmegaConf.to_container(stored, resolve=False)
+        check_numbers(raw, path)
+        check_size(raw)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise _damaged(folder, str(error)) from error
-    except AssertionError as error:  # OmegaConf's word on a text that is one number
-        raise _damaged(folder, "it holds one value") from error
+    except (OSError, ValueError, TypeError, YAMLError, OmegaConfBaseException, RecursionError) as error:
+        raise _damaged(folder, str(error)) from None  # Hydra would print the cause again
+    except AssertionError:  # OmegaConf's word on a text that is one number
+        raise _damaged(folder, "it holds one value") from None
     if not isinstance(stored, DictConfig):
         raise _damaged(folder, "it holds a list")
     missing = sorted({*PARTS, *VALUES} - {"allow", "mode"} - set(map(str, stored)))
@@ -119,6 +125,13 @@ def read_config(folder: Path) -> DictConfig | None:
     if _unknown(stored):
         raise _damaged(folder, f"no run has the settings {', '.join(_unknown(stored))}")
     stored.mode = stored.get("mode")  # which earlier versions had not
+    missing = sorted(dotted(way) for way, value in values(raw) if value == MISSING and way != ("folder",))
+    if missing:
+        raise _damaged(folder, f"it has no value for {', '.join(missing)}")
+    try:
+        check_kinds(shown(stored))
+    except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
+        raise _damaged(folder, str(error)) from None  # Hydra would print the cause again
     return stored
 
 
@@ -131,8 +144,9 @@ def write_config(config: DictConfig, folder: Path) -> None:
 
 
 def _damaged(folder: Path, reason: str) -> ConfigCompositionException:
+    said = printable(" ".join(reason.split()), most=1_000).rstrip(".")
     return ConfigCompositionException(
-        f"{folder / CONFIG} is not the configuration of a run: {reason}. Put back a copy of it from before, or choose "
+        f"{folder / CONFIG} is not the configuration of a run: {said}. Put back a copy of it from before, or choose "
         "another folder."
     )
 
@@ -192,7 +206,23 @@ def agree(
         if forced and _may_be_forced(name):
             owner, key = name.rsplit(".", 1)
             OmegaConf.select(agreed, owner).pop(key)
-    return agreed
+    return _kept_elsewhere(agreed, stored, config)
+
+
+def _kept_elsewhere(agreed: DictConfig, stored: DictConfig, config: DictConfig) -> DictConfig:
+    """Leave all as it was that changed only because a reference in the folder leads to what the command says now.
+
+    What the command says reaches those places alone that have it in the command's own configuration.
+    """
+    before, now = shown(stored), shown(config)
+    raw: Any = OmegaConf.to_container(agreed, resolve=False)
+    for way, value in list(values(shown(agreed))):
+        place = written_at(raw, way)
+        if is_reference(at(raw, place)) and at(before, way) != value and at(now, way) != value:
+            put(raw, place, at(before, place))
+    kept = OmegaConf.create(raw)
+    assert isinstance(kept, DictConfig)
+    return kept
 
 
 def as_stored(config: DictConfig) -> DictConfig:

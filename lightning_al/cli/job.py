@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -24,6 +24,18 @@ def is_multirun() -> bool:
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
+def typed(config: DictConfig | None = None, of: Literal["task", "hydra"] = "task") -> list[str]:
+    """Return what was typed on the command line, as it was typed: references in it are not read.
+
+    Args:
+        config: The configuration with Hydra's part, or None where Hydra has it.
+        of: Whether what sets the run's configuration, or what sets Hydra's.
+    """
+    hydra = HydraConfig.get() if config is None else config.hydra
+    found: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
+    return list(found[of])
+
+
 def new_console() -> Console:
     """Return a terminal that prints text as it is."""
     from rich.console import Console
@@ -40,7 +52,7 @@ def command_to_go_on(folder: Path, config: DictConfig) -> str:
     """
     from lightning_al.cli.stored import overrides_to_say_again
 
-    allow = [override for override in HydraConfig.get().overrides.task if override.startswith("allow=")]
+    allow = [override for override in typed() if override.startswith("allow=")]
     names: Any = OverridesParser.create().parse_overrides(allow)[-1].value() if allow else []
     again = overrides_to_say_again(config, folder, names)
     return " ".join(["lightning-al", f"folder={folder}", *(f"'{override}'" for override in allow), *again])

@@ -15,7 +15,7 @@ from typing import Any
 
 from lightning_al.allow_list import AllowList
 from lightning_al.allowed_names import ALLOWED
-from lightning_al.cli.references import Way
+from lightning_al.cli.references import Way, at
 
 TO_WRITE = frozenset(
     ("artifact_location", "default_root_dir", "dirpath", "log_dir", "output_dir", "save_dir", "tracking_uri")
@@ -49,7 +49,8 @@ ONLY_STORED = {
 FETCHES = "fetches files"
 """Of what a folder claims, what can be left out."""
 
-_LISTED_PACKAGES = frozenset(module.split(".")[0] for module in ALLOWED)
+LISTED_PACKAGES = frozenset(module.split(".")[0] for module in ALLOWED)
+"""The packages whose classes a configuration may name by itself."""
 
 _ADDRESS = re.compile(r"://|::|^[A-Za-z][\w+.-]+:[/\\]")
 _VARIABLE = re.compile(r"\$[\w{(]")
@@ -91,7 +92,7 @@ class Claims:
     def _of_node(self, node: Mapping[str, Any], way: Way) -> Iterator[tuple[Way, str]]:
         made = self.allowed.find(node["_target_"])
         bases = [base.__name__ for base in getattr(made, "__mro__", ())]
-        arguments = dict(_arguments(node, made))
+        arguments = dict(arguments_of(node, made))
         for needed in (name for base in bases for name in NEEDED.get(base, ())):
             if not any(name == needed and value is not None for name, value in arguments.values()):
                 yield (*way, needed), "is left out, so that this machine would choose it"
@@ -147,10 +148,24 @@ class Claims:
         home = str(getattr(owner, "__module__", ""))
         if home.startswith(("torchvision.datasets.", "lightning_al.demos.")):
             return name == "root"
-        return owner is not None and home.split(".")[0] not in _LISTED_PACKAGES
+        return owner is not None and home.split(".")[0] not in LISTED_PACKAGES
 
 
-def _arguments(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tuple[str, Any]]]:
+def argument_at(settings: Any, way: Way, allowed: AllowList) -> tuple[Any, str]:
+    """Return what the innermost node on a way makes, and the name of the argument that the way leads into.
+
+    Of what lies in no node, these are None and an empty text.
+    """
+    for length in range(len(way) - 1, -1, -1):
+        node = at(settings, way[:length])
+        if isinstance(node, Mapping) and "_target_" in node:
+            made, rest = allowed.find(node["_target_"]), way[length:]
+            names = (name for place, (name, _) in arguments_of(node, made) if rest[: len(place)] == place)
+            return made, next(names, "")
+    return None, ""
+
+
+def arguments_of(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tuple[str, Any]]]:
     """Yield the way to each argument of a node with its name, those given by their place too, and its value."""
     parameters = list(_parameters(made))
     given = node.get("_args_")

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 Way = tuple[str | int, ...]
 
-_INNER = re.compile(
+INNER = re.compile(
     r"""\$\{(
         [^${}:]*                                             # another setting
         | \s*oc\.(select|dict\.keys|dict\.values)\s*:[^${}]* # other settings
@@ -25,6 +25,8 @@ _INNER = re.compile(
     )\}""",
     re.VERBOSE,
 )
+"""A reference to other settings, the time or the run's folder, in which there is no further one."""
+
 _OF_HYDRA = re.compile(r"\$\{hydra:((?:runtime|job)\.[\w.]+)\}")
 
 
@@ -36,10 +38,19 @@ def is_outer(value: Any) -> bool:
     """
     if not isinstance(value, str):
         return False
-    left = _INNER.sub("_", value)
+    left = INNER.sub("_", value)
     while left != value:
-        left, value = _INNER.sub("_", left), left
+        left, value = INNER.sub("_", left), left
     return "${" in left
+
+
+def is_reference(value: Any) -> bool:
+    """Return whether a value refers to other settings alone.
+
+    >>> is_reference("${data}"), is_reference("data"), is_reference("${oc.env:HOME}")
+    (True, False, False)
+    """
+    return isinstance(value, str) and "${" in value and not is_outer(value)
 
 
 def settle(config: DictConfig) -> None:
@@ -61,36 +72,28 @@ def settle(config: DictConfig) -> None:
             put(config, way, settled)
 
 
-def resolved(config: DictConfig, outer: Callable[[Way, str], Any]) -> dict[str, Any]:
-    """Return all settings with their references resolved, those to the outside by a function of place and reference."""
-    found: list[Any] = []
-    # No text of the configuration can stand for a value: it does not know by what one is masked this time.
-    secret = token_hex(16)
-    masked_value = re.compile(f"\ue000{secret}([0-9]+)\ue001")
-
-    def mask(way: Way, value: Any) -> Any:
-        if not is_outer(value):
-            return value
-        found.append(outer(way, value))
-        return f"\ue000{secret}{len(found) - 1}\ue001"
-
-    def unmask(way: Way, value: Any) -> Any:
-        whole = masked_value.fullmatch(value) if isinstance(value, str) else None
-        if whole:
-            return found[int(whole[1])]
-        return masked_value.sub(lambda part: str(found[int(part[1])]), value) if isinstance(value, str) else value
-
-    masked = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), mask))
-    return dict(mapped(OmegaConf.to_container(masked, resolve=True), unmask))
-
-
 def shown(config: DictConfig) -> dict[str, Any]:
     """Return the settings as they may be stored and shown: references to the outside as they are, all others resolved.
 
     >>> shown(OmegaConf.create({"x": "${oc.env:SECRET}", "y": "at ${x}", "z": 1, "w": "${z}"}))
     {'x': '${oc.env:SECRET}', 'y': 'at ${oc.env:SECRET}', 'z': 1, 'w': 1}
     """
-    return resolved(config, lambda way, reference: reference)
+    found: list[str] = []
+    # No text of the configuration can stand for a reference: it does not know by what one is masked this time.
+    secret = token_hex(16)
+    masked_value = re.compile(f"\ue000{secret}([0-9]+)\ue001")
+
+    def mask(way: Way, value: Any) -> Any:
+        if not is_outer(value):
+            return value
+        found.append(value)
+        return f"\ue000{secret}{len(found) - 1}\ue001"
+
+    def unmask(way: Way, value: Any) -> Any:
+        return masked_value.sub(lambda part: found[int(part[1])], value) if isinstance(value, str) else value
+
+    masked = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), mask))
+    return dict(mapped(OmegaConf.to_container(masked, resolve=True), unmask))
 
 
 def values(plain: Any, way: Way = ()) -> Iterator[tuple[Way, Any]]:
@@ -122,6 +125,15 @@ def at(plain: Any, way: Way) -> Any:
 def put(plain: Any, way: Way, value: Any) -> None:
     """Put a value to the end of a way into plain data."""
     at(plain, way[:-1])[way[-1]] = value
+
+
+def written_at(raw: Any, way: Way) -> Way:
+    """Return where a value is written: where a part of the configuration refers to another one, that is the reference.
+
+    >>> written_at({"a": {"b": 1}, "c": "${a}"}, ("c", "b"))
+    ('c',)
+    """
+    return next((way[:length] for length in range(1, len(way)) if isinstance(at(raw, way[:length]), str)), way)
 
 
 def mapped(plain: Any, function: Callable[[Way, Any], Any], way: Way = ()) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from hydra.errors import CompactHydraException
+from omegaconf.errors import OmegaConfBaseException
 
+from lightning_al.cli.secrets import without_secrets
 from lightning_al.report.printable import printable
 
 MOST = 5_000
@@ -34,16 +38,29 @@ def is_own_refusal(error: BaseException) -> bool:
 
 
 @contextmanager
-def in_one_line() -> Iterator[None]:
-    """Let Hydra show what lightning_al refuses without a traceback.
+def in_one_line(folder: Path) -> Iterator[None]:
+    """Let Hydra show what lightning_al refuses, and what the system refuses in the run's folder, without a traceback.
 
     Raises:
-        CompactHydraException: In place of an error that lightning_al raised itself.
+        CompactHydraException: In place of an error that lightning_al raised itself, or that names a file of the folder.
     """
     try:
         yield
+    except OmegaConfBaseException as found:
+        said = without_secrets(" ".join(str(found).split()))
+        raise CompactHydraException(
+            f"lightning-al: {printable(said, most=MOST)}. Check what the settings refer to, and their types."
+        ) from None
+    except OSError as found:
+        path = found.filename if isinstance(found.filename, str | os.PathLike) else None
+        if path is None or not Path(path).absolute().is_relative_to(folder):
+            raise
+        raise CompactHydraException(
+            f"lightning-al: {printable(path, most=MOST)} cannot be read or written: {found.strerror}. Make it readable "
+            "and writable, or remove it where no run put it there."
+        ) from found
     except (ValueError, TypeError, RuntimeError) as found:
         if not is_own_refusal(found):
             raise
-        error = printable(" ".join([str(found), *getattr(found, "__notes__", ())]), most=MOST)
+        error = printable(without_secrets(" ".join([str(found), *getattr(found, "__notes__", ())])), most=MOST)
         raise CompactHydraException(f"lightning-al: {error}") from found

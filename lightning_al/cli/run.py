@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import CompactHydraException, ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_al.cli.command_folder import check_command_folder
+from lightning_al.cli.command_folder import break_command_links, check_command_folder
 from lightning_al.cli.configuration import (
     ThisTime,
     agree,
@@ -30,9 +29,10 @@ from lightning_al.cli.configuration import (
     write_config,
 )
 from lightning_al.cli.direction import check_mode
-from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
+from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console, typed
+from lightning_al.cli.outside import check_none_is_recorded
 from lightning_al.cli.references import settle, shown
-from lightning_al.cli.secrets import Secrets
+from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
@@ -52,7 +52,8 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     Raises:
         ConfigCompositionException: If the configuration is none of a run, or not that of the run in the folder.
     """
-    overrides = list(HydraConfig.get().overrides.task)
+    overrides = typed()
+    remember(config)
     check_names(config)
     check_mode(config)
     this_time = take_this_time(config, overrides)
@@ -70,6 +71,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     if finished and known == kept and _is_reported(kept["metric"], kept["mode"], folder):
         return _show(folder) if is_first_rank(composed or config) else _area(folder)
     settings = resolve_allowed(config, this_time.allow, folder, composed)
+    check_none_is_recorded(config, settings, known, folder, this_time.allow)
     with _threads(settings.threads):
         return _fit_and_report(config, settings, folder, this_time, fit=not finished)
 
@@ -103,6 +105,8 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
         take_gpus(settings)
     secrets = Secrets.of(config, settings)
     check_command_folder(folder, settings)
+    if is_first_rank(settings):
+        break_command_links(folder, settings)
     objects = _make(settings, folder, force=this_time.force)
     secrets.keep_from(objects.trainer, objects.model, objects.data, getattr(objects.data, "wrapped", None))
     active, data, trainer = objects.active, objects.data, objects.trainer

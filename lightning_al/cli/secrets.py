@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_al.cli.references import at, mapped, shown, values
+from lightning_al.cli.references import at, dotted, is_outer, mapped, shown, values
 
 if TYPE_CHECKING:
     from lightning_al._lightning import pl
 
 SHORTEST = 4
 """How long a text has to be, at least, to be looked for inside others."""
+
+LEFT = frozenset(("ActiveDataModule", "ActiveLearning", "loops", "lr_schedulers", "optimizer_states", "state_dict"))
+"""What of a checkpoint is left as it is: Lightning's and our own, in which nothing from outside is."""
+
+_VARIABLE = re.compile(r"oc\.env\s*:\s*['\"]?(\w+)")
 
 _known: dict[str, str] = {}
 
@@ -34,15 +43,16 @@ class Secrets:
     @staticmethod
     def of(config: DictConfig, settings: DictConfig) -> Secrets:
         """Hold a configuration as it is stored against the same one with all references resolved."""
-        kept, texts, others = shown(config), {}, {}
-        for way, value in values(OmegaConf.to_container(settings)):
-            reference = at(kept, way)
-            if isinstance(reference, str) and "${" in reference and reference != value:
-                if isinstance(value, str):
+        plain, texts, others = OmegaConf.to_container(settings), _of_environment(config), {}
+        for way, reference in values(shown(config)):
+            if not isinstance(reference, str) or "${" not in reference:
+                continue
+            for name, value in _parts(at(plain, way), way[-1]):
+                if isinstance(value, str) and value != reference:
                     texts[value] = reference
-                elif value is not None and not isinstance(value, bool):
-                    others[str(way[-1]), value] = reference
-        _known.update({text: reference for text, reference in texts.items() if len(text) >= SHORTEST})
+                elif value is not None and not isinstance(value, bool | str):
+                    others[str(name), value] = reference
+        _remember(texts)
         return Secrets(texts, others)
 
     def hide(self, plain: Any) -> Any:
@@ -51,7 +61,7 @@ class Secrets:
         >>> Secrets({"hunter2": "${oc.env:PASSWORD}"}, {}).hide({"url": "https://me:hunter2@host", "lr": 0.1})
         {'url': 'https://me:${oc.env:PASSWORD}@host', 'lr': 0.1}
         """
-        return mapped(plain, self._hide_value)
+        return self._hide_names(mapped(plain, self._hide_value))
 
     def keep_from(self, trainer: pl.Trainer, *makers: Any) -> None:
         """Keep the values out of checkpoints, and out of the hyperparameters that Lightning logs.
@@ -72,11 +82,24 @@ class Secrets:
         save = written.save_checkpoint
 
         def save_hidden(checkpoint: dict[str, Any], *arguments: Any, **options: Any) -> None:
-            names = ("hyper_parameters", "datamodule_hyper_parameters")
-            hidden = {name: self.hide(dict(checkpoint[name])) for name in names if name in checkpoint}
-            save({**checkpoint, **hidden}, *arguments, **options)
+            save(self._hide_in_checkpoint(checkpoint), *arguments, **options)
 
         written.save_checkpoint = save_hidden  # type: ignore[method-assign]
+
+    def _hide_in_checkpoint(self, checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+        hidden = {name: part if name in LEFT else _hidden(part, self.texts) for name, part in checkpoint.items()}
+        callbacks = checkpoint.get("callbacks", {})
+        if "callbacks" in hidden:
+            hidden["callbacks"] = {
+                name: state if name in LEFT else _hidden(state, self.texts) for name, state in callbacks.items()
+            }
+        hyperparameters = ("hyper_parameters", "datamodule_hyper_parameters")
+        return hidden | {name: self.hide(dict(checkpoint[name])) for name in hyperparameters if name in checkpoint}
+
+    def _hide_names(self, plain: Any) -> Any:
+        if isinstance(plain, dict):
+            return {_hidden(name, self.texts): self._hide_names(part) for name, part in plain.items()}
+        return [self._hide_names(part) for part in plain] if isinstance(plain, list) else plain
 
     def _hide_value(self, way: Any, value: Any) -> Any:
         if isinstance(value, str):
@@ -87,9 +110,60 @@ class Secrets:
             return value
 
 
+def remember(config: DictConfig) -> None:
+    """Know what a configuration reads from outside, so that no error has it, even one of reading it."""
+    _remember(_of_environment(config))
+    for way, value in values(OmegaConf.to_container(config, resolve=False)):
+        with suppress(Exception):  # whatever may be wrong with it, it is said elsewhere
+            if is_outer(value):
+                read = OmegaConf.to_container(OmegaConf.create({"x": OmegaConf.select(config, dotted(way))}))
+                _remember({part: value for _, part in _parts(read, "") if isinstance(part, str)})
+
+
 def without_secrets(text: str) -> str:
     """Return a text, such as a traceback, with references in place of what any configuration had from outside."""
     return _without(text, _known)
+
+
+def _of_environment(config: DictConfig) -> dict[str, str]:
+    """Return the references by the environment variables that a configuration names, whatever it makes of them."""
+    texts = (str(value) for _, value in values(OmegaConf.to_container(config, resolve=False)))
+    names = {name for text in texts for name in _VARIABLE.findall(text) if name in os.environ}
+    return {os.environ[name]: f"${{oc.env:{name}}}" for name in names if len(os.environ[name]) >= SHORTEST}
+
+
+def _remember(texts: Mapping[str, str]) -> None:
+    for text, reference in texts.items():
+        # As it is, and as Python and JSON write it.
+        _known.update(dict.fromkeys((text, repr(text)[1:-1], json.dumps(text)[1:-1]), reference))
+
+
+def _parts(value: Any, name: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield all values in plain data with the last name on the way to them, and all names.
+
+    >>> list(_parts({"a": [1]}, "x"))
+    [('', 'a'), (0, 1)]
+    """
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield "", key
+            yield from _parts(part, key)
+    elif isinstance(value, list | tuple):
+        for place, part in enumerate(value):
+            yield from _parts(part, place)
+    else:
+        yield name, value
+
+
+def _hidden(value: Any, texts: Mapping[str, str]) -> Any:
+    """Return what a checkpoint has with references in place of the texts, in names too, each container of its type."""
+    if isinstance(value, str):
+        return texts.get(value) or _without(value, texts)
+    if type(value) is dict:
+        return {_hidden(name, texts): _hidden(part, texts) for name, part in value.items()}
+    if type(value) in (list, tuple, set):
+        return type(value)(_hidden(part, texts) for part in value)
+    return value
 
 
 def _without(text: str, references: Mapping[str, str]) -> str:

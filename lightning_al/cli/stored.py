@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.allow_list import AllowList
 from lightning_al.cli.places import FETCHES, Claims
-from lightning_al.cli.references import Way, at, dotted, is_outer, put, resolved, shown, values
+from lightning_al.cli.references import Way, at, dotted, is_outer, is_reference, put, shown, values, written_at
 
 
 def resolve_stored(stored: DictConfig, composed: DictConfig, folder: Path, allow: Sequence[str]) -> dict[str, Any]:
     """Return the settings of a stored configuration, with all references resolved.
 
     What it reads from outside itself, and what it names outside the folder, holds where the configuration that is
-    composed now says the same in the same place. What it would fetch is left where it is, unless that says so too.
+    composed now says the same in the same place, so that no reference of the folder takes it to another one. What it
+    would fetch is left where it is, unless that says so too.
 
     Raises:
         ConfigCompositionException: If the command has to say something again; the message says how.
@@ -29,16 +31,17 @@ def resolve_stored(stored: DictConfig, composed: DictConfig, folder: Path, allow
     """
     now, shown_now = OmegaConf.to_container(composed, resolve=True), shown(composed)
     unsaid: dict[Way, str] = {}
-
-    def outer(way: Way, reference: str) -> Any:
-        if at(shown_now, way) != reference:
+    settings = shown(stored)
+    for way, reference in list(values(settings)):
+        if not is_outer(reference):
+            continue
+        # By whatever chain of references it came to this place, the command has to say it for this place.
+        if at(shown_now, way) == reference:
+            put(settings, way, at(now, way))
+        else:
             unsaid[way] = f"refers to {reference}, which is read only where you say it now"
-            return None
-        return at(now, way)
-
-    settings = resolved(stored, outer)
     if unsaid:
-        raise _refused(unsaid, stored, folder)
+        raise _refused(unsaid, stored, composed, folder)
     allowed = AllowList(allow)
     allowed.check(settings)
     for way, why in list(Claims(folder, allowed).find(settings)):
@@ -49,17 +52,17 @@ def resolve_stored(stored: DictConfig, composed: DictConfig, folder: Path, allow
         else:
             unsaid[way] = why
     if unsaid:
-        raise _refused(unsaid, stored, folder)
+        raise _refused(unsaid, stored, composed, folder)
     return settings
 
 
 def overrides_to_say_again(config: DictConfig, folder: Path, allow: Sequence[str]) -> list[str]:
     """Return the overrides that a command needs to go on with a run, besides its folder, quoted for a shell."""
-    ways = [way for way, value in values(OmegaConf.to_container(config, resolve=False)) if is_outer(value)]
+    ways = [way for way, value in values(shown(config)) if is_outer(value)]
     with suppress(ValueError):  # of a class that is itself read from outside
         claims = Claims(folder, AllowList(allow)).find(shown(config))
         ways.extend(way for way, why in claims if why != FETCHES)
-    return _overrides(ways, config)
+    return _overrides(ways, config, _of_every_command())
 
 
 def with_how_to_fetch(said: str, config: DictConfig, settings: DictConfig) -> str:
@@ -75,9 +78,11 @@ def _is_said(way: Way, settings: Any, now: Any) -> bool:
     return type(there) is type(here) and there == here and (there is not None or owners[0] == owners[1])
 
 
-def _refused(unsaid: dict[Way, str], stored: DictConfig, folder: Path) -> ConfigCompositionException:
-    said = {dotted(way): why for way, why in _without_copies(unsaid, stored)}
-    overrides = " ".join(_overrides(unsaid, stored))
+def _refused(
+    unsaid: dict[Way, str], stored: DictConfig, composed: DictConfig, folder: Path
+) -> ConfigCompositionException:
+    said = {dotted(way): why for way, why in _without_copies(unsaid, stored, composed)}
+    overrides = " ".join(_overrides(unsaid, stored, composed))
     return ConfigCompositionException(
         f"lightning-al does not take from the folder {folder} what only you may say: "
         + ", ".join(f"`{name}` {why}" for name, why in said.items())
@@ -85,21 +90,28 @@ def _refused(unsaid: dict[Way, str], stored: DictConfig, folder: Path) -> Config
     )
 
 
-def _without_copies(unsaid: dict[Way, str], stored: DictConfig) -> list[tuple[Way, str]]:
-    """Leave out what is only there because a part of the configuration refers to another one."""
-    raw = OmegaConf.to_container(stored, resolve=False)
-    written = [
-        (way, why)
-        for way, why in unsaid.items()
-        if not any(isinstance(at(raw, way[:length]), str) for length in range(1, len(way)))
-    ]
+def _of_every_command() -> DictConfig:
+    """Return the configuration that every command begins with, before groups and overrides."""
+    found = OmegaConf.create(resources.files("lightning_al.conf").joinpath("config.yaml").read_text())
+    assert isinstance(found, DictConfig)
+    return found
+
+
+def _without_copies(unsaid: dict[Way, str], stored: DictConfig, composed: DictConfig) -> list[tuple[Way, str]]:
+    """Leave out what the command says by itself where it says the rest, since it has the same reference there."""
+    raw, now = (OmegaConf.to_container(config, resolve=False) for config in (stored, composed))
+    written: list[tuple[Way, str]] = []
+    for way, why in unsaid.items():
+        place = written_at(raw, way)
+        is_copy = is_reference(at(raw, place)) and at(now, place) == at(raw, place)
+        written += [] if is_copy else [(way, why)]
     return written or list(unsaid.items())
 
 
-def _overrides(ways: Iterable[Way], stored: DictConfig) -> list[str]:
+def _overrides(ways: Iterable[Way], stored: DictConfig, composed: DictConfig) -> list[str]:
     settings = shown(stored)
     found = {}
-    for way, _ in _without_copies(dict.fromkeys(ways, ""), stored):
+    for way, _ in _without_copies(dict.fromkeys(ways, ""), stored, composed):
         # Of a list, Hydra can only set the whole.
         cut = next((place for place, name in enumerate(way) if isinstance(name, int)), len(way))
         found[dotted(way[:cut])] = at(settings, way[:cut])

@@ -13,11 +13,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+from hydra.errors import CompactHydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from lightning_al.cli.command_folder import check_before_hydra, check_sweep_folder
+from lightning_al.cli.command_folder import break_hydras_links, check_before_hydra, check_sweep_folder
+from lightning_al.cli.job import typed
+from lightning_al.cli.outside import check_folder
 from lightning_al.cli.refusals import MOST
+from lightning_al.folder import meant
 from lightning_al.report.printable import printable
 
 RANKS = ("SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -83,16 +88,19 @@ class StartedTogether(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a run whose processes would each choose a folder of their own."""
+        _check_name(config)
         launcher = started_by(config)
         if launcher is not None and not _can_agree(launcher) and not _is_given(config):
             _refuse(
                 f"lightning-al was started by {launcher} in several processes, which cannot tell each other the folder "
                 "of their run. Give all of them the same one by `folder=`."
             )
+        _check(lambda config, _: check_folder(config), config, "")
         _check(check_before_hydra, config, config.hydra.run.dir)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep that each of the processes would run."""
+        _check_name(config)
         launcher = started_by(config)
         if launcher is not None:
             _refuse(
@@ -100,14 +108,30 @@ class StartedTogether(Callback):
                 "sweep. Start the sweep once, without it: cells start the processes of `trainer.devices=2 "
                 "trainer.strategy=ddp` themselves, under SLURM by `hydra/launcher=submitit_slurm`."
             )
+        _check(lambda config, _: check_folder(config), config, "")
         _check(check_sweep_folder, config, config.hydra.sweep.dir)
+
+
+def _check_name(config: DictConfig) -> None:
+    """Refuse a `folder` that names none, before a resolver makes a name of it."""
+    try:
+        if not OmegaConf.is_missing(config, "folder"):
+            meant(config.folder)
+    except (ValueError, OmegaConfBaseException) as error:
+        _refuse(f"lightning-al: {_line(error)}")
 
 
 def _check(check: Callable[[DictConfig, Path], None], config: DictConfig, folder: str) -> None:
     try:
-        check(config, Path(folder))
-    except ValueError as error:
-        _refuse(f"lightning-al: {printable(error, most=MOST)}")
+        check(config, meant(folder))
+        if is_first_rank(config):
+            break_hydras_links(meant(folder), config)
+    except (ValueError, OSError, CompactHydraException) as error:
+        _refuse(f"lightning-al: {_line(error)}")
+
+
+def _line(error: Exception) -> str:
+    return printable(" ".join(str(error).split()), most=MOST)
 
 
 def _refuse(said: str) -> NoReturn:
@@ -125,7 +149,7 @@ def _can_agree(launcher: str) -> bool:
 
 def _is_given(config: DictConfig) -> bool:
     """Return whether the command line says the folder, as it does where Lightning starts other processes by it."""
-    said = config.hydra.overrides.hydra
+    said = typed(config, "hydra")
     return not OmegaConf.is_missing(config, "folder") or any(line.startswith("hydra.run.dir=") for line in said)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, suppress
 from typing import Any, TypeVar
 
-from lightning_al.answers import AnswerError, index_of
+from lightning_al.answers import AnswerError, index_of, shortly
 from lightning_al.pool import Label
 from lightning_al.records import Query
 
@@ -47,13 +48,18 @@ def ask(
     if not asked:
         return None
     refused: dict[str, list[int]] = {}
-    answered: list[int] = []
+    answered: dict[int, None] = {}
+    still_asked = frozenset(asked)
     try:
-        for pairs in _together(label(asked)):
-            good = _check(pairs, asked, answered, refused, accept)
-            if good:
-                record(good)
-                query.answers.update(good)
+        with closing(_together(label(list(asked)))) as answers:  # a list of its own, which it may change
+            for pairs in answers:
+                good = _check(pairs, still_asked, answered, refused, accept)
+                if good:
+                    record(good)
+                    query.answers.update(good)
+                # What never ends is not read for ever.
+                if refused and len(query.answers) == len(query.indices):
+                    break
     except Exception as error:
         if answered and not isinstance(error, AnswerError):
             error.add_note(f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}.")
@@ -62,11 +68,15 @@ def ask(
         refused.setdefault(str(error), [])
     if not refused and not query.rest:
         return None
-    return _refusal(name, asked, answered, refused, query, kept)
+    return _refusal(name, asked, list(answered), refused, query, kept)
 
 
 def _check(
-    pairs: Sequence[Any], asked: Sequence[int], answered: list[int], refused: dict[str, list[int]], accept: Accept
+    pairs: Sequence[Any],
+    asked: Collection[int],
+    answered: dict[int, None],
+    refused: dict[str, list[int]],
+    accept: Accept,
 ) -> dict[int, Label]:
     """Return the good ones of some answers that came together, and note which came and why others are refused."""
     found: dict[int, list[Any]] = {}
@@ -79,7 +89,7 @@ def _check(
     good: dict[int, Label] = {}
     for index, answers in found.items():
         was_answered = index in answered
-        answered.append(index)
+        answered[index] = None
         try:
             if index not in asked:
                 raise AnswerError("it was not asked for")
@@ -98,29 +108,54 @@ def _checked(check: Callable[..., Found], *arguments: Any) -> Found:
     except AnswerError:
         raise
     except Exception as error:
-        said = " ".join(f"{type(error).__name__}: {error}".split())
-        raise AnswerError(f"it could not be checked ({said[:200]})") from error
+        raise AnswerError(f"it could not be checked ({shortly(error)})") from error
 
 
-def _together(answers: Any) -> Iterator[list[Any]]:
-    """Yield answers as pairs of index and label, those together that came together."""
-    if isinstance(answers, Mapping) or (hasattr(answers, "items") and hasattr(answers, "keys")):
-        yield list(answers.items())  # a pandas Series is no Mapping
+def _together(answers: Any) -> Generator[list[Any]]:
+    """Yield answers as pairs of index and label, those together that came together.
+
+    Where reading them fails in the middle, those before that are yielded first.
+    """
+    if _are_by_index(answers):
+        yield from _up_to_error(answers.items())
     elif isinstance(answers, list | tuple):
-        yield list(answers)
+        yield from _up_to_error(answers)
     elif isinstance(answers, Iterable) and not isinstance(answers, str | bytes):
-        for pair in answers:
-            yield [pair]
+        pairs = iter(answers)
+        try:
+            for pair in pairs:
+                yield list(pair.items()) if _are_by_index(pair) else [pair]
+        finally:
+            if isinstance(pairs, Generator):
+                with suppress(Exception):  # all that matters was said before
+                    pairs.close()
     else:
         raise AnswerError(f"they came as {type(answers).__name__} and not as a dict of labels by index")
 
 
+def _are_by_index(answers: Any) -> bool:
+    """Return whether answers are a dict or alike; a pandas Series is no Mapping."""
+    return isinstance(answers, Mapping) or (hasattr(answers, "items") and hasattr(answers, "keys"))
+
+
+def _up_to_error(pairs: Iterable[Any]) -> Iterator[list[Any]]:
+    found: list[Any] = []
+    try:
+        for pair in pairs:
+            found.append(pair)
+    except BaseException:
+        yield found
+        raise
+    yield found
+
+
 def _split(pair: Any) -> tuple[Any, Any]:
     try:
-        if isinstance(pair, str | bytes):  # "12" is no pair of 1 and 2
+        # "12" is no pair of 1 and 2, and a set has no first.
+        if isinstance(pair, str | bytes | bytearray | memoryview | range | Set | Mapping):
             raise TypeError
         key, answer = pair
-    except (TypeError, ValueError):
+    except Exception:  # whatever a type may raise that is no pair
         raise AnswerError(f"it came as {type(pair).__name__} and not as a pair of index and label") from None
     return key, answer
 

@@ -26,7 +26,7 @@ from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, drawn_b
 from lightning_al.posterior.positions import normal_at, uniform_at
 from lightning_al.posterior.prefix import Function, Prefix
 from lightning_al.seeds import derive, generator
-from lightning_al.whole_numbers import whole_number
+from lightning_al.whole_numbers import MOST_SAMPLES, whole_number
 
 NUM_TRIED = 3
 """How many points of the first batch a network is tried with, to learn what it draws for each of them."""
@@ -76,7 +76,8 @@ class MCDropout(Posterior):
     autocast: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_samples", whole_number("MCDropout", "num_samples", self.num_samples))
+        num_samples = whole_number("MCDropout", "num_samples", self.num_samples, most=MOST_SAMPLES)
+        object.__setattr__(self, "num_samples", num_samples)
 
     def draw(
         self,

@@ -19,11 +19,38 @@ MORE = {
 }
 UNSURE = {
     *("std", "sd", "var", "variance", "gap", "drop", "diff", "difference", "delta", "threshold", "similarity"),
-    *("weight", "scale", "ratio", "coef", "count"),
+    *("weight", "scale", "ratio", "coef", "coefficient", "factor", "multiplier", "count", "num", "number", "nan"),
+    *("change", "changes", "slope", "trend", "growth", "rank", "percentile", "stderr", "sem", "ci", "corr", "curve"),
+    *("norm", "grad", "gradient", "time", "seconds", "steps", "patience", "baseline", "target", "goal", "margin"),
+    *("correlation", "skill", "headroom", "remaining", "left", "vs", "versus", "above", "below", "lr", "temperature"),
 }
 """What is measured of a metric, of which neither less nor more need be better."""
 
+TURNS = {"non", "not", "no", "without", "free", "less", "one", "inv", "anti", "un", "dis"}
+"""Words beside a metric's name by which it may be the other way round."""
+
+TURNING = (
+    *("improv", "reduc", "decreas", "increas", "declin", "gain", "lift", "uplift", "boost", "speedup", "sav", "drop"),
+    *("invers", "invert", "recipro", "complement", "oppos", "flip", "revers", "recover", "avoid", "remov", "suppress"),
+    *("advantage", "benefit", "prevent", "correct", "detect", "robust", "resist", "toleran", "resilien", "negat"),
+)
+"""How such words begin."""
+
+ARITHMETIC = re.compile(
+    r"""
+      ^\s*[-\u2212\u2013+]                                # -loss
+    | [\s()\[\]{},;:=/*+|_]\s*[-\u2212]              # val/-loss, val - loss
+    | (?:^|[\s(\[=/_:.])\d+(?:\.\d*)?\s*[-\u2212\u2013]  # 1-acc, 100 - acc; not top-1-acc
+    | ^\s*1(?:\.0*)?\s*/                       # 1/loss
+    | [*^~!<>=\xac\xd7\xf7]                             # loss**-1
+    | [-\u2212]1$                                   # loss-1
+    """,
+    re.VERBOSE,
+)
+"""What makes a formula of a name."""
+
 TURNED = {"neg", "negative", "minus"}
+"""By which a likelihood is one of which less is better; of any other metric, they say too little."""
 
 
 def words(metric: str) -> list[str]:
@@ -43,14 +70,21 @@ def guess_mode(metric: str) -> Mode | None:
     ('max', 'min', 'min', None)
     >>> guess_mode("negative_log_likelihood"), guess_mode("loss_std"), guess_mode("hamming_score")
     ('min', None, None)
+    >>> guess_mode("error_reduction"), guess_mode("1-acc"), guess_mode("inverse_loss")
+    (None, None, None)
     """
+    if ARITHMETIC.search(metric):
+        return None
     # Also as they are written together: in "mIoU" and "crossEntropy" a capital begins no word.
     found = {*words(metric), *map(_without_stage, re.findall(r"[a-z]+\d*", metric.lower()))}
     found |= {word.rstrip("0123456789") for word in found}
     less, more = bool(found & LESS) or {"cross", "entropy"} <= found, bool(found & MORE)
+    others = found - TURNED
+    if found & (UNSURE | TURNS) or any(word.startswith(TURNING) for word in others):
+        return None
     if found & TURNED:
         return "min" if found & MORE == {"likelihood"} and not less else None
-    if found & UNSURE or less == more or (less and "score" in found and "brier" not in found):
+    if less == more or (less and "score" in found and "brier" not in found):
         return None
     return "min" if less else "max"
 

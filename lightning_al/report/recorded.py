@@ -31,7 +31,7 @@ LINES = "history.jsonl"
 USUAL_METRICS = ("test_acc", "posterior_accuracy", "val_acc")
 """What the curve of a run shows that does not say itself."""
 
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, sqlite3.Error, yaml.YAMLError)
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, sqlite3.Error, yaml.YAMLError)
 
 
 State = Literal["finished", "going", "failed", "stopped"]

@@ -18,6 +18,12 @@ DEEPEST = 50
 LONGEST_NUMBER = 64
 """How many characters a number is written in at most."""
 
+MOST_REFERENCES = 20
+"""How many references a text has at most."""
+
+LONGEST_REFERENCE = 2_000
+"""How many characters a text with references has at most."""
+
 _NUMBER = re.compile(r"[-+]?(0x[0-9a-fA-F_]+|[0-9][0-9_:.]*)")
 
 
@@ -38,6 +44,10 @@ def read_settings(path: Path) -> str:
             raise ValueError(f"{path.name} has aliases, which no run writes. {COPY}")
         if depth > DEEPEST:
             raise ValueError(f"{path.name} is nested too deeply. {COPY}")
+        said = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        if said.count("${") > MOST_REFERENCES or ("${" in said and len(said) > LONGEST_REFERENCE):
+            # They are parsed by a grammar that takes minutes, or Python's whole stack, for such a text.
+            raise ValueError(f"{path.name} has a text with references that is too long to be parsed. {COPY}")
         is_plain = isinstance(event, yaml.ScalarEvent) and event.style is None
         if is_plain and len(event.value) > LONGEST_NUMBER and _NUMBER.fullmatch(event.value):
             raise _absurd(path, f"of {len(event.value)} characters")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torchmetrics
 from hypothesis import given
 from hypothesis import strategies as st
+from torchmetrics import classification, regression, retrieval, text
 
 from lightning_al.report import labels_to_reach
 from lightning_al.report.direction import LESS, MORE, checked_mode, guess_mode, needed_mode
@@ -16,16 +18,73 @@ KNOWN = {
         *("logloss", "log_loss", "logLoss", "ce", "val_ce", "valCE", "bce", "BCEWithLogitsLoss", "test_bce", "NLLLoss"),
         *("rmsle", "RMSLE", "valRmsle", "rmse", "hamming", "hamming_distance", "HammingDistance", "test_hamming_loss"),
         *("posterior_nll", "posterior_ece", "top1_error", "errorRate", "brier_score", "perplexity", "hinge"),
-        *("neg_log_likelihood", "negative_log_likelihood", "test_loss/dataloader_idx_0"),
+        *("neg_log_likelihood", "negative_log_likelihood", "test_loss/dataloader_idx_0", "top-5-error", "val/0/loss"),
+        *("generator_loss", "total_loss", "relative_error", "max_error", "fold_1/loss", "MeanSquaredLogError", "WER"),
     ],
     "max": [
         *("test_acc", "valAcc", "accuracy", "TestAccuracy", "posterior_accuracy", "acc1", "balanced_accuracy"),
         *("f1", "F1Score", "val_f1_score", "mIoU", "mAP", "auroc", "AUROC", "R2Score", "log_likelihood", "recall_3"),
+        *(
+            "top-1-acc",
+            "top1-acc",
+            "acc@5",
+            "val/acc_epoch",
+            "acc%",
+            "cifar10_acc",
+            "PrecisionAtFixedRecall",
+            "macro F1",
+        ),
     ],
     None: [
         *("score", "test_score", "metric", "entropy", "value", "latest", "test", "distance", "classes", "force", ""),
         *("loss_std", "acc_gap", "loss_ratio", "loss_weight", "hamming_score", "accuracy_error", "neg_loss"),
         *("neg_mean_squared_error", "precision_negative", "日本語", "$x^2$"),
+        *(
+            "loss_reduction",
+            "error_reduction_rate",
+            "ErrorReduction",
+            "reduced_loss",
+            "nll_gain",
+            "information_gain_nll",
+        ),
+        *(
+            "error_free_rate",
+            "errorFree",
+            "inverse_loss",
+            "InverseLoss",
+            "inv_loss",
+            "reciprocal_rmse",
+            "-loss",
+            " -loss",
+        ),
+        *(
+            "\u2212loss",
+            "val/-loss",
+            "(-loss)",
+            "neg_loss",
+            "negated_mse",
+            "1-acc",
+            "1 - acc",
+            "1\u2212acc",
+            "100-acc",
+            "1.0-acc",
+        ),
+        *(
+            "val/1-acc",
+            "val_1-acc",
+            "one_minus_acc",
+            "minus_accuracy",
+            "1/loss",
+            "loss^-1",
+            "loss**-1",
+            "loss-1",
+            "!acc",
+        ),
+        *("loss_improvement", "improved_loss", "ImprovementInLoss", "non_error", "nonError", "no_error", "not_acc"),
+        *("neg_log_likelihood_ratio", "neg_nll", "complement_accuracy", "error_detection", "error_correction_rate"),
+        *("loss_drop", "accuracy_drop", "saved_loss", "loss_change", "acc/loss", "acc-loss", "loss_slope", "loss<0.1"),
+        *("grad_norm_loss", "loss_time", "loss_baseline", "robust_to_error", "skill_brier", "error_tolerance"),
+        *("PrecisionRecallCurve", "ExplainedVariance", "NegativePredictiveValue", "acc_lr", "loss_temperature"),
     ],
 }
 
@@ -42,6 +101,36 @@ def test_all_ways_to_write_a_name_say_the_same(word, stage):
         *(f"{stage}{word.capitalize()}", f"{stage.capitalize()}{word.upper()}", f"{stage}_{word}".upper()),
     ]
     assert {guess_mode(form) for form in forms} == {"min" if word in LESS else "max"}
+
+
+@given(
+    st.sampled_from(sorted(LESS | MORE)),
+    st.sampled_from(
+        ["improvement", "reduction", "inverse", "gain", "non", "free", "minus", "neg", "drop", "change", "without"]
+    ),
+    st.sampled_from(["{turn}_{word}", "{word}_{turn}", "val/{word}/{turn}", "{turn} {word}", "{Turn}{Word}"]),
+)
+def test_a_word_that_turns_a_metric_leaves_no_safe_guess(word, turn, form):
+    name = form.format(word=word, turn=turn, Word=word.capitalize(), Turn=turn.capitalize())
+    is_negative_likelihood = word == "likelihood" and turn in ("neg", "minus")
+    assert guess_mode(name) == ("min" if is_negative_likelihood else None)
+
+
+@given(
+    st.sampled_from(sorted(LESS | MORE)), st.sampled_from(["-{}", "1-{}", "1 - {}", "val/-{}", "1/{}", "~{}", "{}**-1"])
+)
+def test_a_formula_leaves_no_safe_guess(word, form):
+    assert guess_mode(form.format(word)) is None
+
+
+def test_no_guess_contradicts_torchmetrics():
+    """Of all its metrics that say themselves whether more is better."""
+    names = {**vars(torchmetrics), **vars(classification), **vars(regression), **vars(text), **vars(retrieval)}
+    said = {name: getattr(metric, "higher_is_better", None) for name, metric in names.items()}
+    known = {name: "max" if is_higher else "min" for name, is_higher in said.items() if isinstance(is_higher, bool)}
+    guessed = {name: guess_mode(name) for name in known}
+    assert {name: mode for name, mode in guessed.items() if mode not in (None, known[name])} == {}
+    assert sum(mode is not None for mode in guessed.values()) > 30
 
 
 @given(st.text())

@@ -1,10 +1,11 @@
 """A user's program, to be run as a job of SLURM's or by itself: three rounds on a few points.
 
-With `--wait-in` it waits in round 1, the first time that its job runs, until something ends it. In HOME it leaves
-`waiting-RANK` then, a line in `asked.jsonl` for each query that its oracle answers, and at the end `end.json` and
-`weights.pt`.
+With `--wait-in` it waits in round 1, or in the last one, until something ends it: the first time that its job runs at
+the first place, the second time at the second. In HOME it leaves `waiting-TIME-RANK` then, a line in `asked.jsonl` for
+each query that its oracle answers, and at the end `end.json` and `weights.pt`. While it scores, the first rank alone
+waits, so that another waits for it in a collective call.
 
-Usage: python -m tests.slurm.program HOME [--folder FOLDER] [--wait-in fit|label] [--devices 2]
+Usage: python -m tests.slurm.program HOME [--folder FOLDER] [--wait-in fit|score|label|last ...] [--devices 2]
 """
 
 from __future__ import annotations
@@ -28,16 +29,18 @@ BUDGET = 16
 
 
 class Waits(pl.Callback):
-    """Wait in a fit of round 1, or where its points are labelled."""
+    """Wait in the fit of round 1, where the pool is scored after it or its points are labelled, or in the last fit."""
 
-    def __init__(self, home: Path, place: str | None) -> None:
+    def __init__(self, home: Path, places: Sequence[str]) -> None:
         self.home = home
-        self.place = place if "SLURM_RESTART_COUNT" not in os.environ else None
+        self.time = int(os.environ.get("SLURM_RESTART_COUNT", 0))
+        self.place = places[self.time] if self.time < len(places) else None
+        self.rank = os.environ.get("SLURM_PROCID", "0")
 
     def at(self, place: str, round: int) -> None:
-        if (place, round) != (self.place, 1):
+        if (place, round) != (self.place, 1) or (place == "score" and self.rank != "0"):
             return
-        (self.home / f"waiting-{os.environ.get('SLURM_PROCID', 0)}").touch()
+        (self.home / f"waiting-{self.time}-{self.rank}").touch()
         while True:
             time.sleep(0.1)
 
@@ -45,6 +48,15 @@ class Waits(pl.Callback):
         [active] = [callback for callback in trainer.callbacks if isinstance(callback, ActiveLearning)]
         if trainer.current_epoch == 1:
             self.at("fit", active.round)
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            self.at("last", 1 if data.pool.num_labelled == BUDGET else 0)
+
+    def logits(self, module: Any, batch: Any) -> torch.Tensor:
+        """Give the logits of a batch, and wait where it is one of the pool that is scored after a fit."""
+        [active] = [callback for callback in module.trainer.callbacks if isinstance(callback, ActiveLearning)]
+        self.at("score", active.round)
+        logits: torch.Tensor = module(batch[0])
+        return logits
 
 
 class Logged(Oracle):
@@ -65,12 +77,18 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("home", type=Path)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--wait-in", choices=["fit", "label"])
+    parser.add_argument("--wait-in", choices=["fit", "score", "label", "last"], nargs="+", default=[])
     parser.add_argument("--devices", type=int, default=1)
     given = parser.parse_args()
     waits = Waits(given.home, given.wait_in)
     active = ActiveLearning(
-        "bald", query_size=4, budget=BUDGET, seed=1, folder=given.folder, oracle=Logged(given.home, waits)
+        "bald",
+        query_size=4,
+        budget=BUDGET,
+        seed=1,
+        folder=given.folder,
+        oracle=Logged(given.home, waits),
+        forward=waits.logits,
     )
     torch.set_num_threads(1)
     torch.manual_seed(7)

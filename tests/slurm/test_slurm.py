@@ -57,8 +57,8 @@ class Job:
 
     def __init__(self, home: Path, *arguments: str, tasks: int = 1, options: tuple[str, ...] = ()) -> None:
         self.home = home
-        # One rank alone has points labelled.
-        self.waiting = 1 if "--wait-in=label" in arguments else tasks
+        # One rank alone has points labelled, or waits while all score.
+        self.waiting = 1 if {"label", "score"} & set(arguments) else tasks
         program = [sys.executable, "-m", "tests.slurm.program", str(home), *arguments, f"--devices={tasks}"]
         script = home / "job.sh"
         script.write_text(f"#!/bin/bash\nsrun {shlex.join(program)}\n")
@@ -77,10 +77,10 @@ class Job:
         assert found is not None
         return found[1]
 
-    def wait_for_its_middle(self) -> None:
+    def wait_for_its_middle(self, time: int = 0) -> None:
         def is_there() -> bool:
             assert self.fact("JobState") != "FAILED", (self.home / "job.log").read_text()
-            return len(list(self.home.glob("waiting-*"))) == self.waiting
+            return len(list(self.home.glob(f"waiting-{time}-*"))) == self.waiting
 
         wait_until(is_there, "The middle of the job")
 
@@ -119,9 +119,9 @@ def check_same_end(home: Path, whole: Path) -> None:
     assert all(torch.equal(weights[name], value) for name, value in expected_weights.items())
 
 
-@pytest.mark.parametrize(("tasks", "place"), [(1, "fit"), (2, "fit"), (2, "label")])
+@pytest.mark.parametrize(("tasks", "place"), [(1, "fit"), (2, "fit"), (2, "score"), (2, "label"), (1, "last")])
 def test_a_job_queued_again_in_its_middle(tmp_path: Path, local: Callable[[int], Path], tasks: int, place: str) -> None:
-    job = Job(tmp_path, f"--wait-in={place}", f"--folder={tmp_path / 'run'}", tasks=tasks)
+    job = Job(tmp_path, f"--folder={tmp_path / 'run'}", "--wait-in", place, tasks=tasks)
     job.wait_for_its_middle()
     job.tell("scontrol", "requeue")
     job.wait_for_its_end()
@@ -130,12 +130,12 @@ def test_a_job_queued_again_in_its_middle(tmp_path: Path, local: Callable[[int],
 
 
 @pytest.mark.parametrize("with_folder", [False, True], ids=["without", "with"])
-@pytest.mark.parametrize(("tasks", "place"), [(1, "fit"), (1, "label"), (2, "label")])
+@pytest.mark.parametrize(("tasks", "place"), [(1, "fit"), (1, "label"), (2, "label"), (2, "score"), (1, "last")])
 def test_a_job_that_lightning_queues_again(
     tmp_path: Path, local: Callable[[int], Path], tasks: int, place: str, with_folder: bool
 ) -> None:
     folder = [f"--folder={tmp_path / 'run'}"] if with_folder else []
-    job = Job(tmp_path, f"--wait-in={place}", *folder, tasks=tasks)
+    job = Job(tmp_path, *folder, "--wait-in", place, tasks=tasks)
     job.wait_for_its_middle()
     job.tell("scancel", "--signal=USR1")
     job.wait_for_its_end()
@@ -148,9 +148,22 @@ def test_a_job_that_lightning_queues_again(
     check_same_end(tmp_path, local(tasks))
 
 
+@pytest.mark.parametrize("with_folder", [False, True], ids=["without", "with"])
+def test_a_job_that_is_queued_again_twice(tmp_path: Path, local: Callable[[int], Path], with_folder: bool) -> None:
+    folder = [f"--folder={tmp_path / 'run'}"] if with_folder else []
+    job = Job(tmp_path, *folder, "--wait-in", "score", "label")
+    for number in range(2):
+        job.wait_for_its_middle(number)
+        job.tell("scancel", "--signal=USR1")
+    job.wait_for_its_end()
+    assert job.fact("Restarts") == "2"
+    assert (tmp_path / "hpc_ckpt_2.ckpt").exists()
+    check_same_end(tmp_path, local(1))
+
+
 def test_a_job_near_the_end_of_its_time(tmp_path: Path, local: Callable[[int], Path]) -> None:
     """SLURM sends the signal by itself, so that the job is queued again until it is done."""
-    job = Job(tmp_path, "--wait-in=label", options=("--time=3", "--signal=SIGUSR1@60"))
+    job = Job(tmp_path, "--wait-in", "label", options=("--time=3", "--signal=SIGUSR1@60"))
     job.wait_for_its_end()
     assert int(job.fact("Restarts")) >= 1
     check_same_end(tmp_path, local(1))

@@ -1,0 +1,77 @@
+"""Of which kind each setting at the top is, and how large numbers may be that take memory, processes or files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lightning_al.cli.references import dotted, is_outer, values
+from lightning_al.files import is_absurd
+
+PARTS = ("model", "data", "trainer", "pool", "active")
+"""Settings that are a class and its arguments."""
+
+LARGEST = {
+    "devices": 1_024,
+    "num_classes": 1_000_000,
+    "num_configurations": 10_000_000,
+    "num_nodes": 10_000,
+    "num_samples": 1_000_000,
+    "num_workers": 1_024,
+    "repeats": 10_000,
+    "samples_per_epoch": 1_000_000_000,
+    "threads": 1_024,
+}
+"""The largest numbers by the last name of the setting, of those that take memory or processes at once."""
+
+LONGEST_TEXT = 10_000
+"""Characters of a setting."""
+
+LONGEST_NAME = 500
+"""Characters of what titles, tables and folders are named by."""
+
+_WIDE = re.compile(r":[^{}]*\d{4}")
+
+
+def check_kinds(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of another kind than a run can begin with, or that no machine could hold.
+
+    Raises:
+        ValueError: If there is one; the message names it.
+    """
+    for name in PARTS:
+        if not isinstance(settings[name], Mapping) and not is_outer(settings[name]):
+            raise ValueError(
+                f"`{name}` is {_said(settings[name])}, where a class and its arguments are expected. Give one."
+            )
+    for name in ("callbacks", "logger"):
+        if not isinstance(settings[name], Mapping | None):
+            raise ValueError(
+                f"`{name}` is {_said(settings[name])}, where names of classes are expected. Give it names."
+            )
+    for name, kinds in {"seed": int, "threads": int | None, "metric": str, "name": str | int | float}.items():
+        value = settings[name]
+        if not is_outer(value) and (not isinstance(value, kinds) or isinstance(value, bool)):
+            raise ValueError(f"`{name}` is {_said(value)}, which it cannot be. Set it to a plain value of its kind.")
+    if isinstance(settings["threads"], int) and settings["threads"] < 1:
+        raise ValueError(f"`threads` is {settings['threads']}, which is less than one. Set it to 1 or null.")
+    for way, value in values(settings):
+        _check_size(dotted(way), str(way[-1]), value)
+
+
+def _check_size(name: str, last: str, value: Any) -> None:
+    number = int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 50 else value
+    largest = LARGEST.get(last)
+    if isinstance(number, int | float) and (is_absurd(number) or (largest is not None and number > largest)):
+        raise ValueError(f"`{name}` is {number:.4g}, which no machine can do. Set it to {largest or 2**63} or less.")
+    if isinstance(value, str):
+        longest = LONGEST_NAME if last in ("name", "metric", "filename") else LONGEST_TEXT
+        if len(value) > longest:
+            raise ValueError(f"`{name}` has {len(value)} characters. Set it to a text of {longest} or fewer.")
+        if last == "filename" and _WIDE.search(value):
+            raise ValueError(f"`{name}` asks for thousands of digits: {value[:100]}. Give it a smaller width.")
+
+
+def _said(value: Any) -> str:
+    return f"{value!r:.60}"

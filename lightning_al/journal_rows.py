@@ -1,0 +1,135 @@
+"""What the rows of a journal must hold to be a run's: each of the right types, and none that contradicts another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from lightning_al.history import Round
+
+
+def check_round(plain: Any, number: int, labels: Collection[int]) -> None:
+    """Refuse a round that is not the next one, or has labels of other points than it asked.
+
+    Args:
+        plain: The round as plain data.
+        number: Which round is the next.
+        labels: The points that have a label in its row.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if plain["number"] != number:
+        raise contradiction(f"it is round {plain['number']!r:.80} where round {number} is the next")
+    _check_points(plain, f"round {number}", labels)
+
+
+def check_query(plain: Any, number: int, *, is_open: bool) -> None:
+    """Refuse a query that is not of the next round, or a second one of it.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if is_open or plain["number"] != number:
+        raise contradiction(f"it is a query of round {plain['number']!r:.80}, where that of round {number} is expected")
+    _check_points(plain, f"the query of round {number}", ())
+
+
+def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
+    """Refuse answers to what was not asked.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if not set(answered) <= set(asked):
+        raise contradiction(f"it answers for {min(set(answered) - set(asked))}, which its query did not ask")
+
+
+def check_change(
+    change: Any, header: Mapping[str, Any], rounds: Collection[dict[str, Any]], answered: Collection[int]
+) -> None:
+    """Refuse a change of a label that no row gave.
+
+    Raises:
+        ValueError: If it is.
+    """
+    index = change["index"]
+    known = (
+        index in answered
+        or any(index in round["indices"] for round in rounds)
+        or index in header.get("initial", [index])
+    )
+    if not _is_count(index) or not known:
+        raise contradiction(f"it changes the label of {index!r:.80}, which has none")
+
+
+def check_taken_back(number: Any, num_rounds: int) -> None:
+    """Refuse to take another round back than the last.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    if num_rounds == 0 or number != num_rounds - 1:
+        raise contradiction(f"it takes round {number!r:.80} back, of {num_rounds}")
+
+
+def check_types(round: Round) -> None:
+    """Refuse a round that holds something else than a round holds.
+
+    Raises:
+        ValueError: If it does; the message names what.
+    """
+    for name, is_right in _TYPES.items():
+        if not is_right(getattr(round, name)):
+            raise ValueError(
+                f"`{name}` of round {round.number} is {getattr(round, name)!r:.80}, which no run writes there. Put "
+                "back a copy of the journal."
+            )
+
+
+def _check_points(plain: Any, which: str, labels: Collection[int]) -> None:
+    indices, scores = plain["indices"], plain["scores"]
+    if not _all(_is_count)(indices) or not _all(_is_figure)(scores) or len(scores) != len(indices):
+        raise contradiction(f"{which} does not have a score for each of its points")
+    if len(set(indices)) < len(indices):
+        raise contradiction(f"{which} asked a point twice")
+    if not set(labels) <= set(indices):
+        raise contradiction(f"{which} has a label of {min(set(labels) - set(indices))}, which it did not ask")
+
+
+def contradiction(what: str) -> ValueError:
+    """Return the error of a row that cannot stand after those before."""
+    return ValueError(f"a row contradicts those before: {what}. Put back a copy of the journal.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _all(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(is_right, value))
+
+
+def _named(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(is_right, value.values()))
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "number": _is_count,
+    "labelled": _is_count,
+    "class_counts": lambda value: value is None or _named(_is_count)(value),
+    "metrics": _named(_is_figure),
+    "seconds": _named(_is_figure),
+    "peak_bytes": _named(_is_count),
+    "steps": _is_count,
+    "validation_labels": _is_count,
+    "tested_with": lambda value: isinstance(value, str),
+    "details": _named(lambda value: _is_figure(value) or _all(_is_figure)(value)),
+    "unscorable": _all(_is_count),
+    "corrected": _all(_is_count),
+    "given_back": _all(_is_count),
+}
