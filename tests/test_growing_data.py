@@ -33,7 +33,8 @@ def start(
 ) -> tuple[Any, ActiveLearning, ActiveDataModule]:
     torch.manual_seed(0)
     data = ActiveDataModule(dataset, initial=range(8), batch_size=8)
-    active = ActiveLearning("bald", query_size=query_size, max_rounds=3, posterior=MCDropout(3), oracle=dataset, **arguments)
+    given = {"query_size": query_size, "max_rounds": 3, "posterior": MCDropout(3), **arguments}
+    active = ActiveLearning("bald", oracle=dataset, **given)
     return trainer(tmp_path, callbacks=[active], max_epochs=1), active, data
 
 
@@ -46,7 +47,7 @@ def test_within_one_fit(tmp_path: Path, change: int, now: int) -> None:
 
 
 def test_a_queried_point_that_is_gone_is_no_wrong_answer(tmp_path: Path) -> None:
-    fit, active, data = start(tmp_path, Listed(-1), query_size=32)  # all that is left, and the last is gone
+    fit, _, data = start(tmp_path, Listed(-1), query_size=32)  # all that is left, and the last is gone
     with pytest.raises(ValueError, match="had 40 points when the run began and have 39 now, in its round 0"):
         fit.fit(LitMLP(), datamodule=data)
 
