@@ -183,7 +183,7 @@ def plain_label(label: Any, rules: LabelRules) -> Label:
     if isinstance(plain, list) and _are_numbers(plain):
         return _of_several(plain, rules)
     if rules.kind is not None:
-        raise AnswerError(f"the label {_shown(label)} is {_kind(plain)}, but {_expected(rules)}")
+        raise AnswerError(f"the label {_shown(label)} came as {_kind(plain)}, but {_expected(rules)}")
     if not _is_finite(plain):
         raise _too_large(label)
     return plain  # type: ignore[no-any-return]

@@ -99,6 +99,7 @@ class Labelling:
 
         answers, wrong = from_first_rank(trainer, find)
         if wrong is not None:
+            data._check_length()  # what changed meanwhile is said, and not that an answer does not fit to it
             raise wrong
         return answers
 

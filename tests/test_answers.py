@@ -138,7 +138,7 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("class numbers of 3 outputs", [2, 1, 0], "is several numbers"),
     ("class numbers of 3 outputs", True, "is a truth value"),
     ("class numbers of 3 outputs", np.zeros(0), "is several numbers"),
-    ("class numbers of 3 outputs", {"class": 1}, "is a dict"),
+    ("class numbers of 3 outputs", {"class": 1}, "the label .* came as a dict, but"),
     ("class numbers of 3 outputs", np.datetime64("2020-01-01"), "is of type datetime64"),
     ("class numbers of 3 outputs", Enum("Colour", "red").red, "is of type Colour, and no plain data"),  # type: ignore[attr-defined]
     ("class numbers of 3 outputs", 1 + 2j, "is of type complex"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from tests.tasks import LitMLP, points, trainer
@@ -27,9 +28,13 @@ class Listed(list[Any]):
         return dict.fromkeys(indices)
 
 
-def start(tmp_path: Path, dataset: Listed, **arguments: Any) -> tuple[Any, ActiveLearning, ActiveDataModule]:
+def start(
+    tmp_path: Path, dataset: Listed, query_size: int = 4, **arguments: Any
+) -> tuple[Any, ActiveLearning, ActiveDataModule]:
+    torch.manual_seed(0)
     data = ActiveDataModule(dataset, initial=range(8), batch_size=8)
-    active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(3), oracle=dataset, **arguments)
+    given = {"query_size": query_size, "max_rounds": 3, "posterior": MCDropout(3), **arguments}
+    active = ActiveLearning("bald", oracle=dataset, **given)
     return trainer(tmp_path, callbacks=[active], max_epochs=1), active, data
 
 
@@ -39,6 +44,12 @@ def test_within_one_fit(tmp_path: Path, change: int, now: int) -> None:
     with pytest.raises(ValueError, match=rf"had 40 points when the run began and have {now} now, in its round 1"):
         fit.fit(LitMLP(), datamodule=data)
     assert len(active.history) == 1  # with its labels
+
+
+def test_a_queried_point_that_is_gone_is_no_wrong_answer(tmp_path: Path) -> None:
+    fit, _, data = start(tmp_path, Listed(-1), query_size=32)  # all that is left, and the last is gone
+    with pytest.raises(ValueError, match="had 40 points when the run began and have 39 now, in its round 0"):
+        fit.fit(LitMLP(), datamodule=data)
 
 
 @pytest.mark.parametrize(("change", "now"), [(1, 41), (-1, 39)])

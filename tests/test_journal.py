@@ -366,7 +366,9 @@ def test_weights_that_are_missing_or_cannot_be_read_are_refused(tmp_path: Path) 
     with pytest.raises(RuntimeError, match=r"needs initial.pt, which is not there. Put back a copy of"):
         load_weights(tmp_path, "initial")
     (tmp_path / "initial.pt").mkdir()
-    with pytest.raises(RuntimeError, match=r"initial.pt could not be read: .* is a folder, where .* Make it readable"):
+    with pytest.raises(
+        RuntimeError, match=r"initial.pt could not be read: .* a folder, .* Make it readable\. Put back"
+    ):
         load_weights(tmp_path, "initial")
 
 

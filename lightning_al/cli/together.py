@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -95,8 +96,9 @@ class StartedTogether(Callback):
                 f"lightning-al was started by {launcher} in several processes, which cannot tell each other the folder "
                 "of their run. Give all of them the same one by `folder=`."
             )
-        _check(lambda config, _: check_folder(config), config, "")
-        _check(check_before_hydra, config, config.hydra.run.dir)
+        with _refused_in_a_line():
+            check_folder(config)
+            _check(check_before_hydra, config, meant(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep that each of the processes would run."""
@@ -108,25 +110,29 @@ class StartedTogether(Callback):
                 "sweep. Start the sweep once, without it: cells start the processes of `trainer.devices=2 "
                 "trainer.strategy=ddp` themselves, under SLURM by `hydra/launcher=submitit_slurm`."
             )
-        _check(lambda config, _: check_folder(config), config, "")
-        _check(check_sweep_folder, config, config.hydra.sweep.dir)
+        with _refused_in_a_line():
+            check_folder(config)
+            _check(check_sweep_folder, config, meant(config.hydra.sweep.dir))
 
 
 def _check_name(config: DictConfig) -> None:
     """Refuse a `folder` that names none, before a resolver makes a name of it."""
-    try:
+    with _refused_in_a_line():
         if not OmegaConf.is_missing(config, "folder"):
             meant(config.folder)
-    except (ValueError, OmegaConfBaseException) as error:
-        _refuse(f"lightning-al: {_line(error)}")
 
 
-def _check(check: Callable[[DictConfig, Path], None], config: DictConfig, folder: str) -> None:
+def _check(check: Callable[[DictConfig, Path], None], config: DictConfig, folder: Path) -> None:
+    check(config, folder)
+    if is_first_rank(config):
+        break_hydras_links(folder, config)
+
+
+@contextmanager
+def _refused_in_a_line() -> Iterator[None]:
     try:
-        check(config, meant(folder))
-        if is_first_rank(config):
-            break_hydras_links(meant(folder), config)
-    except (ValueError, OSError, CompactHydraException) as error:
+        yield
+    except (ValueError, OSError, CompactHydraException, OmegaConfBaseException) as error:
         _refuse(f"lightning-al: {_line(error)}")
 
 
