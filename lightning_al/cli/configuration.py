@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from lightning_al.cli.expansion import check_size
 from lightning_al.cli.kinds import check_kinds
-from lightning_al.cli.references import at, dotted, is_reference, put, shown, values, written_at
+from lightning_al.cli.references import Way, at, dotted, is_reference, mapped, put, shown, values, written_at
 from lightning_al.report.files import CONFIG
 from lightning_al.report.printable import printable
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
@@ -129,10 +129,21 @@ def read_config(folder: Path) -> DictConfig | None:
     if missing:
         raise _damaged(folder, f"it has no value for {', '.join(missing)}")
     try:
-        check_kinds(shown(stored))
+        check_kinds(shown(_with_place(stored)))
     except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         raise _damaged(folder, str(error)) from None  # Hydra would print the cause again
     return stored
+
+
+def _with_place(config: DictConfig) -> DictConfig:
+    """Return a configuration with a place for the run's folder, which Hydra says only later."""
+
+    def put_place(way: Way, value: Any) -> Any:
+        return value.replace("${hydra:runtime.output_dir}", ".") if isinstance(value, str) else value
+
+    placed = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), put_place))
+    assert isinstance(placed, DictConfig)
+    return placed
 
 
 def write_config(config: DictConfig, folder: Path) -> None:
