@@ -55,7 +55,16 @@ LISTED_PACKAGES = frozenset(module.split(".")[0] for module in ALLOWED)
 _ADDRESS = re.compile(r"://|::|^[A-Za-z][\w+.-]+:[/\\]")
 _VARIABLE = re.compile(r"\$[\w{(]")
 _SLASH = re.compile(r"[/\\]")
-_METRIC_IN_NAME = re.compile(r"\{[^{}\[\]:]*(:[^{}\[\]]*)?\}")
+_FIELD = re.compile(
+    r"""\{
+        (?!0[:}])                                   # by which Lightning has all metrics
+        (?!(?:[^{}:]*/)?\.\.?[/:}])                 # a way up
+        [\w.-]+ (?:/[\w.-]+)*                       # a metric, as Lightning names them
+        (?: : 0? \d{0,3} (?:\.\d{1,3})? [dfeg]? )? # a number as a number
+    \}""",
+    re.VERBOSE,
+)
+"""A metric in the name of a file. Other formats make other text of a number, a way up among it."""
 
 
 class Claims:
@@ -130,7 +139,7 @@ class Claims:
             return "is an address"
         if _VARIABLE.search(text):
             return "reads the environment"
-        if name == "filename" and re.search("[{}]", _METRIC_IN_NAME.sub("", text)):
+        if name == "filename" and re.search("[{}]", _FIELD.sub("", text)):
             return "reads more than a metric into the name of a file"
         if name in TO_WRITE:
             return None if self._is_inside(text) else "is a place outside the run's folder to write to"
