@@ -28,7 +28,7 @@ def check_sweeper(config: DictConfig) -> None:
     A sweeper without a direction looks for nothing, and one with several is not judged.
     """
     wanted = str(config.hydra.sweeper.get("direction")).rpartition(".")[2].lower()
-    best = config.mode or guess_mode(config.metric)
+    best = config.mode or guess_mode(str(config.metric))
     if best is None or wanted not in ("minimize", "maximize") or wanted.startswith(best):
         return
     better = "less" if best == "min" else "more"

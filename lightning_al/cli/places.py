@@ -108,7 +108,7 @@ class Claims:
         fetches = _default(made, "download") and not any(name == "download" for name, _ in arguments.values())
         if fetches:
             yield (*way, "download"), FETCHES
-        if node.get("_partial_") and not TO_WRITE.isdisjoint(_parameters(made)):
+        if node.get("_partial_") and not TO_WRITE.isdisjoint(parameters_of(made)):
             yield (*way, "_partial_"), "leaves places to write to open"
         for place, (name, value) in arguments.items():
             refused = any(name in NOT_STORED.get(base, ()) for base in bases)
@@ -176,7 +176,7 @@ def argument_at(settings: Any, way: Way, allowed: AllowList) -> tuple[Any, str]:
 
 def arguments_of(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tuple[str, Any]]]:
     """Yield the way to each argument of a node with its name, those given by their place too, and its value."""
-    parameters = list(_parameters(made))
+    parameters = list(parameters_of(made))
     given = node.get("_args_")
     for place, value in enumerate(given if isinstance(given, list | tuple) else ()):
         yield ("_args_", place), (parameters[place] if place < len(parameters) else "", value)
@@ -185,7 +185,7 @@ def arguments_of(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tupl
             yield (name,), (str(name), value)
 
 
-def _parameters(made: Any) -> Mapping[str, inspect.Parameter]:
+def parameters_of(made: Any) -> Mapping[str, inspect.Parameter]:
     try:
         return inspect.signature(made).parameters
     except (TypeError, ValueError):
@@ -193,7 +193,7 @@ def _parameters(made: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def _default(made: Any, name: str) -> Any:
-    found = _parameters(made).get(name)
+    found = parameters_of(made).get(name)
     return None if found is None or found.default is found.empty else found.default
 
 

@@ -34,6 +34,7 @@ from lightning_al.cli.outside import check_none_is_recorded
 from lightning_al.cli.references import settle, shown
 from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.cli.stored import with_how_to_fetch
+from lightning_al.cli.texts import with_texts
 from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
 
@@ -58,7 +59,9 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     check_mode(config)
     this_time = take_this_time(config, overrides)
     settle(config)
-    stored, composed = read_config(folder), None
+    config = with_texts(config)
+    found, composed = read_config(folder), None
+    stored = None if found is None else with_texts(found)
     if stored is None:
         config = as_stored(config)
     elif is_cell():
