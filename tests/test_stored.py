@@ -223,7 +223,7 @@ PIECES = (
 def test_no_name_of_a_file_that_a_folder_may_say_leads_out_of_it(run, insert):
     draw, kept = random.Random(0), pl.callbacks.ModelCheckpoint(dirpath=run, auto_insert_metric_name=insert)
     metrics = {"step": torch.tensor(46), "epoch": torch.tensor(47), "loss": torch.tensor(float("nan"))}
-    seen = {piece: False for piece in PIECES}
+    seen = dict.fromkeys(PIECES, False)
     for name in [*PIECES, *("".join(draw.choices(PIECES, k=draw.randint(1, 6))) for _ in range(2_000))]:
         node = {"_target_": f"{PL}.callbacks.ModelCheckpoint", "filename": name, "dirpath": str(run)}
         if any(True for _ in Claims(run, AllowList()).find({"callbacks": {"c": node}})):

@@ -8,6 +8,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
 from lightning_al.report.direction import checked_mode, guess_mode
+from lightning_al.report.printable import printable
 
 
 def check_mode(config: DictConfig) -> None:
@@ -34,7 +35,7 @@ def check_sweeper(config: DictConfig) -> None:
     better = "less" if best == "min" else "more"
     # Hydra makes a warning of a callback's error, and goes on.
     sys.stderr.write(
-        f"lightning-al: the sweeper is to {wanted} {config.metric}, of which {better} is better. Give "
+        f"lightning-al: the sweeper is to {wanted} {printable(config.metric)}, of which {better} is better. Give "
         f"hydra.sweeper.direction={best}imize, or say by `mode` that it is the other way round.\n"
     )
     raise SystemExit(1)

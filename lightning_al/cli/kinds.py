@@ -48,6 +48,8 @@ def check_kinds(settings: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"`{name}` is {_said(settings[name])}, where a class and its arguments are expected. Give one."
             )
+        if isinstance(settings[name], Mapping) and settings[name].get("_partial_"):
+            raise ValueError(f"`{name}` has `_partial_`, by which it would not be made. Remove it.")
     for name in ("callbacks", "logger"):
         if not isinstance(settings[name], Mapping | None):
             raise ValueError(

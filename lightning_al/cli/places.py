@@ -186,6 +186,7 @@ def arguments_of(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tupl
 
 
 def parameters_of(made: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a class or function by their names, or none where Python does not know them."""
     try:
         return inspect.signature(made).parameters
     except (TypeError, ValueError):

@@ -49,11 +49,11 @@ def _texts(value: Any, way: Way, allowed: AllowList) -> Iterator[Way]:
             for place, (name, part) in arguments_of(value, made):
                 if _is_number(part) and kinds.get(name, inspect.Parameter.empty) in _KINDS:
                     yield (*way, *place)
-        for name, part in value.items():
-            yield from _texts(part, (*way, name), allowed)
+        for key, part in value.items():
+            yield from _texts(part, (*way, key), allowed)
     elif isinstance(value, list | tuple):
-        for place, part in enumerate(value):
-            yield from _texts(part, (*way, place), allowed)
+        for number, part in enumerate(value):
+            yield from _texts(part, (*way, number), allowed)
 
 
 def _is_number(value: Any) -> bool:
