@@ -12,6 +12,7 @@ from math import isnan
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from matplotlib.image import imread
 from omegaconf import OmegaConf
 
@@ -403,3 +404,13 @@ def test_the_installed_command_says_no_more_than_it_should(tmp_path):
 @pytest.mark.parametrize("arguments", [["--cfg", "job"], ["--info", "defaults"]])
 def test_questions_about_the_configuration_are_answered(command, arguments):
     assert "acquisition" in command(*arguments)
+
+
+@pytest.mark.parametrize("mode", [[], ["-m", "seed=0"]])
+def test_a_folder_is_read_before_hydra_knows_of_the_command(command, tmp_path, mode):
+    for budget in (10, 15):  # the first command of a process each
+        HydraConfig.instance().cfg = None
+        said = command(*mode, *TINY, f"folder={tmp_path / 'run'}", f"active.budget={budget}")
+        assert "Run folder: " in said
+    folder = next((tmp_path / "run").rglob("summary.json")).parent
+    assert [round.spent for round in Journal.read_history(folder)] == [10, 15]

@@ -15,7 +15,7 @@ from yaml import YAMLError
 
 from lightning_al.cli.expansion import check_size
 from lightning_al.cli.kinds import check_kinds
-from lightning_al.cli.references import at, dotted, is_reference, put, shown, values, written_at
+from lightning_al.cli.references import Way, at, dotted, is_reference, mapped, put, shown, values, written_at
 from lightning_al.report.files import CONFIG
 from lightning_al.report.printable import printable
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
@@ -84,6 +84,7 @@ def resolve_allowed(
     """
     from lightning_al.allow_list import AllowList
     from lightning_al.cli.stored import resolve_stored
+    from lightning_al.cli.texts import put_texts
 
     try:
         if composed is None:
@@ -91,6 +92,7 @@ def resolve_allowed(
             AllowList(allow).check(plain)
         else:
             plain = resolve_stored(config, composed, folder, allow)
+        put_texts(plain, AllowList(allow))
         check_kinds(plain)
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error
@@ -129,10 +131,21 @@ def read_config(folder: Path) -> DictConfig | None:
     if missing:
         raise _damaged(folder, f"it has no value for {', '.join(missing)}")
     try:
-        check_kinds(shown(stored))
+        check_kinds(shown(_with_place(stored)))
     except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         raise _damaged(folder, str(error)) from None  # Hydra would print the cause again
     return stored
+
+
+def _with_place(config: DictConfig) -> DictConfig:
+    """Return a configuration with a place for the run's folder, which Hydra says only later."""
+
+    def put_place(way: Way, value: Any) -> Any:
+        return value.replace("${hydra:runtime.output_dir}", ".") if isinstance(value, str) else value
+
+    placed = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), put_place))
+    assert isinstance(placed, DictConfig)
+    return placed
 
 
 def write_config(config: DictConfig, folder: Path) -> None:
