@@ -52,6 +52,7 @@ from lightning_al.refit import (
     tell_those_after,
     time_is_up,
     unprofiled,
+    without_sanity_check,
 )
 from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
@@ -206,6 +207,7 @@ class ActiveLearning(BeforeSetup):
         self._started = 0.0
         self._spent = 0.0
         self._seeds = ExitStack()
+        self._unchecked = ExitStack()
         self._stopping = Stopping()
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
@@ -360,6 +362,8 @@ class ActiveLearning(BeforeSetup):
         again = not self._resumed and (self._goes_on or self.done)
         self._checkpoints.begin(trainer, number, again=again)
         self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
+        if number > 0 and not self._inside:
+            self._unchecked.enter_context(without_sanity_check(trainer))
         if not self._resumed:
             on_each_rank(trainer, lambda: self._reset_weights(trainer, pl_module, number))
         self._resumed = False
@@ -368,6 +372,7 @@ class ActiveLearning(BeforeSetup):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score a few points where the user's call begins, and start the clock of the fit."""
+        self._unchecked.close()
         if not self._inside:
             on_each_rank(trainer, lambda: self._try_out(trainer, pl_module))
         self._fit.began = time.perf_counter()
@@ -422,6 +427,7 @@ class ActiveLearning(BeforeSetup):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
         self._seeds.close()
+        self._unchecked.close()
         # Where time is up before the first step, training has neither begun nor ended.
         self._fit.cut_short = self._fit.cut_short or time_is_up(trainer)
         if self._fit.steps == 0 and not self._fit.cut_short:
@@ -475,6 +481,7 @@ class ActiveLearning(BeforeSetup):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
+        self._unchecked.close()
         try:
             with held_back():
                 if self._stopping.error is None and self._run is not None:

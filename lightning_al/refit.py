@@ -439,19 +439,31 @@ def quiet(trainer: pl.Trainer) -> Iterator[None]:
     others = ("trainer.connectors.signal_connector", "accelerators.cuda")
     loggers = rank_zero.log, *(logging.getLogger(f"{NAMESPACE}.{name}") for name in others)
     summaries = [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelSummary)]
-    sanity_steps = trainer.num_sanity_val_steps
     for logger in loggers:
         logger.addFilter(said)
     set_callbacks(trainer, [callback for callback in callbacks_of(trainer) if callback not in summaries])
-    trainer.num_sanity_val_steps = 0
     try:
-        with _advised_once():
+        with _advised_once(), without_sanity_check(trainer):
             yield
     finally:
         for logger in loggers:
             logger.removeFilter(said)
         set_callbacks(trainer, [*summaries, *callbacks_of(trainer)])
-        trainer.num_sanity_val_steps = sanity_steps
+
+
+@contextmanager
+def without_sanity_check(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a fit validate nothing before its first step.
+
+    The check asks for the loaders, whose persistent workers stay, and calls the module: what is drawn, counted and kept
+    there would make the round another one, where a run goes on with it, than in a run that was not cut off.
+    """
+    steps = trainer.num_sanity_val_steps
+    trainer.num_sanity_val_steps = 0
+    try:
+        yield
+    finally:
+        trainer.num_sanity_val_steps = steps
 
 
 @contextmanager
