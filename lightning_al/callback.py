@@ -43,13 +43,16 @@ from lightning_al.refit import (
     logger_step,
     nested,
     only_note_sigterm,
+    put_first,
     quiet,
     rewind,
     set_callbacks,
     set_logger_step,
     skip_end_of_fit,
+    tell_those_after,
     time_is_up,
     unprofiled,
+    without_sanity_check,
 )
 from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
@@ -59,7 +62,7 @@ from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes, logits_function
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.selecting import PoolPasses
-from lightning_al.stopping import StoppedError, Stopping, held_back, leave_by
+from lightning_al.stopping import StoppedError, Stopping, held_back, is_insisting, leave_by
 from lightning_al.strategies import check_strategy, refuse_spawning
 from lightning_al.task_check import TaskCheck
 from lightning_al.testing import PosteriorTest
@@ -204,6 +207,7 @@ class ActiveLearning(BeforeSetup):
         self._started = 0.0
         self._spent = 0.0
         self._seeds = ExitStack()
+        self._unchecked = ExitStack()
         self._stopping = Stopping()
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
@@ -266,7 +270,7 @@ class ActiveLearning(BeforeSetup):
                 "Pass the same on every rank, and keep those of all ranks together.",
             )
         if not self._inside:
-            self._stopping.begin(lambda number: _tell_ranks(trainer, number))
+            self._stopping.begin(lambda number: self._hear(trainer, number))
         # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.
         set_callbacks(trainer, [*(callback for callback in callbacks_of(trainer) if callback is not self), self])
         if self.budget is not None and self.budget < len(data.pool.initial):
@@ -296,6 +300,12 @@ class ActiveLearning(BeforeSetup):
             self._started = time.monotonic() - self._spent
         if self._inside or self._spent > 0:
             carry_on_timers(trainer, self._started)
+
+    def _hear(self, trainer: pl.Trainer, number: int) -> None:
+        """Tell the ranks of a signal, and be told first of the error by which it ends the run."""
+        _tell_ranks(trainer, number)
+        if trainer.state.status != "interrupted":  # or others may have been told of an error already
+            put_first(trainer, self)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -352,6 +362,8 @@ class ActiveLearning(BeforeSetup):
         again = not self._resumed and (self._goes_on or self.done)
         self._checkpoints.begin(trainer, number, again=again)
         self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
+        if number > 0 and not self._inside:
+            self._unchecked.enter_context(without_sanity_check(trainer))
         if not self._resumed:
             on_each_rank(trainer, lambda: self._reset_weights(trainer, pl_module, number))
         self._resumed = False
@@ -360,6 +372,7 @@ class ActiveLearning(BeforeSetup):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score a few points where the user's call begins, and start the clock of the fit."""
+        self._unchecked.close()
         if not self._inside:
             on_each_rank(trainer, lambda: self._try_out(trainer, pl_module))
         self._fit.began = time.perf_counter()
@@ -414,6 +427,7 @@ class ActiveLearning(BeforeSetup):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
         self._seeds.close()
+        self._unchecked.close()
         # Where time is up before the first step, training has neither begun nor ended.
         self._fit.cut_short = self._fit.cut_short or time_is_up(trainer)
         if self._fit.steps == 0 and not self._fit.cut_short:
@@ -455,6 +469,10 @@ class ActiveLearning(BeforeSetup):
             self._start.end(trainer)
             skip_end_of_fit(trainer, module)
             self._stopping.end()
+        except BaseException:
+            if is_insisting():  # as a callback before this one failed when it was told of an error
+                put_first(trainer, self)
+            raise
         finally:
             self._inside = False
             self._spent = time.monotonic() - self._started
@@ -463,24 +481,30 @@ class ActiveLearning(BeforeSetup):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
-        with held_back():
-            if self._stopping.error is None and self._run is not None:
-                logits = logits_function(self.logits, _datamodule(trainer).target)
-                self._labelling.explain(exception, trainer, pl_module, logits, self.folder)
-            self._start.end(trainer)
-            self._seeds.close()
-            self._close_journal()
-            stopped = self._stopping.error  # of a signal that came meanwhile, too
-            if stopped is not None and not isinstance(exception, StoppedError):
+        self._unchecked.close()
+        try:
+            with held_back():
+                if self._stopping.error is None and self._run is not None:
+                    logits = logits_function(self.logits, _datamodule(trainer).target)
+                    self._labelling.explain(exception, trainer, pl_module, logits, self.folder)
+                self._start.end(trainer)
+                self._seeds.close()
+                self._close_journal()
+        finally:
+            stopped = self._stopping.end()  # by a signal that came meanwhile, too
+            if isinstance(exception, StoppedError):
+                stopped = exception
+            if stopped is not None:
+                tell_those_after(trainer, self, pl_module, stopped)
+                self._say_how_to_go_on(trainer, stopped)
                 leave_by(trainer, stopped)
-                exception = stopped
-            self._stopping.end()
-        if isinstance(exception, StoppedError):
-            how = "Without `folder=`, nothing is kept to go on from."
-            place = to_be_found(trainer) if self.folder is None else self.folder
-            if place is not None:
-                how = f"Started again on {place}, it goes on from there."
-            rank_zero_info(f"Stopped by {exception.name} in round {self.round}. {how}")
+
+    def _say_how_to_go_on(self, trainer: pl.Trainer, stopped: StoppedError) -> None:
+        how = "Without `folder=`, nothing is kept to go on from."
+        place = to_be_found(trainer) if self.folder is None else self.folder
+        if place is not None:
+            how = f"Started again on {place}, it goes on from there."
+        rank_zero_info(f"Stopped by {stopped.name} in round {self.round}. {how}")
 
     def on_test_batch_end(
         self,
