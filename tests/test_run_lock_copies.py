@@ -1,7 +1,8 @@
-"""The lock of a folder that was copied, moved or left by a kill: one writer in each folder, and none shut out by another's."""
+"""The lock of a folder that was copied, moved or left by a kill: one writer in each folder, shut out by no other's."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -47,7 +48,12 @@ def is_let_in(folder: Path) -> bool:
 
 
 def killed_while_it_holds(folder: Path) -> None:
-    child, pipe = forked(lambda say: (Journal(folder), os.kill(os.getpid(), signal.SIGKILL)) and None)
+    def doomed(_: Callable[[object], None]) -> None:
+        opened = Journal(folder)
+        os.kill(os.getpid(), signal.SIGKILL)
+        opened.close()
+
+    child, pipe = forked(doomed)
     os.close(pipe)
     os.waitpid(child, 0)
     assert (folder / "writer.lock").exists()
@@ -201,7 +207,7 @@ def test_a_lock_of_an_earlier_version_is_a_lock(tmp_path: Path, content: bytes) 
 
 
 def killed_before_call(number: int, act: Callable[[Any], object], prepare: Callable[[], Any] = int) -> bool:
-    """Act in another process, which is killed before a call of the system or of SQLite; return whether it came to it."""
+    """Act in another process, which is killed before a call of the system or SQLite; return whether it was."""
 
     def doomed(say: Callable[[object], None]) -> None:
         calls, prepared = 0, prepare()
@@ -241,7 +247,7 @@ def test_a_kill_leaves_no_lock_that_is_not_whole(tmp_path: Path, found: str) -> 
             link_tree(first, folder)
         else:
             folder.mkdir()
-        is_killed = killed_before_call(number, lambda _, lock=RunLock(folder): lock.acquire())
+        is_killed = killed_before_call(number, RunLock.acquire, functools.partial(RunLock, folder))
         path = folder / "writer.lock"
         assert not path.exists() or path.read_bytes().startswith(MARK)
         Journal(folder).close()
@@ -251,7 +257,8 @@ def test_a_kill_leaves_no_lock_that_is_not_whole(tmp_path: Path, found: str) -> 
     assert held.is_held
 
 
-def test_a_kill_leaves_no_half_of_a_folder_that_a_run_was_moved_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_kill_leaves_no_half_of_a_folder_that_a_run_was_moved_to(tmp_path: Path, step: int) -> None:
     number, is_killed, kept = 0, True, 0
     write(tmp_path / "template", 1)
     while is_killed:
@@ -274,5 +281,5 @@ def test_a_kill_leaves_no_half_of_a_folder_that_a_run_was_moved_to(tmp_path: Pat
             assert again.labels == LABELS[:2]
             again.close()
         shutil.rmtree(folder.parent)
-        number += 1
+        number += step
     assert 1 < kept < number
