@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -642,13 +642,10 @@ class ActiveLearning(BeforeSetup):
     def _take_changes(self, trainer: pl.Trainer, data: ActiveDataModule, told: int) -> None:
         on_each_rank(trainer, lambda: self._labelling.take_changes(data, self._journal, self.folder, told))
 
-    def _keep_weights(self, journal: Journal) -> None:
-        """Save the weights that a run which lost its folder needs in the new one."""
-        with suppress(RuntimeError, OSError):
-            kept = {"initial": self._initial, **{f"warm-{number}": end for number, end in self._ends.items()}}
-            for name, weights in kept.items():
-                if weights is not None:
-                    journal.save_weights(name, weights)
+    def _weights_at_hand(self) -> dict[str, dict[str, Tensor]]:
+        """Return the weights that a run which lost its folder needs in the new one, by name."""
+        initial = {} if self._initial is None else {"initial": self._initial}
+        return initial | {f"warm-{number}": end for number, end in self._ends.items()}
 
     def _give_shapes(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Let lazy layers learn their shapes from two labelled points, so that there are weights to start from."""
@@ -672,7 +669,8 @@ class ActiveLearning(BeforeSetup):
         elif number - 1 in self._ends:
             put_weights(module, self._ends[number - 1])
         else:
-            put_weights(module, self._load_weights(f"warm-{number - 1}", module))
+            self._ends[number - 1] = self._load_weights(f"warm-{number - 1}", module)  # a new folder may need it
+            put_weights(module, self._ends[number - 1])
 
     def _make_module(self, trainer: pl.Trainer) -> nn.Module:
         """Return a new module by `model_factory`, with the layers that it builds in `setup` or `configure_model`."""
@@ -955,6 +953,7 @@ class ActiveLearning(BeforeSetup):
         def read() -> Any:
             check_places(Path(folder), places_of(trainer))
             self._journal = Journal(folder)
+            self._journal.weights_at_hand = self._weights_at_hand
             break_links(Path(folder), places_of(trainer))
             header = self._journal.header
             if header is not None:
@@ -1031,8 +1030,6 @@ class ActiveLearning(BeforeSetup):
 
     def _close_journal(self) -> None:
         if self._journal is not None:
-            if self._journal.is_lost:
-                self._keep_weights(self._journal)
             self._journal.close()
             self._journal = None
 
