@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -47,13 +47,16 @@ from lightning_al.refit import (
     logger_step,
     nested,
     only_note_sigterm,
+    put_first,
     quiet,
     rewind,
     set_callbacks,
     set_logger_step,
     skip_end_of_fit,
+    tell_those_after,
     time_is_up,
     unprofiled,
+    without_sanity_check,
 )
 from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
@@ -64,7 +67,7 @@ from lightning_al.scoring import give_shapes
 from lightning_al.seeds import derive, generator, seeded
 from lightning_al.selecting import PoolPasses
 from lightning_al.sigmoid import ends_in_sigmoid
-from lightning_al.stopping import StoppedError, Stopping, held_back, leave_by
+from lightning_al.stopping import StoppedError, Stopping, held_back, is_insisting, leave_by
 from lightning_al.strategies import check_strategy, refuse_spawning
 from lightning_al.task import TASKS, Guessed
 from lightning_al.task_check import TaskCheck
@@ -223,6 +226,7 @@ class ActiveLearning(BeforeSetup):
         self._started = 0.0
         self._spent = 0.0
         self._seeds = ExitStack()
+        self._unchecked = ExitStack()
         self._stopping = Stopping()
         self._posterior_test: PosteriorTest | None = None
         self._told_last_weights = False
@@ -286,7 +290,7 @@ class ActiveLearning(BeforeSetup):
                 "Pass the same on every rank, and keep those of all ranks together.",
             )
         if not self._inside:
-            self._stopping.begin(lambda number: _tell_ranks(trainer, number))
+            self._stopping.begin(lambda number: self._hear(trainer, number))
         # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.
         set_callbacks(trainer, [*(callback for callback in callbacks_of(trainer) if callback is not self), self])
         if self.budget is not None and self.budget < len(data.pool.initial):
@@ -316,6 +320,12 @@ class ActiveLearning(BeforeSetup):
             self._started = time.monotonic() - self._spent
         if self._inside or self._spent > 0:
             carry_on_timers(trainer, self._started)
+
+    def _hear(self, trainer: pl.Trainer, number: int) -> None:
+        """Tell the ranks of a signal, and be told first of the error by which it ends the run."""
+        _tell_ranks(trainer, number)
+        if trainer.state.status != "interrupted":  # or others may have been told of an error already
+            put_first(trainer, self)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -372,6 +382,8 @@ class ActiveLearning(BeforeSetup):
         again = not self._resumed and (self._goes_on or self.done)
         self._checkpoints.begin(trainer, number, again=again)
         self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
+        if number > 0 and not self._inside:
+            self._unchecked.enter_context(without_sanity_check(trainer))
         if not self._resumed:
             on_each_rank(trainer, lambda: self._reset_weights(trainer, pl_module, number))
         self._resumed = False
@@ -380,6 +392,7 @@ class ActiveLearning(BeforeSetup):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Score a few points where the user's call begins, and start the clock of the fit."""
+        self._unchecked.close()
         if not self._inside:
             on_each_rank(trainer, lambda: self._try_out(trainer, pl_module))
         self._fit.began = time.perf_counter()
@@ -439,6 +452,7 @@ class ActiveLearning(BeforeSetup):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
         self._seeds.close()
+        self._unchecked.close()
         # Where time is up before the first step, training has neither begun nor ended.
         self._fit.cut_short = self._fit.cut_short or time_is_up(trainer)
         if self._fit.steps == 0 and not self._fit.cut_short:
@@ -480,6 +494,10 @@ class ActiveLearning(BeforeSetup):
             self._start.end(trainer)
             skip_end_of_fit(trainer, module)
             self._stopping.end()
+        except BaseException:
+            if is_insisting():  # as a callback before this one failed when it was told of an error
+                put_first(trainer, self)
+            raise
         finally:
             self._inside = False
             self._spent = time.monotonic() - self._started
@@ -488,24 +506,30 @@ class ActiveLearning(BeforeSetup):
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Put the seeds back and let go of the journal. The round that was cut off is not recorded."""
-        with held_back():
-            if self._stopping.error is None and self._run is not None:
-                forward = forward_of(self.forward, _datamodule(trainer).target)
-                self._labelling.explain(exception, trainer, pl_module, forward, self.folder)
-            self._start.end(trainer)
-            self._seeds.close()
-            self._close_journal()
-            stopped = self._stopping.error  # of a signal that came meanwhile, too
-            if stopped is not None and not isinstance(exception, StoppedError):
+        self._unchecked.close()
+        try:
+            with held_back():
+                if self._stopping.error is None and self._run is not None:
+                    forward = forward_of(self.forward, _datamodule(trainer).target)
+                    self._labelling.explain(exception, trainer, pl_module, forward, self.folder)
+                self._start.end(trainer)
+                self._seeds.close()
+                self._close_journal()
+        finally:
+            stopped = self._stopping.end()  # by a signal that came meanwhile, too
+            if isinstance(exception, StoppedError):
+                stopped = exception
+            if stopped is not None:
+                tell_those_after(trainer, self, pl_module, stopped)
+                self._say_how_to_go_on(trainer, stopped)
                 leave_by(trainer, stopped)
-                exception = stopped
-            self._stopping.end()
-        if isinstance(exception, StoppedError):
-            how = "Without `folder=`, nothing is kept to go on from."
-            place = to_be_found(trainer) if self.folder is None else self.folder
-            if place is not None:
-                how = f"Started again on {place}, it goes on from there."
-            rank_zero_info(f"Stopped by {exception.name} in round {self.round}. {how}")
+
+    def _say_how_to_go_on(self, trainer: pl.Trainer, stopped: StoppedError) -> None:
+        how = "Without `folder=`, nothing is kept to go on from."
+        place = to_be_found(trainer) if self.folder is None else self.folder
+        if place is not None:
+            how = f"Started again on {place}, it goes on from there."
+        rank_zero_info(f"Stopped by {stopped.name} in round {self.round}. {how}")
 
     def on_test_batch_end(
         self,
@@ -643,13 +667,10 @@ class ActiveLearning(BeforeSetup):
     def _take_changes(self, trainer: pl.Trainer, data: ActiveDataModule, told: int) -> None:
         on_each_rank(trainer, lambda: self._labelling.take_changes(data, self._journal, self.folder, told))
 
-    def _keep_weights(self, journal: Journal) -> None:
-        """Save the weights that a run which lost its folder needs in the new one."""
-        with suppress(RuntimeError, OSError):
-            kept = {"initial": self._initial, **{f"warm-{number}": end for number, end in self._ends.items()}}
-            for name, weights in kept.items():
-                if weights is not None:
-                    journal.save_weights(name, weights)
+    def _weights_at_hand(self) -> dict[str, dict[str, Tensor]]:
+        """Return the weights that a run which lost its folder needs in the new one, by name."""
+        initial = {} if self._initial is None else {"initial": self._initial}
+        return initial | {f"warm-{number}": end for number, end in self._ends.items()}
 
     def _give_shapes(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Let lazy layers learn their shapes from two labelled points, so that there are weights to start from."""
@@ -673,7 +694,8 @@ class ActiveLearning(BeforeSetup):
         elif number - 1 in self._ends:
             put_weights(module, self._ends[number - 1])
         else:
-            put_weights(module, self._load_weights(f"warm-{number - 1}", module))
+            self._ends[number - 1] = self._load_weights(f"warm-{number - 1}", module)  # a new folder may need it
+            put_weights(module, self._ends[number - 1])
 
     def _make_module(self, trainer: pl.Trainer) -> nn.Module:
         """Return a new module by `model_factory`, with the layers that it builds in `setup` or `configure_model`."""
@@ -970,6 +992,7 @@ class ActiveLearning(BeforeSetup):
         def read() -> Any:
             check_places(Path(folder), places_of(trainer))
             self._journal = Journal(folder)
+            self._journal.weights_at_hand = self._weights_at_hand
             break_links(Path(folder), places_of(trainer))
             header = self._journal.header
             if header is not None:
@@ -1046,8 +1069,6 @@ class ActiveLearning(BeforeSetup):
 
     def _close_journal(self) -> None:
         if self._journal is not None:
-            if self._journal.is_lost:
-                self._keep_weights(self._journal)
             self._journal.close()
             self._journal = None
 

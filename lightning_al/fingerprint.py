@@ -44,12 +44,16 @@ def fingerprint(size: int, read_label: Callable[[int], Any], read_item: Callable
     }
 
 
-def labels_agree(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def labels_agree(one: Any, other: Any) -> bool:
     """Return whether two fingerprints have the same labels, as far as both know them.
 
     Where contents are not known, an item may not have been readable, whose label is None.
     """
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):  # as a damaged journal may have it
+        return False
     there, here = one.get("labels") or [], other.get("labels") or []
+    if not (isinstance(there, list) and isinstance(here, list)):
+        return False
     if None not in (one.get("contents"), other.get("contents")) or len(there) != len(here):
         return bool(there == here)
     return all(before == now or None in (before, now) for before, now in zip(there, here, strict=True))

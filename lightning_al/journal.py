@@ -7,10 +7,12 @@ import io
 import itertools
 import json
 import os
+import secrets
 import shlex
+import shutil
 import socket
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +31,7 @@ from lightning_al.files import (
     parse_json,
     parts_in,
     replacing,
+    sync_folder,
 )
 from lightning_al.folder import check_can_be_folder
 from lightning_al.hard_links import break_link
@@ -108,6 +111,7 @@ class Journal:
     Attributes:
         folder: The run's folder, absolute: the new one where the run lost its own.
         records: All that the rows say.
+        weights_at_hand: Returns the weights, by name, that the run needs in a new folder where it loses its own.
 
     Raises:
         InUseError: If another process writes to the folder: a `RuntimeError`.
@@ -127,6 +131,7 @@ class Journal:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder).absolute()
+        self.weights_at_hand: Callable[[], Mapping[str, Mapping[str, Tensor]]] = dict
         self._is_sure = True
         self._lost: str | None = None
         self._told: list[dict[str, Any]] | None = None
@@ -238,10 +243,9 @@ class Journal:
 
     def save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
         """Save weights under a name, in one step, with a hash by which they are known to be whole."""
-        buffer = io.BytesIO()
-        torch.save(dict(weights), buffer)
-        self._move_out_if_lost(self._rows)
-        self._write(f"{name}.pt", buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest())
+        content = _weights_file(weights)
+        self._is_moved_out(self._rows)
+        self._write(f"{name}.pt", content)
 
     def remove_weights(self, name: str) -> None:
         """Remove weights that are needed no longer, where there are any of that name."""
@@ -330,15 +334,13 @@ class Journal:
             )
         with held_back():
             self._is_sure = False  # until all of it is done
-            self._move_out_if_lost(rows)
-            try:
-                self._execute(len(rows), statement, *values)
-            except SQLITE_ERRORS as error:
-                with _explained(self.folder):
-                    reason = self._why_lost_by(error)
-                self._move_out(rows, reason)
-                with _explained(self.folder):
+            if not self._is_moved_out(rows):
+                try:
                     self._execute(len(rows), statement, *values)
+                except SQLITE_ERRORS as error:
+                    with _explained(self.folder):
+                        reason = self._why_lost_by(error)
+                    self._move_out(rows, reason)
             records = _records(rows)
             self._write_for_people(records)
             self._rows, self.records = rows, records
@@ -359,25 +361,19 @@ class Journal:
                     database.execute("ROLLBACK")
                 raise
 
-    def _move_out_if_lost(self, rows: list[_Row]) -> None:
-        """Write the run to a new folder where its own is its own no longer, before a change to these rows."""
+    def _is_moved_out(self, rows: list[_Row]) -> bool:
+        """Write the run with these rows to a new folder where its own is its own no longer."""
         with _explained(self.folder):
             reason = self._why_lost()
         if reason is not None:
             self._move_out(rows, reason)
+        return reason is not None
 
     def _move_out(self, rows: list[_Row], reason: str) -> None:
         lost = self.folder
         self.close()
         try:
-            self.folder = _new_folder_beside(lost)
-            self._lock = RunLock(self.folder)
-            self._lock.acquire()
-            with replacing(self.folder / NAME) as temporary:
-                _write_rows(self._rows, temporary)
-            self._write_writer()
-            self._told = None
-            self._write_for_people(self.records)
+            self._write_beside(rows, lost)
         except (OSError, RuntimeError, sqlite3.Error) as error:
             last = rows[-1].body if rows else {}
             labels = last.get("answers", last.get("labels", {}))
@@ -389,6 +385,28 @@ class Journal:
             f"The run in {lost} lost its journal: {reason}. All that it recorded, the labels too, is in {self.folder}. "
             "Start the run again on that folder, or put it in the place of the other."
         )
+
+    def _write_beside(self, rows: list[_Row], lost: Path) -> None:
+        """Write the run with these rows to a new folder beside another one, which appears when it is whole."""
+        draft = lost.with_name(f".{lost.name}-rescued.{secrets.token_hex(8)}.part")
+        try:
+            draft.mkdir(parents=True)
+            self.folder, self._lock = draft, RunLock(draft)
+            self._lock.acquire()
+            with suppress(RuntimeError, OSError):  # the labels matter more
+                for name, weights in self.weights_at_hand().items():
+                    self._write(f"{name}.pt", _weights_file(weights))
+            with replacing(draft / NAME) as temporary:
+                _write_rows(rows, temporary)
+            self._write_writer()
+            self._told = None
+            self._write_for_people(_records(rows))
+            self.folder = self._lock.folder = _put_beside(draft, lost)
+        except BaseException:
+            self._lock.drop()
+            shutil.rmtree(draft, ignore_errors=True)
+            self.folder = lost
+            raise
 
     def _why_lost(self) -> str | None:
         """Return why the folder's database is not the one that this journal wrote, or None where it is."""
@@ -421,7 +439,7 @@ class Journal:
     def _remove_parts(self) -> None:
         """Remove what a process that was killed while it wrote a file left behind."""
         with _explained(self.folder):
-            for names in (OF_JOURNAL, OF_COMMAND):
+            for names in (OF_JOURNAL, OF_LOCK, OF_COMMAND):
                 for path in parts_in(self.folder, names):
                     path.unlink()
 
@@ -437,6 +455,13 @@ class Journal:
     def _write(self, name: str, content: str | bytes) -> None:
         with _explained(self.folder), replacing(self.folder / name) as path:
             path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def _weights_file(weights: Mapping[str, Tensor]) -> bytes:
+    """Return what a file of weights holds: what torch saves of them, and its hash."""
+    buffer = io.BytesIO()
+    torch.save(dict(weights), buffer)
+    return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
 
 
 def load_weights(folder: str | os.PathLike[str], name: str) -> dict[str, Tensor]:
@@ -641,11 +666,12 @@ def _connected(folder: Path, seconds: float) -> sqlite3.Connection:
     return sqlite3.connect(folder / NAME, isolation_level=None, timeout=seconds)
 
 
-def _new_folder_beside(folder: Path) -> Path:
-    """Make a folder beside another one, which may not be there any more."""
+def _put_beside(draft: Path, folder: Path) -> Path:
+    """Give a folder a free name like that of another one beside it, which may not be there any more; return it."""
     names = (f"{folder.name}-rescued", *(f"{folder.name}-rescued-{number}" for number in range(2, 1000)))
-    path = next(path for name in names if not (path := folder.with_name(name)).exists())
-    path.mkdir(parents=True)
+    path = next(path for name in names if not os.path.lexists(path := folder.with_name(name)))
+    draft.rename(path)
+    sync_folder(path.parent)
     return path
 
 

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from lightning_al._lightning import NAMESPACE, pl
 from lightning_al.found_checkpoints import from_no_checkpoint
 from lightning_al.module_state import ModuleState, same
 from lightning_al.seeds import GlobalStates
+from lightning_al.stopping import StoppedError, is_insisting, leave_by
 
 _T = TypeVar("_T")
 
@@ -40,6 +41,22 @@ def callbacks_of(trainer: Any) -> list[pl.Callback]:
 def set_callbacks(trainer: Any, callbacks: list[pl.Callback]) -> None:
     """Set the Trainer's callbacks in the order in which their hooks are called."""
     trainer.callbacks = callbacks
+
+
+def put_first(trainer: pl.Trainer, callback: pl.Callback) -> None:
+    """Let the hooks of a callback, where the Trainer has it just now, be called before those of others."""
+    if callback in callbacks_of(trainer):
+        set_callbacks(trainer, [callback, *(other for other in callbacks_of(trainer) if other is not callback)])
+
+
+def tell_those_after(
+    trainer: pl.Trainer, callback: pl.Callback, module: pl.LightningModule, exception: BaseException
+) -> None:
+    """Tell the callbacks behind one of an exception, whatever they raise."""
+    callbacks = callbacks_of(trainer)
+    for other in callbacks[callbacks.index(callback) + 1 :] if callback in callbacks else []:
+        with suppress(Exception):
+            other.on_exception(trainer, module, exception)
 
 
 def rewind(trainer: pl.Trainer) -> None:
@@ -321,10 +338,10 @@ def nested(trainer: pl.Trainer) -> Iterator[None]:
     try:
         with from_no_checkpoint(trainer):
             yield
-    except BaseException:
-        # A signal may end it just before or after Lightning would tell of it.
-        if trainer.state.status == "interrupted":
-            set_callbacks(trainer, [_AlreadyTold(callbacks_of(trainer))])
+    except BaseException as error:
+        # A signal may end it just before or after Lightning would tell of it, or while it tells others.
+        if trainer.state.status == "interrupted" and not is_insisting():
+            set_callbacks(trainer, [_AlreadyTold(callbacks_of(trainer), error)])
         raise
     finally:
         trainer.state.fn, trainer.state.status, trainer.state.stage = before
@@ -404,11 +421,14 @@ def _profiler(trainer: Any) -> pl.profilers.Profiler:
 class _AlreadyTold(pl.Callback):
     """Stand in for the callbacks while an exception that they were told of leaves the outer fit."""
 
-    def __init__(self, callbacks: list[pl.Callback]) -> None:
+    def __init__(self, callbacks: list[pl.Callback], told: BaseException) -> None:
         self.callbacks = callbacks
+        self.told = told
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         set_callbacks(trainer, self.callbacks)
+        if isinstance(self.told, StoppedError):
+            leave_by(trainer, self.told)
 
 
 @contextmanager
@@ -419,19 +439,31 @@ def quiet(trainer: pl.Trainer) -> Iterator[None]:
     others = ("trainer.connectors.signal_connector", "accelerators.cuda")
     loggers = rank_zero.log, *(logging.getLogger(f"{NAMESPACE}.{name}") for name in others)
     summaries = [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelSummary)]
-    sanity_steps = trainer.num_sanity_val_steps
     for logger in loggers:
         logger.addFilter(said)
     set_callbacks(trainer, [callback for callback in callbacks_of(trainer) if callback not in summaries])
-    trainer.num_sanity_val_steps = 0
     try:
-        with _advised_once():
+        with _advised_once(), without_sanity_check(trainer):
             yield
     finally:
         for logger in loggers:
             logger.removeFilter(said)
         set_callbacks(trainer, [*summaries, *callbacks_of(trainer)])
-        trainer.num_sanity_val_steps = sanity_steps
+
+
+@contextmanager
+def without_sanity_check(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a fit validate nothing before its first step.
+
+    The check asks for the loaders, whose persistent workers stay, and calls the module: what is drawn, counted and kept
+    there would make the round another one, where a run goes on with it, than in a run that was not cut off.
+    """
+    steps = trainer.num_sanity_val_steps
+    trainer.num_sanity_val_steps = 0
+    try:
+        yield
+    finally:
+        trainer.num_sanity_val_steps = steps
 
 
 @contextmanager

@@ -3,12 +3,18 @@
 A lock of POSIX, as SQLite takes, is gone as soon as its process has opened and closed the file once more, as a program
 does that copies its folder. This one belongs to the file as it was opened (`flock`, on Windows `msvcrt.locking`): what
 else the process opens does not matter, and the system lets go of it when the process ends, however that ends.
+
+The file names the folder that it was made in by the folder's own number (its inode), which a moved folder keeps.
+A copy by hard links (``cp -al``) has the same file, though it is another folder, on the same disk: there a new file is
+put in its place, and the other folder's stays locked as it is. A file that names its own folder is never replaced.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 import stat
 import sys
 import time
@@ -22,7 +28,9 @@ from lightning_al.files import read_json
 NAME = "writer.lock"
 
 MARK = b"A run of lightning_al holds this folder.\n"
-"""What the file says, where a run made it. Nobody removes a file that says something else, or nothing."""
+"""How the file begins, where a run made it. Nobody removes a file that says something else, or nothing."""
+
+_NUMBER = re.compile(re.escape(MARK) + rb"The folder's number is (\d{1,20})\.\n")
 
 WRITER = "writer.json"
 """Says for people who writes."""
@@ -33,6 +41,8 @@ SECONDS = 1.0
 POLL_SECONDS = 0.02
 
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
+
+_NO_LINKS = {errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP}
 
 # No link is followed, and a FIFO is not waited for.
 _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -86,7 +96,8 @@ class RunLock:
     @property
     def is_held(self) -> bool:
         """Whether this process holds the folder: the file that it locked is still the one that others would lock."""
-        return self._file is not None and _is_at(self._file, self.folder / NAME)
+        file = self._file
+        return file is not None and _is_at(file, self.folder / NAME) and not _is_of_another(file, self.folder)
 
     def acquire(self) -> None:
         """Hold the folder, anew where the file was removed meanwhile.
@@ -107,7 +118,7 @@ class RunLock:
         """Let go of the folder, and remove the file where a run made it."""
         if self._file is not None and self.is_held:
             with suppress(OSError):
-                if _content(self._file) == MARK:
+                if _content(self._file).startswith(MARK):
                     (self.folder / NAME).unlink()
         self.drop()
 
@@ -119,19 +130,39 @@ class RunLock:
 
     def _is_acquired(self) -> bool:
         path = self.folder / NAME
-        with suppress(FileExistsError):
-            _make(path)
+        if not os.path.lexists(path):
+            self._file = _put(path)
+            return self._file is not None
         try:
             self._file = _locked(path, os.O_RDWR, is_shared=False)
         except FileNotFoundError:  # who held it has removed it just now
             return False
-        if self._file is not None and not MARK.startswith(_content(self._file)):
+        if self._file is None:
+            if _is_of_a_copy(path):
+                with _alone(self.folder) as is_alone:
+                    self._file = _put(path, lambda: is_alone is True and _is_of_a_copy(path))
+            return self._file is not None
+        content = _content(self._file)
+        if not content.startswith(MARK) and not MARK.startswith(content):
             self.drop()
             raise ValueError(
                 f"The folder {self.folder} has a {NAME} that no run wrote, where a run keeps its lock. Remove it, or "
                 "choose another folder."
             )
-        return self._file is not None
+        return content in (b"", _mark(self.folder)) or self._is_renewed(path)
+
+    def _is_renewed(self, path: Path) -> bool:
+        """Put a file that names this folder in the place of the one that is held, of an earlier version or a copy's."""
+        old = self._file
+        assert old is not None
+        with _alone(self.folder) as is_alone:
+            new = _put(path, lambda: is_alone is not False and _is_at(old, path))
+        if new is not None:
+            self.drop()
+            self._file = new
+        elif _is_of_a_copy(path):  # which another process is about to replace
+            self.drop()
+        return self.is_held or (self._file is not None and _is_at(self._file, path))
 
 
 @contextmanager
@@ -161,6 +192,8 @@ def reading(folder: Path) -> Iterator[None]:
 
     def is_free() -> bool:
         nonlocal file
+        if _is_of_a_copy(path):  # nobody writes here, and whoever writes there is not kept from it
+            return True
         try:
             file = _locked(path, os.O_RDONLY, is_shared=True)
         except FileNotFoundError:
@@ -209,15 +242,107 @@ def _locked(path: Path, flags: int, *, is_shared: bool) -> int | None:
     return None
 
 
-def _make(path: Path) -> None:
-    """Make a file that says whose it is.
+def _put(path: Path, may_replace: Callable[[], bool] | None = None) -> int | None:
+    """Make a file that says whose it is, and put it in its place whole and locked, so that none is found half made.
+
+    Args:
+        path: Where it comes.
+        may_replace: Whether what is there now is to be replaced; without it, nothing is.
+
+    Returns:
+        Its number, or None where it did not come there.
+    """
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    file = None
+    is_there = False
+    try:
+        file = _make(draft)
+        if may_replace is None:
+            os.link(draft, path)
+            is_there = True
+        elif may_replace():
+            draft.replace(path)
+            is_there = True
+    except FileExistsError:
+        pass
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise
+        # Another run, which has come first, takes the draft for one that a killed process left.
+    except OSError as error:
+        if may_replace is not None or file is None or error.errno not in _NO_LINKS:
+            raise
+        with suppress(FileExistsError):
+            return _make(path)  # a file system without hard links, where it is empty for a moment
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        if file is not None and not is_there:
+            os.close(file)
+    return file if is_there else None
+
+
+def _make(path: Path) -> int | None:
+    """Make a file that says whose it is, and return its number, locked, or None where another has locked it.
 
     Raises:
         FileExistsError: If there is something.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
     try:
-        os.write(file, MARK)
+        os.write(file, _mark(path.parent))
+        os.fsync(file)
+        if _lock(file, is_shared=False) and _is_at(file, path):
+            return file
+    except BaseException:
+        os.close(file)
+        raise
+    os.close(file)
+    return None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[bool | None]:
+    """Keep others for a moment from replacing a folder's lock; None where its file system locks no folders."""
+    folder_file: int | None = None
+    try:
+        try:
+            folder_file = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            is_alone: bool | None = _lock(folder_file, is_shared=False)
+        except OSError:
+            is_alone = None
+        yield is_alone
+    finally:
+        if folder_file is not None:
+            os.close(folder_file)
+
+
+def _mark(folder: Path) -> bytes:
+    """Return what the file of a folder says."""
+    return MARK + f"The folder's number is {os.stat(folder).st_ino}.\n".encode()
+
+
+def _is_of_another(file: int, folder: Path) -> bool:
+    """Return whether an open file names another folder than this one; one of an earlier version names none."""
+    content = _content(file)
+    try:
+        return _NUMBER.fullmatch(content) is not None and content != _mark(folder)
+    except FileNotFoundError:
+        return True
+
+
+def _is_of_a_copy(path: Path) -> bool:
+    """Return whether a file is another folder's, which this folder was copied from by hard links, or the other way."""
+    try:
+        file = os.open(path, os.O_RDONLY | _FLAGS)
+    except OSError:
+        return False
+    try:
+        found = os.fstat(file)
+        # Where numbers of folders change, as on some network disks, at least a file with one name stays as it is.
+        return stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and _is_of_another(file, path.parent)
+    except OSError:  # Windows does not let it be read while it is locked
+        return False
     finally:
         os.close(file)
 
@@ -225,7 +350,7 @@ def _make(path: Path) -> None:
 def _content(file: int) -> bytes:
     """Return how an open file begins."""
     os.lseek(file, 0, os.SEEK_SET)
-    return os.read(file, len(MARK) + 1)
+    return os.read(file, 2 * len(MARK) + 100)
 
 
 def _is_at(file: int, path: Path) -> bool:

@@ -20,9 +20,9 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 
@@ -174,8 +174,12 @@ class Stopping:
         if is_main and not _held_back and self.error is not None:
             raise self._new_error()
 
-    def end(self) -> None:
-        """Put the handlers from before back, as far as they were not replaced since."""
+    def end(self) -> StoppedError | None:
+        """Put the handlers from before back, as far as they were not replaced since.
+
+        Returns:
+            The error by which to leave the run, or None where no signal came until now.
+        """
         global _stopping
         with self._insisting:
             if _stopping is self:
@@ -186,9 +190,11 @@ class Stopping:
                 signal.signal(number, before)
         if self._say_lost is not None and sys.unraisablehook == self._say_others:
             sys.unraisablehook = self._say_lost
+        error = self.error
         self._process = self._number = self._say_lost = None
         self._tell_others = _tell_nobody
         atexit.unregister(self.end)
+        return error
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """Leave the run; the processes of its loaders, which inherit the handler, do as they would without it."""
@@ -249,20 +255,31 @@ class Stopping:
             os.kill(os.getpid(), number)
 
 
-def leave_by(trainer: Any, error: StoppedError) -> None:
-    """Let the Trainer, which is about to leave a fit or a test by another error, leave it by this one.
+def is_insisting() -> bool:
+    """Return whether a signal came by which a run has still to be left."""
+    return _stopping is not None
+
+
+def leave_by(trainer: Any, error: StoppedError) -> NoReturn:
+    """Leave a fit or a test by this error, whatever is raised on the way out. To be called last in `on_exception`.
 
     A signal may come to Python as another error: that of a loader whose workers got the signal too, or what Lightning
-    itself raises after it has noted the signal. To be called in `on_exception`.
+    itself raises after it has noted the signal. Or it comes while Lightning tears down, which fails where it is done
+    a second time. So what Lightning would call from here on is called here.
     """
-    tear_down = trainer._teardown
-
-    def tear_down_and_leave() -> None:
-        vars(trainer).pop("_teardown", None)
-        tear_down()
-        raise error from None
-
-    vars(trainer)["_teardown"] = tear_down_and_leave
+    datamodule = getattr(trainer, "datamodule", None)
+    steps: list[Callable[[], object]] = [
+        *([] if datamodule is None else [partial(datamodule.on_exception, error)]),
+        partial(trainer.strategy.on_exception, error),
+        *(partial(logger.finalize, "failed") for logger in trainer.loggers),
+        trainer._teardown,
+        trainer._signal_connector.teardown,  # as the step before may not come to it
+    ]
+    for step in steps:
+        with suppress(Exception):
+            step()
+    trainer.state.stage = None
+    raise error from None
 
 
 def _would_be_lost(frame: FrameType | None) -> bool:

@@ -45,5 +45,5 @@ def predict_pool(
         task=Multiclass(),
         seed=seed,
     )
-    passed = pass_over(trainer, module, fitted.pool, data.pool.unlabelled, fitted.log_probs, "Scoring")
+    passed = pass_over(trainer, module, fitted.pool, data.pool.unlabelled, fitted.log_probs, "Scoring the pool")
     return (log_probs_n_K_C for (log_probs_n_K_C,) in passed)

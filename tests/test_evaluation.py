@@ -382,8 +382,8 @@ def test_labels_that_are_no_class_numbers_are_refused(tmp_path: Path, form: Any,
 
 
 def test_more_rows_than_labels_are_refused() -> None:
-    test = PosteriorTest(Deterministic(), lambda net, batch: net(batch[0]).repeat(2, 1), Target(), seed=0)
+    test = posterior_test(Deterministic(), network(), lambda net, batch: net(batch[0]).repeat(2, 1))
     with pytest.raises(
         ValueError, match=r"one for each of the 100 points predicted, but the labels have the shape \[50\]"
     ):
-        test.update(network(), batches(N)[0])
+        test.update(batches(N)[0])

@@ -158,7 +158,9 @@ def test_another_programs_lock_in_a_running_run_loses_no_label(tmp_path: Path) -
 def test_a_lock_says_whose_it_is(tmp_path: Path) -> None:
     lock = RunLock(tmp_path)
     lock.acquire()
-    assert (tmp_path / "writer.lock").read_bytes() == MARK
+    assert (
+        tmp_path / "writer.lock"
+    ).read_bytes() == MARK + f"The folder's number is {tmp_path.stat().st_ino}.\n".encode()
     lock.release()
     assert list(tmp_path.iterdir()) == []
 

@@ -81,7 +81,7 @@ class TestTheSameWeights:
 
 
 def test_an_oracle_may_take_longer_than_processes_wait_for_each_other(tmp_path: Path) -> None:
-    first, second = run(tmp_path, 2, acquisition="bald", epochs=1, budget=13, timeout=12, slow_oracle=16)
+    first, second = run(tmp_path, 2, acquisition="bald", epochs=1, budget=13, timeout=30, slow_oracle=34)
     assert first == second
     assert first["done"]
     assert [round["labelled"] for round in first["rounds"]] == [8, 13]

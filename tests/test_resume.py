@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
@@ -321,3 +322,83 @@ def test_the_state_of_a_network_is_plain(tmp_path: Path) -> None:
         return [state]
 
     assert {type(leaf) for leaf in leaves(active.state_dict())} <= {int, float, str, Tensor, type(None)}
+
+
+class Marked(LitMLP):
+    """Draw at random in each step, and let a validation step leave what the next training steps go by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = super().training_step(batch, batch_idx) * torch.rand(())
+        return loss * (1 + self.steps)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.steps += 1
+        super().validation_step(batch, batch_idx)
+
+
+class Validated(pl.LightningDataModule):
+    """Draw at random where the loader of the validation set is made, and give it workers that stay, or none."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__()
+        self.workers = workers
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(points(40), batch_size=4, shuffle=True)
+
+    def val_dataloader(self) -> Any:
+        points_drawn = torch.randperm(16)[:8].tolist()
+        drawn = Subset(points(16, seed=1), points_drawn)
+        return DataLoader(drawn, 4, num_workers=self.workers, persistent_workers=self.workers > 0)
+
+
+class Checks(pl.Callback):
+    """Note in which round's fit Lightning's sanity check is run."""
+
+    def __init__(self, active: ActiveLearning) -> None:
+        self.active = active
+        self.rounds: list[int] = []
+
+    def on_sanity_check_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.rounds.append(self.active.round)
+
+
+@pytest.mark.parametrize("net", [LitMLP, Marked])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_what_a_sanity_check_leaves_makes_no_round_another_one(tmp_path: Path, net: type[LitMLP], workers: int) -> None:
+    """It belongs to the first round, as Lightning's plain program has it, and to no later one."""
+
+    def run(folder: str, fail_at: int = -1) -> tuple[Any, ...]:
+        asked = []
+
+        def answer(indices: Sequence[int]) -> dict[int, int]:
+            asked.append(indices)
+            if len(asked) - 1 == fail_at:
+                raise ConnectionError("the service is down")
+            return {index: index % 3 for index in indices}
+
+        torch.manual_seed(7)
+        module, data = net(), ActiveDataModule(Validated(workers), initial=list(range(8)))
+        active = ActiveLearning("bald", query_size=4, budget=16, folder=tmp_path / folder, oracle=answer)
+        checks = Checks(active)
+        current = trainer(tmp_path, callbacks=[active, checks], num_sanity_val_steps=2)
+        try:
+            current.fit(module, datamodule=data)
+        except ConnectionError:
+            assert fail_at >= 0
+        assert current.num_sanity_val_steps == 2
+        rounds = [(round.indices, round.scores, round.metrics) for round in active.history]
+        return rounds, weights(module), checks.rounds
+
+    rounds, end, checked = run("whole")
+    assert checked == [0]
+    assert len(rounds) == 3
+    run("cut", fail_at=1)
+    other_rounds, other_end, checked = run("cut")
+    assert checked == []
+    assert other_rounds == rounds
+    assert same_weights(other_end, end)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al._lightning import pl
@@ -423,3 +424,109 @@ def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times:
         assert one["said"].count(f"Stopped by {NAMES[number]} in round ") == 1, one
         assert "StoppedError" not in one["said"], one
         assert set(one["left"]) <= {"journal.sqlite", "history.jsonl", "initial.pt"}, one
+
+
+class EndingLoader(DataLoader[Any]):
+    """Be stopped, once in the process, while its workers are told to end, which takes a while."""
+
+    stops = True
+
+    def __iter__(self) -> Any:
+        iterator: Any = super().__iter__()
+        end = iterator._shutdown_workers
+
+        def shut_down() -> None:
+            if EndingLoader.stops:
+                EndingLoader.stops = False
+                be_stopped()
+                time.sleep(0.2)
+            end()
+
+        iterator._shutdown_workers = shut_down
+        return iterator
+
+
+class Persistent(pl.LightningDataModule):
+    """Loaders with persistent workers, one of them an `EndingLoader`."""
+
+    def __init__(self, ending: str) -> None:
+        super().__init__()
+        self.ending = ending
+
+    def loader(self, name: str, seed: int) -> Any:
+        kind = EndingLoader if name == self.ending else DataLoader
+        return kind(points(8, seed=seed), batch_size=8, num_workers=1, persistent_workers=True)
+
+    def train_dataloader(self) -> Any:
+        return DataLoader(points(40), batch_size=8)
+
+    def val_dataloader(self) -> Any:
+        return self.loader("val", 1)
+
+    def test_dataloader(self) -> Any:
+        return self.loader("test", 2)
+
+
+class Failing(pl.Callback):
+    """Fail when told of an error."""
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        raise ConnectionError("the callback is down")
+
+
+class StoppedAndFailing(Failing):
+    """Be stopped when told of an error, and fail."""
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        raise ConnectionError("the service is down")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        if isinstance(exception, ConnectionError):
+            be_stopped()
+        super().on_exception(trainer, pl_module, exception)
+
+
+class FailingLogger(pl.loggers.CSVLogger):
+    def finalize(self, status: str) -> None:
+        raise ConnectionError("the logger is down")
+
+
+class FailingData(pl.LightningDataModule):
+    def train_dataloader(self) -> Any:
+        return DataLoader(points(40), batch_size=8)
+
+    def test_dataloader(self) -> Any:
+        return DataLoader(points(8, seed=1), batch_size=8)
+
+    def on_exception(self, exception: BaseException) -> None:
+        raise ConnectionError("the data are down")
+
+
+@pytest.mark.parametrize(
+    ("place", "data", "first"),
+    [
+        ("", Persistent("val"), None),
+        ("", Persistent("test"), None),
+        ("on_train_start", FailingData(), Failing()),
+        ("on_test_start", FailingData(), Failing()),
+        ("", FailingData(), StoppedAndFailing()),
+    ],
+    ids=["validation workers", "test workers", "fit", "test", "told of another error"],
+)
+def test_a_run_ends_by_the_signal_whatever_fails_on_its_way_out(
+    tmp_path: Path, place: str, data: pl.LightningDataModule, first: pl.Callback | None
+) -> None:
+    """A program that tries again after an `Exception` is ended too."""
+    EndingLoader.stops = True
+    active = ActiveLearning("random", query_size=4, budget=20, folder=tmp_path / "run")
+    callbacks = [*([] if first is None else [first]), active, *([Stopped(place, 1)] if place else [])]
+    before = [signal.getsignal(number) for number in CODES]
+    current = trainer(tmp_path, callbacks=callbacks, max_epochs=1, logger=FailingLogger(tmp_path))
+    try:
+        with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+            current.fit(LitMLP(), datamodule=ActiveDataModule(data, initial=list(range(8))))
+    finally:
+        for number, handler in zip(CODES, before, strict=True):
+            signal.signal(number, handler)
+    assert current.callbacks.count(active) == 1  # type: ignore[attr-defined]
+    assert current.state.status == "interrupted"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import random
 import re
 import shlex
 import sys
@@ -15,12 +16,14 @@ from urllib.error import URLError
 from zipfile import ZipFile
 
 import pytest
+import torch
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lightning_al._lightning import pl
 from lightning_al.allow_list import AllowList
 from lightning_al.allowed_names import ALLOWED
 from lightning_al.cli.configuration import agree, as_stored, resolve_allowed
@@ -207,6 +210,30 @@ def test_a_folder_cannot_say_what_only_the_user_may(run, monkeypatch, case):
         resumed(run, changes)
     assert said in str(found.value)
     assert "hunter2" not in str(found.value)
+
+
+PIECES = (
+    *("{step:c}", "{step:/>9d}", "{epoch:.>2d}", "{/abs/x}", "{..}", "{../b}", "{a/../b}", "{a//b}", "{.}", "{step!r}"),
+    *("{0}", "{}", "{{a}}", "{step:zzz}", "{step:%}", "{step: d}", "{step:,d}", "{step:_d}", "{step:n}", "{a b}"),
+    *("{step}", "{step:03d}", "{val/acc:.2f}", "{loss:e}", "{val_acc:6.3g}", "{a-b.c}", "a", ".", "/", "-"),
+)
+
+
+@pytest.mark.parametrize("insert", [True, False])
+def test_no_name_of_a_file_that_a_folder_may_say_leads_out_of_it(run, insert):
+    draw, kept = random.Random(0), pl.callbacks.ModelCheckpoint(dirpath=run, auto_insert_metric_name=insert)
+    metrics = {"step": torch.tensor(46), "epoch": torch.tensor(47), "loss": torch.tensor(float("nan"))}
+    seen = dict.fromkeys(PIECES, False)
+    for name in [*PIECES, *("".join(draw.choices(PIECES, k=draw.randint(1, 6))) for _ in range(2_000))]:
+        node = {"_target_": f"{PL}.callbacks.ModelCheckpoint", "filename": name, "dirpath": str(run)}
+        if any(True for _ in Claims(run, AllowList()).find({"callbacks": {"c": node}})):
+            continue
+        kept.filename = name
+        place = Path(kept.format_checkpoint_name(dict(metrics)))
+        assert place.resolve().is_relative_to(run.resolve()), name
+        for piece in PIECES:
+            seen[piece] |= piece in name
+    assert [piece for piece, is_seen in seen.items() if is_seen] == list(PIECES[-10:])
 
 
 def says_again(error: str) -> list[str]:

@@ -84,6 +84,7 @@ def resolve_allowed(
     """
     from lightning_al.allow_list import AllowList
     from lightning_al.cli.stored import resolve_stored
+    from lightning_al.cli.texts import put_texts
 
     try:
         if composed is None:
@@ -91,6 +92,7 @@ def resolve_allowed(
             AllowList(allow).check(plain)
         else:
             plain = resolve_stored(config, composed, folder, allow)
+        put_texts(plain, AllowList(allow))
         check_kinds(plain)
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error

@@ -38,9 +38,9 @@ def typed(config: DictConfig | None = None, of: Literal["task", "hydra"] = "task
 
 def new_console() -> Console:
     """Return a terminal that prints text as it is."""
-    from rich.console import Console
+    from lightning_al.report.console import PlainConsole
 
-    return Console(highlight=False, markup=False)
+    return PlainConsole()
 
 
 def command_to_go_on(folder: Path, config: DictConfig) -> str:

@@ -31,6 +31,9 @@ LONGEST_TEXT = 10_000
 LONGEST_NAME = 500
 """Characters of what titles, tables and folders are named by."""
 
+TEXT = str | int | float
+"""A number is a text of its own where a text is expected."""
+
 _WIDE = re.compile(r":[^{}]*\d{4}")
 
 
@@ -45,12 +48,14 @@ def check_kinds(settings: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"`{name}` is {_said(settings[name])}, where a class and its arguments are expected. Give one."
             )
+        if isinstance(settings[name], Mapping) and settings[name].get("_partial_"):
+            raise ValueError(f"`{name}` has `_partial_`, by which it would not be made. Remove it.")
     for name in ("callbacks", "logger"):
         if not isinstance(settings[name], Mapping | None):
             raise ValueError(
                 f"`{name}` is {_said(settings[name])}, where names of classes are expected. Give it names."
             )
-    for name, kinds in {"seed": int, "threads": int | None, "metric": str, "name": str | int | float}.items():
+    for name, kinds in {"seed": int, "threads": int | None, "metric": TEXT, "name": TEXT}.items():
         value = settings[name]
         if not is_outer(value) and (not isinstance(value, kinds) or isinstance(value, bool)):
             raise ValueError(f"`{name}` is {_said(value)}, which it cannot be. Set it to a plain value of its kind.")

@@ -55,7 +55,16 @@ LISTED_PACKAGES = frozenset(module.split(".")[0] for module in ALLOWED)
 _ADDRESS = re.compile(r"://|::|^[A-Za-z][\w+.-]+:[/\\]")
 _VARIABLE = re.compile(r"\$[\w{(]")
 _SLASH = re.compile(r"[/\\]")
-_METRIC_IN_NAME = re.compile(r"\{[^{}\[\]:]*(:[^{}\[\]]*)?\}")
+_FIELD = re.compile(
+    r"""\{
+        (?!0[:}])                                   # by which Lightning has all metrics
+        (?!(?:[^{}:]*/)?\.\.?[/:}])                 # a way up
+        [\w.-]+ (?:/[\w.-]+)*                       # a metric, as Lightning names them
+        (?: : 0? \d{0,3} (?:\.\d{1,3})? [dfeg]? )? # a number as a number
+    \}""",
+    re.VERBOSE,
+)
+"""A metric in the name of a file. Other formats make other text of a number, a way up among it."""
 
 
 class Claims:
@@ -99,7 +108,7 @@ class Claims:
         fetches = _default(made, "download") and not any(name == "download" for name, _ in arguments.values())
         if fetches:
             yield (*way, "download"), FETCHES
-        if node.get("_partial_") and not TO_WRITE.isdisjoint(_parameters(made)):
+        if node.get("_partial_") and not TO_WRITE.isdisjoint(parameters_of(made)):
             yield (*way, "_partial_"), "leaves places to write to open"
         for place, (name, value) in arguments.items():
             refused = any(name in NOT_STORED.get(base, ()) for base in bases)
@@ -130,7 +139,7 @@ class Claims:
             return "is an address"
         if _VARIABLE.search(text):
             return "reads the environment"
-        if name == "filename" and re.search("[{}]", _METRIC_IN_NAME.sub("", text)):
+        if name == "filename" and re.search("[{}]", _FIELD.sub("", text)):
             return "reads more than a metric into the name of a file"
         if name in TO_WRITE:
             return None if self._is_inside(text) else "is a place outside the run's folder to write to"
@@ -167,7 +176,7 @@ def argument_at(settings: Any, way: Way, allowed: AllowList) -> tuple[Any, str]:
 
 def arguments_of(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tuple[str, Any]]]:
     """Yield the way to each argument of a node with its name, those given by their place too, and its value."""
-    parameters = list(_parameters(made))
+    parameters = list(parameters_of(made))
     given = node.get("_args_")
     for place, value in enumerate(given if isinstance(given, list | tuple) else ()):
         yield ("_args_", place), (parameters[place] if place < len(parameters) else "", value)
@@ -176,7 +185,8 @@ def arguments_of(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tupl
             yield (name,), (str(name), value)
 
 
-def _parameters(made: Any) -> Mapping[str, inspect.Parameter]:
+def parameters_of(made: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a class or function by their names, or none where Python does not know them."""
     try:
         return inspect.signature(made).parameters
     except (TypeError, ValueError):
@@ -184,7 +194,7 @@ def _parameters(made: Any) -> Mapping[str, inspect.Parameter]:
 
 
 def _default(made: Any, name: str) -> Any:
-    found = _parameters(made).get(name)
+    found = parameters_of(made).get(name)
     return None if found is None or found.default is found.empty else found.default
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hydra.errors import CompactHydraException
+from hydra.utils import get_object
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_al.cli.references import dotted, values
 from lightning_al.cli.secrets import without_secrets
 from lightning_al.report.printable import printable
 
@@ -38,6 +42,44 @@ def is_own_refusal(error: BaseException) -> bool:
 
 
 @contextmanager
+def of_settings(settings: Any, folder: Path) -> Iterator[None]:
+    """Say in one line why a run cannot go on with the settings in its folder, whatever Lightning or torch raises.
+
+    Args:
+        settings: The settings with all references resolved. All classes in them are known ones.
+        folder: The run's folder.
+
+    Raises:
+        CompactHydraException: In place of any error that says less.
+    """
+    try:
+        yield
+    except (CompactHydraException, OmegaConfBaseException, OSError):
+        raise
+    except Exception as found:
+        if isinstance(found, ValueError | TypeError | RuntimeError) and is_own_refusal(found):
+            raise
+        part = _at_fault(found, settings)
+        where = f"its `{part}`" if part else "its settings"
+        said = f"{type(found).__name__}: {' '.join(str(found).split())}".rstrip(". ")
+        raise CompactHydraException(
+            f"lightning-al: the run in {folder} cannot go on with {where}. {said}. Compare its "
+            "config.yaml with a copy from before, or choose another folder."
+        ) from found
+
+
+def _at_fault(error: BaseException, settings: Any) -> str:
+    """Return the setting of which the innermost object was made that an error came out of, or an empty text."""
+    made = {}
+    for way, target in values(settings):
+        if way[-1] == "_target_":
+            with suppress(Exception):  # what cannot be found was not made
+                made[get_object(target)] = dotted(way[:-1])
+    within = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return next((made[type(one)] for one in reversed(within) if type(one) in made), "")
+
+
+@contextmanager
 def in_one_line(folder: Path) -> Iterator[None]:
     """Let Hydra show what lightning_al refuses, and what the system refuses in the run's folder, without a traceback.
 
@@ -46,6 +88,9 @@ def in_one_line(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except CompactHydraException as found:
+        line = printable(without_secrets(" ".join(str(found).split())), most=MOST)
+        raise CompactHydraException(line) from found
     except OmegaConfBaseException as found:
         said = without_secrets(" ".join(str(found).split()))
         raise CompactHydraException(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -32,8 +32,10 @@ from lightning_al.cli.direction import check_mode
 from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console, typed
 from lightning_al.cli.outside import check_none_is_recorded
 from lightning_al.cli.references import settle, shown
+from lightning_al.cli.refusals import of_settings
 from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.cli.stored import with_how_to_fetch
+from lightning_al.cli.texts import with_texts
 from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
 
@@ -58,7 +60,9 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     check_mode(config)
     this_time = take_this_time(config, overrides)
     settle(config)
-    stored, composed = read_config(folder), None
+    config = with_texts(config)
+    found, composed = read_config(folder), None
+    stored = None if found is None else with_texts(found)
     if stored is None:
         config = as_stored(config)
     elif is_cell():
@@ -72,7 +76,10 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
         return _show(folder) if is_first_rank(composed or config) else _area(folder)
     settings = resolve_allowed(config, this_time.allow, folder, composed)
     check_none_is_recorded(config, settings, known, folder, this_time.allow)
-    with _threads(settings.threads):
+    # Of the user's own classes, a traceback shows where they fail.
+    is_known = stored is not None and not this_time.allow
+    plain = OmegaConf.to_container(settings)
+    with _threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
         return _fit_and_report(config, settings, folder, this_time, fit=not finished)
 
 
@@ -292,21 +299,22 @@ def _area(folder: Path) -> float:
 def _show(folder: Path) -> float:
     """Print the rounds of a finished run and where its files are, and return the area under its curve."""
     from lightning_al.journal import Journal
+    from lightning_al.report.printable import printable
     from lightning_al.report.runs import Run
     from lightning_al.report.tables import rounds_table
 
     run = Run.read(folder)
-    console = new_console()
+    console, metric = new_console(), printable(run.metric)
     if not is_cell():  # a sweep ends in one table of all its runs
         console.print(rounds_table(Journal.read_history(folder), run.metric))
     if run.has_diverged:
         unfit = [count for count, value in zip(run.labels, run.values, strict=True) if not isfinite(value)]
         rounds = f"{len(unfit)} of {len(run.labels)} rounds, first with {unfit[0]} labels"
-        said = f"diverged: {run.metric} is not a finite number in {rounds}."
+        said = f"diverged: {metric} is not a finite number in {rounds}."
     else:
         range_ = f"{run.labels[0]} to {run.labels[-1]} labels"
-        said = f"mean {run.metric} over {range_} is {run.area:.4f}, the last {run.values[-1]:.4f}."
-    console.print(f"{run.acquisition}, seed {run.seed}: {said}", soft_wrap=True)
+        said = f"mean {metric} over {range_} is {run.area:.4f}, the last {run.values[-1]:.4f}."
+    console.print(f"{printable(run.acquisition)}, seed {run.seed}: {said}", soft_wrap=True)
     files = [name for name in ("curve.png", "asked.png", "summary.json") if (folder / name).exists()]
     console.print(f"Run folder: {folder}  ({', '.join(files)})", soft_wrap=True)
     return run.area

@@ -74,7 +74,9 @@ class CompareRuns(Callback):
             console.print(f"The runs in {folder} were not compared. {error}", soft_wrap=True)
             is_compared = False
         except Exception:
-            traceback.print_exc()  # which Hydra would make a warning of, and leave what follows out
+            console.print(
+                traceback.format_exc(), soft_wrap=True
+            )  # which Hydra would make a warning of, and leave what follows out
             is_compared = False
         failed = self._failures.since()
         if failed:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from lightning_al.report.console import PlainConsole
     from lightning_al.report.page import Table, Task
     from lightning_al.report.study import Study
 
@@ -30,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _report(asked, shlex.join([NAME, *given]))
     except ReportError as error:
-        print(f"{NAME}: {error}", file=sys.stderr)
+        from lightning_al.report.printable import printable
+
+        print(f"{NAME}: {printable(error, most=10_000)}", file=sys.stderr)
         return 2
     return 0
 
@@ -164,14 +165,13 @@ def _write(
 
 
 def _show(studies: Sequence[Study], wanted: object, out: Path) -> None:
-    from rich.console import Console
-
+    from lightning_al.report.console import PlainConsole
     from lightning_al.report.sections import Wanted, targets
     from lightning_al.report.sentences import caveats, headlines
     from lightning_al.report.tables import comparison_table
 
     assert isinstance(wanted, Wanted)
-    console = Console(highlight=False, markup=False)
+    console = PlainConsole()
     for study in studies:
         if len(studies) > 1:
             console.print(study.title, soft_wrap=True)
@@ -187,7 +187,7 @@ def _show(studies: Sequence[Study], wanted: object, out: Path) -> None:
     console.print(f"Report: {out / 'index.html'}, with CSV files and pictures beside it.", soft_wrap=True)
 
 
-def _print(table: Table, console: Console) -> None:
+def _print(table: Table, console: PlainConsole) -> None:
     from rich.table import Table as Drawn
 
     drawn = Drawn(title=table.name, header_style="bold")

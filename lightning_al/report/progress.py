@@ -10,6 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from lightning_al._lightning import pl
 from lightning_al.callback import ActiveLearning
 from lightning_al.history import History, Round
+from lightning_al.report.console import PlainConsole
+from lightning_al.report.printable import printable
 
 
 class RoundProgress(pl.callbacks.ProgressBar):
@@ -27,7 +29,7 @@ class RoundProgress(pl.callbacks.ProgressBar):
     def __init__(self, metric: str = "test_acc", console: Console | None = None) -> None:
         super().__init__()
         self.metric = metric
-        self.console = console or Console(highlight=False, markup=False)
+        self.console = console or PlainConsole()
         self._enabled = True
         self._told = 0
         self._progress: Progress | None = None
@@ -87,7 +89,7 @@ class RoundProgress(pl.callbacks.ProgressBar):
 
 
 def _line(round: Round, metric: str) -> str:
-    value = f", {metric} {round.metrics[metric]:.4f}" if metric in round.metrics else ""
+    value = f", {printable(metric)} {round.metrics[metric]:.4f}" if metric in round.metrics else ""
     asked = f", asked for {len(round.indices)}" if round.indices else ""
     return f"round {round.number}: {round.spent} labels{value}{asked} in {sum(round.seconds.values()):.1f} s"
 

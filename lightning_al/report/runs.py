@@ -126,6 +126,8 @@ class Run:
             missing = [name for name, value in known.items() if value is MISSING]
             if missing:
                 raise KeyError(missing[0])
+            for name in ("name", "metric"):  # which an earlier version wrote as numbers where they looked like these
+                known[name] = str(known[name]) if type(known[name]) in (int, float) else known[name]
             known["values"] = [nan if value is None else value for value in known["values"]]
             known["area"] = nan if known["area"] is None else known["area"]
             run = cls(**known)

@@ -10,6 +10,7 @@ from rich.table import Table
 from lightning_al.history import History
 from lightning_al.report.comparison import Method, baseline_of
 from lightning_al.report.direction import Mode, guess_mode
+from lightning_al.report.printable import printable
 
 
 def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
@@ -21,7 +22,7 @@ def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
         most: How many of the indices asked for to show of each round.
     """
     table = Table(header_style="bold")
-    for heading in ("round", "labels", metric, "seconds"):
+    for heading in ("round", "labels", printable(metric), "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("asked for, in order")
     for round in history:
@@ -46,18 +47,20 @@ def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | Non
         mode: Whether less or more of it is better; by default what its name says.
     """
     less = " (less is better)" if (mode or guess_mode(metric)) == "min" else ""
-    table = Table(title=f"Mean height of the {metric} curve over labels{less}", header_style="bold", show_lines=True)
+    table = Table(
+        title=f"Mean height of the {printable(metric)} curve over labels{less}", header_style="bold", show_lines=True
+    )
     table.add_column("method")
     table.add_column("mean ± sd", justify="right", no_wrap=True)
     baseline = baseline_of(methods)
     if baseline is not None and any(row.difference is not None for row in methods):
-        table.add_column(f"minus {baseline.name}\n95 % interval", justify="right", no_wrap=True)
+        table.add_column(f"minus {printable(baseline.name, most=2_000)}\n95 % interval", justify="right", no_wrap=True)
         table.add_column("p sign-flip\nby Holm", justify="right", no_wrap=True)
         table.add_column("p t test\nby Holm", justify="right", no_wrap=True)
     for row in methods:
         num_runs = len(row.runs)
         runs = f"{num_runs} run{'s' * (num_runs != 1)}" if row.is_complete else row.num_diverged
-        cells = [f"{row.title}\n{runs}", row.height]
+        cells = [f"{printable(row.title, most=2_000)}\n{runs}", row.height]
         against = row.difference
         if against is not None:
             interval = f"{against.low:+.3f} to {against.high:+.3f}" if isfinite(against.low) else "one pair only"

@@ -82,6 +82,7 @@ def run(tmp_path: Path, posterior: Any, acquisition: str = "bald", **arguments: 
     return active, data
 
 
+@pytest.mark.filterwarnings("ignore:.*the mean of the posterior samples predicts worse")
 @pytest.mark.parametrize("test_with", ["module", "posterior"])
 def test_a_laplace_posterior_is_fitted_once_a_round(tmp_path: Path, test_with: Any) -> None:
     posterior = LastLayerLaplace()

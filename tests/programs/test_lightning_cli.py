@@ -227,7 +227,7 @@ def test_every_form_of_a_posterior(run: Run, given: Any, meant: Any) -> None:
 def test_parts_of_ones_own(run: Run) -> None:
     human = {"class_path": f"{HERE}.Human", "init_args": {"name": "Grace"}}
     last_layer = {"class_path": "lightning_al.LastLayer"}
-    own = {"oracle": human, "logits": f"{HERE}.twice", "last_layer": last_layer}
+    own = {"oracle": human, "forward": f"{HERE}.twice", "last_layer": last_layer}
     fresh = {"reset": "fresh", "model_factory": f"{HERE}.new_module"}
     active = active_of(run(active={**own, **fresh}))
     assert isinstance(active.oracle, Human)

@@ -282,7 +282,7 @@ CALLS: dict[str, tuple[Callable[[], Any], Any, dict[str, Any], type[Exception], 
     "a function of the user's own": (
         Lit,
         None,
-        {"logits": lambda module, batch: module(batch["x"])},
+        {"forward": lambda module, batch: module(batch["x"])},
         TypeError,
         r"The function given as `forward=` failed on a batch \[Tensor \[4, 8\] of float32, Tensor \[4\] of int64\]: ",
         lambda module, batch: module(batch[0]),
@@ -296,7 +296,7 @@ def test_a_call_that_fails_says_what_was_passed_and_the_remedy_works(tmp_path: P
     with pytest.raises(kind, match=f"(?s){message}.*before round 0") as caught:
         picks(tmp_path, make(), dataset, posterior="deterministic", acquisition="entropy", **settings)
     assert caught.value.__cause__ is not None
-    settings = {**settings, "logits": remedy}
+    settings = {**settings, "forward": remedy}
     assert len(picks(tmp_path, make(), dataset, "entropy", posterior="deterministic", **settings)[0]) == 4
 
 
