@@ -232,7 +232,7 @@ def test_parts_of_ones_own(run: Run) -> None:
     active = active_of(run(active={**own, **fresh}))
     assert isinstance(active.oracle, Human)
     assert active.oracle.name == "Grace"
-    assert active.logits is twice
+    assert active.forward is twice
     assert active.model_factory is new_module
     assert [len(asked) for asked in picks(active)] == [4, 4, 0]
 
