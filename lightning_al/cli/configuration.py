@@ -127,6 +127,8 @@ def read_config(folder: Path) -> DictConfig | None:
     if _unknown(stored):
         raise _damaged(folder, f"no run has the settings {', '.join(_unknown(stored))}")
     stored.mode = stored.get("mode")  # which earlier versions had not
+    if isinstance(stored.get("active"), DictConfig) and "logits" in stored.active:
+        stored.active.forward = stored.active.pop("logits")  # as earlier versions called it
     missing = sorted(dotted(way) for way, value in values(raw) if value == MISSING and way != ("folder",))
     if missing:
         raise _damaged(folder, f"it has no value for {', '.join(missing)}")
