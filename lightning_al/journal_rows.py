@@ -132,4 +132,5 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "unscorable": _all(_is_count),
     "corrected": _all(_is_count),
     "given_back": _all(_is_count),
+    "warning": lambda value: value is None or isinstance(value, str),
 }

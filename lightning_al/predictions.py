@@ -33,14 +33,14 @@ class Source:
     """Where the items of a pass are read from.
 
     Attributes:
-        load: Returns a loader of the items of some indices, in this order.
+        begin: Returns a loader of the items of some indices, in this order.
         find_unreadable: Returns which of some items cannot be read, and what was raised.
         batch_size: How many items a batch has.
         what: What the items are, for an error.
         remark: Returns what else an error says where the module gives NaN since its weights are NaN.
     """
 
-    load: Callable[[list[int]], DataLoader[Any]]
+    begin: Callable[[list[int]], DataLoader[Any]]
     find_unreadable: Callable[[list[int]], Mapping[int, Exception]]
     batch_size: int
     what: str
@@ -125,7 +125,7 @@ class Predictions:
         return self.predict(batch for batches in loaded_together if batches for batch in self._load(batches))
 
     def _load(self, batches: Sequence[list[int]]) -> Iterator[Any]:
-        loaded = iter(self.source.load([index for points in batches for index in points]))
+        loaded = iter(self.source.begin([index for points in batches for index in points]))
         for points in batches:
             try:
                 batch = next(loaded)

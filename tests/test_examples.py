@@ -138,6 +138,7 @@ def test_every_example_is_here() -> None:
         "quickstart.py",
         "own_acquisition.py",
         "own_loop.py",
+        "own_posterior.py",
         "lightning_and_hydra.py",
         "lightning_cli/main.py",
         "own_project/biopsies.py",

@@ -309,7 +309,7 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     f"{name} that is {value!r}": {"round": {**ROUNDS[2].to_dict(), name: value}, "labels": {}}
     for name in ROUNDS[2].to_dict()
     for value in ("x", -1, None)
-    if not (name in ("class_counts",) and value is None) and not (name == "tested_with" and value == "x")
+    if (name, value) not in {("class_counts", None), ("tested_with", "x"), ("warning", None), ("warning", "x")}
 }
 
 
