@@ -426,7 +426,7 @@ def test_the_command_line_refuses_what_leads_elsewhere(
         ("summary.json", write_text("\0")),
         ("summary.json", summary(labels=[10, 10**30])),
         ("summary.json", summary(values=[1e300, 0.5])),
-        ("summary.json", summary(name=3)),
+        ("summary.json", summary(name=[3])),
     ],
 )
 def test_absurd_sizes_end_in_one_line(

@@ -198,12 +198,6 @@ class _Network:
         self.copied: list[bool] | None = None
         self.shapes: list[Shape] = []
         self.is_checked = False
-        if not self.dropouts and not self.draws:
-            raise PosteriorError(
-                f"`MCDropout` found no dropout in `{type(module).__name__}`, so all {num_samples} posterior samples "
-                "would be equal. Add `nn.Dropout` with p > 0, or score by one sample: "
-                "`posterior=Deterministic()` with an acquisition function such as `entropy`."
-            )
 
     def outputs(self, batch: Any) -> Iterator[Tensor]:
         """Yield the raw outputs ``[n, ...]`` of each sample; of the first batch, they are checked before the last.
@@ -214,6 +208,13 @@ class _Network:
         prefix = Prefix(batch)
         uses = wide.Uses() if self.widens else None
         first = last = self.sample(0, batch, prefix, uses)
+        if not self.dropouts and not self.draws:
+            yield first  # what is wrong with any output is said first
+            raise PosteriorError(
+                f"`MCDropout` found no dropout in `{type(self.module).__name__}`, so all {self.num_samples} posterior "
+                "samples would be equal. Add `nn.Dropout` with p > 0, or score by one sample: "
+                "`posterior=Deterministic()` with an acquisition function such as `entropy`."
+            )
         few = None if self.is_checked else {0: self._first_rows(first)}
         k = 0
         for samples in self._wide_passes(batch, prefix, uses, first):
