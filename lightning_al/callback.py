@@ -176,11 +176,16 @@ class ActiveLearning(BeforeSetup):
         _check_choice("unscorable", unscorable, ("raise", "skip"))
         if task is not None:
             _check_choice("task", task, tuple(TASKS))
-        if not self.acquisition.tasks & ({"multiclass", "binary"} if task is None else {task}):
+        if not self.acquisition.tasks & (set(TASKS) if task is None else {task}):
             fits = [name for name in available() if (task or "multiclass") in acquisitions.get(name).tasks]
             raise ValueError(
                 f"`{type(self.acquisition).__name__}` is for the tasks {', '.join(sorted(self.acquisition.tasks))}, "
                 f"but the task is {task or 'multiclass or binary'}. Choose one of: {', '.join(fits)}."
+            )
+        if self.posterior.num_fits != 1:
+            raise ValueError(
+                f"`{type(self.posterior).__name__}` asks for {self.posterior.num_fits} fits a round, but a round has "
+                "one. Use a posterior with `num_fits = 1`."
             )
         if self.posterior.num_samples is not None and self.posterior.num_samples < self.acquisition.min_samples:
             raise ValueError(
@@ -439,6 +444,7 @@ class ActiveLearning(BeforeSetup):
         query = self._labelling.recall(trainer, self.round)
         if query is not None:
             fit.indices, fit.scores, fit.details = query.indices, query.scores, query.details
+            fit.warning, fit.unscorable = query.warning, query.unscorable
         elif b > 0:
             self._select(trainer, fit.fitted, data, b)
         if fit.indices and not reveals(self.oracle):
@@ -764,6 +770,8 @@ class ActiveLearning(BeforeSetup):
     ) -> Fitted:
         """Return what predicts with the weights that the module has now."""
         forward = forward_of(self.forward, data.target)
+        fits = self.acquisition.tasks & set(TASKS)
+        task = next(iter(fits)) if self.task is None and len(fits) == 1 else self.task
         guessed = Guessed(
             self._task_check(module, data).are_of_two_classes,
             lambda: ends_in_sigmoid(trainer, module, data, forward),
@@ -776,8 +784,9 @@ class ActiveLearning(BeforeSetup):
             posterior=self.posterior,
             last_layer=self.last_layer,
             forward=forward,
-            task=guessed if self.task is None else TASKS[self.task],
+            task=guessed if task is None else TASKS[task],
             seed=derive(self.seed, self.round, "posterior"),
+            fit_seed=derive(self.seed, self.round, "fit"),
             labelled=labelled,
         )
 
@@ -935,7 +944,7 @@ class ActiveLearning(BeforeSetup):
     def _ask(self, trainer: pl.Trainer, data: ActiveDataModule) -> Mapping[int, Label]:
         """Ask the oracle for what the query selected, and tell all ranks."""
         fit = self._fit
-        query = Query(self.round, fit.indices, fit.scores, fit.details)
+        query = Query(self.round, fit.indices, fit.scores, fit.details, fit.warning, fit.unscorable)
         return self._labelling.ask(self.oracle, query, trainer, data, self._journal, self.folder)
 
     @contextmanager
@@ -957,7 +966,16 @@ class ActiveLearning(BeforeSetup):
 
     def _on_this_rank(self, data: ActiveDataModule) -> dict[str, Any]:
         """Return what ranks must have in common."""
-        names = ("budget", "max_rounds", "rounds_per_fit", "weights", "test_each_round", "test_with", "unscorable")
+        names = (
+            "budget",
+            "max_rounds",
+            "rounds_per_fit",
+            "task",
+            "weights",
+            "test_each_round",
+            "test_with",
+            "unscorable",
+        )
         of_data = ("initial_size", "balanced", "initial", "seed", "samples_per_epoch", "pool_batch_size")
         return {
             **self._header(data),

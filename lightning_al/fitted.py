@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from lightning_al._lightning import pl
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.posterior import Fit, LastLayer, Posterior, PosteriorSamples
-from lightning_al.posterior.base import Forward, PosteriorError, evaluating
+from lightning_al.posterior.base import Forward, PosteriorError, evaluating, in_evaluation_mode
 from lightning_al.posterior.batches import num_points
 from lightning_al.predictions import Rows, Source, predicting
 from lightning_al.scoring import to_device
@@ -25,7 +25,7 @@ from lightning_al.weights import copy_weights
 class Fitted:
     """Predict batches with a module that was fitted.
 
-    Its methods map batches on the module's device to rows, as `pass_over_pool` asks for.
+    Its methods map batches on the module's device to rows, as `pass_over` asks for.
 
     Args:
         trainer: The Trainer.
@@ -36,7 +36,7 @@ class Fitted:
         forward: Maps the module and a batch to raw outputs.
         task: What these mean.
         seed: Seed of the samples.
-        fits: What the fits ended with; by default one, with the module's weights.
+        fit_seed: Seed of the fit.
         labelled: Indices of the points that the posterior may pass over again; by default all labelled ones.
     """
 
@@ -51,7 +51,7 @@ class Fitted:
         forward: Forward,
         task: Task,
         seed: int,
-        fits: Sequence[Fit] | None = None,
+        fit_seed: int,
         labelled: Sequence[int] | None = None,
     ) -> None:
         self.trainer = trainer
@@ -62,7 +62,7 @@ class Fitted:
         self.forward = forward
         self.task = task
         self.seed = seed
-        self.fits = _Current(module, seed) if fits is None else fits
+        self.fit_seed = fit_seed
         self.labelled = list(data.pool.labelled) if labelled is None else list(labelled)
 
     @cached_property
@@ -98,20 +98,19 @@ class Fitted:
     @cached_property
     def samples(self) -> PosteriorSamples:
         """The posterior samples, drawn when they are first read, while the module is on its device."""
-        modes = [(part, part.training) for part in self.module.modules()]
-        self.module.eval()
-        try:
-            with predicting(self.trainer), torch.inference_mode(False), torch.enable_grad():
-                samples = self.posterior.draw(
-                    self.fits,
-                    self.module,
-                    _Passes(self._batches_of_labelled),
-                    forward=self.forward,
-                    seed=self.seed,
-                )
-        finally:
-            for part, mode in modes:
-                part.training = mode
+        with (
+            predicting(self.trainer),
+            in_evaluation_mode(self.module),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+        ):
+            samples = self.posterior.draw(
+                _Current(self.module, self.fit_seed),
+                self.module,
+                _Passes(self._batches_of_labelled),
+                forward=self.forward,
+                seed=self.seed,
+            )
         if not isinstance(samples, PosteriorSamples):
             raise TypeError(
                 f"`{type(self.posterior).__name__}.draw` was to return `PosteriorSamples`, but got "

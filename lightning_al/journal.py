@@ -31,7 +31,7 @@ from lightning_al.files import (
     parse_json,
     parts_in,
     replacing,
-    sync_folder,
+    sync,
 )
 from lightning_al.folder import check_can_be_folder
 from lightning_al.hard_links import break_link
@@ -671,7 +671,7 @@ def _put_beside(draft: Path, folder: Path) -> Path:
     names = (f"{folder.name}-rescued", *(f"{folder.name}-rescued-{number}" for number in range(2, 1000)))
     path = next(path for name in names if not os.path.lexists(path := folder.with_name(name)))
     draft.rename(path)
-    sync_folder(path.parent)
+    sync(path.parent)
     return path
 
 

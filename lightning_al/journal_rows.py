@@ -33,6 +33,9 @@ def check_query(plain: Any, number: int, *, is_open: bool) -> None:
     if is_open or plain["number"] != number:
         raise contradiction(f"it is a query of round {plain['number']!r:.80}, where that of round {number} is expected")
     _check_points(plain, f"the query of round {number}", ())
+    for name in ("details", "warning", "unscorable"):
+        if name in plain and not _TYPES[name](plain[name]):
+            raise contradiction(f"the query of round {number} has {plain[name]!r:.80} for its `{name}`")
 
 
 def check_answers(answered: Collection[int], asked: Collection[int]) -> None:

@@ -28,6 +28,8 @@ class Query:
         indices: Dataset indices in the order of choice.
         scores: The acquisition function's score for each.
         details: What the acquisition function reports of them.
+        warning: What it warns of, or None.
+        unscorable: Dataset indices of the points that could not be scored.
         num_outputs: How many outputs the network has, where that is known.
         answers: The labels given so far, by index.
     """
@@ -36,6 +38,8 @@ class Query:
     indices: list[int]
     scores: list[float]
     details: dict[str, float | list[float]] = field(default_factory=dict)
+    warning: str | None = None
+    unscorable: list[int] = field(default_factory=list)
     num_outputs: int | None = None
     answers: dict[int, Label] = field(default_factory=dict)
 

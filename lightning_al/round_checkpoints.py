@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lightning_al._lightning import pl, rank_zero_info, rank_zero_warn
-from lightning_al.files import kind_of, read_json, replacing
+from lightning_al.files import kind_of, read_json, replacing, sync
 from lightning_al.inert import read_checkpoint
 from lightning_al.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.refit import ByCallback, callbacks_of
@@ -281,7 +281,7 @@ def _are_whole(folder: Path) -> bool:
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MARK)
     for path in paths:
         try:
-            _sync(path)
+            sync(path)
             read_checkpoint(path)
         except Exception as error:  # what loading a damaged file raises depends on where the damage is
             reason = " ".join(str(error).split())[:100]
@@ -291,13 +291,5 @@ def _are_whole(folder: Path) -> bool:
             )
             return False
     if paths:
-        _sync(folder)
+        sync(folder)
     return len(paths) > 0
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -24,7 +24,7 @@ class PoolPasses:
 
     Args:
         fitted: Predicts batches.
-        check: As for `pass_over_pool`.
+        check: As for `pass_over`.
         skip: Whether to leave out points that cannot be scored.
         timed: Counts the time that passes take.
     """

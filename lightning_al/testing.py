@@ -16,7 +16,7 @@ from lightning_al.acquisition import Acquisition, Selection
 from lightning_al.acquisition.base import plain_metrics
 from lightning_al.points import Candidates, Points
 from lightning_al.posterior import Fit, Posterior, PosteriorSamples
-from lightning_al.posterior.base import evaluating
+from lightning_al.posterior.base import evaluating, in_evaluation_mode
 from lightning_al.weights import copy_weights
 
 N, K, C, D = 24, 6, 4, 5
@@ -103,15 +103,10 @@ def check_posterior(
     before = copy_weights(module), [part.training for part in module.modules()]
 
     def draw(seed: int) -> PosteriorSamples:
-        modes = [(part, part.training) for part in module.modules()]
-        module.eval()
         fits = [Fit(copy_weights(module), number) for number in range(posterior.num_fits)]
         labelled = [(x[:4], y[:4]), (x[4:8], y[4:8])]
-        with _global_generator_unused(who):
-            samples = posterior.draw(fits, module, labelled, forward=call, seed=seed)
-        for part, mode in modes:
-            part.training = mode
-        return samples
+        with _global_generator_unused(who), in_evaluation_mode(module):
+            return posterior.draw(fits, module, labelled, forward=call, seed=seed)
 
     def outputs(samples: PosteriorSamples, places: Sequence[int] | None = None) -> Tensor:
         some = list(range(len(x))) if places is None else list(places)

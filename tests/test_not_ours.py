@@ -293,6 +293,8 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
     "a query of a point twice": {"answers": {}, "query": {**QUERY, "indices": [3, 3]}},
     "a query of no points": {"answers": {}, "query": {**QUERY, "indices": ["3", None]}},
     "a query that is none": {"answers": {}, "query": 3},
+    "a query that warns of a number": {"answers": {}, "query": {**QUERY, "warning": 3}},
+    "a query without some text": {"answers": {}, "query": {**QUERY, "unscorable": "x"}},
     "a round twice": {"round": ROUNDS[1].to_dict(), "labels": {}},
     "a round left out": {"round": ROUNDS[3].to_dict(), "labels": {}},
     "a label of another round": {"round": ROUNDS[2].to_dict(), "labels": {"7": 1}},

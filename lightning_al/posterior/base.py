@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_al.posterior.compiled import run_eagerly
 
-__all__ = ["Fit", "Forward", "Posterior", "PosteriorError", "PosteriorSamples", "evaluating"]
+__all__ = ["Fit", "Forward", "Posterior", "PosteriorError", "PosteriorSamples", "evaluating", "in_evaluation_mode"]
 
 Forward = Callable[[Any, Any], Tensor]
 """Maps a module and a collated batch to raw outputs [n, ...]; the module may be annotated with its own class."""
@@ -64,7 +64,7 @@ class Posterior(ABC):
     Attributes:
         num_samples: How many samples K it draws, where that is known beforehand; a method that needs more then fails
             at once.
-        num_fits: How many fits a round takes, 1 or more; an ensemble asks for one for each of its members.
+        num_fits: How many fits a round takes. A round has one for now, and another number is refused.
     """
 
     num_samples: int | None = None
@@ -101,11 +101,17 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     What `torch.compile` made of its parts is run as it was written: to compile it once more for scoring takes longer
     than it saves, and what samples draw could not be answered for.
     """
+    with in_evaluation_mode(module), torch.no_grad(), run_eagerly(module):
+        yield
+
+
+@contextmanager
+def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
+    """Put a module in evaluation mode, and each of its parts back to its own mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:
-        with torch.no_grad(), run_eagerly(module):
-            yield
+        yield
     finally:
         for part, mode in modes:
             part.training = mode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -244,3 +245,61 @@ def test_what_was_not_given_is_said() -> None:
         data.target_inputs_dataset()
     with pytest.raises(ValueError, match="was given no `groups`"):
         data.group_numbers([0])
+
+
+class Broken(TensorDataset):
+    """Has one item that cannot be read."""
+
+    def __getitem__(self, index: int) -> Any:
+        if index == 11:
+            raise OSError("cut off")
+        return super().__getitem__(index)
+
+
+def test_a_query_answered_in_part_keeps_all_that_was_said_of_it(tmp_path: Path) -> None:
+    class Telling(ScoreAcquisition):
+        def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
+            return BALD().score(candidates, generator)
+
+        def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
+            chosen = super().select(candidates, b, generator)
+            return Selection(chosen.positions, chosen.scores, {"size": len(candidates)}, "all is well")
+
+    histories = []
+    for fails in (False, True):
+        failed: list[bool] = []
+
+        def answer(indices: list[int], fails: bool = fails, failed: list[bool] = failed) -> Any:
+            for number, index in enumerate(indices):
+                if fails and number == 2 and not failed:
+                    failed.append(True)
+                    raise OSError("come back later")
+                yield index, index % CLASSES
+
+        def start(folder: Path, answer: Any = answer) -> ActiveLearning:
+            torch.manual_seed(0)
+            data = ActiveDataModule(Broken(*points(40).tensors), initial=range(8), batch_size=8)
+            active = ActiveLearning(
+                Telling(),
+                query_size=3,
+                max_rounds=3,
+                posterior=MCDropout(K),
+                oracle=answer,
+                unscorable="skip",
+                folder=folder,
+            )
+            trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(), datamodule=data)
+            return active
+
+        folder = tmp_path / str(fails)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if fails:
+                with pytest.raises(OSError, match="come back later"):
+                    start(folder)
+            histories.append(start(folder).history)
+    whole, resumed = histories
+    for name in ("indices", "scores", "details", "warning", "unscorable"):
+        assert [getattr(round, name) for round in resumed] == [getattr(round, name) for round in whole], name
+    assert whole[0].warning == "all is well"
+    assert whole[0].unscorable == [11]

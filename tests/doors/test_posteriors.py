@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, Fit, MCDropout, Posterior, PosteriorSamples
+from lightning_al.seeds import derive
 from tests.tasks import LitMLP, points, trainer
 
 K = 6
@@ -174,3 +175,26 @@ def test_dropout_serves_outputs_of_any_shape(shape: tuple[int, ...]) -> None:
     assert whole.shape == (4, 9, *shape)
     torch.testing.assert_close(parts, whole)
     assert not torch.allclose(whole[0], whole[1])
+
+
+def test_the_fit_that_is_handed_over_is_the_one_that_ended(tmp_path: Path) -> None:
+    seen: list[tuple[Fit, Tensor]] = []
+
+    class Keeping(LastLayerLaplace):
+        def draw(self, fits: Sequence[Fit], module: Any, labelled: Iterable[Any], **named: Any) -> PosteriorSamples:
+            seen.append((fits[0], module.net[-1].weight.detach().clone()))
+            return super().draw(fits, module, labelled, **named)
+
+    run(tmp_path, Keeping(), seed=5)
+    assert [fit.seed for fit, _ in seen] == [derive(5, number, "fit") for number in range(2)]
+    for fit, weight in seen:
+        assert torch.equal(fit.weights["net.3.weight"], weight)
+        assert fit.weights["net.3.weight"].device.type == "cpu"
+
+
+def test_more_fits_than_a_round_has_are_refused() -> None:
+    class Ensemble(LastLayerLaplace):
+        num_fits = 3
+
+    with pytest.raises(ValueError, match=r"`Ensemble` asks for 3 fits a round, but a round has one"):
+        ActiveLearning("bald", query_size=2, posterior=Ensemble())

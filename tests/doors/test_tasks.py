@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
+from lightning_al import ActiveDataModule, ActiveLearning, Candidates, MCDropout, ScoreAcquisition
 from tests.tasks import FEATURES, Items, LitMLP, trainer
 
 
@@ -122,3 +122,16 @@ def test_the_posterior_is_tested_with_one_logit(tmp_path: Path) -> None:
     active = ActiveLearning("bald", query_size=4, max_rounds=2, posterior=MCDropout(6), test_with="posterior")
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitBinary("[B]"), datamodule=data)
     assert 0 <= active.history[0].metrics["posterior_accuracy"] <= 1
+
+
+def test_a_method_for_one_task_alone_says_which_it_is(tmp_path: Path) -> None:
+    class ForTwo(ScoreAcquisition):
+        tasks = frozenset({"binary", "regression"})
+
+        def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
+            return candidates.log_probs_N_K_C.std((1, 2))
+
+    [(indices, _)] = picks(tmp_path, LitBinary("[B]"), acquisition=ForTwo())
+    assert len(indices) == 4
+    with pytest.raises(ValueError, match="Two classes are scored by one logit"):
+        picks(tmp_path, LitMLP(), acquisition=ForTwo())
