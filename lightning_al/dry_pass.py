@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al._lightning import rank_zero_info
-from lightning_al.acquisition.base import Acquisition, check_selection
+from lightning_al.acquisition.base import Acquisition, check_selection, plain_metrics
 from lightning_al.calls import OF_CODE
 from lightning_al.fitted import Fitted
 from lightning_al.loaders import spread
@@ -106,6 +106,7 @@ def dry_pass(
         selection = acquisition.select(candidates, min(query_size, size), generator(seed, number, "dry pass"))
         positions, scores = selection.positions.tolist(), selection.scores.tolist()
         check_selection(acquisition, positions, scores, min(query_size, size), size)
+        plain_metrics(acquisition, selection.metrics)
 
     with _saying_when(number), unchanged(fitted.module), seeded(derive(seed, number, "dry pass")):
         few = len(log_probs.indices)
