@@ -147,7 +147,7 @@ def next_rows(predictions: Iterator[Rows], n: int, trainer: pl.Trainer, module: 
         ValueError: If there is not one row for each of its n points.
     """
     try:
-        with predicting(trainer), run_eagerly(module):
+        with predicting(trainer), run_eagerly():
             rows = next(predictions)
     except OutputError:
         if check is not None:

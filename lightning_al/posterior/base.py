@@ -101,7 +101,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
     What `torch.compile` made of its parts is run as it was written: to compile it once more for scoring takes longer
     than it saves, and what samples draw could not be answered for.
     """
-    with in_evaluation_mode(module), torch.no_grad(), run_eagerly(module):
+    with in_evaluation_mode(module), torch.no_grad(), run_eagerly():
         yield
 
 
