@@ -33,6 +33,7 @@ from lightning_al.labelling import Labelling, reveals
 from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.memory import peak_bytes
 from lightning_al.oracle import OracleLike, as_oracle, oracles
+from lightning_al.oracle.function import qualified_name
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
@@ -64,7 +65,7 @@ from lightning_al.run_folder import break_links, check_places, places_of
 from lightning_al.same_on_ranks import check_same_on_ranks
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes
-from lightning_al.seeds import derive, generator, seeded
+from lightning_al.seeds import Seed, derive, generator, seeded
 from lightning_al.selecting import PoolPasses
 from lightning_al.sigmoid import ends_in_sigmoid
 from lightning_al.stopping import StoppedError, Stopping, held_back, is_insisting, leave_by
@@ -106,20 +107,20 @@ class ActiveLearning(BeforeSetup):
             that returns ``{index: label}``, or yields ``index, label``. By default the dataset's own targets are
             revealed. Answers are checked before they are recorded; where one is refused, the good ones are kept, and
             the next call of `trainer.fit` asks for the rest alone.
-        seed: Seed of the fits, the posterior samples and the selections.
+        seed: Seed of the fits, the posterior samples and the selections. By default that of
+            `pytorch_lightning.seed_everything`, where the program called it, else 0.
         weights: Which weights of a fit to keep: those of the best checkpoint of a ModelCheckpoint that monitors a
             metric, where there is one, or always the last.
-        reset: What a round starts from: the weights before the first fit (`initial`), newly drawn ones (`fresh`), or
-            those of the round before (`warm`).
+        reset: What a round starts from: the weights before the first fit (`initial`), newly drawn ones (`fresh`),
+            those of the round before (`warm`), or those of a new module that a function returns.
         rounds_per_fit: How many rounds a call of `trainer.fit` runs, 1 to own the loop. By default all.
-        test_each_round: Whether to test after each fit, where there are a test step and test data.
-        test_with: Whether to test the module alone, or (`posterior`) also the mean of the posterior samples and, on the
-            same points, the network without sampling: metrics `posterior_accuracy`, `posterior_nll` and
-            `posterior_ece`, and `deterministic_accuracy` and so on. Where there is no test, they are measured on the
-            validation set and named `val_posterior_accuracy` and so on. A warning, once, says where sampling harms.
+        test: What to test after each fit, where there are a test step and test data: the `module`, nothing (None), or
+            (`posterior`) also the mean of the posterior samples and, on the same points, the network without sampling:
+            metrics `posterior_accuracy`, `posterior_nll` and `posterior_ece`, and `deterministic_accuracy` and so on.
+            Where there is no test, they are measured on the validation set and named `val_posterior_accuracy` and so
+            on. A warning, once, says where sampling harms.
         folder: Where to keep the run's journal. A run started again on its folder goes on from there. A relative one is
             taken from the current directory when it is given.
-        model_factory: A function that returns a new module, for `reset="fresh"`.
         last_layer: How to read embeddings, for an acquisition function that asks for them: a `LastLayer`, by default
             of the network's last linear layer, in float32.
         unscorable: What to do where points of the pool cannot be scored, since their item cannot be read or the module
@@ -142,6 +143,8 @@ class ActiveLearning(BeforeSetup):
     (False, 0)
     """
 
+    seed = Seed()
+
     def __init__(
         self,
         acquisition: Acquisition | str,
@@ -153,14 +156,12 @@ class ActiveLearning(BeforeSetup):
         task: Literal["multiclass", "binary"] | None = None,
         forward: Forward | None = None,
         oracle: OracleLike | str | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         weights: Literal["best", "last"] = "best",
-        reset: Literal["initial", "fresh", "warm"] = "initial",
+        reset: Literal["initial", "fresh", "warm"] | Callable[[], nn.Module] = "initial",
         rounds_per_fit: int | None = None,
-        test_each_round: bool = True,
-        test_with: Literal["module", "posterior"] = "module",
+        test: Literal["module", "posterior"] | None = "module",
         folder: str | os.PathLike[str] | None = None,
-        model_factory: Callable[[], nn.Module] | None = None,
         last_layer: LastLayer | None = None,
         unscorable: Literal["raise", "skip"] = "raise",
         keep_checkpoints: bool = False,
@@ -171,8 +172,10 @@ class ActiveLearning(BeforeSetup):
         self.posterior = posteriors.create(posterior)
         self.oracle = as_oracle(oracles.create(oracle or "revealed") if isinstance(oracle, str | None) else oracle)
         _check_choice("weights", weights, ("best", "last"))
-        _check_choice("reset", reset, ("initial", "fresh", "warm"))
-        _check_choice("test_with", test_with, ("module", "posterior"))
+        if not callable(reset):
+            _check_choice("reset", reset, ("initial", "fresh", "warm"), "a function that returns a new module")
+        if test is not None:
+            _check_choice("test", test, ("module", "posterior"), "None")
         _check_choice("unscorable", unscorable, ("raise", "skip"))
         if task is not None:
             _check_choice("task", task, tuple(TASKS))
@@ -193,10 +196,6 @@ class ActiveLearning(BeforeSetup):
                 f"but `{type(self.posterior).__name__}` has {self.posterior.num_samples}. Use "
                 "`posterior=MCDropout(num_samples=20)`, or an acquisition function such as `entropy`."
             )
-        if model_factory is not None and reset != "fresh":
-            raise ValueError(
-                f'`model_factory` makes new modules for `reset="fresh"`, but got reset={reset!r}. Leave one out.'
-            )
         self.query_size = query_size
         self.budget = budget
         self.max_rounds = max_rounds
@@ -207,10 +206,8 @@ class ActiveLearning(BeforeSetup):
         self.forward = forward
         self.weights = weights
         self.reset = reset
-        self.test_each_round = test_each_round
-        self.test_with = test_with
+        self.test = test
         self.folder = None if folder is None else meant(folder)
-        self.model_factory = model_factory
         self.last_layer = LastLayer() if last_layer is None else last_layer
         self.unscorable = unscorable
         self.force = force
@@ -266,7 +263,6 @@ class ActiveLearning(BeforeSetup):
         self.budget = optional_whole_number(who, "budget", self.budget)
         self.max_rounds = optional_whole_number(who, "max_rounds", self.max_rounds)
         self.rounds_per_fit = optional_whole_number(who, "rounds_per_fit", self.rounds_per_fit)
-        self.seed = whole_number(who, "seed", self.seed, least=None)
 
     # The round, hook by hook.
 
@@ -303,9 +299,9 @@ class ActiveLearning(BeforeSetup):
                 f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
                 "budget counts all training labels, the initial ones included. Raise it, or lower `initial_size`."
             )
-        if self.test_with == "posterior" and callable(data.target.spec):
+        if self.test == "posterior" and callable(data.target.spec):
             raise ValueError(
-                "`ActiveLearning(test_with='posterior')` reads the labels of whole batches, but the target of the "
+                "`ActiveLearning(test='posterior')` reads the labels of whole batches, but the target of the "
                 "`ActiveDataModule` is a function of one item. Pass `target=` as a key or a position, or test with "
                 "'module'."
             )
@@ -449,7 +445,7 @@ class ActiveLearning(BeforeSetup):
             self._select(trainer, fit.fitted, data, b)
         if fit.indices and not reveals(self.oracle):
             self._labelling.look_at(trainer, pl_module, data, forward_of(self.forward, data.target))
-        if self.test_with == "posterior" and self.test_each_round:
+        if self.test == "posterior":
             if _has_test(pl_module, data):
                 _ = fit.fitted.samples  # drawn while the module is on its device
             else:
@@ -692,8 +688,8 @@ class ActiveLearning(BeforeSetup):
         check_same_weights("the run's start", self._initial, module, remedy)
         if number == 0 or self.reset == "initial":
             put_weights(module, self._initial)
-        elif self.reset == "fresh" and self.model_factory is not None:
-            put_weights(module, copy_weights(self._make_module(trainer)))
+        elif callable(self.reset):
+            put_weights(module, copy_weights(self._make_module(trainer, self.reset)))
         elif self.reset == "fresh":
             put_weights(module, self._initial)  # for the buffers
             reset_parameters(module)
@@ -703,10 +699,9 @@ class ActiveLearning(BeforeSetup):
             self._ends[number - 1] = self._load_weights(f"warm-{number - 1}", module)  # a new folder may need it
             put_weights(module, self._ends[number - 1])
 
-    def _make_module(self, trainer: pl.Trainer) -> nn.Module:
-        """Return a new module by `model_factory`, with the layers that it builds in `setup` or `configure_model`."""
-        assert self.model_factory is not None
-        module = self.model_factory()
+    def _make_module(self, trainer: pl.Trainer, make: Callable[[], nn.Module]) -> nn.Module:
+        """Return a new module, with the layers that it builds in `setup` or `configure_model`."""
+        module = make()
         if isinstance(module, pl.LightningModule):
             module.trainer = trainer
             module.setup("fit")
@@ -856,7 +851,7 @@ class ActiveLearning(BeforeSetup):
         if self.done:
             self._checkpoints.finish(trainer, self.round - 1)
             return
-        if self.test_each_round:
+        if self.test is not None:
             self._test(trainer, module, data)
         fit.fitted = None
         labels: Mapping[int, Label] = {}
@@ -892,7 +887,7 @@ class ActiveLearning(BeforeSetup):
             seconds=fit.seconds,
             steps=fit.steps,
             validation_labels=fit.validation_labels,
-            tested_with=self.test_with,
+            tested_with=self.test or "module",
             details=fit.details,
             warning=fit.warning,
             peak_bytes=fit.peak_bytes,
@@ -910,7 +905,7 @@ class ActiveLearning(BeforeSetup):
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
         if not _has_test(module, data):
             return
-        if self._fit.fitted is not None and self.test_with == "posterior":
+        if self._fit.fitted is not None and self.test == "posterior":
             self._posterior_test = PosteriorTest(self._fit.fitted, data.target)
         callbacks = list(callbacks_of(trainer))
         try:
@@ -972,8 +967,7 @@ class ActiveLearning(BeforeSetup):
             "rounds_per_fit",
             "task",
             "weights",
-            "test_each_round",
-            "test_with",
+            "test",
             "unscorable",
         )
         of_data = ("initial_size", "balanced", "initial", "seed", "samples_per_epoch", "pool_batch_size")
@@ -984,7 +978,6 @@ class ActiveLearning(BeforeSetup):
             "target": None if callable(data.target.spec) else data.target.spec,
             "classes": class_names(data).to_dict(),
             "folder is given": self.folder is not None,
-            "model_factory is given": self.model_factory is not None,
             "rounds": self.round,
             "labelled points": data.pool.rounds,
         }
@@ -999,7 +992,7 @@ class ActiveLearning(BeforeSetup):
             "last_layer": _describe(self.last_layer),
             "query_size": self.query_size,
             "seed": self.seed,
-            "reset": self.reset,
+            "reset": qualified_name(self.reset) if callable(self.reset) else self.reset,
             "data": data.fingerprint,
             "initial": data.pool.initial,
         }
@@ -1143,9 +1136,10 @@ def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
             )
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def _check_choice(name: str, value: object, choices: tuple[str, ...], other: str = "") -> None:
     if value not in choices:
-        raise ValueError(f"`ActiveLearning({name}={value!r})` is not known. Choose one of: {', '.join(choices)}.")
+        known = ", ".join(choices) + (f", or {other}" if other else "")
+        raise ValueError(f"`ActiveLearning({name}={value!r})` is not known. Choose one of: {known}.")
 
 
 def _load_checkpoint(module: pl.LightningModule, path: str) -> None:

@@ -28,7 +28,7 @@ from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
 from lightning_al.reading import OF_LABELLED, UNREADABLE, read, said_shortly
 from lightning_al.same_on_ranks import check_same_on_ranks, hash_of_items
-from lightning_al.seeds import derive, generator, seeded
+from lightning_al.seeds import Seed, derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
 from lightning_al.target_inputs import TargetInputs, dataset_of
 from lightning_al.whole_numbers import MOST_HELD, MOST_WORKERS, optional_whole_number, whole_number
@@ -82,7 +82,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         balanced: Draw as many initial points of each class as of any other.
         initial: Indices of the points labelled before the first round, or a mask with a bool for each point of the
             dataset, in place of a draw.
-        seed: Seed of the initial draw and of the order of batches.
+        seed: Seed of the initial draw and of the order of batches. By default that of
+            `pytorch_lightning.seed_everything`, where the program called it, else 0.
         target: Where the label of an item is: a key or an attribute's name, a position, or a function of the item. By
             default the last of a tuple or list, or the key or attribute among label, labels, target, targets and y.
         pool_dataset: The training data without augmentation, in the same numbering, for scoring: a dataset, or a
@@ -124,6 +125,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     (4, {0: 2, 1: 2}, 4)
     """
 
+    seed = Seed()
+
     _wrapped_first = frozenset({"dataset"})
 
     def __init__(
@@ -133,7 +136,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         initial_size: int | None = None,
         balanced: bool = False,
         initial: Sequence[int] | None = None,
-        seed: int = 0,
+        seed: int | None = None,
         target: TargetSpec = None,
         pool_dataset: PoolDataset | None = None,
         samples_per_epoch: int | None = None,
@@ -198,7 +201,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.initial_size = optional_whole_number(who, "initial_size", initial_size)
         self.balanced = balanced
         self.initial = None if initial is None else read_initial(initial)
-        self.seed = whole_number(who, "seed", seed, least=None)
+        self.seed = seed
         self.target = Target(target)
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
         self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch, most=MOST_HELD)

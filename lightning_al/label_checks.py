@@ -22,7 +22,7 @@ CLASS_ELSEWHERE = (
     '`acquisition="random"`, or an `Acquisition` of your own that does not read class probabilities.'
 )
 
-TEST_LABELS = "Let the test labels be such numbers, or test with `test_with='module'`."
+TEST_LABELS = "Let the test labels be such numbers, or test with `test='module'`."
 
 
 def as_array(label: Any) -> np.ndarray[Any, Any] | None:
@@ -205,7 +205,7 @@ def class_numbers(labels: Any, num_points: int, num_classes: int) -> Tensor:
     >>> class_numbers(torch.tensor([[0.0], [2.0]]), 2, 3), class_numbers(torch.eye(2), 2, 2)
     (tensor([0, 2]), tensor([0, 1]))
     """
-    asked = "`test_with='posterior'` compares predictions with class numbers"
+    asked = "`test='posterior'` compares predictions with class numbers"
     try:
         found = labels if isinstance(labels, Tensor) else torch.as_tensor(np.asarray(labels))
     except (TypeError, ValueError, RuntimeError):  # such as names

@@ -3,12 +3,53 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, overload
 
 import numpy as np
 import torch
+
+from lightning_al.whole_numbers import whole_number
+
+OF_PROGRAM = "PL_GLOBAL_SEED"
+"""The variable by which Lightning's `seed_everything` tells of its seed."""
+
+
+class Seed:
+    """An object's seed: the one that it was given, or by default that of the program.
+
+    That is the one of Lightning's `seed_everything`, or 0 where the program did not call it. It is taken when the seed
+    is first read, so that the program may call that before or after it makes the object, and stays from then on.
+
+    >>> class Drawing:
+    ...     seed = Seed()
+    >>> drawing = Drawing()
+    >>> drawing.seed = 7
+    >>> drawing.seed
+    7
+    """
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> Seed: ...
+
+    @overload
+    def __get__(self, owner: object, kind: type | None = None) -> int: ...
+
+    def __get__(self, owner: object | None, kind: type | None = None) -> Seed | int:
+        """Return the seed, which is known from now on."""
+        if owner is None:
+            return self
+        given: int | None = vars(owner).get("_seed")
+        if given is None:
+            given = vars(owner)["_seed"] = int(os.environ.get(OF_PROGRAM, 0))
+        return given
+
+    def __set__(self, owner: Any, seed: Any) -> None:
+        """Take another seed, or None for that of the program."""
+        vars(owner)["_seed"] = None if seed is None else whole_number(type(owner).__name__, "seed", seed, least=None)
 
 
 def derive(seed: int, *purpose: int | str) -> int:

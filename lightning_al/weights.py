@@ -77,7 +77,7 @@ def reset_parameters(module: nn.Module) -> None:
     if missing:
         raise ValueError(
             f'`ActiveLearning(reset="fresh")` cannot reset {missing[0]!r} of `{type(module).__name__}` '
-            f"({len(missing)} parameters in all): its part has no `reset_parameters()`. Pass `model_factory=`, a "
+            f"({len(missing)} parameters in all): its part has no `reset_parameters()`. Pass `reset=` a "
             'function that returns a new module, or use `reset="initial"`.'
         )
 

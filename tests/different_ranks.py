@@ -94,7 +94,7 @@ ARGUMENTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "seed": lambda ranks: {"seed": on_last(ranks, 0, 1)},
     "posterior": lambda ranks: {"posterior": MCDropout(on_last(ranks, 4, 5))},
     "budget": lambda ranks: {"budget": on_last(ranks, 12, 16)},
-    "test_each_round": lambda ranks: {"test_each_round": on_last(ranks, True, False)},
+    "test": lambda ranks: {"test": on_last(ranks, "module", None)},
     "unscorable": lambda ranks: {"unscorable": on_last(ranks, "raise", "skip")},
 }
 

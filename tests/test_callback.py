@@ -428,18 +428,18 @@ class TestWeights:
         assert all(same_weights(begun[number + 1], ended[number]) for number in range(2))
 
     def test_fresh_draws_new_ones_that_depend_on_seed_and_round_alone(self, tmp_path: Path) -> None:
-        def begun(seed: int, **kwargs: Any) -> list[dict[str, Tensor]]:
+        def begun(seed: int, reset: Any = "fresh") -> list[dict[str, Tensor]]:
             found: list[dict[str, Tensor]] = []
 
             class Watching(LitMLP):
                 def on_train_start(self) -> None:
                     found.append(weights(self))
 
-            active = ActiveLearning("random", query_size=4, budget=16, reset="fresh", seed=seed, **kwargs)
+            active = ActiveLearning("random", query_size=4, budget=16, reset=reset, seed=seed)
             trainer(tmp_path, callbacks=[active]).fit(model(Watching), datamodule=active_data())
             return found
 
-        one, again, other, made = begun(0), begun(0), begun(1), begun(0, model_factory=LitMLP)
+        one, again, other, made = begun(0), begun(0), begun(1), begun(0, LitMLP)
         assert same_weights(one[0], weights(model()))
         assert not same_weights(one[1], one[0])
         assert not same_weights(one[1], one[2])
@@ -457,7 +457,7 @@ class TestWeights:
                 return self.scale * super().forward(x)
 
         active = ActiveLearning("random", query_size=4, budget=16, reset="fresh")
-        with pytest.raises(ValueError, match=r"cannot reset 'scale' of `Scaled`.*model_factory"):
+        with pytest.raises(ValueError, match=r"cannot reset 'scale' of `Scaled`.*`reset=` a function"):
             trainer(tmp_path, callbacks=[active]).fit(model(Scaled), datamodule=active_data())
 
 
@@ -468,7 +468,7 @@ class TestTime:
                 time.sleep(0.05)
                 return super().training_step(batch, batch_idx)
 
-        active = ActiveLearning("random", query_size=1, test_each_round=False)
+        active = ActiveLearning("random", query_size=1, test=None)
         timer = pl.callbacks.Timer(timedelta(seconds=1), interval="step")
         data = active_data(val=None)
         began = time.monotonic()
@@ -484,7 +484,7 @@ class TestTime:
             def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
                 time.sleep(3 if len(active.history) == 1 else 0)
 
-        active = ActiveLearning("random", query_size=1, test_each_round=False)
+        active = ActiveLearning("random", query_size=1, test=None)
         timer = pl.callbacks.Timer(timedelta(seconds=2), interval="step")
         data = active_data(val=None)
         trainer(tmp_path, max_epochs=2, callbacks=[Waiting(), active, timer]).fit(model(), datamodule=data)
@@ -589,12 +589,12 @@ class TestHooksAndStages:
                 found.append((pl_module.net[2].training, all(p.requires_grad for p in pl_module.parameters())))
 
         found: list[tuple[bool, bool]] = []
-        active = ActiveLearning("bald", query_size=4, budget=12, test_each_round=False)
+        active = ActiveLearning("bald", query_size=4, budget=12, test=None)
         trainer(tmp_path, callbacks=[active, Last()]).fit(model(), datamodule=active_data())
         assert found == [(True, True)] * 2
 
     def test_posterior_mean_is_tested_under_names_of_its_own(self, tmp_path: Path) -> None:
-        active = ActiveLearning("bald", query_size=4, budget=12, test_with="posterior")
+        active = ActiveLearning("bald", query_size=4, budget=12, test="posterior")
         trainer(tmp_path, max_epochs=20, callbacks=[active]).fit(model(), datamodule=active_data())
         for round in active.history:
             assert round.tested_with == "posterior"
@@ -670,11 +670,11 @@ class TestBadInput:
             ({"query_size": 1, "weights": "worst"}, r"weights='worst'\)` is not known. Choose one of: best, last"),
             (
                 {"query_size": 1, "reset": "never"},
-                r"reset='never'\)` is not known. Choose one of: initial, fresh, warm",
+                r"reset='never'\)` is not known. Choose one of: initial, fresh, warm, or a function that returns",
             ),
             (
-                {"query_size": 1, "test_with": "luck"},
-                r"test_with='luck'\)` is not known. Choose one of: module, posterior",
+                {"query_size": 1, "test": "luck"},
+                r"test='luck'\)` is not known. Choose one of: module, posterior, or None",
             ),
             ({"query_size": 1, "posterior": "gut"}, "no posterior named 'gut'.*deterministic, mc_dropout"),
             ({"query_size": 1, "oracle": "delphi"}, "no oracle named 'delphi'.*revealed"),
@@ -682,7 +682,6 @@ class TestBadInput:
                 {"query_size": 1, "posterior": "deterministic"},
                 r"`BALD` needs `num_samples` of at least 2, but `Deterministic` has 1. Use `posterior",
             ),
-            ({"query_size": 1, "model_factory": LitMLP}, '`model_factory` makes new modules for `reset="fresh"`'),
         ],
     )
     def test_arguments(self, arguments: dict[str, Any], message: str) -> None:
@@ -701,8 +700,8 @@ class TestBadInput:
 
     def test_a_function_target_cannot_be_tested_by_batch(self, tmp_path: Path) -> None:
         data = active_data(target=lambda item: item[1], pool_dataset=points(60))
-        active = ActiveLearning("bald", query_size=4, test_with="posterior")
-        with pytest.raises(ValueError, match=r"test_with='posterior'.*`target=` as a key or a position"):
+        active = ActiveLearning("bald", query_size=4, test="posterior")
+        with pytest.raises(ValueError, match=r"test='posterior'.*`target=` as a key or a position"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
 
     def test_budget_below_the_initial_set(self, tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def test_transfer_hooks_act_in_training_and_scoring(tmp_path: Path) -> None:
 
     seen: list[Any] = []
     wrapped = Doubling(12, batch_size=4)
-    active = ActiveLearning("random", query_size=2, max_rounds=1, test_each_round=False)
+    active = ActiveLearning("random", query_size=2, max_rounds=1, test=None)
     run = trainer(tmp_path, callbacks=[active], max_epochs=1, limit_val_batches=0)
     run.fit(LitMLP(), datamodule=ActiveDataModule(wrapped, initial_size=4))
     [(training, count, labels)] = seen
@@ -329,21 +329,21 @@ def test_state_holds_the_pool_and_the_wrapped_datamodule_s(tmp_path: Path) -> No
     assert [y.tolist() for _, y in other.train_dataloader()] == [y.tolist() for _, y in data.train_dataloader()]
 
 
-@pytest.mark.parametrize("test_each_round", [True, False])
-def test_a_whole_run_prepares_sets_up_and_tears_down_once(tmp_path: Path, test_each_round: bool) -> None:
+@pytest.mark.parametrize("test", ["module", None])
+def test_a_whole_run_prepares_sets_up_and_tears_down_once(tmp_path: Path, test: Any) -> None:
     wrapped = LitPoints(24)
-    active = ActiveLearning("random", query_size=2, max_rounds=4, test_each_round=test_each_round)
+    active = ActiveLearning("random", query_size=2, max_rounds=4, test=test)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(), ActiveDataModule(wrapped, initial_size=4))
     assert len(active.history) == 4
-    tested = ["setup test"] if test_each_round else []
+    tested = ["setup test"] if test else []
     assert wrapped.calls[: 2 + len(tested)] == ["prepare_data", "setup fit", *tested]
-    assert sorted(wrapped.calls[2 + len(tested) :]) == ["teardown fit"] + ["teardown test"] * test_each_round
+    assert sorted(wrapped.calls[2 + len(tested) :]) == ["teardown fit"] + ["teardown test"] * bool(test)
 
 
 def test_each_fit_of_an_own_loop_sets_up_and_tears_down(tmp_path: Path) -> None:
     wrapped = LitPoints(24)
     data = ActiveDataModule(wrapped, initial_size=4)
-    active = ActiveLearning("random", query_size=2, max_rounds=3, rounds_per_fit=1, test_each_round=False)
+    active = ActiveLearning("random", query_size=2, max_rounds=3, rounds_per_fit=1, test=None)
     while not active.done:
         trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(), data)
     assert wrapped.calls == ["prepare_data", "setup fit", "teardown fit"] * 3

@@ -245,7 +245,7 @@ class WithoutTest(DropoutAfterwards):
 def run(folder: Path, cls: type[LitMLP], **kwargs: Any) -> ActiveLearning:
     arguments: dict[str, Any] = {"val": points(30, seed=1), "test": points(400, seed=5), "batch_size": 8}
     data = ActiveDataModule(points(60), initial_size=40, **{**arguments, **kwargs})
-    active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(10), test_with="posterior")
+    active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(10), test="posterior")
     torch.manual_seed(0)
     logger = pl.loggers.CSVLogger(folder)
     trainer(folder, callbacks=[active], max_epochs=10, logger=logger).fit(cls(), datamodule=data)
@@ -304,7 +304,7 @@ def test_the_stand_in_changes_nothing_else(tmp_path: Path) -> None:
     def rounds(test_with: Any) -> list[Any]:
         torch.manual_seed(0)
         data = ActiveDataModule(Limited(), initial_size=8)
-        active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(10), test_with=test_with)
+        active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(10), test=test_with)
         trainer(tmp_path, callbacks=[active], max_epochs=10, limit_val_batches=2).fit(LitMLP(p=0.05), datamodule=data)
         return list(active.history)
 
@@ -378,7 +378,7 @@ def test_class_numbers_are_read_from_labels_of_any_form(tmp_path: Path, form: An
     ],
 )
 def test_labels_that_are_no_class_numbers_are_refused(tmp_path: Path, form: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=f"`test_with='posterior'` compares predictions with .*{message}"):
+    with pytest.raises(ValueError, match=f"`test='posterior'` compares predictions with .*{message}"):
         run(tmp_path, AnyLabels, test=labelled_by(form))
 
 

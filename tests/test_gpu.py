@@ -119,7 +119,7 @@ def run(path: Path, *, folder: Path | None = None, budget: int = 24, **kwargs: A
 
 @pytest.mark.parametrize("name", available())
 def test_a_run_gives_the_same_twice_and_gathers_on_the_cpu(tmp_path: Path, name: str) -> None:
-    active = {"acquisition": name, "test_with": "posterior"}
+    active = {"acquisition": name, "test": "posterior"}
     first, second = run(tmp_path, active=active), run(tmp_path, active=active)
     assert plain(first[0].history) == plain(second[0].history)
     assert same_weights(first[1], second[1])

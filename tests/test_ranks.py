@@ -34,7 +34,7 @@ def run(out: Path, ranks: int, **arguments: Any) -> list[dict[str, Any]]:
 
 
 def test_both_ranks_have_the_same_run(tmp_path: Path) -> None:
-    one, other = run(tmp_path, 2, acquisition="batchbald", test_with="posterior")
+    one, other = run(tmp_path, 2, acquisition="batchbald", test="posterior")
     assert one == other
     assert one["done"]
     assert [round["labelled"] for round in one["rounds"]] == [8, 13, 18, 23]

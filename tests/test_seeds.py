@@ -6,15 +6,20 @@ import os
 import random
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al.seeds import derive, generator, seeded
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
+from lightning_al.seeds import OF_PROGRAM, GlobalStates, derive, generator, seeded
+from tests.tasks import LitMLP, points, trainer
 
 purposes = st.lists(st.integers(0, 50) | st.sampled_from(["fit", "1", "select"]), max_size=3).map(tuple)
 
@@ -139,3 +144,43 @@ def test_an_inner_seed_does_not_disturb_the_outer_one() -> None:
         with seeded(2):
             draw()
         assert draw() == undisturbed
+
+
+class TestSeedOfTheProgram:
+    @pytest.mark.parametrize("before", [True, False])
+    def test_is_that_of_seed_everything_wherever_it_is_called(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+    ) -> None:
+        monkeypatch.setenv(OF_PROGRAM, "3")  # which the end of the test puts back
+        given = _run(tmp_path / "given", lambda: None, seed=8)
+        states = GlobalStates()
+        followed = _run(tmp_path / "followed", lambda: pl.seed_everything(8), is_before=before)
+        states.put_back()
+        assert followed == given
+
+    def test_is_0_without_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv(OF_PROGRAM, raising=False)
+        assert _run(tmp_path / "none", lambda: None) == _run(tmp_path / "0", lambda: None, seed=0)
+
+    def test_stays_for_the_whole_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(OF_PROGRAM, "3")
+        active = ActiveLearning("random", query_size=4, budget=12)
+        assert active.seed == 3
+        monkeypatch.setenv(OF_PROGRAM, "4")
+        assert active.seed == 3
+        active.seed = 5
+        assert active.seed == 5
+
+
+def _run(folder: Path, seed_everything: Callable[[], object], *, is_before: bool = True, **seed: int) -> list[Any]:
+    """Return what a run asked, and the test metrics of its rounds."""
+    if is_before:
+        seed_everything()
+    data = ActiveDataModule(points(40), test=points(20, seed=1), initial_size=4, **seed)
+    active = ActiveLearning("bald", query_size=4, max_rounds=2, posterior=MCDropout(4), **seed)
+    with seeded(7):
+        module = LitMLP()
+    if not is_before:
+        seed_everything()
+    trainer(folder, callbacks=[active]).fit(module, datamodule=data)
+    return [(data.pool.initial, round.indices, round.metrics) for round in active.history]

@@ -45,6 +45,18 @@ def check_names(config: DictConfig) -> None:
         )
 
 
+def _rename(active: DictConfig) -> None:
+    """Give the settings that earlier versions called otherwise the names and forms that they have now."""
+    if "logits" in active:
+        active.forward = active.pop("logits")
+    test_with = active.pop("test_with", "module")
+    if "test_each_round" in active:
+        active.test = test_with if active.pop("test_each_round") else None
+    factory = active.pop("model_factory", None)
+    if factory is not None:
+        active.reset = factory
+
+
 def _unknown(config: DictConfig) -> list[str]:
     return sorted(set(map(str, config)) - {*PARTS, *VALUES})
 
@@ -127,8 +139,8 @@ def read_config(folder: Path) -> DictConfig | None:
     if _unknown(stored):
         raise _damaged(folder, f"no run has the settings {', '.join(_unknown(stored))}")
     stored.mode = stored.get("mode")  # which earlier versions had not
-    if isinstance(stored.get("active"), DictConfig) and "logits" in stored.active:
-        stored.active.forward = stored.active.pop("logits")  # as earlier versions called it
+    if isinstance(stored.get("active"), DictConfig):
+        _rename(stored.active)
     missing = sorted(dotted(way) for way, value in values(raw) if value == MISSING and way != ("folder",))
     if missing:
         raise _damaged(folder, f"it has no value for {', '.join(missing)}")

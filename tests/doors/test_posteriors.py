@@ -87,7 +87,7 @@ def run(tmp_path: Path, posterior: Any, acquisition: str = "bald", **arguments: 
 @pytest.mark.parametrize("test_with", ["module", "posterior"])
 def test_a_laplace_posterior_is_fitted_once_a_round(tmp_path: Path, test_with: Any) -> None:
     posterior = LastLayerLaplace()
-    active, _ = run(tmp_path, posterior, test_with=test_with)
+    active, _ = run(tmp_path, posterior, test=test_with)
     scored = 3 if test_with == "posterior" else 2  # the last round asks nothing
     assert posterior.seen == [(1, 8 + 4 * number, False) for number in range(scored)]
     assert all(len(round.indices) == 4 for round in active.history[:2])

@@ -119,7 +119,7 @@ def test_a_task_that_is_not_known_is_refused() -> None:
 def test_the_posterior_is_tested_with_one_logit(tmp_path: Path) -> None:
     test = Items(20, lambda x, y: (x, float(y % 2)))
     data = ActiveDataModule(Items(60, lambda x, y: (x, float(y % 2))), initial_size=8, batch_size=8, test=test)
-    active = ActiveLearning("bald", query_size=4, max_rounds=2, posterior=MCDropout(6), test_with="posterior")
+    active = ActiveLearning("bald", query_size=4, max_rounds=2, posterior=MCDropout(6), test="posterior")
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitBinary("[B]"), datamodule=data)
     assert 0 <= active.history[0].metrics["posterior_accuracy"] <= 1
 

@@ -228,12 +228,12 @@ def test_parts_of_ones_own(run: Run) -> None:
     human = {"class_path": f"{HERE}.Human", "init_args": {"name": "Grace"}}
     last_layer = {"class_path": "lightning_al.LastLayer"}
     own = {"oracle": human, "forward": f"{HERE}.twice", "last_layer": last_layer}
-    fresh = {"reset": "fresh", "model_factory": f"{HERE}.new_module"}
+    fresh = {"reset": f"{HERE}.new_module"}
     active = active_of(run(active={**own, **fresh}))
     assert isinstance(active.oracle, Human)
     assert active.oracle.name == "Grace"
     assert active.forward is twice
-    assert active.model_factory is new_module
+    assert active.reset is new_module
     assert [len(asked) for asked in picks(active)] == [4, 4, 0]
 
 

@@ -162,8 +162,8 @@ def callbacks(folder: Path) -> list[ActiveLearning]:
         ActiveLearning(
             own, query_size=4, max_rounds=2, forward=logits_of_a_list, oracle=Human(), folder=folder / "run"
         ),
-        ActiveLearning(First(), query_size=4, max_rounds=2, reset="fresh", model_factory=new_module),
-        ActiveLearning("entropy", query_size=4, max_rounds=2, reset="fresh", model_factory=LitMLP, oracle="revealed"),
+        ActiveLearning(First(), query_size=4, max_rounds=2, reset=new_module),
+        ActiveLearning("entropy", query_size=4, max_rounds=2, reset=LitMLP, oracle="revealed"),
         ActiveLearning("entropy", query_size=4, max_rounds=2, forward=lambda module, batch: module(batch[0])),
         ActiveLearning("random", query_size=4, max_rounds=2, oracle=Clerk()),
         ActiveLearning("random", query_size=4, max_rounds=2, oracle=ask),
