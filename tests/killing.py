@@ -41,6 +41,7 @@ from lightning_al.oracle import Revealed
 from lightning_al.report import Run
 from lightning_al.round_checkpoints import RoundCheckpoints
 from lightning_al.weights import copy_weights
+from tests.diary import Diary
 
 for module in ("demos.digits", "report.pictures", "report.tables"):
     import_module(f"lightning_al.{module}")  # which the command line imports late, and each fork would again
@@ -60,7 +61,7 @@ SETTINGS = [
     "callbacks=none",
     "trainer.enable_progress_bar=false",
     "logger=none",
-    "allow=[tests.killing]",
+    "allow=[tests.killing,tests.diary]",
     "+callbacks.keep._target_=tests.killing.KeepWeights",
     "+callbacks.keep.folder=${hydra:runtime.output_dir}",
 ]
@@ -77,6 +78,14 @@ VARIANTS = {
     ],
 }
 VARIANTS["warm and best"] = [*VARIANTS["warm"], *VARIANTS["best"]]
+ASKED = [
+    "data._target_=tests.diary.Unlabelled",
+    "oracle._target_=tests.diary.Diary",
+    "+oracle.path=${hydra:runtime.output_dir}.diary",
+]
+VARIANTS["asked"] = ASKED
+VARIANTS["asked, warm and best"] = [*ASKED, *VARIANTS["warm and best"]]
+"""In these, a person labels who leaves after each third answer and comes back by another start."""
 
 
 class KeepWeights(pl.Callback):
@@ -92,6 +101,8 @@ class KeepWeights(pl.Callback):
 
 PLACES: dict[str, tuple[Any, str]] = {
     "begin": (Journal, "begin"),
+    "ask": (Journal, "ask"),
+    "answer": (Journal, "answer"),
     "append": (Journal, "append"),
     "save weights": (Journal, "save_weights"),
     "checkpoint": (pl.Trainer, "save_checkpoint"),
@@ -99,7 +110,8 @@ PLACES: dict[str, tuple[Any, str]] = {
     "score": (sys.modules["lightning_al.scoring"], "_gather"),
     "select": (BatchBALD, "select"),
     "label": (Revealed, "label"),
-    "record": (ActiveLearning, "_finish_round"),
+    "note": (Diary, "note"),
+    "record": (ActiveLearning, "_end_round"),
     "remove weights": (Journal, "remove_weights"),
     "remove checkpoints": (RoundCheckpoints, "finish"),
     "history for people": (Journal, "_write_for_people"),
@@ -246,6 +258,9 @@ class WholeRun:
             calls = watch(kill if isinstance(kill, Place) else None)
             sys.argv = ["lightning-al", *SETTINGS, *VARIANTS[self.variant], f"folder={folder}"]
             cli.main()
+            while not has_finished(folder):  # somebody left before the last answer
+                GlobalHydra.instance().clear()
+                cli.main()
             folder.with_suffix(".calls").write_text(json.dumps(calls))
             status = 0
         except SystemExit as ended:
@@ -298,9 +313,30 @@ def differences(whole: Path, folder: Path) -> Iterator[str]:
         yield f"labels: {labels(whole)} and {labels(folder)}"
     if {**asdict(Run.read(whole)), "seconds": None} != {**asdict(Run.read(folder)), "seconds": None}:
         yield "summary.json"
+    if asked_in_vain(folder):
+        yield f"asked again: {asked_in_vain(folder)}"
     for name in sorted(ours & theirs):
         if name.endswith((".pt", ".ckpt")) and not same_weights(whole / name, folder / name):
             yield f"weights of {name}"
+
+
+def has_finished(folder: Path) -> bool:
+    history = Journal.read_history(folder)
+    return len(history) > 0 and not history[-1].indices
+
+
+def asked_in_vain(folder: Path) -> list[int]:
+    """Return the points that a person was asked for again after the answer was acknowledged."""
+    diary = folder.with_suffix(".diary")
+    acknowledged: set[str] = set()
+    again = []
+    for line in diary.read_text().splitlines() if diary.exists() else []:
+        what, index = line.split()
+        if what == "acknowledged":
+            acknowledged.add(index)
+        elif index in acknowledged:
+            again.append(int(index))
+    return again
 
 
 def files(folder: Path) -> set[str]:
@@ -322,7 +358,7 @@ def plain(round: Round) -> dict[str, Any]:
 
 def labels(folder: Path) -> list[dict[int, Any]]:
     journal = Journal(folder)
-    found = journal.labels
+    found = [journal.records.initial, *journal.labels]
     journal.close()
     return found
 

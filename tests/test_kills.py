@@ -15,7 +15,7 @@ import torch
 
 from lightning_al.history import Round
 from lightning_al.journal import Journal
-from tests.killing import WEIGHTS, differences
+from tests.killing import WEIGHTS, differences, rounds
 
 VARIANT = "warm and best"
 
@@ -53,6 +53,14 @@ def found(out: Path) -> list[dict[str, Any]]:
 
 def test_runs_killed_at_places_and_at_random_end_as_an_undisturbed_one(found: list[dict[str, Any]]) -> None:
     check(found, named=6, random=2)
+
+
+def test_runs_of_a_person_who_pauses_lose_no_answer_when_killed_and_end_as_one_without_pauses(tmp_path: Path) -> None:
+    places = "ask:before:1,answer:after:2,append:before:1"
+    check(outcomes(tmp_path, "--variants", "asked", "--named", places), named=3, random=0)
+    outcomes(tmp_path, "--variants", "initial")
+    paused, plain = (rounds(tmp_path / variant / "whole") for variant in ("asked", "initial"))
+    assert paused == plain
 
 
 def lose_a_round(folder: Path) -> None:
@@ -103,3 +111,9 @@ def test_a_difference_would_be_seen(
 def test_300_kills_and_every_place(tmp_path: Path) -> None:
     found = outcomes(tmp_path, "--variants", "initial", "warm", "best", "--named", "all", "--random", "300")
     check(found, named=200, random=300)
+
+
+@pytest.mark.slow
+def test_every_place_of_runs_of_a_person_who_pauses(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, "--variants", "asked", "asked, warm and best", "--named", "all", "--random", "100")
+    check(found, named=150, random=100)
