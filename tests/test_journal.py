@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +20,7 @@ import pytest
 import torch
 
 from lightning_al.history import Round
-from lightning_al.journal import Journal, _explained, load_weights
+from lightning_al.journal import TABLE, Journal, _explained, load_weights
 
 HEADER = {"seed": 3, "initial": [5, 1]}
 ROUNDS = [
@@ -417,3 +421,93 @@ def test_a_full_disk_is_named_and_what_was_there_is_whole(tmp_path: Path, monkey
     again.append(long, {})
     again.close()
     assert list(Journal.read_history(tmp_path)) == [ROUNDS[0], long]
+
+
+# Folders of schema 1.
+
+
+def write_schema_1(folder: Path, *more: dict[str, Any]) -> list[dict[str, Any]]:
+    """Write a journal as version 0.1.0 did, with two rounds and what is said to come after."""
+    rounds = [
+        {"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}}
+        for round, labels in zip(ROUNDS[:2], LABELS[:2], strict=True)
+    ]
+    bodies = [{"schema": 1, **HEADER}, *rounds, *more]
+    folder.mkdir(exist_ok=True)
+    previous = ""
+    database = sqlite3.connect(folder / "journal.sqlite")
+    with database:
+        database.execute(TABLE)
+        for number, body in enumerate(bodies):
+            text = json.dumps(body)
+            previous = hashlib.sha256(f"{previous}\n{text}".encode()).hexdigest()
+            database.execute("INSERT INTO rows VALUES (?, ?, ?)", (number, text, previous))
+        database.execute(f"PRAGMA user_version = {len(bodies)}")
+    database.close()
+    return bodies
+
+
+def rows_in(path: Path) -> list[Any]:
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute("SELECT * FROM rows ORDER BY number").fetchall()
+
+
+OPEN = {
+    "answers": {"3": 1},
+    "query": {"number": 2, "indices": [3, 12], "scores": [0.25, 0.125], "num_outputs": 3},
+}
+
+
+def test_a_folder_of_schema_1_is_read_as_it_is_and_rewritten_where_it_is_written_to(tmp_path: Path) -> None:
+    write_schema_1(tmp_path, OPEN, {"answers": {"12": 0}})
+    before = rows_in(tmp_path / "journal.sqlite")
+    read = Journal.read(tmp_path)
+    assert rows_in(tmp_path / "journal.sqlite") == before
+    assert not list(tmp_path.glob("schema-1-*"))
+
+    journal = Journal(tmp_path)
+    assert rows_in(tmp_path / "schema-1-0.sqlite") == before
+    run_id = hashlib.sha256(f"\n{json.dumps({'schema': 1, **HEADER})}".encode()).hexdigest()
+    assert journal.header == {"schema": 2, **HEADER, "id": run_id}
+    assert journal.run_id == run_id, "its checkpoints are known by it"
+    assert list(journal.history) == ROUNDS[:2]
+    assert journal.labels == LABELS[:2]
+    assert journal.records == replace(read, header=journal.header)
+    assert read.query is not None
+    assert read.query.answers == {3: 1, 12: 0}
+    assert not read.query.is_of_a_fit, "its fit is repeated"
+    journal.append(Round(2, labelled=9, indices=[3, 12], scores=[0.25, 0.125]), {3: 1, 12: 0})
+    journal.close()
+    assert len(Journal.read_history(tmp_path)) == 3
+    Journal(tmp_path).close()
+    assert [path.name for path in tmp_path.glob("schema-1-*")] == ["schema-1-0.sqlite"], "once"
+
+
+@pytest.mark.parametrize("point", ["link", "replace"])
+def test_a_folder_whose_rewriting_was_cut_off_is_rewritten_by_the_next_start(tmp_path: Path, point: str) -> None:
+    write_schema_1(tmp_path)
+    before = rows_in(tmp_path / "journal.sqlite")
+    script = (
+        "import os, pathlib, signal, sys\n"
+        "from lightning_al.journal import Journal\n"
+        "def die(*_): os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"{'os.link' if point == 'link' else 'pathlib.Path.replace'} = die\n"
+        f"Journal({str(tmp_path)!r})\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert rows_in(tmp_path / "journal.sqlite") == before
+    journal = Journal(tmp_path)
+    assert list(journal.history) == ROUNDS[:2]
+    journal.close()
+    assert all(rows_in(path) == before for path in tmp_path.glob("schema-1-*.sqlite"))
+    assert list(tmp_path.glob("schema-1-*.sqlite"))
+    assert not list(tmp_path.glob(".*.part"))
+
+
+def test_an_answer_needs_a_query(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.begin(HEADER)
+    with pytest.raises(RuntimeError, match=r"has no open query. Call `Journal.ask` first"):
+        journal.answer({3: 1})
+    journal.close()
