@@ -96,7 +96,7 @@ class ActiveLearning(BeforeSetup):
         query_size: How many labels to ask for after each fit. The last query may be smaller.
         budget: How many training labels there may be in all, the initial ones included. By default the whole pool.
         max_rounds: How many rounds to run at most, each of one fit. By default as many as the budget allows.
-        posterior: How the weights are sampled: a name or an object.
+        posterior: How the weights are sampled: a name (see `lightning_al.available_posteriors`) or an object.
         task: What the module's outputs mean: `multiclass`, logits ``[n, C]``, or `binary`, the logit of class 1 ``[n]``
             or ``[n, 1]``, or two logits. By default multiclass, but binary where there is one output a point and all
             labels that are trained on are 0 or 1.

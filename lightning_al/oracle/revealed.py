@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.registry import register_oracle
 from lightning_al.pool import Label
 
 
+@register_oracle("revealed")
 @final
 @dataclass(frozen=True)
 class Revealed(Oracle):
