@@ -5,7 +5,7 @@ Each check says what is wrong by an `AssertionError`, as `sklearn.utils.estimato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -102,17 +102,39 @@ def check_posterior(
     call = (lambda net, batch: net(batch[0])) if forward is None else forward
     before = copy_weights(module), [part.training for part in module.modules()]
 
+    def require_same_network() -> None:
+        modes = [part.training for part in module.modules()]
+        _require(
+            _same_weights(copy_weights(module), before[0]) and modes == before[1],
+            f"`{who}` changes the network: its weights, buffers or modes are not what they were. Put back what is "
+            "borrowed.",
+        )
+
     def draw(seed: int) -> PosteriorSamples:
         fits = [Fit(copy_weights(module), number) for number in range(posterior.num_fits)]
-        labelled = [(x[:4], y[:4]), (x[4:8], y[4:8])]
+        labelled = [(x[:4].clone(), y[:4].clone()), (x[4:8].clone(), y[4:8].clone())]
         with _global_generator_unused(who), in_evaluation_mode(module):
-            return posterior.draw(fits, module, labelled, forward=call, seed=seed)
+            samples = posterior.draw(fits, module, labelled, forward=call, seed=seed)
+        require_same_network()
+        _require(
+            all(_same_weights(fit.weights, before[0]) for fit in fits),
+            f"`{who}` changes the weights of a fit in place. Copy what is to be changed.",
+        )
+        _require(
+            all(
+                torch.equal(inputs, x[start : start + 4]) and torch.equal(labels, y[start : start + 4])
+                for start, (inputs, labels) in zip((0, 4), labelled, strict=True)
+            ),
+            f"`{who}` changes a batch of the labelled points in place. Copy what is to be changed.",
+        )
+        return samples
 
     def outputs(samples: PosteriorSamples, places: Sequence[int] | None = None) -> Tensor:
         some = list(range(len(x))) if places is None else list(places)
         batch = x[some].clone(), y[some].clone()
         with _global_generator_unused(who), evaluating(module):
             found = list(samples.outputs(batch))
+        require_same_network()
         _require(
             torch.equal(batch[0], x[some]) and torch.equal(batch[1], y[some]),
             f"`{who}` changes a batch in place. Copy what is to be changed.",
@@ -163,12 +185,6 @@ def check_posterior(
     _require(
         samples.num_samples == 1 or not _close(whole, outputs(draw(1))),
         f"`{who}` ignores the seed: draws with seeds 0 and 1 give the same samples. Draw by `seed`.",
-    )
-    after = copy_weights(module), [part.training for part in module.modules()]
-    _require(
-        all(torch.equal(value, after[0][name]) for name, value in before[0].items()) and before[1] == after[1],
-        f"`{who}` changes the network: its weights, buffers or modes are not what they were. Put back what is "
-        "borrowed.",
     )
 
 
@@ -272,6 +288,10 @@ def _same(one: Selection, other: Selection) -> bool:
     return torch.equal(one.positions, other.positions) and torch.allclose(
         one.scores.double(), other.scores.double(), atol=TOLERANCE, equal_nan=True
     )
+
+
+def _same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def _close(one: Tensor, other: Tensor) -> bool:
