@@ -37,7 +37,7 @@ _HOMES = {
     "lightning_al.points": ["Candidates", "Points"],
     "lightning_al.datamodule": ["ActiveDataModule"],
     "lightning_al.history": ["History", "Round"],
-    "lightning_al.oracle": ["Oracle", "Revealed", "available_oracles", "register_oracle"],
+    "lightning_al.oracle": ["Oracle", "Query", "Revealed", "available_oracles", "register_oracle"],
     "lightning_al.pool": ["Pool"],
     "lightning_al.posterior": [
         "Deterministic",
@@ -72,6 +72,7 @@ __all__ = [
     "Pool",
     "Posterior",
     "PosteriorSamples",
+    "Query",
     "Random",
     "Revealed",
     "Round",
@@ -109,7 +110,7 @@ if TYPE_CHECKING:
     from lightning_al.callback import ActiveLearning
     from lightning_al.datamodule import ActiveDataModule
     from lightning_al.history import History, Round
-    from lightning_al.oracle import Oracle, Revealed, available_oracles, register_oracle
+    from lightning_al.oracle import Oracle, Query, Revealed, available_oracles, register_oracle
     from lightning_al.points import Candidates, Points
     from lightning_al.pool import Pool
     from lightning_al.posterior import (

@@ -50,7 +50,8 @@ def num_outputs(
 def rules_of(data: ActiveDataModule, num_outputs: int | None) -> LabelRules:
     """Return what labels may be, by the dataset's own labels of labelled points, where there are any."""
     pool = data.pool
-    labelled = [index for index in pool.labelled if index not in pool.labels] or pool.labelled
+    there = [index for index in pool.labelled if index not in pool.lacking]
+    labelled = [index for index in there if index not in pool.labels] or there
     with seeded(derive(data.seed, "labels")):
         classes = [data.class_of(index) for index in labelled]
         known: list[Any] = [label for label in classes if label is not None]

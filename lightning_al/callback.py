@@ -29,16 +29,16 @@ from lightning_al.health import PosteriorHealth
 from lightning_al.history import History, Round
 from lightning_al.inert import read_plain_parts, read_weights
 from lightning_al.journal import Journal, load_weights
-from lightning_al.labelling import Labelling, reveals
+from lightning_al.labelling import Labelling, believed, reveals, weights_name, without_drawing
 from lightning_al.loggers import held_open, log_over_labels
 from lightning_al.memory import peak_bytes
-from lightning_al.oracle import OracleLike, as_oracle, oracles
+from lightning_al.oracle import OracleLike, Query, as_oracle, oracles
 from lightning_al.oracle.function import qualified_name
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
 from lightning_al.ranks import from_first_rank, on_each_rank, on_first_rank
-from lightning_al.records import Query, changes_since, label_as_recorded
+from lightning_al.records import INITIAL, OpenQuery, changes_since, label_as_recorded
 from lightning_al.refit import (
     CallbackStates,
     Start,
@@ -58,6 +58,7 @@ from lightning_al.refit import (
     time_is_up,
     unprofiled,
     without_sanity_check,
+    without_training,
 )
 from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
@@ -103,10 +104,11 @@ class ActiveLearning(BeforeSetup):
         forward: A function of the module and a collated batch, on the device and with labels hidden, that returns raw
             outputs ``[n, ...]``. By default the module is called on the batch's inputs, and of what it returns
             `.logits` or ``["logits"]`` is read.
-        oracle: Who labels: a name, an `Oracle` or another object with its method `label`, or a function of the indices
+        oracle: Who labels: a name, an `Oracle` or another object with its method `label`, or a function of the query
             that returns ``{index: label}``, or yields ``index, label``. By default the dataset's own targets are
-            revealed. Answers are checked before they are recorded; where one is refused, the good ones are kept, and
-            the next call of `trainer.fit` asks for the rest alone.
+            revealed. Answers are checked before they are recorded; where one is refused, the good ones are kept. What
+            is left out is pending: `trainer.fit` returns, and its next call asks for the rest alone, without another
+            fit. Initial points for which the dataset has no label are asked for before the first fit.
         seed: Seed of the fits, the posterior samples and the selections. By default that of
             `pytorch_lightning.seed_everything`, where the program called it, else 0.
         weights: Which weights of a fit to keep: those of the best checkpoint of a ModelCheckpoint that monitors a
@@ -134,6 +136,7 @@ class ActiveLearning(BeforeSetup):
     Attributes:
         history: A `History`, one `Round` for each fit.
         done: Whether the last fit had nothing left to ask.
+        pending: The `Query` whose answers are awaited, or None.
 
     Raises:
         ValueError: If an argument is out of its range or a name is unknown.
@@ -244,12 +247,20 @@ class ActiveLearning(BeforeSetup):
         said += [f"{name}={_describe(part)}" for name, part in parts.items()]
         rounds = "1 round" if self.round == 1 else f"{self.round} rounds"
         state = f"{rounds} done, finished" if self.done else f"{rounds} done"
+        query = self._labelling.query
+        if query is not None and self._labelling.is_pending:
+            state += f", {len(query.rest)} of {len(query.indices)} labels pending"
         return f"{type(self).__name__}({', '.join([_describe(self.acquisition), *said])}; {state})"
 
     @property
     def done(self) -> bool:
         """Whether the last fit had nothing left to ask, its labels having been trained on."""
         return len(self.history) > 0 and not self.history[-1].indices
+
+    @property
+    def pending(self) -> Query | None:
+        """The query whose answers are awaited, or None: the next call of `trainer.fit` asks for them, without a fit."""
+        return self._labelling.pending
 
     @property
     def round(self) -> int:
@@ -321,6 +332,10 @@ class ActiveLearning(BeforeSetup):
             self._started = time.monotonic() - self._spent
         if self._inside or self._spent > 0:
             carry_on_timers(trainer, self._started)
+        if not self._inside:
+            # Before the loaders are made, which are those of the labels that come now.
+            self._note_lacking(trainer, data)
+            self._answer(trainer, data)
 
     def _hear(self, trainer: pl.Trainer, number: int) -> None:
         """Tell the ranks of a signal, and be told first of the error by which it ends the run."""
@@ -376,6 +391,9 @@ class ActiveLearning(BeforeSetup):
         self._checkpoints.name_run(trainer)
         if self._initial is None:
             self._take_initial_weights(trainer, pl_module)
+        if self._initial_is_pending(trainer, data):
+            self._pass_over_fit(trainer, pl_module)
+            return
         # A fit of a run that is done repeats the last one.
         number = self.round - 1 if self.done else self.round
         if not self._resumed:
@@ -445,6 +463,7 @@ class ActiveLearning(BeforeSetup):
             self._select(trainer, fit.fitted, data, b)
         if fit.indices and not reveals(self.oracle):
             self._labelling.look_at(trainer, pl_module, data, forward_of(self.forward, data.target))
+            fit.probs = believed(fit.fitted, fit.indices)
         if self.test == "posterior":
             if _has_test(pl_module, data):
                 _ = fit.fitted.samples  # drawn while the module is on its device
@@ -455,6 +474,9 @@ class ActiveLearning(BeforeSetup):
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
         self._seeds.close()
         self._unchecked.close()
+        if self._labelling.is_pending and self._fit.steps == 0:
+            self._end_call(trainer)
+            return
         # Where time is up before the first step, training has neither begun nor ended.
         self._fit.cut_short = self._fit.cut_short or time_is_up(trainer)
         if self._fit.steps == 0 and not self._fit.cut_short:
@@ -487,7 +509,7 @@ class ActiveLearning(BeforeSetup):
                 end_fit_early(trainer, module)
                 self._finish_round(trainer, module)
                 rounds = 1
-                while not self.done and not self._fit.cut_short and rounds != self.rounds_per_fit:
+                while not self._is_to_end and rounds != self.rounds_per_fit:
                     with nested(trainer):
                         trainer.fit(module, datamodule=data)
                     self._finish_round(trainer, module)
@@ -672,7 +694,10 @@ class ActiveLearning(BeforeSetup):
     def _weights_at_hand(self) -> dict[str, dict[str, Tensor]]:
         """Return the weights that a run which lost its folder needs in the new one, by name."""
         initial = {} if self._initial is None else {"initial": self._initial}
-        return initial | {f"warm-{number}": end for number, end in self._ends.items()}
+        ends = {f"warm-{number}": end for number, end in self._ends.items()}
+        query, weights = self._labelling.query, self._labelling.weights
+        last = {} if query is None or weights is None else {weights_name(query.number): weights}
+        return initial | ends | last
 
     def _give_shapes(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Let lazy layers learn their shapes from two labelled points, so that there are weights to start from."""
@@ -854,25 +879,104 @@ class ActiveLearning(BeforeSetup):
         if self.test is not None:
             self._test(trainer, module, data)
         fit.fitted = None
-        labels: Mapping[int, Label] = {}
-        if fit.indices:
-            with self._clock("label"):
-                labels = self._ask(trainer, data)
         # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
-        round = Round.from_dict(from_first_rank(trainer, lambda: self._make_round(data).to_dict()))
+        plain = from_first_rank(trainer, lambda: self._make_round(data).to_dict())
         if self.reset == "warm":
             # The end of the round before is kept too, since a larger budget takes the last round back.
-            self._ends[round.number] = copy_weights(module)
-            self._ends.pop(round.number - 2, None)
+            self._ends[self.round] = copy_weights(module)
+            self._ends.pop(self.round - 2, None)
+        if fit.indices:
+            query = OpenQuery(self.round, fit.indices, fit.scores, probs=fit.probs, round=plain)
+            self._begin_query(trainer, query, module)
+            self._answer(trainer, data)
+        else:
+            self._end_round(trainer, data, Round.from_dict(plain), {})
+        self._checkpoints.finish(trainer, plain["number"])
+
+    def _begin_query(self, trainer: pl.Trainer, query: OpenQuery, module: nn.Module | None = None) -> None:
+        """Record a query, and what it takes to go on without another fit, before anybody is asked."""
+        weights = copy_weights(module) if module is not None and not reveals(self.oracle) else None
+
+        def begin() -> None:
+            if self._journal is not None and self.reset == "warm" and query.number != INITIAL:
+                self._journal.save_weights(f"warm-{query.number}", self._ends[query.number])
+            # What is revealed can be revealed again, after another fit.
+            self._labelling.begin(query, weights, None if reveals(self.oracle) else self._journal)
+
+        with held_back():
+            on_each_rank(trainer, begin)
+
+    def _answer(self, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+        """Ask for what the open query lacks; where all of it is answered, record the round."""
+        query = self._labelling.query
+        if query is None or not query.is_of_a_fit:
+            return
+        began = time.perf_counter()
+        with without_drawing(), requeued_between_fits(trainer):
+            labels = self._labelling.ask(self.oracle, trainer, data, self._journal, self.folder)
+        if labels is None:
+            return
+        if query.round is None:
+            data.pool.label_initial(labels)
+            self._labelling.end()
+            return
+        seconds = {**query.round["seconds"], "label": time.perf_counter() - began}
+        memory = {**query.round["peak_bytes"], **peak_bytes("label")}
+        plain = {**query.round, "seconds": seconds, "peak_bytes": memory}
+        self._end_round(trainer, data, Round.from_dict(from_first_rank(trainer, lambda: plain)), labels)
+
+    def _end_round(
+        self, trainer: pl.Trainer, data: ActiveDataModule, round: Round, labels: Mapping[int, Label]
+    ) -> None:
+        """Record a round, and move what it asked for to the labelled points."""
         with held_back():
             self._change_journal(trainer, lambda journal: self._record(journal, round, labels))
             if round.indices:
                 data.pool.label(round.indices, labels)
             self.history.append(round)
+            self._labelling.end()
+        set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
         on_first_rank(trainer, lambda: _log(trainer, round))
-        self._checkpoints.finish(trainer, round.number)
         if not self.done:
             self._checkpoints.expect(trainer, self.round)
+
+    @property
+    def _is_to_end(self) -> bool:
+        """Whether the call of `trainer.fit` has nothing more to run."""
+        return self.done or self._fit.cut_short or self._labelling.is_pending
+
+    def _note_lacking(self, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+        """Find out which initial points have no label, where there is somebody to ask for it."""
+        if self.round == 0 and not reveals(self.oracle):
+            data.pool.lacking = on_each_rank(trainer, data.without_label)
+
+    def _initial_is_pending(self, trainer: pl.Trainer, data: ActiveDataModule) -> bool:
+        """Ask for the labels of initial points that have none, and return whether any answers are still pending."""
+        if not self._labelling.is_pending and data.pool.lacking and not self._resumed:
+            self._begin_query(trainer, OpenQuery(INITIAL, list(data.pool.lacking), []))
+            self._answer(trainer, data)
+        return self._labelling.is_pending
+
+    def _pass_over_fit(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Let the call train nothing, since answers are awaited, and leave the module as the last fit did."""
+        assert self._labelling.query is not None
+        number = self._labelling.query.number
+        if number != INITIAL:
+            if self._labelling.weights is None:
+                self._labelling.weights = on_each_rank(
+                    trainer, lambda: self._load_weights(weights_name(number), module)
+                )
+            put_weights(module, self._labelling.weights)
+        self._unchecked.enter_context(without_sanity_check(trainer))
+        self._unchecked.enter_context(without_training(trainer))
+
+    def _end_call(self, trainer: pl.Trainer) -> None:
+        """Let go of what a call of `trainer.fit` holds that ran no round."""
+        self._start.end(trainer)
+        self._stopping.end()
+        self._spent = time.monotonic() - self._started
+        with held_back():
+            self._close_journal()
 
     def _make_round(self, data: ActiveDataModule) -> Round:
         """Return what the history records of the fit, once its query is answered."""
@@ -897,7 +1001,7 @@ class ActiveLearning(BeforeSetup):
         )
 
     def _record(self, journal: Journal, round: Round, labels: Mapping[int, Label]) -> None:
-        if self.reset == "warm":
+        if self.reset == "warm" and not round.indices:
             journal.save_weights(f"warm-{round.number}", self._ends[round.number])
         journal.append(round, labels)
         _remove_older_weights(journal, round.number)
@@ -935,12 +1039,6 @@ class ActiveLearning(BeforeSetup):
         if health.warning is not None and not self._warned_of_posterior:
             rank_zero_warn(f"`ActiveLearning`, round {self.round}: {health.warning}")
             self._warned_of_posterior = True
-
-    def _ask(self, trainer: pl.Trainer, data: ActiveDataModule) -> Mapping[int, Label]:
-        """Ask the oracle for what the query selected, and tell all ranks."""
-        fit = self._fit
-        query = Query(self.round, fit.indices, fit.scores, fit.details, fit.warning, fit.unscorable)
-        return self._labelling.ask(self.oracle, query, trainer, data, self._journal, self.folder)
 
     @contextmanager
     def _clock(self, part: str) -> Iterator[None]:
@@ -1018,6 +1116,8 @@ class ActiveLearning(BeforeSetup):
             self._labelling.query = records.query
         rounds, pool = records.history, data.pool
         try:
+            if len(self.history) == 0:
+                pool.label_initial({i: label for i, label in records.initial.items() if i not in pool.labels})
             if len(self.history) == 0 and len(rounds) > 0:
                 label_as_recorded(pool, records)
                 self.history.load_state_dict(rounds.state_dict())
@@ -1101,6 +1201,7 @@ class _Fit:
     validation_labels: int = 0
     fitted: Fitted | None = None
     warning: str | None = None
+    probs: list[list[float]] | None = None
 
 
 def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:
@@ -1158,9 +1259,11 @@ def _load_checkpoint(module: pl.LightningModule, path: str) -> None:
 
 
 def _remove_older_weights(journal: Journal, number: int) -> None:
-    """Remove the ends of the rounds before the last two, of which a killed process may have left several."""
+    """Remove the ends of fits that are needed no longer, of which a killed process may have left several."""
     for older in range(number - 1):
         journal.remove_weights(f"warm-{older}")
+    for older in range(number + 1):
+        journal.remove_weights(weights_name(older))
 
 
 def _describe(thing: Any) -> str:

@@ -16,7 +16,7 @@ from lightning_al.answers import AnswerError, LabelRules, plain_label, rules_for
 from lightning_al.class_names import Classes
 from lightning_al.journal import NAME, Journal, command
 from lightning_al.pool import Change, Label, some
-from lightning_al.records import Query, Records
+from lightning_al.records import INITIAL, OpenQuery, Records
 from lightning_al.whole_numbers import whole_number
 
 MOST_NAMED = 5
@@ -52,7 +52,14 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
     >>> [(found.index, found.given, found.label, found.state) for found in recorded_labels(records)]
     [(3, None, None, 'given'), (7, 1, 2, 'corrected')]
     """
-    found = [RecordedLabel(index, None, None) for index in (records.header or {}).get("initial", ())]
+    query = records.query
+    first = records.initial if query is None or query.number != INITIAL else query.answers
+    lacking = [] if query is None or query.number != INITIAL else query.rest
+    found = [
+        RecordedLabel(index, first.get(index), first.get(index))
+        for index in (records.header or {}).get("initial", ())
+        if index not in lacking
+    ]
     asked = [round for round in records.rounds if round["indices"]]
     for number in range(len(asked) + 1):
         for change in records.changes:
@@ -66,12 +73,12 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
                 RecordedLabel(index, labels.get(index), labels.get(index), round=round["number"], score=score)
                 for index, score in zip(round["indices"], round["scores"], strict=True)
             ]
-    if records.query is not None:
-        found += _of_query(records.query)
+    if query is not None and query.number != INITIAL:
+        found += _of_query(query)
     return found
 
 
-def _of_query(query: Query) -> list[RecordedLabel]:
+def _of_query(query: OpenQuery) -> list[RecordedLabel]:
     scores = dict(zip(query.indices, query.scores, strict=True))
     return [
         RecordedLabel(index, label, label, round=query.number, score=scores[index])

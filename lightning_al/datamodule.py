@@ -23,10 +23,11 @@ from lightning_al.fingerprint import content_hash, fingerprint, labels_agree
 from lightning_al.found_checkpoints import watch
 from lightning_al.hyperparameters import take_own_hyperparameters
 from lightning_al.initial import initial_indices, num_initial, read_initial
+from lightning_al.label_checks import is_lacking
 from lightning_al.loaders import Hidden, Labelled, Relabelled, TrainLoader, as_class
 from lightning_al.parts import is_pandas
 from lightning_al.pool import Pool
-from lightning_al.reading import OF_LABELLED, UNREADABLE, read, said_shortly
+from lightning_al.reading import OF_LABELLED, OF_QUERY, UNREADABLE, read, said_shortly
 from lightning_al.same_on_ranks import check_same_on_ranks, hash_of_items
 from lightning_al.seeds import Seed, derive, generator, seeded
 from lightning_al.target import Target, TargetSpec
@@ -224,7 +225,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self._fingerprint: dict[str, Any] | None = None
         self._stages: dict[str, Attributes] = {}
         self._held = False
-        self._stand_in: tuple[Any] | None = None
+        self._stand_in: tuple[Any, Any] | None = None
         self.skips_unreadable = False
         self._forward_hooks()
         self._delegate()
@@ -385,6 +386,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """Return a point of the training data, as their dataset gives it; one that cannot be read is named."""
         return read(self._training.dataset, index, remedy=OF_LABELLED)
 
+    def pool_item(self, index: int) -> Any:
+        """Return a point as the pool is read, from `pool_dataset` where there is one; one not to be read is named."""
+        return read(self._scored_dataset(), index, remedy=OF_QUERY)
+
     @property
     def fingerprint(self) -> dict[str, Any]:
         """What a restart knows the training data by: see `lightning_al.fingerprint`."""
@@ -406,6 +411,15 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """Return the label of a point as it is: an oracle's, or else the dataset's target; None where it has none."""
         label = self.pool.labels.get(index)
         return self.target.find(self.item_of(index)) if label is None else label
+
+    def without_label(self) -> list[int]:
+        """Return the initial points for which neither the dataset nor an oracle has a label, in their order.
+
+        A label that is None, NaN or a negative class number is none. Only where a label is 1 may -1 be another class.
+        """
+        with seeded(derive(self.seed, "labels")):
+            labels = {index: self.label_of(index) for index in self.pool.rounds[0]}
+        return [index for index, label in labels.items() if is_lacking(label, beside=labels.values())]
 
     def class_counts(self) -> dict[int, int] | None:
         """Count the labelled points of each class, or return None where labels are not class numbers."""
@@ -429,7 +443,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         labels = self.pool.labels
         labelled = self.pool.labelled
         dataset: Dataset[Any] = Labelled(training.dataset, labelled)
-        if labels:
+        if labels or self.pool.lacking:
             dataset = Relabelled(training.dataset, labelled, labels, self.target)
         order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))
         return training.over(dataset, labelled, self.samples_per_epoch, order, self.trainer)
@@ -500,11 +514,14 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     def _label_to_show(self) -> Any:
         """Return what stands for every label of the pool: that of the first initial point, as it is trained on."""
-        if self._stand_in is None:
-            first = Relabelled(self._training.dataset, self.pool.initial[:1], self.pool.labels, self.target)
+        initial = self.pool.initial[0]
+        given = self.pool.labels.get(initial)
+        if self._stand_in is None or self._stand_in[0] != given:
+            first = Relabelled(self._training.dataset, [initial], self.pool.labels, self.target)
             with seeded(derive(self.seed, "stand-in")):
-                self._stand_in = (self.target.find(first[0]),)
-        return self._stand_in[0]
+                label = self.target.find(first[0])
+            self._stand_in = given, 0 if label is None and initial in self.pool.lacking else label
+        return self._stand_in[1]
 
     def _scored_dataset(self) -> Dataset[Any]:
         if self.pool_dataset is None:

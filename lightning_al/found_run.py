@@ -62,7 +62,8 @@ class FoundRun:
         """Label the pool as the rounds did, and change it likewise. The checkpoint's may be a query ahead of them."""
         labels = [{i: self.labels[i] for i in round.indices if i in self.labels} for round in self.history]
         rounds = [round.to_dict() for round in self.history]
-        label_as_recorded(data.pool, Records(None, rounds, labels, list(self.changes)))
+        first = {i: self.labels[i] for i in data.pool.initial if i in self.labels}
+        label_as_recorded(data.pool, Records(None, rounds, labels, list(self.changes), initial=first))
 
 
 def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:

@@ -12,7 +12,7 @@ import shlex
 import shutil
 import socket
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -40,12 +40,15 @@ from lightning_al.hostile_database import check_database, has_program
 from lightning_al.inert import is_in_usual_form
 from lightning_al.journal_rows import check_types
 from lightning_al.pool import Change, Label
-from lightning_al.records import Query, Records, replay
+from lightning_al.records import OpenQuery, Records, replay, upgraded
 from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run
 from lightning_al.run_lock import WRITER, InUseError, RunLock, holding, reading
 from lightning_al.stopping import held_back
 
-SCHEMA = 1
+SCHEMA = 2
+
+READ = (1, 2)
+"""The schemas that are read. A folder of an earlier one is rewritten as a whole when it is opened for writing."""
 
 NAME = "journal.sqlite"
 
@@ -94,7 +97,8 @@ class Journal:
     """Keep a run's rows in a folder, each written whole or not at all.
 
     The rows lie in ``journal.sqlite`` (SQLite's rollback journal, synchronous=EXTRA): first the header, then one row a
-    round, and between these what people answered so far and what was changed of labels (see `lightning_al.records`).
+    round, and between these each query before people are asked, what they answered so far and what was changed of
+    labels (see `lightning_al.records`).
     No row is ever altered or removed. Each carries a hash of itself and the row before, and the database's
     `user_version` is their number, so that a row that is altered, missing or left out is noticed. Weights lie beside
     it, each file with a hash of its own. ``history.jsonl`` holds the same rounds for people to read, and is written
@@ -163,7 +167,19 @@ class Journal:
             # A write, even of the same, makes SQLite remove the rollback journal that a killed process left.
             database.execute(f"PRAGMA user_version = {len(rows)}")
             database.execute("COMMIT")
-        return rows
+        return self._upgraded(rows)
+
+    def _upgraded(self, rows: list[_Row]) -> list[_Row]:
+        """Return the rows in this schema. Those of an earlier one are rewritten, and the old file is kept."""
+        if not rows or rows[0].body.get("schema") == SCHEMA:
+            return rows
+        path = self.folder / NAME
+        fresh = _chained(upgraded([row.body for row in rows], rows[0].hash))
+        kept = (path.with_name(f"schema-1-{number}.sqlite") for number in itertools.count())
+        with held_back(), replacing(path) as temporary:
+            _write_rows(fresh, temporary)
+            os.link(path, next(other for other in kept if not os.path.lexists(other)))
+        return fresh
 
     @property
     def header(self) -> dict[str, Any] | None:
@@ -206,11 +222,21 @@ class Journal:
             )
         self._append({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
 
-    def answer(self, query: Query, answers: Mapping[int, Label]) -> None:
-        """Write answers to a query whose round is not recorded yet, so that they are never asked for again."""
-        is_open = self.records.query is not None
-        body = {"answers": {str(index): label for index, label in answers.items()}}
-        self._append(body if is_open else {"query": query.to_dict(), **body})
+    def ask(self, query: OpenQuery) -> None:
+        """Write a query, before anybody is asked. A query that is open already may be written again."""
+        self._append({"query": query.to_dict()})
+
+    def answer(self, answers: Mapping[int, Label]) -> None:
+        """Write answers to the open query, so that they are never asked for again.
+
+        Raises:
+            RuntimeError: If no query is open.
+        """
+        if self.records.query is None:
+            raise RuntimeError(
+                f"`Journal.answer`: the run in {self.folder} has no open query. Call `Journal.ask` first."
+            )
+        self._append({"answers": {str(index): label for index, label in answers.items()}})
 
     def change(self, *changes: Change) -> None:
         """Write what was changed of labels, all or nothing; the labels before stay in their rows."""
@@ -317,11 +343,9 @@ class Journal:
         return len(_records(rows).rounds)
 
     def _append(self, *bodies: dict[str, Any]) -> None:
-        rows = list(self._rows)
-        for body in bodies:
-            text = json.dumps(body)
-            rows.append(_Row(text, _hash(rows[-1].hash if rows else "", text)))
-            _ = rows[-1].body  # what cannot be read again is not written
+        rows = _chained(bodies, self._rows)
+        for row in rows[len(self._rows) :]:
+            _ = row.body  # what cannot be read again is not written
         new = [(number, rows[number].text, rows[number].hash) for number in range(len(self._rows), len(rows))]
         self._change(rows, "INSERT INTO rows VALUES (?, ?, ?)", *new)
 
@@ -593,6 +617,15 @@ class _Row:
         return body
 
 
+def _chained(bodies: Iterable[Mapping[str, Any]], before: Sequence[_Row] = ()) -> list[_Row]:
+    """Return rows with more after them, each with the hash of itself and the row before."""
+    rows = list(before)
+    for body in bodies:
+        text = json.dumps(body)
+        rows.append(_Row(text, _hash(rows[-1].hash if rows else "", text)))
+    return rows
+
+
 def _write_rows(rows: list[_Row], path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(TABLE)
@@ -648,10 +681,10 @@ def _checked(folder: Path, rows: list[_Row], is_whole: bool) -> list[_Row]:
         raise RuntimeError(
             f"The journal in {folder} has rows that no run writes: {type(error).__name__}: {error}. {PUT_BACK}"
         ) from error
-    if rows and rows[0].body.get("schema") != SCHEMA:
+    if rows and rows[0].body.get("schema") not in READ:
         raise RuntimeError(
             f"The journal in {folder} has schema {rows[0].body.get('schema')}, but this version of lightning_al reads "
-            f"schema {SCHEMA}. Use the version that wrote it."
+            f"schemas up to {SCHEMA}. Use the version that wrote it."
         )
     return rows
 

@@ -80,6 +80,7 @@ def _show(asked: argparse.Namespace) -> None:
 def _lines(records: Records) -> Iterator[str]:
     from lightning_al.class_names import Classes
     from lightning_al.corrections import recorded_labels
+    from lightning_al.records import INITIAL
 
     header = records.header or {}
     classes = Classes.from_dict(header.get("classes"))
@@ -91,9 +92,12 @@ def _lines(records: Records) -> Iterator[str]:
         yield f"round {round.number}, fitted with {_plural(round.labelled, 'label')}: {_asked(asked)}"
     if records.query is not None:
         query = records.query
-        asked = [_told(one, classes) for one in found if one.round == query.number]
         rest = ", ".join(map(str, query.rest)) or "nothing"
-        yield f"round {query.number}, not recorded yet: {_asked(asked)}; still to answer: {rest}"
+        if query.number == INITIAL:
+            yield f"before round 0, still to answer: {rest}"
+        else:
+            asked = [_told(one, classes) for one in found if one.round == query.number]
+            yield f"round {query.number}, not recorded yet: {_asked(asked)}; still to answer: {rest}"
     for change in records.changes:
         what = "given back" if change.given_back else f"corrected to {_named(change.label, classes)}"
         yield f"after {_plural(change.after, 'query', 'queries')}: {change.index} was {what}"

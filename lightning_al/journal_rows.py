@@ -2,40 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from lightning_al.history import Round
 
 
-def check_round(plain: Any, number: int, labels: Collection[int]) -> None:
+def check_round(plain: Any, number: int, labels: Collection[int], asked: Sequence[int] | None = None) -> None:
     """Refuse a round that is not the next one, or has labels of other points than it asked.
 
     Args:
         plain: The round as plain data.
         number: Which round is the next.
         labels: The points that have a label in its row.
+        asked: The points of the query that is open, if any.
 
     Raises:
         ValueError: If it is.
     """
     if plain["number"] != number:
         raise contradiction(f"it is round {plain['number']!r:.80} where round {number} is the next")
+    if asked is not None and plain["indices"] != asked:
+        raise contradiction(f"round {number} asked other points than its query")
     _check_points(plain, f"round {number}", labels)
 
 
-def check_query(plain: Any, number: int, *, is_open: bool) -> None:
-    """Refuse a query that is not of the next round, or a second one of it.
+def check_query(
+    plain: Any, number: int, header: Mapping[str, Any], *, before: Any = None, is_initial_known: bool = False
+) -> None:
+    """Refuse a query that is not of the next round, or a second one of other points.
+
+    Args:
+        plain: The query as plain data.
+        number: Which round is the next.
+        header: What the run is.
+        before: The query that is open, if any.
+        is_initial_known: Whether the initial points were asked for already.
 
     Raises:
         ValueError: If it is.
     """
-    if is_open or plain["number"] != number:
-        raise contradiction(f"it is a query of round {plain['number']!r:.80}, where that of round {number} is expected")
-    _check_points(plain, f"the query of round {number}", ())
+    given = plain["number"]
+    is_initial = given == -1 and number == 0 and not is_initial_known
+    is_again = before is None or (before.number == given and before.indices == plain["indices"])
+    if not (given == number or is_initial) or not _is_number(given) or not is_again:
+        raise contradiction(f"it is a query of round {given!r:.80}, where that of round {number} is expected")
+    _check_points(plain if not is_initial else {**plain, "scores": [0.0] * len(plain["indices"])}, _said(given), ())
+    if is_initial and not set(plain["indices"]) <= set(header.get("initial", plain["indices"])):
+        raise contradiction("the first query asked for points that are no initial ones")
     for name in ("details", "warning", "unscorable"):
         if name in plain and not _TYPES[name](plain[name]):
-            raise contradiction(f"the query of round {number} has {plain[name]!r:.80} for its `{name}`")
+            raise contradiction(f"{_said(given)} has {plain[name]!r:.80} for its `{name}`")
+    probs = plain.get("probs")
+    if probs is not None and (not _all(_all(_is_figure))(probs) or len(probs) != len(plain["indices"])):
+        raise contradiction(f"{_said(given)} does not have what was believed of each of its points")
+    if plain.get("round") is not None:
+        check_round(plain["round"], given, (), asked=plain["indices"])
+        check_types(Round.from_dict(plain["round"]))
+
+
+def _said(number: int) -> str:
+    return f"the query of round {number}"
 
 
 def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
@@ -107,6 +134,10 @@ def contradiction(what: str) -> ValueError:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _is_figure(value: Any) -> bool:

@@ -58,6 +58,29 @@ def as_array(label: Any) -> np.ndarray[Any, Any] | None:
     return array.reshape(()) if array.size == 1 else array
 
 
+def is_lacking(label: Any, beside: Iterable[Any] = ()) -> bool:
+    """Return whether a label stands for none: None, NaN, or a negative class number, as -1 in scikit-learn.
+
+    Args:
+        label: The label.
+        beside: Labels of other points. Where one of them is 1, -1 may be the other class of two.
+
+    >>> is_lacking(None), is_lacking(-1), is_lacking(0), is_lacking(-1, beside=[1, -1]), is_lacking(-0.5)
+    (True, True, False, False, False)
+    """
+    if label is None:
+        return True
+    array = as_array(label)
+    if array is None or array.ndim > 0:
+        return False
+    if array.dtype.kind == "f":
+        return bool(np.isnan(array))
+    if array.dtype.kind != "i" or array >= 0:
+        return False
+    others = [other for other in map(as_array, beside) if other is not None and other.ndim == 0]
+    return not (array == -1 and any(other == 1 for other in others))
+
+
 def check_class_labels(
     labels: Mapping[int, Any], num_classes: int, module: str, candidates: Sequence[int] = (), parts: int = 0
 ) -> str | None:

@@ -43,6 +43,7 @@ class Pool:
     Attributes:
         size: Number of points in the pool, labelled or not.
         labels: Labels that differ from the dataset's own target, by index.
+        lacking: Initial points that have no label yet, nor has the dataset one for them.
         changes: What was changed of labels that were given, in order.
 
     Raises:
@@ -63,6 +64,7 @@ class Pool:
         self._rounds: list[list[int]] = []
         self._is_labelled = torch.zeros(size, dtype=torch.bool)
         self.labels: dict[int, Label] = {}
+        self.lacking: list[int] = []
         self.changes: list[Change] = []
         self.label(initial)
         self._initial = list(self._rounds[0])
@@ -152,6 +154,29 @@ class Pool:
         self._rounds.append(indices)
         self._is_labelled[indices] = True
         self.labels.update(labels)
+
+    def label_initial(self, labels: Mapping[int, Label]) -> None:
+        """Give labels to initial points, for which the dataset has none.
+
+        Args:
+            labels: Labels by index.
+
+        Raises:
+            ValueError: If a point is no initial one.
+
+        >>> pool = Pool(5, initial=[3])
+        >>> pool.label_initial({3: 1})
+        >>> pool.labelled, pool.labels
+        ([3], {3: 1})
+        """
+        others = sorted(set(labels) - set(self._initial))
+        if others:
+            raise ValueError(
+                f"`Pool.label_initial` got labels for {some(others)}, which are no initial points. Pass those of "
+                "`initial` alone."
+            )
+        self.labels.update({index: label for index, label in labels.items() if label is not None})
+        self.lacking = [index for index in self.lacking if index not in labels]
 
     def correct(self, index: int, label: Label) -> None:
         """Replace the label of a labelled point; the next fit has the new one.

@@ -18,19 +18,24 @@ from lightning_al.journal_rows import (
 )
 from lightning_al.pool import Change, Label, Pool
 
+INITIAL = -1
+"""The number of a query for the initial points, which are asked before the first fit."""
+
 
 @dataclass
-class Query:
+class OpenQuery:
     """A query that is not answered for all of its points yet.
 
     Attributes:
-        number: Number of the round that asks.
+        number: Number of the round that asks; -1 for the initial points.
         indices: Dataset indices in the order of choice.
         scores: The acquisition function's score for each.
         details: What the acquisition function reports of them.
         warning: What it warns of, or None.
         unscorable: Dataset indices of the points that could not be scored.
         num_outputs: How many outputs the network has, where that is known.
+        probs: What the model believes of each, the probability of each class ``[b][C]``, where that is known.
+        round: The round as plain data, as it is known before the answers; None in a query of schema 1.
         answers: The labels given so far, by index.
     """
 
@@ -41,7 +46,14 @@ class Query:
     warning: str | None = None
     unscorable: list[int] = field(default_factory=list)
     num_outputs: int | None = None
+    probs: list[list[float]] | None = None
+    round: dict[str, Any] | None = None
     answers: dict[int, Label] = field(default_factory=dict)
+
+    @property
+    def is_of_a_fit(self) -> bool:
+        """Whether all is known of the fit that asks, or none was needed, so that none is to be repeated."""
+        return self.round is not None or self.number == INITIAL
 
     @property
     def rest(self) -> list[int]:
@@ -61,10 +73,11 @@ class Records:
 
     Attributes:
         header: What the run is, or None where it has not begun.
+        initial: The labels given to initial points for which the dataset has none, by index.
         rounds: The rounds as plain data.
         labels: The labels given after each round, by index, as they were first given.
         changes: What was changed of labels since, in order.
-        query: The query of the next round, where some of it is answered.
+        query: The query that is open, if any.
         num_outputs: How many outputs the network has, where a query said so.
     """
 
@@ -72,8 +85,9 @@ class Records:
     rounds: list[dict[str, Any]] = field(default_factory=list)
     labels: list[dict[int, Label]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
-    query: Query | None = None
+    query: OpenQuery | None = None
     num_outputs: int | None = None
+    initial: dict[int, Label] = field(default_factory=dict)
 
     @property
     def history(self) -> History:
@@ -104,27 +118,31 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     rounds: list[dict[str, Any]] = []
     labels: list[dict[int, Label]] = []
     changes: list[Change] = []
-    query: Query | None = None
+    query: OpenQuery | None = None
     num_outputs: int | None = None
+    initial: dict[int, Label] = {}
     for body in bodies:
         if header is None:
             header = dict(body)
         elif "round" in body:
             given = by_index(body["labels"])
-            check_round(body["round"], len(rounds), given)
+            check_round(body["round"], len(rounds), given, asked=None if query is None else query.indices)
             rounds.append(body["round"])
             labels.append(given)
             query = None
-        elif "answers" in body:
+        elif "query" in body or "answers" in body:
             if "query" in body:
-                check_query(body["query"], len(rounds), is_open=query is not None)
-                query = Query(**body["query"])
-            answers = by_index(body["answers"])
+                check_query(body["query"], len(rounds), header, before=query, is_initial_known=bool(initial))
+                before = {} if query is None else query.answers
+                query = OpenQuery(**body["query"], answers=before)
+                num_outputs = query.num_outputs
             if query is None:
                 raise contradiction("it has answers, but no query is open")
+            answers = by_index(body.get("answers", {}))
             check_answers(answers, query.indices)
-            num_outputs = query.num_outputs
             query.answers.update(answers)
+            if query.number == INITIAL and not query.rest:
+                initial, query = query.answers, None
         elif "change" in body:
             check_change(body["change"], header, rounds, {} if query is None else query.answers)
             if rounds and not rounds[-1]["indices"]:
@@ -138,7 +156,26 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             raise ValueError(
                 f"The journal holds an unknown kind of row, {kind}. Use the version of lightning_al that wrote it."
             )
-    return Records(header, rounds, labels, changes, query, num_outputs)
+    return Records(header, rounds, labels, changes, query, num_outputs, initial)
+
+
+def upgraded(bodies: Sequence[Mapping[str, Any]], run_id: str) -> list[dict[str, Any]]:
+    """Return the rows of a journal of schema 1 as those of schema 2, in which a query stands in a row of its own.
+
+    Args:
+        bodies: The rows.
+        run_id: By what the run is known, where its first row does not say it.
+
+    >>> query = {"number": 0, "indices": [7], "scores": [0.5]}
+    >>> [sorted(row) for row in upgraded([{"schema": 1}, {"answers": {"7": 2}, "query": query}], "f3")]
+    [['id', 'schema'], ['query'], ['answers']]
+    """
+    rows = [{"id": run_id, **bodies[0], "schema": 2}]
+    for body in bodies[1:]:
+        query = {"query": body["query"]} if "query" in body else None
+        rest = {name: value for name, value in body.items() if name != "query"}
+        rows += [part for part in (query, rest) if part]
+    return rows
 
 
 def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:
@@ -169,6 +206,7 @@ def label_as_recorded(pool: Pool, records: Records) -> None:
             "Labels were changed in `ActiveDataModule.pool` before the run in the folder was resumed. Resume it with a "
             "new `ActiveDataModule`, or change them there by the command `lightning-al-journal`."
         )
+    pool.label_initial(records.initial)
     queries = records.queries
     for number in range(len(queries) + 1):
         for change in records.changes:

@@ -467,6 +467,17 @@ def without_sanity_check(trainer: pl.Trainer) -> Iterator[None]:
 
 
 @contextmanager
+def without_training(trainer: pl.Trainer) -> Iterator[None]:
+    """Let a fit end before its first step, without asking for the training data."""
+    limit = trainer.limit_train_batches
+    trainer.limit_train_batches = 0
+    try:
+        yield
+    finally:
+        trainer.limit_train_batches = limit
+
+
+@contextmanager
 def _advised_once() -> Iterator[None]:
     """Drop Lightning's advice on the logging interval, which Python takes for a new warning in each round.
 

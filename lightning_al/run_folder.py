@@ -15,7 +15,8 @@ from lightning_al.hard_links import break_links_below
 JOURNAL = "journal.sqlite"
 
 OF_JOURNAL = re.compile(
-    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|initial\.pt|warm-\d+\.pt|damaged-\d+\.sqlite"
+    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|initial\.pt|(warm|fit)-\d+\.pt|"
+    r"(damaged|schema-1)-\d+\.sqlite"
 )
 """The files that the journal keeps in the folder."""
 

@@ -270,7 +270,8 @@ def _like(old: Any, label: Any) -> Any:
         new = (new.reshape(old.shape) if new.size == old.size == 1 else new)[()]
         whole = old.dtype.kind in "biu"
     else:
-        is_number = isinstance(old, int | float) and isinstance(label, int | float)
+        # NaN says that there is no label, and not of which type it would be.
+        is_number = isinstance(old, int | float) and isinstance(label, int | float) and not np.isnan(old)
         new = type(old)(label) if is_number else copy.deepcopy(label)  # which the user's code may change in place
         whole = isinstance(old, int)
     if whole and np.any(np.asarray(label) != np.asarray(new.tolist() if hasattr(new, "tolist") else new)):

@@ -629,10 +629,10 @@ class TestOracles:
             assert trained[dataset[index][0].numpy().tobytes()] == expected
         assert active.history[-1].class_counts[3] >= 12
 
-    def test_an_oracle_must_answer_for_what_it_was_asked(self, tmp_path: Path) -> None:
+    def test_an_oracle_must_answer_for_nothing_else_than_it_was_asked(self, tmp_path: Path) -> None:
         class Forgetful(Oracle):
             def label(self, indices: Any) -> dict[int, None]:
-                return dict.fromkeys(indices[1:])
+                return dict.fromkeys([*indices[1:], 999])
 
         data = active_data()
         active = ActiveLearning("random", query_size=6, budget=20, oracle=Forgetful())

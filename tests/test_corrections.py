@@ -292,8 +292,7 @@ def test_an_error_that_comes_from_no_label_says_nothing_of_labels(tmp_path: Path
 
 
 def test_an_answer_of_an_open_query_is_corrected_and_not_given_back(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="3 of 4 answers"):
-        Program(tmp_path, oracle=lambda indices: right(indices[1:])).fit()
+    Program(tmp_path, oracle=lambda indices: right(indices[1:])).fit()
     index = next(iter(Journal.read(tmp_path / "run").query.answers))  # type: ignore[union-attr]
     correct(tmp_path / "run", index, (index + 1) % CLASSES)
     with pytest.raises(ValueError, match="is of a query that is not answered to its end, so it cannot be given back"):

@@ -45,7 +45,7 @@ def execute(folder: Path, statement: str, *values: object) -> None:
 def test_what_was_written_is_there_when_opened_again(tmp_path: Path) -> None:
     write(tmp_path)
     journal = Journal(tmp_path)
-    assert journal.header == {"schema": 1, **HEADER}
+    assert journal.header == {"schema": 2, **HEADER}
     assert list(journal.history) == ROUNDS
     assert journal.labels == LABELS
     journal.close()
@@ -182,7 +182,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin({"schema": 99})
     journal.close()
-    with pytest.raises(RuntimeError, match="has schema 99, but this version of lightning_al reads schema 1"):
+    with pytest.raises(RuntimeError, match="has schema 99, but this version of lightning_al reads schemas up to 2"):
         Journal(tmp_path)
 
 
@@ -250,7 +250,7 @@ def test_a_round_can_be_taken_back_and_no_more_than_there_are(tmp_path: Path) ->
     journal.take_back()
     with pytest.raises(RuntimeError, match=r"`Journal.take_back`: the run in .* has no round to take back"):
         journal.take_back()
-    assert (journal.header, list(journal.history), lines(tmp_path)) == ({"schema": 1, **HEADER}, [], [])
+    assert (journal.header, list(journal.history), lines(tmp_path)) == ({"schema": 2, **HEADER}, [], [])
     journal.close()
     assert list(Journal.read_history(tmp_path)) == []
 
@@ -290,7 +290,7 @@ def test_salvage_keeps_the_good_rounds_and_the_damaged_file(tmp_path: Path) -> N
         assert (tmp_path / f"damaged-{number}.sqlite").read_bytes() == damaged
         journal = Journal(tmp_path)
         assert (journal.header, list(journal.history), journal.labels) == (
-            {"schema": 1, **HEADER},
+            {"schema": 2, **HEADER},
             ROUNDS[:1],
             LABELS[:1],
         )

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 )
 
 from lightning_al.history import Round
-from lightning_al.journal import Journal
+from lightning_al.journal import SCHEMA, Journal
 from lightning_al.pool import Change, Pool
-from lightning_al.records import Query, Records, label_as_recorded
+from lightning_al.records import OpenQuery, Records, label_as_recorded
 
 SIZE = 40
 
@@ -88,8 +88,9 @@ class PoolAndJournal(RuleBasedStateMachine):
         left = [index for index in range(SIZE) if index not in self.labelled() and index not in (self.open or {})]
         if left and (not self.queries or self.queries[-1]):
             answer = {data.draw(st.sampled_from(left)): data.draw(st.integers(0, 9))}
-            query = self.journal.records.query or Query(len(self.queries), left, [0.5] * len(left))
-            self.journal.answer(query, answer)
+            if self.journal.records.query is None:
+                self.journal.ask(OpenQuery(len(self.queries), left, [0.5] * len(left)))
+            self.journal.answer(answer)
             self.open = {**(self.open or {}), **answer}
             self.note()
 
@@ -215,7 +216,7 @@ class PoolAndJournal(RuleBasedStateMachine):
         PoolAndJournal.num_steps += 1
         if self.journal is None:
             return
-        assert self.journal.header == {"schema": 1, "initial": self.initial}
+        assert self.journal.header == {"schema": SCHEMA, "initial": self.initial}
         assert [round.indices for round in self.journal.history] == self.queries
         assert self.journal.labels == self.answers
         assert state_of(self.journal.records) == (self.queries, self.answers, self.changes, self.open)

@@ -2,6 +2,7 @@
 
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.function import FunctionOracle, Labels, OracleLike, as_oracle, name_of
+from lightning_al.oracle.query import Query
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
 from lightning_al.oracle.revealed import Revealed
 
@@ -10,6 +11,7 @@ __all__ = [
     "Labels",
     "Oracle",
     "OracleLike",
+    "Query",
     "Revealed",
     "as_oracle",
     "available_oracles",

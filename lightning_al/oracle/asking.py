@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from lightning_al.answers import AnswerError, index_of, shortly
 from lightning_al.pool import Label
-from lightning_al.records import Query
+from lightning_al.records import OpenQuery
 
 Accept = Callable[[int, Any], Label]
 """Returns the answer for an index as plain data, or raises an `AnswerError` where it can be no label."""
@@ -20,8 +20,8 @@ MOST = 5
 
 
 def ask(
-    label: Callable[[Sequence[int]], Any],
-    query: Query,
+    label: Callable[[], Any],
+    query: OpenQuery,
     *,
     name: str,
     accept: Accept,
@@ -31,10 +31,10 @@ def ask(
     """Ask for the labels that a query has no answers for yet.
 
     Answers given together, in a dict say, are recorded together; those of an iterator or generator, each as it comes.
-    An answer that is refused does not keep the others from being recorded.
+    An answer that is refused does not keep the others from being recorded. Points that are left out stay without one.
 
     Args:
-        label: The oracle's method.
+        label: Asks the oracle, and returns what it answers.
         query: The query; its `answers` grow.
         name: What an error calls the oracle.
         accept: Checks an answer.
@@ -42,7 +42,7 @@ def ask(
         kept: Where the accepted answers are kept, for the error.
 
     Returns:
-        What is to be raised where answers were refused or are missing.
+        What is to be raised where answers were refused.
     """
     asked = query.rest
     if not asked:
@@ -51,7 +51,7 @@ def ask(
     answered: dict[int, None] = {}
     still_asked = frozenset(asked)
     try:
-        with closing(_together(label(list(asked)))) as answers:  # a list of its own, which it may change
+        with closing(_together(label())) as answers:
             for pairs in answers:
                 good = _check(pairs, still_asked, answered, refused, accept)
                 if good:
@@ -66,7 +66,7 @@ def ask(
         if not isinstance(error, AnswerError):
             raise
         refused.setdefault(str(error), [])
-    if not refused and not query.rest:
+    if not refused:
         return None
     return _refusal(name, asked, list(answered), refused, query, kept)
 
@@ -130,7 +130,9 @@ def _together(answers: Any) -> Generator[list[Any]]:
                 with suppress(Exception):  # all that matters was said before
                     pairs.close()
     else:
-        raise AnswerError(f"they came as {type(answers).__name__} and not as a dict of labels by index")
+        raise AnswerError(
+            f"they came as {type(answers).__name__} and not as a dict of labels by index, which may be empty"
+        )
 
 
 def _are_by_index(answers: Any) -> bool:
@@ -161,16 +163,21 @@ def _split(pair: Any) -> tuple[Any, Any]:
 
 
 def _refusal(
-    name: str, asked: Sequence[int], answered: Sequence[int], refused: Mapping[str, list[int]], query: Query, kept: str
+    name: str,
+    asked: Sequence[int],
+    answered: Sequence[int],
+    refused: Mapping[str, list[int]],
+    query: OpenQuery,
+    kept: str,
 ) -> ValueError:
     reasons = [f"{reason}{f' (index {_some(whose)})' if whose else ''}" for reason, whose in refused.items()]
     more = f"; and {len(reasons) - MOST} other reasons" if len(reasons) > MOST else ""
     return ValueError(
         f"`{name}` was asked to label the indices [{_some(asked)}], but answered for [{_some(sorted(answered))}]. "
         + (f"Refused: {'; '.join(reasons[:MOST])}{more}. " if refused else "")
-        + f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}. Let it answer once for each index "
-        "it is asked for, and no other, with a label of this dataset (`ActiveDataModule(classes=...)` says which there "
-        "are), and call `trainer.fit` again: it asks for the rest alone."
+        + f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}. Let it answer at most once for each "
+        "index it is asked for, and for no other, with a label of this dataset (`ActiveDataModule(classes=...)` says "
+        "which there are), and call `trainer.fit` again: it asks for the rest alone."
     )
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
+
+from lightning_al.oracle.query import Query
 
 
 class Oracle(ABC):
@@ -17,15 +19,15 @@ class Oracle(ABC):
     reveals: ClassVar[bool] = False
 
     @abstractmethod
-    def label(self, indices: Sequence[int]) -> Mapping[int, Any] | Iterable[tuple[int, Any]]:
-        """Return a label for each index, all together or one after the other.
+    def label(self, query: Query) -> Mapping[int, Any] | Iterable[tuple[int, Any]]:
+        """Return labels for the points of a query, all together or one after the other.
 
         Args:
-            indices: Indices in the numbering of the wrapped dataset, in the order of choice. After a query that was
-                answered in part, those of it that have no label yet.
+            query: The points that have no label yet. A query that was answered in part is asked again, for its rest.
 
         Returns:
-            A label for each of the indices: a dict, or pairs of index and label. The answers of a generator are
-            recorded as they come, so that one that is stopped, or fails, loses none. Labels may be numbers of Python,
-            NumPy or torch, names of the dataset's classes, or soft labels; None stands for the dataset's own target.
+            Labels by index: a dict, or pairs of index and label. Those left out are pending: the call of `trainer.fit`
+            ends, and the next one asks for them. The answers of a generator are recorded as they come, so that one that
+            is stopped, or fails, loses none. Labels may be numbers of Python, NumPy or torch, names of the dataset's
+            classes, or soft labels; None stands for the dataset's own target.
         """

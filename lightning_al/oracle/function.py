@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
 from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.query import Query
 
 Answers = Mapping[int, Any] | Iterable[tuple[int, Any]]
 """Labels by index, all together or as pairs that come one after the other."""
@@ -17,29 +18,29 @@ Answers = Mapping[int, Any] | Iterable[tuple[int, Any]]
 class Labels(Protocol):
     """Any object with the method of an `Oracle`."""
 
-    def label(self, indices: list[int], /) -> Answers:
-        """Return a label for each index."""
+    def label(self, query: Query, /) -> Answers:
+        """Return labels for the points of a `Query`, by index."""
         ...
 
 
-OracleLike = Oracle | Labels | Callable[[list[int]], Answers]
-"""What can answer: an `Oracle`, an object with its method, or a function of the indices that returns their labels."""
+OracleLike = Oracle | Labels | Callable[[Query], Answers]
+"""What can answer: an `Oracle`, an object with its method, or a function of the query that returns labels by index."""
 
 
 @final
 @dataclass(frozen=True)
 class FunctionOracle(Oracle):
-    """Ask a function of the indices for their labels.
+    """Ask a function of the query for labels.
 
-    >>> FunctionOracle(lambda indices: {index: index % 2 for index in indices}).label([4, 7])
+    >>> FunctionOracle(lambda query: {index: index % 2 for index in query}).label(Query(0, [4, 7]))
     {4: 0, 7: 1}
     """
 
-    function: Callable[[list[int]], Answers]
+    function: Callable[[Query], Answers]
 
-    def label(self, indices: Sequence[int]) -> Answers:
+    def label(self, query: Query) -> Answers:
         """Return what the function answers."""
-        return self.function(list(indices))
+        return self.function(query)
 
     def __repr__(self) -> str:
         return qualified_name(self.function)
@@ -62,8 +63,8 @@ def as_oracle(oracle: OracleLike) -> Oracle | Labels:
         return FunctionOracle(oracle)
     raise TypeError(
         "`ActiveLearning(oracle=...)` expected a registered name, an object with a method `label`, or a function of "
-        f"the indices, but got {type(oracle).__name__}. Pass `lambda indices: {{index: labels[index] for index in "
-        "indices}`, say."
+        f"the query, but got {type(oracle).__name__}. Pass `lambda query: {{index: labels[index] for index in "
+        "query}}`, say."
     )
 
 

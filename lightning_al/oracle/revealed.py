@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
 from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.query import Query
 from lightning_al.oracle.registry import register_oracle
 from lightning_al.pool import Label
 
@@ -17,12 +18,12 @@ from lightning_al.pool import Label
 class Revealed(Oracle):
     """Uncover the dataset's own targets, which the model did not see before: the oracle of every simulation.
 
-    >>> Revealed().label([4, 2])
+    >>> Revealed().label(Query(0, [4, 2]))
     {4: None, 2: None}
     """
 
     reveals: ClassVar[bool] = True
 
-    def label(self, indices: Sequence[int]) -> Mapping[int, Label]:
-        """Say of each index that the dataset's own target is its label."""
-        return dict.fromkeys(indices)
+    def label(self, query: Query) -> Mapping[int, Label]:
+        """Say of each point that the dataset's own target is its label."""
+        return dict.fromkeys(query)

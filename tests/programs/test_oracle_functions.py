@@ -95,7 +95,7 @@ def test_an_object_stays_what_the_user_passed() -> None:
             TABLE,
             r"expected a registered name, an object with a method `label`, or a function .* but got dict. Pass `lam",
         ),
-        (3, "a function of the indices, but got int"),
+        (3, "a function of the query, but got int"),
         (People, r"expected an object that labels, but got the class People. Pass an object of it, `People\(...\)`"),
         (LitOracle, "got the class LitOracle"),
     ],
@@ -111,8 +111,8 @@ def test_an_unknown_name_is_answered_by_the_known_ones() -> None:
 
 
 def test_an_answer_for_other_points_names_the_function(tmp_path: Path) -> None:
-    def too_few(indices: list[int]) -> dict[int, int]:
-        return dict.fromkeys(indices[1:], 0)
+    def for_others(indices: list[int]) -> dict[int, int]:
+        return dict.fromkeys([*indices[1:], 999], 0)
 
-    with pytest.raises(ValueError, match=r"too_few` was asked to label the indices .*, but answered for"):
-        run(tmp_path, too_few)
+    with pytest.raises(ValueError, match=r"for_others` was asked to label the indices .*, but answered for"):
+        run(tmp_path, for_others)
