@@ -72,6 +72,8 @@ class PoolAndJournal(RuleBasedStateMachine):
             return  # which ended the run
         left = [index for index in range(SIZE) if index not in self.labelled()]
         query = data.draw(st.lists(st.sampled_from(left), unique=True, max_size=6)) if left else []
+        if self.journal.records.query is not None:
+            query = self.journal.records.query.indices
         answers = {index: data.draw(st.integers(0, 9)) for index in query[::2]}
         number = len(self.queries)
         self.journal.append(Round(number, self.pool.num_labelled, query, [0.5] * len(query)), answers)
@@ -85,11 +87,18 @@ class PoolAndJournal(RuleBasedStateMachine):
     @rule(data=st.data())
     def answer_one(self, data: st.DataObject) -> None:
         assert self.journal is not None
-        left = [index for index in range(SIZE) if index not in self.labelled() and index not in (self.open or {})]
-        if left and (not self.queries or self.queries[-1]):
-            answer = {data.draw(st.sampled_from(left)): data.draw(st.integers(0, 9))}
-            if self.journal.records.query is None:
-                self.journal.ask(OpenQuery(len(self.queries), left, [0.5] * len(left)))
+        left = [index for index in range(SIZE) if index not in self.labelled()]
+        if self.journal.records.query is None:
+            if not left or (self.queries and not self.queries[-1]):
+                return
+            asked = data.draw(st.lists(st.sampled_from(left), unique=True, min_size=1, max_size=6))
+            self.journal.ask(OpenQuery(len(self.queries), asked, [0.5] * len(asked)))
+            self.open = {}
+            self.note()
+        query = self.journal.records.query
+        assert query is not None
+        if query.rest:
+            answer = {data.draw(st.sampled_from(query.rest)): data.draw(st.integers(0, 9))}
             self.journal.answer(answer)
             self.open = {**(self.open or {}), **answer}
             self.note()
