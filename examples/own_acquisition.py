@@ -13,6 +13,7 @@ import torch
 from quickstart import Digits, LitDigits
 
 from lightning_al import Acquisition, ActiveDataModule, ActiveLearning, Candidates, MCDropout, Selection, bald, register
+from lightning_al.testing import check_acquisition
 
 
 @register("power_bald")
@@ -34,6 +35,7 @@ class PowerBALD(Acquisition):
 
 
 def main() -> ActiveLearning:
+    check_acquisition(PowerBALD())
     pl.seed_everything(0)
     data = ActiveDataModule(Digits(), initial_size=20, seed=0, samples_per_epoch=640)
     posterior = MCDropout(num_samples=50)

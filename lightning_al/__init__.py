@@ -37,9 +37,18 @@ _HOMES = {
     "lightning_al.points": ["Candidates", "Points"],
     "lightning_al.datamodule": ["ActiveDataModule"],
     "lightning_al.history": ["History", "Round"],
-    "lightning_al.oracle": ["Oracle", "Query", "Revealed"],
+    "lightning_al.oracle": ["Oracle", "Query", "Revealed", "available_oracles", "register_oracle"],
     "lightning_al.pool": ["Pool"],
-    "lightning_al.posterior": ["Deterministic", "Fit", "LastLayer", "MCDropout", "Posterior", "PosteriorSamples"],
+    "lightning_al.posterior": [
+        "Deterministic",
+        "Fit",
+        "LastLayer",
+        "MCDropout",
+        "Posterior",
+        "PosteriorSamples",
+        "available_posteriors",
+        "register_posterior",
+    ],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -72,9 +81,13 @@ __all__ = [
     "VariationRatio",
     "__version__",
     "available",
+    "available_oracles",
+    "available_posteriors",
     "bald",
     "batchbald",
     "register",
+    "register_oracle",
+    "register_posterior",
 ]
 
 if TYPE_CHECKING:
@@ -97,10 +110,19 @@ if TYPE_CHECKING:
     from lightning_al.callback import ActiveLearning
     from lightning_al.datamodule import ActiveDataModule
     from lightning_al.history import History, Round
-    from lightning_al.oracle import Oracle, Query, Revealed
+    from lightning_al.oracle import Oracle, Query, Revealed, available_oracles, register_oracle
     from lightning_al.points import Candidates, Points
     from lightning_al.pool import Pool
-    from lightning_al.posterior import Deterministic, Fit, LastLayer, MCDropout, Posterior, PosteriorSamples
+    from lightning_al.posterior import (
+        Deterministic,
+        Fit,
+        LastLayer,
+        MCDropout,
+        Posterior,
+        PosteriorSamples,
+        available_posteriors,
+        register_posterior,
+    )
 
 
 def __getattr__(name: str) -> Any:

@@ -97,18 +97,19 @@ class ActiveLearning(BeforeSetup):
         query_size: How many labels to ask for after each fit. The last query may be smaller.
         budget: How many training labels there may be in all, the initial ones included. By default the whole pool.
         max_rounds: How many rounds to run at most, each of one fit. By default as many as the budget allows.
-        posterior: How the weights are sampled: a name or an object.
+        posterior: How the weights are sampled: a name (see `lightning_al.available_posteriors`) or an object.
         task: What the module's outputs mean: `multiclass`, logits ``[n, C]``, or `binary`, the logit of class 1 ``[n]``
             or ``[n, 1]``, or two logits. By default multiclass, but binary where there is one output a point and all
             labels that are trained on are 0 or 1.
         forward: A function of the module and a collated batch, on the device and with labels hidden, that returns raw
             outputs ``[n, ...]``. By default the module is called on the batch's inputs, and of what it returns
             `.logits` or ``["logits"]`` is read.
-        oracle: Who labels: a name, an `Oracle` or another object with its method `label`, or a function of the query
-            that returns ``{index: label}``, or yields ``index, label``. By default the dataset's own targets are
-            revealed. Answers are checked before they are recorded; where one is refused, the good ones are kept. What
-            is left out is pending: `trainer.fit` returns, and its next call asks for the rest alone, without another
-            fit. Initial points for which the dataset has no label are asked for before the first fit.
+        oracle: Who labels: a name (see `lightning_al.available_oracles`), an `Oracle` or another object with its method
+            `label`, or a function of the query that returns ``{index: label}``, or yields ``index, label``. By default
+            the dataset's own targets are revealed. Answers are checked before they are recorded; where one is refused,
+            the good ones are kept. What is left out is pending: `trainer.fit` returns, and its next call asks for the
+            rest alone, without another fit. Initial points for which the dataset has no label are asked for before the
+            first fit.
         seed: Seed of the fits, the posterior samples and the selections. By default that of
             `pytorch_lightning.seed_everything`, where the program called it, else 0.
         weights: Which weights of a fit to keep: those of the best checkpoint of a ModelCheckpoint that monitors a

@@ -40,6 +40,7 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: If the name is taken by another class.
+            TypeError: If it is no class.
         """
 
         def decorate(cls: Class) -> Class:
@@ -96,6 +97,11 @@ class Registry(Generic[T]):
         )
 
     def _add(self, name: str, cls: Callable[..., T]) -> None:
+        if not isinstance(cls, type):
+            raise TypeError(
+                f"The {self.kind} name {name!r} stands for a class, but got {type(cls).__name__}. Register a class, "
+                "or pass the thing itself to `ActiveLearning`."
+            )
         taken = self._classes.get(name)
         if taken is not None and taken is not cls:
             raise ValueError(

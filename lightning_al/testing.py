@@ -1,12 +1,14 @@
-"""Checks for the tests of those who write acquisition functions and posteriors of their own.
+"""Checks for the tests of those who write acquisition functions, posteriors and oracles of their own.
 
 Each check says what is wrong by an `AssertionError`, as `sklearn.utils.estimator_checks.check_estimator` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import copy
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from signal import SIGINT, SIGTERM, Signals
 from typing import Any
 
 import torch
@@ -14,6 +16,13 @@ from torch import Tensor, nn
 
 from lightning_al.acquisition import Acquisition, Selection
 from lightning_al.acquisition.base import plain_metrics
+from lightning_al.answers import AnswerError, index_of, plain_label, rules_for
+from lightning_al.class_names import Classes, listed_classes
+from lightning_al.fingerprint import content_hash
+from lightning_al.interruptions import ending_of
+from lightning_al.oracle import OracleLike, Query, as_oracle, name_of
+from lightning_al.oracle.asking import pair_of, together
+from lightning_al.oracle.query import LazyItems
 from lightning_al.points import Candidates, Points
 from lightning_al.posterior import Fit, Posterior, PosteriorSamples
 from lightning_al.posterior.base import evaluating, in_evaluation_mode
@@ -102,17 +111,39 @@ def check_posterior(
     call = (lambda net, batch: net(batch[0])) if forward is None else forward
     before = copy_weights(module), [part.training for part in module.modules()]
 
+    def require_same_network() -> None:
+        modes = [part.training for part in module.modules()]
+        _require(
+            _same_weights(copy_weights(module), before[0]) and modes == before[1],
+            f"`{who}` changes the network: its weights, buffers or modes are not what they were. Put back what is "
+            "borrowed.",
+        )
+
     def draw(seed: int) -> PosteriorSamples:
         fits = [Fit(copy_weights(module), number) for number in range(posterior.num_fits)]
-        labelled = [(x[:4], y[:4]), (x[4:8], y[4:8])]
+        labelled = [(x[:4].clone(), y[:4].clone()), (x[4:8].clone(), y[4:8].clone())]
         with _global_generator_unused(who), in_evaluation_mode(module):
-            return posterior.draw(fits, module, labelled, forward=call, seed=seed)
+            samples = posterior.draw(fits, module, labelled, forward=call, seed=seed)
+        require_same_network()
+        _require(
+            all(_same_weights(fit.weights, before[0]) for fit in fits),
+            f"`{who}` changes the weights of a fit in place. Copy what is to be changed.",
+        )
+        _require(
+            all(
+                torch.equal(inputs, x[start : start + 4]) and torch.equal(labels, y[start : start + 4])
+                for start, (inputs, labels) in zip((0, 4), labelled, strict=True)
+            ),
+            f"`{who}` changes a batch of the labelled points in place. Copy what is to be changed.",
+        )
+        return samples
 
     def outputs(samples: PosteriorSamples, places: Sequence[int] | None = None) -> Tensor:
         some = list(range(len(x))) if places is None else list(places)
         batch = x[some].clone(), y[some].clone()
         with _global_generator_unused(who), evaluating(module):
             found = list(samples.outputs(batch))
+        require_same_network()
         _require(
             torch.equal(batch[0], x[some]) and torch.equal(batch[1], y[some]),
             f"`{who}` changes a batch in place. Copy what is to be changed.",
@@ -164,12 +195,165 @@ def check_posterior(
         samples.num_samples == 1 or not _close(whole, outputs(draw(1))),
         f"`{who}` ignores the seed: draws with seeds 0 and 1 give the same samples. Draw by `seed`.",
     )
-    after = copy_weights(module), [part.training for part in module.modules()]
-    _require(
-        all(torch.equal(value, after[0][name]) for name, value in before[0].items()) and before[1] == after[1],
-        f"`{who}` changes the network: its weights, buffers or modes are not what they were. Put back what is "
-        "borrowed.",
+
+
+def check_oracle(
+    oracle: OracleLike,
+    *,
+    query: Query | None = None,
+    classes: Sequence[str] | Sequence[int] | None = None,
+    feed: Callable[[Query], object] | None = None,
+    seconds: float = 5.0,
+) -> None:
+    """Check that an oracle keeps what `Oracle.label` promises, on a query of a few points.
+
+    It is asked about ten times: for all points, for one, for those that it left out, and twice with a signal on the
+    way. To be called in the main thread.
+
+    Args:
+        oracle: An oracle, an object with its method `label`, or a function of the query.
+        query: What to ask, 2 or more points with no answers yet; by default six points of four classes.
+        classes: The classes of the dataset, their names or numbers, where answers are to be held against them.
+        feed: Answers in a person's place: it is called with each query before the oracle is, and writes the file that
+            it reads, say. Only where a signal comes it is not called, so that the oracle waits.
+        seconds: How long the oracle may take to answer, and to end after a signal.
+
+    Raises:
+        AssertionError: If it does not. The message names the fault: it answers for others, twice, or with what is no
+            label, changes the query or its items, cannot be closed, does not end, blocks a signal, or leaves a signal's
+            handler behind.
+
+    >>> from lightning_al import Revealed
+    >>> check_oracle(Revealed())
+    """
+    answering = as_oracle(oracle)
+    who = name_of(answering)
+    query = _query() if query is None else query
+    everything = range(len(query))
+    rules = rules_for((), Classes() if classes is None else listed_classes(classes), None)
+
+    def asked(
+        asks: Callable[[Query], Any], places: Sequence[int], answers: Mapping[int, Any], sent: Signals | None = None
+    ) -> Any:
+        """Ask for some of the points, the others' answers being known, and return what comes of it."""
+        part = _part_of(query, places, answers)
+        before = _state_of(part)
+        if feed is not None and sent is None:
+            feed(part)
+        ending = ending_of(lambda: asks(part), seconds=seconds, sent=sent)
+        if sent is not None:
+            _require(
+                not ending.is_late,
+                f"`{who}` blocks a signal: {seconds:g} s after {sent.name} came while it was asked, it has not ended. "
+                "Let KeyboardInterrupt and SystemExit out of `label`, and leave the handlers of signals alone.",
+            )
+        _require(
+            not ending.is_late,
+            f"`{who}` does not end: it was asked {seconds:g} s ago. Return what is answered and leave the rest out, or "
+            "pass `feed=`, by which it gets its answers, or more `seconds`.",
+        )
+        after = _state_of(part)
+        for name, known in before.items():
+            _require(
+                known is None or known == after[name],
+                f"`{who}` changes the query: its {name} are not what they were. Work on a copy.",
+            )
+        _require(
+            not ending.left,
+            f"`{who}` leaves a handler behind: {' and '.join(ending.left)} is handled in another way than before it "
+            "was asked, or blocked. Put back what is borrowed.",
+        )
+        if sent is not None:
+            return None
+        if ending.error is not None:
+            raise ending.error
+        return ending.value
+
+    def answers_of(part: Query) -> dict[int, Any]:
+        indices, found = part.indices, dict[int, Any]()
+        for pairs in together(answering.label(part)):
+            for pair in pairs:
+                key, answer = pair_of(pair)
+                index = index_of(key)
+                _require(
+                    index in indices,
+                    f"`{who}` answers for others: for {index}, but it was asked for {indices}. Answer for the indices "
+                    "of the query alone; those in its `answers` are recorded.",
+                )
+                _require(
+                    index not in found, f"`{who}` answers twice for {index}. Answer once for each point of a query."
+                )
+                found[index] = None if answer is None else plain_label(answer, rules)
+        return found
+
+    def checked(part: Query) -> dict[int, Any]:
+        try:
+            return answers_of(part)
+        except AnswerError as error:
+            raise AssertionError(
+                f"`{who}` gives an answer that is refused: {error}. Return a label of the dataset for each index."
+            ) from error
+
+    def close_in_the_middle(part: Query) -> None:
+        answers = answering.label(part)
+        if isinstance(answers, Generator):
+            next(answers, None)
+            try:
+                answers.close()
+            except Exception as error:
+                raise AssertionError(
+                    f"`{who}` cannot be closed: its generator raises {type(error).__name__} where the run is left "
+                    "between two answers. Let GeneratorExit out of it."
+                ) from error
+
+    for sent in (SIGINT, SIGTERM):
+        asked(checked, everything, {}, sent)
+    found = asked(checked, everything, {})
+    asked(checked, [0], {})
+    asked(close_in_the_middle, everything, {})
+    recorded = dict(list(found.items())[:-1])
+    rest = [place for place in everything if query[place] not in recorded]
+    for _ in range(2):
+        asked(checked, rest, recorded)
+
+
+def _query() -> Query:
+    indices = [41, 7, 12, 3, 30, 25]
+    generator = torch.Generator().manual_seed(0)
+    probs = torch.rand(len(indices), C, generator=generator).softmax(1).tolist()
+    items = [(torch.randn(D, generator=generator), 0) for _ in indices]
+    scores = [0.9, 0.8, 0.7, 0.6, 0.5, 0.4]
+    return Query(2, indices, scores=scores, probs=probs, items=items)
+
+
+def _part_of(query: Query, places: Sequence[int], answers: Mapping[int, Any]) -> Query:
+    """Return a query for some of its points, with lists of its own."""
+
+    def some(values: Sequence[Any] | None) -> Any:
+        return [values[place] for place in places] if values else values
+
+    return Query(
+        query.round,
+        some(query),
+        keys=some(query.keys),
+        scores=some(query.scores),
+        probs=some(query.probs),
+        answers=answers,
+        items=LazyItems(query.items.__getitem__, places) if len(query.items) else (),
     )
+
+
+def _state_of(query: Query) -> dict[str, Any]:
+    """Return all that an oracle may read of a query, to be compared; None where two readings of an item differ."""
+    items = [content_hash(item) for item in query.items]
+    return {
+        "indices": query.indices,
+        "keys": list(query.keys),
+        "scores": list(query.scores),
+        "probs": copy.deepcopy(query.probs),
+        "answers": dict(query.answers),
+        "items": items if items == [content_hash(item) for item in query.items] else None,
+    }
 
 
 def _tables(kind: str, num_samples: int) -> dict[str, Tensor]:
@@ -272,6 +456,10 @@ def _same(one: Selection, other: Selection) -> bool:
     return torch.equal(one.positions, other.positions) and torch.allclose(
         one.scores.double(), other.scores.double(), atol=TOLERANCE, equal_nan=True
     )
+
+
+def _same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
 
 
 def _close(one: Tensor, other: Tensor) -> bool:

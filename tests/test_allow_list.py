@@ -131,6 +131,9 @@ FORBIDDEN = [
     # Functions and methods of the allowed packages.
     "lightning_al.acquisition.register",
     "lightning_al.available",
+    "lightning_al.available_posteriors",
+    "lightning_al.register_oracle",
+    "lightning_al.register_posterior",
     "lightning_al.cli.main",
     "lightning_al.cli.sweep.CompareRuns",
     "lightning_al.allow_list.AllowList",

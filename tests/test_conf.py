@@ -49,8 +49,12 @@ def composed(tmp_path: Path) -> Iterator[object]:
     HydraConfig.instance().cfg = None
 
 
-def test_a_file_stands_for_each_acquisition_function():
+def test_a_file_stands_for_each_acquisition_function_posterior_and_oracle():
     assert {file.name for file in FILES if file.parts[0] == "acquisition"} == set(lightning_al.available())
+    assert {file.name for file in FILES if file.parts[0] == "oracle"} == set(lightning_al.available_oracles())
+    variants = {path.rpartition("/")[2] for path in PURPOSE if path.startswith("posterior/")}
+    posteriors = {file.name for file in FILES if file.parts[0] == "posterior"}
+    assert posteriors - variants == set(lightning_al.available_posteriors())
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.parts[0] == "acquisition"], ids=str)

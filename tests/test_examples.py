@@ -50,6 +50,14 @@ def test_own_loop(tmp_path: Path) -> None:
     ]
 
 
+def test_own_oracle(tmp_path: Path) -> None:
+    said = run(tmp_path, "own_oracle.py")
+    waiting = [line for line in said.splitlines() if line.startswith("round") and "awaits" in line]
+    assert waiting == [f"round {number} awaits {left} answers" for number in (0, 1) for left in (10, 4)]
+    assert "round 2: 40 labels, test_acc" in said
+    assert "asked nothing" in said
+
+
 def test_lightning_and_hydra(tmp_path: Path) -> None:
     overrides = ["acquisition=bald", "active.query_size=20", "posterior.num_samples=5", "trainer.max_epochs=2"]
     said = run(tmp_path, "lightning_and_hydra.py", *overrides, "hydra.run.dir=out")
@@ -138,6 +146,7 @@ def test_every_example_is_here() -> None:
         "quickstart.py",
         "own_acquisition.py",
         "own_loop.py",
+        "own_oracle.py",
         "own_posterior.py",
         "lightning_and_hydra.py",
         "lightning_cli/main.py",

@@ -25,6 +25,7 @@ LAYERS = [
         "hard_links",
         "inert",
         "initial",
+        "interruptions",
         "parts",
         "registry",
         "run_folder",

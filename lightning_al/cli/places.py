@@ -16,6 +16,7 @@ from typing import Any
 from lightning_al.allow_list import AllowList
 from lightning_al.allowed_names import ALLOWED
 from lightning_al.cli.references import Way, at
+from lightning_al.registry import Registry
 
 TO_WRITE = frozenset(
     ("artifact_location", "default_root_dir", "dirpath", "log_dir", "output_dir", "save_dir", "tracking_uri")
@@ -131,8 +132,8 @@ class Claims:
         text = os.fspath(value)
         if not isinstance(text, str):
             return "is no plain value"
-        if "ActiveLearning" in bases and name == "acquisition":
-            return None if _is_own_acquisition(text) else "is looked up among the packages of this machine"
+        if "ActiveLearning" in bases and name in ("acquisition", "posterior", "oracle"):
+            return None if _is_own(name, text) else "is looked up among the packages of this machine"
         if name == "tracking_uri" and text.startswith("sqlite:///") and "?" not in text:
             text = text.removeprefix("sqlite:///")
         if _ADDRESS.search(text):
@@ -198,7 +199,10 @@ def _default(made: Any, name: str) -> Any:
     return None if found is None or found.default is found.empty else found.default
 
 
-def _is_own_acquisition(name: str) -> bool:
+def _is_own(kind: str, name: str) -> bool:
     from lightning_al.acquisition.registry import acquisitions
+    from lightning_al.oracle import oracles
+    from lightning_al.posterior import posteriors
 
-    return acquisitions.is_own(name)
+    registries: dict[str, Registry[Any]] = {"acquisition": acquisitions, "posterior": posteriors, "oracle": oracles}
+    return registries[kind].is_own(name)

@@ -51,7 +51,7 @@ def ask(
     answered: dict[int, None] = {}
     still_asked = frozenset(asked)
     try:
-        with closing(_together(label())) as answers:
+        with closing(together(label())) as answers:
             for pairs in answers:
                 good = _check(pairs, still_asked, answered, refused, accept)
                 if good:
@@ -82,7 +82,7 @@ def _check(
     found: dict[int, list[Any]] = {}
     for pair in pairs:
         try:
-            key, answer = _split(pair)
+            key, answer = pair_of(pair)
             found.setdefault(_checked(index_of, key), []).append(answer)
         except AnswerError as error:
             refused.setdefault(str(error), [])
@@ -111,7 +111,7 @@ def _checked(check: Callable[..., Found], *arguments: Any) -> Found:
         raise AnswerError(f"it could not be checked ({shortly(error)})") from error
 
 
-def _together(answers: Any) -> Generator[list[Any]]:
+def together(answers: Any) -> Generator[list[Any]]:
     """Yield answers as pairs of index and label, those together that came together.
 
     Where reading them fails in the middle, those before that are yielded first.
@@ -151,7 +151,12 @@ def _up_to_error(pairs: Iterable[Any]) -> Iterator[list[Any]]:
     yield found
 
 
-def _split(pair: Any) -> tuple[Any, Any]:
+def pair_of(pair: Any) -> tuple[Any, Any]:
+    """Return the index and the label of an answer.
+
+    Raises:
+        AnswerError: If it is no pair.
+    """
     try:
         # "12" is no pair of 1 and 2, and a set has no first.
         if isinstance(pair, str | bytes | bytearray | memoryview | range | Set | Mapping):

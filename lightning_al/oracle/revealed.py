@@ -8,9 +8,11 @@ from typing import ClassVar, final
 
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.query import Query
+from lightning_al.oracle.registry import register_oracle
 from lightning_al.pool import Label
 
 
+@register_oracle("revealed")
 @final
 @dataclass(frozen=True)
 class Revealed(Oracle):

@@ -1,13 +1,19 @@
-"""How weights are sampled."""
+"""How weights are sampled: posteriors, each known by a name."""
 
 from lightning_al.posterior.base import Fit, Posterior, PosteriorSamples
 from lightning_al.posterior.deterministic import Deterministic
 from lightning_al.posterior.last_layer import LastLayer
 from lightning_al.posterior.mc_dropout import MCDropout
-from lightning_al.registry import Registry
+from lightning_al.posterior.registry import available_posteriors, posteriors, register_posterior
 
-posteriors: Registry[Posterior] = Registry("posterior")
-posteriors.register("deterministic")(Deterministic)
-posteriors.register("mc_dropout")(MCDropout)
-
-__all__ = ["Deterministic", "Fit", "LastLayer", "MCDropout", "Posterior", "PosteriorSamples", "posteriors"]
+__all__ = [
+    "Deterministic",
+    "Fit",
+    "LastLayer",
+    "MCDropout",
+    "Posterior",
+    "PosteriorSamples",
+    "available_posteriors",
+    "posteriors",
+    "register_posterior",
+]

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 
 from lightning_al.outputs import find_output
 from lightning_al.posterior.base import Fit, Forward, Posterior, PosteriorSamples, evaluating
+from lightning_al.posterior.registry import register_posterior
 
 
+@register_posterior("deterministic")
 @final
 @dataclass(frozen=True)
 class Deterministic(Posterior):

@@ -25,6 +25,7 @@ from lightning_al.posterior.modes import Trial, noisy_parts, parts_that_read_tra
 from lightning_al.posterior.noise import Axis, Law, Noise, Place, Shape, drawn_by_position, spread
 from lightning_al.posterior.positions import normal_at, uniform_at
 from lightning_al.posterior.prefix import Function, Prefix
+from lightning_al.posterior.registry import register_posterior
 from lightning_al.seeds import derive, generator
 from lightning_al.whole_numbers import MOST_SAMPLES, whole_number
 
@@ -39,6 +40,7 @@ Against 1, or against the outputs where they are larger.
 """
 
 
+@register_posterior("mc_dropout")
 @final
 @dataclass(frozen=True)
 class MCDropout(Posterior):

@@ -126,6 +126,16 @@ class Noisy(Posterior):
         noise = torch.randn(3, 4, generator=generator)
         if self.flaw == "global":
             noise = torch.randn(3, 4)
+        if self.flaw == "changes the labelled":
+            labelled[0][0].zero_()
+        if self.flaw == "changes the fits":
+            next(iter(fits[0].weights.values())).add_(1)
+        if self.flaw == "changes the network in draw":
+            with torch.no_grad():
+                next(module.parameters()).add_(1)
+        if self.flaw == "sets the global seed":
+            torch.manual_seed(5)
+            noise = torch.randn(3, 4)
         if self.flaw == "no samples":
             return list(noise)
         return NoisySamples(self.flaw, module, forward, noise)
@@ -145,8 +155,6 @@ class NoisySamples(PosteriorSamples):
         if self.flaw == "changes the network":
             with torch.no_grad():
                 next(self.module.parameters()).add_(1)
-        if self.flaw == "mode":
-            self.module.train()
         output = self.forward(self.module, batch)
         if self.flaw == "batch":
             output = output - output.mean(0)
@@ -171,7 +179,11 @@ def test_a_posterior_of_a_third_party_passes() -> None:
         ("batch", "depends on the batch"),
         ("order", "depends on the batch"),
         ("changes a batch", "changes a batch in place"),
-        ("changes the network", "changes the network|other outputs when it is asked again"),
+        ("changes the labelled", "changes a batch of the labelled points in place"),
+        ("changes the fits", "changes the weights of a fit"),
+        ("changes the network", "changes the network"),
+        ("changes the network in draw", "changes the network"),
+        ("sets the global seed", "draws from torch's global generator"),
     ],
 )
 def test_wrong_posteriors_are_named(flaw: str, fault: str) -> None:
