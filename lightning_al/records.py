@@ -11,6 +11,7 @@ from lightning_al.history import History, Round
 from lightning_al.journal_rows import (
     check_answers,
     check_change,
+    check_member,
     check_query,
     check_round,
     check_taken_back,
@@ -66,6 +67,7 @@ class Records:
         changes: What was changed of labels since, in order.
         query: The query of the next round, where some of it is answered.
         num_outputs: How many outputs the network has, where a query said so.
+        members: The fits of the next round that were done, where a round takes several, as plain data.
     """
 
     header: dict[str, Any] | None = None
@@ -74,6 +76,7 @@ class Records:
     changes: list[Change] = field(default_factory=list)
     query: Query | None = None
     num_outputs: int | None = None
+    members: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def history(self) -> History:
@@ -106,6 +109,7 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     changes: list[Change] = []
     query: Query | None = None
     num_outputs: int | None = None
+    members: list[dict[str, Any]] = []
     for body in bodies:
         if header is None:
             header = dict(body)
@@ -114,7 +118,10 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             check_round(body["round"], len(rounds), given)
             rounds.append(body["round"])
             labels.append(given)
-            query = None
+            query, members = None, []
+        elif "member" in body:
+            check_member(body["member"], len(rounds), len(members))
+            members = [*members[: body["member"]["number"]], body["member"]]
         elif "answers" in body:
             if "query" in body:
                 check_query(body["query"], len(rounds), is_open=query is not None)
@@ -130,15 +137,17 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             if rounds and not rounds[-1]["indices"]:
                 del rounds[-1], labels[-1]
             changes.append(Change(**body["change"], after=len(rounds)))
+            members = []  # they were fitted to the label before
         elif "taken_back" in body:
             check_taken_back(body["taken_back"], len(rounds))
             del rounds[-1], labels[-1]
+            members = []
         else:
             kind = ", ".join(map(repr, body)) or "empty"
             raise ValueError(
                 f"The journal holds an unknown kind of row, {kind}. Use the version of lightning_al that wrote it."
             )
-    return Records(header, rounds, labels, changes, query, num_outputs)
+    return Records(header, rounds, labels, changes, query, num_outputs, members)
 
 
 def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:

@@ -87,6 +87,7 @@ LAYERS = [
         "evaluation",
         "sigmoid",
         "loggers",
+        "members",
         "refit",
         "requeue",
         "round_checkpoints",
