@@ -318,7 +318,7 @@ def test_weights_that_cannot_be_drawn_anew_are_named_before_the_first_step(tmp_p
 def test_a_number_of_fits_that_is_none_is_refused(num_fits: Any) -> None:
     posterior = Ensemble()
     posterior.num_fits = num_fits
-    with pytest.raises(ValueError, match="`Ensemble`.*num_fits"):
+    with pytest.raises(ValueError, match=r"`Ensemble`.*num_fits"):
         ActiveLearning("bald", query_size=2, posterior=posterior)
 
 
