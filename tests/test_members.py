@@ -97,11 +97,13 @@ class Cut(pl.Callback):
     def __init__(self, fit: int | None = None) -> None:
         self.fit = fit
         self.fits = 0
+        self.epochs: list[int] = []
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.fits += 1
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.epochs.append(trainer.current_epoch)
         if self.fits - 1 == self.fit and trainer.current_epoch == 1:
             self.fit = None
             raise CutError
@@ -167,8 +169,12 @@ def test_a_checkpoint_of_the_middle_of_a_fit_goes_on_there(
         Run(tmp_path, folder, reset=reset).fit(checkpoint(tmp_path), Cut(4))
     (last,) = (tmp_path / "kept" / "round-1" / "member-1").glob("last.ckpt")
     resumed = Run(tmp_path, folder, seed_of_weights=8, reset=reset)
-    assert resumed.fit(checkpoint(tmp_path), ckpt_path=last).fits == 2
-    assert resumed.ended == whole[reset]
+    cut = resumed.fit(checkpoint(tmp_path), ckpt_path=last)
+    assert cut.epochs == [1, 0, 1]
+    # As a round with one fit does, the fit goes on with other random numbers than one that was not cut off.
+    (before, round), (whole_before, whole_round) = resumed.ended[0], whole[reset][0]
+    assert before == whole_before
+    assert round["members"][::2] == whole_round["members"][::2]
     assert {path.parent.name for path in tmp_path.rglob("*.ckpt")} == {"member-0", "member-1", "member-2"}
 
 
