@@ -80,6 +80,8 @@ def check_posterior(
 ) -> None:
     """Check that a posterior keeps what `Posterior.draw` and `PosteriorSamples.outputs` promise, on a small network.
 
+    Of the `num_fits` fits that it is given, the last has the network's weights, and the others have weights near these.
+
     Args:
         posterior: An object of the class to check.
         module: The network, by default one of two linear layers with dropout between them.
@@ -89,8 +91,8 @@ def check_posterior(
 
     Raises:
         AssertionError: If it does not. The message names the fault: the number of outputs, samples that depend on the
-            batch, differ from call to call or ignore the seed, numbers drawn from the global generator, or a network,
-            its modes or a batch that was changed.
+            batch, differ from call to call or ignore the seed or a fit, numbers drawn from the global generator, or a
+            network, its modes, a fit or a batch that was changed.
 
     >>> from lightning_al import MCDropout
     >>> check_posterior(MCDropout(num_samples=5))
@@ -102,8 +104,8 @@ def check_posterior(
     call = (lambda net, batch: net(batch[0])) if forward is None else forward
     before = copy_weights(module), [part.training for part in module.modules()]
 
-    def draw(seed: int) -> PosteriorSamples:
-        fits = [Fit(copy_weights(module), number) for number in range(posterior.num_fits)]
+    def draw(seed: int, other: int | None = None) -> PosteriorSamples:
+        fits = _fits(module, posterior.num_fits, other)
         labelled = [(x[:4], y[:4]), (x[4:8], y[4:8])]
         with _global_generator_unused(who), in_evaluation_mode(module):
             return posterior.draw(fits, module, labelled, forward=call, seed=seed)
@@ -161,8 +163,21 @@ def check_posterior(
         f"`{who}` does not repeat: two draws with the same seed give different samples. Draw by `seed` alone.",
     )
     _require(
-        samples.num_samples == 1 or not _close(whole, outputs(draw(1))),
+        samples.num_samples <= posterior.num_fits or not _close(whole, outputs(draw(1))),
         f"`{who}` ignores the seed: draws with seeds 0 and 1 give the same samples. Draw by `seed`.",
+    )
+    for other in range(posterior.num_fits - 1):
+        _require(
+            not _close(whole, outputs(draw(0, other))),
+            f"`{who}` ignores fit {other} of {posterior.num_fits}: with other weights in it, the samples are the same. "
+            "Draw from all `fits`, or lower `num_fits`.",
+        )
+    kept = _fits(module, posterior.num_fits)
+    with in_evaluation_mode(module):
+        outputs(posterior.draw(kept, module, [(x[:4], y[:4])], forward=call, seed=0))
+    _require(
+        all(map(_same_weights, kept, _fits(module, posterior.num_fits))),
+        f"`{who}` changes the weights of a fit in place. Work on a copy of what is to be changed.",
     )
     after = copy_weights(module), [part.training for part in module.modules()]
     _require(
@@ -170,6 +185,24 @@ def check_posterior(
         f"`{who}` changes the network: its weights, buffers or modes are not what they were. Put back what is "
         "borrowed.",
     )
+
+
+def _fits(module: nn.Module, num_fits: int, other: int | None = None) -> list[Fit]:
+    """Return fits of which the last has the module's weights, and which are the same each time but for another one."""
+    fits = []
+    for number in range(num_fits):
+        weights = copy_weights(module)
+        generator = torch.Generator().manual_seed(number + num_fits * (number == other))
+        for name, value in weights.items():
+            if number < num_fits - 1 and isinstance(value, Tensor) and value.is_floating_point():
+                weights[name] = value * (1 + 0.5 * torch.rand(value.shape, generator=generator).to(value))
+        fits.append(Fit(weights, number))
+    return fits
+
+
+def _same_weights(one: Fit, other: Fit) -> bool:
+    tensors = {name: value for name, value in one.weights.items() if isinstance(value, Tensor)}
+    return all(torch.equal(value, other.weights[name]) for name, value in tensors.items())
 
 
 def _tables(kind: str, num_samples: int) -> dict[str, Tensor]:

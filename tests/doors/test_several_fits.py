@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, Fit, Posterior, PosteriorSamples
 from lightning_al.seeds import derive
+from lightning_al.testing import check_posterior
 from tests.tasks import LitMLP, points, trainer
 
 ROOT = Path(__file__).parent.parent.parent
@@ -320,6 +321,51 @@ def test_a_number_of_fits_that_is_none_is_refused(num_fits: Any) -> None:
     posterior.num_fits = num_fits
     with pytest.raises(ValueError, match=r"`Ensemble`.*num_fits"):
         ActiveLearning("bald", query_size=2, posterior=posterior)
+
+
+class WrongEnsemble(Ensemble):
+    """Wrong in one way by each of its flaws."""
+
+    def __init__(self, flaw: str) -> None:
+        super().__init__()
+        self.flaw = flaw
+
+    def draw(self, fits: Sequence[Fit], module: nn.Module, *arguments: Any, **named: Any) -> PosteriorSamples:
+        first, second, last = fits
+        if self.flaw == "ignores the first":
+            fits = [last, second, last]
+        if self.flaw == "uses the module alone":
+            fits = [last, last, last]
+        if self.flaw == "forgets one":
+            fits = [first, second]
+        if self.flaw == "averages in place":
+            for name, value in last.weights.items():
+                value.add_(first.weights[name]).add_(second.weights[name]).div_(3)
+        samples = super().draw(fits, module, *arguments, **named)
+        if self.flaw == "forgets one":
+            samples.num_samples = 3
+        return samples
+
+
+def test_an_ensemble_of_a_third_party_passes_the_check() -> None:
+    check_posterior(Ensemble())
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(5, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 4))
+    check_posterior(Ensemble(2), module=net)
+
+
+@pytest.mark.parametrize(
+    ("flaw", "fault"),
+    [
+        ("ignores the first", "ignores fit 0 of 3: with other weights in it, the samples are the same"),
+        ("uses the module alone", "ignores fit 0 of 3"),
+        ("forgets one", "promises 3 samples, but its `outputs` yields 2"),
+        ("averages in place", "changes the weights of a fit in place"),
+    ],
+)
+def test_a_wrong_ensemble_is_named(flaw: str, fault: str) -> None:
+    with pytest.raises(AssertionError, match=fault):
+        check_posterior(WrongEnsemble(flaw))
 
 
 def test_time_that_is_up_ends_the_run_in_its_fit(tmp_path: Path) -> None:
