@@ -885,10 +885,10 @@ class ActiveLearning(BeforeSetup):
             return self._num_fits - 1
         seeds, changes = fit_seeds(self.seed, number, self._num_fits), len(data.pool.changes)
 
-        def load(member: Member) -> dict[str, Tensor]:
+        def read(member: Member) -> dict[str, Tensor]:
             return self._load_weights(member.name, module)
 
-        return on_each_rank(trainer, lambda: self._members.begin(number, changes, seeds, load))
+        return on_each_rank(trainer, lambda: self._members.begin(number, changes, seeds, read))
 
     def _fit_other_members(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
         """Finish each fit of the round but its last, and begin the one after it."""

@@ -16,7 +16,7 @@ from lightning_al.run_folder import end_name, member_name
 from lightning_al.seeds import derive
 from lightning_al.weights import copy_weights, not_reset
 
-Load = Callable[["Member"], Mapping[str, Tensor]]
+Read = Callable[["Member"], Mapping[str, Tensor]]
 """Reads the weights of a fit that another process did."""
 
 
@@ -96,21 +96,21 @@ class Members:
         if list(rows) != [member.to_dict() for member in self.done]:
             self.done = [Member(**row) for row in rows]
 
-    def begin(self, number: int, changes: int, seeds: Sequence[int], load: Load) -> int:
+    def begin(self, number: int, changes: int, seeds: Sequence[int], read: Read) -> int:
         """Return which fit of a round is next, and forget those that this run would do in another way.
 
         Args:
             number: Number of the round.
             changes: How many labels were changed so far: a fit that knew of others is done again.
             seeds: The seeds of all fits of the round.
-            load: Reads weights that are not at hand.
+            read: Reads weights that are not at hand.
         """
         before = self.done if changes == self.changes else []
         self.done, self.changes = [], changes
         for member, seed in zip(before, seeds[:-1], strict=False):
             if (member.round, member.seed) != (number, seed):
                 break
-            weights = load(member) if member.weights is None else member.weights
+            weights = read(member) if member.weights is None else member.weights
             self.done.append(replace(member, weights=weights))
         return len(self.done)
 
@@ -151,8 +151,8 @@ def check_can_be_drawn(posterior: Posterior, module: nn.Module) -> None:
     if missing:
         raise ValueError(
             f"`{type(posterior).__name__}` takes {posterior.num_fits} fits a round, each from newly drawn weights, but "
-            f"{missing[0]!r} of `{type(module).__name__}` cannot be drawn anew ({len(missing)} parameters in all): its "
-            "part has no `reset_parameters()`. Pass `reset=` a function that returns a new module."
+            f"{missing[0]!r} of `{type(module).__name__}` cannot be drawn anew, since its part has no "
+            "`reset_parameters()`. Pass a function that makes a module as `reset=`."
         )
 
 
