@@ -137,6 +137,7 @@ def test_every_example_is_here() -> None:
     tested = {
         "quickstart.py",
         "own_acquisition.py",
+        "own_ensemble.py",
         "own_loop.py",
         "own_posterior.py",
         "lightning_and_hydra.py",
