@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -31,6 +32,15 @@ from lightning_al.inert import read_plain_parts, read_weights
 from lightning_al.journal import Journal, load_weights
 from lightning_al.labelling import Labelling, believed, reveals, weights_name, without_drawing
 from lightning_al.loggers import held_open, log_over_labels
+from lightning_al.members import (
+    Fits,
+    Member,
+    Members,
+    check_can_be_drawn,
+    fit_seeds,
+    purpose_of,
+    read_ends,
+)
 from lightning_al.memory import peak_bytes
 from lightning_al.oracle import OracleLike, Query, as_oracle, oracles
 from lightning_al.oracle.function import qualified_name
@@ -62,7 +72,7 @@ from lightning_al.refit import (
 )
 from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
-from lightning_al.run_folder import break_links, check_places, places_of
+from lightning_al.run_folder import break_links, check_places, end_name, member_name, places_of
 from lightning_al.same_on_ranks import check_same_on_ranks
 from lightning_al.same_run import check_same_run, check_same_weights
 from lightning_al.scoring import give_shapes
@@ -86,7 +96,7 @@ class ActiveLearning(BeforeSetup):
 
     One ``trainer.fit(model, datamodule=data)``, with `data` an `ActiveDataModule`, runs every round: fit, score the
     pool with posterior samples, select a query, have it labelled, and fit again from the initial weights. `max_epochs`
-    and `max_steps` count per round, `max_time` for the whole run. The last labels are trained on too.
+    and `max_steps` count per fit, `max_time` for the whole run. The last labels are trained on too.
 
     Before the first step of a call, six points of the pool are scored and a query is selected and forgotten, so that
     what cannot work fails at once. That costs no more than to score them, and changes neither the module nor the states
@@ -96,8 +106,9 @@ class ActiveLearning(BeforeSetup):
         acquisition: The acquisition function that selects points: a name (see `lightning_al.available`) or an object.
         query_size: How many labels to ask for after each fit. The last query may be smaller.
         budget: How many training labels there may be in all, the initial ones included. By default the whole pool.
-        max_rounds: How many rounds to run at most, each of one fit. By default as many as the budget allows.
-        posterior: How the weights are sampled: a name (see `lightning_al.available_posteriors`) or an object.
+        max_rounds: How many rounds to run at most. By default as many as the budget allows.
+        posterior: How the weights are sampled: a name (see `lightning_al.available_posteriors`) or an object. A round
+            has one fit, or as many as its `num_fits`.
         task: What the module's outputs mean: `multiclass`, logits ``[n, C]``, or `binary`, the logit of class 1 ``[n]``
             or ``[n, 1]``, or two logits. By default multiclass, but binary where there is one output a point and all
             labels that are trained on are 0 or 1.
@@ -135,7 +146,7 @@ class ActiveLearning(BeforeSetup):
             initial labels or shapes of weights are refused all the same.
 
     Attributes:
-        history: A `History`, one `Round` for each fit.
+        history: A `History`, one `Round` for each round, whatever its number of fits.
         done: Whether the last fit had nothing left to ask.
         pending: The `Query` whose answers are awaited, or None.
 
@@ -189,11 +200,6 @@ class ActiveLearning(BeforeSetup):
                 f"`{type(self.acquisition).__name__}` is for the tasks {', '.join(sorted(self.acquisition.tasks))}, "
                 f"but the task is {task or 'multiclass or binary'}. Choose one of: {', '.join(fits)}."
             )
-        if self.posterior.num_fits != 1:
-            raise ValueError(
-                f"`{type(self.posterior).__name__}` asks for {self.posterior.num_fits} fits a round, but a round has "
-                "one. Use a posterior with `num_fits = 1`."
-            )
         if self.posterior.num_samples is not None and self.posterior.num_samples < self.acquisition.min_samples:
             raise ValueError(
                 f"`{type(self.acquisition).__name__}` needs `num_samples` of at least {self.acquisition.min_samples}, "
@@ -218,7 +224,8 @@ class ActiveLearning(BeforeSetup):
         self.history = History()
         self._run: dict[str, Any] | None = None
         self._initial: dict[str, Tensor] | None = None
-        self._ends: dict[int, dict[str, Tensor]] = {}
+        self._ends: dict[str, dict[str, Tensor]] = {}
+        self._members = Members()
         self._start = Start()
         self._callbacks = CallbackStates()
         self._checkpoints = RoundCheckpoints(keep_checkpoints)
@@ -275,6 +282,7 @@ class ActiveLearning(BeforeSetup):
         self.budget = optional_whole_number(who, "budget", self.budget)
         self.max_rounds = optional_whole_number(who, "max_rounds", self.max_rounds)
         self.rounds_per_fit = optional_whole_number(who, "rounds_per_fit", self.rounds_per_fit)
+        self._num_fits = whole_number(type(self.posterior).__name__, "num_fits", self.posterior.num_fits)
 
     # The round, hook by hook.
 
@@ -328,7 +336,8 @@ class ActiveLearning(BeforeSetup):
         rewind(trainer)
         only_note_sigterm(trainer)
         requeue_without_waiting(trainer)
-        set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
+        steps = sum(round.steps for round in self.history) + self._members.steps
+        set_logger_step(trainer, max(logger_step(trainer), steps))
         if not self._inside:
             self._started = time.monotonic() - self._spent
         if self._inside or self._spent > 0:
@@ -367,14 +376,15 @@ class ActiveLearning(BeforeSetup):
             if state.get("run") is not None:
                 now = self._header(_datamodule(trainer))
                 check_same_run("The checkpoint", state["run"], now, force=self.force)
-            self._check_same_rounds(state["history"])
+            self._check_same_rounds(state["history"], len(state.get("members", {}).get("done", ())))
             self._callbacks.remember(trainer, but=self)
             if self.folder is None:
                 self._checkpoints.run_id = state.get("id")
             if state.get("id") is None:
                 self._checkpoints.adopt(trainer, len(state["history"]["rounds"]), checkpoint["callbacks"])
         if state is not None:
-            self._checkpoints.expect(trainer, len(state["history"]["rounds"]), state.get("id"))
+            member = self._of_several(state.get("member", 0))
+            self._checkpoints.expect(trainer, len(state["history"]["rounds"]), state.get("id"), member=member)
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put weights, callbacks and seeds to where the round starts."""
@@ -400,12 +410,13 @@ class ActiveLearning(BeforeSetup):
         if not self._resumed:
             self._callbacks.remember_or_restore(trainer, but=self)
         again = not self._resumed and (self._goes_on or self.done)
-        self._checkpoints.begin(trainer, number, again=again)
-        self._seeds.enter_context(seeded(derive(self.seed, number, "fit")))
-        if number > 0 and not self._inside:
+        member = self._fit.member = self._next_member(trainer, pl_module, data, number)
+        self._checkpoints.begin(trainer, number, again=again, member=self._of_several(member))
+        self._seeds.enter_context(seeded(fit_seeds(self.seed, number, member + 1)[member]))
+        if number + member > 0 and not self._inside:
             self._unchecked.enter_context(without_sanity_check(trainer))
         if not self._resumed:
-            on_each_rank(trainer, lambda: self._reset_weights(trainer, pl_module, number))
+            on_each_rank(trainer, lambda: self._reset_weights(trainer, pl_module, number, member))
         self._resumed = False
         if self.done:
             rank_zero_info("The active learning run is done: this fit repeats its last one, and is not recorded.")
@@ -454,6 +465,9 @@ class ActiveLearning(BeforeSetup):
         data = _datamodule(trainer)
         b = self._next_query_size(data)
         if fit.steps == 0 or fit.cut_short or self.done:
+            return
+        if not self._is_last_fit:
+            fit.weights = copy_weights(pl_module)
             return
         fit.fitted = self._fitted_now(trainer, pl_module, data)
         query = self._labelling.recall(trainer, self.round)
@@ -508,11 +522,13 @@ class ActiveLearning(BeforeSetup):
                 requeued_between_fits(trainer),
             ):
                 end_fit_early(trainer, module)
+                self._fit_other_members(trainer, module, data)
                 self._finish_round(trainer, module)
                 rounds = 1
                 while not self._is_to_end and rounds != self.rounds_per_fit:
                     with nested(trainer):
                         trainer.fit(module, datamodule=data)
+                    self._fit_other_members(trainer, module, data)
                     self._finish_round(trainer, module)
                     rounds += 1
                 self._stopping.check()
@@ -580,7 +596,7 @@ class ActiveLearning(BeforeSetup):
         journal = Journal(self.folder)  # which brings the files beside it up to date
         try:
             history = journal.history
-            _remove_older_weights(journal, history[-1].number)
+            _remove_older_weights(journal, history[-1].number, self._num_fits)
             self._checkpoints.run_id = journal.run_id
         finally:
             journal.close()
@@ -606,6 +622,8 @@ class ActiveLearning(BeforeSetup):
             "run": self._run,
             "id": self._checkpoints.run_id,
             "validation": self._validation.state_dict(),
+            "member": self._fit.member,
+            "members": self._members.state_dict(with_weights=self.folder is None),
             **ends,
         }
 
@@ -615,16 +633,18 @@ class ActiveLearning(BeforeSetup):
         self._initial = state_dict["initial"]
         if "validation" in state_dict:
             self._validation.load_state_dict(state_dict["validation"])
-        self._ends.update(state_dict.get("ends", {}))
+        self._ends.update(read_ends(state_dict))
+        if "members" in state_dict and self.folder is None:
+            self._members.load_state_dict(state_dict["members"])
         self._resumed = True
 
     # Parts of a round.
 
-    def _check_same_rounds(self, history: Mapping[str, Any]) -> None:
+    def _check_same_rounds(self, history: Mapping[str, Any], member: int) -> None:
         """Refuse a checkpoint that stands elsewhere than the run folder, which every rank knows by its history.
 
         Raises:
-            ValueError: If the run folder is at another round than the checkpoint, or of another run.
+            ValueError: If the run folder is at another round or fit than the checkpoint, or of another run.
         """
         if self.folder is None:
             return
@@ -634,6 +654,12 @@ class ActiveLearning(BeforeSetup):
                 f"The checkpoint stands in round {rounds}, but the run folder {self.folder} in round "
                 f"{len(self.history)}. Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the "
                 "checkpoint."
+            )
+        if member != len(self._members.done):
+            raise ValueError(
+                f"The checkpoint was saved in fit {member} of round {rounds}, but of that round the run folder "
+                f"{self.folder} has {len(self._members.done)} whole fits. Leave out `ckpt_path` to go on from the "
+                "folder."
             )
         if [round["indices"] for round in history["rounds"]] != [round.indices for round in self.history]:
             raise ValueError(
@@ -695,10 +721,10 @@ class ActiveLearning(BeforeSetup):
     def _weights_at_hand(self) -> dict[str, dict[str, Tensor]]:
         """Return the weights that a run which lost its folder needs in the new one, by name."""
         initial = {} if self._initial is None else {"initial": self._initial}
-        ends = {f"warm-{number}": end for number, end in self._ends.items()}
         query, weights = self._labelling.query, self._labelling.weights
         last = {} if query is None or weights is None else {weights_name(query.number): weights}
-        return initial | ends | last
+        members = {name: dict(weights) for name, weights in self._members.at_hand.items()}
+        return initial | self._ends | last | members
 
     def _give_shapes(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Let lazy layers learn their shapes from two labelled points, so that there are weights to start from."""
@@ -707,23 +733,25 @@ class ActiveLearning(BeforeSetup):
             with seeded(derive(self.seed, "lazy")):
                 give_shapes(trainer, module, data, forward=forward_of(self.forward, data.target))
 
-    def _reset_weights(self, trainer: pl.Trainer, module: pl.LightningModule, number: int) -> None:
-        """Load the weights that a round starts from."""
+    def _reset_weights(self, trainer: pl.Trainer, module: pl.LightningModule, number: int, member: int) -> None:
+        """Load the weights that a fit of a round starts from."""
         assert self._initial is not None
         remedy = "begin another run with a new `ActiveLearning` and a new `ActiveDataModule`"
         check_same_weights("the run's start", self._initial, module, remedy)
-        if number == 0 or self.reset == "initial":
+        if self._num_fits > 1 and not callable(self.reset):
+            check_can_be_drawn(self.posterior, module)
+        if member == 0 and (number == 0 or self.reset == "initial"):
             put_weights(module, self._initial)
         elif callable(self.reset):
             put_weights(module, copy_weights(self._make_module(trainer, self.reset)))
-        elif self.reset == "fresh":
+        elif self.reset == "warm" and number > 0:
+            end = end_name(number - 1, member)
+            if end not in self._ends:
+                self._ends[end] = self._load_weights(end, module)  # a new folder may need it
+            put_weights(module, self._ends[end])
+        else:
             put_weights(module, self._initial)  # for the buffers
             reset_parameters(module)
-        elif number - 1 in self._ends:
-            put_weights(module, self._ends[number - 1])
-        else:
-            self._ends[number - 1] = self._load_weights(f"warm-{number - 1}", module)  # a new folder may need it
-            put_weights(module, self._ends[number - 1])
 
     def _make_module(self, trainer: pl.Trainer, make: Callable[[], nn.Module]) -> nn.Module:
         """Return a new module, with the layers that it builds in `setup` or `configure_model`."""
@@ -791,6 +819,8 @@ class ActiveLearning(BeforeSetup):
     ) -> Fitted:
         """Return what predicts with the weights that the module has now."""
         forward = forward_of(self.forward, data.target)
+        seeds = fit_seeds(self.seed, self.round, self._num_fits)
+        before = self._members.fits if labelled is None else []
         fits = self.acquisition.tasks & set(TASKS)
         task = next(iter(fits)) if self.task is None and len(fits) == 1 else self.task
         guessed = Guessed(
@@ -807,7 +837,7 @@ class ActiveLearning(BeforeSetup):
             forward=forward,
             task=guessed if task is None else TASKS[task],
             seed=derive(self.seed, self.round, "posterior"),
-            fit_seed=derive(self.seed, self.round, "fit"),
+            fits=Fits(before, module, seeds[len(before) :]),
             labelled=labelled,
         )
 
@@ -866,6 +896,63 @@ class ActiveLearning(BeforeSetup):
         left_out = self.history[-1].unscorable if len(self.history) > 0 else []
         return self.unscorable == "skip" and set(left_out).issuperset(data.pool.unlabelled)
 
+    # The fits of a round that takes several; its last one ends the round.
+
+    @property
+    def _is_last_fit(self) -> bool:
+        return self._fit.member + 1 >= self._num_fits
+
+    def _of_several(self, member: int) -> int | None:
+        """Return a fit's number where a round has several."""
+        return member if self._num_fits > 1 else None
+
+    def _next_member(self, trainer: pl.Trainer, module: nn.Module, data: ActiveDataModule, number: int) -> int:
+        """Return which fit of the round begins, with those before it at hand."""
+        if self.done:
+            return self._num_fits - 1
+        seeds, changes = fit_seeds(self.seed, number, self._num_fits), len(data.pool.changes)
+
+        def read(member: Member) -> dict[str, Tensor]:
+            return self._load_weights(member.name, module)
+
+        return on_each_rank(trainer, lambda: self._members.begin(number, changes, seeds, read))
+
+    def _fit_other_members(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
+        """Finish each fit of the round but its last, and begin the one after it."""
+        while not (self.done or self._fit.cut_short or self._is_last_fit):
+            self._finish_member(trainer, module, data)
+            with nested(trainer):
+                trainer.fit(module, datamodule=data)
+
+    def _finish_member(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
+        """Test a fit that is not the last of its round, and keep what it ended with."""
+        fit = self._fit
+        if self.test is not None:
+            self._test(trainer, module, data)
+        plain = from_first_rank(trainer, lambda: self._make_member().to_dict())
+        member = Member(**plain, weights=fit.weights)
+
+        def record(journal: Journal) -> None:
+            journal.save_weights(member.name, self._members.at_hand[member.name])
+            journal.append_member(member.to_dict())
+
+        with held_back():
+            self._members.done.append(member)
+            self._change_journal(trainer, record)
+
+    def _make_member(self) -> Member:
+        fit = self._fit
+        return Member(
+            round=self.round,
+            number=fit.member,
+            seed=fit_seeds(self.seed, self.round, fit.member + 1)[fit.member],
+            metrics=fit.metrics,
+            seconds=fit.seconds,
+            peak_bytes=fit.peak_bytes,
+            steps=fit.steps,
+            validation_labels=fit.validation_labels,
+        )
+
     def _finish_round(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         data, fit = _datamodule(trainer), self._fit
         if fit.cut_short:
@@ -884,8 +971,10 @@ class ActiveLearning(BeforeSetup):
         plain = from_first_rank(trainer, lambda: self._make_round(data).to_dict())
         if self.reset == "warm":
             # The end of the round before is kept too, since a larger budget takes the last round back.
-            self._ends[self.round] = copy_weights(module)
-            self._ends.pop(self.round - 2, None)
+            ends = [*(fit.weights for fit in self._members.fits), copy_weights(module)]
+            for member, end in enumerate(ends):
+                self._ends[end_name(self.round, member)] = dict(end)
+                self._ends.pop(end_name(self.round - 2, member), None)
         if fit.indices:
             query = OpenQuery(self.round, fit.indices, fit.scores, probs=fit.probs, round=plain)
             self._begin_query(trainer, query, module)
@@ -900,7 +989,7 @@ class ActiveLearning(BeforeSetup):
 
         def begin() -> None:
             if self._journal is not None and self.reset == "warm" and query.number != INITIAL:
-                self._journal.save_weights(f"warm-{query.number}", self._ends[query.number])
+                self._save_ends(self._journal, query.number)
             # What is revealed can be revealed again, after another fit.
             self._labelling.begin(query, weights, None if reveals(self.oracle) else self._journal)
 
@@ -936,6 +1025,7 @@ class ActiveLearning(BeforeSetup):
                 data.pool.label(round.indices, labels)
             self.history.append(round)
             self._labelling.end()
+            self._members = Members()
         set_logger_step(trainer, max(logger_step(trainer), sum(round.steps for round in self.history)))
         on_first_rank(trainer, lambda: _log(trainer, round))
         if not self.done:
@@ -982,7 +1072,7 @@ class ActiveLearning(BeforeSetup):
     def _make_round(self, data: ActiveDataModule) -> Round:
         """Return what the history records of the fit, once its query is answered."""
         fit = self._fit
-        return Round(
+        round = Round(
             number=self.round,
             labelled=data.pool.num_labelled,
             indices=fit.indices,
@@ -1000,12 +1090,18 @@ class ActiveLearning(BeforeSetup):
             corrected=[change.index for change in data.pool.changes if not change.given_back],
             given_back=[change.index for change in data.pool.changes if change.given_back],
         )
+        return self._members.together(round)
+
+    def _save_ends(self, journal: Journal, number: int) -> None:
+        """Save what the fits of a round ended with, from which those of the next round start."""
+        for name in (end_name(number, member) for member in range(self._num_fits)):
+            journal.save_weights(name, self._ends[name])
 
     def _record(self, journal: Journal, round: Round, labels: Mapping[int, Label]) -> None:
         if self.reset == "warm" and not round.indices:
-            journal.save_weights(f"warm-{round.number}", self._ends[round.number])
+            self._save_ends(journal, round.number)
         journal.append(round, labels)
-        _remove_older_weights(journal, round.number)
+        _remove_older_weights(journal, round.number, self._num_fits)
 
     def _test(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
         if not _has_test(module, data):
@@ -1014,7 +1110,7 @@ class ActiveLearning(BeforeSetup):
             self._posterior_test = PosteriorTest(self._fit.fitted, data.target)
         callbacks = list(callbacks_of(trainer))
         try:
-            seed = derive(self.seed, self.round, "test")
+            seed = derive(self.seed, self.round, *purpose_of("test", self._fit.member))
             with self._clock("test"), nested(trainer), seeded(seed), self._start.tested(module):
                 for metrics in trainer.test(module, datamodule=data, verbose=False):
                     self._fit.metrics.update(metrics)
@@ -1079,6 +1175,7 @@ class ActiveLearning(BeforeSetup):
             "folder is given": self.folder is not None,
             "rounds": self.round,
             "labelled points": data.pool.rounds,
+            "fits of the round": len(self._members.done),
         }
 
     # The journal.
@@ -1113,6 +1210,8 @@ class ActiveLearning(BeforeSetup):
         # Each rank may have made up a name of its own, from the time say; the first one's holds the run.
         records, self.folder, self._checkpoints.run_id = from_first_rank(trainer, read)
         self._goes_on = records.header is not None
+        recorded = from_first_rank(trainer, lambda: [] if self._journal is None else self._journal.members)
+        self._members.take(recorded, len(records.changes))
         if self._goes_on:
             self._labelling.query = records.query
         rounds, pool = records.history, data.pool
@@ -1164,6 +1263,8 @@ class ActiveLearning(BeforeSetup):
         self.history.load_state_dict(found.history.state_dict())
         self._initial, self._goes_on = found.initial, True
         self._ends.update(found.ends)
+        if found.members is not None:
+            self._members.load_state_dict(found.members)
         rank_zero_info(
             f"Resuming the run in {path}, a checkpoint that Lightning found by itself: it has {self.round} rounds, "
             f"and round {self.round} begins again."
@@ -1189,6 +1290,7 @@ class ActiveLearning(BeforeSetup):
 class _Fit:
     """What is known of the fit under way, before it is a `Round`."""
 
+    member: int = 0
     began: float = 0.0
     steps: int = 0
     cut_short: bool = False
@@ -1201,6 +1303,7 @@ class _Fit:
     peak_bytes: dict[str, int] = field(default_factory=dict)
     validation_labels: int = 0
     fitted: Fitted | None = None
+    weights: dict[str, Tensor] | None = None
     warning: str | None = None
     probs: list[list[float]] | None = None
 
@@ -1259,10 +1362,16 @@ def _load_checkpoint(module: pl.LightningModule, path: str) -> None:
     module.load_state_dict(weights, strict=module.strict_loading)
 
 
-def _remove_older_weights(journal: Journal, number: int) -> None:
-    """Remove the ends of fits that are needed no longer, of which a killed process may have left several."""
-    for older in range(number - 1):
-        journal.remove_weights(f"warm-{older}")
+def _remove_older_weights(journal: Journal, number: int, num_fits: int) -> None:
+    """Remove what a recorded round needs no longer, of which a killed process may have left several.
+
+    Of the rounds before the last two that is what each fit ended with, of the others what they ended with but the last.
+    """
+    for older, member in product(range(number + 1), range(num_fits)):
+        if older < number - 1:
+            journal.remove_weights(end_name(older, member))
+        if num_fits > 1:
+            journal.remove_weights(member_name(older, member))
     for older in range(number + 1):
         journal.remove_weights(weights_name(older))
 

@@ -19,7 +19,6 @@ from lightning_al.predictions import Rows, Source, predicting
 from lightning_al.scoring import to_device
 from lightning_al.task import Task
 from lightning_al.unscorable import find_unreadable, said_of_labelled
-from lightning_al.weights import copy_weights
 
 
 class Fitted:
@@ -36,7 +35,7 @@ class Fitted:
         forward: Maps the module and a batch to raw outputs.
         task: What these mean.
         seed: Seed of the samples.
-        fit_seed: Seed of the fit.
+        fits: What the round's fits ended with.
         labelled: Indices of the points that the posterior may pass over again; by default all labelled ones.
     """
 
@@ -51,7 +50,7 @@ class Fitted:
         forward: Forward,
         task: Task,
         seed: int,
-        fit_seed: int,
+        fits: Sequence[Fit],
         labelled: Sequence[int] | None = None,
     ) -> None:
         self.trainer = trainer
@@ -62,7 +61,7 @@ class Fitted:
         self.forward = forward
         self.task = task
         self.seed = seed
-        self.fit_seed = fit_seed
+        self.fits = fits
         self.labelled = list(data.pool.labelled) if labelled is None else list(labelled)
 
     @cached_property
@@ -105,7 +104,7 @@ class Fitted:
             torch.enable_grad(),
         ):
             samples = self.posterior.draw(
-                _Current(self.module, self.fit_seed),
+                self.fits,
                 self.module,
                 _Passes(self._batches_of_labelled),
                 forward=self.forward,
@@ -175,21 +174,3 @@ class _Passes:
 
     def __iter__(self) -> Iterator[Any]:
         return self._begin()
-
-
-class _Current(Sequence[Fit]):
-    """The one fit whose weights the module has, copied when they are read."""
-
-    def __init__(self, module: pl.LightningModule, seed: int) -> None:
-        self._module = module
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return 1
-
-    def __getitem__(self, place: Any) -> Any:
-        return [self._fit][place]
-
-    @cached_property
-    def _fit(self) -> Fit:
-        return Fit(copy_weights(self._module), self._seed)

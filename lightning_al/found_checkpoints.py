@@ -27,6 +27,8 @@ it, and fails where no number is in the rest."""
 
 _ROUND = re.compile(r"round-([0-9]{1,9})(-[0-9a-f]{8})?(-before)?")
 
+_MEMBER = re.compile(r"member-[0-9]{1,9}")
+
 _UNNAMED = (None, "last", "hpc")
 """What a user passes as `ckpt_path` who names no file."""
 
@@ -183,7 +185,7 @@ def _in_round_folders(trainer: Any) -> Iterator[None]:
     try:
         for callback, dirpath in before:
             folder = callback._ModelCheckpoint__resolve_ckpt_dir(trainer)
-            for newest in sorted(Path(folder).glob("round-*"), key=_age):
+            for newest in _newest_first(Path(folder)):
                 callback.dirpath = str(newest)
                 if callback._find_last_checkpoints(trainer):
                     break
@@ -193,6 +195,14 @@ def _in_round_folders(trainer: Any) -> Iterator[None]:
     finally:
         for callback, dirpath in before:
             callback.dirpath = dirpath
+
+
+def _newest_first(place: Path) -> Iterator[Path]:
+    """Yield the folders of rounds, and before each those of its fits where it has several, from the newest on."""
+    for folder in sorted(place.glob("round-*"), key=_age):
+        numbers = {path: _MEMBER.fullmatch(path.name) for path in folder.glob("member-*")}
+        yield from sorted((path for path in numbers if numbers[path]), key=lambda path: -int(path.name[7:]))
+        yield folder
 
 
 def _age(folder: Path) -> tuple[int, bool]:

@@ -11,8 +11,10 @@ from torch import Tensor
 from lightning_al.datamodule import ActiveDataModule
 from lightning_al.history import History
 from lightning_al.inert import holds_inert, read_checkpoint
+from lightning_al.members import read_ends
 from lightning_al.pool import Change, Label
 from lightning_al.records import Records, label_as_recorded
+from lightning_al.run_folder import end_name
 from lightning_al.same_run import check_same_run
 
 
@@ -27,7 +29,8 @@ class FoundRun:
         labels: The labels by index that differ from the dataset's own.
         changes: What was changed of labels, in order.
         initial: The weights before the first fit, or None where they were not known yet.
-        ends: The weights at the end of the last rounds, by the round's number, for ``reset="warm"``.
+        ends: The weights at the end of the last rounds, by their names, for ``reset="warm"``.
+        members: The state of the `Members` of the round under way, where there is one.
     """
 
     path: str
@@ -36,7 +39,8 @@ class FoundRun:
     labels: Mapping[int, Label]
     changes: Sequence[Change]
     initial: dict[str, Tensor] | None
-    ends: dict[int, dict[str, Tensor]]
+    ends: dict[str, dict[str, Tensor]]
+    members: Mapping[str, Any] | None = None
 
     def check(self, now: Mapping[str, Any], *, force: bool) -> None:
         """Refuse another run than the one that is to go on, or one whose round cannot begin again.
@@ -52,7 +56,7 @@ class FoundRun:
         if self.header is not None:
             check_same_run(place, self.header, now, force=force)
         number = len(self.history)
-        if now["reset"] == "warm" and number > 0 and number - 1 not in self.ends:
+        if now["reset"] == "warm" and number > 0 and end_name(number - 1, 0) not in self.ends:
             raise ValueError(
                 f"{place} lacks the weights that round {number} starts from. Pass it as `ckpt_path=` to go on in the "
                 "middle of the fit."
@@ -96,5 +100,5 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
     history = History()
     history.load_state_dict(state["history"])
     changes = [Change(**change) for change in pool.get("changes", ())]
-    ends = state.get("ends", {})
-    return FoundRun(path, state.get("run"), history, pool["labels"], changes, state["initial"], ends)
+    ends, members = read_ends(state), state.get("members")
+    return FoundRun(path, state.get("run"), history, pool["labels"], changes, state["initial"], ends, members)

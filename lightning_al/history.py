@@ -9,7 +9,7 @@ from typing import Any, Literal, overload
 
 @dataclass(frozen=True)
 class Round:
-    """One fit, what was measured after it, and what was asked for then.
+    """The fit or fits of a round, what was measured after them, and what was asked for then.
 
     Attributes:
         number: Which round it is, from 0.
@@ -18,11 +18,11 @@ class Round:
         scores: The acquisition function's score for each of these indices.
         class_counts: Training labels of each class that the fit had, or None where labels are not class numbers.
         metrics: What the module logged, by name: training and validation at the end of the fit (a metric by which a
-            ModelCheckpoint chose the weights, at its best), and test.
-        seconds: Wall time of each part: fit, score, select, test, label.
+            ModelCheckpoint chose the weights, at its best), and test. Of several fits the mean over those that have it.
+        seconds: Wall time of each part, of all fits together: fit, score, select, test, label.
         peak_bytes: Most memory that the first process has held by the end of each part, by the part's name, and on its
             GPU by that name with ``_cuda``. It counts from where the process began, so that it never falls.
-        steps: Optimiser steps of the fit.
+        steps: Optimiser steps of all fits together.
         validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.
         tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean and of the
             network without sampling.
@@ -33,6 +33,7 @@ class Round:
         unscorable: Dataset indices of the points that could not be scored, so that the query was selected without them.
         corrected: Dataset indices whose labels had been corrected before the fit, since the run began, in order.
         given_back: Dataset indices that had been given back to the pool before the fit, since the run began, in order.
+        members: The metrics of each fit, where the round has several.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Round:
     corrected: list[int] = field(default_factory=list)
     given_back: list[int] = field(default_factory=list)
     warning: str | None = None
+    members: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def spent(self) -> int:

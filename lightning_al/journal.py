@@ -41,7 +41,7 @@ from lightning_al.inert import is_in_usual_form
 from lightning_al.journal_rows import check_types
 from lightning_al.pool import Change, Label
 from lightning_al.records import OpenQuery, Records, replay, upgraded
-from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run
+from lightning_al.run_folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run, member_name
 from lightning_al.run_lock import WRITER, InUseError, RunLock, holding, reading
 from lightning_al.stopping import held_back
 
@@ -97,8 +97,8 @@ class Journal:
     """Keep a run's rows in a folder, each written whole or not at all.
 
     The rows lie in ``journal.sqlite`` (SQLite's rollback journal, synchronous=EXTRA): first the header, then one row a
-    round, and between these each query before people are asked, what they answered so far and what was changed of
-    labels (see `lightning_al.records`).
+    round, and between these each query before people are asked, what they answered so far, what was changed of labels
+    and which fits were done of a round that takes several (see `lightning_al.records`).
     No row is ever altered or removed. Each carries a hash of itself and the row before, and the database's
     `user_version` is their number, so that a row that is altered, missing or left out is noticed. Weights lie beside
     it, each file with a hash of its own. ``history.jsonl`` holds the same rounds for people to read, and is written
@@ -238,6 +238,10 @@ class Journal:
             )
         self._append({"answers": {str(index): label for index, label in answers.items()}})
 
+    def append_member(self, plain: Mapping[str, Any]) -> None:
+        """Write what a fit of the next round did, where a round takes several; its weights lie in the folder."""
+        self._append({"member": dict(plain)})
+
     def change(self, *changes: Change) -> None:
         """Write what was changed of labels, all or nothing; the labels before stay in their rows."""
         answers = {} if self.records.query is None else self.records.query.answers
@@ -261,6 +265,15 @@ class Journal:
                 f"`Journal.take_back`: the run in {self.folder} has no round to take back. Append one first."
             )
         self._append({"taken_back": len(self.records.rounds) - 1})
+
+    @property
+    def members(self) -> list[dict[str, Any]]:
+        """The fits of the next round that were done and whose weights lie in the folder, as plain data."""
+
+        def is_there(plain: dict[str, Any]) -> bool:
+            return (self.folder / f"{member_name(plain['round'], plain['number'])}.pt").exists()
+
+        return list(itertools.takewhile(is_there, self.records.members))
 
     @property
     def is_lost(self) -> bool:

@@ -65,6 +65,29 @@ def _said(number: int) -> str:
     return f"the query of round {number}"
 
 
+def check_member(plain: Any, number: int, num_members: int) -> None:
+    """Refuse a fit that is neither the next one of the round, nor one of it that was done again.
+
+    Args:
+        plain: The fit as plain data.
+        number: Which round is the next.
+        num_members: How many of its fits there are already.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if plain["round"] != number or not _is_count(plain["number"]) or plain["number"] > num_members:
+        raise contradiction(
+            f"it is fit {plain['number']!r:.80} of round {plain['round']!r:.80}, where fit {num_members} of round "
+            f"{number} is the next"
+        )
+    for name in ("metrics", "seconds", "peak_bytes", "steps", "validation_labels"):
+        if not _TYPES[name](plain[name]):
+            raise contradiction(f"fit {plain['number']} of round {number} has {plain[name]!r:.80} for its `{name}`")
+    if not _is_count(plain["seed"]):
+        raise contradiction(f"fit {plain['number']} of round {number} has {plain['seed']!r:.80} for its `seed`")
+
+
 def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
     """Refuse answers to what was not asked.
 
@@ -167,4 +190,5 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "corrected": _all(_is_count),
     "given_back": _all(_is_count),
     "warning": lambda value: value is None or isinstance(value, str),
+    "members": _all(_named(_is_figure)),
 }

@@ -11,6 +11,7 @@ from lightning_al.history import History, Round
 from lightning_al.journal_rows import (
     check_answers,
     check_change,
+    check_member,
     check_query,
     check_round,
     check_taken_back,
@@ -79,6 +80,7 @@ class Records:
         changes: What was changed of labels since, in order.
         query: The query that is open, if any.
         num_outputs: How many outputs the network has, where a query said so.
+        members: The fits of the next round that were done, where a round takes several, as plain data.
     """
 
     header: dict[str, Any] | None = None
@@ -88,6 +90,7 @@ class Records:
     query: OpenQuery | None = None
     num_outputs: int | None = None
     initial: dict[int, Label] = field(default_factory=dict)
+    members: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def history(self) -> History:
@@ -121,6 +124,7 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     query: OpenQuery | None = None
     num_outputs: int | None = None
     initial: dict[int, Label] = {}
+    members: list[dict[str, Any]] = []
     for body in bodies:
         if header is None:
             header = dict(body)
@@ -129,7 +133,10 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             check_round(body["round"], len(rounds), given, asked=None if query is None else query.indices)
             rounds.append(body["round"])
             labels.append(given)
-            query = None
+            query, members = None, []
+        elif "member" in body:
+            check_member(body["member"], len(rounds), len(members))
+            members = [*members[: body["member"]["number"]], body["member"]]
         elif "query" in body or "answers" in body:
             if "query" in body:
                 check_query(body["query"], len(rounds), header, before=query, is_initial_known=bool(initial))
@@ -148,15 +155,17 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             if rounds and not rounds[-1]["indices"]:
                 del rounds[-1], labels[-1]
             changes.append(Change(**body["change"], after=len(rounds)))
+            members = []  # they were fitted to the label before
         elif "taken_back" in body:
             check_taken_back(body["taken_back"], len(rounds))
             del rounds[-1], labels[-1]
+            members = []
         else:
             kind = ", ".join(map(repr, body)) or "empty"
             raise ValueError(
                 f"The journal holds an unknown kind of row, {kind}. Use the version of lightning_al that wrote it."
             )
-    return Records(header, rounds, labels, changes, query, num_outputs, initial)
+    return Records(header, rounds, labels, changes, query, num_outputs, initial, members)
 
 
 def upgraded(bodies: Sequence[Mapping[str, Any]], run_id: str) -> list[dict[str, Any]]:

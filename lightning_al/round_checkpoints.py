@@ -54,29 +54,32 @@ class RoundCheckpoints:
         if self.run_id is None:
             self.run_id = str(trainer.strategy.broadcast(secrets.token_hex(16)))
 
-    def expect(self, trainer: pl.Trainer, number: int, run_id: str | None = None) -> None:
+    def expect(self, trainer: pl.Trainer, number: int, run_id: str | None = None, *, member: int | None = None) -> None:
         """Name to every ModelCheckpoint the folder that the round has or would have; nothing is made.
 
         Args:
             trainer: The Trainer.
             number: Number of the round.
             run_id: Id of the run whose checkpoint is loaded, where it may be another.
+            member: Which fit of the round writes there, where it has several.
         """
         known = _harmless(str(run_id)) if run_id else self.run_id
 
         def name() -> None:
             for checkpoint, place in self._checkpoints_in_places(trainer):
-                checkpoint.dirpath = _choose(place, number, known) if known else f"{place}/round-{number}"
+                folder = _choose(place, number, known) if known else f"{place}/round-{number}"
+                checkpoint.dirpath = _of_member(folder, member)
 
         on_each_rank(trainer, name)
 
-    def begin(self, trainer: pl.Trainer, number: int, *, again: bool = False) -> None:
+    def begin(self, trainer: pl.Trainer, number: int, *, again: bool = False, member: int | None = None) -> None:
         """Make the round's folder, and let every ModelCheckpoint of the Trainer write there.
 
         Args:
             trainer: The Trainer.
             number: Number of the round.
             again: Whether the round was begun before. Its checkpoints of then are set aside until there are new ones.
+            member: Which fit of the round is to write there, where it has several: each has a folder in the round's.
         """
         self.name_run(trainer)
         assert self.run_id is not None
@@ -85,14 +88,15 @@ class RoundCheckpoints:
         def claim() -> dict[str, str]:
             for place in sorted(self._all_places):
                 if again:
-                    self._set_aside(place, number)
+                    self._set_aside(place, number, member or 0)
             return {place: _claim(place, number, run_id) for place in sorted(self._all_places)}
 
         chosen = from_first_rank(trainer, claim)
 
         def take() -> None:
             for checkpoint, place in found:
-                checkpoint.dirpath = chosen[place] if place in chosen else _choose(place, number, run_id)
+                folder = chosen[place] if place in chosen else _choose(place, number, run_id)
+                checkpoint.dirpath = _of_member(folder, member)
 
         on_each_rank(trainer, take)
 
@@ -108,6 +112,7 @@ class RoundCheckpoints:
             self._tell_of_unmarked(place)
             newest = Path(_choose(place, number, self.run_id))
             others = [other for other in _folders_of(place, self.run_id) if other != newest]
+            others += sorted(newest.glob("member-*-before"))
             superseded = [other for other in others if not self.keep_all or other.name.endswith("-before")]
             if superseded and _are_whole(newest):
                 for other in superseded:
@@ -156,10 +161,13 @@ class RoundCheckpoints:
                 self._all_places.add(place)
                 yield checkpoint, place
 
-    def _set_aside(self, place: str, number: int) -> None:
+    def _set_aside(self, place: str, number: int, member: int) -> None:
         assert self.run_id is not None
         newest = Path(_choose(place, number, self.run_id))
         if not _is_local(place) or not _is_ours(newest, self.run_id):
+            return
+        if member > 0:  # the fits of the round before this one were not begun again
+            _set_member_aside(newest / f"member-{member}")
             return
         own = f"round-{number}-{self.run_id[:8]}-before"
         aside = [newest.with_name(f"{newest.name}-before"), newest.with_name(own)]
@@ -183,6 +191,21 @@ class RoundCheckpoints:
 
 def _checkpoints(trainer: pl.Trainer) -> list[pl.callbacks.ModelCheckpoint]:
     return [callback for callback in callbacks_of(trainer) if isinstance(callback, pl.callbacks.ModelCheckpoint)]
+
+
+def _of_member(folder: str, member: int | None) -> str:
+    """Return the folder of one of a round's fits, which the first checkpoint makes."""
+    return folder if member is None else f"{folder}/member-{member}"
+
+
+def _set_member_aside(folder: Path) -> None:
+    aside = folder.with_name(f"{folder.name}-before")
+    if kind_of(folder) != "a folder":
+        return
+    if not os.listdir(folder) or os.path.lexists(aside):
+        shutil.rmtree(folder)  # a fit that was cut off twice
+    else:
+        folder.rename(aside)
 
 
 def _harmless(run_id: str) -> str:
@@ -290,6 +313,6 @@ def _are_whole(folder: Path) -> bool:
                 "The checkpoints of the rounds before are kept. Check that the disk has room."
             )
             return False
-    if paths:
-        sync(folder)
+    for parent in sorted({folder, *(path.parent for path in paths)} if paths else ()):
+        sync(parent)
     return len(paths) > 0

@@ -15,8 +15,8 @@ from lightning_al.hard_links import break_links_below
 JOURNAL = "journal.sqlite"
 
 OF_JOURNAL = re.compile(
-    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|initial\.pt|(warm|fit)-\d+\.pt|"
-    r"(damaged|schema-1)-\d+\.sqlite"
+    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
+    r"|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"
 )
 """The files that the journal keeps in the folder."""
 
@@ -30,6 +30,20 @@ OF_LOGGER = ("hparams.yaml", "metrics.csv")
 """Files that Lightning's loggers keep in their folders."""
 
 _CHECKPOINT = re.compile(r".+\.ckpt", re.DOTALL)
+
+
+def member_name(number: int, member: int) -> str:
+    """Return the name of the weights that one of a round's several fits ended with, until the round is recorded."""
+    return f"round-{number}-member-{member}"
+
+
+def end_name(number: int, member: int) -> str:
+    """Return the name of the weights that a fit of a round ended with, where the next round starts from them.
+
+    >>> end_name(3, 0), end_name(3, 1)
+    ('warm-3', 'warm-3-member-1')
+    """
+    return f"warm-{number}" if member == 0 else f"warm-{number}-member-{member}"
 
 
 def check_files(folder: Path, *names: re.Pattern[str]) -> None:

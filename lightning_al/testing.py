@@ -89,6 +89,8 @@ def check_posterior(
 ) -> None:
     """Check that a posterior keeps what `Posterior.draw` and `PosteriorSamples.outputs` promise, on a small network.
 
+    Of the `num_fits` fits that it is given, the last has the network's weights, and the others have weights near these.
+
     Args:
         posterior: An object of the class to check.
         module: The network, by default one of two linear layers with dropout between them.
@@ -98,8 +100,8 @@ def check_posterior(
 
     Raises:
         AssertionError: If it does not. The message names the fault: the number of outputs, samples that depend on the
-            batch, differ from call to call or ignore the seed, numbers drawn from the global generator, or a network,
-            its modes or a batch that was changed.
+            batch, differ from call to call or ignore the seed or a fit, numbers drawn from the global generator, or a
+            network, its modes, a fit or a batch that was changed.
 
     >>> from lightning_al import MCDropout
     >>> check_posterior(MCDropout(num_samples=5))
@@ -119,14 +121,14 @@ def check_posterior(
             "borrowed.",
         )
 
-    def draw(seed: int) -> PosteriorSamples:
-        fits = [Fit(copy_weights(module), number) for number in range(posterior.num_fits)]
+    def draw(seed: int, other: int | None = None) -> PosteriorSamples:
+        fits = _fits(module, posterior.num_fits, other)
         labelled = [(x[:4].clone(), y[:4].clone()), (x[4:8].clone(), y[4:8].clone())]
         with _global_generator_unused(who), in_evaluation_mode(module):
             samples = posterior.draw(fits, module, labelled, forward=call, seed=seed)
         require_same_network()
         _require(
-            all(_same_weights(fit.weights, before[0]) for fit in fits),
+            all(map(_are_same_fits, fits, _fits(module, posterior.num_fits, other))),
             f"`{who}` changes the weights of a fit in place. Copy what is to be changed.",
         )
         _require(
@@ -192,9 +194,15 @@ def check_posterior(
         f"`{who}` does not repeat: two draws with the same seed give different samples. Draw by `seed` alone.",
     )
     _require(
-        samples.num_samples == 1 or not _close(whole, outputs(draw(1))),
+        samples.num_samples <= posterior.num_fits or not _close(whole, outputs(draw(1))),
         f"`{who}` ignores the seed: draws with seeds 0 and 1 give the same samples. Draw by `seed`.",
     )
+    for other in range(posterior.num_fits - 1):
+        _require(
+            not _close(whole, outputs(draw(0, other))),
+            f"`{who}` ignores fit {other} of {posterior.num_fits}: with other weights in it, the samples are the same. "
+            "Draw from all `fits`, or lower `num_fits`.",
+        )
 
 
 def check_oracle(
@@ -356,6 +364,19 @@ def _state_of(query: Query) -> dict[str, Any]:
     }
 
 
+def _fits(module: nn.Module, num_fits: int, other: int | None = None) -> list[Fit]:
+    """Return fits of which the last has the module's weights, and which are the same each time but for another one."""
+    fits = []
+    for number in range(num_fits):
+        weights = copy_weights(module)
+        generator = torch.Generator().manual_seed(number + num_fits * (number == other))
+        for name, value in weights.items():
+            if number < num_fits - 1 and isinstance(value, Tensor) and value.is_floating_point():
+                weights[name] = value * (1 + 0.5 * torch.rand(value.shape, generator=generator).to(value))
+        fits.append(Fit(weights, number))
+    return fits
+
+
 def _tables(kind: str, num_samples: int) -> dict[str, Tensor]:
     """Return predictions [N, K, C], embeddings and so on of the candidates, the labelled points and the targets."""
     generator = torch.Generator().manual_seed(0)
@@ -456,6 +477,10 @@ def _same(one: Selection, other: Selection) -> bool:
     return torch.equal(one.positions, other.positions) and torch.allclose(
         one.scores.double(), other.scores.double(), atol=TOLERANCE, equal_nan=True
     )
+
+
+def _are_same_fits(one: Fit, other: Fit) -> bool:
+    return _same_weights(one.weights, other.weights)
 
 
 def _same_weights(one: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> bool:

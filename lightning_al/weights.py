@@ -67,19 +67,26 @@ def reset_parameters(module: nn.Module) -> None:
     >>> bool((net.weight == before).all())
     False
     """
-    covered: set[str] = set()
-    for path, part in module.named_modules():
-        reset = getattr(part, "reset_parameters", None)
-        if callable(reset):
-            reset()
-            covered.update(f"{path}.{name}" if path else name for name in part.state_dict())
-    missing = [name for name, _ in module.named_parameters() if name not in covered]
+    missing = not_reset(module)
     if missing:
         raise ValueError(
             f'`ActiveLearning(reset="fresh")` cannot reset {missing[0]!r} of `{type(module).__name__}` '
             f"({len(missing)} parameters in all): its part has no `reset_parameters()`. Pass `reset=` a "
             'function that returns a new module, or use `reset="initial"`.'
         )
+    for part in module.modules():
+        reset: Any = getattr(part, "reset_parameters", None)
+        if callable(reset):
+            reset()
+
+
+def not_reset(module: nn.Module) -> list[str]:
+    """Name the parameters that `reset_parameters` could not draw anew."""
+    covered: set[str] = set()
+    for path, part in module.named_modules():
+        if callable(getattr(part, "reset_parameters", None)):
+            covered.update(f"{path}.{name}" if path else name for name in part.state_dict())
+    return [name for name, _ in module.named_parameters() if name not in covered]
 
 
 def uninitialised(module: nn.Module) -> list[str]:

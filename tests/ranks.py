@@ -3,7 +3,7 @@
 Usage: python -m tests.ranks OUT RANKS JSON, where JSON lists the runs, each by arguments of `ActiveLearning` and `lr`,
 `epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout`, `slow_oracle` (in seconds) and
 `own_folders`, which lets each rank choose a folder for itself; `tries` says how often the program calls again after an
-error.
+error. The posterior `ensemble` takes three fits a round.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from lightning_al.journal import Journal
 from lightning_al.oracle import Revealed
 from lightning_al.pool import Label
 from lightning_al.posterior import MCDropout
+from tests.doors.test_several_fits import Ensemble
 from tests.samples import predict_pool
 from tests.tasks import LitMLP, points
 
@@ -177,6 +178,8 @@ def run(
         arguments["folder"] += os.environ.get("LOCAL_RANK", "0")
     if slow_oracle is not None:
         arguments["oracle"] = Slow(slow_oracle)
+    if arguments.get("posterior") == "ensemble":
+        arguments["posterior"] = Ensemble()
     active = ActiveLearning(**{"query_size": 5, "budget": 23, "seed": 1, **arguments})
     strategy: Any = "auto" if ranks == 1 else "ddp"
     if timeout is not None:
@@ -207,8 +210,15 @@ def run(
         "weights": {name: value.tolist() for name, value in module.state_dict().items()},
         "done": active.done,
         "chunks": chunks.chunks,
+        "fits": drawn_from(active.posterior),
     }
     return trainer.global_rank, found
+
+
+def drawn_from(posterior: Any) -> list[Any]:
+    """Return the seeds of the fits that an ensemble was given, and of their weights those of the last layer's bias."""
+    drawn = getattr(posterior, "drawn", [])
+    return [[(fit.seed, fit.weights["net.3.bias"].tolist()) for fit in fits] for fits in drawn]
 
 
 def main(out: Path, ranks: int, runs: list[dict[str, Any]]) -> None:

@@ -44,7 +44,7 @@ def predict_pool(
         forward=default_forward(data.target),
         task=Multiclass(),
         seed=seed,
-        fit_seed=0,
+        fits=[],
     )
     passed = pass_over(trainer, module, fitted.pool, data.pool.unlabelled, fitted.log_probs, "Scoring the pool")
     return (log_probs_n_K_C for (log_probs_n_K_C,) in passed)

@@ -61,7 +61,7 @@ def posterior_test(
         forward=forward,
         task=Multiclass(),
         seed=seed,
-        fit_seed=0,
+        fits=[],
     )
     return PosteriorTest(fitted, target or Target())
 

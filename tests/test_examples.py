@@ -34,7 +34,7 @@ def run(tmp_path: Path, name: str, *arguments: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", ["quickstart.py", "own_acquisition.py", "own_posterior.py"])
+@pytest.mark.parametrize("name", ["quickstart.py", "own_acquisition.py", "own_posterior.py", "own_ensemble.py"])
 def test_prints_its_history(tmp_path: Path, name: str) -> None:
     said = run(tmp_path, name)
     assert "round 0: 20 labels, test_acc" in said
@@ -145,6 +145,7 @@ def test_every_example_is_here() -> None:
     tested = {
         "quickstart.py",
         "own_acquisition.py",
+        "own_ensemble.py",
         "own_loop.py",
         "own_oracle.py",
         "own_posterior.py",

@@ -88,6 +88,7 @@ LAYERS = [
         "evaluation",
         "sigmoid",
         "loggers",
+        "members",
         "refit",
         "requeue",
         "round_checkpoints",

@@ -44,11 +44,30 @@ def test_both_ranks_have_the_same_run(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "run-0" / "kept").iterdir()} == {"round-3"}
 
 
+def test_both_ranks_have_the_same_fits_of_a_round_and_resume_in_one(tmp_path: Path) -> None:
+    asked = {"acquisition": "bald", "posterior": "ensemble", "budget": 13, "epochs": 1}
+    one, other = run(tmp_path / "whole", 2, **asked, folder=str(tmp_path / "whole" / "run"))
+    assert one == other
+    assert [len(round["members"]) for round in one["rounds"]] == [3, 3]
+    first, drawn = one["fits"]  # the dry pass, and the first round
+    assert len({str(weights) for _, weights in first}) == 1
+    assert len({str(weights) for _, weights in drawn}) == 3
+    cut = {**asked, "folder": str(tmp_path / "cut" / "run"), "own_folders": True}
+    failed = start(tmp_path / "cut", 2, {**cut, "fail": 2})
+    assert failed.returncode != 0
+    assert "boom" in failed.stderr
+    assert (tmp_path / "cut" / "run0" / "round-0-member-0.pt").exists()
+    resumed, _ = found = run(tmp_path / "cut", 2, **cut)
+    assert found[0] == found[1]
+    assert {**resumed, "fits": resumed["fits"][1:]} == {**one, "fits": one["fits"][1:]}
+
+
 SHARED = {
     "batches_deal_unevenly": {"acquisition": "batchbald", "pool_batch_size": 8},
     "third_rank_has_no_batch": {"acquisition": "batchbald", "pool_batch_size": 40},
     "ranks_after_the_first_have_no_batch": {"acquisition": "bald", "pool_batch_size": 1000},
     "scores_in_float64": {"acquisition": "bald", "pool_batch_size": 8, "precision": "64-true"},
+    "several_fits": {"acquisition": "bald", "pool_batch_size": 8, "posterior": "ensemble"},
 }
 """Runs on a pool of 53 points; with a learning rate of 0 the weights are the same however many ranks train them."""
 

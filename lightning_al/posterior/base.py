@@ -64,7 +64,8 @@ class Posterior(ABC):
     Attributes:
         num_samples: How many samples K it draws, where that is known beforehand; a method that needs more then fails
             at once.
-        num_fits: How many fits a round takes. A round has one for now, and another number is refused.
+        num_fits: How many fits a round takes. The first starts from what the run says a round starts from, each of the
+            others from newly drawn weights, or with ``reset="warm"`` from its own end of the round before.
     """
 
     num_samples: int | None = None

@@ -190,11 +190,3 @@ def test_the_fit_that_is_handed_over_is_the_one_that_ended(tmp_path: Path) -> No
     for fit, weight in seen:
         assert torch.equal(fit.weights["net.3.weight"], weight)
         assert fit.weights["net.3.weight"].device.type == "cpu"
-
-
-def test_more_fits_than_a_round_has_are_refused() -> None:
-    class Ensemble(LastLayerLaplace):
-        num_fits = 3
-
-    with pytest.raises(ValueError, match=r"`Ensemble` asks for 3 fits a round, but a round has one"):
-        ActiveLearning("bald", query_size=2, posterior=Ensemble())
