@@ -63,16 +63,26 @@ _OF_MODULES = frozenset(vars(nn.Module()))
 
 
 class UnknownStateError(ValueError):
-    """What an object is cannot be read from it."""
+    """What an object is cannot be read from it.
+
+    Args:
+        thing: The part of it that says too little or too much.
+        way: Where in the object it is.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, thing: Any, way: str, why: str) -> None:
+        super().__init__(f"{way.lstrip('.') or 'it'} (`{class_name(type(thing))}`) {why}")
 
 
 def config_of(thing: Any) -> Any:
     """Return what an object is, as plain data that JSON can hold.
 
     Of an object with a method `config`, what that returns; of a dataclass, its fields; of any other object, its
-    attributes, private ones included; always with the class. Of tensors, arrays and modules, a hash of their contents.
-    Of a function, its name, a hash of its source, and the plain data that it holds: defaults, what it closes over, and
-    single values of its module that it reads. No other code of a user than `config` is run.
+    attributes, private ones included. The class is always there; `config` may name another one, by which the object was
+    known before. Of tensors, arrays and modules, a hash of their contents. Of a function, its name, a hash of its
+    source, and the plain data that it holds: defaults, what it closes over, and single values of its module that it
+    reads. No other code of a user than `config` is run.
 
     Raises:
         UnknownStateError: If a part of it, such as an open file, can say nothing of itself.
@@ -87,7 +97,7 @@ def config_of(thing: Any) -> Any:
     try:
         return _Reader().read(thing)
     except RecursionError:
-        raise _unknown(thing, "", "is nested too deeply") from None
+        raise UnknownStateError(thing, "", "is nested too deeply") from None
 
 
 class _Reader:
@@ -100,7 +110,7 @@ class _Reader:
     def read(self, thing: Any, way: str = "") -> Any:
         self._left -= 1
         if self._left < 0:
-            raise _unknown(thing, way, f"holds more than {MOST} values with all around it")
+            raise UnknownStateError(thing, way, f"holds more than {MOST} values with all around it")
         if thing is None or isinstance(thing, bool):
             return thing
         if isinstance(thing, Enum):
@@ -172,7 +182,7 @@ class _Reader:
                 one.name: getattr(thing, one.name) for one in dataclasses.fields(thing) if hasattr(thing, one.name)
             }
         elif _hides_state(type(thing)):
-            raise _unknown(thing, way, "can say nothing of itself")
+            raise UnknownStateError(thing, way, "can say nothing of itself")
         else:
             found = {name: getattr(thing, name) for name in _slots(type(thing)) if hasattr(thing, name)}
             found |= vars(thing) if hasattr(thing, "__dict__") else {}
@@ -184,7 +194,7 @@ class _Reader:
         try:
             return f"{described(thing)}, {content_hash(thing)[:16]}"
         except Exception:  # a tensor without data, say
-            raise _unknown(thing, way, "can say nothing of itself") from None
+            raise UnknownStateError(thing, way, "can say nothing of itself") from None
 
     def _parts_of(self, module: nn.Module) -> Iterator[Any]:
         for path, part in module.named_modules():
@@ -235,10 +245,6 @@ def class_name(kind: type) -> str:
     """
     module = "lightning_al" if kind.__module__.startswith("lightning_al.") else kind.__module__
     return f"{module}.{kind.__qualname__}"
-
-
-def _unknown(thing: Any, way: str, why: str) -> UnknownStateError:
-    return UnknownStateError(f"{way.lstrip('.') or 'it'} (`{class_name(type(thing))}`) {why}")
 
 
 def _hides_state(kind: type) -> bool:

@@ -259,6 +259,14 @@ def test_config_is_asked_before_anything_else() -> None:
     assert set(config_of(Told(1))) == {"class", "beta", "weights"}
 
 
+def test_a_class_that_was_renamed_says_what_it_was() -> None:
+    class Renamed(Tilted):
+        def config(self) -> dict[str, Any]:
+            return {"class": f"{__name__}.Tilted", "beta": self.beta, "_gamma": self._gamma}
+
+    assert config_of(Renamed(1)) == config_of(Tilted(1))
+
+
 def test_a_config_that_is_no_dict_is_refused() -> None:
     class Wrong:
         def config(self) -> Any:
