@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -14,7 +15,6 @@ from typing import Any, Literal, TypeVar
 from torch import Tensor, nn
 
 from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
-from lightning_al.accepted_labels import class_names
 from lightning_al.acquisition import Acquisition, available, create
 from lightning_al.acquisition.base import check_selection, plain_metrics
 from lightning_al.acquisition.registry import acquisitions
@@ -43,7 +43,6 @@ from lightning_al.members import (
 )
 from lightning_al.memory import peak_bytes
 from lightning_al.oracle import OracleLike, Query, as_oracle, oracles
-from lightning_al.oracle.function import qualified_name
 from lightning_al.pool import Label
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
@@ -72,9 +71,10 @@ from lightning_al.refit import (
 )
 from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
 from lightning_al.round_checkpoints import RoundCheckpoints
+from lightning_al.run.header import Header, on_every_rank, text_of
 from lightning_al.run_folder import break_links, check_places, end_name, member_name, places_of
 from lightning_al.same_on_ranks import check_same_on_ranks
-from lightning_al.same_run import check_same_run, check_same_weights
+from lightning_al.same_run import check_same_run, check_same_weights, flat
 from lightning_al.scoring import give_shapes
 from lightning_al.seeds import Seed, derive, generator, seeded
 from lightning_al.selecting import PoolPasses
@@ -252,13 +252,13 @@ class ActiveLearning(BeforeSetup):
         limits = {"query_size": self.query_size, "budget": self.budget, "max_rounds": self.max_rounds}
         said = [f"{name}={number}" for name, number in limits.items() if number is not None]
         parts = {"posterior": self.posterior, "oracle": self.oracle}
-        said += [f"{name}={_describe(part)}" for name, part in parts.items()]
+        said += [f"{name}={text_of(part)}" for name, part in parts.items()]
         rounds = "1 round" if self.round == 1 else f"{self.round} rounds"
         state = f"{rounds} done, finished" if self.done else f"{rounds} done"
         query = self._labelling.query
         if query is not None and self._labelling.is_pending:
             state += f", {len(query.rest)} of {len(query.indices)} labels pending"
-        return f"{type(self).__name__}({', '.join([_describe(self.acquisition), *said])}; {state})"
+        return f"{type(self).__name__}({', '.join([text_of(self.acquisition), *said])}; {state})"
 
     @property
     def done(self) -> bool:
@@ -705,7 +705,7 @@ class ActiveLearning(BeforeSetup):
             return
         self._initial = copy_weights(module)
         data = _datamodule(trainer)
-        header = {**self._header(data), "classes": class_names(data).to_dict(), "id": self._checkpoints.run_id}
+        header = {**self._header(data), "id": self._checkpoints.run_id}
         initial = self._initial
 
         def begin(journal: Journal) -> None:
@@ -1156,22 +1156,9 @@ class ActiveLearning(BeforeSetup):
 
     def _on_this_rank(self, data: ActiveDataModule) -> dict[str, Any]:
         """Return what ranks must have in common."""
-        names = (
-            "budget",
-            "max_rounds",
-            "rounds_per_fit",
-            "task",
-            "weights",
-            "test",
-            "unscorable",
-        )
-        of_data = ("initial_size", "balanced", "initial", "seed", "samples_per_epoch", "pool_batch_size")
         return {
-            **self._header(data),
-            **{name: getattr(self, name) for name in names},
-            **{f"{name} of the data": getattr(data, name) for name in of_data},
-            "target": None if callable(data.target.spec) else data.target.spec,
-            "classes": class_names(data).to_dict(),
+            **flat({name: value for name, value in self._header(data).items() if name != "text"}),
+            **on_every_rank(self, data),
             "folder is given": self.folder is not None,
             "rounds": self.round,
             "labelled points": data.pool.rounds,
@@ -1182,16 +1169,11 @@ class ActiveLearning(BeforeSetup):
 
     def _header(self, data: ActiveDataModule) -> dict[str, Any]:
         """Return what a run started again must have in common with the one in the folder."""
-        return {
-            "acquisition": _describe(self.acquisition),
-            "posterior": _describe(self.posterior),
-            "last_layer": _describe(self.last_layer),
-            "query_size": self.query_size,
-            "seed": self.seed,
-            "reset": qualified_name(self.reset) if callable(self.reset) else self.reset,
-            "data": data.fingerprint,
-            "initial": data.pool.initial,
-        }
+        return self._headers.of(self, data)
+
+    @cached_property
+    def _headers(self) -> Header:
+        return Header()
 
     def _open_journal(self, trainer: pl.Trainer, data: ActiveDataModule, folder: str | os.PathLike[str]) -> None:
         """Open the run folder on the first rank, and bring history and pool to where it stands on every rank."""
@@ -1374,12 +1356,6 @@ def _remove_older_weights(journal: Journal, number: int, num_fits: int) -> None:
             journal.remove_weights(member_name(older, member))
     for older in range(number + 1):
         journal.remove_weights(weights_name(older))
-
-
-def _describe(thing: Any) -> str:
-    """Say what an object is by its repr, or by its class where the repr is only an address."""
-    shown = repr(thing)
-    return f"{type(thing).__module__}.{type(thing).__qualname__}" if " at 0x" in shown else shown
 
 
 def _is_validation_of_fit(trainer: pl.Trainer) -> bool:

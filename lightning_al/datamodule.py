@@ -712,6 +712,12 @@ def _has_active_learning(trainer: pl.Trainer) -> bool:
     return any(isinstance(callback, BeforeSetup) for callback in getattr(trainer, "callbacks", ()))
 
 
+def arguments_of(data: ActiveDataModule) -> dict[str, Any]:
+    """Return the arguments of a datamodule that change weights or picks by more than the points and their labels."""
+    given = {"seed": data.seed, "target": data.target.spec, "samples_per_epoch": data.samples_per_epoch}
+    return given | (data.wrapped.given if isinstance(data.wrapped, _Datasets) else {})
+
+
 class _Datasets(pl.LightningDataModule):
     """Plain datasets as the LightningDataModule that `ActiveDataModule` wraps."""
 
@@ -733,9 +739,15 @@ class _Datasets(pl.LightningDataModule):
         self._shown = type(train).__name__
         self._train = train
         self._loader = loader
+        self._val = val
         for name, dataset in (("val", val), ("test", test), ("predict", predict)):
             if dataset is not None:
                 setattr(self, f"{name}_dataloader", partial(self._in_order, dataset))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What changes the weights beside the training data."""
+        return {**{name: self._loader[name] for name in ("batch_size", "collate_fn")}, "val": self._val}
 
     def train_dataloader(self) -> DataLoader[Any]:
         shuffle = None if isinstance(self._train, IterableDataset) else True

@@ -81,11 +81,12 @@ def _lines(records: Records) -> Iterator[str]:
     from lightning_al.class_names import Classes
     from lightning_al.corrections import recorded_labels
     from lightning_al.records import INITIAL
+    from lightning_al.run.identity import described
 
     header = records.header or {}
     classes = Classes.from_dict(header.get("classes"))
     found = recorded_labels(records)
-    yield f"{header.get('acquisition')}, seed {header.get('seed')}, {_plural(len(records.rounds), 'round')}"
+    yield f"{described(header, 'acquisition')}, seed {header.get('seed')}, {_plural(len(records.rounds), 'round')}"
     yield f"before round 0: {', '.join(_told(one, classes) for one in found if one.round is None)}"
     for round in records.history:
         asked = [_told(one, classes) for one in found if one.round == round.number]

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor, nn
 
 from lightning_al._lightning import rank_zero_warn
 from lightning_al.fingerprint import labels_agree
+from lightning_al.run.identity import described, may_be_forced
 from lightning_al.weights import non_persistent_buffers, whole_state_dict
-
-WITH_FORCE = (
-    "acquisition",
-    "posterior",
-    "last_layer",
-    "query_size",
-    "seed",
-    "reset",
-    "data.form",
-    "data.contents",
-)
-"""What a user may change from here on. Of other points or other initial labels, the recorded rounds would be false."""
 
 
 def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any], *, force: bool) -> None:
@@ -37,17 +26,16 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
     Raises:
         ValueError: If they differ; the message says in what, and what to do.
     """
-    there, here = _flat(before), _flat(json.loads(json.dumps(now)))
-    differing = [name for name, value in here.items() if there.get(name) != value]
+    here = json.loads(json.dumps(now))
+    found = list(_differences(before, here))
     # Contents are not known under random augmentation.
-    if None in (there.get("data.contents"), here.get("data.contents")):
-        differing = [name for name in differing if name != "data.contents"]
-        if "data.labels" in differing and labels_agree(before.get("data", {}), now["data"]):
-            differing = [name for name in differing if name not in ("data.labels", "data.classes")]
-    if not differing:
+    if None in (_contents(before), _contents(here)) and labels_agree(before.get("data", {}), here.get("data", {})):
+        found = [one for one in found if one[0] not in ("data.labels", "data.classes")]
+    if not found:
         return
-    differences = "; ".join(f"`{name}` {_difference(there.get(name), here[name])}" for name in differing)
-    fixed = [name for name in differing if name not in WITH_FORCE]
+    names = ", ".join(name for name, _, _ in found)
+    differences = "; ".join(f"`{name}` {_difference(there, here)}" for name, there, here in found)
+    fixed = [name for name, _, _ in found if not may_be_forced(name)]
     if force and not fixed:
         rank_zero_warn(f"`ActiveLearning(force=True)` goes on with another run. {place}: {differences}.")
         return
@@ -57,7 +45,7 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
         else "Pass `force=True` to go on in spite of it, from here on otherwise."
     )
     raise ValueError(
-        f"{place} holds another run: its {', '.join(differing)} differ. {differences}. Start with what the run began "
+        f"{place} holds another run: its {names} differ. {differences}. Start with what the run began "
         f"with, or leave it and begin another. {remedy}"
     )
 
@@ -95,11 +83,68 @@ def _shape(value: Any) -> list[int] | str:
     return list(value.shape) if isinstance(value, Tensor) else type(value).__name__
 
 
-def _flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested data by their dotted names.
+
+    >>> flat({"data": {"length": 3}, "seed": 0})
+    {'data.length': 3, 'seed': 0}
+    """
+    found: dict[str, Any] = {}
     for name, value in nested.items():
-        flat.update(_flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
-    return flat
+        found.update(flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
+    return found
+
+
+Difference = tuple[str, Any, Any]
+"""A dotted name, and what is there and here."""
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield what differs of that which both headers have: earlier versions recorded less."""
+    for name in now:
+        if name == "text" or name not in before:
+            continue
+        there, here = before[name], now[name]
+        if name == "classes":
+            yield from _renumbered(there, here)
+        elif isinstance(there, str) and isinstance(here, Mapping):  # as lightning_al 0.1.0 recorded objects
+            text = now.get("text", {}).get(name)
+            if there != text:
+                yield name, there, text
+        elif (_kind(there), _kind(here)) != (None, None) and _kind(there) != _kind(here):
+            yield name, described(before, name), described(now, name)
+        else:
+            yield from _differences_within(name, there, here, is_object=name == "datamodule")
+
+
+def _differences_within(name: str, there: Any, here: Any, is_object: bool = False) -> Iterator[Difference]:
+    if not (isinstance(there, Mapping) and isinstance(here, Mapping)) or _kind(there) != _kind(here):
+        # Contents are not known under random augmentation.
+        if there != here and not (name.endswith(".contents") and None in (there, here)):
+            yield name, there, here
+        return
+    for part in dict.fromkeys((*here, *there)):
+        # An option that an object did not have yet was not recorded.
+        if part in there or not (is_object or "class" in here):
+            yield from _differences_within(f"{name}.{part}", there.get(part), here.get(part))
+
+
+def _renumbered(there: Any, here: Any) -> Iterator[Difference]:
+    """Yield the classes that a label now means another one of; there may be more of them, or fewer."""
+    before, now = (part.get("numbers") if isinstance(part, Mapping) else None for part in (there, here))
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for name, number in before.items():
+            if now.get(name, number) != number:
+                yield f"classes.{name}", number, now[name]
+
+
+def _kind(value: Any) -> Any:
+    return value.get("class", value.get("function")) if isinstance(value, Mapping) else None
+
+
+def _contents(header: Mapping[str, Any]) -> Any:
+    data = header.get("data")
+    return data.get("contents") if isinstance(data, Mapping) else None
 
 
 def _difference(there: Any, here: Any) -> str:
@@ -111,5 +156,7 @@ def _difference(there: Any, here: Any) -> str:
 
 
 def _shorten(value: Any) -> str:
+    if _kind(value) is not None:
+        return str(_kind(value))
     shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -62,7 +62,10 @@ class WaitingPosterior(Posterior):
         self.wait = wait
 
     def __repr__(self) -> str:
-        return "WaitingPosterior()"  # whether this file is imported or run
+        return "WaitingPosterior()"
+
+    def config(self) -> dict[str, Any]:
+        return {"class": "tests.stopped.WaitingPosterior"}  # whether this file is imported or run
 
     def draw(self, fits: Any, module: nn.Module, labelled: Any, *, forward: Forward, seed: int) -> PosteriorSamples:
         samples = MCDropout(4).draw(fits, module, labelled, forward=forward, seed=seed)

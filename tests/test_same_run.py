@@ -139,13 +139,23 @@ setting("batchbald", "active", r"`acquisition` is 'BALD\(\)' there and 'BatchBAL
 setting("random", "active", "its acquisition differ", True, acquisition="random")
 setting("margin", "active", "its acquisition differ", True, acquisition="margin")
 setting("acquisition's own", "active", "its acquisition differ", True, acquisition=BatchBALD(num_configurations=99))
-setting("fewer samples", "active", r"`posterior` is 'MCDropout\(num_samples=20", True, posterior=MCDropout(5))
-setting("autocast", "active", "autocast=False.*there and .*autocast=True", True, posterior=MCDropout(20, autocast=True))
+setting("fewer samples", "active", "`posterior.num_samples` is 20 there and 5 here", True, posterior=MCDropout(5))
+setting(
+    "autocast",
+    "active",
+    "`posterior.autocast` is False there and True here",
+    True,
+    posterior=MCDropout(20, autocast=True),
+)
 setting(
     "no samples", "active", "its acquisition, posterior differ", True, acquisition="entropy", posterior="deterministic"
 )
-setting("another layer", "active", "`last_layer` is .*layer=None", True, last_layer=LastLayer("net.0"))
-setting("half precision", "active", "`last_layer` is .*float32.* there", True, last_layer=LastLayer(dtype="float16"))
+setting(
+    "another layer", "active", "`last_layer.layer` is None there and 'net.0' here", True, last_layer=LastLayer("net.0")
+)
+setting(
+    "half precision", "active", "`last_layer.dtype` is 'float32' there", True, last_layer=LastLayer(dtype="float16")
+)
 setting("smaller queries", "active", "`query_size` is 4 there and 2 here", True, query_size=2)
 setting("larger queries", "active", "`query_size` is 4 there and 5 here", True, query_size=5)
 setting("seed", "active", "`seed` is 1 there and 2 here", True, seed=2)

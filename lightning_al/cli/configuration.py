@@ -20,12 +20,15 @@ from lightning_al.report.files import CONFIG
 from lightning_al.report.printable import printable
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
 from lightning_al.report.settings_file import check_numbers, read_settings
+from lightning_al.run.identity import GROWS, forced_settings, free_settings
 
 PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
 VALUES = ("folder", "seed", "name", "metric", "mode", "threads", "allow")
-MAY_GROW = ("active.budget", "active.max_rounds")
+MAY_GROW = tuple(f"active.{name}" for name in GROWS)
 THIS_TIME = ("allow", "active.force")
-WITH_FORCE = ("acquisition", "posterior", "data", "active.query_size", "active.last_layer", "active.reset")
+# The command line's own, by which others refer to parts of the loop and the data.
+WITH_FORCE = ("acquisition", "posterior", "data", "pool.data", *forced_settings())
+FREE = ("oracle", *(name for name in free_settings() if name not in (*MAY_GROW, *THIS_TIME)))
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ def agree(
         name
         for name in differing
         if not any(is_part(name, free) for free in (*ONLY_SHOWN, *(PLACED if is_cell else ())))
+        and not _is_free(name)
         and not _grows(name, known.get(name), asked.get(name))
         and not (force and name in forced)
     ]
@@ -230,7 +234,7 @@ def agree(
         agreed.mode = asked["mode"]  # the stored one is that of the metric before
     # Another class has other arguments, even where those left out were null.
     for name in sorted(named & set(known) - set(asked)):
-        if forced and _may_be_forced(name):
+        if (forced and _may_be_forced(name)) or _is_free(name):
             owner, key = name.rsplit(".", 1)
             OmegaConf.select(agreed, owner).pop(key)
     return _kept_elsewhere(agreed, stored, config)
@@ -284,8 +288,13 @@ def _changes(names: list[str], known: Mapping[str, Any], asked: Mapping[str, Any
     return ", ".join(f"{name} (stored {known.get(name)!r}, asked {asked.get(name)!r})" for name in names)
 
 
+def _is_free(name: str) -> bool:
+    return any(is_part(name, part) for part in FREE)
+
+
 def _may_be_forced(name: str) -> bool:
-    return any(is_part(name, part) for part in WITH_FORCE)
+    # A comparison pairs runs by the seed that they began with.
+    return name.split(".")[-1] != "seed" and any(is_part(name, part) for part in WITH_FORCE)
 
 
 def _grows(name: str, known: Any, asked: Any) -> bool:

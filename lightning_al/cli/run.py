@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import isfinite
@@ -38,6 +38,7 @@ from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.texts import with_texts
 from lightning_al.cli.together import is_first_rank
 from lightning_al.cli.workers import run_apart, take_gpus
+from lightning_al.run.identity import GROWS
 
 if TYPE_CHECKING:
     from lightning_al._lightning import pl
@@ -71,7 +72,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
         composed = config
         config = agree(stored, config, overrides, folder, force=this_time.force, is_cell=False)
     kept, known = shown(config), None if stored is None else shown(stored)
-    finished = known is not None and known["active"] == kept["active"] and _has_finished(folder)
+    finished = known is not None and _goes_as_far(known, kept) and _has_finished(folder)
     if finished and known == kept and _is_reported(kept["metric"], kept["mode"], folder):
         return _show(folder) if is_first_rank(composed or config) else _area(folder)
     settings = resolve_allowed(config, this_time.allow, folder, composed)
@@ -226,6 +227,10 @@ def _silence() -> None:
     warnings.filterwarnings("ignore", message=".*`srun` command is available on your system but is not used")
     # The demo tasks have no validation labels.
     warnings.filterwarnings("ignore", message=".*but have no `val_dataloader`")
+
+
+def _goes_as_far(known: Mapping[str, Any], kept: Mapping[str, Any]) -> bool:
+    return all(known["active"].get(name) == kept["active"].get(name) for name in GROWS)
 
 
 def _has_finished(folder: Path) -> bool:

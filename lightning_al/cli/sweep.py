@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
-from lightning_al.cli.configuration import MAY_GROW, THIS_TIME
+from lightning_al.cli.configuration import THIS_TIME
 from lightning_al.cli.direction import check_sweeper
 from lightning_al.cli.job import is_multirun, new_console
 from lightning_al.cli.references import settle, shown
@@ -30,7 +30,7 @@ from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.together import is_first_rank, on_first_rank, shared_folder
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
 from lightning_al.report.files import ERROR
-from lightning_al.report.settings import ONLY_SHOWN, PLACED
+from lightning_al.report.settings import INDIFFERENT, ONLY_SHOWN, PLACED
 
 
 class CompareRuns(Callback):
@@ -155,7 +155,7 @@ def _name_cell(*, _root_: DictConfig) -> str:
     """Name a cell's folder, for `hydra.sweep.subdir`."""
     settings: Any = OmegaConf.to_container(_root_, resolve=False)
     typed = OverridesParser.create().parse_overrides(settings.pop("hydra")["overrides"]["task"])
-    left_out = (*PLACED, *ONLY_SHOWN, *THIS_TIME, *MAY_GROW)
+    left_out = (*PLACED, *ONLY_SHOWN, *INDIFFERENT, *THIS_TIME)
     overrides = sorted(str(parsed.input_line) for parsed in typed if parsed.key_or_group not in left_out)
     for name in left_out:
         owner, key = _owner(settings, name), name.split(".")[-1]

@@ -22,8 +22,9 @@ from lightning_al.report.direction import Mode, checked_mode
 from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
 from lightning_al.report.runs import Run, num_classes
-from lightning_al.report.settings import flat
+from lightning_al.report.settings import flat, leaves
 from lightning_al.report.settings_file import COPY, check_numbers, read_settings
+from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, described
 from lightning_al.run_lock import InUseError
 
 LINES = "history.jsonl"
@@ -163,7 +164,7 @@ def read_run(folder: Path) -> RecordedRun:
         name, seed, metric, acquisition = (summary[key] for key in ("name", "seed", "metric", "acquisition"))
     else:
         header = _read_header(folder)
-        acquisition = str(header["acquisition"]).split("(")[0].split(".")[-1]
+        acquisition = str(described(header, "acquisition")).split("(")[0].split(".")[-1]
         name, seed, metric, settings = acquisition.lower(), header["seed"], None, _settings_of(header)
     if not isinstance(seed, int):
         raise ValueError(f"its seed is {seed!r}, and no number. {COPY}")
@@ -262,17 +263,15 @@ def _read_header(folder: Path) -> dict[str, Any]:
 def _settings_of(header: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a run without a configuration has, under the names that a configuration has for them."""
     data = header["data"]
-    return {
-        "acquisition": header["acquisition"],
-        "posterior": header["posterior"],
-        "active.query_size": header["query_size"],
-        "active.last_layer": header.get("last_layer"),
-        "active.reset": header["reset"],
-        "pool.initial_size": len(header["initial"]),
-        "data.length": data["length"],
-        "data.classes": data["classes"],
-        "data.form": data["form"],
+    named = {"acquisition": "acquisition", "posterior": "posterior"}
+    settings = {
+        named.get(name, f"active.{name}"): described(header, name)
+        for name, argument in OF_ACTIVE_LEARNING.items()
+        if isinstance(argument, Recorded)
     }
+    known = {name: data[name] for name in ("length", "classes", "form")}
+    pool = {"initial_size": len(header["initial"]), **header.get("datamodule", {})}
+    return {**dict(leaves({**settings, "pool": pool})), **{f"data.{name}": value for name, value in known.items()}}
 
 
 def _usual(history: History) -> str | None:

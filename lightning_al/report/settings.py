@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from lightning_al.run.identity import indifferent_settings
+
 MOST_SETTINGS = 5_000
 
 METHOD = (
@@ -16,7 +18,8 @@ METHOD = (
     "active.query_size",
     "active.last_layer",
 )
-"""What makes another method; all other settings make another task, where they are not in the list below."""
+"""What makes another method, in a comparison's words. All other settings make another task, where they are not in the
+list below: that says nothing of whether a run is the same, which `lightning_al.run.identity` says."""
 
 ONLY_SHOWN = ("metric", "mode", "name")
 """What a run is shown by. It may change in a run that is there."""
@@ -24,8 +27,6 @@ ONLY_SHOWN = ("metric", "mode", "name")
 PLACED = (
     "folder",
     "logger",
-    "active.folder",
-    "active.keep_checkpoints",
     "callbacks.progress",
     "data.root",
     "data.download",
@@ -34,20 +35,12 @@ PLACED = (
     "trainer.enable_model_summary",
     "trainer.log_every_n_steps",
 )
-"""Where a run's files lie, and what is logged or shown meanwhile."""
+"""Where files lie, and what is logged or shown meanwhile, of those settings that are the command line's own."""
 
-NEITHER = (
-    *ONLY_SHOWN,
-    *PLACED,
-    # How far the run goes, and from what it may go on.
-    "active.budget",
-    "active.max_rounds",
-    "active.force",
-    "allow",
-    # What only makes it faster or slower.
-    "threads",
-    "pool.pool_batch_size",
-)
+INDIFFERENT = indifferent_settings()
+"""What two runs may have otherwise and yet have the same results, of the settings of the loop and the data."""
+
+NEITHER = (*ONLY_SHOWN, *PLACED, *INDIFFERENT, "allow", "threads")
 """What makes neither another method nor another task."""
 
 
