@@ -1,9 +1,9 @@
 """Run by test_ranks.py in processes of its own: runs on one or several ranks, what each rank found going to a file.
 
 Usage: python -m tests.ranks OUT RANKS JSON, where JSON lists the runs, each by arguments of `ActiveLearning` and `lr`,
-`epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout`, `slow_oracle` (in seconds) and
-`own_folders`, which lets each rank choose a folder for itself; `tries` says how often the program calls again after an
-error. The posterior `ensemble` takes three fits a round.
+`epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout`, `slow_oracle` (in seconds),
+`at_a_time` (how many questions are answered in one call) and `own_folders`, which lets each rank choose a folder for
+itself; `tries` says how often the program calls again after an error. The posterior `ensemble` takes three fits.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "score": (scoring, "to_device"),
     "gather": (scoring, "_gather"),
     "select": (BALD, "select"),
-    "label": (ActiveLearning, "_ask"),
+    "label": (ActiveLearning, "_answer"),
     "answer": (Revealed, "label"),
     "record": (History, "append"),
 }
@@ -132,6 +132,11 @@ class Slow(Revealed):
         return super().label(indices)
 
 
+def some_of_the(labels: list[int], most: int) -> Any:
+    """Return an oracle that answers some questions at a time."""
+    return lambda query: {index: labels[index] for index in query[:most]}
+
+
 class Scoring(pl.Callback):
     """Pass over the pool after the first fit, and keep each chunk."""
 
@@ -159,6 +164,7 @@ def run(
     timeout: float | None = None,
     slow_oracle: float | None = None,
     own_folders: bool = False,
+    at_a_time: int | None = None,
     **arguments: Any,
 ) -> tuple[int, dict[str, Any]]:
     """Run active learning, and return this process's rank and what it found."""
@@ -178,6 +184,8 @@ def run(
         arguments["folder"] += os.environ.get("LOCAL_RANK", "0")
     if slow_oracle is not None:
         arguments["oracle"] = Slow(slow_oracle)
+    if at_a_time is not None:
+        arguments["oracle"] = some_of_the(points(61).tensors[1].tolist(), at_a_time)
     if arguments.get("posterior") == "ensemble":
         arguments["posterior"] = Ensemble()
     active = ActiveLearning(**{"query_size": 5, "budget": 23, "seed": 1, **arguments})
@@ -204,7 +212,12 @@ def run(
         log_every_n_steps=1,
     )
     trainer.fit(module, datamodule=data)
+    paused = []
+    while active.pending is not None:
+        paused.append((active.pending.round, list(active.pending), active.pending.probs))
+        trainer.fit(module, datamodule=data)
     found = {
+        "paused": paused,
         "rounds": [{**round.to_dict(), "seconds": None, "peak_bytes": None} for round in active.history],
         "pool": data.pool.state_dict(),
         "weights": {name: value.tolist() for name, value in module.state_dict().items()},

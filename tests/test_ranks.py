@@ -44,6 +44,19 @@ def test_both_ranks_have_the_same_run(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "run-0" / "kept").iterdir()} == {"round-3"}
 
 
+@pytest.mark.parametrize("with_folder", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_a_query_that_is_answered_by_and_by_is_pending_on_both_ranks(tmp_path: Path, with_folder: bool) -> None:
+    asked = {"acquisition": "bald", "budget": 18, "epochs": 1}
+    given = {**asked, "at_a_time": 3, **({"folder": str(tmp_path / "run")} if with_folder else {})}
+    one, other = run(tmp_path / "paused", 2, **given)
+    whole, _ = run(tmp_path / "whole", 2, **asked, at_a_time=5)
+    assert one == other
+    assert whole["paused"] == []
+    assert [(number, len(rest)) for number, rest, _ in one["paused"]] == [(0, 2), (1, 2)]
+    for name in ("rounds", "pool", "weights", "done"):
+        assert one[name] == whole[name]
+
+
 def test_both_ranks_have_the_same_fits_of_a_round_and_resume_in_one(tmp_path: Path) -> None:
     asked = {"acquisition": "bald", "posterior": "ensemble", "budget": 13, "epochs": 1}
     one, other = run(tmp_path / "whole", 2, **asked, folder=str(tmp_path / "whole" / "run"))

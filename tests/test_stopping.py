@@ -410,6 +410,30 @@ def test_a_run_ends_by_the_signal_whatever_became_of_its_error(tmp_path: Path, c
     assert not (tmp_path / "run" / "writer.json").exists()
 
 
+@pytest.mark.parametrize("oracle", [Stubborn(), Converting()], ids=["oracle", "oracle that makes another error"])
+@pytest.mark.parametrize("lacking", [-1, 0], ids=["initial points", "query"])
+def test_a_signal_ends_a_call_that_asks_before_its_fit(tmp_path: Path, oracle: Oracle, lacking: int) -> None:
+    dataset = points(40)
+    dataset.tensors[1].clamp_(max=lacking) if lacking < 0 else None
+    data = ActiveDataModule(dataset, initial_size=8, batch_size=8)
+    active = ActiveLearning("random", query_size=4, budget=20, folder=tmp_path / "run", oracle=lambda query: {})
+    fitting = trainer(tmp_path, callbacks=[active], max_epochs=1)
+    fitting.fit(LitMLP(), datamodule=data)
+    assert active.pending is not None
+    assert active.pending.round == min(lacking, 0)
+    active.oracle = oracle
+    before = [signal.getsignal(number) for number in CODES]
+    began = time.monotonic()
+    try:
+        with pytest.raises(StoppedError, match="stopped by SIGTERM"):
+            fitting.fit(LitMLP(), datamodule=data)
+    finally:
+        for number, handler in zip(CODES, before, strict=True):
+            signal.signal(number, handler)
+    assert time.monotonic() - began < 25
+    assert not (tmp_path / "run" / "writer.json").exists()
+
+
 @pytest.mark.parametrize("times", [3, pytest.param(100, marks=pytest.mark.slow)])
 def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times: int) -> None:
     command = [sys.executable, "-W", "ignore", "-m", "tests.stopping", str(tmp_path), str(times), "0"]
@@ -423,7 +447,8 @@ def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times:
         assert one["took"] < 30, one
         assert one["said"].count(f"Stopped by {NAMES[number]} in round ") == 1, one
         assert "StoppedError" not in one["said"], one
-        assert set(one["left"]) <= {"journal.sqlite", "history.jsonl", "initial.pt"}, one
+        left = {name for name in one["left"] if not name.startswith("fit-")}  # where it was stopped while it asked
+        assert left <= {"journal.sqlite", "history.jsonl", "initial.pt"}, one
 
 
 class EndingLoader(DataLoader[Any]):

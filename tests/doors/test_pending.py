@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Posterior, PosteriorSamples, Query
 from tests.tasks import CLASSES, LitMLP, points, trainer
 
 
@@ -52,8 +52,7 @@ def run(
             active = ActiveLearning(
                 "bald",
                 query_size=4,
-                posterior=MCDropout(4),
-                **{"max_rounds": 3, **arguments},
+                **{"max_rounds": 3, "posterior": MCDropout(4), **arguments},
                 oracle=oracle,
                 folder=folder,
             )
@@ -224,6 +223,38 @@ def test_answers_of_a_generator_outlive_a_crash_between_them(tmp_path: Path, who
     given = [index for indices in asked for index in indices[:2]]
     assert len(given) == len(set(given))
     assert [len(indices) for indices in asked] == [8, 6, 4, 2, 4, 2, 4, 2]
+
+
+class Mean(Posterior):
+    """The last layers of three fits."""
+
+    num_samples = 3
+    num_fits = 3
+
+    def draw(self, fits: Any, module: Any, labelled: Any, *, forward: Any, seed: int) -> PosteriorSamples:
+        return Each([fit.weights for fit in fits], module, forward)
+
+
+class Each(PosteriorSamples):
+    num_samples = 3
+
+    def __init__(self, weights: list[Any], module: Any, forward: Any) -> None:
+        self.weights, self.module, self.forward = weights, module, forward
+
+    def outputs(self, batch: Any) -> Iterator[Tensor]:
+        for weights in self.weights:
+            yield torch.func.functional_call(self.module, weights, (batch[0],))
+
+
+@pytest.mark.parametrize("reset", ["initial", "warm"])
+def test_a_pause_after_several_fits_changes_nothing(tmp_path: Path, reset: Any) -> None:
+    truth = Truth()
+    active, _, module, _ = run(tmp_path / "a", truth.answer, truth, reset=reset, posterior=Mean())
+    oracle = Slow(truth, 3)
+    paused, _, ended, _ = run(tmp_path / "b", oracle, truth, tmp_path / "run", 5, reset=reset, posterior=Mean())
+    assert [len(round.members) for round in paused.history] == [3, 3, 3]
+    assert told(paused, ended) == told(active, module)
+    assert [len(query) for query in oracle.asked] == [8, 5, 2, 4, 1, 4, 1]
 
 
 def test_a_network_that_asks_for_the_steps_gets_those_of_the_labels_that_came(tmp_path: Path) -> None:
