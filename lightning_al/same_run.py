@@ -112,7 +112,8 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
             if there != text:
                 yield name, there, text
         elif (_kind(there), _kind(here)) != (None, None) and _kind(there) != _kind(here):
-            yield name, described(before, name), described(now, name)
+            texts = described(before, name), described(now, name)
+            yield (name, *(texts if texts[0] != texts[1] else (there, here)))
         else:
             yield from _differences_within(name, there, here, is_object=name == "datamodule")
 

@@ -441,6 +441,63 @@ def test_a_forced_reset_needs_its_weights_all_the_same(going: Going, tmp_path: P
         going.run(tmp_path, reset="warm", force=True)
 
 
+def as_before(folder: Path, **changes: Any) -> None:
+    """Write the header that lightning_al 0.1.0 would have written."""
+    journal = Journal(folder)
+    header = journal.header
+    journal.close()
+    assert header is not None
+    kept = ("query_size", "seed", "data", "initial")
+    texts = {"acquisition": "BALD()", "posterior": "MCDropout(num_samples=20, autocast=False)", "reset": "initial"}
+    database = sqlite3.connect(folder / "journal.sqlite")
+    database.execute("UPDATE rows SET body = ? WHERE number = 0", (json.dumps({"schema": header["schema"]}),))
+    database.commit()
+    database.close()
+    rewrite_header(folder, **{name: header[name] for name in kept}, **texts, **changes)
+
+
+def test_what_an_earlier_version_did_not_record_is_not_compared(going: Going, tmp_path: Path) -> None:
+    as_before(tmp_path / "run", last_layer="LastLayer(layer=None, dtype='float32')")
+    assert going.run(tmp_path, weights="last", forward=lambda module, batch: module(batch[0])).done
+
+
+def test_what_an_earlier_version_recorded_as_text_is_compared_as_text(going: Going, tmp_path: Path) -> None:
+    as_before(tmp_path / "run", last_layer="LastLayer(layer='net.0', dtype='float32')")
+    with pytest.raises(ValueError, match=r"its last_layer differ. `last_layer` is .*layer='net.0'.* there and .*None"):
+        going.run(tmp_path)
+    with pytest.raises(ValueError, match=r"its acquisition, last_layer differ. `acquisition` is 'BALD\(\)' there"):
+        going.run(tmp_path, acquisition="entropy")
+
+
+def test_two_classes_of_one_repr_are_told_apart() -> None:
+    one, other = ({"acquisition": {"class": name}, "text": {"acquisition": "X()"}} for name in ("a.X", "b.X"))
+    with pytest.raises(ValueError, match=r"`acquisition` is a.X there and b.X here"):
+        check_same_run("The run", one, other, force=False)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        ({"class": "X", "a": 1}, {"class": "X", "a": 1, "b": 2}, None),  # an option that it has since
+        ({"class": "X", "a": 1, "b": 2}, {"class": "X", "a": 1}, r"`thing.b` is 2 there and None here"),
+        ({"class": "X", "a": {"p": 1}}, {"class": "X", "a": {"p": 1, "q": 2}}, r"`thing.a.q` is None there and 2 here"),
+        (
+            {"function": "f", "source": "a"},
+            {"function": "f", "source": "b"},
+            r"`thing.source` is 'a' there and 'b' here",
+        ),
+        ("f", {"function": "f", "source": "b"}, r"`thing` is 'f' there and None here"),
+        (None, {"function": "f"}, r"`thing` is None there and f here"),
+    ],
+)
+def test_of_objects_what_was_recorded_is_compared(before: Any, now: Any, said: str | None) -> None:
+    if said is None:
+        check_same_run("The run", {"thing": before}, {"thing": now}, force=False)
+        return
+    with pytest.raises(ValueError, match=said):
+        check_same_run("The run", {"thing": before}, {"thing": now}, force=False)
+
+
 @pytest.mark.parametrize(("before", "now"), [(None, "ab"), ("ab", None)])
 def test_contents_that_are_not_known_are_not_compared(before: str | None, now: str | None) -> None:
     check_same_run("The run", {"data": {"contents": before}}, {"data": {"contents": now}}, force=False)

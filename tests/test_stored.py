@@ -672,3 +672,37 @@ def test_no_checkpoint_that_lightning_finds_by_itself_runs_code(command, run, tm
         command(f"folder={run}", "active.max_rounds=2")
     assert [line for line in seen if "payload" in line] == []
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "way", "value"),
+    [
+        ("active.unscorable=skip", "active.unscorable", "skip"),
+        ("active.test=posterior", "active.test", "posterior"),
+        ("pool.pool_batch_size=64", "pool.pool_batch_size", 64),
+        ("oracle._target_=lightning_al.FunctionOracle", "oracle._target_", "lightning_al.FunctionOracle"),
+    ],
+)
+def test_what_makes_no_other_run_may_change_in_it(run, override, way, value):
+    stored = as_stored(composed(run))
+    OmegaConf.set_struct(stored, False)
+    stored.oracle.answers = 1  # which the other class does not take
+    agreed = agree(
+        stored,
+        composed(run, override, "oracle=revealed"),
+        [override, "oracle=revealed"],
+        run,
+        force=False,
+        is_cell=False,
+    )
+    assert OmegaConf.select(agreed, way) == value
+    assert "answers" not in agreed.oracle
+
+
+@pytest.mark.parametrize("override", ["active.weights=best", "active.task=binary", "pool.samples_per_epoch=64"])
+def test_what_makes_another_run_is_refused_without_force(run, override):
+    stored = as_stored(composed(run))
+    with pytest.raises(ConfigCompositionException, match=r"Of these, `active\.force=true` lets through: "):
+        agree(stored, composed(run, override), [override], run, force=False, is_cell=False)
+    with pytest.warns(UserWarning, match="goes on with other settings"):
+        agree(stored, composed(run, override), [override], run, force=True, is_cell=False)
