@@ -141,9 +141,9 @@ class ActiveLearning(BeforeSetup):
             gives NaN or Inf: end with an error that names them (`raise`), or select as if they were not in the pool
             (`skip`), name them in a warning and count them in the history. Where no point can be scored, the run ends.
         keep_checkpoints: Whether to keep the checkpoints of all rounds, not only the newest's.
-        force: Whether to go on with the run in the folder or a checkpoint in spite of another acquisition function,
-            posterior, query size, seed or reset, or of other contents of the data, with a warning. Other points,
-            initial labels or shapes of weights are refused all the same.
+        force: Whether to go on with the run in the folder or a checkpoint in spite of what differs and changes later
+            picks or weights, such as the acquisition function, seed, reset or the contents of the data, with a warning.
+            Other points, initial labels, class numbers or shapes of weights are refused all the same.
 
     Attributes:
         history: A `History`, one `Round` for each round, whatever its number of fits.

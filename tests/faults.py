@@ -26,7 +26,8 @@ from typing import Any
 
 import torch
 
-from lightning_al.journal import Journal, load_weights
+from lightning_al.journal import SCHEMA, Journal, _chained, _write_rows, load_weights
+from lightning_al.records import OpenQuery
 from tests.rounds import HEADER, LABELS, ROUNDS, write
 
 FAILURES = [(how, getattr(errno, name)) for name in ("ENOSPC", "EIO", "EROFS") for how in ("once", "on")]
@@ -34,8 +35,10 @@ KILLS = [(how, 0) for how in ("before", "after", "half")]
 REMEDY = "Make room there, or make it writable, and start the run again on the folder to go on."
 SURE = "Start the run again on the folder to go on from there."
 
-State = tuple[int, float | None]
-"""How many rows the journal has, and the number that its weights hold."""
+State = tuple[float, float | None]
+"""How many rows the journal has, and the number that its weights hold; a quarter more where a query is open, and a half
+where it is answered.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,27 @@ def three_rounds(folder: Path) -> None:
     journal.close()
 
 
+def of_schema_1(folder: Path) -> None:
+    three_rounds(folder)
+    path = folder / "journal.sqlite"
+    path.unlink()
+    rounds = [
+        {"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}}
+        for round, labels in zip(ROUNDS[:3], LABELS[:3], strict=True)
+    ]
+    _write_rows(_chained([{"schema": 1, **HEADER}, *rounds]), path)
+
+
+QUERY = OpenQuery(3, [8], [0.125], round=ROUNDS[3].to_dict())
+
+
+def asked(folder: Path) -> None:
+    three_rounds(folder)
+    journal = Journal(folder)
+    journal.ask(QUERY)
+    journal.close()
+
+
 def left_behind(folder: Path) -> None:
     three_rounds(folder)
     for name in ("initial.pt", "history.jsonl", "writer.json", "journal.sqlite"):
@@ -89,6 +113,9 @@ def damaged(folder: Path) -> None:
 OPERATIONS = {
     "open a new folder": Operation(nothing, lambda folder, _: Journal(folder), (0, None), (0, None), opens=False),
     "open": Operation(left_behind, lambda folder, _: Journal(folder), (4, 1), (4, 1), opens=False),
+    "open a folder of schema 1": Operation(of_schema_1, lambda folder, _: Journal(folder), (4, 1), (4, 1), opens=False),
+    "ask": Operation(three_rounds, lambda _, journal: journal.ask(QUERY), (4, 1), (4.25, 1)),
+    "answer": Operation(asked, lambda _, journal: journal.answer({8: 0}), (4.25, 1), (4.75, 1)),
     "begin": Operation(begun, lambda _, journal: journal.begin(HEADER), (0, 1), (1, 1)),
     "append": Operation(three_rounds, lambda _, journal: journal.append(ROUNDS[3], LABELS[3]), (4, 1), (5, 1)),
     "take_back": Operation(three_rounds, lambda _, journal: journal.take_back(), (4, 1), (3, 1)),
@@ -148,8 +175,13 @@ def state(folder: Path) -> State:
     num_rounds = len(journal.history)
     assert list(journal.history) == ROUNDS[:num_rounds]
     assert journal.labels == LABELS[:num_rounds]
-    assert journal.header in (None, {"schema": 1, **HEADER})
-    num_rows = 0 if journal.header is None else num_rounds + 1
+    header = journal.header or {"schema": SCHEMA, **HEADER}
+    assert {name: value for name, value in header.items() if name != "id"} == {"schema": SCHEMA, **HEADER}
+    num_rows: float = 0 if journal.header is None else num_rounds + 1
+    query = journal.records.query
+    if query is not None:
+        assert (query.indices, query.round) == (QUERY.indices, json.loads(json.dumps(QUERY.round)))
+        num_rows += 0.75 if query.answers else 0.25
     journal.close()
     left = [path.name for path in folder.iterdir() if ".part" in path.name]
     assert not left, f"{left} left behind"

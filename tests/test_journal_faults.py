@@ -24,6 +24,9 @@ from tests.rounds import HEADER, LABELS, ROUNDS, write
 OPERATIONS = {
     "open a new folder",
     "open",
+    "open a folder of schema 1",
+    "ask",
+    "answer",
     "begin",
     "append",
     "take_back",

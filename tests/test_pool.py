@@ -152,3 +152,12 @@ def test_the_state_of_another_dataset_is_refused() -> None:
     with pytest.raises(ValueError, match=r"saved pool has 4 points, but the dataset has 3. Resume with the dataset"):
         pool.load_state_dict(Pool(4).state_dict())
     assert pool.labelled == [1]
+
+
+def test_initial_points_get_labels_that_the_dataset_lacks_and_no_others_do() -> None:
+    pool = Pool(4, [3, 1])
+    pool.lacking = [3, 1]
+    pool.label_initial({1: 2})
+    assert (pool.labelled, pool.labels, pool.lacking) == ([3, 1], {1: 2}, [3])
+    with pytest.raises(ValueError, match=r"got labels for \[0\], which are no initial points. Pass those"):
+        pool.label_initial({0: 2})

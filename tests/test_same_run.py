@@ -262,9 +262,9 @@ def _(going: Going) -> None:
     execute(folder_of(going), "DELETE FROM rows WHERE number = 2")
 
 
-@case("a newer schema", r"has schema 2, but this version of lightning_al reads schema 1")
+@case("a newer schema", r"has schema 3, but this version of lightning_al reads schemas up to 2")
 def _(going: Going) -> None:
-    rewrite_header(folder_of(going), schema=2)
+    rewrite_header(folder_of(going), schema=3)
 
 
 @case("no database", r"is damaged.*Put back a copy")

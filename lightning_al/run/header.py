@@ -38,6 +38,8 @@ class Header:
         for name, argument in OF_ACTIVE_LEARNING.items():
             if isinstance(argument, Recorded):
                 self._add(header, name, getattr(active, name), "ActiveLearning", is_kept)
+        if "posterior" in header:  # a class may say it for all of its objects
+            header["posterior"] = {**header["posterior"], "num_fits": active.posterior.num_fits}
         header["datamodule"] = {}
         for name, thing in arguments_of(data).items():
             read = _contents if name == "val" else config_of
