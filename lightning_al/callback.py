@@ -1058,6 +1058,7 @@ class ActiveLearning(BeforeSetup):
                     trainer, lambda: self._load_weights(weights_name(number), module)
                 )
             put_weights(module, self._labelling.weights)
+        self._start.leave_callbacks()
         self._unchecked.enter_context(without_sanity_check(trainer))
         self._unchecked.enter_context(without_training(trainer))
 

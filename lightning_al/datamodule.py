@@ -415,7 +415,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def without_label(self) -> list[int]:
         """Return the initial points for which neither the dataset nor an oracle has a label, in their order.
 
-        A label that is None, NaN or a negative class number is none. Only where a label is 1 may -1 be another class.
+        See `lightning_al.label_checks.is_lacking`.
         """
         with seeded(derive(self.seed, "labels")):
             labels = {index: self.label_of(index) for index in self.pool.rounds[0]}

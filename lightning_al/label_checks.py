@@ -59,14 +59,17 @@ def as_array(label: Any) -> np.ndarray[Any, Any] | None:
 
 
 def is_lacking(label: Any, beside: Iterable[Any] = ()) -> bool:
-    """Return whether a label stands for none: None, NaN, or a negative class number, as -1 in scikit-learn.
+    """Return whether a label stands for none: None, NaN, -1 as in scikit-learn, or -100 as in torch.
 
     Args:
         label: The label.
-        beside: Labels of other points. Where one of them is 1, -1 may be the other class of two.
+        beside: Labels of several points. Where the only others are 1, -1 is a class, and where there are other negative
+            numbers, it is a number.
 
-    >>> is_lacking(None), is_lacking(-1), is_lacking(0), is_lacking(-1, beside=[1, -1]), is_lacking(-0.5)
+    >>> is_lacking(None), is_lacking(-1), is_lacking(0), is_lacking(-1, beside=[1, -1]), is_lacking(-1.0)
     (True, True, False, False, False)
+    >>> is_lacking(-1, beside=[2, 1, -1]), is_lacking(-1, beside=[2, -3])
+    (True, False)
     """
     if label is None:
         return True
@@ -75,10 +78,11 @@ def is_lacking(label: Any, beside: Iterable[Any] = ()) -> bool:
         return False
     if array.dtype.kind == "f":
         return bool(np.isnan(array))
-    if array.dtype.kind != "i" or array >= 0:
+    if array.dtype.kind != "i" or int(array) not in (-1, -100):
         return False
-    others = [other for other in map(as_array, beside) if other is not None and other.ndim == 0]
-    return not (array == -1 and any(other == 1 for other in others))
+    others = {float(other) for other in map(as_array, beside) if other is not None and other.ndim == 0}
+    others.discard(float(array))
+    return others != {1.0} and not any(other < 0 for other in others)
 
 
 def check_class_labels(

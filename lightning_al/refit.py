@@ -133,6 +133,7 @@ class Start:
         self._module: tuple[Any, ModuleState] | None = None
         self._callbacks: ByCallback[PlainState] = ByCallback()
         self._ended: tuple[PlainState, ModuleState, ByCallback[PlainState]] | None = None
+        self._left: ByCallback[PlainState] = ByCallback()
         self._schedule: Any = None
         self._generators: GlobalStates | None = None
         self._outside: GlobalStates | None = None
@@ -145,7 +146,7 @@ class Start:
         """Remember what trainer, callbacks and module are, or put it back where that was done before."""
         if self._ended is not None:
             self._adopt(trainer, module, *self._ended)
-            self._ended = None
+            self._left, self._ended = self._ended[-1], None
         profiler = _profiler(trainer)
         if self._trainer is not None and self._trainer[0] is trainer:
             self._trainer[1].put_back()
@@ -195,6 +196,11 @@ class Start:
         for callback in _lightnings_callbacks(trainer):
             states[callback] = _callback_state(callback)
         self._ended = _trainer_state(trainer), ModuleState(self._module[0]), states
+
+    def leave_callbacks(self) -> None:
+        """Let callbacks be as the user's last call left them, for a call that runs no fit."""
+        for state in self._left.values():
+            state.put_back()
 
     @contextmanager
     def tested(self, module: pl.LightningModule) -> Iterator[None]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -176,6 +177,41 @@ def test_between_two_calls_the_module_is_that_of_the_last_fit(tmp_path: Path, wi
         (metrics,) = fitter.test(module, datamodule=data, verbose=False)
         assert metrics["test_acc"] == whole.history[0].metrics["test_acc"]
         assert len(fitter.predict(module, DataLoader(truth.items.tensors[0], batch_size=60))[0]) == 60
+
+
+def test_a_paused_call_leaves_the_best_checkpoint_as_it_was(tmp_path: Path) -> None:
+    truth = Truth(known=True)
+    best = ModelCheckpoint(tmp_path / "kept", monitor="val_loss")
+    data = ActiveDataModule(truth, val=points(20, 1), test=points(20, 2), initial_size=8, batch_size=8)
+    active = ActiveLearning("random", query_size=4, max_rounds=2, oracle=lambda query: {})
+    fitter, module = trainer(tmp_path, callbacks=[active, best], enable_checkpointing=True), LitMLP()
+    found = []
+    for _ in range(3):
+        fitter.fit(module, datamodule=data)
+        (metrics,) = fitter.test(datamodule=data, ckpt_path="best", verbose=False)
+        found.append((best.best_model_path, best.best_model_score, metrics))
+    assert Path(found[0][0]).is_file()
+    assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.parametrize(("labels", "asked"), [([-1, 1], False), ([-3, -1, 0], False), ([-1, 0, 1, 2], True)])
+def test_numbers_that_may_be_labels_are_not_asked_for(tmp_path: Path, labels: list[int], asked: bool) -> None:
+    dataset = points(40)
+    dataset.tensors[1].copy_(torch.tensor(labels).repeat(40)[:40])
+    data = ActiveDataModule(dataset, initial=range(8), batch_size=8)
+    rounds: list[int] = []
+
+    def oracle(query: Query) -> dict[int, int]:
+        rounds.append(query.round)
+        return {}
+
+    class Squares(LitMLP):
+        def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+            return (self(batch[0])[:, 0] - batch[1].float()).square().mean()
+
+    active = ActiveLearning("random", query_size=4, max_rounds=2, oracle=oracle)
+    trainer(tmp_path, callbacks=[active]).fit(Squares(), datamodule=data)
+    assert rounds == ([-1] if asked else [0])
 
 
 def test_a_paused_call_trains_nothing(tmp_path: Path) -> None:
