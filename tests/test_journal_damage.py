@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from lightning_al.history import Round
-from lightning_al.journal import Journal, load_weights
+from lightning_al.journal import SCHEMA, Journal, load_weights
 from tests.rounds import HEADER, LABELS, ROUNDS, write
 
 REFUSAL = re.compile(
@@ -84,7 +84,7 @@ class Damaged:
     def opened(self) -> list[Round]:
         journal = Journal(self.folder)
         try:
-            assert journal.header == {"schema": 1, **HEADER}
+            assert journal.header == {"schema": SCHEMA, **HEADER}
             assert journal.labels == LABELS[: self.rounds]
             return list(journal.history)
         finally:
@@ -105,7 +105,7 @@ class Damaged:
     def goes_on(self, num_good: int) -> None:
         """Check that the journal holds this many rounds, takes the next one, and holds that too."""
         journal = Journal(self.folder)
-        assert journal.header == {"schema": 1, **HEADER}
+        assert journal.header == {"schema": SCHEMA, **HEADER}
         assert (list(journal.history), journal.labels) == (ROUNDS[:num_good], LABELS[:num_good])
         if num_good < len(ROUNDS):
             journal.append(ROUNDS[num_good], LABELS[num_good])

@@ -33,7 +33,7 @@ DEATHS = {
     "with weights that have no row": ("before row", 1, 5),
     "just after a row": ("after row", 0, 5),
     "in the second fit of the second round": ("fit", 4, 2),
-    "before the first round is recorded": ("label", 2, 4),
+    "before the first round is recorded": ("label", 2, 3),
     "in the last fit": ("fit", 5, 1),
 }
 

@@ -22,7 +22,7 @@ import torch
 
 from lightning_al import ActiveDataModule, ActiveLearning, journal, run_lock
 from lightning_al._lightning import pl
-from lightning_al.journal import Journal, load_weights
+from lightning_al.journal import SCHEMA, Journal, load_weights
 from lightning_al.oracle import Oracle
 from lightning_al.run_lock import InUseError, RunLock, reading
 from tests.rounds import HEADER, LABELS, ROUNDS, write
@@ -309,7 +309,7 @@ def test_a_run_that_lost_its_folder_is_in_a_new_one(tmp_path: Path, way: Callabl
     rescued = Journal(tmp_path / "run-rescued")
     assert list(rescued.history) == ROUNDS[:3]
     assert rescued.labels == LABELS[:3]
-    assert rescued.header == {"schema": 1, **HEADER}
+    assert rescued.header == {"schema": SCHEMA, **HEADER}
     rescued.close()
     assert load_weights(tmp_path / "run-rescued", "warm-1")["weight"].tolist() == [1, 1, 1]
 

@@ -110,7 +110,8 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
     """Put a module in evaluation mode, and each of its parts back to its own mode afterwards."""
     modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    if any(mode for _, mode in modes):
+        module.eval()
     try:
         yield
     finally:

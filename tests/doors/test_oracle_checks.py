@@ -241,6 +241,9 @@ def waits(query: Query) -> dict[int, int]:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # where it breaks a garbage collection off
 def test_wrong_oracles_are_named(wrong: Callable[[Query], Any], fault: str) -> None:
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR2)
     before = [signal.getsignal(number) for number in numbers], signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -281,7 +281,9 @@ def test_a_placeholder_for_no_label_is_not_trained_on(tmp_path: Path) -> None:
         active = fit(tmp_path, Lit(), dataset, oracle=Clerk(), data={"initial": known, "initial_size": None})
         assert len(active.history) == 2
         message = rf"label of the training point \d+ is {placeholder}, which is no class.*Pass `initial=`"
-        refused(tmp_path, message, Lit, dataset, oracle=Clerk(), data={"initial": unknown, "initial_size": None})
+        refused(tmp_path, message, Lit, dataset, data={"initial": unknown, "initial_size": None})
+        asked = fit(tmp_path, Lit(), dataset, oracle=Clerk(), data={"initial": unknown, "initial_size": None})
+        assert len(asked.history) == 2
 
 
 class Folder(Dataset[Any]):
