@@ -84,7 +84,7 @@ ASKED = [
     "+oracle.path=${hydra:runtime.output_dir}.diary",
 ]
 VARIANTS["asked"] = ASKED
-VARIANTS["asked, warm and best"] = [*ASKED, *VARIANTS["warm and best"]]
+VARIANTS["asked and warm and best"] = [*ASKED, *VARIANTS["warm and best"]]
 """In these, a person labels who leaves after each third answer and comes back by another start."""
 
 

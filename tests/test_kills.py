@@ -115,5 +115,5 @@ def test_300_kills_and_every_place(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_place_of_runs_of_a_person_who_pauses(tmp_path: Path) -> None:
-    found = outcomes(tmp_path, "--variants", "asked", "asked, warm and best", "--named", "all", "--random", "100")
+    found = outcomes(tmp_path, "--variants", "asked", "asked and warm and best", "--named", "all", "--random", "100")
     check(found, named=150, random=100)
