@@ -95,6 +95,8 @@ class KeepWeights(pl.Callback):
         self.path = Path(folder) / WEIGHTS
 
     def on_test_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        for part in self.path.parent.glob(f".{WEIGHTS}.*.part"):
+            part.unlink()  # of a process that was killed here
         with replacing(self.path) as path:
             torch.save(copy_weights(pl_module), path)
 
