@@ -53,8 +53,9 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
     [(3, None, None, 'given'), (7, 1, 2, 'corrected')]
     """
     query = records.query
-    first = records.initial if query is None or query.number != INITIAL else query.answers
-    lacking = [] if query is None or query.number != INITIAL else query.rest
+    first, lacking = records.initial, set[int]()
+    if query is not None and query.number == INITIAL:
+        first, lacking = query.answers, set(query.rest)
     found = [
         RecordedLabel(index, first.get(index), first.get(index))
         for index in (records.header or {}).get("initial", ())

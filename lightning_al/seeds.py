@@ -44,12 +44,23 @@ class Seed:
             return self
         given: int | None = vars(owner).get("_seed")
         if given is None:
-            given = vars(owner)["_seed"] = int(os.environ.get(OF_PROGRAM, 0))
+            given = vars(owner)["_seed"] = _of_program()
         return given
 
     def __set__(self, owner: Any, seed: Any) -> None:
         """Take another seed, or None for that of the program."""
         vars(owner)["_seed"] = None if seed is None else whole_number(type(owner).__name__, "seed", seed, least=None)
+
+
+def _of_program() -> int:
+    told = os.environ.get(OF_PROGRAM, "0")
+    try:
+        return int(told)
+    except ValueError:
+        raise ValueError(
+            f"The variable {OF_PROGRAM} is to hold a seed, as Lightning's `seed_everything` writes it, but holds "
+            f"{told!r:.60}. Unset it, or pass `seed=`."
+        ) from None
 
 
 def derive(seed: int, *purpose: int | str) -> int:

@@ -162,6 +162,12 @@ class TestSeedOfTheProgram:
         monkeypatch.delenv(OF_PROGRAM, raising=False)
         assert _run(tmp_path / "none", lambda: None) == _run(tmp_path / "0", lambda: None, seed=0)
 
+    def test_that_is_no_number_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(OF_PROGRAM, "lucky")
+        active = ActiveLearning("random", query_size=4)
+        with pytest.raises(ValueError, match=r"is to hold a seed, as .* but holds 'lucky'. Unset it, or pass `seed=`"):
+            _ = active.seed
+
     def test_stays_for_the_whole_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(OF_PROGRAM, "3")
         active = ActiveLearning("random", query_size=4, budget=12)

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lightning_al._lightning import pl
 from lightning_al.allow_list import AllowList
 from lightning_al.allowed_names import ALLOWED
-from lightning_al.cli.configuration import agree, as_stored, resolve_allowed
+from lightning_al.cli.configuration import agree, as_stored, read_config, resolve_allowed
 from lightning_al.cli.places import FETCHES, Claims
 from lightning_al.cli.references import shown
 from lightning_al.cli.stored import overrides_to_say_again
@@ -631,6 +631,31 @@ def test_files_that_are_missing_are_not_fetched_for_a_folder_alone(refused, run,
     assert "could not find them" in message
     assert "To download them, pass '++data.download=true' again." in message
     assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"test_each_round": True, "test_with": "posterior"}, {"test": "posterior"}),
+        ({"test_each_round": False, "test_with": "module"}, {"test": None}),
+        (
+            {"test_each_round": True, "test_with": "module", "model_factory": None},
+            {"test": "module", "reset": "initial"},
+        ),
+        ({"model_factory": {"_target_": "mine.Net"}}, {"reset": {"_target_": "mine.Net"}}),
+        ({"logits": {"_target_": "mine.twice"}}, {"forward": {"_target_": "mine.twice"}}),
+    ],
+)
+def test_settings_that_earlier_versions_called_otherwise_are_read(run, before, now):
+    config = as_stored(composed(run))
+    with open_dict(config):
+        for name in ("test", "forward"):
+            config.active.pop(name)
+        config.active.update({"test_each_round": True, "test_with": "module", **before})
+    OmegaConf.save(config, run / "config.yaml")
+    active = OmegaConf.to_container(read_config(run), resolve=False)["active"]
+    assert not {"test_each_round", "test_with", "model_factory", "logits"} & set(active)
+    assert {name: active[name] for name in now} == now
 
 
 @pytest.mark.parametrize("name", ["hydra", "defaults", "payload"])

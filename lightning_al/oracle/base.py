@@ -23,7 +23,8 @@ class Oracle(ABC):
         """Return labels for the points of a query, all together or one after the other.
 
         Args:
-            query: The points that have no label yet. A query that was answered in part is asked again, for its rest.
+            query: The points that have no label yet. A query that was answered in part is asked again, for its rest. It
+                is left as it is.
 
         Returns:
             Labels by index: a dict, or pairs of index and label. Those left out are pending: the call of `trainer.fit`

@@ -298,6 +298,15 @@ def test_an_object_that_counts_goes_on_in_the_same_process(tmp_path: Path) -> No
     assert len(active.history) == 3
 
 
+def test_another_number_of_fits_is_refused_where_the_class_says_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "run", tmp_path, posterior=Shaken(0.5))
+    monkeypatch.setattr(Shaken, "num_fits", 2)
+    with pytest.raises(ValueError, match=r"`posterior.num_fits` is 1 there and 2 here"):
+        run(tmp_path / "run", tmp_path, posterior=Shaken(0.5))
+
+
 def test_what_can_say_nothing_of_itself_is_refused_with_a_folder_alone(tmp_path: Path) -> None:
     with socket.socket() as connection:
         with pytest.raises(
