@@ -59,7 +59,7 @@ def _of_program() -> int:
     except ValueError:
         raise ValueError(
             f"The variable {OF_PROGRAM} is to hold a seed, as Lightning's `seed_everything` writes it, but holds "
-            f"{told!r:.60}. Unset it, or pass `seed=`."
+            f"{told!r:.60}. Pass `seed=`, or unset it."
         ) from None
 
 
