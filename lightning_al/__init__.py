@@ -32,13 +32,13 @@ _HOMES = {
         "register",
     ],
     "lightning_al.acquisition.bald": ["bald"],
-    "lightning_al.acquisition.batchbald": ["batchbald"],
+    "lightning_al.acquisition.batchbald.selection": ["batchbald"],
     "lightning_al.callback": ["ActiveLearning"],
     "lightning_al.points": ["Candidates", "Points"],
-    "lightning_al.datamodule": ["ActiveDataModule"],
-    "lightning_al.history": ["History", "Round"],
+    "lightning_al.data.datamodule": ["ActiveDataModule"],
+    "lightning_al.run.history": ["History", "Round"],
     "lightning_al.oracle": ["Oracle", "Query", "Revealed", "available_oracles", "register_oracle"],
-    "lightning_al.pool": ["Pool"],
+    "lightning_al.data.pool": ["Pool"],
     "lightning_al.posterior": [
         "Deterministic",
         "Fit",
@@ -108,11 +108,10 @@ if TYPE_CHECKING:
     from lightning_al.acquisition.bald import bald
     from lightning_al.acquisition.batchbald import batchbald
     from lightning_al.callback import ActiveLearning
-    from lightning_al.datamodule import ActiveDataModule
-    from lightning_al.history import History, Round
+    from lightning_al.data.datamodule import ActiveDataModule
+    from lightning_al.data.pool import Pool
     from lightning_al.oracle import Oracle, Query, Revealed, available_oracles, register_oracle
     from lightning_al.points import Candidates, Points
-    from lightning_al.pool import Pool
     from lightning_al.posterior import (
         Deterministic,
         Fit,
@@ -123,6 +122,7 @@ if TYPE_CHECKING:
         available_posteriors,
         register_posterior,
     )
+    from lightning_al.run.history import History, Round
 
 
 def __getattr__(name: str) -> Any:

@@ -14,41 +14,18 @@ from typing import Any, Literal, TypeVar
 
 from torch import Tensor, nn
 
-from lightning_al._lightning import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.acquisition import Acquisition, available, create
 from lightning_al.acquisition.base import check_selection, plain_metrics
 from lightning_al.acquisition.registry import acquisitions
-from lightning_al.datamodule import ActiveDataModule, BeforeSetup
-from lightning_al.dry_pass import FEW_LABELLED, dry_pass
-from lightning_al.evaluation import PosteriorTest
-from lightning_al.fitted import Fitted
-from lightning_al.folder import meant
-from lightning_al.forward import forward_of
-from lightning_al.found_checkpoints import found_by_lightning, is_slurms, let_write, to_be_found
-from lightning_al.found_run import read_run
-from lightning_al.health import PosteriorHealth
-from lightning_al.history import History, Round
-from lightning_al.inert import read_plain_parts, read_weights
-from lightning_al.journal import Journal, load_weights
-from lightning_al.labelling import Labelling, believed, reveals, weights_name, without_drawing
-from lightning_al.loggers import held_open, log_over_labels
-from lightning_al.members import (
-    Fits,
-    Member,
-    Members,
-    check_can_be_drawn,
-    fit_seeds,
-    purpose_of,
-    read_ends,
-)
-from lightning_al.memory import peak_bytes
-from lightning_al.oracle import OracleLike, Query, as_oracle, oracles
-from lightning_al.pool import Label
-from lightning_al.posterior import LastLayer, Posterior, posteriors
-from lightning_al.posterior.base import Forward
-from lightning_al.ranks import from_first_rank, on_each_rank, on_first_rank
-from lightning_al.records import INITIAL, OpenQuery, changes_since, label_as_recorded
-from lightning_al.refit import (
+from lightning_al.data.datamodule import ActiveDataModule, BeforeSetup
+from lightning_al.data.pool import label_as_recorded
+from lightning_al.data.validation_points import ValidationPoints
+from lightning_al.evaluation import PosteriorHealth, PosteriorTest
+from lightning_al.host.found_checkpoints import found_by_lightning, is_slurms, let_write, to_be_found
+from lightning_al.host.loggers import held_open, log_over_labels
+from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
+from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
+from lightning_al.host.refit import (
     CallbackStates,
     Start,
     callbacks_of,
@@ -69,24 +46,47 @@ from lightning_al.refit import (
     without_sanity_check,
     without_training,
 )
-from lightning_al.requeue import requeue_without_waiting, requeued_between_fits
-from lightning_al.round_checkpoints import RoundCheckpoints
-from lightning_al.run.header import Header, on_every_rank, text_of
-from lightning_al.run_folder import break_links, check_places, end_name, member_name, places_of
-from lightning_al.same_on_ranks import check_same_on_ranks
-from lightning_al.same_run import check_same_run, check_same_weights, flat
-from lightning_al.scoring import give_shapes
-from lightning_al.seeds import Seed, derive, generator, seeded
-from lightning_al.selecting import PoolPasses
-from lightning_al.sigmoid import ends_in_sigmoid
-from lightning_al.stopping import StoppedError, Stopping, held_back, is_insisting, leave_by
-from lightning_al.strategies import check_strategy, refuse_spawning
+from lightning_al.host.requeue import requeue_without_waiting, requeued_between_fits
+from lightning_al.host.round_checkpoints import RoundCheckpoints
+from lightning_al.host.same_on_ranks import check_same_on_ranks
+from lightning_al.host.strategies import check_strategy, refuse_spawning
+from lightning_al.oracle import OracleLike, Query, as_oracle, oracles
+from lightning_al.posterior import LastLayer, Posterior, posteriors
+from lightning_al.posterior.base import Forward
+from lightning_al.prediction.dry_pass import FEW_LABELLED, dry_pass
+from lightning_al.prediction.fitted import Fitted
+from lightning_al.prediction.forward import forward_of
+from lightning_al.prediction.scoring import give_shapes
+from lightning_al.prediction.selecting import PoolPasses
+from lightning_al.prediction.sigmoid import ends_in_sigmoid
+from lightning_al.prediction.task_check import TaskCheck
+from lightning_al.prediction.unscorable import UnscorableError, said_of_left_out
+from lightning_al.rounds.found_run import read_run
+from lightning_al.rounds.header import Header, on_every_rank, text_of
+from lightning_al.rounds.labelling import Labelling, believed, reveals, weights_name, without_drawing
+from lightning_al.rounds.members import (
+    Fits,
+    Member,
+    Members,
+    check_can_be_drawn,
+    fit_seeds,
+    purpose_of,
+    read_ends,
+)
+from lightning_al.run.folder import break_links, check_places, end_name, member_name, places_of
+from lightning_al.run.folder_name import meant
+from lightning_al.run.history import History, Round
+from lightning_al.run.inert import read_plain_parts, read_weights
+from lightning_al.run.journal import Journal, load_weights
+from lightning_al.run.labels import Label
+from lightning_al.run.memory import peak_bytes
+from lightning_al.run.records import INITIAL, OpenQuery, changes_since
+from lightning_al.run.same_run import check_same_run, check_same_weights, flat
+from lightning_al.run.seeds import Seed, derive, generator, seeded
+from lightning_al.run.stopping import StoppedError, Stopping, held_back, is_insisting, leave_by
+from lightning_al.run.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
 from lightning_al.task import TASKS, Guessed
-from lightning_al.task_check import TaskCheck
-from lightning_al.unscorable import UnscorableError, said_of_left_out
-from lightning_al.validation_points import ValidationPoints
-from lightning_al.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
-from lightning_al.whole_numbers import optional_whole_number, whole_number
+from lightning_al.values.whole_numbers import optional_whole_number, whole_number
 
 Chunk = TypeVar("Chunk")
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
-from lightning_al.acquisition.configurations import Configurations
+from lightning_al.acquisition.batchbald.configurations import Configurations
 
 
 def random_log_probs(N: int, K: int, C: int, *, seed: int, spread: float = 2.0, dtype: torch.dtype = torch.float64):

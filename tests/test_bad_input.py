@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, SequentialSampler
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout
-from lightning_al._lightning import pl
-from lightning_al.outputs import find_output
+from lightning_al.host.namespace import pl
 from lightning_al.task import Multiclass
-from tests.samples import log_probs_of
-from tests.tasks import Items, LitMLP, LitPoints, points, trainer
+from lightning_al.task.outputs import find_output
+from tests.support.samples import log_probs_of
+from tests.support.tasks import Items, LitMLP, LitPoints, points, trainer
 
 # Arguments of ActiveDataModule.
 

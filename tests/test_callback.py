@@ -21,12 +21,12 @@ from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader, Subset
 
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Oracle, Round, ScoreAcquisition, Selection
-from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, available
-from lightning_al.journal import Journal
-from lightning_al.round_checkpoints import MARK
-from lightning_al.seeds import derive, generator, seeded
-from tests.tasks import LitMLP, points, trainer
+from lightning_al.host.namespace import pl
+from lightning_al.host.round_checkpoints import MARK
+from lightning_al.run.journal import Journal
+from lightning_al.run.seeds import derive, generator, seeded
+from tests.support.tasks import LitMLP, points, trainer
 
 
 def active_data(n: int = 60, initial_size: int = 8, **kwargs: Any) -> ActiveDataModule:

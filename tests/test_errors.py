@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from lightning_al.allow_list import REMEDY
-from lightning_al.journal import PUT_BACK
-from lightning_al.label_checks import CLASS_ELSEWHERE, TEST_LABELS
+from lightning_al.cli.allow_list import REMEDY
 from lightning_al.report.recorded import COPY
+from lightning_al.run.journal import PUT_BACK
+from lightning_al.task.labels import CLASS_ELSEWHERE, TEST_LABELS
 from tests.test_imports import FILES, HOME, name_of
 
 VERBS = (

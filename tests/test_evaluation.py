@@ -14,16 +14,15 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout
-from lightning_al._lightning import pl
-from lightning_al.evaluation import PosteriorTest
-from lightning_al.fitted import Fitted
-from lightning_al.health import PosteriorHealth, Scores
+from lightning_al.data.target import Target
+from lightning_al.evaluation import PosteriorHealth, PosteriorTest, Scores
+from lightning_al.host.namespace import pl
 from lightning_al.posterior import LastLayer, Posterior
-from lightning_al.target import Target
+from lightning_al.prediction.fitted import Fitted
 from lightning_al.task import Multiclass
-from tests.samples import log_probs_of
-from tests.tasks import CLASSES as TASK_CLASSES
-from tests.tasks import Items, LitMLP, points, trainer
+from tests.support.samples import log_probs_of
+from tests.support.tasks import CLASSES as TASK_CLASSES
+from tests.support.tasks import Items, LitMLP, points, trainer
 
 N, FEATURES, CLASSES = 50, 6, 4
 

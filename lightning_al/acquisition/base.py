@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.ties import in_order, tie_keys
 from lightning_al.points import Candidates
-from lightning_al.whole_numbers import as_whole, shown
+from lightning_al.values.whole_numbers import as_whole, shown
 
 ROUNDING_ABOVE_ZERO = 1e-3
 """How far above 0 a log-probability may come out by rounding alone."""

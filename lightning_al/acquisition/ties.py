@@ -16,7 +16,7 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lightning_al.seeds import derive
+from lightning_al.run.seeds import derive
 
 EQUAL_GAINS = 1e-12
 """Gains and BALD scores that differ by less, in nats, count as equal: float64 cannot tell them apart."""

@@ -31,7 +31,7 @@ def main(config: DictConfig) -> float:
     A folder with a run in it goes on with that run; where it has finished, it is shown. A cell of a sweep that fails
     leaves its error in its folder and returns NaN, and the sweep goes on with the others.
     """
-    from lightning_al.stopping import StoppedError, Stopping
+    from lightning_al.run.stopping import StoppedError, Stopping
 
     folder = Path(HydraConfig.get().runtime.output_dir)
     stopping = Stopping()

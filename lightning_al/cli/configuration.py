@@ -97,7 +97,7 @@ def resolve_allowed(
         folder: The run's folder.
         composed: Where the configuration is that in the folder, the one that is composed now.
     """
-    from lightning_al.allow_list import AllowList
+    from lightning_al.cli.allow_list import AllowList
     from lightning_al.cli.stored import resolve_stored
     from lightning_al.cli.texts import put_texts
 
@@ -167,7 +167,7 @@ def _with_place(config: DictConfig) -> DictConfig:
 
 def write_config(config: DictConfig, folder: Path) -> None:
     """Write the configuration of a run into its folder."""
-    from lightning_al.files import replacing
+    from lightning_al.run.files import replacing
 
     with replacing(folder / CONFIG) as path:
         OmegaConf.save(config, path)
@@ -217,7 +217,7 @@ def agree(
             f"another folder.{with_force}"
         )
     if forced:
-        from lightning_al._lightning import rank_zero_warn
+        from lightning_al.host.namespace import rank_zero_warn
 
         rank_zero_warn(
             f"`active.force=true`: the run in {folder} goes on with other settings than it was started with: "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning_al.cli.references import dotted, is_outer, values
-from lightning_al.files import is_absurd
+from lightning_al.run.files import is_absurd
 
 PARTS = ("model", "data", "trainer", "pool", "active")
 """Settings that are a class and its arguments."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hydra.errors import CompactHydraException
 
-from lightning_al._lightning import pl
 from lightning_al.callback import ActiveLearning
-from lightning_al.history import History
+from lightning_al.host.namespace import pl
+from lightning_al.run.history import History
 
 
 class MetricIsLogged(pl.Callback):

@@ -17,7 +17,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lightning_al.allow_list import AllowList
+from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.places import LISTED_PACKAGES, TO_WRITE, argument_at
 from lightning_al.cli.references import Way, at, dotted, is_outer, mapped, shown, values
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning_al.allow_list import AllowList
-from lightning_al.allowed_names import ALLOWED
+from lightning_al.cli.allow_list import AllowList
+from lightning_al.cli.allowed_names import ALLOWED
 from lightning_al.cli.references import Way, at
 from lightning_al.registry import Registry
 

@@ -41,10 +41,10 @@ from lightning_al.cli.workers import run_apart, take_gpus
 from lightning_al.run.identity import GROWS
 
 if TYPE_CHECKING:
-    from lightning_al._lightning import pl
     from lightning_al.callback import ActiveLearning
-    from lightning_al.datamodule import ActiveDataModule
-    from lightning_al.history import History
+    from lightning_al.data.datamodule import ActiveDataModule
+    from lightning_al.host.namespace import pl
+    from lightning_al.run.history import History
 
 
 def run_to_budget(config: DictConfig, folder: Path) -> float:
@@ -104,9 +104,9 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
         fit: Whether the run is not yet finished.
     """
     from lightning_al.cli.metric import check_metric
-    from lightning_al.journal import Journal
-    from lightning_al.loggers import one_log
+    from lightning_al.host.loggers import one_log
     from lightning_al.report.curves import area_or_nan
+    from lightning_al.run.journal import Journal
 
     _silence()
     if is_cell():
@@ -169,8 +169,8 @@ def _threads(number: int | None) -> Iterator[None]:
 def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     """Make every object of the configuration, before anything is run."""
     from lightning_al.cli.metric import MetricIsLogged
-    from lightning_al.loggers import arguments_to_go_on
-    from lightning_al.seeds import derive, seeded
+    from lightning_al.host.loggers import arguments_to_go_on
+    from lightning_al.run.seeds import derive, seeded
 
     with seeded(derive(config.seed, "weights")):
         model = _instantiate(config, "model")
@@ -187,7 +187,7 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
 
 def _make_trainer(config: DictConfig, callbacks: list[pl.Callback], loggers: list[pl.loggers.Logger]) -> pl.Trainer:
     """Make the Trainer, unless its strategy cannot run the rounds: named, it may not even be there to be made."""
-    from lightning_al.strategies import check_strategy, check_strategy_name
+    from lightning_al.host.strategies import check_strategy, check_strategy_name
 
     try:
         check_strategy_name(_node(config, "trainer").get("strategy"))
@@ -214,7 +214,7 @@ def _node(config: DictConfig, key: str) -> DictConfig:
 
 def _silence() -> None:
     """Keep what Lightning says about hardware and tips, once a fit, out of the output."""
-    from lightning_al._lightning import NAMESPACE
+    from lightning_al.host.namespace import NAMESPACE
 
     for name in (NAMESPACE, NAMESPACE.replace("pytorch", "fabric"), "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -234,7 +234,7 @@ def _goes_as_far(known: Mapping[str, Any], kept: Mapping[str, Any]) -> bool:
 
 
 def _has_finished(folder: Path) -> bool:
-    from lightning_al.journal import Journal
+    from lightning_al.run.journal import Journal
 
     try:
         history = Journal.read_history(folder)
@@ -245,8 +245,8 @@ def _has_finished(folder: Path) -> bool:
 
 def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
     """Return whether the folder's summary is of all its rounds, and of the metric and direction that are asked for."""
-    from lightning_al.journal import Journal
     from lightning_al.report.runs import Run
+    from lightning_al.run.journal import Journal
 
     if not (folder / "summary.json").exists():
         return False
@@ -303,10 +303,10 @@ def _area(folder: Path) -> float:
 
 def _show(folder: Path) -> float:
     """Print the rounds of a finished run and where its files are, and return the area under its curve."""
-    from lightning_al.journal import Journal
     from lightning_al.report.printable import printable
     from lightning_al.report.runs import Run
     from lightning_al.report.tables import rounds_table
+    from lightning_al.run.journal import Journal
 
     run = Run.read(folder)
     console, metric = new_console(), printable(run.metric)

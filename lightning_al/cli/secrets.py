@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from lightning_al.cli.references import at, dotted, is_outer, mapped, shown, values
 
 if TYPE_CHECKING:
-    from lightning_al._lightning import pl
+    from lightning_al.host.namespace import pl
 
 SHORTEST = 4
 """How long a text has to be, at least, to be looked for inside others."""

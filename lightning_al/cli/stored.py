@@ -13,7 +13,7 @@ from typing import Any
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_al.allow_list import AllowList
+from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.places import FETCHES, Claims
 from lightning_al.cli.references import Way, at, dotted, is_outer, is_reference, put, shown, values, written_at
 

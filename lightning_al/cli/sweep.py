@@ -45,7 +45,7 @@ class CompareRuns(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Take over the signals, and note which cells failed before."""
-        from lightning_al.stopping import StoppedError, Stopping
+        from lightning_al.run.stopping import StoppedError, Stopping
 
         check_sweeper(config)
         folder = str(config.hydra.sweep.dir)

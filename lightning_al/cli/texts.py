@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from omegaconf import DictConfig
 
-from lightning_al.allow_list import AllowList
+from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.places import arguments_of, parameters_of
 from lightning_al.cli.references import Way, at, put, shown
 

@@ -23,8 +23,8 @@ from lightning_al.cli.command_folder import break_hydras_links, check_before_hyd
 from lightning_al.cli.job import typed
 from lightning_al.cli.outside import check_folder
 from lightning_al.cli.refusals import MOST
-from lightning_al.folder import meant
 from lightning_al.report.printable import printable
+from lightning_al.run.folder_name import meant
 
 RANKS = ("SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 SIZES = ("WORLD_SIZE", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")

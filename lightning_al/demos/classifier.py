@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
 
-from lightning_al._lightning import pl
+from lightning_al.host.namespace import pl
 
 
 class Classifier(pl.LightningModule):

@@ -8,8 +8,8 @@ from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_al._lightning import pl
 from lightning_al.demos.repeats import with_repeats
+from lightning_al.host.namespace import pl
 
 
 class Digits(pl.LightningDataModule):

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_al._lightning import pl
 from lightning_al.demos.repeats import with_repeats
+from lightning_al.host.namespace import pl
 
 if TYPE_CHECKING:
     from torchvision import datasets

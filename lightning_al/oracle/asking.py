@@ -6,9 +6,9 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import closing, suppress
 from typing import Any, TypeVar
 
-from lightning_al.answers import AnswerError, index_of, shortly
-from lightning_al.pool import Label
-from lightning_al.records import OpenQuery
+from lightning_al.oracle.answers import AnswerError, index_of, shortly
+from lightning_al.run.labels import Label
+from lightning_al.run.records import OpenQuery
 
 Accept = Callable[[int, Any], Label]
 """Returns the answer for an index as plain data, or raises an `AnswerError` where it can be no label."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
 
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.query import Query
+from lightning_al.values.qualified_name import qualified_name
 
 Answers = Mapping[int, Any] | Iterable[tuple[int, Any]]
 """Labels by index, all together or as pairs that come one after the other."""
@@ -71,17 +71,3 @@ def as_oracle(oracle: OracleLike) -> Oracle | Labels:
 def name_of(oracle: Oracle | Labels) -> str:
     """Return what an error calls an oracle: its class, or the function that answers."""
     return qualified_name(oracle.function) if isinstance(oracle, FunctionOracle) else type(oracle).__name__
-
-
-def qualified_name(function: Any) -> str:
-    """Return the module and name of a function, which are the same in every process, as its address is not.
-
-    >>> qualified_name(functools.partial(dict.fromkeys, [1]))
-    'functools.partial(builtins.dict.fromkeys)'
-    """
-    if isinstance(function, functools.partial):
-        return f"functools.partial({qualified_name(function.func)})"
-    named = function if hasattr(function, "__qualname__") else type(function)
-    owner = getattr(function, "__self__", None)
-    module = named.__module__ or (owner if isinstance(owner, type) else type(owner)).__module__
-    return f"{module}.{named.__qualname__}"

@@ -9,7 +9,7 @@ from typing import ClassVar, final
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.registry import register_oracle
-from lightning_al.pool import Label
+from lightning_al.run.labels import Label
 
 
 @register_oracle("revealed")

@@ -8,9 +8,9 @@ from typing import Any, final
 
 from torch import Tensor, nn
 
-from lightning_al.outputs import find_output
 from lightning_al.posterior.base import Fit, Forward, Posterior, PosteriorSamples, evaluating
 from lightning_al.posterior.registry import register_posterior
+from lightning_al.task.outputs import find_output
 
 
 @register_posterior("deterministic")

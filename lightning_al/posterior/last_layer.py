@@ -13,9 +13,9 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
-from lightning_al.outputs import find_output
 from lightning_al.posterior.base import Forward, PosteriorError, evaluating
 from lightning_al.posterior.compiled import written_name
+from lightning_al.task.outputs import find_output
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 

@@ -142,11 +142,11 @@ def _write(
     missing: list[str],
     command: str,
 ) -> None:
-    from lightning_al.files import replacing
     from lightning_al.report.csv_rows import tables
     from lightning_al.report.csv_tables import write_table
     from lightning_al.report.page import page
     from lightning_al.report.sections import pictures
+    from lightning_al.run.files import replacing
 
     runs = sum(study.num_runs for study in studies)
     seeds = len({run.seed for study in studies for same in study.recorded.values() for run in same})

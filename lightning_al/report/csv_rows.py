@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from lightning_al.report.comparison import comparison_row
 from lightning_al.report.direction import needed_mode
-from lightning_al.report.noise import noise_of
+from lightning_al.report.monte_carlo_error import noise_of
 from lightning_al.report.phases import in_order
 from lightning_al.report.recorded import RecordedRun
 from lightning_al.report.study import Study

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
-from lightning_al.files import replacing
+from lightning_al.run.files import replacing
 
 FORMULA = ("=", "+", "-", "@")
 

@@ -17,7 +17,7 @@ from lightning_al.report.classes import Asked
 from lightning_al.report.comparison import BASELINE, Method
 from lightning_al.report.divergence import or_nan
 from lightning_al.report.drawing import Ink, Picture, colours, heading, legend, legend_height, picture, short, tidy
-from lightning_al.report.noise import MethodNoise
+from lightning_al.report.monte_carlo_error import MethodNoise
 from lightning_al.report.phases import Phases, in_order
 from lightning_al.report.pictures import axis_name
 from lightning_al.report.runs import Run

@@ -17,10 +17,10 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lightning_al.files import replacing
 from lightning_al.report.comparison import BASELINE, Method, baseline_of
 from lightning_al.report.divergence import or_nan
 from lightning_al.report.drawing import LITERAL
+from lightning_al.run.files import replacing
 
 # Okabe and Ito's colours, which the colour-blind can tell apart; the baseline is grey.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

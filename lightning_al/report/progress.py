@@ -7,11 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from lightning_al._lightning import pl
 from lightning_al.callback import ActiveLearning
-from lightning_al.history import History, Round
+from lightning_al.host.namespace import pl
 from lightning_al.report.console import PlainConsole
 from lightning_al.report.printable import printable
+from lightning_al.run.history import History, Round
 
 
 class RoundProgress(pl.callbacks.ProgressBar):

@@ -13,10 +13,6 @@ from typing import Any, Literal
 
 import yaml
 
-from lightning_al.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
-from lightning_al.history import History, Round
-from lightning_al.hostile_database import has_program
-from lightning_al.journal import NAME, Journal
 from lightning_al.report.curves import area_or_nan
 from lightning_al.report.direction import Mode, checked_mode
 from lightning_al.report.files import CONFIG, ERROR, SUMMARY
@@ -24,8 +20,12 @@ from lightning_al.report.printable import printable
 from lightning_al.report.runs import Run, num_classes
 from lightning_al.report.settings import flat, leaves
 from lightning_al.report.settings_file import COPY, check_numbers, read_settings
+from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
+from lightning_al.run.history import History, Round
+from lightning_al.run.hostile_database import has_program
 from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, described
-from lightning_al.run_lock import InUseError
+from lightning_al.run.journal import NAME, Journal
+from lightning_al.run.lock import InUseError
 
 LINES = "history.jsonl"
 

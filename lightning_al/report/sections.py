@@ -10,12 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from lightning_al.files import read_bytes
 from lightning_al.report.classes import Asked, asked_by_class, classes_of
 from lightning_al.report.comparison import Method
 from lightning_al.report.direction import needed_mode
 from lightning_al.report.drawing import Picture, data_address
-from lightning_al.report.noise import MethodNoise, noise_of
+from lightning_al.report.monte_carlo_error import MethodNoise, noise_of
 from lightning_al.report.page import Folded, Part, Table, Task
 from lightning_al.report.page_pictures import (
     Band,
@@ -31,6 +30,7 @@ from lightning_al.report.recorded import RecordedRun
 from lightning_al.report.sentences import caveats, headlines, p_value, signed
 from lightning_al.report.study import Study
 from lightning_al.report.targets import labels_to_target
+from lightning_al.run.files import read_bytes
 
 MOST_CLASSES = 20
 MOST_METHODS_DRAWN = 12

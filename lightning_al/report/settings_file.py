@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from lightning_al.files import LARGEST_SETTINGS, is_absurd, read_text
+from lightning_al.run.files import LARGEST_SETTINGS, is_absurd, read_text
 
 COPY = "Put back a copy of the folder from before."
 

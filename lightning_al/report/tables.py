@@ -7,10 +7,10 @@ from math import isfinite
 
 from rich.table import Table
 
-from lightning_al.history import History
 from lightning_al.report.comparison import Method, baseline_of
 from lightning_al.report.direction import Mode, guess_mode
 from lightning_al.report.printable import printable
+from lightning_al.run.history import History
 
 
 def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:

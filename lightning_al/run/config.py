@@ -26,10 +26,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lightning_al.files import is_absurd
-from lightning_al.fingerprint import content_hash
-from lightning_al.oracle.function import qualified_name
-from lightning_al.parts import described, is_image, is_pandas
+from lightning_al.run.files import is_absurd
+from lightning_al.values.content_hash import content_hash
+from lightning_al.values.parts import described, is_image, is_pandas
+from lightning_al.values.qualified_name import qualified_name
 
 LONGEST = 1_000
 """Of a text, a list or a dict that takes more characters than that, a hash stands for it."""

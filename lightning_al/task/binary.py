@@ -11,9 +11,9 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from lightning_al.outputs import OutputError
 from lightning_al.task.base import Task
 from lightning_al.task.multiclass import Multiclass, in_single_precision
+from lightning_al.task.outputs import OutputError
 
 
 @final

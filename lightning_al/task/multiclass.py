@@ -11,8 +11,8 @@ from typing import ClassVar, final
 import torch
 from torch import Tensor
 
-from lightning_al.outputs import OutputError
 from lightning_al.task.base import Task
+from lightning_al.task.outputs import OutputError
 
 CLOSE_TO_1 = 1e-3
 """How far numbers may sum from 1 to be taken for probabilities."""

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_al.acquisition.batchbald import batchbald
-from lightning_al.acquisition.configurations import Configurations
+from lightning_al.acquisition.batchbald.configurations import Configurations
 from tests import references
 from tests.references import random_log_probs
 

@@ -9,16 +9,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lightning_al.acquisition import ScoreAcquisition, create, search, ties
+from lightning_al.acquisition import ScoreAcquisition, create, ties
 from lightning_al.acquisition.bald import bald
-from lightning_al.acquisition.batchbald import BatchBALD, batchbald
-from lightning_al.acquisition.shortlist import Shortlist
+from lightning_al.acquisition.batchbald import BatchBALD, batchbald, search
+from lightning_al.acquisition.batchbald.shortlist import Shortlist
 from lightning_al.acquisition.ties import tie_keys
 from lightning_al.points import Candidates
 from tests import references
 from tests.acquisition import test_hard_cases as hard
-from tests.acquisition.test_search import as_on_a_gpu
-from tests.acquisition.test_shortlist import budget, stream
+from tests.acquisition.batchbald.test_search import as_on_a_gpu
+from tests.acquisition.batchbald.test_shortlist import budget, stream
 from tests.references import random_log_probs
 
 SCORES = sorted(references.SCORES)

@@ -4,7 +4,8 @@ Run on demand, ``python -m tests.benchmarks.agreement``: 5 minutes on a quiet co
 fitted round after round as a run would fit it, on scikit-learn's digits, or on MNIST with the network of the BatchBALD
 paper (``--data mnist --root FOLDER``). In some rounds, BatchBALD chooses the same batch twice for each K: by K samples,
 and by K others. The tables show which share of the picks the two have in common, how much of log K they use up, how
-often the rule of `lightning_al.acquisition.agreement` warns, and that the K that its warnings name brings none.
+often the rule of `lightning_al.acquisition.batchbald.agreement` warns, and that the K that its warnings name brings
+none.
 
 Axes: N points, K posterior samples, C classes, b batch.
 """
@@ -24,15 +25,15 @@ from statistics import mean
 import torch
 from torch import Tensor, nn
 
-from lightning_al.acquisition.agreement import ENOUGH_SAMPLES, too_few_samples
 from lightning_al.acquisition.batchbald import batchbald
+from lightning_al.acquisition.batchbald.agreement import ENOUGH_SAMPLES, too_few_samples
 from lightning_al.demos.digits import Digits
 from lightning_al.demos.mnist import MNIST
 from lightning_al.demos.networks import digits_cnn, paper_cnn
 from lightning_al.posterior import MCDropout
-from lightning_al.seeds import seeded
+from lightning_al.run.seeds import seeded
 from tests.benchmarks.printing import Report
-from tests.samples import log_probs_of
+from tests.support.samples import log_probs_of
 
 INITIAL, QUERY = 10, 10
 STEPS, BATCH = 300, 32

@@ -213,9 +213,11 @@ class Method:
 
 
 METHODS = {
-    "lightning_al": Method("lightning_al.acquisition.batchbald", "lightning_al", ours, count_flops=True),
-    "lightning_al, GPU": Method("lightning_al.acquisition.batchbald", "lightning_al", ours_on_gpu, needs_gpu=True),
-    "lightning_al, streamed": Method("lightning_al.acquisition.batchbald", "lightning_al", ours_streamed),
+    "lightning_al": Method("lightning_al.acquisition.batchbald.selection", "lightning_al", ours, count_flops=True),
+    "lightning_al, GPU": Method(
+        "lightning_al.acquisition.batchbald.selection", "lightning_al", ours_on_gpu, needs_gpu=True
+    ),
+    "lightning_al, streamed": Method("lightning_al.acquisition.batchbald.selection", "lightning_al", ours_streamed),
     "batchbald_redux": Method("batchbald_redux.batchbald", "batchbald_redux", batchbald_redux),
     "baal": Method("baal.active.heuristics", "baal", baal),
     "scikit-activeml": Method("skactiveml.pool", "scikit-activeml", scikit_activeml),

@@ -24,7 +24,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks.machine import ROOT, limit_memory, product_rate, version
-from tests.samples import log_probs_of
+from tests.support.samples import log_probs_of
 
 Predict = Callable[[Sequence[Tensor]], Tensor]
 """Returns log-probabilities ``[N, K, C]`` of the points of all batches."""

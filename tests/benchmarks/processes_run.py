@@ -23,10 +23,10 @@ from torch import Tensor
 from torch.utils.data import TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al._lightning import NAMESPACE, pl
 from lightning_al.demos.networks import paper_cnn
+from lightning_al.host.namespace import NAMESPACE, pl
 from lightning_al.posterior import MCDropout
-from lightning_al.scoring import _gather, _turns
+from lightning_al.prediction.scoring import _gather, _turns
 from tests.benchmarks.machine import resident
 
 LABELLED, CLASSES = 20, 10

@@ -22,8 +22,8 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from lightning_al import ActiveDataModule
-from lightning_al._lightning import NAMESPACE, pl
-from tests.tasks import LitMLP, points, trainer
+from lightning_al.host.namespace import NAMESPACE, pl
+from tests.support.tasks import LitMLP, points, trainer
 
 POOL, LABELLED, BATCH = 20_000, 2_000, 32
 LARGE, LARGE_BATCH = 300_000, 256

@@ -7,7 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_al.demos import Classifier
-from tests.tasks import trainer
+from tests.support.tasks import trainer
 
 
 @pytest.mark.parametrize("num_classes", [2, 5])

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torchvision import datasets
 
-from lightning_al._lightning import is_overridden
 from lightning_al.demos import MNIST
+from lightning_al.host.namespace import is_overridden
 
 N = {"train": 60, "t10k": 20}
 

@@ -27,7 +27,7 @@ from lightning_al import (
     Posterior,
     ScoreAcquisition,
 )
-from tests.tasks import LitMLP, points, trainer
+from tests.support.tasks import LitMLP, points, trainer
 
 N = 20
 

@@ -22,7 +22,7 @@ from lightning_al import (
     ScoreAcquisition,
     Selection,
 )
-from tests.tasks import CLASSES, LitMLP, points, trainer
+from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
 K = 5
 

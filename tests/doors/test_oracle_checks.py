@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from lightning_al import Oracle, Query, Revealed
-from lightning_al.interruptions import ending_of
 from lightning_al.oracle import FunctionOracle
 from lightning_al.testing import check_oracle
+from lightning_al.testing.interruptions import ending_of
 
 NAMES = ["ant", "bee", "cow", "dog"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Posterior, PosteriorSamples, Query
-from tests.tasks import CLASSES, LitMLP, points, trainer
+from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
 
 class Truth(Dataset[Any]):

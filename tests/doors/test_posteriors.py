@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, Fit, MCDropout, Posterior, PosteriorSamples
-from lightning_al.seeds import derive
-from tests.tasks import LitMLP, points, trainer
+from lightning_al.run.seeds import derive
+from tests.support.tasks import LitMLP, points, trainer
 
 K = 6
 

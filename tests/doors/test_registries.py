@@ -28,8 +28,8 @@ from lightning_al import (
 )
 from lightning_al.oracle import oracles
 from lightning_al.posterior import posteriors
-from tests.tasks import CLASSES, LitMLP, points, trainer
-from tests.test_cli import TINY
+from tests.cli.test_cli import TINY
+from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
 ROOT = Path(lightning_al.__file__).parent.parent
 

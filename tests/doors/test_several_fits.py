@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, Fit, Posterior, PosteriorSamples
-from lightning_al.seeds import derive
+from lightning_al.run.seeds import derive
 from lightning_al.testing import check_posterior
-from tests.tasks import LitMLP, points, trainer
+from tests.support.tasks import LitMLP, points, trainer
 
 ROOT = Path(__file__).parent.parent.parent
 ROUNDS = 3

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, MCDropout, ScoreAcquisition
-from tests.tasks import FEATURES, Items, LitMLP, trainer
+from tests.support.tasks import FEATURES, Items, LitMLP, trainer
 
 
 class LitBinary(LitMLP):

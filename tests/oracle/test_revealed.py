@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from lightning_al import ActiveDataModule, Revealed
 from lightning_al.oracle import Oracle, oracles
-from tests.tasks import CLASSES, points
+from tests.support.tasks import CLASSES, points
 
 
 @given(st.lists(st.integers(0, 99), unique=True))

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lightning_al.posterior import Deterministic, MCDropout, Posterior, posteriors
 from lightning_al.posterior.base import evaluating
 from lightning_al.task import Multiclass
-from tests.samples import log_probs_of
+from tests.support.samples import log_probs_of
 
 # Logits such as 0, 0, 1 for each point would be taken for probabilities.
 logits = (

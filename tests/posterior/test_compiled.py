@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import Deterministic, LastLayer, MCDropout
-from tests.samples import log_probs_of
+from tests.support.samples import log_probs_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lightning_al import Deterministic
-from tests.samples import log_probs_of
+from tests.support.samples import log_probs_of
 
 
 def test_it_predicts_what_the_network_does_in_evaluation_mode() -> None:

@@ -11,10 +11,10 @@ from torch import nn
 from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
 
 from lightning_al import ActiveDataModule
-from lightning_al._lightning import pl
-from lightning_al.seeds import derive
-from tests.programs.numbered import LitData, LitNumbers, epochs_of, flat, labelled_in, numbered, run
-from tests.tasks import trainer
+from lightning_al.host.namespace import pl
+from lightning_al.run.seeds import derive
+from tests.support.numbered import LitData, LitNumbers, epochs_of, flat, labelled_in, numbered, run
+from tests.support.tasks import trainer
 
 DS = numbered()
 

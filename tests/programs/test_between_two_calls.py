@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from tests.programs.plain import TEST, TRAIN, VAL, same_weights, weights_of
-from tests.tasks import CLASSES, LitMLP, LitPoints, trainer
+from tests.support.plain import TEST, TRAIN, VAL, same_weights, weights_of
+from tests.support.tasks import CLASSES, LitMLP, LitPoints, trainer
 
 
 def active_learning(rounds_per_fit: int | None = 1) -> ActiveLearning:

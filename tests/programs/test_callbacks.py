@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al._lightning import pl
-from lightning_al.journal import Journal, load_weights
-from lightning_al.seeds import seeded
-from tests.programs.plain import TEST, TRAIN, VAL, plain_round, run, same_weights, weights_of
-from tests.tasks import CLASSES, FEATURES, trainer
+from lightning_al.host.namespace import pl
+from lightning_al.run.journal import Journal, load_weights
+from lightning_al.run.seeds import seeded
+from tests.support.plain import TEST, TRAIN, VAL, plain_round, run, same_weights, weights_of
+from tests.support.tasks import CLASSES, FEATURES, trainer
 
 Callbacks = Callable[[], list[pl.Callback]]
 

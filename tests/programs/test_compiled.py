@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, LastLayer
-from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, Selection
-from tests.tasks import CLASSES, FEATURES, points, trainer
+from lightning_al.host.namespace import pl
+from tests.support.tasks import CLASSES, FEATURES, points, trainer
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),

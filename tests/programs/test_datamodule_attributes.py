@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al._lightning import pl
-from tests.programs.net import LitNet
-from tests.tasks import CLASSES, FEATURES, points, trainer
+from lightning_al.host.namespace import pl
+from tests.support.net import LitNet
+from tests.support.tasks import CLASSES, FEATURES, points, trainer
 
 
 class LitData(pl.LightningDataModule):

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, LastLayer, MCDropout
-from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, Selection
+from lightning_al.host.namespace import pl
 from lightning_al.points import Candidates
-from tests.programs.plain import same_weights, weights_of
-from tests.tasks import CLASSES, FEATURES, LitMLP, LitPoints, points, trainer
+from tests.support.plain import same_weights, weights_of
+from tests.support.tasks import CLASSES, FEATURES, LitMLP, LitPoints, points, trainer
 
 
 class Steps(pl.Callback):

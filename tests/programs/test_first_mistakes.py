@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_al import BALD, ActiveDataModule, ActiveLearning, Deterministic, MCDropout
-from lightning_al._lightning import pl
-from tests.tasks import LitMLP, points, trainer
+from lightning_al.host.namespace import pl
+from tests.support.tasks import LitMLP, points, trainer
 
 
 class LitPoints(pl.LightningDataModule):

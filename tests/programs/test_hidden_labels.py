@@ -23,12 +23,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al._lightning import pl
-from lightning_al.loaders import Hidden
-from lightning_al.scoring import pass_over
-from lightning_al.target import Target
-from tests.programs.net import LitNet
-from tests.tasks import CLASSES, Items, points, trainer
+from lightning_al.data.loaders import Hidden
+from lightning_al.data.target import Target
+from lightning_al.host.namespace import pl
+from lightning_al.prediction.scoring import pass_over
+from tests.support.net import LitNet
+from tests.support.tasks import CLASSES, Items, points, trainer
 
 N = 20
 NAMES = ["cat", "dog", "owl", "pig"]

@@ -20,9 +20,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al._lightning import pl
-from tests.programs.net import LitNet
-from tests.tasks import CLASSES, FEATURES, trainer
+from lightning_al.host.namespace import pl
+from tests.support.net import LitNet
+from tests.support.tasks import CLASSES, FEATURES, trainer
 
 N = 24
 generator = torch.Generator().manual_seed(0)

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, prune
 
-from lightning_al.seeds import seeded
-from tests.programs.plain import plain_round, run, same_weights, weights_of
+from lightning_al.run.seeds import seeded
 from tests.programs.test_layers_in_setup import LitBase, loss_of, mlp
-from tests.tasks import CLASSES, FEATURES
+from tests.support.plain import plain_round, run, same_weights, weights_of
+from tests.support.tasks import CLASSES, FEATURES
 
 
 class Begins(LitBase):

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_al._lightning import pl
-from lightning_al.seeds import seeded
-from tests.programs.plain import TEST, plain_round, run, same_weights, weights_of
-from tests.tasks import CLASSES, FEATURES, trainer
+from lightning_al.host.namespace import pl
+from lightning_al.run.seeds import seeded
+from tests.support.plain import TEST, plain_round, run, same_weights, weights_of
+from tests.support.tasks import CLASSES, FEATURES, trainer
 
 
 class LitBase(pl.LightningModule):

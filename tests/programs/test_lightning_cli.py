@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_al import BALD, ActiveDataModule, ActiveLearning, BatchBALD, Entropy, MCDropout, Oracle
-from lightning_al._lightning import NAMESPACE, pl
-from tests.tasks import trainer as silent_trainer
+from lightning_al.host.namespace import NAMESPACE, pl
+from tests.support.tasks import trainer as silent_trainer
 
 pytest.importorskip("jsonargparse")
 LightningCLI: Any = importlib.import_module(f"{NAMESPACE}.cli").LightningCLI

@@ -12,10 +12,10 @@ from torch import Tensor
 from torchmetrics import MaxMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from lightning_al._lightning import pl
-from lightning_al.seeds import seeded
-from tests.programs.plain import plain_round, run, same_weights, weights_of
-from tests.tasks import CLASSES, LitMLP
+from lightning_al.host.namespace import pl
+from lightning_al.run.seeds import seeded
+from tests.support.plain import plain_round, run, same_weights, weights_of
+from tests.support.tasks import CLASSES, LitMLP
 
 
 class MeasuresByCollections(LitMLP):

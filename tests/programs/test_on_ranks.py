@@ -14,15 +14,15 @@ import pytest
 import torch
 from torch.utils.data.distributed import DistributedSampler
 
-from tests.programs.numbered import flat
-from tests.programs.on_ranks import PROGRAMS, RANKS, TRAIN
+from tests.support.numbered import flat
+from tests.support.programs_on_ranks import PROGRAMS, RANKS, TRAIN
 
 ROOT = Path(__file__).parent.parent.parent
 REFUSED = ["one point on a rank", "two splits"]
 
 
 def start(out: Path, *names: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.programs.on_ranks", str(out), *names]
+    command = [sys.executable, "-m", "tests.support.programs_on_ranks", str(out), *names]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
 

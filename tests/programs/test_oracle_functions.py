@@ -11,7 +11,7 @@ import pytest
 
 from lightning_al import ActiveDataModule, ActiveLearning, Oracle
 from lightning_al.oracle import FunctionOracle, Revealed, as_oracle
-from tests.tasks import CLASSES, LitMLP, points, trainer
+from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
 asked: list[list[int]] = []
 

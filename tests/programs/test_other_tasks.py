@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning, Oracle
-from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, Selection
-from tests.tasks import CLASSES, FEATURES, Items, LitMLP, points, trainer
+from lightning_al.host.namespace import pl
+from tests.support.tasks import CLASSES, FEATURES, Items, LitMLP, points, trainer
 
 METHODS = ["entropy", "bald", "batchbald"]
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al._lightning import pl
-from tests.tasks import LitMLP, points, trainer
+from lightning_al.host.namespace import pl
+from tests.support.tasks import LitMLP, points, trainer
 
 
 class LitOneCycle(LitMLP):

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning, LastLayer
-from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, Selection
-from lightning_al.parts import described
-from tests.tasks import CLASSES, FEATURES, Items, points, trainer
+from lightning_al.host.namespace import pl
+from lightning_al.values.parts import described
+from tests.support.tasks import CLASSES, FEATURES, Items, points, trainer
 
 Picks = tuple[list[int], list[float]]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from torch import Tensor
 
-from lightning_al._lightning import pl
-from lightning_al.seeds import seeded
-from tests.programs.plain import plain_round, run, same_weights, weights_of
+from lightning_al.host.namespace import pl
+from lightning_al.run.seeds import seeded
 from tests.programs.test_layers_in_setup import LitBase, mlp
+from tests.support.plain import plain_round, run, same_weights, weights_of
 
 
 class LitDistilled(LitBase):

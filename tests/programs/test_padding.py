@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
-from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, Selection
-from tests.tasks import trainer
+from lightning_al.host.namespace import pl
+from tests.support.tasks import trainer
 
 
 class Texts(Dataset[Any]):

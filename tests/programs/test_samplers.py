@@ -25,10 +25,10 @@ from torch.utils.data import (
 )
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al._lightning import pl
-from lightning_al.seeds import generator
-from tests.programs.numbered import LitData, LitNumbers, epochs_of, flat, labelled_in, numbered, run
-from tests.tasks import trainer
+from lightning_al.host.namespace import pl
+from lightning_al.run.seeds import generator
+from tests.support.numbered import LitData, LitNumbers, epochs_of, flat, labelled_in, numbered, run
+from tests.support.tasks import trainer
 
 DS = numbered()
 TRAIN, VAL = list(range(5, 45)), [*range(5), *range(45, 60)]

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout
-from lightning_al._lightning import pl
 from lightning_al.acquisition import Acquisition, Selection
-from tests.tasks import trainer
+from lightning_al.host.namespace import pl
+from tests.support.tasks import trainer
 
 pytestmark = pytest.mark.slow
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from lightning_al import ActiveLearning
-from lightning_al._lightning import NAMESPACE
-from tests.programs import typed
-from tests.tasks import trainer
+from lightning_al.host.namespace import NAMESPACE
+from tests.support import typed
+from tests.support.tasks import trainer
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAM = Path(typed.__file__)

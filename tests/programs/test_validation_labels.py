@@ -18,8 +18,8 @@ from torch.utils.data import (
     SubsetRandomSampler,
 )
 
-from lightning_al._lightning import pl
-from tests.programs.numbered import LitNumbers, numbered, run
+from lightning_al.host.namespace import pl
+from tests.support.numbered import LitNumbers, numbered, run
 
 DS = numbered()
 VAL = Subset(DS, range(40, 60))

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from lightning_al import __version__
-from lightning_al._lightning import pl
+from lightning_al.host.namespace import pl
 from tests.released.task import HERE, fit
 
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al._lightning import pl
-from tests.tasks import LitMLP, points, trainer
+from lightning_al.host.namespace import pl
+from tests.support.tasks import LitMLP, points, trainer
 
 HERE = Path(__file__).parent
 

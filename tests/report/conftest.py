@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lightning_al.report.command import main
-from tests.report.runs import record, record_study
+from tests.support.runs import record, record_study
 
 HOSTILE = [
     "<script>document.title='ran'</script>",

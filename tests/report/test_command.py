@@ -17,7 +17,7 @@ from lightning_al.report.command import main
 from lightning_al.report.recorded import read_all
 from lightning_al.report.study import make_studies
 from tests.report.conftest import HOSTILE
-from tests.report.runs import record
+from tests.support.runs import record
 
 
 class Page(HTMLParser):

@@ -7,7 +7,7 @@ from scipy import stats
 
 from lightning_al.report import area_under_curve, holm
 from lightning_al.report.comparison import compare, write_csv
-from tests.report.runs import run
+from tests.support.runs import run
 
 HEIGHTS = {"random": [0.50, 0.52, 0.49, 0.51, 0.50, 0.53], "bald": [0.51, 0.52, 0.48, 0.53, 0.50, 0.56]}
 HEIGHTS["batchbald"] = [height + 0.1 + 0.01 * seed for seed, height in enumerate(HEIGHTS["random"])]

@@ -10,12 +10,12 @@ import pytest
 from hydra.errors import CompactHydraException, ConfigCompositionException
 
 from lightning_al.cli.refusals import in_one_line
-from lightning_al.history import History, Round
 from lightning_al.report.comparison import compare
 from lightning_al.report.console import PlainConsole
 from lightning_al.report.progress import _line
 from lightning_al.report.runs import Run, group_runs
 from lightning_al.report.tables import comparison_table, rounds_table
+from lightning_al.run.history import History, Round
 
 HOSTILE = ("acc\n\x1b[31m", "\x1b]0;x\x07", "a\rb", "a\u202eb", "\x9b2J", "a\x00", "a\u2028b", "[red]a[/red]")
 STYLE = re.compile(r"\x1b\[[0-9;]*m")

@@ -20,7 +20,7 @@ from lightning_al.report.divergence import of_diverged, stand_in
 from lightning_al.report.pictures import comparison_picture, curve_picture
 from lightning_al.report.tables import comparison_table
 from lightning_al.report.targets import labels_to_target
-from tests.report.runs import run
+from tests.support.runs import run
 
 CLASS = {"random": "Random", "bald": "BALD", "batchbald": "BatchBALD"}
 

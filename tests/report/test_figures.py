@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from lightning_al.report.classes import asked_by_class, classes_of
 from lightning_al.report.comparison import compare
 from lightning_al.report.curves import quartile
-from lightning_al.report.noise import MethodNoise, noise_of
+from lightning_al.report.monte_carlo_error import MethodNoise, noise_of
 from lightning_al.report.phases import phases
 from lightning_al.report.recorded import read_all
 from lightning_al.report.targets import labels_to_target
-from tests.report.runs import record, run
+from tests.support.runs import record, run
 
 counts = st.lists(st.integers(1, 500), min_size=1, max_size=12)
 shares = st.sampled_from([0.25, 0.5, 0.75])

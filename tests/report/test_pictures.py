@@ -6,8 +6,8 @@ from matplotlib.image import imread
 
 from lightning_al.report.comparison import compare
 from lightning_al.report.pictures import asked_picture, axis_name, comparison_picture, curve_picture, save_picture
-from tests.report.runs import run
 from tests.report.test_comparison import methods
+from tests.support.runs import run
 
 
 def texts(figure) -> list[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from lightning_al.cli.cells import write_error
-from lightning_al.journal import Journal
 from lightning_al.report.recorded import read_all, read_run
-from tests.report.runs import record, rounds
+from lightning_al.run.journal import Journal
+from tests.support.runs import record, rounds
 
 
 def state_of(folder: Path) -> dict[str, tuple[int, int, bytes]]:

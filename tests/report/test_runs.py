@@ -5,9 +5,9 @@ from math import isnan
 
 import pytest
 
-from lightning_al.history import History, Round
 from lightning_al.report import Run, group_runs, load_runs
-from tests.report.runs import run
+from lightning_al.run.history import History, Round
+from tests.support.runs import run
 
 
 def test_a_history_sums_up():

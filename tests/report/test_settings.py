@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from lightning_al.report.settings import differing, flat, of_task, tells_apart
-from tests.report.runs import config
+from tests.support.runs import config
 
 
 def settings(**changes):

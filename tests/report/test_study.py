@@ -5,7 +5,7 @@ import pytest
 from lightning_al.report.recorded import read_all
 from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import make_studies
-from tests.report.runs import record, record_study
+from tests.support.runs import record, record_study
 
 
 def studies(folder, **asked):

@@ -5,11 +5,11 @@ import io
 from rich.console import Console
 from rich.table import Table
 
-from lightning_al.history import History, Round
 from lightning_al.report.comparison import compare
 from lightning_al.report.tables import comparison_table, rounds_table
-from tests.report.runs import run
+from lightning_al.run.history import History, Round
 from tests.report.test_comparison import methods
+from tests.support.runs import run
 
 
 def shown(table: Table) -> str:

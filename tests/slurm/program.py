@@ -21,8 +21,8 @@ from typing import Any
 import torch
 
 from lightning_al import ActiveLearning, Oracle
-from lightning_al._lightning import pl
-from tests.tasks import LitMLP, trainer
+from lightning_al.host.namespace import pl
+from tests.support.tasks import LitMLP, trainer
 from tests.test_callback import active_data, plain
 
 BUDGET = 16

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 import torch
 
-from tests.sweeps import ROOT, TINY, environment
-from tests.test_sweep import recorded, results, runs, start, sweep
+from tests.cli.test_sweep import recorded, results, runs, start, sweep
+from tests.support.sweeps import ROOT, TINY, environment
 
 SECONDS = 300
 

@@ -1,0 +1,352 @@
+"""Find the point whose label would add most, without computing what every point's label would add.
+
+Axes: N points, n of them, K posterior samples, C classes, M configurations of the labels chosen so far.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lightning_al.acquisition.batchbald.configurations import HIDDEN, NEGLIGIBLE, Configurations, average, can_be_asked
+from lightning_al.acquisition.ties import EQUAL_GAINS, Tied, first_of
+
+MERGERS: tuple[Sequence[float], ...] = ((2.0**-3, 2.0**-2, 2.0**-1), ())
+"""How configurations are merged, one after the other, for upper bounds: few for many points, more for those left."""
+
+NO_ENTROPY = 1e-15
+"""Entropy in nats that is no more than what float64 makes of none."""
+
+FAINT = 0.05
+"""Share of the entropy left at which what rounding hides calls for float64 throughout."""
+
+MOST = 0.9
+"""Share of the points from which on an expression is computed for all of them."""
+
+NUM_PROBES = 2
+"""How many likely points are computed in full to know what gain the others have to reach."""
+
+NUM_FINALISTS = 16
+"""How many points are always computed in float64 where to ask how many have to be would take longer."""
+
+BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}
+"""How large an intermediate table may be: about a core's cache, or enough to keep a GPU busy."""
+
+
+@final
+class GainSearch:
+    """Find the point with the highest gain without computing every gain in full.
+
+    Args:
+        log_probs_N_K_C: Log-probabilities ``[N, K, C]`` of the points.
+        dtype: float32 or float64. Once rounding in float32 hides which point tells most, a search goes on in float64.
+        keys_N: Of points with equal gains and equal BALD scores, the one with the lowest key comes first. By default
+            keys are positions.
+
+    Attributes:
+        probs_N_C_K: Probabilities, laid out for a product with posteriors over samples. They are at least NEGLIGIBLE,
+            so that no joint probability is zero and every logarithm is finite.
+        noise_N_K: The entropy of each point's label under each posterior sample, in nats.
+        balds_N: What each point's label tells as long as no other is known, in nats.
+        latest_N: What each point's gain, in nats, did not exceed when it was last looked at. Where all configurations
+            are enumerated, gains only shrink as points are chosen, so that this bounds later ones too; where they are
+            drawn, it only suggests where to look first.
+
+    Two samples that flatly disagree about the second point, and not about the first:
+
+    >>> p = torch.tensor([[0.5, 0.5], [1.0, 0.0]])
+    >>> search = GainSearch(torch.stack([p, 1 - p], dim=-1).log(), torch.float32)
+    >>> configurations = Configurations.before_any_label(2)
+    >>> search.best(configurations, taken=[]), round(search.exact_gain(1, configurations), 4)
+    (1, 0.6931)
+    """
+
+    def __init__(self, log_probs_N_K_C: Tensor, dtype: torch.dtype, keys_N: Tensor | None = None) -> None:
+        is_on_mps = log_probs_N_K_C.device.type == "mps"
+        self.log_probs_N_K_C = exact(log_probs_N_K_C) if is_on_mps else log_probs_N_K_C
+        keys_N = torch.arange(len(log_probs_N_K_C)) if keys_N is None else keys_N
+        self.keys_N = keys_N.to(self.log_probs_N_K_C.device)
+        self._tabulate(dtype)
+
+    def _tabulate(self, dtype: torch.dtype) -> None:
+        N, K, C = self.log_probs_N_K_C.shape
+        self.probs_N_C_K = self.log_probs_N_K_C.new_empty(N, C, K, dtype=dtype)
+        self.noise_N_K = self.log_probs_N_K_C.new_empty(N, K, dtype=dtype)
+        # In blocks, so that the only tables of the pool's size are the one given and the one kept.
+        num_points = _num_per_block(K * C, self.probs_N_C_K)
+        for start in range(0, N, num_points):
+            block = slice(start, start + num_points)
+            log_probs_n_K_C = self.log_probs_N_K_C[block].to(dtype)
+            self.probs_N_C_K[block], self.noise_N_K[block] = _probs_and_noise(log_probs_n_K_C)
+        self.balds_N = self._gains(None, self._nothing_known.to(dtype))
+        self.latest_N = self.balds_N.clone()
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What gains are computed in."""
+        return self.noise_N_K.dtype
+
+    def best(
+        self,
+        configurations: Configurations,
+        taken: Sequence[int] = (),
+        *,
+        to_reach: float = -math.inf,
+        levels: Sequence[Configurations] | None = None,
+    ) -> int | None:
+        """Return the position of the highest gain; of equal gains, of the highest BALD score, then of the lowest key.
+
+        Upper bounds leave most points out, and what rounding cannot tell apart is computed again in float64.
+
+        Args:
+            configurations: Those of the points chosen so far.
+            taken: Positions that are not to be returned; at least one point is not among them.
+            to_reach: Gain in nats that a point must have to be of interest.
+            levels: What `levels` returned for these configurations, if it was called already.
+
+        Returns:
+            The position, or None where it is certain that no point reaches the gain.
+        """
+        # Each bound asks how many points it leaves; a GPU has computed all of them before it could say.
+        if not can_be_asked(self.noise_N_K):
+            position = self._best_of_all(configurations, self._is_open_N(taken))
+            if position is not None:
+                return position
+        finalists_n = self._finalists(configurations, taken, to_reach, levels)
+        if len(finalists_n) <= 1:
+            return int(finalists_n) if len(finalists_n) else None
+        return self._tied(finalists_n, configurations).first
+
+    def tied(
+        self,
+        configurations: Configurations,
+        taken: Sequence[int] = (),
+        *,
+        to_reach: float = -math.inf,
+        levels: Sequence[Configurations] | None = None,
+    ) -> Tied | None:
+        """Return all points that have the highest gain; `best` chooses among them, and takes the same arguments."""
+        finalists_n = self._finalists(configurations, taken, to_reach, levels)
+        return self._tied(finalists_n, configurations) if len(finalists_n) else None
+
+    def levels(self, configurations: Configurations) -> list[Configurations]:
+        """Return the configurations merged to few, to more and not at all, in the precision of the search."""
+        undecided = configurations.undecided(self._least_entropy(configurations))
+        levels = [undecided.to(self.dtype)]
+        for doubts in MERGERS:
+            merged = levels[-1].merged(doubts)
+            if len(merged) <= MOST * len(levels[-1]):
+                levels.append(merged)
+        return levels[::-1]
+
+    def exact_gain(self, position: int, configurations: Configurations) -> float:
+        """Return the gain in nats of one point, computed in float64."""
+        position_1 = torch.tensor([position], device=self.noise_N_K.device)
+        return float(self._exact_gains(position_1, configurations.undecided(NO_ENTROPY)))
+
+    def margin(self, configurations: Configurations) -> Tensor:
+        """How far apart, in nats, two computed gains must be for their order to be certain."""
+        least_entropy = self._least_entropy(configurations)
+        is_kept_M = configurations.is_undecided_M(least_entropy)
+        rounding = least_entropy * (configurations.weights_M @ is_kept_M.double())
+        neglected = configurations.weights_M @ configurations.entropies_M.masked_fill(is_kept_M, 0.0)
+        return rounding + (1 + HIDDEN) * neglected + EQUAL_GAINS
+
+    @property
+    def _nothing_known(self) -> Configurations:
+        return Configurations.before_any_label(self.noise_N_K.shape[1], self.noise_N_K.device)
+
+    def _is_open_N(self, taken: Sequence[int]) -> Tensor:
+        is_open_N = torch.ones(len(self.noise_N_K), dtype=torch.bool, device=self.noise_N_K.device)
+        is_open_N[list(taken)] = False
+        return is_open_N
+
+    def _least_entropy(self, configurations: Configurations) -> float:
+        """Twice what rounding does to the entropies that a gain is made of, in nats; less doubt is not worth a term."""
+        _, C, K = self.probs_N_C_K.shape
+        # Errors of n additions in a row grow with the square root of n; a gain averages over M what averages over K.
+        additions = 4 + math.sqrt(K) + math.sqrt(len(configurations))
+        return 2 * torch.finfo(self.dtype).eps * additions * (1 + math.log(C))
+
+    def _is_too_coarse(self, configurations: Configurations) -> Tensor:
+        """Return whether so little is left to learn that rounding would hide which point tells most of it."""
+        entropy_left = configurations.entropy_left
+        hides = self.margin(configurations) > FAINT * entropy_left
+        return hides & (entropy_left > EQUAL_GAINS) & (self.dtype != torch.float64)
+
+    def _finalists(
+        self,
+        configurations: Configurations,
+        taken: Sequence[int],
+        to_reach: float,
+        levels: Sequence[Configurations] | None,
+    ) -> Tensor:
+        """Return the positions of all gains within a margin of the highest, in ascending order.
+
+        Only points whose bound reaches the best gain so far are computed, with bounds from merged configurations. Where
+        nothing is left to learn, all gains are equal, and the positions are those of the highest BALD scores.
+        """
+        if self._is_too_coarse(configurations):
+            self._tabulate(torch.float64)
+            levels = None
+        open_n = self._is_open_N(taken).nonzero().flatten()
+        if configurations.entropy_left < EQUAL_GAINS:
+            balds_n = self.balds_N[open_n]
+            return open_n[balds_n >= balds_n.max() - self.margin(self._nothing_known)]
+        margin = self.margin(configurations)
+        ceilings_n = configurations.gain_per_bald * self.balds_N[open_n] + margin
+        if not configurations.sampled:
+            ceilings_n = torch.minimum(ceilings_n, self.latest_N[open_n])
+        levels = self.levels(configurations) if levels is None else levels
+        return self._search(open_n, ceilings_n, levels, margin, to_reach)
+
+    def _best_of_all(self, configurations: Configurations, is_open_N: Tensor) -> int | None:
+        """Compute all points, so that nothing has to be asked of a GPU but the answer.
+
+        Returns:
+            The position, or None where float32 is too coarse.
+        """
+        margin = self.margin(configurations)
+        undecided = configurations.undecided(self._least_entropy(configurations), drop=False)
+        gains_N = self._gains(None, undecided.to(self.dtype)).masked_fill(~is_open_N, -math.inf)
+        gains_n, finalists_n = gains_N.topk(min(NUM_FINALISTS, len(gains_N)))
+        reaches_n = gains_n >= gains_n[0] - margin
+        exact_gains_n = self._exact_gains(finalists_n, configurations.undecided(NO_ENTROPY, drop=False))
+        exact_gains_n = exact_gains_n.masked_fill(~reaches_n, -math.inf)
+        exact_balds_n = self._exact_gains(finalists_n, self._nothing_known)
+        (position,) = finalists_n[first_of(exact_gains_n, exact_balds_n, self.keys_N[finalists_n])]
+        answer = torch.stack([position, reaches_n[-1].long(), self._is_too_coarse(configurations).long()])
+        best, all_reach, is_too_coarse = answer.tolist()
+        if is_too_coarse:
+            return None
+        if all_reach and len(gains_n) < len(gains_N):
+            # There may be more of them.
+            return self._tied((gains_N >= gains_n[0] - margin).nonzero().flatten(), configurations).first
+        return int(best)
+
+    def _tied(self, finalists_n: Tensor, configurations: Configurations) -> Tied:
+        """Return the points with the highest gain among some."""
+        gains_n = self._exact_gains(finalists_n, configurations.undecided(NO_ENTROPY))
+        is_best_n = gains_n >= gains_n.max() - EQUAL_GAINS
+        positions_n = finalists_n[is_best_n]
+        balds_n = self._exact_gains(positions_n, self._nothing_known)
+        return Tied(positions_n, gains_n[is_best_n], balds_n, self.keys_N[positions_n])
+
+    def _search(
+        self,
+        open_n: Tensor,
+        ceilings_n: Tensor,
+        levels: Sequence[Configurations],
+        margin: Tensor,
+        to_reach: float,
+    ) -> Tensor:
+        *merged, whole = levels
+        bounds_n, gains_n = ceilings_n, torch.full_like(ceilings_n, -math.inf)
+
+        def evaluate(places: Tensor) -> None:
+            gains_n[places] = self._gains(open_n[places], whole)
+
+        def least() -> Tensor:
+            return gains_n.max().clamp_min(to_reach) - margin
+
+        places = (bounds_n >= least()).nonzero().flatten()
+        promise_n = self.latest_N[open_n]
+        for level in merged:
+            evaluate(places[promise_n[places].topk(min(NUM_PROBES, len(places))).indices])
+            places = places[(bounds_n[places] >= least()) & (gains_n[places] == -math.inf)]
+            bounds_n[places] = self._gains(open_n[places], level)
+            places = places[bounds_n[places] >= least()]
+            promise_n = bounds_n
+
+        places = places[bounds_n[places].argsort(descending=True)]
+        num_points = _num_per_block(len(whole) * self.probs_N_C_K.shape[1], bounds_n)
+        for start in range(0, len(places), num_points):
+            if bounds_n[places[start]] < least():
+                break
+            evaluate(places[start : start + num_points])
+        self.latest_N[open_n] = torch.where(gains_n > -math.inf, gains_n, bounds_n) + margin
+        return open_n[gains_n >= least()]
+
+    def _gains(self, positions_n: Tensor | None, configurations: Configurations) -> Tensor:
+        # Where nearly all points are asked for, to compute the others too is cheaper than to copy the table.
+        if positions_n is not None and len(positions_n) > MOST * len(self.noise_N_K):
+            return gains(self.probs_N_C_K, self.noise_N_K, None, configurations)[positions_n]
+        return gains(self.probs_N_C_K, self.noise_N_K, positions_n, configurations)
+
+    def _exact_gains(self, positions_n: Tensor, configurations: Configurations) -> Tensor:
+        """Compute gains in float64. A second table of the pool's size is not worth its memory for a few points."""
+        configurations = configurations.to(torch.float64)
+        gains_n = torch.empty(len(positions_n), dtype=torch.float64, device=self.noise_N_K.device)
+        num_points = _num_per_block(self.probs_N_C_K[0].numel(), gains_n)
+        for start in range(0, len(positions_n), num_points):
+            block = slice(start, start + num_points)
+            probs_n_C_K, noise_n_K = _probs_and_noise(exact(self.log_probs_N_K_C[positions_n[block]]))
+            gains_n[block] = gains(probs_n_C_K, noise_n_K, None, configurations)
+        return gains_n
+
+
+def gains(probs_N_C_K: Tensor, noise_N_K: Tensor, positions_n: Tensor | None, configurations: Configurations) -> Tensor:
+    """Measure what each point's label adds to the labels of the configurations.
+
+    The gain is sum_m w_m [H(sum_k W_mk p_k) - sum_k W_mk H(p_k)] with weights w and posteriors W. Averaging the second
+    term over the same configurations as the first cancels noise where they were drawn.
+
+    Args:
+        probs_N_C_K: Positive probabilities ``[N, C, K]``.
+        noise_N_K: The entropy ``[N, K]`` of each point's label under each posterior sample, in nats.
+        positions_n: The points to measure, or None for all of them.
+        configurations: The configurations, M of them, of the same type as the probabilities.
+
+    Returns:
+        Gains ``[n]`` in nats.
+    """
+    N, C, K = probs_N_C_K.shape
+    M, n = len(configurations), N if positions_n is None else len(positions_n)
+    negative_entropies_n_C = probs_N_C_K.new_empty(n, C)
+    num_points = max(1, min(n, _num_per_block(C * M, probs_N_C_K)))
+    # Fresh memory for each block would cost as much as the arithmetic.
+    joint, log_joint = probs_N_C_K.new_empty(2, num_points * C * M)
+    for start in range(0, n, num_points):
+        block = slice(start, start + num_points)
+        probs_rows_K = (probs_N_C_K[block] if positions_n is None else probs_N_C_K[positions_n[block]]).view(-1, K)
+        used = slice(0, len(probs_rows_K) * M)
+        _add_up(probs_rows_K, configurations, joint[used], log_joint[used], negative_entropies_n_C[block].view(-1))
+    noise_n_K = noise_N_K if positions_n is None else noise_N_K[positions_n]
+    return -negative_entropies_n_C.sum(1) - noise_n_K @ configurations.mean_K.to(noise_n_K.dtype)
+
+
+def _add_up(
+    probs_rows_K: Tensor, configurations: Configurations, joint: Tensor, log_joint: Tensor, out_rows: Tensor
+) -> None:
+    """Write sum_m w_m q log q with q = sum_k W_mk p_k for each row, by way of two tables of memory."""
+    rows, M = len(probs_rows_K), len(configurations)
+    # A tall product takes little more than half the time of a wide one.
+    if rows >= M:
+        joint = torch.mm(probs_rows_K, configurations.posteriors_M_K.T, out=joint.view(rows, M))
+        log_joint = torch.log(joint, out=log_joint.view(rows, M))
+        torch.mv(log_joint.mul_(joint), configurations.weights_M, out=out_rows)
+    else:
+        joint = torch.mm(configurations.posteriors_M_K, probs_rows_K.T, out=joint.view(M, rows))
+        log_joint = torch.log(joint, out=log_joint.view(M, rows))
+        out_rows.copy_(average(configurations.weights_M, log_joint.mul_(joint)))
+
+
+def exact(tensor: Tensor) -> Tensor:
+    """Return a tensor in float64, on the CPU where its device (Apple's MPS) has none."""
+    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
+
+
+def _probs_and_noise(log_probs_n_K_C: Tensor) -> tuple[Tensor, Tensor]:
+    log_probs_n_C_K = log_probs_n_K_C.transpose(1, 2).contiguous().clamp_min(math.log(NEGLIGIBLE))
+    probs_n_C_K = log_probs_n_C_K.exp()
+    return probs_n_C_K, -(probs_n_C_K * log_probs_n_C_K).sum(1)
+
+
+def _num_per_block(num_values: int, table: Tensor) -> int:
+    """How many things of so many values each make an intermediate table of the right size, at least one."""
+    block_bytes = BLOCK_BYTES.get(table.device.type, BLOCK_BYTES["cuda"])
+    return max(1, block_bytes // (num_values * table.element_size()))

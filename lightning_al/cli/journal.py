@@ -1,0 +1,254 @@
+"""The command line of the journal. Only the standard library is imported at the top, so that help answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lightning_al.oracle.answers import LabelRules
+    from lightning_al.run.labels import Label
+    from lightning_al.run.records import Records
+    from lightning_al.task.class_names import Classes
+
+NAME = "lightning-al-journal"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Show or change what a run recorded, and return the exit code: 2 where the arguments or the folder do not do."""
+    asked = _parser().parse_args(arguments)
+    try:
+        asked.run(asked)
+    except (RuntimeError, ValueError, OSError, LookupError, TypeError, AttributeError) as error:
+        # The last ones by what no run writes.
+        print(f"{NAME}: {_in_a_line(error)}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        NAME,
+        description="Show, correct and export the labels that a run recorded in its folder, or repair its journal. "
+        "Nothing is changed while a process runs the run. A label before a correction stays in the journal; the next "
+        "start on the folder trains on the new one.",
+    )
+    actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
+
+    def action(name: str, run: Any, about: str) -> argparse.ArgumentParser:
+        made = actions.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+        made.set_defaults(run=run)
+        return made
+
+    show = action("show", _show, "show what each round asked, the labels given, and what was changed of them")
+    show.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    correct = action("correct", _correct, "replace the labels of points, all or none")
+    correct.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    correct.add_argument("index", type=int, metavar="INDEX", help="the point, by its index in the dataset")
+    correct.add_argument(
+        "label", metavar="LABEL", help="its label: a class number, a class name, a number, or a list such as "
+        "'[0.5, 0.5]'; null stands for the dataset's own",
+    )  # fmt: skip
+    correct.add_argument("more", nargs="*", metavar="INDEX LABEL", help="more points, each with its label")
+    back = action(
+        "give-back", _give_back, "take the labels of points away, all or none, so that they may be queried again"
+    )
+    back.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    back.add_argument("index", type=int, nargs="+", metavar="INDEX", help="a point, by its index in the dataset")
+    export = action("export", _export, "write all labels as CSV")
+    export.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    export.add_argument("--out", type=Path, metavar="FILE", help="where to write them; by default they are printed")
+    repair = action("repair", _repair, "keep the good rounds of a damaged journal, and the damaged file beside them")
+    repair.add_argument("folder", type=Path, nargs="+", metavar="FOLDER", help="a run's folder")
+    return parser
+
+
+def _show(asked: argparse.Namespace) -> None:
+    from lightning_al.report.printable import printable
+    from lightning_al.run.journal import Journal
+
+    for line in _lines(Journal.read(asked.folder)):
+        print(printable(line, most=10_000))
+
+
+def _lines(records: Records) -> Iterator[str]:
+    from lightning_al.oracle.corrections import recorded_labels
+    from lightning_al.run.identity import described
+    from lightning_al.run.records import INITIAL
+    from lightning_al.task.class_names import Classes
+
+    header = records.header or {}
+    classes = Classes.from_dict(header.get("classes"))
+    found = recorded_labels(records)
+    yield f"{described(header, 'acquisition')}, seed {header.get('seed')}, {_plural(len(records.rounds), 'round')}"
+    yield f"before round 0: {', '.join(_told(one, classes) for one in found if one.round is None)}"
+    for round in records.history:
+        asked = [_told(one, classes) for one in found if one.round == round.number]
+        yield f"round {round.number}, fitted with {_plural(round.labelled, 'label')}: {_asked(asked)}"
+    if records.query is not None:
+        query = records.query
+        rest = ", ".join(map(str, query.rest)) or "nothing"
+        if query.number == INITIAL:
+            yield f"before round 0, still to answer: {rest}"
+        else:
+            asked = [_told(one, classes) for one in found if one.round == query.number]
+            yield f"round {query.number}, not recorded yet: {_asked(asked)}; still to answer: {rest}"
+    for change in records.changes:
+        what = "given back" if change.given_back else f"corrected to {_named(change.label, classes)}"
+        yield f"after {_plural(change.after, 'query', 'queries')}: {change.index} was {what}"
+
+
+def _asked(told: list[str]) -> str:
+    return f"asked {', '.join(told)}" if told else "asked nothing"
+
+
+def _told(one: Any, classes: Classes) -> str:
+    label = "given back" if one.state == "given back" else _named(one.label, classes)
+    before = f", first {_named(one.given, classes)}" if one.state != "given" else ""
+    return f"{one.index} ({label}{before})"
+
+
+def _named(label: Label, classes: Classes) -> str:
+    if label is None:
+        return "the dataset's own"
+    name = classes.name_of(label)
+    return json.dumps(label) if name is None else f"{label} {name}"
+
+
+def _correct(asked: argparse.Namespace) -> None:
+    from lightning_al.oracle.corrections import correct_by
+
+    labels = _labels([asked.index, asked.label, *asked.more])
+    reads = {index: partial(_read, label) for index, label in labels.items()}
+    for before in correct_by(asked.folder, reads):
+        was = "the dataset's own" if before.label is None else json.dumps(before.label)
+        is_now = f"the label of {before.index} was {was}, and is {labels[before.index]}"
+        print(f"{asked.folder}: {is_now}. {_how_on(asked.folder)}")
+
+
+def _labels(words: list[Any]) -> dict[int, str]:
+    """Return labels by index, of words of which each second one is an index.
+
+    Raises:
+        ValueError: If an index has no label, is none, or comes twice.
+    """
+    if len(words) % 2:
+        raise ValueError(f"`correct` got the index {words[-1]} without a label. Give a label after each index.")
+    wrong = [word for word in words[::2] if not re.fullmatch(r"-?\d+", str(word), re.ASCII)]
+    if wrong:
+        raise ValueError(
+            f"`correct` got {', '.join(map(repr, wrong))} where an index is expected. Give a whole number."
+        )
+    indices = [int(word) for word in words[::2]]
+    twice = sorted({index for index in indices if indices.count(index) > 1})
+    if twice:
+        raise ValueError(f"`correct` got two labels for the index {', '.join(map(str, twice))}. Give one for each.")
+    return dict(zip(indices, words[1::2], strict=True))
+
+
+def _give_back(asked: argparse.Namespace) -> None:
+    from lightning_al.oracle.corrections import give_back_all
+
+    for index in [before.index for before in give_back_all(asked.folder, asked.index)]:
+        print(f"{asked.folder}: {index} is in the pool again; its label counts as spent. {_how_on(asked.folder)}")
+
+
+def _how_on(folder: Path) -> str:
+    return f"Start the run again on {folder}: the next fit has its labels as they are now."
+
+
+def _read(text: str, rules: LabelRules) -> Label:
+    """Return the label that a text on the command line stands for."""
+    from lightning_al.oracle.answers import plain_label
+
+    if text not in rules.classes.numbers and rules.kind != "text":
+        try:
+            label = json.loads(text)
+        except ValueError:
+            label = text
+        return None if label is None else plain_label(label, rules)
+    return plain_label(text, rules)
+
+
+def _export(asked: argparse.Namespace) -> None:
+    from lightning_al.report.csv_tables import write_rows, write_table
+    from lightning_al.run.journal import Journal
+
+    if asked.out is not None:
+        _check_out(asked.out)
+    rows = list(_rows(Journal.read(asked.folder)))
+    if asked.out is None:
+        write_rows(rows, sys.stdout)
+        return
+    write_table(rows, asked.out)
+    print(f"{asked.out}: {_plural(len(rows), 'label')} of {asked.folder}")
+
+
+def _check_out(out: Path) -> None:
+    """Refuse to put a table in the place of a file of a run, or of a device such as /dev/null, which root can remove.
+
+    Raises:
+        ValueError: If it would.
+    """
+    from lightning_al.run.files import kind_of
+    from lightning_al.run.folder import OF_COMMAND, OF_JOURNAL, OF_LOCK
+
+    kind = kind_of(out)
+    if kind not in (None, "a link"):
+        raise ValueError(f"--out {out} is {kind}. Name a file, or leave it out to have the labels printed.")
+    if any(names.fullmatch(out.name) for names in (OF_COMMAND, OF_JOURNAL, OF_LOCK)):
+        raise ValueError(f"--out {out} has the name of a file that a run keeps in its folder. Choose another name.")
+
+
+def _rows(records: Records) -> Iterator[dict[str, object]]:
+    from lightning_al.oracle.corrections import recorded_labels
+    from lightning_al.task.class_names import Classes
+
+    classes = Classes.from_dict((records.header or {}).get("classes"))
+    for one in recorded_labels(records):
+        has_label = one.state != "given back"
+        yield {
+            "index": one.index,
+            "label": _cell(one.label) if has_label else None,
+            "class": classes.name_of(one.label) if has_label else None,
+            "state": one.state,
+            "round": one.round,
+            "score": one.score,
+            "first_label": _cell(one.given),
+        }
+
+
+def _cell(label: Label) -> object:
+    return label if label is None or isinstance(label, int | float | str) else json.dumps(label)
+
+
+def _repair(asked: argparse.Namespace) -> None:
+    from lightning_al.run.journal import Journal
+
+    for folder in asked.folder:
+        good = Journal.salvage(folder)
+        upto = f"up to round {good - 1}" if good else "to its header, before the first round"
+        print(f"{folder}: the journal is good {upto}. Start the run again on it.")
+
+
+def _plural(number: int, one: str, several: str | None = None) -> str:
+    return f"{number} {one if number == 1 else several or f'{one}s'}"
+
+
+def _in_a_line(error: Exception) -> str:
+    from lightning_al.report.printable import printable
+
+    said = str(error)
+    if not isinstance(error, RuntimeError | ValueError | OSError):
+        said = f"The journal holds what no run writes ({type(error).__name__}: {error}). Put back a copy of it."
+    return str(printable(" ".join(said.split()), most=2_000))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""The points that are labelled before the first round, as a user may name them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lightning_al.data.pool import some
+from lightning_al.values.whole_numbers import as_whole, plain
+
+ASKED = "`ActiveDataModule(initial=...)` expects the indices of points, each once, or a mask with a bool for each point"
+
+
+def read_initial(given: Any) -> list[int] | list[bool]:
+    """Return indices, or a mask, as a list of Python's own ints or bools.
+
+    Args:
+        given: A list, range or set, or an array of NumPy, torch or pandas. A set is read in ascending order.
+
+    Raises:
+        TypeError: If it is no flat list of numbers or bools.
+        ValueError: If an index is no whole number, negative, or comes twice, or if there is no point.
+
+    >>> read_initial(np.array([2.0, 0.0])), read_initial((False, True, True))
+    ([2, 0], [False, True, True])
+    """
+    given = plain(given)
+    if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
+        raise TypeError(f"{ASKED}, but got {_shown(given)}. Pass a list. To draw points, pass `initial_size=`.")
+    values = [plain(value) for value in _listed(given)]
+    if values and all(isinstance(value, bool) for value in values):
+        mask: list[bool] = values
+        _check_indices(_indices(mask))
+        return mask
+    for place, value in enumerate(values):
+        if as_whole(value) is None:
+            kind: type[Exception] = ValueError if isinstance(value, float) else TypeError
+            raise kind(f"{ASKED}, but got {_shown(value)} at place {place}. Pass a flat list of ints.")
+    indices = [index for index in map(as_whole, values) if index is not None]
+    _check_indices(indices)
+    return sorted(indices) if isinstance(given, set | frozenset) else indices
+
+
+def initial_indices(initial: list[int] | list[bool], size: int, members: Sequence[int]) -> list[int]:
+    """Return the indices to begin with, once they are known to be points of the training data.
+
+    Args:
+        initial: What `read_initial` returned.
+        size: Number of points in the dataset.
+        members: The points that the train loader draws.
+
+    Raises:
+        ValueError: If a mask is of another length, or an index is none of a member.
+
+    >>> initial_indices([False, True, True], size=3, members=range(3))
+    [1, 2]
+    """
+    if isinstance(initial[0], bool) and len(initial) != size:
+        raise ValueError(
+            f"`ActiveDataModule(initial=...)` got a mask of {len(initial)} points, but the dataset has {size}. "
+            "Pass a mask with a bool for each point, or a list of indices."
+        )
+    indices = _indices(initial)
+    outside = [index for index in indices if index >= size]
+    if outside:
+        raise ValueError(
+            f"`ActiveDataModule(initial=...)` got indices {some(outside)}, but the dataset has {size} points, "
+            f"of which the last is {size - 1}. Pass smaller ones."
+        )
+    drawn = set(members) if len(members) < size else range(size)
+    others = [index for index in indices if index not in drawn]
+    if others:
+        raise ValueError(
+            f"`ActiveDataModule(initial=...)` got indices {some(others)}, which the sampler of the train loader does "
+            f"not draw: it draws {len(members)} of the {size} points. Pass some of these."
+        )
+    return indices
+
+
+def num_initial(initial: list[int] | list[bool]) -> int:
+    """Return how many points there are to begin with."""
+    return len(_indices(initial))
+
+
+def _indices(initial: list[int] | list[bool]) -> list[int]:
+    if initial and isinstance(initial[0], bool):
+        return [index for index, is_initial in enumerate(initial) if is_initial]
+    return list(initial)
+
+
+def _listed(given: Any) -> list[Any]:
+    if hasattr(given, "to_numpy"):
+        given = given.to_numpy()
+    return list(given.tolist() if isinstance(given, np.ndarray | Tensor) else given)
+
+
+def _check_indices(indices: list[int]) -> None:
+    if not indices:
+        raise ValueError(
+            "`ActiveDataModule` needs `initial_size` of at least 1, but got 0 indices in `initial`. Pass at least one."
+        )
+    if min(indices) < 0:
+        raise ValueError(f"{ASKED}, but got {min(indices)}. Pass indices of 0 or more, 0 being the first point.")
+    twice = [index for index, times in Counter(indices).items() if times > 1]
+    if twice:
+        raise ValueError(f"`ActiveDataModule(initial=...)` got indices {some(twice)} twice or more. Pass each once.")
+
+
+def _shown(value: Any, most: int = 60) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."

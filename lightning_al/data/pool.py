@@ -1,0 +1,315 @@
+"""Which indices of a dataset are labelled, since which round, and by what label."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import torch
+
+from lightning_al.run.labels import Change, Label
+from lightning_al.run.records import Records
+from lightning_al.task.labels import as_array
+from lightning_al.values.whole_numbers import MOST_HELD, whole_number
+
+
+class Pool:
+    """Split the indices of a dataset into labelled and unlabelled ones, and remember in which order they moved.
+
+    Args:
+        size: Number of points in the dataset.
+        initial: Indices that are labelled before the first round.
+        members: The indices that the pool is made of, where it is not the whole dataset. No other can be labelled.
+
+    Attributes:
+        size: Number of points in the pool, labelled or not.
+        labels: Labels that differ from the dataset's own target, by index.
+        lacking: Initial points that have no label yet, nor has the dataset one for them.
+        changes: What was changed of labels that were given, in order.
+
+    Raises:
+        ValueError: If an index is out of range, no member or comes twice.
+
+    >>> pool = Pool(5, initial=[3])
+    >>> pool.label([4, 0])
+    >>> pool.labelled, pool.unlabelled
+    ([3, 4, 0], [1, 2])
+    """
+
+    def __init__(self, size: int, initial: Sequence[int] = (), *, members: Sequence[int] | None = None) -> None:
+        size = whole_number("Pool", "size", size, least=0, most=MOST_HELD)
+        self._is_member = torch.ones(size, dtype=torch.bool)
+        if members is not None:
+            self._is_member.zero_()[list(members)] = True
+        self.size = int(self._is_member.sum())
+        self._rounds: list[list[int]] = []
+        self._is_labelled = torch.zeros(size, dtype=torch.bool)
+        self.labels: dict[int, Label] = {}
+        self.lacking: list[int] = []
+        self.changes: list[Change] = []
+        self.label(initial)
+        self._initial = list(self._rounds[0])
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_labelled} of {self.size} points labelled, {self.num_unlabelled} left)"
+
+    @property
+    def initial(self) -> list[int]:
+        """Indices that were labelled before the first round, those given back since included."""
+        return list(self._initial)
+
+    @property
+    def rounds(self) -> list[list[int]]:
+        """Labelled indices in the order they were labelled: first the initial ones, then one list for each query."""
+        return [list(indices) for indices in self._rounds]
+
+    @property
+    def labelled(self) -> list[int]:
+        """All labelled indices in the order they were labelled."""
+        return [index for indices in self._rounds for index in indices]
+
+    @property
+    def unlabelled(self) -> list[int]:
+        """All other indices in increasing order: position p among the candidates is index ``unlabelled[p]``."""
+        return (self._is_member & ~self._is_labelled).nonzero().flatten().tolist()
+
+    @property
+    def dataset_size(self) -> int:
+        """How many points the dataset has, in the pool or not."""
+        return len(self._is_member)
+
+    @property
+    def num_labelled(self) -> int:
+        """How many indices are labelled."""
+        return sum(map(len, self._rounds))
+
+    @property
+    def num_given_back(self) -> int:
+        """How many labels were given back. They were paid for, so that a budget counts them."""
+        return sum(change.given_back for change in self.changes)
+
+    @property
+    def num_unlabelled(self) -> int:
+        """How many indices are left to ask for."""
+        return self.size - self.num_labelled
+
+    def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None) -> None:
+        """Move indices from the unlabelled to the labelled ones, as one round.
+
+        Args:
+            indices: Indices in the numbering of the dataset.
+            labels: Labels that differ from the dataset's own target, by index.
+
+        Raises:
+            TypeError: If an index is no number; nothing is changed then, nor where one of the next errors is raised.
+            ValueError: If an index is not whole, out of range, no member of the pool, labelled already, or comes twice.
+        """
+        indices = [whole_number("Pool", "indices", index, least=None) for index in indices]
+        labels = {int(index): label for index, label in (labels or {}).items() if label is not None}
+        size = len(self._is_member)
+        out_of_range = [index for index in indices if not 0 <= index < size]
+        if out_of_range:
+            raise ValueError(
+                f"`Pool.label` got indices {some(out_of_range)}, but the dataset has {size} points. "
+                f"Pass indices between 0 and {size - 1}."
+            )
+        others = [index for index in indices if not self._is_member[index]]
+        if others:
+            raise ValueError(
+                f"`Pool.label` got indices {some(others)}, which are not among the {self.size} points that the "
+                "sampler of the train loader draws. Pass some of these."
+            )
+        known = [index for index in indices if self._is_labelled[index]]
+        if known or len(set(indices)) < len(indices):
+            repeated = known or sorted({index for index in indices if indices.count(index) > 1})
+            raise ValueError(
+                f"`Pool.label` got indices {some(repeated)} twice or after they were labelled. "
+                "Pass each unlabelled index once."
+            )
+        strange = sorted(set(labels) - set(indices))
+        if strange:
+            raise ValueError(
+                f"`Pool.label` got labels for {some(strange)}, which are not among the indices to label. "
+                "Leave them out."
+            )
+        self._rounds.append(indices)
+        self._is_labelled[indices] = True
+        self.labels.update(labels)
+
+    def label_initial(self, labels: Mapping[int, Label]) -> None:
+        """Give labels to initial points, for which the dataset has none.
+
+        Args:
+            labels: Labels by index.
+
+        Raises:
+            ValueError: If a point is no initial one.
+
+        >>> pool = Pool(5, initial=[3])
+        >>> pool.label_initial({3: 1})
+        >>> pool.labelled, pool.labels
+        ([3], {3: 1})
+        """
+        others = sorted(set(labels) - set(self._initial))
+        if others:
+            raise ValueError(
+                f"`Pool.label_initial` got labels for {some(others)}, which are no initial points. Pass those of "
+                "`initial` alone."
+            )
+        self.labels.update({index: label for index, label in labels.items() if label is not None})
+        self.lacking = [index for index in self.lacking if index not in labels]
+
+    def correct(self, index: int, label: Label) -> None:
+        """Replace the label of a labelled point; the next fit has the new one.
+
+        Args:
+            index: The point.
+            label: Its label: a class number, a number, a text or a list, of Python, NumPy or torch; None stands for
+                the dataset's own target.
+
+        Raises:
+            ValueError: If the point is not labelled.
+
+        >>> pool = Pool(5, initial=[3])
+        >>> pool.correct(3, 1)
+        >>> pool.labels
+        {3: 1}
+        """
+        array = as_array(label)
+        plain = label if array is None else array.tolist()
+        self.change(
+            Change(whole_number("Pool.correct", "index", index, least=None), plain, after=len(self._rounds) - 1)
+        )
+
+    def give_back(self, *indices: int) -> None:
+        """Take the labels of points away, so that they can be queried again. A budget still counts the labels.
+
+        Args:
+            indices: The points. Where one cannot be given back, none is.
+
+        Raises:
+            ValueError: If a point is not labelled or comes twice, or if no labelled one would be left.
+
+        >>> pool = Pool(5, initial=[3, 4])
+        >>> pool.give_back(3)
+        >>> pool.labelled, pool.unlabelled, pool.num_given_back
+        ([4], [0, 1, 2, 3], 1)
+        """
+        points = [whole_number("Pool.give_back", "index", index, least=None) for index in indices]
+        labelled = set(self.labelled)
+        wrong = [index for number, index in enumerate(points) if index not in labelled or index in points[:number]]
+        if len(points) > 1 and (wrong or labelled == set(points)):
+            raise ValueError(
+                f"`Pool.give_back` changed nothing, since of {some(points)}, {some(wrong or points)} cannot be given "
+                "back: each has to be labelled and named once, and one labelled point has to be left. Leave them out."
+            )
+        for index in points:
+            self.change(Change(index, given_back=True, after=len(self._rounds) - 1))
+
+    def settle(self, told: int, changes: Sequence[Change]) -> None:
+        """Put changes that were checked in the place of those that were made.
+
+        Args:
+            told: How many changes before them stay.
+            changes: The checked ones, in order.
+        """
+        self.changes[told:] = changes
+        for change in changes:
+            if self._is_labelled[change.index] and change.label is None:
+                self.labels.pop(change.index, None)
+            elif self._is_labelled[change.index]:
+                self.labels[change.index] = change.label
+
+    def change(self, change: Change) -> None:
+        """Change a label as is said, and remember it among the changes.
+
+        Raises:
+            ValueError: If the point is not labelled, or the last labelled point would be given back.
+        """
+        index = change.index
+        if not (0 <= index < len(self._is_labelled) and self._is_labelled[index]):
+            raise ValueError(
+                f"`Pool` can change the labels of labelled points alone, but got index {index}. Pass one of `labelled`."
+            )
+        if change.given_back and self.num_labelled == 1:
+            raise ValueError(
+                f"`Pool.give_back` got index {index}, the only labelled point, without which there is nothing to train "
+                "on. Label another one first, or pass the right label to `correct`."
+            )
+        self.labels.pop(index, None)
+        if change.given_back:
+            self._is_labelled[index] = False
+            for indices in self._rounds:
+                if index in indices:
+                    indices.remove(index)
+        elif change.label is not None:
+            self.labels[index] = change.label
+        self.changes.append(change)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the whole state as plain ints, lists and dicts."""
+        state = {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}
+        if self.changes:
+            state |= {"initial": self.initial, "changes": [asdict(change) for change in self.changes]}
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take over a state that `state_dict` returned.
+
+        Raises:
+            ValueError: If the state belongs to a pool of another size or of other points, or is from before labels were
+                changed here.
+        """
+        if state["size"] != self.size:
+            raise ValueError(
+                f"The saved pool has {state['size']} points, but the dataset has {self.size}. "
+                "Resume with the dataset that the run began with."
+            )
+        changes = [Change(**change) for change in state.get("changes", ())]
+        if self.changes and changes != self.changes:
+            raise ValueError(
+                f"The saved pool has other labels than this one, {len(self.changes)} of which were corrected or given "
+                "back since. Leave out `ckpt_path`, so that the next fit has the labels as they are now."
+            )
+        fresh = Pool(len(self._is_member), members=self._is_member.nonzero().flatten().tolist())
+        fresh._rounds = []
+        for indices in state["rounds"]:
+            fresh.label(indices)
+        fresh.labels = dict(state["labels"])
+        fresh.changes = changes
+        fresh._initial = list(state.get("initial", state["rounds"][0] if state["rounds"] else ()))
+        self.__dict__.update(fresh.__dict__)
+
+
+def some(indices: Sequence[int], most: int = 5) -> str:
+    """Write out the first few indices, and how many there are."""
+    shown = ", ".join(map(str, indices[:most]))
+    return f"[{shown}, ... {len(indices)} in all]" if len(indices) > most else f"[{shown}]"
+
+
+def label_as_recorded(pool: Pool, records: Records) -> None:
+    """Bring a pool that has its initial labels alone to where a run stands.
+
+    Raises:
+        ValueError: If labels were changed in the pool already.
+
+    >>> pool = Pool(4, initial=[0])
+    >>> rounds = [{"indices": [2]}]
+    >>> label_as_recorded(pool, Records({}, rounds, [{2: 1}], [Change(2, label=0, after=1)]))
+    >>> pool.labelled, pool.labels
+    ([0, 2], {2: 0})
+    """
+    if pool.changes:
+        raise ValueError(
+            "Labels were changed in `ActiveDataModule.pool` before the run in the folder was resumed. Resume it with a "
+            "new `ActiveDataModule`, or change them there by the command `lightning-al-journal`."
+        )
+    pool.label_initial(records.initial)
+    queries = records.queries
+    for number in range(len(queries) + 1):
+        for change in records.changes:
+            if change.after == number:
+                pool.change(change)
+        if number < len(queries):
+            pool.label(queries[number], records.labels[number])

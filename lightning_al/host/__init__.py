@@ -1,0 +1,1 @@
+"""All that reaches into Lightning: trainer, callbacks, checkpoints, loggers, ranks."""

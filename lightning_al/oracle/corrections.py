@@ -1,0 +1,258 @@
+"""Labels that a run recorded, and how to correct one or give its point back, while no process runs the run.
+
+The label before stays in the journal. The next fit has the new one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_al.data.pool import some
+from lightning_al.oracle.answers import AnswerError, LabelRules, plain_label, rules_for
+from lightning_al.run.journal import NAME, Journal, command
+from lightning_al.run.labels import Change, Label
+from lightning_al.run.records import INITIAL, OpenQuery, Records
+from lightning_al.task.class_names import Classes
+from lightning_al.values.whole_numbers import whole_number
+
+MOST_NAMED = 5
+"""Of how many changes an error says in full what is wrong with them."""
+
+
+@dataclass(frozen=True)
+class RecordedLabel:
+    """A label of a run, and where it came from.
+
+    Attributes:
+        index: The point.
+        label: Its label now; None stands for the dataset's own target.
+        given: The label that was given first.
+        state: Whether it is as it was given, was corrected, or was given back.
+        round: Number of the round that asked for it; None where the point was labelled before the first round.
+        score: The acquisition function's score, where it was asked for.
+    """
+
+    index: int
+    label: Label
+    given: Label
+    state: Literal["given", "corrected", "given back"] = "given"
+    round: int | None = None
+    score: float | None = None
+
+
+def recorded_labels(records: Records) -> list[RecordedLabel]:
+    """Return all labels in the order in which they were given, those of an open query last.
+
+    >>> rounds = [{"number": 0, "indices": [7], "scores": [0.5]}]
+    >>> records = Records({"initial": [3]}, rounds, [{7: 1}], [Change(7, label=2, after=1)])
+    >>> [(found.index, found.given, found.label, found.state) for found in recorded_labels(records)]
+    [(3, None, None, 'given'), (7, 1, 2, 'corrected')]
+    """
+    query = records.query
+    first, lacking = records.initial, set[int]()
+    if query is not None and query.number == INITIAL:
+        first, lacking = query.answers, set(query.rest)
+    found = [
+        RecordedLabel(index, first.get(index), first.get(index))
+        for index in (records.header or {}).get("initial", ())
+        if index not in lacking
+    ]
+    asked = [round for round in records.rounds if round["indices"]]
+    for number in range(len(asked) + 1):
+        for change in records.changes:
+            if change.after == number:
+                place = _places(found)[change.index]
+                state: Any = "given back" if change.given_back else "corrected"
+                found[place] = replace(found[place], label=change.label, state=state)
+        if number < len(asked):
+            round, labels = asked[number], records.labels[number]
+            found += [
+                RecordedLabel(index, labels.get(index), labels.get(index), round=round["number"], score=score)
+                for index, score in zip(round["indices"], round["scores"], strict=True)
+            ]
+    if query is not None and query.number != INITIAL:
+        found += _of_query(query)
+    return found
+
+
+def _of_query(query: OpenQuery) -> list[RecordedLabel]:
+    scores = dict(zip(query.indices, query.scores, strict=True))
+    return [
+        RecordedLabel(index, label, label, round=query.number, score=scores[index])
+        for index, label in query.answers.items()
+    ]
+
+
+def _places(found: list[RecordedLabel]) -> dict[int, int]:
+    """Return the place of each point that has a label."""
+    return {one.index: place for place, one in enumerate(found) if one.state != "given back"}
+
+
+def correct(folder: str | os.PathLike[str], index: int, label: Any) -> RecordedLabel:
+    """Correct a recorded label, that of an initial point too.
+
+    Where the run had finished, its last round is fitted again by the next start.
+
+    Args:
+        folder: The run's folder.
+        index: The point.
+        label: Its label, of any type that an oracle may answer with; None stands for the dataset's own target.
+
+    Returns:
+        The label as it was before.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        RuntimeError: If a process runs the run, or the journal is damaged.
+        TypeError: If the index is no number.
+        ValueError: If the point has no label, or the new one can be none.
+    """
+    return correct_by(folder, {index: lambda rules: None if label is None else plain_label(label, rules)})[0]
+
+
+def correct_by(
+    folder: str | os.PathLike[str], reads: Mapping[int, Callable[[LabelRules], Label]]
+) -> list[RecordedLabel]:
+    """Correct labels as `correct` does, by ones that are read by the rules for labels of the run: all or none."""
+    reads = {whole_number("correct", "index", index, least=None): read for index, read in reads.items()}
+    with _opened(folder) as journal:
+        before: list[RecordedLabel] = []
+        changes: list[Change] = []
+        wrong: dict[int, ValueError] = {}
+        for index, read in reads.items():
+            try:
+                before.append(_labelled(journal, index))
+                changes.append(Change(index, _read(journal, index, read)))
+            except ValueError as error:
+                wrong[index] = error
+        _refuse(wrong, len(reads), folder)
+        journal.change(*changes)
+    return before
+
+
+def _read(journal: Journal, index: int, read: Callable[[LabelRules], Label]) -> Label:
+    try:
+        return read(_rules(journal.records, index))
+    except AnswerError as error:
+        raise ValueError(
+            f"The label of index {index} in {journal.folder} cannot be corrected: {error}. Give a label of this "
+            "dataset."
+        ) from error
+
+
+def give_back(folder: str | os.PathLike[str], index: int) -> RecordedLabel:
+    """Take a recorded label away, so that its point is in the pool again. A budget still counts the label.
+
+    Args:
+        folder: The run's folder.
+        index: The point.
+
+    Returns:
+        The label as it was before.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        RuntimeError: If a process runs the run, or the journal is damaged.
+        TypeError: If the index is no number.
+        ValueError: If the point has no label, is the only one that has, or is of a query that is still open.
+    """
+    return give_back_all(folder, [index])[0]
+
+
+def give_back_all(folder: str | os.PathLike[str], indices: Iterable[int]) -> list[RecordedLabel]:
+    """Take recorded labels away as `give_back` does: all or none.
+
+    Args:
+        folder: The run's folder.
+        indices: The points.
+
+    Returns:
+        The labels as they were before.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        RuntimeError: If a process runs the run, or the journal is damaged.
+        TypeError: If an index is no number.
+        ValueError: If a point has no label, comes twice, or is of a query that is still open, or if no labelled point
+            would be left.
+    """
+    points = [whole_number("give_back", "index", index, least=None) for index in indices]
+    with _opened(folder) as journal:
+        left = set(_places(recorded_labels(replace(journal.records, query=None))))
+        before: list[RecordedLabel] = []
+        wrong: dict[int, ValueError] = {}
+        for index in points:
+            try:
+                before.append(_given_back(journal, index, left))
+            except ValueError as error:
+                wrong[index] = error
+            left.discard(index)
+        _refuse(wrong, len(points), folder)
+        journal.change(*(Change(index, given_back=True) for index in points))
+    return before
+
+
+def _given_back(journal: Journal, index: int, left: set[int]) -> RecordedLabel:
+    """Return the label of a point that is to be given back, where so many are labelled besides those before it."""
+    before = _labelled(journal, index)
+    how = f"`{command('correct', journal.folder, index, 'LABEL')}`"
+    query = journal.records.query
+    if query is not None and index in query.answers:
+        raise ValueError(
+            f"Index {index} in {journal.folder} is of a query that is not answered to its end, so it cannot be given "
+            f"back yet. Correct its label, {how}, or start the run again first."
+        )
+    if index not in left:
+        raise ValueError(f"Index {index} in {journal.folder} is to be given back twice. Name it once.")
+    if left == {index}:
+        raise ValueError(
+            f"Index {index} in {journal.folder} is the only labelled point, without which there is nothing to train "
+            f"on. Correct its label, {how}."
+        )
+    return before
+
+
+def _refuse(wrong: Mapping[int, ValueError], number: int, folder: str | os.PathLike[str]) -> None:
+    """Raise what is wrong with some of several changes, of which none is made then."""
+    if not wrong:
+        return
+    if number == 1:
+        raise next(iter(wrong.values()))
+    said = " ".join(map(str, list(wrong.values())[:MOST_NAMED]))
+    raise ValueError(
+        f"None of the {number} labels in {folder} was changed, because of {some(list(wrong), most=20)}. Name the "
+        f"others alone, or what is right. {said}"
+    )
+
+
+@contextmanager
+def _opened(folder: str | os.PathLike[str]) -> Iterator[Journal]:
+    if not (Path(folder) / NAME).exists():  # which opening it would make
+        raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
+    with closing(Journal(folder)) as journal:
+        yield journal
+
+
+def _labelled(journal: Journal, index: int) -> RecordedLabel:
+    found = recorded_labels(journal.records)
+    places = _places(found)
+    if index not in places:
+        raise ValueError(
+            f"Index {index} in {journal.folder} has no label. Name one of the {len(places)} that have, which "
+            f"`{command('show', journal.folder)}` lists."
+        )
+    return found[places[index]]
+
+
+def _rules(records: Records, but: int) -> LabelRules:
+    """Return what a label may be, by the other labels of the run, the classes and the number of outputs."""
+    header = records.header or {}
+    given = [found.label for found in recorded_labels(records) if found.index != but and found.label is not None]
+    # Of points without a label, the dataset may have a placeholder.
+    own = [label for label in header.get("data", {}).get("labels", ()) if label is not None and label >= 0]
+    return rules_for(own or given, Classes.from_dict(header.get("classes")), records.num_outputs)

@@ -1,0 +1,135 @@
+"""Select a query from the pool, with or without the points that cannot be scored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_al.acquisition.base import Acquisition, Selection
+from lightning_al.points import Candidates, Points
+from lightning_al.prediction.fitted import Fitted
+from lightning_al.prediction.predictions import Check, Predict, Rows, Source
+from lightning_al.prediction.scoring import look_at, pass_over
+from lightning_al.prediction.unscorable import leave_out, unscorable_error
+
+Timed = Callable[[Iterator[Any]], Iterator[Any]]
+"""Counts the time that an iterator takes."""
+
+
+class PoolPasses:
+    """Pass over the pool as often as an acquisition function reads it, and remember which passes it made.
+
+    Args:
+        fitted: Predicts batches.
+        check: As for `pass_over`.
+        skip: Whether to leave out points that cannot be scored.
+        timed: Counts the time that passes take.
+    """
+
+    def __init__(self, fitted: Fitted, *, check: Check | None, skip: bool, timed: Timed) -> None:
+        self.fitted = fitted
+        self.check = check
+        self.skip = skip
+        self.timed = timed
+        self._made: list[Predict] = []
+
+    def select(
+        self, acquisition: Acquisition, b: int, generator: Callable[[], torch.Generator], suspects: Sequence[int]
+    ) -> tuple[Selection, list[int], dict[int, str]]:
+        """Select b points, or all where fewer can be scored.
+
+        Args:
+            acquisition: Selects them.
+            b: How many.
+            generator: Makes the generator that the selection draws from.
+            suspects: Indices of points that could not be scored in the round before.
+
+        Returns:
+            The selection, the indices of the candidates by position, and why other points were left out, by index.
+
+        Raises:
+            UnscorableError: If points cannot be scored, and are not to be left out or are all that there are.
+        """
+
+        def select(points: list[int]) -> Selection:
+            self._made.clear()
+            selection = acquisition.select(self._candidates(points), min(b, len(points)), generator())
+            if self.skip and not self._made:
+                # What a method does not look at may still not be readable, once its label is paid for.
+                reasons = self._look_at(points)
+                if reasons:
+                    raise unscorable_error(self.fitted.module, reasons, len(points), remark=self.fitted.pool.remark)
+            return selection
+
+        unlabelled = self.fitted.data.pool.unlabelled
+        if not self.skip:
+            return select(unlabelled), unlabelled, {}
+        selection, left_out = leave_out(unlabelled, suspects, select, self._look_at)
+        return selection, [index for index in unlabelled if index not in left_out], left_out
+
+    def _candidates(self, points: list[int]) -> Candidates:
+        data = self.fitted.data
+        source = self.fitted.pool
+        return Candidates.stream(
+            len(points),
+            lambda: self._log_probs(source, points, "Scoring the pool", self.check),
+            lambda: self._embeddings(source, points, "Embedding the pool", self.check),
+            groups=None if data.groups is None else lambda: data.group_numbers(points),
+            labelled=self._labelled,
+            target_inputs=None if data.target_inputs is None else self._target_inputs,
+            at=lambda places: self._candidates([points[place] for place in places]),
+        )
+
+    def _labelled(self) -> Points:
+        data, points = self.fitted.data, self.fitted.labelled
+        source = self.fitted.labelled_points
+        return Points.stream(
+            len(points),
+            lambda: self._log_probs(source, points, "Scoring the labelled points"),
+            lambda: self._embeddings(source, points, "Embedding the labelled points"),
+            groups=None if data.groups is None else lambda: data.group_numbers(points),
+            labels=lambda: self.fitted.labels(points),
+        )
+
+    def _target_inputs(self) -> Points:
+        source = self.fitted.target_inputs
+        places = list(range(len(self.fitted.data.target_inputs_dataset())))
+        return Points.stream(
+            len(places),
+            lambda: self._log_probs(source, places, "Scoring the target inputs"),
+            lambda: self._embeddings(source, places, "Embedding the target inputs"),
+        )
+
+    def _log_probs(
+        self, source: Source, points: list[int], description: str, check: Check | None = None
+    ) -> Iterator[Tensor]:
+        for (log_probs_n_K_C,) in self._pass(self.fitted.log_probs, source, points, description, check):
+            yield log_probs_n_K_C
+
+    def _embeddings(
+        self, source: Source, points: list[int], description: str, check: Check | None = None
+    ) -> Iterator[Rows]:
+        return self._pass(self.fitted.embeddings, source, points, description, check)
+
+    def _pass(
+        self, predict: Predict, source: Source, points: list[int], description: str, check: Check | None
+    ) -> Iterator[Rows]:
+        trainer, module = self.fitted.trainer, self.fitted.module
+        is_pool = source is self.fitted.pool
+        yield from self.timed(
+            pass_over(trainer, module, source, points, predict, description, check=check, skip=self.skip and is_pool)
+        )
+        if is_pool:
+            self._made.append(predict)
+
+    def _look_at(self, points: Sequence[int]) -> Mapping[int, str]:
+        """Return why points cannot be scored by the passes that were made, or read where there were none."""
+
+        def look() -> Iterator[dict[int, str]]:
+            for predict in dict.fromkeys(self._made or [self.fitted.outputs]):
+                yield look_at(self.fitted.trainer, self.fitted.module, self.fitted.pool, points, predict)
+
+        return {index: reason for found in self.timed(look()) for index, reason in found.items()}

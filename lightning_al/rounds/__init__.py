@@ -1,0 +1,1 @@
+"""One round under way: what was fitted, scored, selected, asked, labelled, tested and recorded."""

@@ -1,0 +1,231 @@
+"""Which labels a dataset and a network take: what an oracle's answers, and labels recorded before, are held against."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.pool import Pool
+from lightning_al.data.reading import OF_QUERY, read
+from lightning_al.host.namespace import pl
+from lightning_al.oracle.answers import AnswerError, LabelRules, plain_label, rules_for
+from lightning_al.oracle.asking import Accept
+from lightning_al.posterior.base import Forward, evaluating
+from lightning_al.prediction.dry_pass import unchanged
+from lightning_al.prediction.predictions import predicting
+from lightning_al.prediction.scoring import to_device
+from lightning_al.run.journal import command
+from lightning_al.run.labels import Change, Label
+from lightning_al.run.seeds import derive, seeded
+from lightning_al.task.class_names import Classes, classes_of
+from lightning_al.task.outputs import find_logits
+from lightning_al.values.content_hash import spread
+
+MOST_NAMED = 5
+"""How many labels an error names that cannot be trained on."""
+
+
+def num_outputs(
+    trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, forward: Forward
+) -> int | None:
+    """Return how many outputs a module has for a point, by two points, or None where it gives no row for each."""
+    with suppress(Exception), seeded(derive(data.seed, "outputs")), unchanged(module):
+        batch = next(iter(data.pool_dataloader(data.pool.labelled[:2])))
+        with predicting(trainer), evaluating(module), torch.no_grad():
+            outputs = find_logits(forward(module, to_device(trainer, module, batch)))
+        if isinstance(outputs, Tensor) and outputs.ndim in (1, 2) and len(outputs) == len(data.pool.labelled[:2]):
+            return 1 if outputs.ndim == 1 else outputs.shape[1]
+    return None
+
+
+def rules_of(data: ActiveDataModule, num_outputs: int | None) -> LabelRules:
+    """Return what labels may be, by the dataset's own labels of labelled points, where there are any."""
+    pool = data.pool
+    there = [index for index in pool.labelled if index not in pool.lacking]
+    labelled = [index for index in there if index not in pool.labels] or there
+    with seeded(derive(data.seed, "labels")):
+        classes = [data.class_of(index) for index in labelled]
+        known: list[Any] = [label for label in classes if label is not None]
+        others = [index for index, label in zip(labelled, classes, strict=True) if label is None]
+        with suppress(Exception):  # of a target that cannot be read, nothing is known
+            known += [data.label_of(index) for index in (others[place] for place in spread(len(others)))]
+    return rules_for(known, class_names(data), num_outputs)
+
+
+def class_names(data: ActiveDataModule) -> Classes:
+    """Return the classes that labels name: those that the user listed, or those of the dataset or the datamodule."""
+    if data._classes is not None:
+        return data._classes
+    found = classes_of(data._training.dataset)
+    return found if found.numbers else classes_of(data.wrapped)
+
+
+def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool, asked: Sequence[int] = ()) -> Accept:
+    """Return a function that makes an answer plain, or refuses what can be no label of its point.
+
+    Args:
+        data: The data.
+        num_outputs: How many outputs the network has for a point, or None where that is unknown.
+        reveals: Whether the answers are the dataset's own targets, which are let be.
+        asked: Points that people are about to be asked for: what goes wrong with them before there is an answer goes
+            wrong here.
+
+    Raises:
+        ValueError: If the item of a point that is asked for has no place for a label.
+        Exception: If one cannot be read, or a label of a labelled point; of the type that was raised.
+    """
+    find_rules = cache(lambda: rules_of(data, num_outputs))
+    if asked:
+        find_rules()
+    for index in asked:
+        with seeded(derive(data.seed, "answer", index)):
+            data.target.check_place(read(data._training.dataset, index, remedy=OF_QUERY))
+
+    def accept(index: int, answer: Any) -> Label:
+        if answer is None and reveals:
+            return None
+        rules = find_rules()
+        with seeded(derive(data.seed, "answer", index)):
+            if answer is None:
+                _check_own(data, index, rules)
+                return None
+            try:
+                item = data.item_of(index)
+            except Exception:  # it was read before people were asked, whose answer is not lost by a file server
+                return plain_label(answer, rules)
+            if isinstance(answer, list | tuple) and len(answer) == 1 and _is_list_of_one(data, item):
+                answer = answer[0]
+            label = plain_label(answer, rules)
+            try:
+                relabelled = data.target.replace(item, label)
+            except Exception as error:  # what a type raises that cannot hold the label depends on the type
+                raise AnswerError(f"the label {label!r} does not fit the item: {error}") from error
+            if isinstance(label, list) and rules.kind == "class":
+                _check_batch(data, relabelled, label)
+        return label
+
+    return accept
+
+
+def _check_batch(data: ActiveDataModule, relabelled: Any, label: Label) -> None:
+    """Refuse a soft label beside class numbers, where the collate function can make no batch of both."""
+    others = [index for index in data.pool.labelled if not isinstance(data.label_of(index), list)]
+    collate: Any = data._training.settings["collate_fn"]
+    try:
+        collate([*(data.item_of(index) for index in others[:1]), relabelled])
+    except Exception as error:  # whatever a collate function may raise
+        raise AnswerError(f"the label {label!r} makes no batch with class numbers: {error}") from error
+
+
+def _is_list_of_one(data: ActiveDataModule, item: Any) -> bool:
+    """Return whether the dataset's own label is an array or list of one entry, as for a single logit."""
+    with suppress(Exception):
+        own: Any = data.target.find(item)
+        return bool(np.shape(own) == (1,))
+    return False
+
+
+def _check_own(data: ActiveDataModule, index: int, rules: LabelRules) -> None:
+    """Refuse None, which stands for the dataset's own target, where that can be no label."""
+    if rules.kind is None:
+        return
+    try:
+        plain_label(data.target.find(data.item_of(index)), rules)
+    except AnswerError as error:
+        raise AnswerError(f"None stands for the dataset's own label, but {error}") from error
+
+
+def check_changes(
+    data: ActiveDataModule, told: int, num_outputs: int | None, folder: str | os.PathLike[str] | None
+) -> None:
+    """Check labels that were corrected in the pool, and make them plain, as answers of an oracle are.
+
+    What can be no label, and was corrected again since, is forgotten.
+
+    Args:
+        data: The data.
+        told: How many changes were checked before.
+        num_outputs: How many outputs the network has for a point, or None where that is unknown.
+        folder: The run's folder, if any.
+
+    Raises:
+        ValueError: If one can be no label.
+    """
+    accept = accepting(data, num_outputs, reveals=True)
+    checked: list[Change] = []
+    changes = data.pool.changes[told:]
+    for number, change in enumerate(changes):
+        if change.given_back:
+            checked.append(change)
+            continue
+        try:
+            checked.append(replace(change, label=accept(change.index, change.label)))
+        except AnswerError as error:
+            if any(later.index == change.index for later in changes[number + 1 :]):
+                continue
+            raise ValueError(
+                f"The label of index {change.index} was corrected to one that it cannot have: {error}. Correct it "
+                f"again by {_remedy(folder, change.index)}."
+            ) from error
+    data.pool.settle(told, checked)
+
+
+def why_of_labels(
+    error: BaseException, data: ActiveDataModule, num_outputs: int | None, folder: str | os.PathLike[str] | None
+) -> str | None:
+    """Say which labels of an oracle's a fit that ended with an error cannot have been trained on, and what to do.
+
+    Args:
+        error: What the fit ended with.
+        data: The data.
+        num_outputs: How many outputs the network has for a point, or None where that is unknown.
+        folder: The run's folder, if any.
+
+    Returns:
+        What is wrong with them, or None where nothing is.
+    """
+    pool = data.pool
+    accept = accepting(data, num_outputs, reveals=True)
+    wrong: dict[int, str] = {}
+    for index, label in pool.labels.items():
+        try:
+            accept(index, label)
+        except AnswerError as reason:
+            wrong[index] = str(reason)
+    # By cross_entropy, which knows the number of classes where nobody else does.
+    found = re.search(r"Target (-?\d+) is out of bounds", str(error))
+    if found is not None and not wrong:
+        number = int(found.group(1))
+        wrong = {i: f"the label {label} is out of bounds" for i, label in pool.labels.items() if label == number}
+    if not wrong:
+        return None
+    shown = "; ".join(f"{_where(pool, index)}: {wrong[index]}" for index in list(wrong)[:MOST_NAMED])
+    first = next(iter(wrong))
+    more = f"; and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+    return (
+        f"{len(wrong)} of the recorded labels cannot be trained on. {shown}{more}. Correct such a label, or give the "
+        f"point back, by {_remedy(folder, first)}, and start again."
+    )
+
+
+def _remedy(folder: str | os.PathLike[str] | None, index: int) -> str:
+    """Return what changes a label: in the folder, or in the program where there is none."""
+    if folder is None:
+        return f"`data.pool.correct({index}, label)` or `data.pool.give_back({index})`"
+    return f"`{command('correct', folder, index, 'LABEL')}` or `{command('give-back', folder, index)}`"
+
+
+def _where(pool: Pool, index: int) -> str:
+    number = next(number for number, indices in enumerate(pool.rounds) if index in indices)
+    asked = "labelled before the first round" if number == 0 else f"asked in round {number - 1}"
+    return f"index {index}, {asked}"

@@ -1,0 +1,260 @@
+"""What a run asks of its oracle: the query under way, the answers so far, and what an answer may be."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from torch import Tensor
+
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.namespace import pl, rank_zero_info
+from lightning_al.host.ranks import from_first_rank
+from lightning_al.oracle import Labels, Oracle, Query, name_of
+from lightning_al.oracle.asking import ask
+from lightning_al.oracle.query import LazyItems
+from lightning_al.posterior.base import Forward
+from lightning_al.prediction.fitted import Fitted
+from lightning_al.prediction.scoring import pass_over
+from lightning_al.rounds.accepted_labels import accepting, check_changes, num_outputs, why_of_labels
+from lightning_al.run.journal import Journal
+from lightning_al.run.labels import Label
+from lightning_al.run.records import INITIAL, OpenQuery, changes_since
+from lightning_al.run.seeds import GlobalStates
+
+
+def reveals(oracle: Oracle | Labels) -> bool:
+    """Return whether an oracle's answers are the dataset's own targets."""
+    return bool(getattr(oracle, "reveals", False))
+
+
+class Labelling:
+    """Ask an oracle for the labels of a query, and keep what it answered until the round is recorded.
+
+    Attributes:
+        query: The query that was asked last, with the answers that it has so far; None once its round is recorded.
+        weights: What the fit before it ended with, while it is open; None where only the run's folder has it.
+    """
+
+    def __init__(self) -> None:
+        self.query: OpenQuery | None = None
+        self.weights: dict[str, Tensor] | None = None
+        self._data: ActiveDataModule | None = None
+        self._num_outputs: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Be copied without the data, which belong to another object."""
+        return {**vars(self), "_data": None}
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether an open query can be answered without another fit."""
+        return self.query is not None and self.query.is_of_a_fit and len(self.query.rest) > 0
+
+    @property
+    def pending(self) -> Query | None:
+        """What an oracle is asked next, without another fit, or None where there is nothing."""
+        return self._shown() if self.is_pending else None
+
+    def recall(self, trainer: pl.Trainer, number: int) -> OpenQuery | None:
+        """Return a round's query that is open while it is fitted, so that it is not selected again.
+
+        An earlier version recorded nothing of the fit with it, so that the fit is repeated; or a checkpoint goes on.
+        """
+        self.query = trainer.strategy.broadcast(self.query)
+        if self.query is None or self.query.number != number:
+            return None
+        rank_zero_info(
+            f"The query of round {number} has {len(self.query.answers)} of {len(self.query.indices)} answers already, "
+            "so the oracle is asked for the others alone."
+        )
+        return self.query
+
+    def look_at(
+        self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, forward: Forward
+    ) -> None:
+        """Find out how many outputs the module has, while it is on its device."""
+        if self._num_outputs is None:
+            self._num_outputs = num_outputs(trainer, module, data, forward)
+
+    def begin(
+        self,
+        query: OpenQuery,
+        weights: dict[str, Tensor] | None,
+        journal: Journal | None,
+    ) -> None:
+        """Take a new query, and record it before anybody is asked.
+
+        Args:
+            query: The query; where a part of it was answered before, it takes the answers over.
+            weights: What the fit before it ended with, if there was one.
+            journal: The journal, on the first rank, where the run has a folder.
+        """
+        if self.query is not None and self.query.indices == query.indices:
+            query.answers.update(self.query.answers)
+        query.num_outputs = self._num_outputs
+        self.query, self.weights = query, weights
+        if journal is not None:
+            if weights is not None:
+                journal.save_weights(weights_name(query.number), weights)
+            journal.ask(query)
+
+    def ask(
+        self,
+        oracle: Oracle | Labels,
+        trainer: pl.Trainer,
+        data: ActiveDataModule,
+        journal: Journal | None,
+        folder: str | os.PathLike[str] | None,
+    ) -> Mapping[int, Label] | None:
+        """Ask on the first rank for what the query lacks, record each good answer at once, and tell the other ranks.
+
+        Args:
+            oracle: Who answers.
+            trainer: The Trainer.
+            data: The data.
+            journal: The journal, on the first rank, where the run has a folder.
+            folder: The folder.
+
+        Returns:
+            A label for each index of the query, or None where some are still pending.
+
+        Raises:
+            ValueError: If answers were refused.
+        """
+        assert self.query is not None
+        data._check_length()
+        self._data, asked = data, self.query
+
+        def record(answers: Mapping[int, Label]) -> None:
+            # What is revealed can be revealed again.
+            if journal is not None and not reveals(oracle):
+                journal.answer(answers)
+
+        def find() -> tuple[dict[int, Label], ValueError | None]:
+            told = reveals(oracle)
+            accept = accepting(data, asked.num_outputs, reveals=told, asked=() if told else asked.rest)
+            kept = "for the next fit of this program" if folder is None else f"in {folder}"
+            shown = self._shown()
+            wrong = ask(
+                lambda: oracle.label(shown), asked, name=name_of(oracle), accept=accept, record=record, kept=kept
+            )
+            return asked.answers, wrong
+
+        answers, wrong = from_first_rank(trainer, find)
+        asked.answers.update(answers)
+        if wrong is not None:
+            data._check_length()  # what changed meanwhile is said, and not that an answer does not fit to it
+            raise wrong
+        if asked.rest:
+            tell_pending(asked)
+            return None
+        return answers
+
+    def end(self) -> None:
+        """Forget the query, whose round is recorded."""
+        self.query = self.weights = None
+
+    def _shown(self) -> Query:
+        query, data = self.query, self._data
+        assert query is not None
+        rest = query.rest
+        places = [place for place, index in enumerate(query.indices) if index not in query.answers]
+        return Query(
+            query.number,
+            rest,
+            scores=[query.scores[place] for place in places] if query.scores else [],
+            probs=None if query.probs is None else [query.probs[place] for place in places],
+            answers=query.answers,
+            items=() if data is None else LazyItems(data.pool_item, rest),
+        )
+
+    def take_changes(
+        self, data: ActiveDataModule, journal: Journal | None, folder: str | os.PathLike[str] | None, told: int
+    ) -> None:
+        """Check labels that were changed in the pool since the last fit, and write them to the journal.
+
+        Args:
+            data: The data.
+            journal: The journal, on the first rank, where the run has a folder.
+            folder: The folder.
+            told: How many changes the history tells of.
+
+        Raises:
+            ValueError: If a label was corrected to one that can be none, or labels were changed in the folder too.
+        """
+        check_changes(data, told, self._num_outputs, folder)
+        if journal is not None and journal.header is not None:
+            for change in changes_since(journal.records.changes, data.pool.changes):
+                journal.change(change)
+
+    def explain(
+        self,
+        error: BaseException,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        forward: Forward,
+        folder: str | os.PathLike[str] | None,
+    ) -> None:
+        """Let an error of a fit say which recorded labels it may come from, and how to correct them."""
+        data = getattr(trainer, "datamodule", None)
+        if not isinstance(error, Exception) or not isinstance(data, ActiveDataModule):
+            return
+        with suppress(Exception):  # the error itself is what matters
+            if data.pool.labels:
+                known = self._num_outputs
+                outputs = num_outputs(trainer, module, data, forward) if known is None else known
+                why = why_of_labels(error, data, outputs, folder)
+                if why is not None:
+                    error.add_note(why)
+
+
+def weights_name(number: int) -> str:
+    """Return by what name the run's folder has the weights that a round's fit ended with, while its query is open."""
+    return f"fit-{number}"
+
+
+def tell_pending(query: OpenQuery) -> None:
+    """Say in a line what is still to be answered, and how the run goes on."""
+    of = "the initial points" if query.number == INITIAL else f"round {query.number}"
+    rest = ", ".join(map(str, query.rest[:10])) + (", ..." if len(query.rest) > 10 else "")
+    rank_zero_info(
+        f"`ActiveLearning`: {len(query.rest)} of {len(query.indices)} labels of {of} are pending (indices {rest}). "
+        "Call `trainer.fit` again to ask for them; it goes on from here once all are there."
+    )
+
+
+def believed(fitted: Fitted, indices: Sequence[int]) -> list[list[float]] | None:
+    """Return what the model believes of points: the probability of each class ``[b][C]``, the same on every rank.
+
+    It is that of the posterior mean where samples were drawn for the selection, else that of the module itself.
+
+    Returns:
+        The probabilities, or None where the module's outputs are no classes.
+    """
+    sampled = "samples" in vars(fitted)
+
+    def predict(batches: Any) -> Iterator[Any]:
+        if sampled:
+            yield from fitted.log_probs(batches)
+        else:
+            for batch in batches:
+                yield (fitted.log_probs_without_sampling(batch).unsqueeze(1),)
+
+    try:
+        chunks = pass_over(fitted.trainer, fitted.module, fitted.pool, indices, predict, "beliefs")
+        return [row for (log_probs,) in chunks for row in log_probs.double().exp().mean(dim=1).tolist()]
+    except Exception:  # of a module whose outputs mean something else, nothing is told
+        return None
+
+
+@contextmanager
+def without_drawing() -> Iterator[None]:
+    """Put the states of the global generators back, which an oracle may draw from."""
+    before = GlobalStates()
+    try:
+        yield
+    finally:
+        before.put_back()

@@ -1,0 +1,215 @@
+"""What may lie in a run's folder: nothing that leads elsewhere where a run reads or writes, no one else's files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from lightning_al.run.files import kind_of
+from lightning_al.run.folder_name import check_can_be_folder
+from lightning_al.run.hard_links import break_links_below
+
+JOURNAL = "journal.sqlite"
+
+OF_JOURNAL = re.compile(
+    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
+    r"|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"
+)
+"""The files that the journal keeps in the folder."""
+
+OF_LOCK = re.compile(r"writer\.lock")
+"""The file that is locked while a process writes to the folder, and that one that was killed leaves behind."""
+
+OF_COMMAND = re.compile(r"config\.yaml|summary\.json|error\.txt|loggers\.json|curve\.png|asked\.png")
+"""Those that the command line and the report keep there besides."""
+
+OF_LOGGER = ("hparams.yaml", "metrics.csv")
+"""Files that Lightning's loggers keep in their folders."""
+
+_CHECKPOINT = re.compile(r".+\.ckpt", re.DOTALL)
+
+
+def member_name(number: int, member: int) -> str:
+    """Return the name of the weights that one of a round's several fits ended with, until the round is recorded."""
+    return f"round-{number}-member-{member}"
+
+
+def end_name(number: int, member: int) -> str:
+    """Return the name of the weights that a fit of a round ended with, where the next round starts from them.
+
+    >>> end_name(3, 0), end_name(3, 1)
+    ('warm-3', 'warm-3-member-1')
+    """
+    return f"warm-{number}" if member == 0 else f"warm-{number}-member-{member}"
+
+
+def check_files(folder: Path, *names: re.Pattern[str]) -> None:
+    """Refuse a folder in which a link, a pipe, a device or a folder has the name of a file that a run keeps there.
+
+    Args:
+        folder: The run's folder, which may be a link itself.
+        names: Which files.
+
+    Raises:
+        ValueError: If there is one; the message names it.
+    """
+    for name in _listed(folder):
+        kind = kind_of(folder / name) if any(pattern.fullmatch(name) for pattern in names) else None
+        if kind is not None:
+            raise ValueError(
+                f"The run folder {folder} has {kind} named {name}, where a run keeps a file of its own. Remove "
+                "it, or choose another folder."
+            )
+
+
+def check_is_a_run(folder: Path, *names: re.Pattern[str]) -> None:
+    """Refuse a folder that has files which a run would overwrite, but no journal, so that they are not a run's.
+
+    Raises:
+        ValueError: If there are any; the message names them.
+    """
+    # The journal is looked for last, since another process that begins a run there makes it first.
+    listed = [name for name in _listed(folder) if not name.startswith(JOURNAL)]  # SQLite's may be of a killed start
+    found = [name for name in listed if any(one.fullmatch(name) for one in names)]
+    journal = folder / JOURNAL
+    if journal.exists() and (journal.stat().st_size > 0 or (folder / "history.jsonl").exists()):
+        return  # it is one, if perhaps a damaged one
+    if found:
+        raise ValueError(
+            f"The folder {folder} has {', '.join(found[:5])}, which a run would overwrite, but no {JOURNAL}, so it "
+            "holds no run. Choose another folder, or, where it held a run, put back its journal."
+        )
+
+
+def check_tree(folder: Path, place: Path) -> None:
+    """Refuse what leads elsewhere in a place below a folder, where a logger or a checkpoint writes.
+
+    Left alone are the links that Lightning and W&B make and that stay inside the folder, and W&B's to its own log.
+
+    Args:
+        folder: The run's folder.
+        place: A file or a folder in it, there or not.
+
+    Raises:
+        ValueError: If there is such a thing; the message names it.
+    """
+    parts = place.relative_to(folder).parts
+    above = [folder.joinpath(*parts[:depth]) for depth in range(1, len(parts))]
+    for path in [*above, *_below(place)]:
+        kind = kind_of(path)
+        is_right = path.name not in OF_LOGGER if kind == "a folder" else kind is None
+        if is_right or (kind == "a link" and (_is_lightnings(path) or _is_wandbs(path, folder))):
+            continue
+        raise ValueError(
+            f"The run folder {folder} has {kind} named {path.relative_to(folder)}, where Hydra, a logger or a "
+            f"checkpoint would write. Remove it, or choose another folder."
+        )
+
+
+def check_places(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Refuse what leads elsewhere in those places that lie in the folder, as `check_tree` does.
+
+    Args:
+        folder: The run's folder.
+        places: Where loggers and checkpoints write, in the folder or not.
+
+    Raises:
+        ValueError: If there can be no such folder, if there is such a thing, or if a link in the folder leads to one of
+            the places.
+    """
+    folder = Path(os.path.abspath(folder))
+    check_can_be_folder(folder)
+    places = list(places)
+    paths = [Path(os.path.abspath(place)) for place in places if place is not None and "://" not in os.fspath(place)]
+    for home, path in _in_folder(folder, places):
+        if path == home:
+            for name in _listed(home):
+                if kind_of(home / name) != "a folder":
+                    check_tree(home, home / name)
+        else:
+            check_tree(home, path)
+    # A ModelCheckpoint names what a link leads to.
+    for name in _listed(folder):
+        link = folder / name
+        if kind_of(link) == "a link":
+            there = Path(os.path.realpath(link))
+            if there in paths and not folder.resolve().is_relative_to(there):
+                raise ValueError(
+                    f"The run folder {folder} has a link named {name} to {there}, where a logger or a checkpoint would "
+                    f"write. Remove it, or choose another folder."
+                )
+
+
+def break_links(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -> None:
+    """Make the files in those places that lie in the folder files of its own, as `break_links_below` does.
+
+    Of the folder itself, where it is such a place, those files alone that lie in it at once, as in `check_places`; the
+    journal's are its own matter.
+    """
+    for home, path in _in_folder(folder, places):
+        if path != home:
+            break_links_below(path)
+            continue
+        for name in _listed(home):
+            if kind_of(home / name) is None and not OF_JOURNAL.fullmatch(name):
+                break_links_below(home / name)
+
+
+def _in_folder(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -> Iterator[tuple[Path, Path]]:
+    """Yield those places that lie in a folder, absolute, after the folder by the name that they have for it."""
+    folder = Path(os.path.abspath(folder))
+    for place in places:
+        if place is not None and "://" not in os.fspath(place):
+            path = Path(os.path.abspath(place))
+            home = next((home for home in (folder, folder.resolve()) if path.is_relative_to(home)), None)
+            if home is not None:
+                yield home, path
+
+
+def places_of(trainer: Any) -> list[str | os.PathLike[str] | None]:
+    """Return where a Trainer's loggers and ModelCheckpoints write, as far as they say so."""
+    places: list[str | os.PathLike[str] | None] = [Path(trainer.default_root_dir, "checkpoints")]
+    for logger in trainer.loggers:
+        root, save_dir = getattr(logger, "root_dir", None), getattr(logger, "save_dir", None)
+        if type(logger).__name__ == "WandbLogger":
+            places.append(Path(save_dir or ".", "wandb"))
+        else:
+            places.append(save_dir if root is None else root)
+    places += [getattr(callback, "dirpath", None) for callback in trainer.callbacks]
+    return places
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(folder))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _below(place: Path) -> Iterator[Path]:
+    """Yield a place and all that lies below it, through no link."""
+    yield place
+    if kind_of(place) == "a folder":
+        for name in _listed(place):
+            yield from _below(place / name)
+
+
+def _is_lightnings(link: Path) -> bool:
+    """Return whether it is a link as ``ModelCheckpoint(save_last="link")`` makes: to a checkpoint beside it."""
+    target = os.readlink(link)
+    are_checkpoints = _CHECKPOINT.fullmatch(link.name) and _CHECKPOINT.fullmatch(target)
+    return bool(are_checkpoints) and "/" not in target and kind_of(link.parent / target) != "a link"
+
+
+def _is_wandbs(link: Path, folder: Path) -> bool:
+    """Return whether it is a link as W&B makes: within its own folder, or in a run's `logs` to its program's log."""
+    parts = link.relative_to(folder).parts
+    if "wandb" not in parts[:-1]:
+        return False
+    home = folder.joinpath(*parts[: parts.index("wandb") + 1])
+    if Path(os.path.realpath(link)).is_relative_to(home.resolve()):
+        return True
+    return parts[-2:] == ("logs", "debug-core.log")

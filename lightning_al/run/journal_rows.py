@@ -1,0 +1,194 @@
+"""What the rows of a journal must hold to be a run's: each of the right types, and none that contradicts another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from lightning_al.run.history import Round
+
+
+def check_round(plain: Any, number: int, labels: Collection[int], asked: Sequence[int] | None = None) -> None:
+    """Refuse a round that is not the next one, or has labels of other points than it asked.
+
+    Args:
+        plain: The round as plain data.
+        number: Which round is the next.
+        labels: The points that have a label in its row.
+        asked: The points of the query that is open, if any.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if plain["number"] != number:
+        raise contradiction(f"it is round {plain['number']!r:.80} where round {number} is the next")
+    if asked is not None and plain["indices"] != asked:
+        raise contradiction(f"round {number} asked other points than its query")
+    _check_points(plain, f"round {number}", labels)
+
+
+def check_query(
+    plain: Any, number: int, header: Mapping[str, Any], *, before: Any = None, is_initial_known: bool = False
+) -> None:
+    """Refuse a query that is not of the next round, or a second one of other points.
+
+    Args:
+        plain: The query as plain data.
+        number: Which round is the next.
+        header: What the run is.
+        before: The query that is open, if any.
+        is_initial_known: Whether the initial points were asked for already.
+
+    Raises:
+        ValueError: If it is.
+    """
+    given = plain["number"]
+    is_initial = given == -1 and number == 0 and not is_initial_known
+    is_again = before is None or (before.number == given and before.indices == plain["indices"])
+    if not (given == number or is_initial) or not _is_number(given) or not is_again:
+        raise contradiction(f"it is a query of round {given!r:.80}, where that of round {number} is expected")
+    _check_points(plain if not is_initial else {**plain, "scores": [0.0] * len(plain["indices"])}, _said(given), ())
+    if is_initial and not set(plain["indices"]) <= set(header.get("initial", plain["indices"])):
+        raise contradiction("the first query asked for points that are no initial ones")
+    for name in ("details", "warning", "unscorable"):
+        if name in plain and not _TYPES[name](plain[name]):
+            raise contradiction(f"{_said(given)} has {plain[name]!r:.80} for its `{name}`")
+    probs = plain.get("probs")
+    if probs is not None and (not _all(_all(_is_figure))(probs) or len(probs) != len(plain["indices"])):
+        raise contradiction(f"{_said(given)} does not have what was believed of each of its points")
+    if plain.get("round") is not None:
+        check_round(plain["round"], given, (), asked=plain["indices"])
+        check_types(Round.from_dict(plain["round"]))
+
+
+def _said(number: int) -> str:
+    return f"the query of round {number}"
+
+
+def check_member(plain: Any, number: int, num_members: int) -> None:
+    """Refuse a fit that is neither the next one of the round, nor one of it that was done again.
+
+    Args:
+        plain: The fit as plain data.
+        number: Which round is the next.
+        num_members: How many of its fits there are already.
+
+    Raises:
+        ValueError: If it is.
+    """
+    if plain["round"] != number or not _is_count(plain["number"]) or plain["number"] > num_members:
+        raise contradiction(
+            f"it is fit {plain['number']!r:.80} of round {plain['round']!r:.80}, where fit {num_members} of round "
+            f"{number} is the next"
+        )
+    for name in ("metrics", "seconds", "peak_bytes", "steps", "validation_labels"):
+        if not _TYPES[name](plain[name]):
+            raise contradiction(f"fit {plain['number']} of round {number} has {plain[name]!r:.80} for its `{name}`")
+    if not _is_count(plain["seed"]):
+        raise contradiction(f"fit {plain['number']} of round {number} has {plain['seed']!r:.80} for its `seed`")
+
+
+def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
+    """Refuse answers to what was not asked.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if not set(answered) <= set(asked):
+        raise contradiction(f"it answers for {min(set(answered) - set(asked))}, which its query did not ask")
+
+
+def check_change(
+    change: Any, header: Mapping[str, Any], rounds: Collection[dict[str, Any]], answered: Collection[int]
+) -> None:
+    """Refuse a change of a label that no row gave.
+
+    Raises:
+        ValueError: If it is.
+    """
+    index = change["index"]
+    known = (
+        index in answered
+        or any(index in round["indices"] for round in rounds)
+        or index in header.get("initial", [index])
+    )
+    if not _is_count(index) or not known:
+        raise contradiction(f"it changes the label of {index!r:.80}, which has none")
+
+
+def check_taken_back(number: Any, num_rounds: int) -> None:
+    """Refuse to take another round back than the last.
+
+    Raises:
+        ValueError: If it is another.
+    """
+    if num_rounds == 0 or number != num_rounds - 1:
+        raise contradiction(f"it takes round {number!r:.80} back, of {num_rounds}")
+
+
+def check_types(round: Round) -> None:
+    """Refuse a round that holds something else than a round holds.
+
+    Raises:
+        ValueError: If it does; the message names what.
+    """
+    for name, is_right in _TYPES.items():
+        if not is_right(getattr(round, name)):
+            raise ValueError(
+                f"`{name}` of round {round.number} is {getattr(round, name)!r:.80}, which no run writes there. Put "
+                "back a copy of the journal."
+            )
+
+
+def _check_points(plain: Any, which: str, labels: Collection[int]) -> None:
+    indices, scores = plain["indices"], plain["scores"]
+    if not _all(_is_count)(indices) or not _all(_is_figure)(scores) or len(scores) != len(indices):
+        raise contradiction(f"{which} does not have a score for each of its points")
+    if len(set(indices)) < len(indices):
+        raise contradiction(f"{which} asked a point twice")
+    if not set(labels) <= set(indices):
+        raise contradiction(f"{which} has a label of {min(set(labels) - set(indices))}, which it did not ask")
+
+
+def contradiction(what: str) -> ValueError:
+    """Return the error of a row that cannot stand after those before."""
+    return ValueError(f"a row contradicts those before: {what}. Put back a copy of the journal.")
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _all(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, list) and all(map(is_right, value))
+
+
+def _named(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(is_right, value.values()))
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "number": _is_count,
+    "labelled": _is_count,
+    "class_counts": lambda value: value is None or _named(_is_count)(value),
+    "metrics": _named(_is_figure),
+    "seconds": _named(_is_figure),
+    "peak_bytes": _named(_is_count),
+    "steps": _is_count,
+    "validation_labels": _is_count,
+    "tested_with": lambda value: isinstance(value, str),
+    "details": _named(lambda value: _is_figure(value) or _all(_is_figure)(value)),
+    "unscorable": _all(_is_count),
+    "corrected": _all(_is_count),
+    "given_back": _all(_is_count),
+    "warning": lambda value: value is None or isinstance(value, str),
+    "members": _all(_named(_is_figure)),
+}

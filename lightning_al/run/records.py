@@ -1,0 +1,213 @@
+"""What the rows of a journal say: the rounds, the labels given, what was changed of them, and an open query."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from lightning_al.run.history import History, Round
+from lightning_al.run.journal_rows import (
+    check_answers,
+    check_change,
+    check_member,
+    check_query,
+    check_round,
+    check_taken_back,
+    contradiction,
+)
+from lightning_al.run.labels import Change, Label
+
+INITIAL = -1
+"""The number of a query for the initial points, which are asked before the first fit."""
+
+
+@dataclass
+class OpenQuery:
+    """A query that is not answered for all of its points yet.
+
+    Attributes:
+        number: Number of the round that asks; -1 for the initial points.
+        indices: Dataset indices in the order of choice.
+        scores: The acquisition function's score for each.
+        details: What the acquisition function reports of them.
+        warning: What it warns of, or None.
+        unscorable: Dataset indices of the points that could not be scored.
+        num_outputs: How many outputs the network has, where that is known.
+        probs: What the model believes of each, the probability of each class ``[b][C]``, where that is known.
+        round: The round as plain data, as it is known before the answers; None in a query of schema 1.
+        answers: The labels given so far, by index.
+    """
+
+    number: int
+    indices: list[int]
+    scores: list[float]
+    details: dict[str, float | list[float]] = field(default_factory=dict)
+    warning: str | None = None
+    unscorable: list[int] = field(default_factory=list)
+    num_outputs: int | None = None
+    probs: list[list[float]] | None = None
+    round: dict[str, Any] | None = None
+    answers: dict[int, Label] = field(default_factory=dict)
+
+    @property
+    def is_of_a_fit(self) -> bool:
+        """Whether all is known of the fit that asks, or none was needed, so that none is to be repeated."""
+        return self.round is not None or self.number == INITIAL
+
+    @property
+    def rest(self) -> list[int]:
+        """The indices that have no answer yet."""
+        return [index for index in self.indices if index not in self.answers]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the query as plain data, without its answers."""
+        plain = asdict(self)
+        del plain["answers"]
+        return plain
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a journal holds.
+
+    Attributes:
+        header: What the run is, or None where it has not begun.
+        initial: The labels given to initial points for which the dataset has none, by index.
+        rounds: The rounds as plain data.
+        labels: The labels given after each round, by index, as they were first given.
+        changes: What was changed of labels since, in order.
+        query: The query that is open, if any.
+        num_outputs: How many outputs the network has, where a query said so.
+        members: The fits of the next round that were done, where a round takes several, as plain data.
+    """
+
+    header: dict[str, Any] | None = None
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    labels: list[dict[int, Label]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    query: OpenQuery | None = None
+    num_outputs: int | None = None
+    initial: dict[int, Label] = field(default_factory=dict)
+    members: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def history(self) -> History:
+        """The rounds."""
+        return History(Round.from_dict(plain) for plain in self.rounds)
+
+    @property
+    def queries(self) -> list[list[int]]:
+        """What each round asked, but for one that asked nothing."""
+        return [round["indices"] for round in self.rounds if round["indices"]]
+
+
+def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
+    """Read the rows of a journal in order.
+
+    A label that is changed after the last round, which asked nothing, takes that round back: its figures are those of
+    another label, and it is to be fitted again.
+
+    Raises:
+        ValueError: If a row is of an unknown kind, or contradicts those before.
+        KeyError, TypeError, AttributeError: If a row lacks what it is to hold, or holds it in another type.
+
+    >>> query = {"number": 0, "indices": [7, 3], "scores": [0.5, 0.5]}
+    >>> replay([{"schema": 1}, {"answers": {"7": 2}, "query": query}]).query.rest
+    [3]
+    """
+    header: dict[str, Any] | None = None
+    rounds: list[dict[str, Any]] = []
+    labels: list[dict[int, Label]] = []
+    changes: list[Change] = []
+    query: OpenQuery | None = None
+    num_outputs: int | None = None
+    initial: dict[int, Label] = {}
+    members: list[dict[str, Any]] = []
+    for body in bodies:
+        if header is None:
+            header = dict(body)
+        elif "round" in body:
+            given = by_index(body["labels"])
+            check_round(body["round"], len(rounds), given, asked=None if query is None else query.indices)
+            rounds.append(body["round"])
+            labels.append(given)
+            query, members = None, []
+        elif "member" in body:
+            check_member(body["member"], len(rounds), len(members))
+            members = [*members[: body["member"]["number"]], body["member"]]
+        elif "query" in body or "answers" in body:
+            if "query" in body:
+                check_query(body["query"], len(rounds), header, before=query, is_initial_known=bool(initial))
+                before = {} if query is None else query.answers
+                query = OpenQuery(**body["query"], answers=before)
+                num_outputs = query.num_outputs
+            if query is None:
+                raise contradiction("it has answers, but no query is open")
+            answers = by_index(body.get("answers", {}))
+            check_answers(answers, query.indices)
+            query.answers.update(answers)
+            if query.number == INITIAL and not query.rest:
+                initial, query = query.answers, None
+        elif "change" in body:
+            check_change(body["change"], header, rounds, {} if query is None else query.answers)
+            if rounds and not rounds[-1]["indices"]:
+                del rounds[-1], labels[-1]
+            changes.append(Change(**body["change"], after=len(rounds)))
+            members = []  # they were fitted to the label before
+        elif "taken_back" in body:
+            check_taken_back(body["taken_back"], len(rounds))
+            del rounds[-1], labels[-1]
+            members = []
+        else:
+            kind = ", ".join(map(repr, body)) or "empty"
+            raise ValueError(
+                f"The journal holds an unknown kind of row, {kind}. Use the version of lightning_al that wrote it."
+            )
+    return Records(header, rounds, labels, changes, query, num_outputs, initial, members)
+
+
+def upgraded(bodies: Sequence[Mapping[str, Any]], run_id: str) -> list[dict[str, Any]]:
+    """Return the rows of a journal of schema 1 as those of schema 2, in which a query stands in a row of its own.
+
+    Args:
+        bodies: The rows.
+        run_id: By what the run is known, where its first row does not say it.
+
+    >>> query = {"number": 0, "indices": [7], "scores": [0.5]}
+    >>> [sorted(row) for row in upgraded([{"schema": 1}, {"answers": {"7": 2}, "query": query}], "f3")]
+    [['id', 'schema'], ['query'], ['answers']]
+    """
+    rows = [{"id": run_id, **bodies[0], "schema": 2}]
+    for body in bodies[1:]:
+        query = {"query": body["query"]} if "query" in body else None
+        rest = {name: value for name, value in body.items() if name != "query"}
+        rows += [part for part in (query, rest) if part]
+    return rows
+
+
+def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:
+    """Return labels by index, as a row has them by its text.
+
+    Earlier versions wrote indices as they came, such as ``14.0`` or ``tensor(14)``.
+
+    >>> by_index({"14.0": 2, "tensor(3)": 1, "5": 0})
+    {14: 2, 3: 1, 5: 0}
+    """
+    return {int(re.sub(r"^tensor\((\d+)\)$|\.0$", r"\1", index)): label for index, label in labels.items()}
+
+
+def changes_since(known: Sequence[Change], now: Sequence[Change]) -> list[Change]:
+    """Return the changes that came after those that are known; none where more are known.
+
+    Raises:
+        ValueError: If other changes were made on both sides.
+    """
+    shared = min(len(known), len(now))
+    if list(now[:shared]) != list(known[:shared]):
+        raise ValueError(
+            "Labels were changed both in `ActiveDataModule.pool` and in the run folder, in different ways. Start a new "
+            "process, in which the labels are those of the folder."
+        )
+    return list(now[len(known) :])

@@ -1,0 +1,1 @@
+"""What users pass in, read as plain numbers, as parts of an item, and as a hash of what it holds."""

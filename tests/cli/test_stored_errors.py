@@ -1,0 +1,82 @@
+"""What cannot be made or run of the settings in a folder is said in one line that names the setting."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from lightning_al.run.same_run import check_same_run
+from tests.cli.test_cli import TINY
+
+pytestmark = pytest.mark.usefixtures("as_before")
+
+KEPT: dict[str, Path] = {}
+
+BROKEN: dict[str, tuple[str, Any, str]] = {
+    "lr": ("model.lr", float("nan"), "cannot go on with its `model`. ValueError: Invalid learning rate: nan"),
+    "a batch size": ("data.batch_size", 0, "batch_size should be a positive integer"),
+    "a seed of the data": ("data.seed", -1, "cannot go on with its `data`. InvalidParameterError"),
+    "an anomaly": ("trainer.detect_anomaly", "x", "cannot go on with its `trainer`. TypeError"),
+    "a flush": (
+        "logger.csv",
+        {
+            "_target_": "lightning_al.host.namespace.pl.loggers.CSVLogger",
+            "save_dir": "${hydra:runtime.output_dir}",
+            "flush_logs_every_n_steps": 0,
+        },
+        "cannot go on with its `logger.csv`. ZeroDivisionError",
+    ),
+    "a partial model": ("model._partial_", True, "`model` has `_partial_`, by which it would not be made. Remove it"),
+    "a partial datamodule": ("data._partial_", True, "`data` has `_partial_`"),
+    "parts that are not made": ("model._recursive_", False, "cannot go on with its `model`. ValueError: optimizer"),
+    "an unknown argument": ("trainer.nope", 3, "unexpected keyword argument 'nope'"),
+    "a file's name": (
+        "callbacks.c",
+        {
+            "_target_": "lightning_al.host.namespace.pl.callbacks.ModelCheckpoint",
+            "dirpath": "${hydra:runtime.output_dir}/checkpoints",
+            "filename": "{step:.2d}",
+        },
+        "cannot go on with its `callbacks.c`. ValueError: Precision not allowed",
+    ),
+}
+
+
+@pytest.fixture
+def run(command: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if "run" not in KEPT:
+        folder = tmp_path_factory.mktemp("kept") / "run"
+        command(*TINY, f"folder={folder}", "active.budget=10", "trainer.enable_checkpointing=true")
+        KEPT["run"] = folder
+    shutil.copytree(KEPT["run"], tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_what_a_folder_says_fails_in_a_line(run: Path, refused: Any, case: str) -> None:
+    name, value, said = BROKEN[case]
+    plain = yaml.safe_load((run / "config.yaml").read_text())
+    owner, _, last = name.rpartition(".")
+    for key in ("callbacks", "logger"):
+        plain[key] = plain[key] or {}
+    plain[owner][last] = value
+    (run / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+    found = refused(f"folder={run}", "active.budget=15")
+    assert "Traceback" not in found
+    lines = [line for line in found.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
+    assert said in lines[-1]
+    said_by_us = [line for line in lines if "warn" not in line.lower() and not line.startswith("  ")]
+    assert len(said_by_us) <= 2, "Hydra's line of the overrides, and ours"
+
+
+NOW = {"seed": 0, "data": {"length": 3, "labels": [0, 1], "classes": [0, 1], "form": "x", "contents": None}}
+
+
+@pytest.mark.parametrize("value", [[], {}, 3, "x", None, [1], {"labels": 3}, {"labels": "x"}, {"labels": {"0": 1}}])
+def test_a_header_of_other_kinds_is_another_run(value: Any) -> None:
+    with pytest.raises(ValueError, match="holds another run: its"):
+        check_same_run("The folder", {**NOW, "data": value}, NOW, force=False)

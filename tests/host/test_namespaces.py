@@ -1,0 +1,150 @@
+"""Both Lightning namespaces are served, each in a process of its own, and a mixture of the two is refused."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+
+from lightning_al.host.namespace import NAMESPACES, _choose
+
+pytest.importorskip("lightning.pytorch")
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(code: str, *, check: bool = True, **environment: str) -> str:
+    """Run a program in a new process, and return what it printed, or its last error line where it failed."""
+    clean = {name: value for name, value in os.environ.items() if name != "LIGHTNING_AL_NAMESPACE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean, **environment},
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode == 0) == check, done.stderr
+    return done.stdout.strip() if check else done.stderr.strip().splitlines()[-1]
+
+
+WHOLE_RUN = """
+import sys
+import lightning.pytorch as L
+from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al.host.namespace import NAMESPACE
+from tests.support.tasks import LitMLP, LitPoints, trainer
+
+assert isinstance(LitMLP(), L.LightningModule) and issubclass(ActiveLearning, L.Callback)
+assert "pytorch_lightning" not in sys.modules
+active = ActiveLearning("batchbald", query_size=3, budget=10)
+checkpoint = L.callbacks.ModelCheckpoint(monitor="val_loss")
+stopping = L.callbacks.EarlyStopping("val_loss")
+wrapped = LitPoints(24)
+data = ActiveDataModule(wrapped, initial_size=4)
+run = trainer("TMP", callbacks=[active, stopping, checkpoint], enable_checkpointing=True)
+run.fit(LitMLP(), datamodule=data)
+assert "pytorch_lightning" not in sys.modules
+print(NAMESPACE, [round.labelled for round in active.history], "test_acc" in active.history[-1].metrics)
+"""
+
+
+def test_a_whole_run_where_only_lightning_pytorch_was_imported(tmp_path: Path) -> None:
+    assert run(WHOLE_RUN.replace("TMP", str(tmp_path))) == "lightning.pytorch [4, 7, 10] True"
+
+
+MIXED = """
+import lightning.pytorch, pytorch_lightning
+from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al.host.namespace import NAMESPACE
+from tests.support.tasks import LitMLP, LitPoints, points, trainer
+
+ours, other = (lightning.pytorch, pytorch_lightning)[:: 1 if NAMESPACE == "lightning.pytorch" else -1]
+print(NAMESPACE)
+
+class Module(other.LightningModule):
+    training_step, configure_optimizers, forward = LitMLP.training_step, LitMLP.configure_optimizers, LitMLP.forward
+
+    def __init__(self):
+        super().__init__()
+        self.save_hyperparameters({"lr": 0.1})
+        self.net = LitMLP().net
+
+def attempt(action):
+    try:
+        action()
+    except Exception as error:
+        print(f"{type(error).__name__}: {error}")
+    else:
+        print("no error")
+
+class Data(other.LightningDataModule):
+    pass
+
+silent = dict(default_root_dir="TMP", accelerator="cpu", logger=False, enable_checkpointing=False,
+              enable_progress_bar=False, enable_model_summary=False)
+active = ActiveLearning("bald", query_size=1, max_rounds=1)
+attempt(lambda: ActiveDataModule(Data(), initial_size=2))
+data = ActiveDataModule(points(8), initial_size=2)
+attempt(lambda: other.Trainer(**silent, callbacks=[active]).fit(Module(), datamodule=data))
+attempt(lambda: other.Trainer(**silent, callbacks=[active]).fit(Module(), data.wrapped.train_dataloader()))
+attempt(lambda: trainer("TMP", callbacks=[active]).fit(LitMLP(), datamodule=data))
+"""
+
+
+@pytest.mark.skipif(
+    Version(version("lightning")) < Version("2.5"), reason='its Trainer says "Expected a parent" itself'
+)
+@pytest.mark.parametrize("namespace", ["pytorch_lightning", "lightning.pytorch"])
+def test_the_other_namespace_is_refused_with_the_remedy(tmp_path: Path, namespace: str) -> None:
+    other = {"pytorch_lightning": "lightning.pytorch", "lightning.pytorch": "pytorch_lightning"}[namespace]
+    # With both imported, pytorch_lightning is chosen without being asked for.
+    asked = {"LIGHTNING_AL_NAMESPACE": namespace} if namespace == "lightning.pytorch" else {}
+    chosen, data, trainer, no_data, own = run(MIXED.replace("TMP", str(tmp_path)), **asked).splitlines()
+    assert chosen == namespace
+    remedy = (
+        "import that before `lightning_al` and import the other nowhere, or set the environment variable "
+        f"LIGHTNING_AL_NAMESPACE={other}."
+    )
+    assert data.startswith(f"TypeError: `lightning_al` works with `{namespace}.LightningDataModule` in this process")
+    for error in (trainer, no_data):
+        assert error.startswith(f"TypeError: `lightning_al` works with `{namespace}.Trainer` in this process")
+        assert f"got Trainer of `{other.split('.')[0]}`" in error
+    assert all(remedy in error for error in (data, trainer, no_data))
+    assert own == "no error"
+
+
+@pytest.mark.parametrize(
+    ("imported", "chosen"),
+    [
+        ([], "pytorch_lightning"),
+        (["pytorch_lightning"], "pytorch_lightning"),
+        (["lightning.pytorch"], "lightning.pytorch"),
+        (["lightning.pytorch", "pytorch_lightning"], "pytorch_lightning"),
+    ],
+)
+def test_the_choice_by_what_was_imported_before(
+    monkeypatch: pytest.MonkeyPatch, imported: list[str], chosen: str
+) -> None:
+    monkeypatch.delenv("LIGHTNING_AL_NAMESPACE", raising=False)
+    for name in NAMESPACES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    for name in imported:
+        monkeypatch.setitem(sys.modules, name, sys)
+    assert _choose() == chosen
+    for name in NAMESPACES:
+        monkeypatch.setenv("LIGHTNING_AL_NAMESPACE", name)
+        assert _choose() == name
+
+
+def test_an_unknown_namespace_is_refused() -> None:
+    other = "lightning"
+    error = run("import lightning_al.host.namespace", check=False, LIGHTNING_AL_NAMESPACE=other)
+    assert error == (
+        f"ValueError: LIGHTNING_AL_NAMESPACE is {other!r}. Set it to one of: pytorch_lightning, lightning.pytorch."
+    )

@@ -1,0 +1,98 @@
+"""Going back to where a round starts: callbacks, checkpoints' folders, nested runs, weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from lightning_al.host.namespace import pl
+from lightning_al.host.refit import CallbackStates, Start, nested
+from lightning_al.run.weights import copy_weights, reset_parameters
+from tests.support.tasks import LitMLP, trainer
+
+
+class Counter(pl.Callback):
+    """A user's callback: what it returns as its state goes back, what it gathers besides does not."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.gathered: list[int] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"count": self.count}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.count = state_dict["count"]
+
+
+class PatientStopping(pl.callbacks.EarlyStopping):
+    """A user's own kind of one of Lightning's callbacks."""
+
+
+def test_states_go_back_to_those_before_the_first_fit(tmp_path: Path) -> None:
+    counter, stopping, timer = Counter(), PatientStopping("val_loss"), pl.callbacks.Timer("00:01:00:00")
+    fitting, states, start = trainer(tmp_path, callbacks=[counter, stopping, timer]), CallbackStates(), Start()
+    module = LitMLP()
+    start.before_setup(fitting, module)
+    states.remember_or_restore(fitting, but=pl.Callback())
+    for _ in range(2):
+        counter.count, stopping.wait_count, timer._offset = 5, 3, 7
+        counter.gathered.append(1)
+        stopping.best_score = torch.tensor(0.25)
+        start.before_setup(fitting, module)
+        states.remember_or_restore(fitting, but=pl.Callback())
+        assert (counter.count, stopping.wait_count, timer._offset) == (0, 0, 7)
+        assert stopping.best_score == torch.tensor(float("inf"))
+    assert counter.gathered == [1, 1]
+
+
+def test_a_nested_run_leaves_the_trainers_state(tmp_path: Path) -> None:
+    fitting = trainer(tmp_path)
+    fitting.state.fn, fitting.training = pl.trainer.states.TrainerFn.FITTING, True
+    with nested(fitting):
+        fitting.state.fn, fitting.testing = pl.trainer.states.TrainerFn.TESTING, True
+    assert fitting.state.fn == pl.trainer.states.TrainerFn.FITTING
+    assert fitting.training
+
+
+def test_a_lightning_that_chooses_checkpoints_otherwise_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting = trainer(tmp_path)
+    monkeypatch.delattr(type(fitting._checkpoint_connector), "_select_ckpt_path")
+    with pytest.raises(RuntimeError, match="whose Trainers choose a checkpoint by"), nested(fitting):
+        pass
+
+
+def test_weights_are_copied_not_shared() -> None:
+    module = LitMLP()
+    copied = copy_weights(module)
+    with torch.no_grad():
+        module.net[0].weight.zero_()
+    assert copied["net.0.weight"].abs().sum() > 0
+
+
+def test_reset_draws_parameters_and_statistics_anew() -> None:
+    net = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.ModuleList([nn.Linear(4, 4)]))
+    net[1].running_mean.fill_(3.0)
+    before = copy_weights(net)
+    torch.manual_seed(0)
+    reset_parameters(net)
+    assert not torch.equal(net[0].weight, before["0.weight"])
+    assert not torch.equal(net[2][0].weight, before["2.0.weight"])
+    assert torch.equal(net[1].running_mean, torch.zeros(4))
+
+
+def test_what_cannot_be_reset_is_named() -> None:
+    class Bare(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(2, 2)
+            self.free = nn.Parameter(torch.zeros(2))
+
+    with pytest.raises(ValueError, match=r"cannot reset 'free' of `Bare` \(1 parameters in all\)"):
+        reset_parameters(Bare())

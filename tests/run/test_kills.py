@@ -1,0 +1,119 @@
+"""No acknowledged label or round is lost or doubled: runs that are killed end as a run that nothing disturbed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_al.run.history import Round
+from lightning_al.run.journal import Journal
+from tests.support.killing import WEIGHTS, differences, rounds
+
+VARIANT = "warm and best"
+
+ROOT = Path(__file__).parents[2]
+
+
+def outcomes(out: Path, *arguments: str) -> list[dict[str, Any]]:
+    """Kill runs in processes forked from a new one, since this one may have threads that a fork would lose."""
+    command = [sys.executable, "-m", "tests.support.killing", str(out), *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def check(found: list[dict[str, Any]], *, named: int, random: int) -> None:
+    assert [outcome for outcome in found if outcome["differences"]] == []
+    places = [outcome for outcome in found if isinstance(outcome["kills"][0], dict)]
+    assert all(outcome["hits"] == len(outcome["kills"]) for outcome in places), "each place was come to"
+    assert sum(len(outcome["kills"]) for outcome in places) >= named
+    assert sum(outcome["hits"] for outcome in found if outcome not in places) == random
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("kills")
+
+
+@pytest.fixture(scope="module")
+def found(out: Path) -> list[dict[str, Any]]:
+    # Counted in each process anew: these are in the rounds 0, 1, 1, 2, 4 and 4.
+    places = "begin:after:1,save weights:after:2,append:before:1,append:after:2,checkpoint:after:3,append:after:1"
+    return outcomes(out, "--variants", VARIANT, "--named", places, "--random", "2")
+
+
+def test_runs_killed_at_places_and_at_random_end_as_an_undisturbed_one(found: list[dict[str, Any]]) -> None:
+    check(found, named=6, random=2)
+
+
+def test_runs_of_a_person_who_pauses_lose_no_answer_when_killed_and_end_as_one_without_pauses(tmp_path: Path) -> None:
+    places = "ask:before:1,answer:after:2,append:before:1"
+    check(outcomes(tmp_path, "--variants", "asked", "--named", places), named=3, random=0)
+    outcomes(tmp_path, "--variants", "initial")
+    paused, plain = (rounds(tmp_path / variant / "whole") for variant in ("asked", "initial"))
+    assert paused == plain
+
+
+def lose_a_round(folder: Path) -> None:
+    journal = Journal(folder)
+    journal.take_back()
+    journal.close()
+
+
+def change_a_weight(folder: Path) -> None:
+    weights = torch.load(folder / WEIGHTS, weights_only=True)
+    next(iter(weights.values())).flatten()[0].mul_(1 + 2e-7)
+    torch.save(weights, folder / WEIGHTS)
+
+
+def change_the_order(folder: Path) -> None:
+    journal = Journal(folder)
+    last = journal.history[-2]
+    journal.take_back()
+    journal.take_back()
+    journal.append(Round.from_dict({**last.to_dict(), "indices": last.indices[::-1]}), labels={})
+    journal.close()
+
+
+def leave_a_file(folder: Path) -> None:
+    (folder / ".summary.json.part").touch()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lose_a_round, "rounds"),
+        (change_the_order, "rounds"),
+        (change_a_weight, f"weights of {WEIGHTS}"),
+        (leave_a_file, "a temporary file"),
+    ],
+)
+def test_a_difference_would_be_seen(
+    found: list[dict[str, Any]], out: Path, tmp_path: Path, change: Any, said: str
+) -> None:
+    whole = out / "warm and best" / "whole"
+    other = Path(shutil.copytree(whole, tmp_path / "other"))
+    assert list(differences(whole, other)) == []
+    change(other)
+    assert any(difference.startswith(said) for difference in differences(whole, other))
+
+
+@pytest.mark.slow
+def test_300_kills_and_every_place(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, "--variants", "initial", "warm", "best", "--named", "all", "--random", "300")
+    check(found, named=200, random=300)
+
+
+@pytest.mark.slow
+def test_every_place_of_runs_of_a_person_who_pauses(tmp_path: Path) -> None:
+    found = outcomes(tmp_path, "--variants", "asked", "asked and warm and best", "--named", "all", "--random", "100")
+    check(found, named=150, random=100)
