@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from lightning_al import MCDropout
+from lightning_al.posterior.mc_dropout import vectorized
 from tests.posterior.mc_dropout.test_mc_dropout import CNN, MLP
 from tests.posterior.mc_dropout.test_networks import NETWORKS, Sequence, make
 from tests.support.samples import log_probs_of
