@@ -21,35 +21,36 @@ from lightning_al.data.datamodule import ActiveDataModule, BeforeSetup
 from lightning_al.data.pool import label_as_recorded
 from lightning_al.data.validation_points import ValidationPoints
 from lightning_al.evaluation import PosteriorHealth, PosteriorTest
+from lightning_al.host.callback_states import CallbackStates
 from lightning_al.host.found_checkpoints import found_by_lightning, is_slurms, let_write, to_be_found
 from lightning_al.host.loggers import held_open, log_over_labels
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
+from lightning_al.host.nested_fits import end_fit_early, nested, skip_end_of_fit, unprofiled
+from lightning_al.host.quiet import quiet
 from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
-from lightning_al.host.refit import (
-    CallbackStates,
-    Start,
-    callbacks_of,
-    carry_on_timers,
-    end_fit_early,
-    logger_step,
-    nested,
+from lightning_al.host.round_checkpoints import RoundCheckpoints
+from lightning_al.host.round_start import RoundStart
+from lightning_al.host.same_on_ranks import check_same_on_ranks
+from lightning_al.host.signals import (
+    leave_by,
     only_note_sigterm,
+    requeue_without_waiting,
+    requeued_between_fits,
+    tell_ranks,
+)
+from lightning_al.host.strategies import check_strategy, refuse_spawning
+from lightning_al.host.timers import carry_on_timers, time_is_up
+from lightning_al.host.trainer import (
+    callbacks_of,
+    logger_step,
     put_first,
-    quiet,
     rewind,
     set_callbacks,
     set_logger_step,
-    skip_end_of_fit,
     tell_those_after,
-    time_is_up,
-    unprofiled,
     without_sanity_check,
     without_training,
 )
-from lightning_al.host.requeue import requeue_without_waiting, requeued_between_fits
-from lightning_al.host.round_checkpoints import RoundCheckpoints
-from lightning_al.host.same_on_ranks import check_same_on_ranks
-from lightning_al.host.strategies import check_strategy, refuse_spawning
 from lightning_al.oracle import OracleLike, Query, as_oracle, oracles
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
@@ -83,7 +84,7 @@ from lightning_al.run.memory import peak_bytes
 from lightning_al.run.records import INITIAL, OpenQuery, changes_since
 from lightning_al.run.same_run import check_same_run, check_same_weights, flat
 from lightning_al.run.seeds import Seed, derive, generator, seeded
-from lightning_al.run.stopping import StoppedError, Stopping, held_back, is_insisting, leave_by
+from lightning_al.run.stopping import StoppedError, Stopping, held_back, is_insisting
 from lightning_al.run.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
 from lightning_al.task import TASKS, Guessed
 from lightning_al.values.whole_numbers import optional_whole_number, whole_number
@@ -226,7 +227,7 @@ class ActiveLearning(BeforeSetup):
         self._initial: dict[str, Tensor] | None = None
         self._ends: dict[str, dict[str, Tensor]] = {}
         self._members = Members()
-        self._start = Start()
+        self._start = RoundStart()
         self._callbacks = CallbackStates()
         self._checkpoints = RoundCheckpoints(keep_checkpoints)
         self._journal: Journal | None = None
@@ -349,7 +350,7 @@ class ActiveLearning(BeforeSetup):
 
     def _hear(self, trainer: pl.Trainer, number: int) -> None:
         """Tell the ranks of a signal, and be told first of the error by which it ends the run."""
-        _tell_ranks(trainer, number)
+        tell_ranks(trainer, number)
         if trainer.state.status != "interrupted":  # or others may have been told of an error already
             put_first(trainer, self)
 
@@ -1301,12 +1302,6 @@ def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:
             "initial_size=20))`."
         )
     return data
-
-
-def _tell_ranks(trainer: pl.Trainer, number: int) -> None:
-    """Hand a signal on to the processes that the first rank started, where it was sent to that one alone."""
-    if trainer.strategy.launcher is not None:
-        trainer.strategy.launcher.kill(number)
 
 
 def _has_test(module: pl.LightningModule, data: ActiveDataModule) -> bool:

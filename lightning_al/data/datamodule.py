@@ -24,8 +24,8 @@ from lightning_al.data.pool import Pool
 from lightning_al.data.reading import OF_LABELLED, OF_QUERY, UNREADABLE, read
 from lightning_al.data.target import Target, TargetSpec
 from lightning_al.data.target_inputs import TargetInputs, dataset_of
-from lightning_al.host.found_checkpoints import watch
-from lightning_al.host.hyperparameters import take_own_hyperparameters
+from lightning_al.host.found_checkpoints import choose_checkpoints
+from lightning_al.host.hyperparameters import logs_hyperparameters, take_own_hyperparameters
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
 from lightning_al.host.same_on_ranks import check_same_on_ranks, hash_of_items
 from lightning_al.run.same_run import labels_agree
@@ -263,7 +263,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def trainer(self, trainer: pl.Trainer | None) -> None:
         if trainer is not None:
             check_namespace(trainer, "Trainer")
-            watch(trainer, _has_active_learning, has_fitted=self._pool is not None)
+            choose_checkpoints(trainer, _has_active_learning, has_fitted=self._pool is not None)
         self.wrapped.trainer = trainer
 
     @property
@@ -287,7 +287,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     @property
     def _log_hyperparams(self) -> bool:
-        return self.wrapped._log_hyperparams
+        return logs_hyperparameters(self.wrapped)
 
     @_log_hyperparams.setter
     def _log_hyperparams(self, value: bool) -> None:

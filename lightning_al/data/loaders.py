@@ -15,6 +15,7 @@ from lightning_al.data.own_loader import OwnLoader
 from lightning_al.data.reading import OF_LABELLED, UNREADABLE, read, unreadable
 from lightning_al.data.samplers import Draws, Shuffled, is_of_torchdata, seeds_of_workers
 from lightning_al.data.target import Target
+from lightning_al.host.loaders import splits_among_ranks
 from lightning_al.host.namespace import pl
 from lightning_al.run.labels import Label
 from lightning_al.values.content_hash import spread
@@ -212,11 +213,9 @@ def _listed(dataset: Any) -> Sequence[Any]:
 def _share(sampler: Sampler[int], trainer: pl.Trainer | None) -> int:
     """Return how many of a sampler's points one rank trains on in an epoch."""
     size = len(sampler)  # type: ignore[arg-type]
-    connector: Any = None if trainer is None else trainer._accelerator_connector
-    if connector is None or isinstance(sampler, DistributedSampler):
+    if trainer is None or isinstance(sampler, DistributedSampler) or not splits_among_ranks(trainer):
         return size
-    deals = connector.use_distributed_sampler and connector.is_distributed
-    return math.ceil(size / trainer.world_size) if trainer is not None and deals else size
+    return math.ceil(size / trainer.world_size)
 
 
 def _takes(trainer: pl.Trainer | None, batches: int) -> bool:
