@@ -32,8 +32,8 @@ from lightning_al.host.strategies import check_strategy, refuse_spawning
 from lightning_al.oracle import Query
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.asking import answer, ask_for_initial, note_lacking, put_last_weights
+from lightning_al.rounds.best_weights import choose_weights
 from lightning_al.rounds.call import Call
-from lightning_al.rounds.choosing import choose_weights
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.header import text_of
 from lightning_al.rounds.labelling import believed, reveals
@@ -50,23 +50,23 @@ from lightning_al.run.weights import copy_weights, put_matching
 
 
 class ActiveLearning(Arguments):
-    """Ask for the labels that the model would learn most from, and fit again with them.
+    """Query the labels that the model would learn most from, and fit again with them.
 
     One ``trainer.fit(model, datamodule=data)``, with `data` an `ActiveDataModule`, runs every round: fit, score the
     pool with posterior samples, select a query, have it labelled, and fit again from the initial weights. `max_epochs`
     and `max_steps` count per fit, `max_time` for the whole run. The last labels are trained on too.
 
-    Before the first step of a call, six points of the pool are scored and a query is selected and forgotten, so that
-    what cannot work fails at once. That costs no more than to score them, and changes neither the module nor the states
-    of random generators. ``Trainer(num_sanity_val_steps=0)`` leaves it out.
+    Before the first step, six points of the pool are scored and a query is selected and discarded, so that what cannot
+    work fails at once. This changes neither the module nor the states of random generators.
+    ``Trainer(num_sanity_val_steps=0)`` skips it.
 
     Args:
         acquisition: The acquisition function that selects points: a name (see `lightning_al.available`) or an object.
-        query_size: How many labels to ask for after each fit. The last query may be smaller.
-        budget: How many training labels there may be in all, the initial ones included. By default the whole pool.
-        max_rounds: How many rounds to run at most. By default as many as the budget allows.
-        posterior: How the weights are sampled: a name (see `lightning_al.available_posteriors`) or an object. A round
-            has one fit, or as many as its `num_fits`.
+        query_size: Number of labels to query after each fit. The last query may be smaller.
+        budget: Total number of training labels, including the initial ones. By default the whole pool.
+        max_rounds: Maximum number of rounds. By default as many as the budget allows.
+        posterior: How the weights are sampled: a name (see `lightning_al.available_posteriors`) or an object. Its
+            `num_fits` is the number of fits in a round.
         task: What the module's outputs mean: `multiclass`, logits ``[n, C]``, or `binary`, the logit of class 1 ``[n]``
             or ``[n, 1]``, or two logits. By default multiclass, but binary where there is one output a point and all
             labels that are trained on are 0 or 1.
@@ -75,14 +75,13 @@ class ActiveLearning(Arguments):
             `.logits` or ``["logits"]`` is read.
         oracle: Who labels: a name (see `lightning_al.available_oracles`), an `Oracle` or another object with its method
             `label`, or a function of the query that returns ``{index: label}``, or yields ``index, label``. By default
-            the dataset's own targets are revealed. Answers are checked before they are recorded; where one is refused,
-            the good ones are kept. What is left out is pending: `trainer.fit` returns, and its next call asks for the
-            rest alone, without another fit. Initial points for which the dataset has no label are asked for before the
-            first fit.
+            the dataset's own targets are revealed. Answers are checked before they are recorded. If one is refused,
+            the valid ones are kept. Missing answers are pending: `trainer.fit` returns, and its next call queries only
+            those, without another fit. Initial points without a label in the dataset are queried before the first fit.
         seed: Seed of the fits, the posterior samples and the selections. By default that of
             `pytorch_lightning.seed_everything`, where the program called it, else 0.
-        weights: Which weights of a fit to keep: those of the best checkpoint of a ModelCheckpoint that monitors a
-            metric, where there is one, or always the last.
+        weights: Which weights of a fit to keep: the best ones, if a ModelCheckpoint monitors a metric, or always the
+            last ones.
         reset: What a round starts from: the weights before the first fit (`initial`), newly drawn ones (`fresh`),
             those of the round before (`warm`), or those of a new module that a function returns.
         rounds_per_fit: How many rounds a call of `trainer.fit` runs, 1 to own the loop. By default all.
@@ -91,22 +90,22 @@ class ActiveLearning(Arguments):
             metrics `posterior_accuracy`, `posterior_nll` and `posterior_ece`, and `deterministic_accuracy` and so on.
             Where there is no test, they are measured on the validation set and named `val_posterior_accuracy` and so
             on. A warning, once, says where sampling harms.
-        folder: Where to keep the run's journal. A run started again on its folder goes on from there. A relative one is
-            taken from the current directory when it is given.
-        last_layer: How to read embeddings, for an acquisition function that asks for them: a `LastLayer`, by default
-            of the network's last linear layer, in float32.
-        unscorable: What to do where points of the pool cannot be scored, since their item cannot be read or the module
-            gives NaN or Inf: end with an error that names them (`raise`), or select as if they were not in the pool
-            (`skip`), name them in a warning and count them in the history. Where no point can be scored, the run ends.
-        keep_checkpoints: Whether to keep the checkpoints of all rounds, not only the newest's.
-        force: Whether to go on with the run in the folder or a checkpoint in spite of what differs and changes later
-            picks or weights, such as the acquisition function, seed, reset or the contents of the data, with a warning.
-            Other points, initial labels, class numbers or shapes of weights are refused all the same.
+        folder: Where to keep the run's journal. A run that is started again with its folder resumes from there. A
+            relative path is resolved when it is passed.
+        last_layer: How to read embeddings, for an acquisition function that uses them: a `LastLayer`. By default they
+            are the inputs of the network's last linear layer, in float32.
+        unscorable: What to do with points of the pool that cannot be scored, because their item cannot be read or the
+            module returns NaN or Inf: raise an error that names them (`raise`), or select without them (`skip`), name
+            them in a warning and list them in the history. If no point can be scored, the run ends with an error.
+        keep_checkpoints: Whether to keep the checkpoints of all rounds, and not only those of the newest.
+        force: Whether to resume, with a warning, although something differs that changes later queries or weights,
+            such as the acquisition function, seed, reset or the contents of the data. Different points, initial labels,
+            class numbers or shapes of weights are always refused.
 
     Attributes:
         history: A `History`, one `Round` for each round, whatever its number of fits.
-        done: Whether the last fit had nothing left to ask.
-        pending: The `Query` whose answers are awaited, or None.
+        done: Whether the last fit had nothing left to query.
+        pending: The `Query` whose answers are pending, or None.
 
     Raises:
         ValueError: If an argument is out of its range or a name is unknown.
@@ -148,7 +147,7 @@ class ActiveLearning(Arguments):
 
     @property
     def pending(self) -> Query | None:
-        """The query whose answers are awaited, or None: the next call of `trainer.fit` asks for them, without a fit."""
+        """The query whose answers are pending, or None. The next call of `trainer.fit` queries them, without a fit."""
         return self._run.labelling.pending
 
     @property
@@ -426,10 +425,10 @@ class ActiveLearning(Arguments):
                 leave_by(trainer, stopped)
 
     def _say_how_to_resume(self, trainer: pl.Trainer, stopped: StoppedError) -> None:
-        how = "Without `folder=`, nothing is kept to go on from."
+        how = "Without `folder=`, there is nothing to resume from."
         place = to_be_found(trainer) if self.folder is None else self.folder
         if place is not None:
-            how = f"Started again on {place}, it goes on from there."
+            how = f"Start it again to resume from {place}."
         rank_zero_info(f"Stopped by {stopped.name} in round {self.round}. {how}")
 
     def __getstate__(self) -> dict[str, Any]:
@@ -480,7 +479,7 @@ def _no_step_error(trainer: pl.Trainer, round: int) -> RuntimeError:
     if trainer.ckpt_path is not None and trainer.global_step > 0:
         return RuntimeError(
             f"The checkpoint {trainer.ckpt_path} is of a fit that had finished, after {trainer.global_step} "
-            "steps, so there is nothing to go on with. Leave out `ckpt_path` and start the run again on its "
+            "steps, so there is nothing to resume. Leave out `ckpt_path` and start the run again on its "
             "`folder=`, or raise `max_epochs` or `max_steps` of the Trainer."
         )
     return RuntimeError(

@@ -1,4 +1,4 @@
-"""Which labels a dataset and a network take: what an oracle's answers, and labels recorded before, are held against."""
+"""Which labels fit a dataset and a network: the check of an oracle's answers and of labels recorded before."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def num_outputs(
 
 
 def rules_of(data: ActiveDataModule, num_outputs: int | None) -> LabelRules:
-    """Return what labels may be, by the dataset's own labels of labelled points, where there are any."""
+    """Return what labels may be, judging by the dataset's own labels of labelled points."""
     pool = data.pool
     there = [index for index in pool.labelled if index not in pool.lacking]
     labelled = [index for index in there if index not in pool.labels] or there
@@ -76,13 +76,12 @@ def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool,
     Args:
         data: The data.
         num_outputs: How many outputs the network has for a point, or None where that is unknown.
-        reveals: Whether the answers are the dataset's own targets, which are let be.
-        asked: Points that people are about to be asked for: what goes wrong with them before there is an answer goes
-            wrong here.
+        reveals: Whether the answers are the dataset's own targets, which are not checked.
+        asked: Points that people are about to be asked for. Errors that need no answer are raised here, before.
 
     Raises:
-        ValueError: If the item of a point that is asked for has no place for a label.
-        Exception: If one cannot be read, or a label of a labelled point; of the type that was raised.
+        ValueError: If the item of such a point has no place for a label.
+        Exception: If an item, or the label of a labelled point, cannot be read. It has the type that was raised.
     """
     find_rules = cache(lambda: rules_of(data, num_outputs))
     if asked:
@@ -148,9 +147,9 @@ def _check_own(data: ActiveDataModule, index: int, rules: LabelRules) -> None:
 def check_changes(
     data: ActiveDataModule, told: int, num_outputs: int | None, folder: str | os.PathLike[str] | None
 ) -> None:
-    """Check labels that were corrected in the pool, and make them plain, as answers of an oracle are.
+    """Check labels that were corrected in the pool, and make them plain, like the answers of an oracle.
 
-    What can be no label, and was corrected again since, is forgotten.
+    An invalid label that was corrected again later is dropped.
 
     Args:
         data: The data.
@@ -159,7 +158,7 @@ def check_changes(
         folder: The run's folder, if any.
 
     Raises:
-        ValueError: If one can be no label.
+        ValueError: If one is not a valid label.
     """
     accept = accepting(data, num_outputs, reveals=True)
     checked: list[Change] = []
@@ -174,7 +173,7 @@ def check_changes(
             if any(later.index == change.index for later in changes[number + 1 :]):
                 continue
             raise ValueError(
-                f"The label of index {change.index} was corrected to one that it cannot have: {error}. Correct it "
+                f"The label of index {change.index} was corrected to an invalid one: {error}. Correct it "
                 f"again by {_remedy(folder, change.index)}."
             ) from error
     data.pool.settle(told, checked)
@@ -183,7 +182,7 @@ def check_changes(
 def why_of_labels(
     error: BaseException, data: ActiveDataModule, num_outputs: int | None, folder: str | os.PathLike[str] | None
 ) -> str | None:
-    """Say which labels of an oracle's a fit that ended with an error cannot have been trained on, and what to do.
+    """Say which labels of an oracle may have caused the error of a fit, and how to correct them.
 
     Args:
         error: What the fit ended with.
@@ -192,7 +191,7 @@ def why_of_labels(
         folder: The run's folder, if any.
 
     Returns:
-        What is wrong with them, or None where nothing is.
+        What is wrong with them, or None if nothing is.
     """
     pool = data.pool
     accept = accepting(data, num_outputs, reveals=True)
@@ -202,7 +201,7 @@ def why_of_labels(
             accept(index, label)
         except AnswerError as reason:
             wrong[index] = str(reason)
-    # By cross_entropy, which knows the number of classes where nobody else does.
+    # Raised by cross_entropy, which may be the only one to know the number of classes.
     found = re.search(r"Target (-?\d+) is out of bounds", str(error))
     if found is not None and not wrong:
         number = int(found.group(1))
@@ -219,7 +218,7 @@ def why_of_labels(
 
 
 def _remedy(folder: str | os.PathLike[str] | None, index: int) -> str:
-    """Return what changes a label: in the folder, or in the program where there is none."""
+    """Return how to change a label: in the folder, or in the program if there is none."""
     if folder is None:
         return f"`data.pool.correct({index}, label)` or `data.pool.give_back({index})`"
     return f"`{command('correct', folder, index, 'LABEL')}` or `{command('give-back', folder, index)}`"

@@ -24,7 +24,7 @@ from lightning_al.run.weights import copy_weights, put_weights
 
 
 def begin_query(run: Run, trainer: pl.Trainer, query: OpenQuery, module: nn.Module | None = None) -> None:
-    """Record a query, and what it takes to go on without another fit, before anybody is asked.
+    """Record a query, and what it takes to resume without another fit, before anybody is asked.
 
     Args:
         run: The run.
@@ -47,7 +47,7 @@ def begin_query(run: Run, trainer: pl.Trainer, query: OpenQuery, module: nn.Modu
 
 
 def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
-    """Ask for what the open query lacks; where all of it is answered, record the round."""
+    """Ask for the missing answers of the open query. Once all are there, record the round."""
     query = run.labelling.query
     if query is None or not query.is_of_a_fit:
         return
@@ -76,7 +76,7 @@ def end_round(run: Run, trainer: pl.Trainer, data: ActiveDataModule, round: Roun
 
 
 def note_lacking(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
-    """Find out which initial points have no label, where there is somebody to ask for it."""
+    """Find the initial points without a label, unless the oracle only reveals the dataset's own labels."""
     if run.round == 0 and not reveals(run.active.oracle):
         data.pool.lacking = on_each_rank(trainer, data.without_label)
 

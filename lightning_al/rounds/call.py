@@ -150,8 +150,8 @@ class Call:
         run, active, fit = self.run, self.run.active, self.fit
         if fit.cut_short:
             rank_zero_info(
-                f"`max_time` ended the fit of round {run.round}, so the round is not recorded and asks for nothing. "
-                "Fit again with more time to go on."
+                f"`max_time` ended the fit of round {run.round}, so the round is not recorded and queries nothing. "
+                "Fit again with more time to resume."
             )
             return
         if run.done:

@@ -25,7 +25,7 @@ Chunk = TypeVar("Chunk")
 
 @dataclass
 class CurrentFit:
-    """Gather what a fit comes to, from its start to its record as a `Round` or as a `Member` of one.
+    """Gather the results of a fit, until it is recorded as a `Round` or as a `Member` of one.
 
     Attributes:
         member: Which fit of its round it is, from 0.

@@ -16,7 +16,7 @@ from lightning_al.run.seeds import derive, seeded
 from lightning_al.values.qualified_name import qualified_name
 
 AS_TEXT = ("acquisition", "posterior", "last_layer", "reset")
-"""What a header has in words too: for people, and for the folders of 0.1.0, which have nothing else."""
+"""What a header also has as text: for people, and for folders of 0.1.0, which have nothing else."""
 
 
 class Header:

@@ -99,8 +99,7 @@ def select(
         fit: The fit that has ended.
         fitted: What predicts with its weights.
         b: How many points to select.
-        checks_labels: Whether the labels of the points are checked against the task. Later rounds of a call have the
-            labels that the first one had, and those that were queried.
+        checks_labels: Whether to check the dataset's labels against the task. The later rounds of a call need not.
         check_stopped: Raises an error where the process was told to stop.
     """
     active, trainer, data = run.active, fitted.trainer, fitted.data
@@ -120,7 +119,7 @@ def select(
     except UnscorableError as error:
         if not _has_only_left_out(run, data):
             raise
-        # The pool is used up but for these, so that the run is done.
+        # Nothing else is left in the pool, so the run is done.
         fit.unscorable = list(error.reasons)
         rank_zero_warn(f"`ActiveLearning`, round {run.round}: {said_of_left_out(error.reasons, 0)}")
         return

@@ -24,7 +24,7 @@ def open_folder(run: Run, trainer: pl.Trainer, data: ActiveDataModule, folder: s
     """Open the run's folder on the first rank, and bring history and pool to where it stands on every rank.
 
     Raises:
-        ValueError: If it is another run's folder, or stands elsewhere than this run.
+        ValueError: If it is the folder of another run, or at another round than this one.
     """
     active, pool = run.active, data.pool
 
@@ -51,7 +51,7 @@ def open_folder(run: Run, trainer: pl.Trainer, data: ActiveDataModule, folder: s
         if run.round == 0 and len(rounds) > 0:
             label_as_recorded(pool, records)
             run.history.load_state_dict(rounds.state_dict())
-            rank_zero_info(f"Going on with the run in {folder}, which has {len(rounds)} rounds.")
+            rank_zero_info(f"Resuming the run in {folder}, which has {len(rounds)} rounds.")
             return
         for change in changes_since(pool.changes, records.changes):
             pool.change(change)
@@ -59,7 +59,7 @@ def open_folder(run: Run, trainer: pl.Trainer, data: ActiveDataModule, folder: s
         if run.round != there:
             raise ValueError(
                 f"`ActiveLearning` has a history of {run.round} rounds, but its folder {folder} holds "
-                f"{there}. Go on with a new `ActiveLearning` on this folder, or choose another folder."
+                f"{there}. Resume with a new `ActiveLearning` on this folder, or choose another folder."
             )
     except ValueError:
         run.close_journal()
@@ -78,11 +78,11 @@ def resume_from_found(run: Run, trainer: pl.Trainer, data: ActiveDataModule, sta
     path = found_by_lightning(trainer)
     if path is None:
         return
-    found, reason = None, "it is of no active learning run"
+    found, reason = None, "it does not belong to an active learning run"
     if run.active.folder is not None:
         reason = f"the run folder {run.active.folder} says where the run stands"
     elif run.starts.initial is not None:
-        reason = "this `ActiveLearning` goes on with its own run"
+        reason = "this `ActiveLearning` resumes its own run"
     else:
         found = on_each_rank(trainer, lambda: read_run(path, state_key, type(data).__qualname__))
     if found is None:
@@ -115,8 +115,8 @@ def check_checkpoint(run: Run, state: Mapping[str, Any] | None, data: ActiveData
     """
     if state is None:
         raise ValueError(
-            "The checkpoint is of no active learning run: it has no state of `ActiveLearning`. To begin with "
-            "its weights, load them into the module and leave `ckpt_path` out."
+            "The checkpoint does not belong to an active learning run: it has no state of `ActiveLearning`. To start "
+            "from its weights, load them into the module and leave `ckpt_path` out."
         )
     if state.get("run") is not None:
         check_same_run("The checkpoint", state["run"], run.header_of(data), force=run.active.force)
@@ -125,22 +125,21 @@ def check_checkpoint(run: Run, state: Mapping[str, Any] | None, data: ActiveData
 
 
 def _check_same_rounds(run: Run, rounds: list[Mapping[str, Any]], member: int) -> None:
-    """Refuse a checkpoint that stands elsewhere than the run's folder, which every rank knows by its history."""
+    """Refuse a checkpoint that is at another round than the run's folder, which every rank knows by its history."""
     folder = run.active.folder
     if len(rounds) != run.round:
         raise ValueError(
-            f"The checkpoint stands in round {len(rounds)}, but the run folder {folder} in round "
-            f"{run.round}. Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the "
-            "checkpoint."
+            f"The checkpoint is at round {len(rounds)}, but the run folder {folder} is at round {run.round}. Leave out "
+            "`ckpt_path` to resume from the folder, or `folder` to resume from the checkpoint."
         )
     if member != len(run.members.done):
         raise ValueError(
             f"The checkpoint was saved in fit {member} of round {len(rounds)}, but of that round the run folder "
-            f"{folder} has {len(run.members.done)} whole fits. Leave out `ckpt_path` to go on from the "
-            "folder."
+            f"{folder} has {len(run.members.done)} whole fits. Leave out `ckpt_path` to resume from "
+            "the folder."
         )
     if [round["indices"] for round in rounds] != [round.indices for round in run.history]:
         raise ValueError(
-            f"The checkpoint and the run folder {folder} are of two runs, which asked for different points. "
-            "Leave out `ckpt_path` to go on from the folder, or `folder` to go on from the checkpoint."
+            f"The checkpoint and the run folder {folder} belong to two runs, which queried different points. "
+            "Leave out `ckpt_path` to resume from the folder, or `folder` to resume from the checkpoint."
         )

@@ -120,7 +120,7 @@ class Run:
         if pool.num_labelled + pool.num_given_back != len(pool.initial) + queried:
             raise ValueError(
                 f"`ActiveLearning` has a history of {len(self.history)} rounds, but the pool of its "
-                "`ActiveDataModule` was labelled otherwise. Use a new `ActiveDataModule` with a new `ActiveLearning`, "
+                "`ActiveDataModule` has other labels. Use a new `ActiveDataModule` with a new `ActiveLearning`, "
                 "and keep the two together."
             )
 
@@ -170,12 +170,12 @@ class Run:
         return self.starts.at_hand | last | members
 
     def take_changes(self, trainer: pl.Trainer, data: ActiveDataModule, told: int) -> None:
-        """Check and record labels that were changed in the pool, but for the first ones."""
+        """Check and record the labels that were changed in the pool, except the first `told` changes."""
         folder = self.active.folder
         on_each_rank(trainer, lambda: self.labelling.take_changes(data, self.journal, folder, told))
 
     def take_back_changed_round(self, pool: Pool) -> bool:
-        """Return whether labels were changed since the last fit. A last round that queried nothing is run again then."""
+        """Return whether labels were changed since the last fit. If it queried nothing, its round runs again."""
         is_changed = len(pool.changes) > self.num_changes_told
         if is_changed and self.done:
             self.history.take_back()

@@ -52,7 +52,7 @@ def test(
 
 
 def test_on_validation(run: Run, fit: CurrentFit, fitted: Fitted) -> None:
-    """Test the posterior on the validation set where there is no test, after the selection, which it leaves be."""
+    """Test the posterior on the validation set if there is no test, after the selection, which does not change."""
     test = PosteriorTest(fitted, fitted.data.target)
     with fit.clock("test"), seeded(derive(run.active.seed, run.round, "test")):
         on_each_rank(fitted.trainer, test.update_from_validation)

@@ -179,7 +179,7 @@ def test_a_refused_correction_in_a_program_leaves_nothing_behind(tmp_path: Path,
     program = Program(tmp_path, folder=folder, rounds_per_fit=1).fit()
     index = program.active.history[0].indices[0]
     program.data.pool.correct(index, label)
-    with pytest.raises(ValueError, match=f"The label of index {index} was corrected to one that it cannot have"):
+    with pytest.raises(ValueError, match=f"The label of index {index} was corrected to an invalid one"):
         program.fit()
     program.data.pool.correct(index, NAMES[1])
     program.fit()
@@ -210,7 +210,7 @@ def test_labels_may_be_changed_in_the_pool_before_the_first_fit(tmp_path: Path) 
 def test_a_label_that_can_be_none_is_refused_wherever_it_is_corrected(tmp_path: Path) -> None:
     program = Program(tmp_path, rounds_per_fit=1).fit()
     program.data.pool.correct(2, 99)
-    with pytest.raises(ValueError, match=r"was corrected to one that it cannot have: the label 99 .*journal correct "):
+    with pytest.raises(ValueError, match=r"was corrected to an invalid one: the label 99 .*journal correct "):
         program.fit()
     program.data.pool.correct(2, 1)
     program.fit()
