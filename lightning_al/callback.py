@@ -7,9 +7,8 @@ from typing import Any
 
 from typing_extensions import override
 
-from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.validation_points import ValidationPoints
-from lightning_al.host.found_checkpoints import let_write, to_be_found
+from lightning_al.host.found_checkpoints import let_write
 from lightning_al.host.namespace import check_namespace, pl, rank_zero_info
 from lightning_al.host.ranks import on_each_rank
 from lightning_al.host.refit import (
@@ -29,17 +28,19 @@ from lightning_al.host.refit import (
 from lightning_al.host.requeue import requeue_without_waiting
 from lightning_al.host.same_on_ranks import check_same_on_ranks
 from lightning_al.host.strategies import check_strategy, refuse_spawning
+from lightning_al.host.tuners import refuse_tuners
 from lightning_al.oracle import Query
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.asking import answer, ask_for_initial, note_lacking, put_last_weights
 from lightning_al.rounds.best_weights import choose_weights
-from lightning_al.rounds.call import Call
+from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
+from lightning_al.rounds.datamodule import datamodule_of
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.header import text_of
 from lightning_al.rounds.labelling import believed, reveals
 from lightning_al.rounds.members import fit_seeds
 from lightning_al.rounds.querying import fitted_now, select, try_out
-from lightning_al.rounds.resuming import check_checkpoint, open_folder, resume_from_found
+from lightning_al.rounds.resuming import load_checkpoint, open_folder, resume_from_found, tell_how_to_resume
 from lightning_al.rounds.run import Run
 from lightning_al.rounds.starts import give_lazy_layers_shapes
 from lightning_al.rounds.testing import has_test, test_on_validation
@@ -167,7 +168,7 @@ class ActiveLearning(Arguments):
     def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make the fit start as a new Trainer with a new module would."""
         if stage == "fit":
-            _datamodule(trainer).skips_unreadable = self.skips_unscorable
+            datamodule_of(trainer).skips_unreadable = self.skips_unscorable
             self._call.start.before_setup(trainer, pl_module)
             if self._run.starts.initial is not None and self.reset != "warm":
                 # A callback may copy in its `setup` what the round starts from.
@@ -179,9 +180,10 @@ class ActiveLearning(Arguments):
         if stage != "fit":
             return
         check_namespace(trainer, "Trainer")
-        run, call, data = self._run, self._call, _datamodule(trainer)
+        run, call, data = self._run, self._call, datamodule_of(trainer)
         self.take_numbers()
-        _refuse_what_cannot_refit(trainer)
+        check_strategy(trainer)
+        refuse_tuners(trainer)
         if not call.is_nested:
             check_same_on_ranks(
                 trainer,
@@ -189,7 +191,7 @@ class ActiveLearning(Arguments):
                 lambda: run.on_this_rank(data),
                 "Pass the same on every rank, and keep those of all ranks together.",
             )
-            call.stopping.begin(lambda number: self._hear(trainer, number))
+            call.stopping.begin(lambda number: pass_signal_on(trainer, self, number))
         # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.
         set_callbacks(trainer, [*(callback for callback in callbacks_of(trainer) if callback is not self), self])
         self.check_data(data)
@@ -213,13 +215,6 @@ class ActiveLearning(Arguments):
             note_lacking(run, trainer, data)
             answer(run, trainer, data)
 
-    def _hear(self, trainer: pl.Trainer, number: int) -> None:
-        """Tell the ranks of a signal, and be told first of the error by which it ends the run."""
-        if trainer.strategy.launcher is not None:  # where it was sent to the first rank alone, which started the others
-            trainer.strategy.launcher.kill(number)
-        if trainer.state.status != "interrupted":  # or others may have been told of an error already
-            put_first(trainer, self)
-
     @override
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
@@ -229,28 +224,12 @@ class ActiveLearning(Arguments):
         Raises:
             ValueError: If the checkpoint is of another run, or of none, or the run folder is at another round.
         """
-        state = checkpoint.get("callbacks", {}).get(self.state_key)
-        checkpoints = self._run.checkpoints
-        if trainer.state.fn != "fit":
-            # A test or a prediction wants the weights of a round. To take over its state too would lose later rounds.
-            checkpoint.get("callbacks", {}).pop(self.state_key, None)
-            self._call.start.remember_callbacks(trainer)
-            self._call.callbacks.remember_new(trainer, but=self)
-        else:
-            check_checkpoint(self._run, state, _datamodule(trainer))
-            self._call.callbacks.remember(trainer, but=self)
-            if self.folder is None:
-                checkpoints.run_id = state.get("id")
-            if state.get("id") is None:
-                checkpoints.adopt(trainer, len(state["history"]["rounds"]), checkpoint["callbacks"])
-        if state is not None:
-            member = self._of_several(state.get("member", 0))
-            checkpoints.expect(trainer, len(state["history"]["rounds"]), state.get("id"), member=member)
+        load_checkpoint(self._call, self, trainer, checkpoint)
 
     @override
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put weights, callbacks and seeds to where the round starts."""
-        run, call, data = self._run, self._call, _datamodule(trainer)
+        run, call, data = self._run, self._call, datamodule_of(trainer)
         call.stopping.check()
         let_write(trainer)
         fit = call.fit = CurrentFit()
@@ -276,7 +255,7 @@ class ActiveLearning(Arguments):
             call.callbacks.remember_or_restore(trainer, but=self)
         again = not resumes and (run.is_resumed or self.done)
         fit.member = run.next_member(trainer, pl_module, data.pool)
-        run.checkpoints.begin(trainer, number, again=again, member=self._of_several(fit.member))
+        run.checkpoints.begin(trainer, number, again=again, member=fit.member if self.num_fits > 1 else None)
         fit.seeded.enter_context(seeded(fit_seeds(self.seed, number, fit.member + 1)[fit.member]))
         if number + fit.member > 0 and not call.is_nested:
             fit.until_first_step.enter_context(without_sanity_check(trainer))
@@ -285,10 +264,6 @@ class ActiveLearning(Arguments):
         call.is_within_fit = False
         if self.done:
             rank_zero_info("The active learning run is done: this fit repeats its last one, and is not recorded.")
-
-    def _of_several(self, member: int) -> int | None:
-        """Return a fit's number where a round has several."""
-        return member if self.num_fits > 1 else None
 
     def _pass_over_fit(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Let the call train nothing, since answers are awaited, and leave the module as the last fit did."""
@@ -302,7 +277,7 @@ class ActiveLearning(Arguments):
         """Score a few points where the user's call begins, and start the clock of the fit."""
         self._call.fit.until_first_step.close()
         if not self._call.is_nested:
-            on_each_rank(trainer, lambda: try_out(self._run, trainer, pl_module, _datamodule(trainer)))
+            on_each_rank(trainer, lambda: try_out(self._run, trainer, pl_module, datamodule_of(trainer)))
         self._call.fit.begin_training()
 
     @override
@@ -334,7 +309,7 @@ class ActiveLearning(Arguments):
     @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Choose the weights, score the pool and select what to query, while the module is still on its device."""
-        run, call, fit, data = self._run, self._call, self._call.fit, _datamodule(trainer)
+        run, call, fit, data = self._run, self._call, self._call.fit, datamodule_of(trainer)
         call.stopping.check()
         fit.end_training(trainer)
         fit.validation_labels = call.validation.number(trainer)
@@ -373,12 +348,12 @@ class ActiveLearning(Arguments):
         # Where time is up before the first step, training has neither begun nor ended.
         fit.cut_short = fit.cut_short or time_is_up(trainer)
         if fit.steps == 0 and not fit.cut_short:
-            raise _no_step_error(trainer, self.round)
+            raise no_step_error(trainer, self.round)
         if call.is_nested:
             return
         call.is_nested = True
         try:
-            call.run_rounds(trainer, pl_module, _datamodule(trainer), self)
+            call.run_rounds(trainer, pl_module, datamodule_of(trainer), self)
         except BaseException:
             if is_insisting():  # as a callback before this one failed when it was told of an error
                 put_first(trainer, self)
@@ -410,7 +385,7 @@ class ActiveLearning(Arguments):
         try:
             with held_back():
                 if call.stopping.error is None and run.header is not None:
-                    forward = self.forward_on(_datamodule(trainer))
+                    forward = self.forward_on(datamodule_of(trainer))
                     run.labelling.explain(exception, trainer, pl_module, forward, self.folder)
                 call.start.end(trainer)
                 call.fit.seeded.close()
@@ -421,15 +396,8 @@ class ActiveLearning(Arguments):
                 stopped = exception
             if stopped is not None:
                 tell_those_after(trainer, self, pl_module, stopped)
-                self._say_how_to_resume(trainer, stopped)
+                tell_how_to_resume(run, trainer, stopped)
                 leave_by(trainer, stopped)
-
-    def _say_how_to_resume(self, trainer: pl.Trainer, stopped: StoppedError) -> None:
-        how = "Without `folder=`, there is nothing to resume from."
-        place = to_be_found(trainer) if self.folder is None else self.folder
-        if place is not None:
-            how = f"Start it again to resume from {place}."
-        rank_zero_info(f"Stopped by {stopped.name} in round {self.round}. {how}")
 
     def __getstate__(self) -> dict[str, Any]:
         """Be pickled and copied as any object, but not for a process that could not run the rounds."""
@@ -450,43 +418,6 @@ class ActiveLearning(Arguments):
         if "validation" in state_dict:
             self._call.validation.load_state_dict(state_dict["validation"])
         self._call.is_within_fit = True
-
-
-def _datamodule(trainer: pl.Trainer) -> ActiveDataModule:
-    data = getattr(trainer, "datamodule", None)
-    if not isinstance(data, ActiveDataModule):
-        got = "no datamodule" if data is None else f"`{type(data).__name__}`"
-        raise TypeError(
-            f"`ActiveLearning` needs an `ActiveDataModule`, which splits the training data into labelled points and a "
-            f"pool, but the Trainer has {got}. Call `trainer.fit(model, datamodule=ActiveDataModule(data, "
-            "initial_size=20))`."
-        )
-    return data
-
-
-def _refuse_what_cannot_refit(trainer: pl.Trainer) -> None:
-    check_strategy(trainer)
-    for callback in callbacks_of(trainer):
-        if isinstance(callback, pl.callbacks.LearningRateFinder | pl.callbacks.BatchSizeFinder):
-            raise ValueError(
-                f"`ActiveLearning` cannot fit again with the callback `{type(callback).__name__}`, after which "
-                "Lightning trains 0 steps from the second fit on. Find the value once beforehand with "
-                "`pytorch_lightning.tuner.Tuner`, and pass it on."
-            )
-
-
-def _no_step_error(trainer: pl.Trainer, round: int) -> RuntimeError:
-    if trainer.ckpt_path is not None and trainer.global_step > 0:
-        return RuntimeError(
-            f"The checkpoint {trainer.ckpt_path} is of a fit that had finished, after {trainer.global_step} "
-            "steps, so there is nothing to resume. Leave out `ckpt_path` and start the run again on its "
-            "`folder=`, or raise `max_epochs` or `max_steps` of the Trainer."
-        )
-    return RuntimeError(
-        f"Round {round} of active learning trained 0 steps, so there is nothing to score the pool with. "
-        "Check `max_epochs`, `max_steps` and `limit_train_batches` of the Trainer, and that the train loader "
-        "has batches."
-    )
 
 
 def _is_validation_of_fit(trainer: pl.Trainer) -> bool:

@@ -11,7 +11,16 @@ from lightning_al.data.validation_points import ValidationPoints
 from lightning_al.host.loggers import held_open
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
-from lightning_al.host.refit import CallbackStates, Start, end_fit_early, nested, quiet, skip_end_of_fit, unprofiled
+from lightning_al.host.refit import (
+    CallbackStates,
+    Start,
+    end_fit_early,
+    nested,
+    put_first,
+    quiet,
+    skip_end_of_fit,
+    unprofiled,
+)
 from lightning_al.host.requeue import requeued_between_fits
 from lightning_al.rounds.asking import answer, begin_query, end_round
 from lightning_al.rounds.fit import CurrentFit
@@ -175,3 +184,26 @@ class Call:
         else:
             end_round(run, trainer, data, Round.from_dict(plain), {})
         run.checkpoints.finish(trainer, number)
+
+
+def no_step_error(trainer: pl.Trainer, round: int) -> RuntimeError:
+    """Return the error for a fit that took no step."""
+    if trainer.ckpt_path is not None and trainer.global_step > 0:
+        return RuntimeError(
+            f"The checkpoint {trainer.ckpt_path} is of a fit that had finished, after {trainer.global_step} "
+            "steps, so there is nothing to resume. Leave out `ckpt_path` and start the run again on its "
+            "`folder=`, or raise `max_epochs` or `max_steps` of the Trainer."
+        )
+    return RuntimeError(
+        f"Round {round} of active learning trained 0 steps, so there is nothing to score the pool with. "
+        "Check `max_epochs`, `max_steps` and `limit_train_batches` of the Trainer, and that the train loader "
+        "has batches."
+    )
+
+
+def pass_signal_on(trainer: pl.Trainer, callback: pl.Callback, number: int) -> None:
+    """Pass a signal on to the other ranks, and let a callback be the first to hear of the error that it raises."""
+    if trainer.strategy.launcher is not None:  # which started the other ranks; the signal may have missed them
+        trainer.strategy.launcher.kill(number)
+    if trainer.state.status != "interrupted":  # or others may have been told of an error already
+        put_first(trainer, callback)

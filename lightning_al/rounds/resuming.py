@@ -9,15 +9,18 @@ from typing import Any
 
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import label_as_recorded
-from lightning_al.host.found_checkpoints import found_by_lightning, is_slurms
+from lightning_al.host.found_checkpoints import found_by_lightning, is_slurms, to_be_found
 from lightning_al.host.namespace import pl, rank_zero_info, rank_zero_warn
 from lightning_al.host.ranks import from_first_rank, on_each_rank
+from lightning_al.rounds.call import Call
+from lightning_al.rounds.datamodule import datamodule_of
 from lightning_al.rounds.found_run import read_run
 from lightning_al.rounds.run import Run
 from lightning_al.run.folder import break_links, check_places, places_of
 from lightning_al.run.journal import Journal
 from lightning_al.run.records import changes_since
 from lightning_al.run.same_run import check_same_run
+from lightning_al.run.stopping import StoppedError
 
 
 def open_folder(run: Run, trainer: pl.Trainer, data: ActiveDataModule, folder: str | os.PathLike[str]) -> None:
@@ -107,12 +110,50 @@ def resume_from_found(run: Run, trainer: pl.Trainer, data: ActiveDataModule, sta
     )
 
 
-def check_checkpoint(run: Run, state: Mapping[str, Any] | None, data: ActiveDataModule) -> None:
-    """Refuse a checkpoint, given the state that it has of `ActiveLearning`, from which this run cannot resume.
+def load_checkpoint(call: Call, callback: pl.Callback, trainer: pl.Trainer, checkpoint: dict[str, Any]) -> None:
+    """Check a checkpoint that is loaded, and prepare the other callbacks for their states in it.
+
+    A test or a prediction only needs the weights of a round. Its state is removed, since loading it would lose later
+    rounds.
+
+    Args:
+        call: The call of `trainer.fit`.
+        callback: The callback that runs it.
+        trainer: The Trainer.
+        checkpoint: The checkpoint.
 
     Raises:
-        ValueError: If it is of another run, or of none, or the run's folder is at another round.
+        ValueError: If a fit resumes from the checkpoint of another run, or of none, or the folder is at another round.
     """
+    run = call.run
+    state = checkpoint.get("callbacks", {}).get(callback.state_key)
+    if trainer.state.fn != "fit":
+        checkpoint.get("callbacks", {}).pop(callback.state_key, None)
+        call.start.remember_callbacks(trainer)
+        call.callbacks.remember_new(trainer, but=callback)
+    else:
+        state = _check_checkpoint(run, state, datamodule_of(trainer))
+        call.callbacks.remember(trainer, but=callback)
+        if run.active.folder is None:
+            run.checkpoints.run_id = state.get("id")
+        if state.get("id") is None:
+            run.checkpoints.adopt(trainer, len(state["history"]["rounds"]), checkpoint["callbacks"])
+    if state is not None:
+        member = state.get("member", 0) if run.active.num_fits > 1 else None
+        run.checkpoints.expect(trainer, len(state["history"]["rounds"]), state.get("id"), member=member)
+
+
+def tell_how_to_resume(run: Run, trainer: pl.Trainer, stopped: StoppedError) -> None:
+    """Say that a signal stopped the run, and from where it resumes."""
+    place = to_be_found(trainer) if run.active.folder is None else run.active.folder
+    how = "Without `folder=`, there is nothing to resume from."
+    if place is not None:
+        how = f"Start it again to resume from {place}."
+    rank_zero_info(f"Stopped by {stopped.name} in round {run.round}. {how}")
+
+
+def _check_checkpoint(run: Run, state: Mapping[str, Any] | None, data: ActiveDataModule) -> Mapping[str, Any]:
+    """Return the state of `ActiveLearning` in a checkpoint, or refuse one from which this run cannot resume."""
     if state is None:
         raise ValueError(
             "The checkpoint does not belong to an active learning run: it has no state of `ActiveLearning`. To start "
@@ -122,6 +163,7 @@ def check_checkpoint(run: Run, state: Mapping[str, Any] | None, data: ActiveData
         check_same_run("The checkpoint", state["run"], run.header_of(data), force=run.active.force)
     if run.active.folder is not None:
         _check_same_rounds(run, state["history"]["rounds"], len(state.get("members", {}).get("done", ())))
+    return state
 
 
 def _check_same_rounds(run: Run, rounds: list[Mapping[str, Any]], member: int) -> None:

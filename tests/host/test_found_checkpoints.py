@@ -345,7 +345,7 @@ def test_a_checkpoint_of_no_active_learning_is_ignored(
     fitting.save_checkpoint(tmp_path / "hpc_ckpt_7.ckpt")
     with caplog.at_level("INFO"):
         check_same_end(program(tmp_path), whole)
-    assert "hpc_ckpt_7.ckpt by itself. It is ignored, since it does not belong to an active learning run." in caplog.text
+    assert "hpc_ckpt_7.ckpt by itself. It is ignored, since it does not belong to an active learning" in caplog.text
 
 
 class FailsInSetup(pl.Callback):
