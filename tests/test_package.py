@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -11,8 +12,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import lightning_al
+from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).parent.parent
 
@@ -84,5 +87,26 @@ def test_public_names_are_there_and_no_others() -> None:
         _ = lightning_al.nonsense
 
 
-def test_the_version_is_that_of_the_package() -> None:
+def test_the_version_is_the_same_everywhere() -> None:
     assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == lightning_al.__version__
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == lightning_al.__version__
+
+
+def test_the_map_in_contributing_names_every_package_in_the_order_of_imports() -> None:
+    page = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    table = page.partition("## Map")[2].partition("To draw the imports")[0]
+    named = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", table, re.MULTILINE)
+    home = ROOT / "lightning_al"
+    packages = [path.parent.name for path in home.glob("*/__init__.py")]
+    files = [path.stem for path in home.glob("*.py") if path.stem != "__init__"]
+    assert sorted(named) == sorted(packages + files)
+    layers = [next(i for i, layer in enumerate(LAYERS) if name in layer) for name in named if name != "conf"]
+    assert layers == sorted(layers)
+
+
+def test_contributing_names_files_that_exist() -> None:
+    page = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    for name in re.findall(r"`([\w./]+\.(?:py|pyi|yaml|toml|cff|md))`", page):
+        if "NAME" not in name:
+            below = (ROOT / "lightning_al").rglob(Path(name).name)
+            assert (ROOT / name).exists() or any(str(path).endswith(f"/{name}") for path in below), name
