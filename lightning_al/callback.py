@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from lightning_al.acquisition import Acquisition, available, create
 from lightning_al.acquisition.base import check_selection, plain_metrics
 from lightning_al.acquisition.registry import acquisitions
-from lightning_al.data.datamodule import ActiveDataModule, BeforeSetup
+from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import label_as_recorded
 from lightning_al.data.validation_points import ValidationPoints
 from lightning_al.evaluation import PosteriorHealth, PosteriorTest
+from lightning_al.host.before_setup import BeforeSetup
 from lightning_al.host.found_checkpoints import found_by_lightning, is_slurms, let_write, to_be_found
 from lightning_al.host.loggers import held_open, log_over_labels
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info, rank_zero_warn
@@ -77,7 +78,7 @@ from lightning_al.run.folder import break_links, check_places, end_name, member_
 from lightning_al.run.folder_name import meant
 from lightning_al.run.history import History, Round
 from lightning_al.run.inert import read_plain_parts, read_weights
-from lightning_al.run.journal import Journal, load_weights
+from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Label
 from lightning_al.run.memory import peak_bytes
 from lightning_al.run.records import INITIAL, OpenQuery, changes_since
@@ -85,6 +86,7 @@ from lightning_al.run.same_run import check_same_run, check_same_weights, flat
 from lightning_al.run.seeds import Seed, derive, generator, seeded
 from lightning_al.run.stopping import StoppedError, Stopping, held_back, is_insisting, leave_by
 from lightning_al.run.weights import copy_weights, put_matching, put_weights, reset_parameters, uninitialised
+from lightning_al.run.weights_file import load_weights
 from lightning_al.task import TASKS, Guessed
 from lightning_al.values.whole_numbers import optional_whole_number, whole_number
 

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from lightning_al.data.loaders import as_class
+from lightning_al.data.class_numbers import as_class
 from lightning_al.data.reading import UNREADABLE
 from lightning_al.values.content_hash import content_hash, spread
 from lightning_al.values.parts import form

@@ -11,6 +11,7 @@ import torch
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.records import Records
 from lightning_al.task.labels import as_array
+from lightning_al.values.errors import first_few
 from lightning_al.values.whole_numbers import MOST_HELD, whole_number
 
 
@@ -111,26 +112,26 @@ class Pool:
         out_of_range = [index for index in indices if not 0 <= index < size]
         if out_of_range:
             raise ValueError(
-                f"`Pool.label` got indices {some(out_of_range)}, but the dataset has {size} points. "
+                f"`Pool.label` got indices [{first_few(out_of_range)}], but the dataset has {size} points. "
                 f"Pass indices between 0 and {size - 1}."
             )
         others = [index for index in indices if not self._is_member[index]]
         if others:
             raise ValueError(
-                f"`Pool.label` got indices {some(others)}, which are not among the {self.size} points that the "
+                f"`Pool.label` got indices [{first_few(others)}], which are not among the {self.size} points that the "
                 "sampler of the train loader draws. Pass some of these."
             )
         known = [index for index in indices if self._is_labelled[index]]
         if known or len(set(indices)) < len(indices):
             repeated = known or sorted({index for index in indices if indices.count(index) > 1})
             raise ValueError(
-                f"`Pool.label` got indices {some(repeated)} twice or after they were labelled. "
+                f"`Pool.label` got indices [{first_few(repeated)}] twice or after they were labelled. "
                 "Pass each unlabelled index once."
             )
         strange = sorted(set(labels) - set(indices))
         if strange:
             raise ValueError(
-                f"`Pool.label` got labels for {some(strange)}, which are not among the indices to label. "
+                f"`Pool.label` got labels for [{first_few(strange)}], which are not among the indices to label. "
                 "Leave them out."
             )
         self._rounds.append(indices)
@@ -154,8 +155,8 @@ class Pool:
         others = sorted(set(labels) - set(self._initial))
         if others:
             raise ValueError(
-                f"`Pool.label_initial` got labels for {some(others)}, which are no initial points. Pass those of "
-                "`initial` alone."
+                f"`Pool.label_initial` got labels for [{first_few(others)}], which are not initial points. Pass labels "
+                "of `initial` alone."
             )
         self.labels.update({index: label for index, label in labels.items() if label is not None})
         self.lacking = [index for index in self.lacking if index not in labels]
@@ -201,8 +202,8 @@ class Pool:
         wrong = [index for number, index in enumerate(points) if index not in labelled or index in points[:number]]
         if len(points) > 1 and (wrong or labelled == set(points)):
             raise ValueError(
-                f"`Pool.give_back` changed nothing, since of {some(points)}, {some(wrong or points)} cannot be given "
-                "back: each has to be labelled and named once, and one labelled point has to be left. Leave them out."
+                f"`Pool.give_back` changed nothing: of [{first_few(points)}], [{first_few(wrong or points)}] cannot be "
+                "given back. Name labelled points alone, each once, and leave one labelled."
             )
         for index in points:
             self.change(Change(index, given_back=True, after=len(self._rounds) - 1))
@@ -280,12 +281,6 @@ class Pool:
         fresh.changes = changes
         fresh._initial = list(state.get("initial", state["rounds"][0] if state["rounds"] else ()))
         self.__dict__.update(fresh.__dict__)
-
-
-def some(indices: Sequence[int], most: int = 5) -> str:
-    """Write out the first few indices, and how many there are."""
-    shown = ", ".join(map(str, indices[:most]))
-    return f"[{shown}, ... {len(indices)} in all]" if len(indices) > most else f"[{shown}]"
 
 
 def label_as_recorded(pool: Pool, records: Records) -> None:

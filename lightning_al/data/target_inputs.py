@@ -7,6 +7,7 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from lightning_al.data.arrays import as_dataset
 from lightning_al.data.target import Target
 from lightning_al.values.parts import described, rebuilt
 
@@ -55,6 +56,22 @@ class TargetInputs(Dataset[Any]):
             f"{described(self.like)}, with or without the label, but got {described(item)}. "
             "Pass a dataset of such items."
         )
+
+
+def read_target_inputs(given: Any) -> Any:
+    """Return "val" or a dataset, from what a user passes as `target_inputs`.
+
+    Raises:
+        ValueError: If it is another text.
+    """
+    if not isinstance(given, str):
+        return as_dataset(given, "target_inputs")
+    if given != "val":
+        raise ValueError(
+            f"`ActiveDataModule(target_inputs={given!r})` is not known. Pass 'val' for the validation data, or a "
+            "dataset."
+        )
+    return "val"  # plain text, even where a subclass of `str` was given
 
 
 def dataset_of(loaders: Any) -> Any:

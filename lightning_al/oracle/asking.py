@@ -6,9 +6,10 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import closing, suppress
 from typing import Any, TypeVar
 
-from lightning_al.oracle.answers import AnswerError, index_of, shortly
+from lightning_al.oracle.answers import AnswerError, index_of
 from lightning_al.run.labels import Label
 from lightning_al.run.records import OpenQuery
+from lightning_al.values.errors import first_few, said_shortly
 
 Accept = Callable[[int, Any], Label]
 """Returns the answer for an index as plain data, or raises an `AnswerError` where it can be no label."""
@@ -108,7 +109,7 @@ def _checked(check: Callable[..., Found], *arguments: Any) -> Found:
     except AnswerError:
         raise
     except Exception as error:
-        raise AnswerError(f"it could not be checked ({shortly(error)})") from error
+        raise AnswerError(f"it could not be checked ({said_shortly(error)})") from error
 
 
 def together(answers: Any) -> Generator[list[Any]]:
@@ -175,17 +176,15 @@ def _refusal(
     query: OpenQuery,
     kept: str,
 ) -> ValueError:
-    reasons = [f"{reason}{f' (index {_some(whose)})' if whose else ''}" for reason, whose in refused.items()]
+    reasons = [
+        f"{reason}{f' (index {first_few(whose, most=20)})' if whose else ''}" for reason, whose in refused.items()
+    ]
     more = f"; and {len(reasons) - MOST} other reasons" if len(reasons) > MOST else ""
     return ValueError(
-        f"`{name}` was asked to label the indices [{_some(asked)}], but answered for [{_some(sorted(answered))}]. "
+        f"`{name}` was asked to label the indices [{first_few(asked, most=20)}], but answered for "
+        f"[{first_few(sorted(answered), most=20)}]. "
         + (f"Refused: {'; '.join(reasons[:MOST])}{more}. " if refused else "")
         + f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}. Let it answer at most once for each "
         "index it is asked for, and for no other, with a label of this dataset (`ActiveDataModule(classes=...)` says "
         "which there are), and call `trainer.fit` again: it asks for the rest alone."
     )
-
-
-def _some(things: Sequence[Any], most: int = 20) -> str:
-    shown = ", ".join(map(str, things[:most]))
-    return f"{shown}, ... {len(things)} in all" if len(things) > most else shown

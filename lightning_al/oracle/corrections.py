@@ -12,12 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_al.data.pool import some
-from lightning_al.oracle.answers import AnswerError, LabelRules, plain_label, rules_for
-from lightning_al.run.journal import NAME, Journal, command
+from lightning_al.oracle.answers import AnswerError, plain_label
+from lightning_al.oracle.label_rules import LabelRules, rules_for
+from lightning_al.run.folder import JOURNAL
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_command import command
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.records import INITIAL, OpenQuery, Records
 from lightning_al.task.class_names import Classes
+from lightning_al.values.errors import first_few
 from lightning_al.values.whole_numbers import whole_number
 
 MOST_NAMED = 5
@@ -225,15 +228,15 @@ def _refuse(wrong: Mapping[int, ValueError], number: int, folder: str | os.PathL
         raise next(iter(wrong.values()))
     said = " ".join(map(str, list(wrong.values())[:MOST_NAMED]))
     raise ValueError(
-        f"None of the {number} labels in {folder} was changed, because of {some(list(wrong), most=20)}. Name the "
-        f"others alone, or what is right. {said}"
+        f"None of the {number} labels in {folder} was changed, because of [{first_few(list(wrong), most=20)}]. Name "
+        f"the others alone, or what is right. {said}"
     )
 
 
 @contextmanager
 def _opened(folder: str | os.PathLike[str]) -> Iterator[Journal]:
-    if not (Path(folder) / NAME).exists():  # which opening it would make
-        raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
+    if not (Path(folder) / JOURNAL).exists():  # which opening it would make
+        raise FileNotFoundError(f"There is no run in {folder}: it has no {JOURNAL}.")
     with closing(Journal(folder)) as journal:
         yield journal
 

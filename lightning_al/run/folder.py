@@ -14,6 +14,8 @@ from lightning_al.run.hard_links import break_links_below
 
 JOURNAL = "journal.sqlite"
 
+PUT_BACK = f"Put back a copy of {JOURNAL} and the files beside it from before, or begin again in another folder."
+
 OF_JOURNAL = re.compile(
     r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
     r"|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"

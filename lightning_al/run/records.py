@@ -168,25 +168,6 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     return Records(header, rounds, labels, changes, query, num_outputs, initial, members)
 
 
-def upgraded(bodies: Sequence[Mapping[str, Any]], run_id: str) -> list[dict[str, Any]]:
-    """Return the rows of a journal of schema 1 as those of schema 2, in which a query stands in a row of its own.
-
-    Args:
-        bodies: The rows.
-        run_id: By what the run is known, where its first row does not say it.
-
-    >>> query = {"number": 0, "indices": [7], "scores": [0.5]}
-    >>> [sorted(row) for row in upgraded([{"schema": 1}, {"answers": {"7": 2}, "query": query}], "f3")]
-    [['id', 'schema'], ['query'], ['answers']]
-    """
-    rows = [{"id": run_id, **bodies[0], "schema": 2}]
-    for body in bodies[1:]:
-        query = {"query": body["query"]} if "query" in body else None
-        rest = {name: value for name, value in body.items() if name != "query"}
-        rows += [part for part in (query, rest) if part]
-    return rows
-
-
 def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:
     """Return labels by index, as a row has them by its text.
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lightning_al.run.identity import described, may_be_forced
 from lightning_al.run.weights import non_persistent_buffers, whole_state_dict
+from lightning_al.values.whole_numbers import shown
 
 
 def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any], *, force: bool) -> None:
@@ -158,8 +159,7 @@ def _difference(there: Any, here: Any) -> str:
 def _shorten(value: Any) -> str:
     if _kind(value) is not None:
         return str(_kind(value))
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return shown(value, most=80)
 
 
 def labels_agree(one: Any, other: Any) -> bool:

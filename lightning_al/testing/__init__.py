@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from lightning_al.acquisition import Acquisition, Selection
 from lightning_al.acquisition.base import plain_metrics
 from lightning_al.oracle import OracleLike, Query, as_oracle, name_of
-from lightning_al.oracle.answers import AnswerError, index_of, plain_label, rules_for
+from lightning_al.oracle.answers import AnswerError, index_of, plain_label
 from lightning_al.oracle.asking import pair_of, together
+from lightning_al.oracle.label_rules import rules_for
 from lightning_al.oracle.query import LazyItems
 from lightning_al.points import Candidates, Points
 from lightning_al.posterior import Fit, Posterior, PosteriorSamples

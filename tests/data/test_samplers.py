@@ -22,7 +22,7 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
-from lightning_al.data.samplers import Draws
+from lightning_al.data.draws import Draws
 from tests.support.tasks import points
 
 DS = points(30)

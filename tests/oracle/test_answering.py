@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, Oracle
-from lightning_al.oracle.answers import plain_label, rules_for
+from lightning_al.oracle.answers import plain_label
 from lightning_al.oracle.asking import ask
+from lightning_al.oracle.label_rules import rules_for
 from lightning_al.rounds import accepted_labels
 from lightning_al.run.journal import Journal
 from lightning_al.run.records import OpenQuery

@@ -19,7 +19,8 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from lightning_al import ActiveDataModule
 from lightning_al.data.target import Target
-from lightning_al.oracle.answers import AnswerError, index_of, plain_label, rules_for
+from lightning_al.oracle.answers import AnswerError, index_of, plain_label
+from lightning_al.oracle.label_rules import rules_for
 from lightning_al.task.class_names import Classes, classes_of, listed_classes
 from tests.support.named import shown
 

@@ -460,7 +460,7 @@ def test_several_changes_stand_in_the_journal_together_or_not_at_all(folder: Pat
 def test_of_several_points_the_pool_gives_back_all_or_none() -> None:
     pool = Pool(9, initial=[3, 4, 5])
     for wrong in ([3, 8], [3, 3], [3, 4, 5], [3, 10**6, -1]):
-        with pytest.raises(ValueError, match=r"`Pool.give_back` changed nothing, since of \[3, .*Leave them out"):
+        with pytest.raises(ValueError, match=r"`Pool.give_back` changed nothing: of \[3, .*leave one labelled"):
             pool.give_back(*wrong)
         assert (pool.labelled, pool.changes) == ([3, 4, 5], [])
     pool.give_back(3, 5)

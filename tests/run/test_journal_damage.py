@@ -18,7 +18,9 @@ import pytest
 import torch
 
 from lightning_al.run.history import Round
-from lightning_al.run.journal import SCHEMA, Journal, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.schemas import SCHEMA
+from lightning_al.run.weights_file import load_weights
 from tests.support.rounds import HEADER, LABELS, ROUNDS, write
 
 REFUSAL = re.compile(

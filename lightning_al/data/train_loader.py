@@ -1,23 +1,20 @@
-"""Loaders over parts of a training set, with the settings of the user's own loader."""
+"""The user's train loader, and loaders over parts of its dataset with the same settings."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, Subset, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_al.data.batches import Batches, needs_two_points
+from lightning_al.data.draws import Draws
 from lightning_al.data.own_loader import OwnLoader
-from lightning_al.data.reading import OF_LABELLED, UNREADABLE, read, unreadable
-from lightning_al.data.samplers import Draws, Shuffled, is_of_torchdata, seeds_of_workers
-from lightning_al.data.target import Target
+from lightning_al.data.samplers import Shuffled, is_of_torchdata, seeds_of_workers
 from lightning_al.host.namespace import pl
-from lightning_al.run.labels import Label
-from lightning_al.values.content_hash import spread
 
 
 class TrainLoader:
@@ -30,7 +27,6 @@ class TrainLoader:
     Attributes:
         dataset: The training data.
         draws: Which of their points the loader's sampler draws, and how.
-        skips_unreadable: Whether the run goes on without points that cannot be read.
 
     Raises:
         ValueError: If it is not one DataLoader, or if its batches cannot be made of parts of its dataset.
@@ -82,13 +78,10 @@ class TrainLoader:
             "prefetch_factor": loader.prefetch_factor,
             "persistent_workers": loader.persistent_workers,
         }
-        self.skips_unreadable = False
         self._own: OwnLoader | None = None
         if type(loader) is not DataLoader:
             self._own = OwnLoader(loader, owner)
             self._own.check(self.members[:2], self.batch_size)
-        self._targets: Sequence[Any] | None = None
-        self._classes: dict[int, int | None] = {}
 
     def __len__(self) -> int:
         return len(self.dataset)  # type: ignore[arg-type]
@@ -166,48 +159,6 @@ class TrainLoader:
         settings = {**self.settings, "persistent_workers": False}
         return DataLoader(dataset, batch_size=batch_size or self.batch_size, shuffle=False, **settings)
 
-    def read(self, index: int) -> Any:
-        """Return an item, or `UNREADABLE` where it cannot be read and the run goes on without such points."""
-        return read(self.dataset, index, skip=self.skips_unreadable)
-
-    def can_read(self, index: int) -> bool:
-        """Return whether an item can be read, or is to be read whatever comes."""
-        return not self.skips_unreadable or self.read(index) is not UNREADABLE
-
-    def read_class(self, index: int, target: Target) -> int | None:
-        """Read a target's class once, from the dataset's list of targets where that agrees with its items."""
-        if index not in self._classes:
-            if self._targets is None:
-                self._targets = self.target_list(target)
-            item = None if self._targets else self.read(index)
-            if item is UNREADABLE:
-                return None
-            # As a number, since a label that is a tensor may keep the memory of its whole item.
-            self._classes[index] = as_class(self._targets[index] if self._targets else target.find(item))
-        return self._classes[index]
-
-    def target_list(self, target: Target) -> Sequence[Any]:
-        """Return the targets of a dataset that lists them as torchvision's do, or nothing where items disagree."""
-        listed = _listed(self.dataset)
-        agree = all(
-            item is UNREADABLE or as_class(listed[index]) == as_class(target.find(item))
-            for index in spread(len(listed))
-            for item in [self.read(index)]
-        )
-        return listed if agree else []
-
-
-def _listed(dataset: Any) -> Sequence[Any]:
-    if isinstance(dataset, Subset):
-        whole = _listed(dataset.dataset)
-        return [whole[index] for index in dataset.indices] if whole else []
-    if getattr(dataset, "target_transform", None) is None:
-        for name in ("targets", "labels"):
-            listed: Any = getattr(dataset, name, None)
-            if hasattr(listed, "__getitem__") and len(listed) == len(dataset):
-                return list(listed.tolist() if hasattr(listed, "tolist") else listed)
-    return []
-
 
 def _share(sampler: Sampler[int], trainer: pl.Trainer | None) -> int:
     """Return how many of a sampler's points one rank trains on in an epoch."""
@@ -234,115 +185,3 @@ def _check_two_points(size: int, trainer: pl.Trainer | None) -> None:
             f"`ActiveDataModule(initial_size={trainer.world_size + 1})` or more, and do not set `samples_per_epoch` "
             "below that."
         )
-
-
-class Labelled(Subset[Any]):
-    """Labelled points; one that cannot be read is named."""
-
-    def __getitem__(self, place: Any) -> Any:
-        try:
-            return super().__getitem__(place)  # type: ignore[no-untyped-call]
-        except Exception as error:  # whatever reading and decoding may raise
-            raise self._named([place], error) from error
-
-    def __getitems__(self, places: list[int]) -> list[Any]:
-        try:
-            return super().__getitems__(places)
-        except Exception as error:
-            raise self._named(places, error) from error
-
-    def _named(self, places: Sequence[Any], error: Exception) -> Exception:
-        return naming(self.dataset, [self.indices[place] for place in places if isinstance(place, int)], error)
-
-
-def naming(dataset: Dataset[Any], indices: Sequence[int], error: Exception) -> Exception:
-    """Return an error of reading labelled points that names the first which cannot be read, where one cannot."""
-    for index in indices:
-        try:
-            dataset[index]
-        except Exception as again:
-            return unreadable(index, again, OF_LABELLED)
-    return error
-
-
-class Relabelled(Dataset[Any]):
-    """Labelled points, with the oracle's labels where it gave any; one that cannot be read is named."""
-
-    def __init__(
-        self, dataset: Dataset[Any], indices: Sequence[int], labels: Mapping[int, Label], target: Target
-    ) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.labels = labels
-        self.target = target
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> Any:
-        return self.__getitems__([place])[0]
-
-    def __getitems__(self, places: Sequence[int]) -> list[Any]:
-        indices = [self.indices[place] for place in places]
-        try:
-            items = _items(self.dataset, indices) if len(indices) > 1 else [self.dataset[indices[0]]]
-        except Exception as error:  # whatever reading and decoding may raise
-            raise naming(self.dataset, indices, error) from error
-        return [self._labelled(index, item) for index, item in zip(indices, items, strict=True)]
-
-    def _labelled(self, index: int, item: Any) -> Any:
-        return self.target.replace(item, self.labels[index]) if index in self.labels else item
-
-
-class Hidden(Dataset[Any]):
-    """Unlabelled points with another point's label in place of their own, unless `strict` is off."""
-
-    def __init__(
-        self, dataset: Dataset[Any], indices: Sequence[int], target: Target, strict: bool, stand_in: Any
-    ) -> None:
-        self.dataset = dataset
-        self.indices = indices
-        self.target = target
-        self.strict = strict
-        self.stand_in = stand_in
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def __getitem__(self, place: int) -> Any:
-        return self._hidden(self.dataset[self.indices[place]])
-
-    def __getitems__(self, places: Sequence[int]) -> list[Any]:
-        indices = [self.indices[place] for place in places]
-        return [self._hidden(item) for item in _items(self.dataset, indices)]
-
-    def _hidden(self, item: Any) -> Any:
-        return self.target.hide(item, self.stand_in) if self.strict else item
-
-
-def _items(dataset: Any, indices: list[int]) -> list[Any]:
-    """Return some items of a dataset, read at once where it can do that."""
-    while type(dataset) is Subset:
-        dataset, indices = dataset.dataset, [dataset.indices[index] for index in indices]
-    # Hiding labels takes time, which is won back here.
-    if type(dataset) is TensorDataset and all(tensor.layout is torch.strided for tensor in dataset.tensors):
-        places = torch.tensor(indices)
-        return list(zip(*(tensor[places].unbind() for tensor in dataset.tensors), strict=True))
-    if not callable(getattr(dataset, "__getitems__", None)):
-        return [dataset[index] for index in indices]
-    items = dataset.__getitems__(indices)
-    if not isinstance(items, list) or len(items) != len(indices):
-        raise ValueError(
-            f"`ActiveDataModule` hides or replaces the labels of single items, but `{type(dataset).__name__}"
-            f".__getitems__` returned {type(items).__name__} for {len(indices)} indices. Let it return a list with one "
-            "item for each index, or leave it out."
-        )
-    return items
-
-
-def as_class(label: Any) -> int | None:
-    """Return a label as a class number, or None where it is none."""
-    if hasattr(label, "item") and getattr(label, "size", None) is not None:
-        number = label.numel() if isinstance(label, torch.Tensor) else label.size
-        label = label.item() if number == 1 else None
-    return int(label) if isinstance(label, int) else None
