@@ -1,4 +1,4 @@
-"""What a user's sampler draws, and how the labelled points are drawn alike."""
+"""Which points a user's sampler draws, and a sampler that draws the labelled points in the same way."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ class Draws:
     """Say which points a user's sampler draws, how often and in what order.
 
     Args:
-        members: The indices that it draws, in increasing order, or None for those of the whole dataset.
-        order: Whether points come at random, in the order in which they were labelled, or in that of `listed`.
+        members: The indices that it draws, in increasing order, or None for the whole dataset.
+        order: Whether points come at random, in the order in which they were labelled, or in the order of `listed`.
         samples: How many indices it draws an epoch, or None for each of the labelled points once.
-        replacement: Whether a point may come again before all others came.
+        replacement: Whether points are drawn with replacement.
         weights: The weight of each index ``[N]``, or None for equal ones.
-        listed: All indices of an epoch, where some come more often than others or the order is the sampler's own.
-        epochs: The epochs of a sampler of the user's own class, each in an order of its own.
+        listed: All indices of an epoch, if some come more often than others or the sampler has a fixed order.
+        epochs: The epochs of a sampler of the user's own class, if their orders differ.
         shared: The user's own DistributedSampler.
 
     >>> draws = Draws.of(SubsetRandomSampler([4, 2, 6]), size=8, owner="LitDigits")
@@ -57,15 +57,15 @@ class Draws:
 
     @classmethod
     def of(cls, sampler: Any, size: int, owner: str) -> Draws:
-        """Find out what a sampler draws.
+        """Determine what a sampler draws.
 
         Args:
             sampler: A sampler, or an iterable of indices.
             size: Number of points in the dataset.
-            owner: The name of the class whose `train_dataloader` it is from, for errors.
+            owner: The name of the class whose `train_dataloader` has it, for errors.
 
         Raises:
-            ValueError: If it draws what cannot be drawn from the labelled points alone.
+            ValueError: If its way of drawing cannot be applied to the labelled points alone.
         """
         found = _Finder(type(sampler).__name__, size, owner)
         if isinstance(sampler, DistributedSampler):
@@ -84,11 +84,6 @@ class Draws:
             return replace(found.indices(sampler), order="labelled")
         return found.tried(sampler)
 
-    @property
-    def shuffle(self) -> bool:
-        """Whether points come at random."""
-        return self.order == "random"
-
     def length(self, labelled: Sequence[int], samples_per_epoch: int | None) -> int:
         """Return how many points an epoch over the labelled points has."""
         size = len(labelled)
@@ -106,8 +101,8 @@ class Draws:
         Args:
             view: The labelled points as a dataset.
             labelled: Their indices.
-            samples_per_epoch: How many places to draw an epoch, in place of what the user's sampler says.
-            order: What chance is drawn from.
+            samples_per_epoch: How many places to draw an epoch, instead of what the user's sampler says.
+            order: The generator of the order.
         """
         sampler = self._sampler(view, labelled, samples_per_epoch, order)
         if self.shared is None:
@@ -152,7 +147,7 @@ class Draws:
 
 @dataclass(frozen=True)
 class _Finder:
-    """Find out what a sampler draws, and refuse what cannot be kept."""
+    """Determine what a sampler draws, and refuse what cannot be applied to the labelled points."""
 
     name: str
     size: int
@@ -160,18 +155,18 @@ class _Finder:
 
     @property
     def who(self) -> str:
-        """How an error begins."""
+        """The beginning of each error."""
         return (
-            f"`ActiveDataModule` draws from the labelled points as the sampler of `{self.owner}.train_dataloader` does "
-            f"from all, but {self.name}"
+            f"`ActiveDataModule` draws the labelled points as the sampler of `{self.owner}.train_dataloader` draws all "
+            f"points, but {self.name}"
         )
 
     def first(self, number: int) -> list[int] | None:
-        """Return the members of a sampler that draws the numbers from 0 on."""
+        """Return the members of a sampler that draws the numbers from 0 to `number` - 1."""
         return None if number == self.size else self.indices(range(number)).members
 
     def indices(self, indices: Iterable[Any]) -> Draws:
-        """Return the draws of a sampler that draws each entry of a list once an epoch."""
+        """Return the draws of a sampler that draws each entry of a list once per epoch."""
         drawn = [self.index(index) for index in indices]
         members = sorted(set(drawn))
         if not members:
@@ -180,7 +175,7 @@ class _Finder:
         return Draws(None if is_whole else members, listed=drawn if len(drawn) > len(members) else None)
 
     def weighted(self, sampler: WeightedRandomSampler) -> Draws:
-        """Return the draws of a sampler with weights by index; points without weight are never drawn."""
+        """Return the draws of a sampler with weights by index. Points of weight 0 are never drawn."""
         weights = sampler.weights.cpu()
         if not bool((weights.isfinite() & (weights >= 0)).all()):
             raise ValueError(f"{self.who} has weights that are negative, NaN or Inf. Give it weights of 0 or more.")
@@ -198,14 +193,14 @@ class _Finder:
         """Return the draws of all ranks' samplers together."""
         if not _is(sampler, DistributedSampler) and not is_of_torchdata(sampler):
             raise ValueError(
-                f"{self.who} draws for one rank in a way of its own. Leave it out, and Lightning deals the points to "
-                "the ranks; or use torch's `DistributedSampler`."
+                f"{self.who} shares out the points among ranks in its own way. Leave it out, and Lightning shares them "
+                "out; or use torch's `DistributedSampler`."
             )
         members = self.first(len(sampler.dataset))  # type: ignore[arg-type]
         return Draws(members, order="random" if sampler.shuffle else "labelled", shared=sampler)
 
     def tried(self, sampler: Any) -> Draws:
-        """Return the draws of any other sampler, by what two epochs of it draw."""
+        """Return the draws of any other sampler, from two of its epochs."""
         epochs = Epochs(sampler, self)
         tries = epochs.again()
         one, other = (tries.draw(epoch, derive(0, "sampler", epoch)) for epoch in range(2))
@@ -218,10 +213,10 @@ class _Finder:
         return replace(found, order="listed", listed=one) if one == other else replace(found, epochs=epochs)
 
     def index(self, drawn: Any) -> int:
-        """Return what a sampler drew as an index from 0 on.
+        """Return what a sampler drew as an index of 0 or more.
 
         Raises:
-            ValueError: If it is the index of no point.
+            ValueError: If it is not the index of a point.
         """
         try:
             index = drawn.__index__()
@@ -239,17 +234,17 @@ class _Finder:
 
 
 class Epochs:
-    """Draw the epochs of a user's own sampler, each under a seed, so that they come out again in a resumed run."""
+    """Draw the epochs of a user's own sampler, each under a seed, so that a resumed run draws the same ones."""
 
     def __init__(self, sampler: Any, finder: _Finder) -> None:
         self._sampler = sampler
         self._finder = finder
 
     def again(self) -> Epochs:
-        """Return the same epochs from the first one on, for a sampler that counts them."""
+        """Return the same epochs, starting with the first, for a sampler that counts them."""
         try:
             return Epochs(copy.copy(self._sampler), self._finder)
-        except Exception:  # whatever an object may raise that cannot be copied
+        except Exception:  # whatever copying an object may raise
             return self
 
     def draw(self, epoch: int, seed: int) -> list[int]:
@@ -281,5 +276,5 @@ def _seed_own_generators(sampler: Any, seed: int) -> None:
 
 
 def _is(sampler: Any, kind: type) -> bool:
-    """Return whether a sampler draws as a kind of torch's does."""
+    """Return whether a sampler is of a class of torch's and draws like it."""
     return isinstance(sampler, kind) and type(sampler).__iter__ is kind.__iter__  # type: ignore[attr-defined]

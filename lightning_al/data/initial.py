@@ -1,4 +1,4 @@
-"""The points that are labelled before the first round, as a user may name them."""
+"""The points that are labelled before the first round: named by the user, or drawn."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def read_initial(given: Any) -> list[int] | list[bool]:
         given: A list, range or set, or an array of NumPy, torch or pandas. A set is read in ascending order.
 
     Raises:
-        TypeError: If it is no flat list of numbers or bools.
-        ValueError: If an index is no whole number, negative, or comes twice, or if there is no point.
+        TypeError: If it is not a flat list of numbers or bools.
+        ValueError: If an index is not whole, is negative or comes twice, or if there is no point.
 
     >>> read_initial(np.array([2.0, 0.0])), read_initial((False, True, True))
     ([2, 0], [False, True, True])
@@ -49,7 +49,7 @@ def read_initial(given: Any) -> list[int] | list[bool]:
 
 
 def initial_indices(initial: list[int] | list[bool], size: int, members: Sequence[int]) -> list[int]:
-    """Return the indices to begin with, once they are known to be points of the training data.
+    """Return the initial indices, and check that they are points of the training data.
 
     Args:
         initial: What `read_initial` returned.
@@ -57,7 +57,7 @@ def initial_indices(initial: list[int] | list[bool], size: int, members: Sequenc
         members: The points that the train loader draws.
 
     Raises:
-        ValueError: If a mask is of another length, or an index is none of a member.
+        ValueError: If a mask has another length, or an index is not a member.
 
     >>> initial_indices([False, True, True], size=3, members=range(3))
     [1, 2]
@@ -71,8 +71,8 @@ def initial_indices(initial: list[int] | list[bool], size: int, members: Sequenc
     outside = [index for index in indices if index >= size]
     if outside:
         raise ValueError(
-            f"`ActiveDataModule(initial=...)` got indices [{first_few(outside)}], but the dataset has {size} points, "
-            f"of which the last is {size - 1}. Pass smaller ones."
+            f"`ActiveDataModule(initial=...)` got indices [{first_few(outside)}], but the dataset has {size} points. "
+            f"Pass indices of at most {size - 1}."
         )
     drawn = set(members) if len(members) < size else range(size)
     others = [index for index in indices if index not in drawn]
@@ -143,7 +143,7 @@ def check_one_is_given(initial_size: int | None, initial: Any, balanced: bool) -
 
 
 def num_initial(initial: list[int] | list[bool]) -> int:
-    """Return how many points there are to begin with."""
+    """Return the number of initial points."""
     return len(_indices(initial))
 
 
@@ -165,7 +165,7 @@ def _check_indices(indices: list[int]) -> None:
             "`ActiveDataModule` needs `initial_size` of at least 1, but got 0 indices in `initial`. Pass at least one."
         )
     if min(indices) < 0:
-        raise ValueError(f"{ASKED}, but got {min(indices)}. Pass indices of 0 or more, 0 being the first point.")
+        raise ValueError(f"{ASKED}, but got {min(indices)}. Pass indices of 0 or more; the first point is 0.")
     twice = [index for index, times in Counter(indices).items() if times > 1]
     if twice:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Which indices of a dataset are labelled, since which round, and by what label."""
+"""Which points of a dataset are labelled, since which round, and with what label."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lightning_al.values.whole_numbers import MOST_HELD, whole_number
 
 
 class Pool:
-    """Split the indices of a dataset into labelled and unlabelled ones, and remember in which order they moved.
+    """Split the indices of a dataset into labelled and unlabelled ones, and remember the order of labelling.
 
     Args:
         size: Number of points in the dataset.
         initial: Indices that are labelled before the first round.
-        members: The indices that the pool is made of, where it is not the whole dataset. No other can be labelled.
+        members: The indices that the pool is made of, if not all. No other can be labelled.
 
     Attributes:
         size: Number of points in the pool, labelled or not.
         labels: Labels that differ from the dataset's own target, by index.
-        lacking: Initial points that have no label yet, nor has the dataset one for them.
-        changes: What was changed of labels that were given, in order.
+        lacking: Initial points that have no label yet, neither in the dataset nor by an oracle.
+        changes: The changes of given labels, in order.
 
     Raises:
-        ValueError: If an index is out of range, no member or comes twice.
+        ValueError: If an index is out of range, not a member or comes twice.
 
     >>> pool = Pool(5, initial=[3])
     >>> pool.label([4, 0])
@@ -57,12 +57,12 @@ class Pool:
 
     @property
     def initial(self) -> list[int]:
-        """Indices that were labelled before the first round, those given back since included."""
+        """Indices that were labelled before the first round, including those given back since."""
         return list(self._initial)
 
     @property
     def rounds(self) -> list[list[int]]:
-        """Labelled indices in the order they were labelled: first the initial ones, then one list for each query."""
+        """Labelled indices in the order of labelling: first the initial ones, then one list for each query."""
         return [list(indices) for indices in self._rounds]
 
     @property
@@ -77,34 +77,34 @@ class Pool:
 
     @property
     def dataset_size(self) -> int:
-        """How many points the dataset has, in the pool or not."""
+        """Number of points in the dataset, in the pool or not."""
         return len(self._is_member)
 
     @property
     def num_labelled(self) -> int:
-        """How many indices are labelled."""
+        """Number of labelled points."""
         return sum(map(len, self._rounds))
 
     @property
     def num_given_back(self) -> int:
-        """How many labels were given back. They were paid for, so that a budget counts them."""
+        """Number of labels that were given back. They were paid for, so a budget counts them."""
         return sum(change.given_back for change in self.changes)
 
     @property
     def num_unlabelled(self) -> int:
-        """How many indices are left to ask for."""
+        """Number of points that can still be queried."""
         return self.size - self.num_labelled
 
     def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None) -> None:
-        """Move indices from the unlabelled to the labelled ones, as one round.
+        """Move indices from the unlabelled to the labelled ones, as one round. If an error is raised, none is moved.
 
         Args:
             indices: Indices in the numbering of the dataset.
             labels: Labels that differ from the dataset's own target, by index.
 
         Raises:
-            TypeError: If an index is no number; nothing is changed then, nor where one of the next errors is raised.
-            ValueError: If an index is not whole, out of range, no member of the pool, labelled already, or comes twice.
+            TypeError: If an index is not a number.
+            ValueError: If an index is not whole, out of range, not in the pool, labelled already, or comes twice.
         """
         indices = [whole_number("Pool", "indices", index, least=None) for index in indices]
         labels = {int(index): label for index, label in (labels or {}).items() if label is not None}
@@ -145,7 +145,7 @@ class Pool:
             labels: Labels by index.
 
         Raises:
-            ValueError: If a point is no initial one.
+            ValueError: If a point is not an initial one.
 
         >>> pool = Pool(5, initial=[3])
         >>> pool.label_initial({3: 1})
@@ -162,12 +162,12 @@ class Pool:
         self.lacking = [index for index in self.lacking if index not in labels]
 
     def correct(self, index: int, label: Label) -> None:
-        """Replace the label of a labelled point; the next fit has the new one.
+        """Replace the label of a labelled point. The next fit uses the new one.
 
         Args:
             index: The point.
-            label: Its label: a class number, a number, a text or a list, of Python, NumPy or torch; None stands for
-                the dataset's own target.
+            label: Its label: a class number, a number, a text or a list, of Python, NumPy or torch. None stands for the
+                dataset's own target.
 
         Raises:
             ValueError: If the point is not labelled.
@@ -184,10 +184,10 @@ class Pool:
         )
 
     def give_back(self, *indices: int) -> None:
-        """Take the labels of points away, so that they can be queried again. A budget still counts the labels.
+        """Take the labels of points away, so that the points can be queried again. A budget still counts the labels.
 
         Args:
-            indices: The points. Where one cannot be given back, none is.
+            indices: The points. If one cannot be given back, none is.
 
         Raises:
             ValueError: If a point is not labelled or comes twice, or if no labelled one would be left.
@@ -209,10 +209,10 @@ class Pool:
             self.change(Change(index, given_back=True, after=len(self._rounds) - 1))
 
     def settle(self, told: int, changes: Sequence[Change]) -> None:
-        """Put changes that were checked in the place of those that were made.
+        """Replace the latest changes by checked ones.
 
         Args:
-            told: How many changes before them stay.
+            told: How many changes before them are kept.
             changes: The checked ones, in order.
         """
         self.changes[told:] = changes
@@ -223,7 +223,7 @@ class Pool:
                 self.labels[change.index] = change.label
 
     def change(self, change: Change) -> None:
-        """Change a label as is said, and remember it among the changes.
+        """Change a label, and remember the change.
 
         Raises:
             ValueError: If the point is not labelled, or the last labelled point would be given back.
@@ -231,12 +231,12 @@ class Pool:
         index = change.index
         if not (0 <= index < len(self._is_labelled) and self._is_labelled[index]):
             raise ValueError(
-                f"`Pool` can change the labels of labelled points alone, but got index {index}. Pass one of `labelled`."
+                f"`Pool` can only change the labels of labelled points, but got index {index}. Pass one of `labelled`."
             )
         if change.given_back and self.num_labelled == 1:
             raise ValueError(
-                f"`Pool.give_back` got index {index}, the only labelled point, without which there is nothing to train "
-                "on. Label another one first, or pass the right label to `correct`."
+                f"`Pool.give_back` got index {index}, the only labelled point, so there would be nothing to train on. "
+                "Label another one first, or pass the right label to `correct`."
             )
         self.labels.pop(index, None)
         if change.given_back:
@@ -256,11 +256,11 @@ class Pool:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned.
+        """Load a state that `state_dict` returned.
 
         Raises:
-            ValueError: If the state belongs to a pool of another size or of other points, or is from before labels were
-                changed here.
+            ValueError: If the state belongs to a pool of another size or of other points, or if labels were changed
+                here since it was saved.
         """
         if state["size"] != self.size:
             raise ValueError(
@@ -271,7 +271,7 @@ class Pool:
         if self.changes and changes != self.changes:
             raise ValueError(
                 f"The saved pool has other labels than this one, {len(self.changes)} of which were corrected or given "
-                "back since. Leave out `ckpt_path`, so that the next fit has the labels as they are now."
+                "back since. Leave out `ckpt_path`, so that the next fit uses the present labels."
             )
         fresh = Pool(len(self._is_member), members=self._is_member.nonzero().flatten().tolist())
         fresh._rounds = []
@@ -284,10 +284,10 @@ class Pool:
 
 
 def label_as_recorded(pool: Pool, records: Records) -> None:
-    """Bring a pool that has its initial labels alone to where a run stands.
+    """Bring a pool that has only its initial labels to the state of a run.
 
     Raises:
-        ValueError: If labels were changed in the pool already.
+        ValueError: If labels were changed in the pool before.
 
     >>> pool = Pool(4, initial=[0])
     >>> rounds = [{"indices": [2]}]

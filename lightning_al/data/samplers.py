@@ -1,4 +1,4 @@
-"""Samplers of places among the labelled points, which draw alike whatever the number of workers."""
+"""Samplers of places among the labelled points, which draw the same for any number of workers."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from torch.utils.data.distributed import DistributedSampler
 
 
 def is_of_torchdata(thing: Any) -> bool:
-    """Return whether a sampler or loader is one of torchdata's, which keep their place for a checkpoint."""
+    """Return whether a sampler or loader is torchdata's, which can be resumed in the middle of an epoch."""
     return type(thing).__module__.startswith("torchdata.stateful_dataloader")
 
 
 def seeds_of_workers(sampler: Sampler[int], order: torch.Generator, are_kept: bool) -> torch.Generator:
-    """Return what a loader draws the seeds of its workers from, so that the order is the same whether it keeps them.
+    """Return the generator of the seeds of a loader's workers, so that the order is the same with persistent workers.
 
-    A loader draws such a seed for new workers, before each epoch or, where it keeps its workers, before the first
-    alone. There the sampler draws it in the loader's place.
+    A loader draws such a seed for new workers: before each epoch or, if its workers are persistent, only before the
+    first. In the latter case the sampler draws the seed instead.
 
     Args:
-        sampler: What the loader draws its points by.
-        order: What the sampler draws from.
-        are_kept: Whether the loader keeps its workers.
+        sampler: The loader's sampler.
+        order: The generator of the sampler.
+        are_kept: Whether the workers are persistent.
     """
     if not are_kept or not isinstance(sampler, Shuffled | Drawn):
         return order
@@ -39,14 +39,14 @@ def _draw_seed(generator: torch.Generator) -> None:
 
 
 class Shuffled(RandomSampler):
-    """Shuffle as torch does in a loader without workers, whatever the number of workers.
+    """Shuffle as torch does in a loader without workers, for any number of workers.
 
-    When torch's sampler is read to its end it draws once more. A loader without workers does so to fill the last batch
-    where that stays smaller; workers read ahead and may do so or not, and the next epoch would begin otherwise.
+    When torch's sampler is read to its end, it draws once more. A loader without workers reads that far if its last
+    batch is smaller. Workers read ahead and may get there or not, which would change the order of the next epoch.
 
     Attributes:
         ends_in_smaller_batch: Whether the last batch that the Trainer takes in an epoch is smaller than the others.
-        is_read_ahead: Whether indices are taken before the Trainer asks for their batch.
+        is_read_ahead: Whether indices are taken before the Trainer takes their batch.
     """
 
     def __init__(self, dataset: Dataset[Any], generator: torch.Generator) -> None:
@@ -62,13 +62,13 @@ class Shuffled(RandomSampler):
         if self.ends_in_smaller_batch and self.is_read_ahead:
             torch.randperm(len(self), generator=self.generator)
         yield from order
-        # A hook of the user's may end an epoch early, and this is not reached.
+        # A user's hook may end an epoch early. Then this is not reached.
         if self.ends_in_smaller_batch and not self.is_read_ahead:
             torch.randperm(len(self), generator=self.generator)
 
 
 class Drawn(Sampler[int]):
-    """Draw all places of an epoch at once, so that workers that read ahead change nothing."""
+    """Draw all places of an epoch at once, so that workers may read ahead."""
 
     def __init__(self, length: int, generator: torch.Generator, draw: Callable[[], Tensor]) -> None:
         self.length = length
@@ -108,7 +108,7 @@ class InOwnOrder(Drawn):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the number of the epoch, which Lightning says before each."""
+        """Set the number of the epoch, as Lightning does before each."""
         self.epoch = epoch
 
     def _next(self) -> Tensor:
@@ -118,7 +118,7 @@ class InOwnOrder(Drawn):
 
 
 class Repeated(Drawn):
-    """Go through `size` points in one random order after the other, until an epoch has its number of samples."""
+    """Repeat `size` points, in a new random order each time, until an epoch has its number of samples."""
 
     def __init__(self, size: int, samples: int, generator: torch.Generator) -> None:
         def draw() -> Tensor:
@@ -129,7 +129,7 @@ class Repeated(Drawn):
 
 
 class Shared(DistributedSampler[int]):
-    """Deal what a sampler draws to the ranks of a user's DistributedSampler."""
+    """Share out what a sampler draws among the ranks of a user's DistributedSampler."""
 
     def __init__(self, sampler: Sampler[int], like: DistributedSampler[Any]) -> None:
         super().__init__(

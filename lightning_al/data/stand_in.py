@@ -1,4 +1,4 @@
-"""The label that stands in for another one: its values, in the lengths and with the keys of the other."""
+"""The label that is shown in place of a hidden one: with its own values, and the hidden label's lengths and keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ from lightning_al.values.parts import is_pandas, names, part, rebuilt, with_part
 
 
 def shaped_like(label: Any, stand_in: Any) -> Any:
-    """Return the label that stands in for another, with the other's lengths and keys."""
+    """Return the stand-in with the lengths and keys of the label that it replaces.
+
+    >>> shaped_like([5, 6, 7], [1, 2])
+    [1, 2, 1]
+    """
     if isinstance(label, int | float | str) or label is None:
         return stand_in
     if isinstance(label, Tensor):
@@ -56,7 +60,7 @@ def _differ_in_length(label: Any, stand_in: Any) -> bool:
 
 
 def _repeated(values: Any, shape: tuple[int, ...]) -> Any:
-    """Return values again and again along each axis, to fill a shape; zeros where there are none."""
+    """Return values repeated along each axis to fill a shape; zeros if there are none."""
     if any(there == 0 and wanted > 0 for there, wanted in zip(values.shape, shape, strict=True)):
         return values.new_zeros(shape) if isinstance(values, Tensor) else np.zeros(shape, values.dtype)
     places = [np.arange(wanted) % max(there, 1) for there, wanted in zip(values.shape, shape, strict=True)]
@@ -78,7 +82,7 @@ def _with_items(mapping: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
 
 
 def _nothing(label: Any) -> Any:
-    """Return the least value of a label's kind, for where the stand-in is empty."""
+    """Return the least value of a label's kind, where the stand-in is empty."""
     if isinstance(label, Tensor):
         return torch.zeros_like(label)
     if isinstance(label, np.ndarray | np.generic):

@@ -22,18 +22,18 @@ TargetSpec = int | Callable[[Any], Any] | str | None
 
 
 class Target:
-    """Find the label of an item: by key, by position, by name, by a function, or by what is usual.
+    """Find the label of an item by key, position, name or function, or at its usual place.
 
-    What is usual is the last of a tuple or list of two or more, and in anything with keys or attributes the one among
-    label, labels, target, targets and y.
+    The usual place is the last of a tuple or list of two or more. In anything with keys or attributes it is the one
+    among label, labels, target, targets and y.
 
     Args:
-        spec: A key or an attribute's name, a position, a function of the item that returns the label, or None for what
-            is usual.
+        spec: A key or an attribute's name, a position, a function of the item that returns the label, or None for the
+            usual place.
 
     Raises:
         TypeError: If `spec` is none of these.
-        ValueError: If it is a number and no whole one.
+        ValueError: If it is a number that is not whole.
 
     >>> Target().read((0.5, 3)), Target("klass").read({"x": 0.5, "klass": 3})
     (3, 3)
@@ -58,19 +58,19 @@ class Target:
         return part(item, place)
 
     def find(self, item: Any) -> Any | None:
-        """Return the label of an item, or None where the item is nothing but an input."""
+        """Return the label of an item, or None if the item is only an input."""
         return None if not callable(self.spec) and _is_bare(item) else self.read(item)
 
     def hide(self, item: Any, stand_in: Any) -> Any:
-        """Return the item with another label in place of its own; an item without a label, as it is.
+        """Return the item with another label in place of its own. An item without a label is returned unchanged.
 
-        Where labels have lengths of their own, as the labels of tokens or boxes have, the length stays the item's and
-        the values are the other label's, repeated.
+        Labels may differ in length, as the labels of tokens or boxes do. Then the length stays that of the item's label
+        and the values are those of the other label, repeated.
 
         Args:
             item: The item, which is not changed.
-            stand_in: A label that says nothing of this item: the same for all, and valid for the user's code, since it
-                is that of some labelled point.
+            stand_in: A label that tells nothing about this item. It is the same for all items, and valid for the user's
+                code because it is the label of some labelled point.
 
         Raises:
             ValueError: If it is unclear which part of the item is the label.
@@ -88,16 +88,16 @@ class Target:
         raise self._no_label_in(item)
 
     def replace(self, item: Any, label: Any) -> Any:
-        """Return the item with another label, of the type of the one that stood there.
+        """Return the item with another label, converted to the type of the one it replaces.
 
         Raises:
-            ValueError: If the item has no place for it, or one of a type that cannot hold it.
+            ValueError: If the item has no place for a label, or the type cannot hold it.
         """
         place = self.check_place(item)
         return with_part(item, place, _like(part(item, place), label))
 
     def check_place(self, item: Any) -> Any:
-        """Return the key, name or position in an item at which an oracle's label is put.
+        """Return the key, name or position in an item where an oracle's label goes.
 
         Raises:
             ValueError: If it has none.
@@ -111,17 +111,16 @@ class Target:
         return place
 
     def inputs(self, batch: Any) -> Any:
-        """Return an item or a batch without its label: one input as it is, several as a tuple or a dict."""
+        """Return an item or a batch without its label: a single input itself, several as a tuple or a dict."""
         rest = self.arguments(batch)
         if len(rest) == 1:
             return next(iter(rest.values())) if isinstance(rest, Mapping) else rest[0]
         return rest
 
     def arguments(self, batch: Any) -> tuple[Any, ...] | dict[Any, Any]:
-        """Return what is left of a batch without its label, as the inputs of a call: in order, or by name.
+        """Return the inputs of a batch as the arguments of a call: in order, or by name.
 
-        An input is what the user made it: of a batch in two parts, the one that is not the label is one input, even
-        where it is a tuple.
+        In a batch of two parts, the one that is not the label is one input, even if it is a tuple.
 
         >>> Target().arguments(((1, 2), 3)), Target().arguments({"a": 1, "b": 2, "y": 3})
         (((1, 2),), {'a': 1, 'b': 2})
@@ -137,7 +136,7 @@ class Target:
         return (batch,)
 
     def labels(self, batch: Any) -> Any:
-        """Return the labels of a batch, which a collate function may have made in another form than the items.
+        """Return the labels of a batch. A collate function may have given it another form than the items.
 
         Raises:
             ValueError: If the batch has none, or it is unclear which part they are.
@@ -184,7 +183,7 @@ class Target:
         return None if self.spec is not None else _usual_place(item)
 
     def _place_in_batch(self, batch: Any) -> Any:
-        """Return where a batch has its labels: where an item has its own or, in a batch of another form, as usual."""
+        """Return where a batch has its labels: as an item has, or at the usual place in a batch of another form."""
         if isinstance(batch, tuple | list):
             if isinstance(self.spec, str) and self.spec not in getattr(batch, "_fields", ()):
                 if len(batch) == 2:
@@ -237,7 +236,7 @@ def _checked(spec: Any) -> TargetSpec:
 
 
 def _usual_place(item: Any) -> Any:
-    """Return the one usual name that an item with named parts has for its label, or None."""
+    """Return the usual name under which an item with named parts has its label, or None."""
     known = item if isinstance(item, dict) else names(item)
     found = [key for key in KEYS if key in known]
     if len(found) > 1:
@@ -250,7 +249,7 @@ def _usual_place(item: Any) -> Any:
 
 
 def _is_bare(item: Any) -> bool:
-    """Return whether an item can hold nothing but one input."""
+    """Return whether an item has room for only one input."""
     if isinstance(item, tuple | list):
         return len(item) < 2
     return is_single(item)
@@ -269,13 +268,13 @@ def _like(old: Any, label: Any) -> Any:
         new = (new.reshape(old.shape) if new.size == old.size == 1 else new)[()]
         whole = old.dtype.kind in "biu"
     else:
-        # NaN says that there is no label, and not of which type it would be.
+        # NaN means that there is no label, and tells nothing about its type.
         is_number = isinstance(old, int | float) and isinstance(label, int | float) and not np.isnan(old)
         new = type(old)(label) if is_number else copy.deepcopy(label)  # which the user's code may change in place
         whole = isinstance(old, int)
     if whole and np.any(np.asarray(label) != np.asarray(new.tolist() if hasattr(new, "tolist") else new)):
         raise ValueError(
-            f"`ActiveDataModule` cannot put the label {label} in the place of {old!r}, which is a whole number. Let "
-            "the dataset's labels, or their placeholders, be of the type that the oracle gives."
+            f"`ActiveDataModule` cannot put the label {label} in the place of {old!r}, which is a whole number. Give "
+            "the dataset's labels, or their placeholders, the type of the oracle's labels."
         )
     return new

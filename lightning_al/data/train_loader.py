@@ -22,14 +22,14 @@ class TrainLoader:
 
     Args:
         loader: What `train_dataloader` returned.
-        owner: The name of the class whose it is, for errors.
+        owner: The name of the class that has the loader, for errors.
 
     Attributes:
         dataset: The training data.
         draws: Which of their points the loader's sampler draws, and how.
 
     Raises:
-        ValueError: If it is not one DataLoader, or if its batches cannot be made of parts of its dataset.
+        ValueError: If it is not a single DataLoader, or if it cannot make batches of a part of its dataset.
     """
 
     def __init__(self, loader: Any, owner: str) -> None:
@@ -41,13 +41,13 @@ class TrainLoader:
             )
         if isinstance(loader.dataset, IterableDataset):
             raise ValueError(
-                f"`ActiveDataModule` needs a map-style training dataset, whose items have indices to ask for, but "
+                f"`ActiveDataModule` needs a map-style training dataset, whose items are queried by index, but "
                 f"`{owner}` gave the IterableDataset {type(loader.dataset).__name__}. Give it `__getitem__` and "
                 "`__len__`."
             )
         if not hasattr(loader.dataset, "__len__"):
             raise ValueError(
-                f"`ActiveDataModule` needs a training dataset that says how many points it has, but "
+                f"`ActiveDataModule` needs a training dataset with a length, but "
                 f"{type(loader.dataset).__name__} of `{owner}` has no `__len__`. Give it one."
             )
         batches: Any = loader.batch_sampler
@@ -60,8 +60,8 @@ class TrainLoader:
         if type(batches) is not BatchSampler and not is_of_torchdata(batches):
             raise ValueError(
                 f"`ActiveDataModule` makes batches of the labelled points, but `{owner}.train_dataloader` has the "
-                f"batch sampler {type(batches).__name__}, which makes them of all points in a way of its own. Pass "
-                "`batch_size=`, `drop_last=` and `shuffle=` in its place, or a `WeightedRandomSampler` as `sampler=` "
+                f"batch sampler {type(batches).__name__}, which makes its own batches of all points. Pass "
+                "`batch_size=`, `drop_last=` and `shuffle=` instead, or a `WeightedRandomSampler` as `sampler=` "
                 "where some points should come more often."
             )
         self.dataset: Dataset[Any] = loader.dataset
@@ -87,11 +87,6 @@ class TrainLoader:
         return len(self.dataset)  # type: ignore[arg-type]
 
     @property
-    def shuffle(self) -> bool:
-        """Whether points come at random."""
-        return self.draws.shuffle
-
-    @property
     def members(self) -> Sequence[int]:
         """Indices of the points that the user's loader trains on, in increasing order."""
         return range(len(self)) if self.draws.members is None else self.draws.members
@@ -104,21 +99,21 @@ class TrainLoader:
         order: torch.Generator,
         trainer: pl.Trainer | None = None,
     ) -> DataLoader[Any]:
-        """Return a loader to train on a part of the data, which draws as the user's does.
+        """Return a loader to train on a part of the data, which draws like the user's loader.
 
         Args:
             dataset: The labelled points.
             labelled: Their indices.
-            samples_per_epoch: How many points an epoch has, in place of what the user's sampler says.
-            order: What chance is drawn from.
+            samples_per_epoch: How many points an epoch has, instead of what the user's sampler says.
+            order: The generator of the order.
             trainer: The Trainer that will train.
 
         Raises:
-            ValueError: If batch norm is to be trained on a single point.
+            ValueError: If batch norm would be trained on a single point.
         """
         sampler = self.draws.sampler(dataset, labelled, samples_per_epoch, order)
         size = _share(sampler, trainer)
-        # Few labels may not fill one batch; to drop it would leave nothing to train on.
+        # Few labels may not fill one batch. Without it there would be nothing to train on.
         drop_last = self.drop_last and size >= self.batch_size
         seeds = seeds_of_workers(sampler, order, self.settings["persistent_workers"])
         batches: type[BatchSampler] = BatchSampler
@@ -148,12 +143,12 @@ class TrainLoader:
             **self.settings,
         )
         if batches is not BatchSampler:
-            # Passed to the constructor, it would take the sampler and the batch size from the loader's attributes.
+            # If it were passed to the constructor, the loader would have no attributes `sampler` and `batch_size`.
             vars(loader)["batch_sampler"] = batches(sampler, self.batch_size, drop_last)
         return loader
 
     def in_order(self, dataset: Dataset[Any], batch_size: int | None) -> DataLoader[Any]:
-        """Return a loader to go through a part of the data once."""
+        """Return a loader that reads a part of the data once, in order."""
         if self._own is not None:
             return self._own.in_order(dataset, batch_size or self.batch_size)
         settings = {**self.settings, "persistent_workers": False}
@@ -161,7 +156,7 @@ class TrainLoader:
 
 
 def _share(sampler: Sampler[int], trainer: pl.Trainer | None) -> int:
-    """Return how many of a sampler's points one rank trains on in an epoch."""
+    """Return how many of a sampler's points one rank gets in an epoch."""
     size = len(sampler)  # type: ignore[arg-type]
     connector: Any = None if trainer is None else trainer._accelerator_connector
     if connector is None or isinstance(sampler, DistributedSampler):
@@ -171,17 +166,17 @@ def _share(sampler: Sampler[int], trainer: pl.Trainer | None) -> int:
 
 
 def _takes(trainer: pl.Trainer | None, batches: int) -> bool:
-    """Return whether the Trainer trains on so many batches an epoch, and not on fewer by its `limit_train_batches`."""
+    """Return whether the Trainer takes that many batches an epoch, so that `limit_train_batches` cuts off none."""
     limit: int | float = 1.0 if trainer is None else trainer.limit_train_batches
     return limit >= (batches if isinstance(limit, int) else 1.0)
 
 
 def _check_two_points(size: int, trainer: pl.Trainer | None) -> None:
-    """Refuse an epoch of one point for batch norm, which no batch before could give a second one."""
+    """Refuse an epoch of one point for batch norm: there is no other batch to take a second point from."""
     if size == 1 and trainer is not None:
         raise ValueError(
-            f"`{type(trainer.lightning_module).__name__}` has batch norm, which cannot be trained on one point alone, "
-            f"but an epoch has no other{' on a rank' if trainer.world_size > 1 else ''}. Begin with more labels, "
+            f"`{type(trainer.lightning_module).__name__}` has batch norm, which cannot be trained on a single point, "
+            f"but an epoch has only one{' on a rank' if trainer.world_size > 1 else ''}. Begin with more labels, "
             f"`ActiveDataModule(initial_size={trainer.world_size + 1})` or more, and do not set `samples_per_epoch` "
             "below that."
         )

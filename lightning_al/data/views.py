@@ -14,7 +14,7 @@ from lightning_al.run.labels import Label
 
 
 class Labelled(Subset[Any]):
-    """Labelled points; one that cannot be read is named."""
+    """Labelled points. An error names the first that cannot be read."""
 
     def __getitem__(self, place: Any) -> Any:
         try:
@@ -33,7 +33,7 @@ class Labelled(Subset[Any]):
 
 
 def naming(dataset: Dataset[Any], indices: Sequence[int], error: Exception) -> Exception:
-    """Return an error of reading labelled points that names the first which cannot be read, where one cannot."""
+    """Return an error that names the first point that cannot be read, or the given error if all can."""
     for index in indices:
         try:
             dataset[index]
@@ -43,7 +43,14 @@ def naming(dataset: Dataset[Any], indices: Sequence[int], error: Exception) -> E
 
 
 class Relabelled(Dataset[Any]):
-    """Labelled points, with the oracle's labels where it gave any; one that cannot be read is named."""
+    """Labelled points with the oracle's labels, if any. An error names the first that cannot be read.
+
+    Args:
+        dataset: The training data, or those to score.
+        indices: The labelled points.
+        labels: The oracle's labels by index.
+        target: Where the label of an item is.
+    """
 
     def __init__(
         self, dataset: Dataset[Any], indices: Sequence[int], labels: Mapping[int, Label], target: Target
@@ -72,7 +79,15 @@ class Relabelled(Dataset[Any]):
 
 
 class Hidden(Dataset[Any]):
-    """Unlabelled points with another point's label in place of their own, unless `strict` is off."""
+    """Unlabelled points with another point's label instead of their own.
+
+    Args:
+        dataset: The data to score.
+        indices: The unlabelled points.
+        target: Where the label of an item is.
+        strict: Whether labels are hidden. If not, the items are shown unchanged.
+        stand_in: The label to show.
+    """
 
     def __init__(
         self, dataset: Dataset[Any], indices: Sequence[int], target: Target, strict: bool, stand_in: Any
@@ -98,10 +113,10 @@ class Hidden(Dataset[Any]):
 
 
 def _items(dataset: Any, indices: list[int]) -> list[Any]:
-    """Return some items of a dataset, read at once where it can do that."""
+    """Return some items of a dataset, read in one call if it has `__getitems__`."""
     while type(dataset) is Subset:
         dataset, indices = dataset.dataset, [dataset.indices[index] for index in indices]
-    # Hiding labels takes time, which is won back here.
+    # This saves about as much time as hiding the labels takes.
     if type(dataset) is TensorDataset and all(tensor.layout is torch.strided for tensor in dataset.tensors):
         places = torch.tensor(indices)
         return list(zip(*(tensor[places].unbind() for tensor in dataset.tensors), strict=True))
@@ -112,6 +127,6 @@ def _items(dataset: Any, indices: list[int]) -> list[Any]:
         raise ValueError(
             f"`ActiveDataModule` hides or replaces the labels of single items, but `{type(dataset).__name__}"
             f".__getitems__` returned {type(items).__name__} for {len(indices)} indices. Let it return a list with one "
-            "item for each index, or leave it out."
+            "item for each index, or remove it."
         )
     return items

@@ -332,7 +332,9 @@ def test_the_pool_remembers_what_was_changed() -> None:
     assert [change.after for change in fresh.changes] == [1, 1, 1, 2]
     for index in (1, 4, -1, 6):
         for change in (lambda index: pool.correct(index, 1), pool.give_back):
-            with pytest.raises(ValueError, match=rf"the labels of labelled points alone, but got index {index}. Pass"):
+            with pytest.raises(
+                ValueError, match=rf"can change the labels of labelled points, but got index {index}. Pass"
+            ):
                 change(index)
     old = Pool(6, [0, 1])
     old.label([5, 3], {5: 2})
