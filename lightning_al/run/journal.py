@@ -1,4 +1,4 @@
-"""The truth about a run on disk: what it is, and what each of its rounds did."""
+"""The record of a run on disk: what it is, and what each of its rounds did."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ class Journal:
         if not self._is_sure:
             raise RuntimeError(
                 f"A write to the run folder {self.folder} failed before, so the journal cannot tell what it holds. "
-                "Start the run again on the folder to go on from there."
+                "Start the run again on the folder to resume from there."
             )
         with held_back():
             self._is_sure = False  # until all of it is done

@@ -117,7 +117,7 @@ def checked(folder: Path, rows: list[Row], is_whole: bool) -> list[Row]:
         raise RuntimeError(
             f"The journal in {folder} is damaged at row {len(rows)}; "
             + (f"the last good round is {last}. " if last >= 0 else "no round is good. ")
-            + (f"To go on from there, run `{command('repair', folder)}` and start again. " if rows else "")
+            + (f"To resume from there, run `{command('repair', folder)}` and start again. " if rows else "")
             + PUT_BACK
         )
     try:

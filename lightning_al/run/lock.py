@@ -21,7 +21,7 @@ from lightning_al.run.lock_file import MARK, alone, content_of, is_at, is_of_a_c
 NAME = "writer.lock"
 
 WRITER = "writer.json"
-"""Says for people who writes."""
+"""Tells people which process writes."""
 
 SECONDS = 1.0
 """How long to wait for another process, which may only be reading."""
@@ -48,8 +48,8 @@ class InUseError(RuntimeError):
 class RunLock:
     """Hold a folder for writing, until it is released or the process ends.
 
-    Processes that this one forks do not hold it with it, so that it is free as soon as this one has ended, even where
-    the workers of a DataLoader outlive it for a while. A copy of this object, by pickle or otherwise, holds nothing.
+    Forked processes do not hold it too, so it is free as soon as this process ends, even if the workers of a DataLoader
+    outlive it for a while. A copy of this object, by pickle or otherwise, holds nothing.
 
     Args:
         folder: The run's folder.
@@ -78,18 +78,18 @@ class RunLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether this process holds the folder: the file that it locked is still the one that others would lock."""
+        """Whether this process holds the folder: it has locked the file that others would lock."""
         file = self._file
         return file is not None and is_at(file, self.folder / NAME) and not is_of_another(file, self.folder)
 
     def acquire(self) -> None:
-        """Hold the folder, anew where the file was removed meanwhile.
+        """Hold the folder. If the file was removed meanwhile, lock a new one.
 
         Raises:
             InUseError: If another process writes to the folder, and still does after a second.
             OSError: If there is no such folder, or it cannot be written.
-            RuntimeError: If its file system knows no locks.
-            ValueError: If the file is someone else's.
+            RuntimeError: If its file system has no locks.
+            ValueError: If another program wrote the file.
         """
         if self.is_held:
             return
@@ -98,7 +98,7 @@ class RunLock:
         _HELD.add(self)
 
     def release(self) -> None:
-        """Let go of the folder, and remove the file where a run made it."""
+        """Release the folder, and remove the file if a run made it."""
         if self._file is not None and self.is_held:
             with suppress(OSError):
                 if content_of(self._file).startswith(MARK):
@@ -106,7 +106,7 @@ class RunLock:
         self.drop()
 
     def drop(self) -> None:
-        """Let go of the folder, as a process does that ends."""
+        """Release the folder as a process does that ends: the file stays."""
         if self._file is not None:
             file, self._file = self._file, None
             os.close(file)
@@ -118,7 +118,7 @@ class RunLock:
             return self._file is not None
         try:
             self._file = locked(path, os.O_RDWR, is_shared=False)
-        except FileNotFoundError:  # who held it has removed it just now
+        except FileNotFoundError:  # the process that held it has just removed it
             return False
         if self._file is None:
             if is_of_a_copy(path):
@@ -135,7 +135,7 @@ class RunLock:
         return content in (b"", mark_of(self.folder)) or self._is_renewed(path)
 
     def _is_renewed(self, path: Path) -> bool:
-        """Put a file that names this folder in the place of the one that is held, of an earlier version or a copy's."""
+        """Replace the locked file, which an earlier version or a copied folder left, by one that names this folder."""
         old = self._file
         assert old is not None
         with alone(self.folder) as is_alone:
@@ -150,10 +150,10 @@ class RunLock:
 
 @contextmanager
 def holding(folder: Path) -> Iterator[None]:
-    """Hold a folder for a while.
+    """Hold a folder for the time of a context. It raises what `RunLock.acquire` raises.
 
     Raises:
-        InUseError: As `RunLock.acquire`, and so on.
+        InUseError: If another process writes to the folder.
     """
     lock = RunLock(folder)
     lock.acquire()
@@ -165,7 +165,7 @@ def holding(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def reading(folder: Path) -> Iterator[None]:
-    """Keep processes from writing to a folder while it is read; any number may read, and nothing is written.
+    """Keep processes from writing to a folder while it is read. Any number may read, and nothing is written.
 
     Raises:
         InUseError: If a process writes to the folder, and still does after a second.
@@ -175,7 +175,7 @@ def reading(folder: Path) -> Iterator[None]:
 
     def is_free() -> bool:
         nonlocal file
-        if is_of_a_copy(path):  # nobody writes here, and whoever writes there is not kept from it
+        if is_of_a_copy(path):  # nobody writes here, and a writer of the other folder is not blocked
             return True
         try:
             file = locked(path, os.O_RDONLY, is_shared=True)
@@ -201,8 +201,8 @@ def _try_until_held(folder: Path, attempt: Callable[[], bool]) -> None:
             if error.errno not in _NO_LOCKS:
                 raise
             raise RuntimeError(
-                f"The run folder {folder} cannot be locked, since its file system knows no locks ({error}), so that "
-                "two runs could write to it at once. Choose a folder on a local disk."
+                f"The run folder {folder} cannot be locked, because its file system has no locks ({error}). "
+                "Two runs could write to it at once. Choose a folder on a local disk."
             ) from error
         if time.monotonic() > deadline:
             raise InUseError(folder)
@@ -222,7 +222,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def _writer(folder: Path) -> str:
-    """Say who writes to a folder, or wrote last, where that is known."""
+    """Return which process writes to a folder, or wrote last, if that is known."""
     try:
         writer = read_json(folder / WRITER)
         return f": process {writer['process']} on {writer['host']}"

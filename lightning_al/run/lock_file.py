@@ -29,12 +29,12 @@ _FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(o
 
 
 def locked(path: Path, flags: int, *, is_shared: bool) -> int | None:
-    """Open and lock a file, and return its number, or None where another holds it."""
+    """Open and lock a file, and return its descriptor, or None if another process holds it."""
     file = os.open(path, flags | _FLAGS, 0o666)
     try:
         if not stat.S_ISREG(os.fstat(file).st_mode):
             raise OSError(errno.EINVAL, "Not a regular file", str(path))
-        # Who held it may have removed it while this process opened it.
+        # The process that held it may have removed it while this one opened it.
         if _lock(file, is_shared) and is_at(file, path):
             return file
     except BaseException:
@@ -45,14 +45,14 @@ def locked(path: Path, flags: int, *, is_shared: bool) -> int | None:
 
 
 def put(path: Path, may_replace: Callable[[], bool] | None = None) -> int | None:
-    """Make a file that says whose it is, and put it in its place whole and locked, so that none is found half made.
+    """Make a file that names its folder, and move it to its place complete and locked.
 
     Args:
-        path: Where it comes.
-        may_replace: Whether what is there now is to be replaced; without it, nothing is.
+        path: Its place.
+        may_replace: Tells whether to replace what is there now. Without it, nothing is replaced.
 
     Returns:
-        Its number, or None where it did not come there.
+        Its descriptor, or None if it was not moved there.
     """
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     file = None
@@ -70,7 +70,7 @@ def put(path: Path, may_replace: Callable[[], bool] | None = None) -> int | None
     except FileNotFoundError:
         if not path.parent.is_dir():
             raise
-        # Another run, which has come first, takes the draft for one that a killed process left.
+        # Another run was first, and removed the draft as one that a killed process left.
     except OSError as error:
         if may_replace is not None or file is None or error.errno not in _NO_LINKS:
             raise
@@ -85,10 +85,10 @@ def put(path: Path, may_replace: Callable[[], bool] | None = None) -> int | None
 
 
 def _make(path: Path) -> int | None:
-    """Make a file that says whose it is, and return its number, locked, or None where another has locked it.
+    """Make and lock a file that names its folder, and return its descriptor, or None if another process locked it.
 
     Raises:
-        FileExistsError: If there is something.
+        FileExistsError: If the path exists.
     """
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS, 0o666)
     try:
@@ -105,7 +105,10 @@ def _make(path: Path) -> int | None:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[bool | None]:
-    """Keep others for a moment from replacing a folder's lock; None where its file system locks no folders."""
+    """Keep others for a moment from replacing a folder's lock, and yield whether that succeeded.
+
+    It is None if the file system has no locks on folders.
+    """
     folder_file: int | None = None
     try:
         try:
@@ -120,12 +123,12 @@ def alone(folder: Path) -> Iterator[bool | None]:
 
 
 def mark_of(folder: Path) -> bytes:
-    """Return what the file of a folder says."""
+    """Return the content of a folder's file."""
     return MARK + f"The folder's number is {os.stat(folder).st_ino}.\n".encode()
 
 
 def is_of_another(file: int, folder: Path) -> bool:
-    """Return whether an open file names another folder than this one; one of an earlier version names none."""
+    """Return whether an open file names another folder. A file of an earlier version names none."""
     content = content_of(file)
     try:
         return _NUMBER.fullmatch(content) is not None and content != mark_of(folder)
@@ -134,14 +137,14 @@ def is_of_another(file: int, folder: Path) -> bool:
 
 
 def is_of_a_copy(path: Path) -> bool:
-    """Return whether a file is another folder's, which this folder was copied from by hard links, or the other way."""
+    """Return whether a file belongs to another folder, because one was copied from the other by hard links."""
     try:
         file = os.open(path, os.O_RDONLY | _FLAGS)
     except OSError:
         return False
     try:
         found = os.fstat(file)
-        # Where numbers of folders change, as on some network disks, at least a file with one name stays as it is.
+        # Folders' numbers change on some network disks. There, at least a file with a single name is not replaced.
         return stat.S_ISREG(found.st_mode) and found.st_nlink > 1 and is_of_another(file, path.parent)
     except OSError:  # Windows does not let it be read while it is locked
         return False
@@ -150,13 +153,13 @@ def is_of_a_copy(path: Path) -> bool:
 
 
 def content_of(file: int) -> bytes:
-    """Return how an open file begins."""
+    """Return the beginning of an open file."""
     os.lseek(file, 0, os.SEEK_SET)
     return os.read(file, 2 * len(MARK) + 100)
 
 
 def is_at(file: int, path: Path) -> bool:
-    """Return whether an open file is the one that has a name."""
+    """Return whether an open file is the one at a path."""
     try:
         return os.path.samestat(os.fstat(file), os.lstat(path))
     except OSError:

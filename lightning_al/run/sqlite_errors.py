@@ -1,4 +1,4 @@
-"""The errors of SQLite and of the file system: what each means for a run folder, and what to do."""
+"""Errors of SQLite and of the file system: what each means for a run folder, and what to do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lightning_al.run.folder import JOURNAL, PUT_BACK
 from lightning_al.run.lock import InUseError
 
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
-"""What SQLite raises: the second where a message of its own quotes damaged bytes."""
+"""What SQLite raises. It is the second if a message quotes damaged bytes."""
 
 UNWRITABLE = {
     sqlite3.SQLITE_READONLY,
@@ -21,14 +21,14 @@ UNWRITABLE = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_TOOBIG,
 }
-"""What SQLite reports where the file system does not let it write."""
+"""What SQLite reports if the file system does not let it write."""
 
 LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Say what an error of SQLite's or of the file system means for the run folder."""
+    """Turn an error of SQLite's or of the file system into one that says what it means for the run folder."""
     try:
         yield
     except SQLITE_ERRORS as error:
@@ -36,8 +36,8 @@ def explained(folder: Path) -> Iterator[None]:
             raise InUseError(folder) from error
         if is_damage(error, folder):
             raise RuntimeError(
-                f"The journal in {folder} is damaged: {error}. To learn how far it is good, start the run again on "
-                f"the folder. {PUT_BACK}"
+                f"The journal in {folder} is damaged: {error}. To see how much of it is good, start the run again "
+                f"on the folder. {PUT_BACK}"
             ) from error
         raise RuntimeError(_not_written(folder, str(error))) from error
     except OSError as error:
@@ -60,6 +60,6 @@ def is_damage(error: sqlite3.Error | UnicodeDecodeError, folder: Path) -> bool:
 
 def _not_written(folder: Path, reason: str) -> str:
     return (
-        f"The run folder {folder} could not be written: {reason}. What was recorded before is whole. Make room "
-        "there, or make it writable, and start the run again on the folder to go on."
+        f"The run folder {folder} could not be written: {reason}. What was recorded before is safe. Make room "
+        "there, or make it writable, and start the run again on the folder to resume."
     )

@@ -20,14 +20,14 @@ DIGEST_BYTES = 32
 
 
 def weights_file(weights: Mapping[str, Tensor]) -> bytes:
-    """Return what a file of weights holds: what torch saves of them, and its hash."""
+    """Return the content of a file of weights: what `torch.save` writes, and its hash."""
     buffer = io.BytesIO()
     torch.save(dict(weights), buffer)
     return buffer.getvalue() + hashlib.sha256(buffer.getvalue()).digest()
 
 
 def load_weights(folder: str | os.PathLike[str], name: str) -> dict[str, Tensor]:
-    """Load weights that a journal saved under a name; any process may, while another writes the journal.
+    """Load weights that a journal saved under a name, even while another process writes the journal.
 
     Raises:
         RuntimeError: If they are missing or damaged.
@@ -50,7 +50,7 @@ def load_weights(folder: str | os.PathLike[str], name: str) -> dict[str, Tensor]
             weights = torch.load(io.BytesIO(saved), map_location="cpu", weights_only=True)
             reason = f"it holds {type(weights).__name__}"
     except Exception as error:  # what torch raises depends on what is in the file
-        # Not what torch says, which is how to run the code in it.
+        # torch's own message says how to run the code in the file, so it is not passed on.
         reason = f"it is damaged, or holds more than tensors and plain data ({type(error).__name__})"
     if not isinstance(weights, dict):
         raise RuntimeError(f"{path} has no weights that a run wrote: {reason}. {PUT_BACK}")
@@ -58,11 +58,11 @@ def load_weights(folder: str | os.PathLike[str], name: str) -> dict[str, Tensor]
 
 
 def _read_whole(file: BinaryIO) -> bytes | None:
-    """Return what was saved in a file without the hash at its end, or None where that is of other bytes."""
+    """Return the content of a file without the hash at its end, or None if the hash is wrong."""
     size = max(0, os.fstat(file.fileno()).st_size - DIGEST_BYTES)
     digest = hashlib.sha256()
     left = size
-    while left > 0:  # before it takes memory, which a damaged file may ask for without end
+    while left > 0:  # in parts, because a damaged file may be huge
         chunk = file.read(min(left, 2**20))
         if not chunk:
             return None

@@ -317,7 +317,7 @@ def test_a_query_that_was_answered_in_part_is_not_selected_anew(tmp_path: Path) 
     torch.manual_seed(7)
     data = ActiveDataModule(hidden(), initial=range(8), batch_size=8)
     active = ActiveLearning("random", query_size=2, budget=9, oracle=oracle, folder=tmp_path / "run", force=True)
-    with pytest.warns(UserWarning, match="goes on with another run"):
+    with pytest.warns(UserWarning, match="resumes a run that began with other arguments"):
         trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(hidden=4), datamodule=data)
     assert active.history[0].indices == first
     assert oracle.queries[1:] == [first[2:]]

@@ -25,7 +25,7 @@ from tests.support.rounds import HEADER, LABELS, ROUNDS, write
 
 REFUSAL = re.compile(
     r"^The journal in .* is damaged at row \d+; (the last good round is (?P<last>\d+)|no round is good)\. "
-    r"(To go on from there, run `lightning-al-journal repair .*` and start again\. )?"
+    r"(To resume from there, run `lightning-al-journal repair .*` and start again\. )?"
     r"Put back a copy of journal\.sqlite and the files beside it from before, or begin again in another folder\.$"
 )
 

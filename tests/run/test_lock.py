@@ -207,7 +207,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", no_lock)
-    with pytest.raises(RuntimeError, match=r"its file system knows no locks .* Choose a folder on a local disk"):
+    with pytest.raises(RuntimeError, match=r"its file system has no locks .* Choose a folder on a local disk"):
         Journal(tmp_path)
 
 

@@ -35,8 +35,8 @@ from tests.support.rounds import HEADER, LABELS, ROUNDS, write
 
 FAILURES = [(how, getattr(errno, name)) for name in ("ENOSPC", "EIO", "EROFS") for how in ("once", "on")]
 KILLS = [(how, 0) for how in ("before", "after", "half")]
-REMEDY = "Make room there, or make it writable, and start the run again on the folder to go on."
-SURE = "Start the run again on the folder to go on from there."
+REMEDY = "Make room there, or make it writable, and start the run again on the folder to resume."
+SURE = "Start the run again on the folder to resume from there."
 
 State = tuple[float, float | None]
 """How many rows the journal has, and the number that its weights hold; a quarter more where a query is open, and a half
