@@ -1,7 +1,7 @@
-"""What an oracle answers, made plain and checked before it is written anywhere.
+"""The answers of an oracle: converted to plain data, and checked before they are recorded.
 
-Everything here asks whether an answer can be a label of this dataset, for this network. What can be no label is refused
-with the reason; what comes in another type than it is written in is taken.
+An answer that cannot be a label of this dataset, for this network, is refused with the reason. One of another type than
+the dataset's labels is converted.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from lightning_al.values.whole_numbers import LARGEST, shown
 
 
 class AnswerError(ValueError):
-    """An answer that is no label, or for no point that was queried; the message is the reason, part of a sentence."""
+    """An answer that cannot be a label, or is for a point that was not queried. The message is part of a sentence."""
 
 
 def index_of(key: Any) -> int:
-    """Return an index that an answer is for as a plain whole number.
+    """Return the index that an answer is for as a Python int.
 
     Raises:
-        AnswerError: If it is none.
+        AnswerError: If it is not an index.
 
     >>> index_of(np.int64(14)), index_of(14.0), index_of("14")
     (14, 14, 14)
     """
-    with suppress(Exception):  # whatever a type may raise that is no number
+    with suppress(Exception):  # whatever a type may raise that is not a number
         array = as_array(key)
         if array is not None and array.ndim == 0:
             number = array.item()
@@ -50,13 +50,13 @@ def index_of(key: Any) -> int:
         # Objects in JSON have their keys as text.
         elif isinstance(key, str) and (found := re.fullmatch(r"\s*(\d{1,19})(\.0*)?\s*", str.__str__(key), re.ASCII)):
             return int(found[1])
-        elif not isinstance(key, np.ndarray | np.generic | Tensor):  # one that is masked, a time span
+        elif not isinstance(key, np.ndarray | np.generic | Tensor):  # such as a masked array or a time span
             return operator.index(key)
-    raise AnswerError(f"it is for {shown(key)}, which is no index")
+    raise AnswerError(f"it is for {shown(key)}, which is not an index")
 
 
 def _first_inexact(number: Any) -> float:
-    """Return the least whole number that a floating-point type does not tell from the next one."""
+    """Return the least whole number that a floating-point type cannot tell from the next one."""
     if isinstance(number, Tensor):
         return 2 / torch.finfo(number.dtype).eps
     return 2 / float(np.finfo(np.asarray(number).dtype).eps)
@@ -65,7 +65,7 @@ def _first_inexact(number: Any) -> float:
 def plain_label(label: Any, rules: LabelRules) -> Label:
     """Return a label as plain data.
 
-    Scalars, and arrays of one entry, of NumPy and torch, become numbers; whole floats and names of classes become class
+    NumPy's and torch's scalars, and arrays of one entry, become numbers. Whole floats and names of classes become class
     numbers.
 
     Args:
@@ -73,7 +73,7 @@ def plain_label(label: Any, rules: LabelRules) -> Label:
         rules: What labels of the dataset may be.
 
     Raises:
-        AnswerError: If it can be no label.
+        AnswerError: If it cannot be a label.
 
     >>> from lightning_al.oracle.label_rules import rules_for
     >>> from lightning_al.task.class_names import Classes
@@ -90,7 +90,7 @@ def plain_label(label: Any, rules: LabelRules) -> Label:
         return _of_truth(plain, rules)
     if isinstance(plain, int | float):
         return _of_number(plain, rules)
-    if isinstance(plain, list) and _are_numbers(plain):
+    if isinstance(plain, list) and as_array(plain) is not None:
         return _of_several(plain, rules)
     if rules.kind is not None:
         raise AnswerError(f"the label {shown(label)} came as {_kind(plain)}, but {rules.expected}")
@@ -100,12 +100,12 @@ def plain_label(label: Any, rules: LabelRules) -> Label:
 
 
 def _read(label: Any) -> Any:
-    """Return a label as JSON has it; an array of one entry as that entry, but a list as a list."""
+    """Return a label as JSON has it. An array of one entry becomes that entry; a list remains a list."""
     try:
         plain = _plain(label)
     except AnswerError:
         raise
-    except Exception as error:  # whatever a type may raise that is no plain data
+    except Exception as error:  # whatever a type may raise that is not plain data
         raise AnswerError(f"the label {shown(label)} could not be read ({said_shortly(error)})") from error
     while not isinstance(label, list | tuple) and isinstance(plain, list) and _is_one(plain):
         plain = plain[0]
@@ -113,16 +113,16 @@ def _read(label: Any) -> Any:
 
 
 def _is_one(plain: Any) -> bool:
-    """Return whether a label is one number or text alone, in a list or in lists."""
+    """Return whether a label is a single number or text, perhaps in nested lists."""
     if isinstance(plain, list):
         return len(plain) == 1 and _is_one(plain[0])
     return isinstance(plain, str | bool | int | float)
 
 
 def _plain(label: Any) -> Any:
-    """Return a label as JSON has it: what it is, whatever a class of its own says of itself."""
+    """Return a label as JSON has it. Methods that a subclass overrides are not called."""
     if isinstance(label, np.ma.MaskedArray) and np.ma.getmaskarray(label).any():
-        raise AnswerError(f"the label {shown(label)} is masked, so that it is none")
+        raise AnswerError(f"the label {shown(label)} is masked, so it has no value")
     if isinstance(label, bool):
         return label
     if isinstance(label, str):
@@ -142,7 +142,7 @@ def _plain(label: Any) -> Any:
     elif isinstance(label, numbers.Real):
         number = float(label)
         if number.is_integer() and number != label:
-            raise AnswerError(f"the label {shown(label)} is no number that a float holds")
+            raise AnswerError(f"the label {shown(label)} is not a number that a float holds")
         return number
     elif isinstance(label, list | tuple):
         parts = [_plain(part) for part in label]
@@ -152,11 +152,11 @@ def _plain(label: Any) -> Any:
         return parts if array is None else array.reshape(np.shape(parts)).tolist()
     elif isinstance(label, Mapping) and all(isinstance(key, str) for key in label):
         return {str.__str__(key): _plain(part) for key, part in label.items()}
-    raise AnswerError(f"the label {shown(label)} is of type {type(label).__name__}, and no plain data")
+    raise AnswerError(f"the label {shown(label)} is of type {type(label).__name__}, which is not plain data")
 
 
 def _too_large(label: Any) -> AnswerError:
-    return AnswerError(f"the label {shown(label)} has a number inside that no tensor holds")
+    return AnswerError(f"the label {shown(label)} has a number that no tensor can hold")
 
 
 def _is_finite(plain: Any) -> bool:
@@ -181,7 +181,7 @@ def _of_text(text: str, rules: LabelRules) -> Label:
     if known and (rules.may_be_class or rules.kind == "text"):
         close = get_close_matches(text, known, n=1, cutoff=0.5)
         hint = f"the closest is {close[0]!r}" if close else f"known are {first_few(list(known), most=8)}"
-        raise AnswerError(f"the label {shown(text)} is the name of no class; {hint}")
+        raise AnswerError(f"the label {shown(text)} is not the name of a class; {hint}")
     named = ", whose names are not known" if rules.kind == "class" else ""
     raise AnswerError(f"the label {shown(text)} is text, but {rules.expected}{named}")
 
@@ -195,21 +195,21 @@ def _of_truth(truth: bool, rules: LabelRules) -> Label:
 def _of_number(number: int | float, rules: LabelRules) -> Label:
     said = f"the label {number:.6g}" if isinstance(number, float) else f"the label {shown(number)}"
     if isinstance(number, float) and not math.isfinite(number):
-        raise AnswerError(f"{said} is no finite number")
+        raise AnswerError(f"{said} is not a finite number")
     if rules.kind in ("text", "vector"):
         raise AnswerError(f"{said} is one number, but {rules.expected}")
     if abs(number) > LARGEST:
-        raise AnswerError(f"{said} is larger than any number that a tensor holds")
+        raise AnswerError(f"{said} is larger than any number that a tensor can hold")
     if rules.kind == "number":
         if rules.bounds is not None and not rules.bounds[0] <= number <= rules.bounds[1]:
             raise AnswerError(f"{said} is not between {rules.bounds[0]:g} and {rules.bounds[1]:g}")
         return number
     if rules.kind == "class" and not float(number).is_integer():
-        raise AnswerError(f"{said} is no whole number, but {rules.expected}")
+        raise AnswerError(f"{said} is not a whole number, but {rules.expected}")
     if rules.kind is None and not float(number).is_integer():
         return number
     if rules.allowed is not None and number not in rules.allowed:
-        raise AnswerError(f"{said} is none of the class numbers {numbers_of(rules.allowed)}")
+        raise AnswerError(f"{said} is not one of the class numbers {numbers_of(rules.allowed)}")
     if rules.kind == "class" and rules.allowed is None and number < 0:
         raise AnswerError(f"{said} is below 0, but {rules.expected}")
     return int(number)
@@ -224,16 +224,12 @@ def _of_several(label: list[Any], rules: LabelRules) -> Label:
         if rules.shape is not None and array.shape != rules.shape:
             raise AnswerError(f"{said} has the shape {list(array.shape)}, but labels have {list(rules.shape)}")
         if rules.sum_to_one and not is_distribution(array):
-            raise AnswerError(f"{said} is no distribution over classes, which labels are")
+            raise AnswerError(f"{said} is not a distribution over classes, as labels are")
     elif rules.kind is not None:
         is_soft = rules.kind == "class" and is_distribution(array)
         if not is_soft or (rules.num_classes is not None and len(array) != rules.num_classes):
             raise AnswerError(f"{said} is several numbers, but {rules.expected}")
     return label
-
-
-def _are_numbers(label: list[Any]) -> bool:
-    return as_array(label) is not None
 
 
 def _kind(plain: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a label of a dataset may be, as far as its labels, its classes and the network's outputs tell."""
+"""What a label of a dataset may be, inferred from its labels, its classes and the network's outputs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class LabelRules:
     """What a label of a dataset may be.
 
     Attributes:
-        kind: What labels are: class numbers, other numbers, texts, or several numbers; None where that is unknown.
+        kind: What labels are: class numbers, other numbers, texts, or several numbers; None if that is unknown.
         classes: The classes that have names, or that the user listed.
-        allowed: The class numbers that there may be, or None where any is possible.
-        shape: Shape of the labels that are several numbers, where all have the same.
-        num_classes: Number of entries of a soft label, where that is known.
-        bounds: Least and greatest number, where labels are numbers.
+        allowed: The allowed class numbers, or None if any is possible.
+        shape: Shape of labels of several numbers, if all have the same.
+        num_classes: Number of entries of a soft label, if that is known.
+        bounds: Least and greatest number, if labels are numbers.
         sum_to_one: Whether labels of several numbers are distributions.
         takes_truth: Whether True and False may stand for the classes 1 and 0.
 
@@ -65,7 +65,7 @@ def rules_for(known: Collection[Any], classes: Classes, num_outputs: int | None)
     Args:
         known: Labels that are trained on.
         classes: The classes that have names.
-        num_outputs: How many outputs the network has for a point, or None where that is unknown.
+        num_outputs: How many outputs the network has for a point, or None if that is unknown.
 
     >>> rules_for([0, 2, 1], Classes(), 3).allowed
     range(0, 3)
@@ -94,7 +94,7 @@ def rules_for(known: Collection[Any], classes: Classes, num_outputs: int | None)
         if not fits or len(whole) < len(set(seen)):
             return LabelRules("number", classes, bounds=(0.0, 1.0) if is_binary else None)
     if num_outputs == 1 and not whole <= {0, 1}:
-        num_classes = None  # counts, say, which a regression predicts
+        num_classes = None  # such as counts, which a regression predicts
     return LabelRules(
         "class",
         classes,
