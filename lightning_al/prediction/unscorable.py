@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.data.datamodule import ActiveDataModule
-from lightning_al.data.pool import some
 from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_all_ranks
 from lightning_al.posterior.batches import num_points
 from lightning_al.run.seeds import GlobalStates
+from lightning_al.values.errors import first_few
 
 Selected = TypeVar("Selected")
 
@@ -74,7 +74,7 @@ def said_of_labelled(data: ActiveDataModule) -> str:
         with suppress(Exception):  # of one that cannot be read, nothing is known
             if not _is_finite(data.item_of(index)):
                 found.append(index)
-    return f" The labelled points {some(found)} hold NaN or Inf. Correct or give back these." if found else ""
+    return f" The labelled points [{first_few(found)}] hold NaN or Inf. Correct or give back these." if found else ""
 
 
 def _is_finite(item: Any) -> bool:

@@ -18,16 +18,16 @@ from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Pool
 from lightning_al.data.reading import OF_QUERY, read
 from lightning_al.host.namespace import pl
-from lightning_al.oracle.answers import AnswerError, LabelRules, plain_label, rules_for
+from lightning_al.oracle.answers import AnswerError, plain_label
 from lightning_al.oracle.asking import Accept
+from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.prediction.dry_pass import unchanged
 from lightning_al.prediction.predictions import predicting
 from lightning_al.prediction.scoring import to_device
-from lightning_al.run.journal import command
+from lightning_al.run.journal_command import command
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.seeds import derive, seeded
-from lightning_al.task.class_names import Classes, classes_of
 from lightning_al.task.outputs import find_logits
 from lightning_al.values.content_hash import spread
 
@@ -59,15 +59,7 @@ def rules_of(data: ActiveDataModule, num_outputs: int | None) -> LabelRules:
         others = [index for index, label in zip(labelled, classes, strict=True) if label is None]
         with suppress(Exception):  # of a target that cannot be read, nothing is known
             known += [data.label_of(index) for index in (others[place] for place in spread(len(others)))]
-    return rules_for(known, class_names(data), num_outputs)
-
-
-def class_names(data: ActiveDataModule) -> Classes:
-    """Return the classes that labels name: those that the user listed, or those of the dataset or the datamodule."""
-    if data._classes is not None:
-        return data._classes
-    found = classes_of(data._training.dataset)
-    return found if found.numbers else classes_of(data.wrapped)
+    return rules_for(known, data.training_points.classes, num_outputs)
 
 
 def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool, asked: Sequence[int] = ()) -> Accept:
@@ -88,7 +80,7 @@ def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool,
         find_rules()
     for index in asked:
         with seeded(derive(data.seed, "answer", index)):
-            data.target.check_place(read(data._training.dataset, index, remedy=OF_QUERY))
+            data.target.check_place(read(data.training_points.dataset, index, remedy=OF_QUERY))
 
     def accept(index: int, answer: Any) -> Label:
         if answer is None and reveals:
@@ -119,9 +111,8 @@ def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool,
 def _check_batch(data: ActiveDataModule, relabelled: Any, label: Label) -> None:
     """Refuse a soft label beside class numbers, where the collate function can make no batch of both."""
     others = [index for index in data.pool.labelled if not isinstance(data.label_of(index), list)]
-    collate: Any = data._training.settings["collate_fn"]
     try:
-        collate([*(data.item_of(index) for index in others[:1]), relabelled])
+        data.training_points.collate([*(data.item_of(index) for index in others[:1]), relabelled])
     except Exception as error:  # whatever a collate function may raise
         raise AnswerError(f"the label {label!r} makes no batch with class numbers: {error}") from error
 

@@ -10,8 +10,9 @@ from torch import nn
 
 from lightning_al.acquisition import Acquisition, available, create
 from lightning_al.acquisition.registry import acquisitions
-from lightning_al.data.datamodule import ActiveDataModule, BeforeSetup
+from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Pool
+from lightning_al.host.before_setup import BeforeSetup
 from lightning_al.oracle import OracleLike, as_oracle, oracles
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward

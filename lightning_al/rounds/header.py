@@ -8,7 +8,6 @@ from typing import Any
 
 from lightning_al.data.datamodule import ActiveDataModule, arguments_of
 from lightning_al.data.fingerprint import fingerprint
-from lightning_al.rounds.accepted_labels import class_names
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.run.config import UnknownStateError, config_of
 from lightning_al.run.identity import OF_ACTIVE_LEARNING, OF_DATA, Free, Recorded
@@ -46,7 +45,7 @@ class Header:
             **header,
             "data": data.fingerprint,
             "initial": data.pool.initial,
-            "classes": class_names(data).to_dict(),
+            "classes": data.training_points.classes.to_dict(),
             "text": {name: self._first(getattr(active, name), text_of) for name in AS_TEXT},
         }
 

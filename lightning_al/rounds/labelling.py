@@ -125,7 +125,7 @@ class Labelling:
             ValueError: If answers were refused.
         """
         assert self.query is not None
-        data._check_length()
+        data.training_points.check_length(data.pool)
         self._data, asked = data, self.query
 
         def record(answers: Mapping[int, Label]) -> None:
@@ -146,7 +146,7 @@ class Labelling:
         answers, wrong = from_first_rank(trainer, find)
         asked.answers.update(answers)
         if wrong is not None:
-            data._check_length()  # a dataset that changed meanwhile is the better explanation
+            data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
         if asked.rest:
             tell_pending(asked)

@@ -13,10 +13,11 @@ from lightning_al.prediction.scoring import give_shapes
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.members import check_can_be_drawn
 from lightning_al.run.folder import end_name
-from lightning_al.run.journal import Journal, load_weights
+from lightning_al.run.journal import Journal
 from lightning_al.run.same_run import check_same_weights
 from lightning_al.run.seeds import derive, seeded
 from lightning_al.run.weights import copy_weights, put_weights, reset_parameters, uninitialised
+from lightning_al.run.weights_file import load_weights
 
 
 class Starts:

@@ -418,7 +418,7 @@ def test_what_is_sane_goes_on_by_force(going: Going, tmp_path: Path, name: str) 
     change, _, _ = SETTINGS[name]
     before = list(Journal.read_history(tmp_path / "run"))
     change(going)
-    with pytest.warns(UserWarning, match=r"ActiveLearning\(force=True\)` goes on with another run"):
+    with pytest.warns(UserWarning, match=r"ActiveLearning\(force=True\)` resumes a run that began with other"):
         active = going.run(tmp_path, force=True)
     assert active.done
     assert active.history[-1].labelled == N
