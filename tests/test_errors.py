@@ -33,6 +33,7 @@ VERBS = (
     "Give",
     "Go",
     "Import",
+    "Install",
     "Join",
     "Label",
     "Leave",

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler
 
 from lightning_al.host.namespace import pl
+from lightning_al.values.torch_names import BATCH_NORM
 
 
 class Batches(BatchSampler):
@@ -49,4 +49,4 @@ def needs_two_points(trainer: pl.Trainer | None) -> bool:
 def _is_alone(part: nn.Module, trainer: pl.Trainer | None) -> bool:
     """Return whether a layer is batch norm that does not see the points of other ranks."""
     sees_other_ranks = isinstance(part, nn.SyncBatchNorm) and trainer is not None and trainer.world_size > 1
-    return isinstance(part, _BatchNorm) and not sees_other_ranks
+    return isinstance(part, BATCH_NORM.of(nn)) and not sees_other_ranks
