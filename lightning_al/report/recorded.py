@@ -226,7 +226,7 @@ def _read_history(folder: Path) -> tuple[History, State]:
     history = History()
     for round in rounds:
         history.append(_checked(round, list(history)))
-    if history and not history[-1].indices:
+    if history.done:
         return history, "finished"
     if is_going:
         return history, "going"

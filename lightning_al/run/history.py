@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NESTED = ("metrics", "seconds", "peak_bytes", "class_counts", "details")
+"""Fields of a round that have a column for each of their parts in a frame."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +115,11 @@ class History(Sequence[Round]):
         ]
         return "\n".join([f"History of {len(self)} rounds", *lines])
 
+    @property
+    def done(self) -> bool:
+        """Whether the run has finished: its last round queried nothing."""
+        return len(self) > 0 and not self[-1].indices
+
     def append(self, round: Round) -> None:
         """Add the next round.
 
@@ -137,6 +148,33 @@ class History(Sequence[Round]):
             raise KeyError(f"No round has the metric {metric!r}. Choose one of: {', '.join(known) or 'none'}.")
         return [round.spent for round in measured], [round.metrics[metric] for round in measured]
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rounds as a pandas DataFrame, one row a round.
+
+        Columns:
+
+        - ``round``: number of the round, from 0.
+        - ``labels``: training labels paid for by then, `Round.spent`.
+        - ``queried``: number of points queried after the fit, 0 in the last round.
+        - Every other field of `Round` that is a number, a text or a list, under its own name.
+        - ``metrics.NAME``: each metric, in its own unit.
+        - ``seconds.PART``: wall time of each part of the round, in seconds.
+        - ``peak_bytes.PART``: peak memory by the end of each part, in bytes.
+        - ``class_counts.CLASS``: training labels of each class.
+        - ``details.NAME``: what the acquisition function reports of the query; `BatchBALD` reports in nats.
+
+        What a round lacks is NaN.
+
+        >>> history = History([Round(0, 20, [7, 3], [0.6, 0.9], metrics={"acc": 0.5}), Round(1, 22, [], [])])
+        >>> history.to_frame()[["round", "labels", "queried", "metrics.acc"]]
+           round  labels  queried  metrics.acc
+        0      0      20        2          0.5
+        1      1      22        0          NaN
+        """
+        import pandas as pd
+
+        return pd.DataFrame([_row(round) for round in self])
+
     def state_dict(self) -> dict[str, Any]:
         """Return the rounds as plain data."""
         return {"rounds": [round.to_dict() for round in self]}
@@ -144,3 +182,14 @@ class History(Sequence[Round]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the rounds that `state_dict` returned."""
         self._rounds = [Round.from_dict(plain) for plain in state["rounds"]]
+
+
+def _row(round: Round) -> dict[str, Any]:
+    plain = round.to_dict()
+    row = {"round": plain.pop("number"), "labels": round.spent, "queried": len(round.indices)}
+    for name, value in plain.items():
+        if name in NESTED:
+            row |= {f"{name}.{key}": part for key, part in (value or {}).items()}
+        else:
+            row[name] = value
+    return row
