@@ -267,8 +267,10 @@ def _report(
     folder: Path,
 ) -> None:
     """Draw the pictures, and last write the summary, which says that the run is finished."""
+    from lightning_al.report.asked_picture import asked_picture
     from lightning_al.report.comparison import compare
-    from lightning_al.report.pictures import asked_picture, axis_name, curve_picture, save_picture
+    from lightning_al.report.curve_pictures import curve_picture
+    from lightning_al.report.drawing import axis_name, save_picture
     from lightning_al.report.runs import Run
 
     run = Run.from_history(

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _HOMES = {
-    "lightning_al.report.comparison": ["Method", "compare"],
+    "lightning_al.report.comparison": ["Method", "Pair", "compare", "compare_pairs"],
     "lightning_al.report.curves": ["area_under_curve", "labels_to_reach"],
     "lightning_al.report.divergence": ["chance_level"],
     "lightning_al.report.runs": ["Run", "group_runs", "load_runs"],
@@ -17,11 +17,13 @@ _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
     "Method",
+    "Pair",
     "PairedDifference",
     "Run",
     "area_under_curve",
     "chance_level",
     "compare",
+    "compare_pairs",
     "group_runs",
     "holm",
     "labels_to_reach",
@@ -31,7 +33,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from lightning_al.report.comparison import Method, compare
+    from lightning_al.report.comparison import Method, Pair, compare, compare_pairs
     from lightning_al.report.curves import area_under_curve, labels_to_reach
     from lightning_al.report.divergence import chance_level
     from lightning_al.report.runs import Run, group_runs, load_runs

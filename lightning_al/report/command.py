@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NAME = "lightning-al-report"
 
+MOST_PAIRS = 10
+"""How many pairs of methods the terminal shows."""
+
 
 class ReportError(Exception):
     """What keeps a report from being made, in words for the one who asked for it."""
@@ -120,7 +123,7 @@ def _report(asked: argparse.Namespace, command: str) -> None:
         _write(asked.out, studies, tasks, asked.target, missing, printable(command, most=2_000))
     except OSError as error:
         raise ReportError(f"The report could not be written to {asked.out}: {error}. Choose another --out.") from error
-    _show(studies, wanted, asked.out)
+    _show(studies, asked.target, asked.out)
 
 
 def _check_out(out: Path) -> None:
@@ -142,8 +145,8 @@ def _write(
     missing: list[str],
     command: str,
 ) -> None:
-    from lightning_al.report.csv_rows import tables
     from lightning_al.report.csv_tables import write_table
+    from lightning_al.report.frames import tables
     from lightning_al.report.page import page
     from lightning_al.report.sections import pictures
     from lightning_al.run.files import replacing
@@ -154,8 +157,9 @@ def _write(
     going = f", {len(states) - states.count('finished')} not finished" if states.count("finished") < len(states) else ""
     about = f"{runs} run{'s' * (runs != 1)} with {seeds} seed{'s' * (seeds != 1)}{going}"
     text = page(tasks, about=about, left_out=missing, command=command, made=datetime.now())
-    for name, rows in tables(studies, targets).items():
-        write_table(rows, out / f"{name}.csv")
+    for name, table in tables(studies, targets).items():
+        # A value of a curve that is NaN was measured, where other tables have nothing.
+        write_table(table, out / f"{name}.csv", nan="nan" if name == "curves" else "")
     for picture in (picture for task in tasks for picture in pictures(task)):
         for suffix, content in (("png", picture.png), ("svg", picture.day)):
             with replacing(out / f"{picture.name}.{suffix}") as draft:
@@ -164,22 +168,23 @@ def _write(
         draft.write_text(text, encoding="utf-8")
 
 
-def _show(studies: Sequence[Study], wanted: object, out: Path) -> None:
+def _show(studies: Sequence[Study], targets: Sequence[float], out: Path) -> None:
     from lightning_al.report.console import PlainConsole
-    from lightning_al.report.sections import Wanted, targets
+    from lightning_al.report.page_tables import labels_to_targets, pairs
     from lightning_al.report.sentences import caveats, headlines
     from lightning_al.report.tables import comparison_table
 
-    assert isinstance(wanted, Wanted)
     console = PlainConsole()
     for study in studies:
         if len(studies) > 1:
             console.print(study.title, soft_wrap=True)
         if study.compared:
             console.print(comparison_table(study.compared, study.metric, mode=study.mode))
-        table = targets(study, wanted)
-        if table is not None:
-            _print(table, console)
+        for table in (pairs(study, most=MOST_PAIRS), labels_to_targets(study, targets)):
+            if table is not None:
+                _print(table, console)
+        if len(study.pairs) > MOST_PAIRS:
+            console.print(f"The {MOST_PAIRS} largest differences of {len(study.pairs)} pairs; pairs.csv has all.")
         for sentence, rests in headlines(study):
             console.print(sentence, rests, soft_wrap=True)
         for caveat in caveats(study):

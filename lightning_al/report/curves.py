@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from math import ceil, floor, inf, isfinite, isnan, nan
+from math import isfinite, isnan, nan
 
 import numpy as np
 
@@ -101,27 +101,3 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
     sign = -1 if mode == "min" else 1
     points = zip(labels, values, strict=True)
     return next((count for count, value in points if isfinite(value) and sign * value >= sign * target), None)
-
-
-def quartile(numbers: Sequence[float | None], share: float) -> float | None:
-    """Return a quantile of numbers of labels, where None stands for more than were recorded.
-
-    It lies between the two numbers beside it, in proportion; where the upper one is None, so is the quantile.
-
-    Raises:
-        ValueError: If there are no numbers, or one of them is NaN.
-
-    >>> quartile([10, 20, None], 0.5), quartile([10, 20, None], 0.75), quartile([10, 20], 0.5)
-    (20.0, None, 15.0)
-    """
-    if not numbers or any(number is not None and isnan(number) for number in numbers):
-        raise ValueError(
-            f"`quartile` expects one number or more, and None where there are too many to count, but got {numbers}. "
-            "Leave out what is not a number."
-        )
-    ranked = sorted(inf if number is None else number for number in numbers)
-    place = share * (len(ranked) - 1)
-    below, above = ranked[floor(place)], ranked[ceil(place)]
-    if above == inf:
-        return None
-    return float(below + (above - below) * (place - floor(place)))

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite, log, nan
-from typing import TYPE_CHECKING
+from math import log
 
 from lightning_al.report.direction import Mode, guess_mode, words
-
-if TYPE_CHECKING:
-    from lightning_al.report.comparison import Method
-    from lightning_al.report.runs import Run
 
 PLACES = {
     *("train", "training", "val", "valid", "validation", "test", "testing", "posterior", "deterministic", "epoch"),
@@ -47,20 +42,6 @@ class StandIn:
         if self.height == self.chance:
             return f"chance level{of_classes}"
         return f"the worst of the other runs, since chance level{of_classes}, {self.chance:.3f}, would be better"
-
-
-def is_finite(values: Iterable[float]) -> bool:
-    """Return whether all values are finite numbers."""
-    return all(map(isfinite, values))
-
-
-def or_nan(values: Sequence[float]) -> list[float]:
-    """Return the values with NaN for what is infinite, which a picture leaves out.
-
-    >>> or_nan([0.5, float("inf")])
-    [0.5, nan]
-    """
-    return [value if isfinite(value) else nan for value in values]
 
 
 def chance_level(metric: str, num_classes: int | None) -> float | None:
@@ -128,37 +109,3 @@ def stand_in(
     known = [chance, *heights]
     height = max(known) if mode == "min" else min(known)
     return StandIn(height, chance, None if given else num_classes)
-
-
-def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[str]:
-    """Return which runs diverged and what they count as; nothing where none did.
-
-    Args:
-        rows: The methods, as `compare` returns them.
-        metric: Name of the metric.
-        mode: Whether less or more of it is better, or None where that is not known.
-    """
-    incomplete = [row for row in rows if not row.is_complete]
-    if not incomplete:
-        return []
-    named = [
-        f"{row.name} seed {run.seed} with {_diverged_at(run)} labels" for row in incomplete for run in row.diverged
-    ]
-    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
-    which = f"Diverged, since {metric} is not a finite number: {', '.join(named[:6])}{more}."
-    counted_as = next((row.stand_in for row in rows if row.stand_in is not None), None)
-    if counted_as is not None:
-        return [
-            f"{which} In the rows that say so, they count at {counted_as.height:.3f}, {counted_as.said}: to leave "
-            "them out would favour methods that diverge. The rows without them, in brackets, are not tested."
-        ]
-    unknown, remedy = (
-        (f"whether less or more of {metric} is better", "Give it as `mode`, min or max (`lightning-al-report --mode`)")
-        if mode is None
-        else (f"what {metric} is at chance level", "Give it to `lightning-al-report` by --chance")
-    )
-    return [f"{which} Their methods are incomplete and not tested, since it is not known {unknown}. {remedy}."]
-
-
-def _diverged_at(run: Run) -> int:
-    return next(count for count, value in zip(run.labels, run.values, strict=True) if not isfinite(value))

@@ -7,12 +7,16 @@ import warnings
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lightning_al.run.files import replacing
 
 LITERAL: Any = {"text.parse_math": False, "text.usetex": False}
 """Names are shown as they are: a dollar sign in them begins no formula."""
@@ -26,6 +30,9 @@ STYLE: Any = {
 }
 
 LONGEST = 44
+
+NO_GLYPH = "Glyph .* missing from"
+"""Matplotlib's warning of a script that its font lacks, which a browser's fonts have."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,9 @@ NIGHT = Ink(
 
 Draw = Callable[[Figure, Ink], None]
 
+Lines = dict[str, tuple[str, str]]
+"""Colour and kind of line of each method."""
+
 
 @dataclass(frozen=True)
 class Picture:
@@ -98,12 +108,26 @@ class Picture:
         return data_address(self.night, "image/svg+xml")
 
 
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """Return a figure that needs no display and leaves matplotlib's global state alone; its size is in inches."""
+    figure = Figure(figsize=(width, height), dpi=160, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    with replacing(path) as draft, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=NO_GLYPH)
+        figure.savefig(draft, format="png")
+
+
 def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: float = 3.5) -> Picture:
     """Draw a picture in all its forms; its size is in inches."""
 
     def rendered(ink: Ink, form: str) -> bytes:
-        figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(width, height)
         draw(figure, ink)
         buffer = io.BytesIO()
         # Without the time, the same runs give the same file.
@@ -113,8 +137,7 @@ def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: flo
         return buffer.getvalue()
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # A script that matplotlib's font lacks: the browser's fonts have it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message=NO_GLYPH)
         return Picture(
             name=name,
             says=says,
@@ -154,6 +177,21 @@ def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") ->
         part.set_color(ink.text)
 
 
+def label_ticks(axes: Axes, most: int) -> None:
+    """Put the ticks of an axis of label counts at whole numbers, this many at most."""
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 5, 10]))
+
+
+def axis_name(metric: str) -> str:
+    """Write a metric's name as an axis says it.
+
+    >>> axis_name("test_acc"), axis_name("val_loss")
+    ('test accuracy', 'validation loss (nats)')
+    """
+    words = {"acc": "accuracy", "loss": "loss (nats)", "nll": "negative log-likelihood (nats)", "val": "validation"}
+    return " ".join(words.get(word, word) for word in metric.split("_"))
+
+
 def heading(axes: Axes, text: str, ink: Ink) -> None:
     """Say above the axes what they show."""
     axes.set_title(text, loc="left", fontsize=9.5, color=ink.text)
@@ -173,7 +211,7 @@ def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
     )
 
 
-def colours(names: Sequence[str], baseline: str | None, ink: Ink) -> dict[str, tuple[str, str]]:
+def lines_of(names: Sequence[str], baseline: str | None, ink: Ink) -> Lines:
     """Return a colour and a kind of line for each method; the kind changes where the colours are used up."""
     others = [name for name in names if name != baseline]
     kinds = ("-", "--", ":", "-.")

@@ -13,11 +13,10 @@ from typing import Any, Literal
 
 import yaml
 
-from lightning_al.report.curves import area_or_nan
 from lightning_al.report.direction import Mode, checked_mode
 from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
-from lightning_al.report.runs import Run, num_classes
+from lightning_al.report.runs import Run
 from lightning_al.report.settings import flat, leaves
 from lightning_al.report.settings_file import COPY, check_numbers, read_settings
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
@@ -82,28 +81,20 @@ class RecordedRun:
         Raises:
             ValueError: If it has no such metric, or what it has makes no curve.
         """
-        measured = [round for round in self.history if metric in round.metrics]
-        if not measured:
+        if metric not in self.metrics:
             known = ", ".join(sorted(self.metrics)) or "none"
             raise ValueError(f"it has no metric {metric}. Choose by --metric one of: {known}.")
-        labels = [round.spent + round.validation_labels * with_validation_labels for round in measured]
-        values = [round.metrics[metric] for round in measured]
-        return Run(
+        return Run.from_history(
+            self.history,
             name=self.name,
             acquisition=self.acquisition,
             seed=self.seed,
             metric=metric,
-            labels=labels,
-            values=values,
-            area=area_or_nan(labels, values),
             initial=[],
-            indices=[list(round.indices) for round in self.history],
-            validation_labels=0 if with_validation_labels else max(round.validation_labels for round in self.history),
-            seconds=sum(sum(round.seconds.values()) for round in self.history),
             settings=self.settings,
-            versions=self.versions,
             mode=self.mode if metric == self.metric else None,
-            num_classes=num_classes(self.history),
+            versions=self.versions,
+            with_validation_labels=with_validation_labels,
         )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Protocol, TypeVar
 
 from lightning_al.report.curves import area_or_nan
 from lightning_al.report.direction import Mode
-from lightning_al.report.divergence import is_finite
 from lightning_al.report.files import SUMMARY
 from lightning_al.report.settings import differing, tells_apart
 from lightning_al.run.files import is_absurd, read_json, replacing
@@ -63,7 +62,7 @@ class Run:
     @property
     def has_diverged(self) -> bool:
         """Whether the metric is NaN or infinite in some round."""
-        return not is_finite(self.values)
+        return not all(map(isfinite, self.values))
 
     @classmethod
     def from_history(
@@ -77,13 +76,29 @@ class Run:
         initial: Sequence[int],
         settings: Mapping[str, Any],
         mode: Mode | None = None,
+        versions: Mapping[str, str] | None = None,
+        with_validation_labels: bool = False,
     ) -> Run:
         """Sum up a history.
+
+        Args:
+            history: The rounds of the run.
+            name: What the run calls its method.
+            acquisition: Class of the acquisition function.
+            seed: Seed of the run.
+            metric: Name of the metric on the curve.
+            initial: Dataset indices labelled at the start.
+            settings: All settings of the run, flat, by their dotted name.
+            mode: Whether less or more of the metric is better.
+            versions: Version of each package; by default those installed.
+            with_validation_labels: Whether the curve counts validation labels as well.
 
         Raises:
             KeyError: If no round has the metric; the message lists those there are.
         """
         labels, values = history.curve(metric)
+        if with_validation_labels:
+            labels = [round.spent + round.validation_labels for round in history if metric in round.metrics]
         return cls(
             name=name,
             acquisition=acquisition,
@@ -94,10 +109,10 @@ class Run:
             area=area_or_nan(labels, values),
             initial=list(initial),
             indices=[list(round.indices) for round in history],
-            validation_labels=max(round.validation_labels for round in history),
+            validation_labels=0 if with_validation_labels else max(round.validation_labels for round in history),
             seconds=sum(sum(round.seconds.values()) for round in history),
             settings=dict(settings),
-            versions={package: version(package) for package in PACKAGES},
+            versions={package: version(package) for package in PACKAGES} if versions is None else dict(versions),
             mode=mode,
             num_classes=num_classes(history),
         )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
+
 from lightning_al.report.comparison import Method
-from lightning_al.report.divergence import of_diverged
-from lightning_al.report.pictures import axis_name
+from lightning_al.report.direction import Mode
+from lightning_al.report.drawing import axis_name
+from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, PairedDifference
 from lightning_al.report.study import Study
 
@@ -73,6 +77,36 @@ def caveats(study: Study) -> list[str]:
     if changed:
         found.append(f"The runs used different versions of {', '.join(changed)}.")
     return found
+
+
+def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[str]:
+    """Return which runs diverged and what they count as; nothing where none did.
+
+    Args:
+        rows: The methods, as `compare` returns them.
+        metric: Name of the metric.
+        mode: Whether less or more of it is better, or None where that is not known.
+    """
+    incomplete = [row for row in rows if not row.is_complete]
+    if not incomplete:
+        return []
+    named = [
+        f"{row.name} seed {run.seed} with {_diverged_at(run)} labels" for row in incomplete for run in row.diverged
+    ]
+    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
+    which = f"Diverged, since {metric} is not a finite number: {', '.join(named[:6])}{more}."
+    counted_as = next((row.stand_in for row in rows if row.stand_in is not None), None)
+    if counted_as is not None:
+        return [
+            f"{which} In the rows that say so, they count at {counted_as.height:.3f}, {counted_as.said}: to leave "
+            "them out would favour methods that diverge. The rows without them, in brackets, are not tested."
+        ]
+    unknown, remedy = (
+        (f"whether less or more of {metric} is better", "Give it as `mode`, min or max (`lightning-al-report --mode`)")
+        if mode is None
+        else (f"what {metric} is at chance level", "Give it to `lightning-al-report` by --chance")
+    )
+    return [f"{which} Their methods are incomplete and not tested, since it is not known {unknown}. {remedy}."]
 
 
 def p_value(p: float) -> str:
@@ -199,3 +233,7 @@ def _unlike_starts(study: Study) -> list[int]:
             # As text, in which NaN is equal to NaN.
             starts.setdefault(curve.seed, set()).add((curve.labels[0], repr(curve.values[0])))
     return sorted(seed for seed, values in starts.items() if len(values) > 1)
+
+
+def _diverged_at(run: Run) -> int:
+    return next(count for count, value in zip(run.labels, run.values, strict=True) if not isfinite(value))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_al.report.comparison import BASELINE, Method, baseline_of, common_mode, compare
+from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, common_mode, compare, compare_pairs
 from lightning_al.report.direction import Mode, guess_mode
 from lightning_al.report.recorded import LeftOut, RecordedRun
 from lightning_al.report.runs import Run, group_runs
@@ -45,6 +45,12 @@ class Study:
     def baseline(self) -> Method | None:
         """Random choice, where the others are compared with it."""
         return baseline_of(self.compared)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """Every two of the other methods, compared with each other."""
+        baseline = self.baseline
+        return compare_pairs([row for row in self.compared if baseline is None or row.name != baseline.name])
 
     @property
     def has_random_choice(self) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf, isnan
+
+import numpy as np
 
 from lightning_al.report.comparison import Method
-from lightning_al.report.curves import labels_to_reach, quartile
+from lightning_al.report.curves import labels_to_reach
 from lightning_al.report.direction import Mode, needed_mode
-from lightning_al.report.runs import Run
 
 SHARES = (0.25, 0.5, 0.75)
 
@@ -64,21 +66,37 @@ def labels_to_target(method: Method, target: float, *, mode: Mode | None = None)
     runs = method.all_runs
     mode = needed_mode(runs[0].metric, mode, who="`labels_to_target`")
     within = min(run.labels[-1] for run in runs)
+    reached = [labels_to_reach(run.labels, run.values, target, mode=mode) for run in runs]
     return LabelsToTarget(
         method=method.name,
         target=target,
-        labels=[
-            count if (count := first_at(run, target, mode)) is not None and count <= within else None for run in runs
-        ],
+        labels=[count if count is not None and count <= within else None for count in reached],
         within=within,
         resolution=max(_step(run.labels) for run in runs),
     )
 
 
-def first_at(run: Run, target: float, mode: Mode) -> int | None:
-    """Return the number of labels of a run at the first recorded round at or beyond a target, or None."""
-    return labels_to_reach(run.labels, run.values, target, mode=mode)
-
-
 def _step(labels: Sequence[int]) -> int:
     return max((after - before for before, after in pairwise(labels)), default=0)
+
+
+def quartile(numbers: Sequence[float | None], share: float) -> float | None:
+    """Return a quantile of numbers of labels, where None stands for more than were recorded.
+
+    It lies between the two numbers beside it, in proportion; where the upper one is None, so is the quantile.
+
+    Raises:
+        ValueError: If there are no numbers, or one of them is NaN.
+
+    >>> quartile([10, 20, None], 0.5), quartile([10, 20, None], 0.75), quartile([10, 20], 0.5)
+    (20.0, None, 15.0)
+    """
+    if not numbers or any(number is not None and isnan(number) for number in numbers):
+        raise ValueError(
+            f"`quartile` expects one number or more, and None where there are too many to count, but got {numbers}. "
+            "Leave out what is not a number."
+        )
+    ranked = [inf if number is None else number for number in numbers]
+    if np.quantile(ranked, share, method="higher") == inf:
+        return None
+    return float(np.quantile(ranked, share))
