@@ -23,23 +23,23 @@ def asked_picture(
     *,
     title: str,
 ) -> Figure:
-    """Draw the images asked for: a row for each round, in the order of choice, with the label below where known.
+    """Draw the images queried: one row a round, in the order of choice, each with its label below.
+
+    A row shows its first 40 images, and the picture shows the first 60 rows. If there are more, a note below says so.
 
     Args:
-        rounds: Images ``[H, W]``, ``[1, H, W]`` or ``[3, H, W]`` of each round; each is shown from its own least value
-            in black to its greatest in white.
-        labels: The label of each image, None where it is not known.
-        headings: What stands at the left of each row.
+        rounds: Images ``[H, W]``, ``[1, H, W]`` or ``[3, H, W]`` of each round. Each is scaled from its least value in
+            black to its greatest in white.
+        labels: The label of each image, or None if it is not known.
+        headings: Text to the left of each row.
         title: Title of the picture.
-
-    A row shows its first 40 images, and the picture the first 60 rows; a line below says so where there are more.
     """
     rows = [(list(images)[:MOST_COLUMNS], heading) for images, heading in zip(rounds, headings, strict=True)][
         :MOST_ROWS
     ]
     hidden = len(rounds) > MOST_ROWS or any(len(images) > MOST_COLUMNS for images in rounds)
     columns = max([8, *(len(images) for images, _ in rows)])
-    # One image with its label is a square of side 1; the margins hold title, headings and the line below.
+    # An image with its label is a square of side 1; the margins hold title, headings and the note below.
     left, right, top, bottom, inch = 2.2, 0.2, 0.7, 0.6 if hidden else 0.15, 0.58
     width, height = left + columns + right, top + len(rows) + bottom
     figure = new_figure(width * inch, height * inch, layout=None)

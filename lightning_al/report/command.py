@@ -1,4 +1,4 @@
-"""The command line of the report. Only the standard library is imported at the top, so that help answers at once."""
+"""The report's command line. Only the standard library is imported at the top, so that help answers at once."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ MOST_PAIRS = 10
 
 
 class ReportError(Exception):
-    """What keeps a report from being made, in words for the one who asked for it."""
+    """A report cannot be made; the message is for the user of the command line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make a report of some runs, and return the exit code: 2 where the arguments or the runs do not do."""
+    """Make a report of some runs, and return the exit code: 2 if the arguments or the runs are not usable."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = _parser().parse_args(given)
     try:
@@ -43,30 +43,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         NAME,
         description="Make a report of active learning runs: learning curves, paired differences to random choice, "
-        "labels to reach a target, what was asked, time, memory and noise, as one page, pictures and CSV files.",
+        "labels to reach a target, queried points, time, memory and batches, as one page, pictures and CSV files.",
     )
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a run's folder or a sweep's, searched below"
     )
     parser.add_argument("--out", type=Path, default=Path("report"), help="where to write the report (%(default)s)")
-    parser.add_argument("--metric", help="what the curves show; by default what the runs themselves show")
+    parser.add_argument("--metric", help="metric of the curves; by default that of the runs")
     parser.add_argument(
         "--target", nargs="+", type=_number, default=[], metavar="VALUE", help="values of the metric to reach"
     )
     parser.add_argument(
-        "--mode", choices=["min", "max"], help="whether less or more of the metric is better; by default what the runs "
-        "say, or else the metric's name where it is clear",
+        "--mode", choices=["min", "max"], help="whether less or more of the metric is better; by default as the runs "
+        "say, or else as the metric's name says where it is clear",
     )  # fmt: skip
     parser.add_argument(
-        "--chance", type=_number, metavar="VALUE", help="what a run that diverged counts as; by default chance level, "
-        "where it follows from the metric's name and the number of classes",
+        "--chance", type=_number, metavar="VALUE", help="height at which a diverged run counts; by default chance "
+        "level, where the metric's name and the number of classes tell it",
     )  # fmt: skip
+    parser.add_argument("--with-validation-labels", action="store_true", help="count validation labels as well")
     parser.add_argument(
-        "--with-validation-labels", action="store_true", help="count validation labels as well: they are labels too"
-    )
-    parser.add_argument(
-        "--up-to", type=int, metavar="LABELS", help="compare the curves up to here; by default up to where the "
-        "shortest finished run ends",
+        "--up-to", type=int, metavar="LABELS", help="compare the curves up to this number of labels; by default up "
+        "to the end of the shortest finished run",
     )  # fmt: skip
     parser.add_argument(
         "--band", choices=["sd", "interval"], default="sd",

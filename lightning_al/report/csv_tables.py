@@ -28,7 +28,7 @@ def write_table(table: pd.DataFrame, path: Path, *, nan: str = "") -> None:
 
 def print_table(table: pd.DataFrame, file: TextIO, *, nan: str = "") -> None:
     """Write a table as `write_table` does, to a file that is open."""
-    # Of type object, so that whole numbers stay whole in a column that lacks some.
+    # With dtype object, integers stay integers in a column with missing values.
     rows = [[_harmless(value) for value in row] for row in table.astype(object).to_numpy()]
     plain = pd.DataFrame(rows, columns=[_harmless(name) for name in table], dtype=object)
     plain.to_csv(file, index=False, lineterminator="\r\n", na_rep=nan)

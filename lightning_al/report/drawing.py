@@ -1,4 +1,4 @@
-"""How the report's pictures look, by day and by night, and how they become files."""
+"""The look of the report's pictures in light and dark mode, and how they become files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from lightning_al.run.files import replacing
 
 LITERAL: Any = {"text.parse_math": False, "text.usetex": False}
-"""Names are shown as they are: a dollar sign in them begins no formula."""
+"""Names are shown literally: a dollar sign does not start a formula."""
 
 STYLE: Any = {
     **LITERAL,
@@ -32,7 +32,7 @@ STYLE: Any = {
 LONGEST = 44
 
 NO_GLYPH = "Glyph .* missing from"
-"""Matplotlib's warning of a script that its font lacks, which a browser's fonts have."""
+"""Matplotlib's warning about a script that its font lacks; a browser has fonts for it."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class Ink:
     """The colours of a picture.
 
     Attributes:
-        text: Of titles, ticks and axes.
-        grid: Of the lines behind.
-        baseline: Of random choice.
-        methods: Of the others, told apart by the colour-blind (Okabe and Ito).
-        paper: Of what lies behind it.
+        text: Titles, ticks and axes.
+        grid: Grid lines.
+        baseline: Random choice.
+        methods: The other methods, in colours that the colour-blind can tell apart (Okabe and Ito).
+        paper: Background.
     """
 
     text: str
@@ -72,21 +72,21 @@ NIGHT = Ink(
 Draw = Callable[[Figure, Ink], None]
 
 Lines = dict[str, tuple[str, str]]
-"""Colour and kind of line of each method."""
+"""Colour and line style of each method."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in the forms in which it is kept.
+    """A picture in all its formats.
 
     Attributes:
-        name: What its files are called.
-        says: What it shows, for those who do not see it.
-        png: By day, on white.
-        day: As SVG in the colours of the day.
-        night: As SVG in the colours of the night.
+        name: Name of its files, without a suffix.
+        says: Alternative text.
+        png: PNG in light mode, on white.
+        day: SVG in light mode.
+        night: SVG in dark mode.
         width: Width in pixels of the page.
-        height: Height, likewise.
+        height: Height in pixels of the page.
     """
 
     name: str
@@ -99,17 +99,17 @@ class Picture:
 
     @property
     def day_address(self) -> str:
-        """The day's SVG as an address that needs no file."""
+        """The SVG in light mode as a data URL."""
         return data_address(self.day, "image/svg+xml")
 
     @property
     def night_address(self) -> str:
-        """The night's SVG, likewise."""
+        """The SVG in dark mode as a data URL."""
         return data_address(self.night, "image/svg+xml")
 
 
 def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """Return a figure that needs no display and leaves matplotlib's global state alone; its size is in inches."""
+    """Return a figure that needs no display and no global state of matplotlib; its size is in inches."""
     figure = Figure(figsize=(width, height), dpi=160, layout=layout)
     FigureCanvasAgg(figure)
     return figure
@@ -124,13 +124,13 @@ def save_picture(figure: Figure, path: Path) -> None:
 
 
 def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: float = 3.5) -> Picture:
-    """Draw a picture in all its forms; its size is in inches."""
+    """Draw a picture in all its formats; its size is in inches."""
 
     def rendered(ink: Ink, form: str) -> bytes:
         figure = new_figure(width, height)
         draw(figure, ink)
         buffer = io.BytesIO()
-        # Without the time, the same runs give the same file.
+        # Without the date, the same runs give the same file.
         metadata = {"Date": None, "Creator": None} if form == "svg" else None
         paper = {"facecolor": "white"} if form == "png" else {"transparent": True}
         figure.savefig(buffer, format=form, metadata=metadata, **paper)
@@ -150,23 +150,23 @@ def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: flo
 
 
 def data_address(content: bytes, kind: str) -> str:
-    """Return an address that holds the content itself."""
+    """Return a data URL of some content."""
     return f"data:{kind};base64,{b64encode(content).decode()}"
 
 
 def short(name: str) -> str:
-    """Cut a name so that it fits beside a picture.
+    """Shorten a name to fit beside a picture.
 
     >>> short("bald"), len(short("x" * 100))
     ('bald', 44)
     """
-    # Matplotlib takes a name that begins with an underscore for one not to be shown.
+    # Matplotlib hides a name that begins with an underscore.
     seen = f" {name}" if name.startswith("_") else name
     return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 12]}…{seen[-11:]}"
 
 
 def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") -> None:
-    """Leave of the axes what is needed."""
+    """Remove the ticks and spines that are not needed, and set the colours."""
     if grid is not None:
         axes.grid(axis=grid, color=ink.grid, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -178,12 +178,12 @@ def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") ->
 
 
 def label_ticks(axes: Axes, most: int) -> None:
-    """Put the ticks of an axis of label counts at whole numbers, this many at most."""
+    """Put ticks at whole numbers of labels, and not more than this many."""
     axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 5, 10]))
 
 
 def axis_name(metric: str) -> str:
-    """Write a metric's name as an axis says it.
+    """Return the name of a metric as the label of an axis.
 
     >>> axis_name("test_acc"), axis_name("val_loss")
     ('test accuracy', 'validation loss (nats)')
@@ -193,17 +193,17 @@ def axis_name(metric: str) -> str:
 
 
 def heading(axes: Axes, text: str, ink: Ink) -> None:
-    """Say above the axes what they show."""
+    """Set the title above the axes."""
     axes.set_title(text, loc="left", fontsize=9.5, color=ink.text)
 
 
 def legend_height(names: Sequence[str]) -> float:
-    """Return the inches that `legend` takes for so many lines."""
+    """Return the height in inches of the legend of some lines."""
     return 0.19 * (len(names) if max(map(len, names)) > 14 else (len(names) + 1) // 2)
 
 
 def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
-    """Name the lines below the picture, where they hide nothing."""
+    """Add a legend below the axes, where it hides nothing."""
     handles, names = axes.get_legend_handles_labels()
     columns = 2 if len(names) > 1 and max(map(len, names)) <= 26 else 1
     figure.legend(
@@ -212,7 +212,7 @@ def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
 
 
 def lines_of(names: Sequence[str], baseline: str | None, ink: Ink) -> Lines:
-    """Return a colour and a kind of line for each method; the kind changes where the colours are used up."""
+    """Return a colour and a line style for each method; the style changes once all colours are used."""
     others = [name for name in names if name != baseline]
     kinds = ("-", "--", ":", "-.")
     found = {

@@ -1,4 +1,4 @@
-"""How many labels a method needs to reach a target."""
+"""How many labels a method needs to reach a value of the metric."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ SHARES = (0.25, 0.5, 0.75)
 
 @dataclass(frozen=True)
 class LabelsToTarget:
-    """The number of labels at the first recorded round at or beyond a target, over the runs of a method.
+    """Labels with which the runs of a method reach a value of the metric.
 
     Attributes:
         method: Name of the method.
         target: Value of the metric to reach.
-        labels: The number of labels of each run, in the order of their seeds; None where it was not reached.
-        within: Up to how many labels it is looked at: the fewest that a run of the method ends with.
+        labels: Number of labels at the first round of each run that reaches it, in the order of their seeds; None for a
+            run that does not.
+        within: Fewest labels that a run of the method ends with; a round with more labels does not count.
         resolution: Most labels between two recorded rounds.
     """
 
@@ -36,32 +37,32 @@ class LabelsToTarget:
 
     @property
     def num_reached(self) -> int:
-        """How many runs reach the target."""
+        """Number of runs that reach the target."""
         return sum(count is not None for count in self.labels)
 
     @property
     def quartiles(self) -> list[float | None]:
-        """The quartiles over the runs, None where one falls among runs that do not reach the target."""
+        """Quartiles over the runs; None for one that falls among runs that do not reach the target."""
         return [quartile(self.labels, share) for share in SHARES]
 
     @property
     def shown(self) -> list[str]:
-        """The quartiles as a table shows them."""
+        """The quartiles as text."""
         return [f"over {self.within}" if number is None else f"{number:g}" for number in self.quartiles]
 
 
 def labels_to_target(method: Method, target: float, *, mode: Mode | None = None) -> LabelsToTarget:
-    """Look up when the runs of a method reach a target, those that diverged among them.
+    """Return the labels with which the runs of a method reach a target, including runs that diverged.
 
-    All are looked at up to the same number of labels, so that a shorter run does not count as one that failed.
+    All runs are looked at up to the same number of labels, so a shorter run does not count as one that failed.
 
     Args:
         method: The method.
         target: Value of the metric to reach.
-        mode: Whether less or more of the metric is better; by default what its name says.
+        mode: Whether less or more of the metric is better; by default as its name says.
 
     Raises:
-        ValueError: If neither says it.
+        ValueError: If the mode is not known.
     """
     runs = method.all_runs
     mode = needed_mode(runs[0].metric, mode, who="`labels_to_target`")
@@ -81,9 +82,9 @@ def _step(labels: Sequence[int]) -> int:
 
 
 def quartile(numbers: Sequence[float | None], share: float) -> float | None:
-    """Return a quantile of numbers of labels, where None stands for more than were recorded.
+    """Return a quantile of numbers of labels, where None stands for more labels than were recorded.
 
-    It lies between the two numbers beside it, in proportion; where the upper one is None, so is the quantile.
+    It interpolates linearly between the two numbers beside it; if the upper one is None, so is the quantile.
 
     Raises:
         ValueError: If there are no numbers, or one of them is NaN.
@@ -93,8 +94,8 @@ def quartile(numbers: Sequence[float | None], share: float) -> float | None:
     """
     if not numbers or any(number is not None and isnan(number) for number in numbers):
         raise ValueError(
-            f"`quartile` expects one number or more, and None where there are too many to count, but got {numbers}. "
-            "Leave out what is not a number."
+            f"`quartile` expects one number or more, with None for more than were recorded, but got {numbers}. Leave "
+            "out NaN."
         )
     ranked = [inf if number is None else number for number in numbers]
     if np.quantile(ranked, share, method="higher") == inf:

@@ -1,4 +1,4 @@
-"""Runs as their folders record them, finished or still going; nothing is written there, and no code in them is run."""
+"""Runs as their folders record them, finished or still running. Reading writes nothing and runs no code of a folder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from lightning_al.run.lock import InUseError
 LINES = "history.jsonl"
 
 USUAL_METRICS = ("test_acc", "posterior_accuracy", "val_acc")
-"""What the curve of a run shows that does not say itself."""
+"""Metrics for the curve of a run that does not name one, the first known first."""
 
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, sqlite3.Error, yaml.YAMLError)
 
@@ -39,20 +39,19 @@ State = Literal["finished", "going", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a folder records of a run.
+    """A run as its folder records it.
 
     Attributes:
-        folder: Where it lies.
-        name: What the run calls its method.
+        folder: Folder of the run.
+        name: Name of its method.
         acquisition: Class of the acquisition function.
         seed: Seed of the run.
-        metric: What the run itself shows, or None.
-        state: Whether it is `finished`, `going` in another process, has `failed` as a cell of a sweep, or has `stopped`
-            with something left to ask.
-        history: Its rounds so far.
-        settings: Its settings by dotted name, references as they are written.
+        metric: Metric that the run names, or None.
+        state: `finished`; `going` in another process; `failed` as a cell of a sweep; or `stopped` before its end.
+        history: The rounds so far.
+        settings: Settings by dotted name; references are not resolved.
         versions: Version of each package that the result depends on, once it has finished.
-        mode: Whether less or more of the metric that it shows itself is better, where that was given.
+        mode: Whether less or more of the run's own metric is better, if that was given.
     """
 
     folder: Path
@@ -68,18 +67,18 @@ class RecordedRun:
 
     @property
     def metrics(self) -> set[str]:
-        """All that was measured in any round."""
+        """Names of the metrics of all rounds."""
         return {name for round in self.history for name in round.metrics}
 
     def run(self, metric: str, *, with_validation_labels: bool = False) -> Run:
-        """Sum the run up as far as it goes.
+        """Return the learning curve of the run so far.
 
         Args:
-            metric: What the curve shows.
+            metric: Metric of the curve.
             with_validation_labels: Whether the validation labels of each round count as well.
 
         Raises:
-            ValueError: If it has no such metric, or what it has makes no curve.
+            ValueError: If no round has the metric.
         """
         if metric not in self.metrics:
             known = ", ".join(sorted(self.metrics)) or "none"
@@ -100,17 +99,17 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A folder whose run is not in the report, and why."""
+    """A folder whose run is not in the report, and the reason."""
 
     folder: Path
     reason: str
 
 
 def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]:
-    """Read each run in some folders and those below, and say which could not be read.
+    """Read every run in some folders and the folders below, and return those that could not be read with a reason.
 
     Raises:
-        ValueError: If one of the folders is none, or cannot be opened.
+        ValueError: If one of the paths is not a folder, or cannot be opened.
     """
     runs: list[RecordedRun] = []
     left_out: list[LeftOut] = []
@@ -133,7 +132,7 @@ def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Return whether a run lies in the folder itself."""
+    """Return whether the folder itself holds a run."""
     return any(os.path.lexists(folder / name) for name in (NAME, LINES, SUMMARY))
 
 
@@ -141,7 +140,7 @@ def read_run(folder: Path) -> RecordedRun:
     """Read the run of a folder.
 
     Raises:
-        ValueError, RuntimeError, OSError, KeyError, TypeError or AttributeError: If what is there is not a whole run.
+        ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError: If the folder holds no whole run.
     """
     history, state = _read_history(folder)
     summary = read_json(folder / SUMMARY) if os.path.lexists(folder / SUMMARY) else {}
@@ -158,7 +157,7 @@ def read_run(folder: Path) -> RecordedRun:
         acquisition = str(described(header, "acquisition")).split("(")[0].split(".")[-1]
         name, seed, metric, settings = acquisition.lower(), header["seed"], None, _settings_of(header)
     if not isinstance(seed, int):
-        raise ValueError(f"its seed is {seed!r}, and no number. {COPY}")
+        raise ValueError(f"its seed is {seed!r}, which is not a number. {COPY}")
     return RecordedRun(
         folder=folder,
         name=printable(name),
@@ -181,7 +180,7 @@ def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
         os.scandir(folder).close()
     except OSError as error:
         raise ValueError(
-            f"{folder} is no folder that can be read: {error.strerror}. Name a run's or a sweep's."
+            f"{folder} is not a folder that can be read: {error.strerror}. Name a run's or a sweep's."
         ) from error
     for place, folders, files in os.walk(folder.resolve(), onerror=note):
         folders.sort()
@@ -192,7 +191,7 @@ def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
 
 
 def _failure(folder: Path) -> str:
-    """Return why a cell failed, in a line, or nothing if it did not."""
+    """Return the reason why a cell failed as one line, or an empty string if it did not fail."""
     try:
         with open_plain(folder / ERROR, LARGEST_TEXT) as file:
             line = file.readline(LARGEST_TEXT).decode(errors="replace")
@@ -211,7 +210,7 @@ def _read_history(folder: Path) -> tuple[History, State]:
     except FileNotFoundError:
         rounds = _read_lines(folder)
     except InUseError:
-        # The process that runs it holds the journal, but writes this beside it, whole after each round.
+        # The process that runs it holds the journal, but replaces these lines beside it after each round.
         rounds = _read_lines(folder) if (folder / LINES).exists() else []
         is_going = True
     history = History()
@@ -239,7 +238,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _read_header(folder: Path) -> dict[str, Any]:
-    """Read what the run is from its journal's first row, which never changes, even while it is being written to."""
+    """Read the journal's first row, which describes the run and never changes, even while another process writes."""
     address = f"{(folder / NAME).absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as database:
         if has_program(database):
@@ -252,7 +251,7 @@ def _read_header(folder: Path) -> dict[str, Any]:
 
 
 def _settings_of(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a run without a configuration has, under the names that a configuration has for them."""
+    """Return the settings of a run without a configuration, under the names that a configuration gives them."""
     data = header["data"]
     named = {"acquisition": "acquisition", "posterior": "posterior"}
     settings = {
@@ -279,7 +278,7 @@ def _said(error: Exception) -> str:
 
 
 def _checked(round: Round, before: list[Round]) -> Round:
-    """Return the round with printable names, once it holds what a round holds."""
+    """Return a round with printable names, after checking its types and sizes."""
     figures: list[Any] = [*round.metrics.values(), *round.seconds.values(), *round.scores]
     counts: list[Any] = [round.labelled, round.validation_labels, *round.indices, *round.peak_bytes.values()]
     counts += [*round.corrected, *round.given_back]

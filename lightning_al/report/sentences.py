@@ -1,4 +1,4 @@
-"""What a comparison says, in a sentence for each method."""
+"""The results of a comparison in sentences, and the caveats about them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lightning_al.report.study import Study
 
 
 def headlines(study: Study) -> list[tuple[str, str]]:
-    """Return a sentence for each method compared, with what it rests on; the largest difference first."""
+    """Return a sentence for each method with its evidence, the largest difference first."""
     baseline = study.baseline
     compared = [row for row in study.compared if row.difference is not None]
     if baseline is not None and compared:
@@ -30,7 +30,7 @@ def headlines(study: Study) -> list[tuple[str, str]]:
 
 
 def caveats(study: Study) -> list[str]:
-    """Return what a reader has to know before the sentences are believed."""
+    """Return the warnings that a reader needs before trusting the sentences."""
     found = []
     high = study.between[1]
     pairs = [row.difference.n for row in study.compared if row.difference is not None]
@@ -80,12 +80,12 @@ def caveats(study: Study) -> list[str]:
 
 
 def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[str]:
-    """Return which runs diverged and what they count as; nothing where none did.
+    """Return which runs diverged and what they count as; nothing if no run did.
 
     Args:
         rows: The methods, as `compare` returns them.
         metric: Name of the metric.
-        mode: Whether less or more of it is better, or None where that is not known.
+        mode: Whether less or more of it is better, or None if that is not known.
     """
     incomplete = [row for row in rows if not row.is_complete]
     if not incomplete:
@@ -182,7 +182,7 @@ def _others(row: Method) -> str:
 
 
 def _too_short(study: Study) -> list[str]:
-    """Return which runs are not compared, since they do not reach as far as the others."""
+    """Return which runs are not compared, since they do not cover the range."""
     runs = study.too_short if study.compared else []
     if not runs:
         return []
@@ -198,7 +198,7 @@ def _too_short(study: Study) -> list[str]:
 
 
 def _constant(study: Study) -> list[str]:
-    """Return for which methods several seeds may be no more than one."""
+    """Return the methods for which the seed seems to have no effect."""
     same = [row.title for row in study.compared if row.difference is not None and row.difference.is_constant]
     if not same:
         return []
@@ -209,7 +209,7 @@ def _constant(study: Study) -> list[str]:
 
 
 def _gaps(study: Study) -> list[str]:
-    """Return which runs lack the metric in a round between others that have it."""
+    """Return the runs that lack the metric in a round between others that have it."""
     found = []
     for method, runs in study.recorded.items():
         for run in runs:
@@ -224,13 +224,13 @@ def _gaps(study: Study) -> list[str]:
 
 
 def _unlike_starts(study: Study) -> list[int]:
-    """Return the seeds with which round 0, before anything was asked, did not come out the same for all methods."""
-    if "posterior" in study.metric:  # which other samples measure otherwise
+    """Return the seeds for which round 0, before the first query, differs between methods."""
+    if "posterior" in study.metric:  # it depends on the samples
         return []
     starts: dict[int, set[tuple[int, str]]] = {}
     for curves in study.curves.values():
         for curve in curves:
-            # As text, in which NaN is equal to NaN.
+            # As text, where NaN equals NaN.
             starts.setdefault(curve.seed, set()).add((curve.labels[0], repr(curve.values[0])))
     return sorted(seed for seed, values in starts.items() if len(values) > 1)
 

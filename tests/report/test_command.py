@@ -243,7 +243,7 @@ def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing"], "missing is no folder that can be read: No such file or directory"),
+        (["missing"], "missing is not a folder that can be read: No such file or directory"),
         (["."], "No run to report on in ."),
         (["run", "--metric", "f1"], "No run has the metric f1. Choose one of: test_acc, test_loss."),
         (["run", "--out", "run/report"], "would be written into the run folder"),
@@ -273,7 +273,7 @@ def test_the_process_ends_with_code_2_and_no_traceback(tmp_path):
     done = command("missing", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("lightning-al-report: missing is no folder")
+    assert done.stderr.startswith("lightning-al-report: missing is not a folder")
 
 
 def test_help_answers_before_torch_is_imported(tmp_path):
