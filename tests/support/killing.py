@@ -43,7 +43,7 @@ from lightning_al.run.journal import Journal
 from lightning_al.run.weights import copy_weights
 from tests.support.diary import Diary
 
-for module in ("demos.digits", "report.pictures", "report.tables"):
+for module in ("demos.digits", "report.curve_pictures", "report.tables"):
     import_module(f"lightning_al.{module}")  # which the command line imports late, and each fork would again
 
 ROUNDS = 5
