@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +12,15 @@ import torch
 
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
+from tests.support import programs
 from tests.support.killing import WEIGHTS, differences, rounds
 
 VARIANT = "warm and best"
 
-ROOT = Path(__file__).parents[2]
-
 
 def outcomes(out: Path, *arguments: str) -> list[dict[str, Any]]:
     """Kill runs in processes forked from a new one, since this one may have threads that a fork would lose."""
-    command = [sys.executable, "-m", "tests.support.killing", str(out), *arguments]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = programs.run("-m", "tests.support.killing", out, *arguments, timeout=4 * 3600)
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
