@@ -26,6 +26,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lightning_utilities.core.rank_zero import rank_zero_only
+
 ROOT = Path(__file__).parents[2]
 IMPORTED = [
     "tests.support.programs",
@@ -57,7 +59,7 @@ class Program:
         self.processes = []
         port = free_port() if ranks > 1 else 0
         for rank in range(ranks):
-            of_rank = {"LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_PORT": str(port)} if ranks > 1 else {}
+            of_rank = ranked(rank, port) if ranks > 1 else {}
             arguments = (self.command, str(cwd), {**variables, **of_rank}, str(self.out), own_session)
             self.processes.append(server().Process(target=be, args=arguments))
             self.processes[-1].start()
@@ -167,6 +169,8 @@ def be(command: list[str], cwd: str, environment: dict[str, str], out: str, own_
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
+    if "RANK" in environment:
+        rank_zero_only.rank = int(environment["RANK"])  # which was read when Lightning was imported
     first, *rest = command
     name = rest.pop(0) if first in ("-m", "-c") else first
     own = str(Path(first).parent) if name is first else cwd
@@ -191,6 +195,10 @@ def be(command: list[str], cwd: str, environment: dict[str, str], out: str, own_
         status = 1
     atexit._run_exitfuncs()
     sys.exit(status)
+
+
+def ranked(rank: int, port: int) -> dict[str, str]:
+    return {"RANK": str(rank), "LOCAL_RANK": str(rank), "NODE_RANK": "0", "MASTER_PORT": str(port)}
 
 
 def free_port() -> int:
