@@ -109,6 +109,11 @@ class History(Sequence[Round]):
         ]
         return "\n".join([f"History of {len(self)} rounds", *lines])
 
+    @property
+    def done(self) -> bool:
+        """Whether the run has ended: the last round had nothing left to query."""
+        return len(self) > 0 and not self[-1].indices
+
     def append(self, round: Round) -> None:
         """Add the next round.
 

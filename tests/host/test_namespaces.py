@@ -9,9 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from packaging.version import Version
 
 from lightning_al.host.namespace import NAMESPACES, _choose
+from tests.cli.test_cli import TINY
 
 pytest.importorskip("lightning.pytorch")
 
@@ -56,6 +58,37 @@ print(NAMESPACE, [round.labelled for round in active.history], "test_acc" in act
 
 def test_a_whole_run_where_only_lightning_pytorch_was_imported(tmp_path: Path) -> None:
     assert run(WHOLE_RUN.replace("TMP", str(tmp_path))) == "lightning.pytorch [4, 7, 10] True"
+
+
+COMMAND = """
+import sys
+from lightning_al.cli import main
+
+sys.argv[1:] = ARGUMENTS
+main()
+from lightning_al.host.namespace import NAMESPACE
+
+print(NAMESPACE, sorted({"pytorch_lightning", "lightning.pytorch"} & set(sys.modules)))
+"""
+
+
+def test_the_command_line_makes_the_classes_of_the_namespace_in_use(tmp_path: Path) -> None:
+    """Whichever of the two its configuration names, and a run resumes under the other."""
+
+    def last_line(arguments: list[str], namespace: str) -> str:
+        code = COMMAND.replace("ARGUMENTS", repr([f"folder={tmp_path}/run", *arguments]))
+        return run(code, LIGHTNING_AL_NAMESPACE=namespace).splitlines()[-1]
+
+    arguments = [
+        *TINY,
+        "logger=csv",
+        "+callbacks.timer._target_=lightning.pytorch.callbacks.Timer",
+    ]
+    assert last_line(arguments, "lightning.pytorch") == "lightning.pytorch ['lightning.pytorch']"
+    stored = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert stored.trainer._target_ == "pytorch_lightning.Trainer"
+    assert stored.callbacks.timer._target_ == "lightning.pytorch.callbacks.Timer"
+    assert last_line(["active.budget=25"], "pytorch_lightning") == "pytorch_lightning ['pytorch_lightning']"
 
 
 MIXED = """

@@ -23,8 +23,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
-from lightning_al.data.loaders import Hidden
 from lightning_al.data.target import Target
+from lightning_al.data.views import Hidden
 from lightning_al.host.namespace import pl
 from lightning_al.prediction.scoring import pass_over
 from tests.support.net import LitNet

@@ -101,7 +101,7 @@ def test_validation_labels_are_those_of_all_ranks(found: list[dict[str, Any]], n
     [
         (
             "one point on a rank",
-            "has batch norm, which cannot be trained on one point alone, but an epoch has no other",
+            "has batch norm, which cannot be trained on a single point, but an epoch has only one",
         ),
         ("two splits", "are not the same on every rank, so that ranks would label different points"),
     ],

@@ -239,7 +239,7 @@ def test_damaged_weights_of_a_fit_are_named(tmp_path: Path) -> None:
 def test_another_seed_does_the_fits_again(tmp_path: Path) -> None:
     with pytest.raises(CutError):
         Run(tmp_path, "run").fit(Cut(1))
-    with pytest.warns(UserWarning, match="goes on with another run"):
+    with pytest.warns(UserWarning, match="resumes a run that began with other arguments"):
         assert Run(tmp_path, "run", seed=6, force=True).fit().fits == 6
 
 

@@ -267,7 +267,7 @@ def test_a_config_that_is_no_dict_is_refused() -> None:
         def config(self) -> Any:
             return [1]
 
-    with pytest.raises(TypeError, match=r"`Wrong.config` was to say what the object is, but returned list. Return"):
+    with pytest.raises(TypeError, match=r"`Wrong.config` has to return a dict, but returned list. Return"):
         config_of(Wrong())
 
 

@@ -20,7 +20,9 @@ from lightning_al.host.namespace import pl
 from lightning_al.report.command import main as report
 from lightning_al.report.recorded import _read_header
 from lightning_al.run.folder import check_places, check_tree
-from lightning_al.run.journal import Journal, _hash, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_database import hash_of
+from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
 from tests.run.test_files import MAKE
 from tests.support import programs
@@ -146,7 +148,7 @@ def rewrite(run: Path, number: int, text: str) -> None:
         previous = ""
         for place, body in rows:
             body = text if place == number else body
-            previous = _hash(previous, body)
+            previous = hash_of(previous, body)
             database.execute("UPDATE rows SET body = ?, hash = ? WHERE number = ?", (body, previous, place))
     database.close()
 

@@ -18,7 +18,10 @@ import pytest
 import torch
 
 from lightning_al.run.history import Round
-from lightning_al.run.journal import TABLE, Journal, _explained, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_database import TABLE
+from lightning_al.run.sqlite_errors import explained
+from lightning_al.run.weights_file import load_weights
 from tests.support import programs
 
 HEADER = {"seed": 3, "initial": [5, 1]}
@@ -360,7 +363,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_damage_that_is_found_late_is_named(tmp_path: Path) -> None:
     words = rf"in {tmp_path} is damaged: malformed. To learn how far it is"
-    with pytest.raises(RuntimeError, match=words), _explained(tmp_path):
+    with pytest.raises(RuntimeError, match=words), explained(tmp_path):
         raise sqlite3.DatabaseError("malformed")
 
 

@@ -30,7 +30,8 @@ from lightning_al.report.command import main as report
 from lightning_al.run.folder_name import LONGEST_NAME
 from lightning_al.run.hard_links import break_link, break_links_below
 from lightning_al.run.journal import Journal
-from lightning_al.run.lock import MARK, RunLock
+from lightning_al.run.lock import RunLock
+from lightning_al.run.lock_file import MARK
 from tests.cli.test_cli import TINY
 from tests.run.test_folder import contents, finished, never_waiting, rewrite  # noqa: F401, which are fixtures
 from tests.support.rounds import LABELS, ROUNDS, write

@@ -66,7 +66,7 @@ def assert_stops(folder: Path, place: str, number: signal.Signals, *, workers: i
     output = stop(process, f"waiting at {place}", number, group=group)
     assert_stopped(process, output, number, folder / "run")
     assert len(re.findall(f"Stopped by {NAMES[number]} in round [12]", output)) == 1, output
-    assert f"Started again on {folder / 'run'}, it goes on from there" in output
+    assert f"Start it again to resume from {folder / 'run'}." in output
 
 
 def test_a_program_stopped_twice_goes_on_to_the_same_end(tmp_path: Path, undisturbed: list[list[int]]) -> None:

@@ -70,7 +70,7 @@ VARIANTS = {
     "best": [
         "active.weights=best",
         "trainer.enable_checkpointing=true",
-        "+callbacks.checkpoint._target_=lightning_al.host.namespace.pl.callbacks.ModelCheckpoint",
+        "+callbacks.checkpoint._target_=pytorch_lightning.callbacks.ModelCheckpoint",
         "+callbacks.checkpoint.dirpath=${hydra:runtime.output_dir}/checkpoints",
         "+callbacks.checkpoint.monitor=train_loss",
     ],
