@@ -133,7 +133,10 @@ attempt(lambda: trainer("TMP", callbacks=[active]).fit(LitMLP(), datamodule=data
 @pytest.mark.skipif(
     Version(version("lightning")) < Version("2.5"), reason='its Trainer says "Expected a parent" itself'
 )
-@pytest.mark.parametrize("namespace", ["pytorch_lightning", "lightning.pytorch"])
+@pytest.mark.parametrize(
+    "namespace",
+    ["lightning.pytorch", pytest.param("pytorch_lightning", marks=pytest.mark.slow)],  # the mirror image
+)
 def test_the_other_namespace_is_refused_with_the_remedy(tmp_path: Path, namespace: str) -> None:
     other = {"pytorch_lightning": "lightning.pytorch", "lightning.pytorch": "pytorch_lightning"}[namespace]
     # With both imported, pytorch_lightning is chosen without being asked for.

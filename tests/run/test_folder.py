@@ -25,6 +25,7 @@ from lightning_al.run.journal_database import hash_of
 from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
 from tests.run.test_files import MAKE
+from tests.support import programs
 from tests.support.rounds import HEADER, write
 from tests.support.tasks import trainer
 from tests.test_callback import active_data, model
@@ -340,13 +341,9 @@ def test_a_pipe_below_a_loggers_folder_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of the command line, made in a process of its own."""
-    import subprocess
-    import sys
-
     home = tmp_path_factory.mktemp("finished") / "run"
     overrides = [setting for setting in TINY if not setting.startswith("logger")]
-    command = [sys.executable, "-m", "lightning_al.cli", *overrides, "active.max_rounds=2", f"folder={home}"]
-    subprocess.run(command, check=True, capture_output=True, cwd=home.parent)
+    programs.run("-m", "lightning_al.cli", *overrides, "active.max_rounds=2", f"folder={home}", cwd=home.parent)
     return home
 
 
