@@ -139,7 +139,7 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
         data.prepare_data()
         data.setup("fit")
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
-    if not history or history[-1].indices:
+    if not history.done:
         if trainer.is_global_zero:
             console.print(
                 f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder, config)}", soft_wrap=True
@@ -237,10 +237,9 @@ def _has_finished(folder: Path) -> bool:
     from lightning_al.run.journal import Journal
 
     try:
-        history = Journal.read_history(folder)
+        return Journal.read_history(folder).done
     except FileNotFoundError:
         return False
-    return len(history) > 0 and not history[-1].indices
 
 
 def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
@@ -268,8 +267,10 @@ def _report(
     folder: Path,
 ) -> None:
     """Draw the pictures, and last write the summary, which says that the run is finished."""
+    from lightning_al.report.asked_picture import asked_picture
     from lightning_al.report.comparison import compare
-    from lightning_al.report.pictures import asked_picture, axis_name, curve_picture, save_picture
+    from lightning_al.report.curve_pictures import curve_picture
+    from lightning_al.report.drawing import axis_name, save_picture
     from lightning_al.report.runs import Run
 
     run = Run.from_history(

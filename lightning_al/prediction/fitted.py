@@ -24,7 +24,7 @@ from lightning_al.task import Task
 class Fitted:
     """Predict batches with a module that was fitted.
 
-    Its methods map batches on the module's device to rows, as `pass_over` asks for.
+    Its methods map batches on the module's device to rows, as `pass_over` needs them.
 
     Args:
         trainer: The Trainer.

@@ -1,4 +1,4 @@
-"""Whether a network gives what a sigmoid made of its logit."""
+"""Whether a network returns the sigmoid of its logit."""
 
 from __future__ import annotations
 

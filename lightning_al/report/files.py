@@ -1,10 +1,10 @@
-"""What the files in a run's folder are called, besides those of its journal."""
+"""Names of the files in a run's folder, besides those of its journal."""
 
 CONFIG = "config.yaml"
-"""The configuration of the run."""
+"""Configuration of the run."""
 
 SUMMARY = "summary.json"
-"""What came of the run, once it has finished."""
+"""Summary of the run, written once it has finished."""
 
 ERROR = "error.txt"
-"""Why a cell of a sweep failed: a line, and then the whole traceback."""
+"""Error of a failed cell of a sweep: one line, then the whole traceback."""

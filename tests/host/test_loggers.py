@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from lightning_al.host.loggers import NAME, arguments_to_resume, held_open, one_
 from lightning_al.host.namespace import pl
 from lightning_al.run.history import History
 from lightning_al.run.journal import Journal
+from tests.support import programs
 from tests.support.logs import READERS, Curves, mlflow_run, wandb_records
 from tests.support.tasks import LitMLP, trainer
 from tests.test_callback import active_data
@@ -334,16 +334,8 @@ def assert_runs(program: str, cwd: Path, *arguments: Any, returns: int = 0) -> N
     """Run a program in a process of its own, in a folder that it is written to."""
     script = cwd / "main.py"
     script.write_text(program)
-    silent = {"OMP_NUM_THREADS": "1", "WANDB_SILENT": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
-    done = subprocess.run(
-        [sys.executable, str(script), *map(str, arguments)],
-        cwd=cwd,
-        env={**os.environ, **silent, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    silent = {"WANDB_SILENT": "true", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    done = programs.run(script, *arguments, cwd=cwd, environment=silent, check=False, fork=False)
     assert done.returncode == returns, done.stderr[-3000:]
 
 
