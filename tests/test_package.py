@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import lightning_al
+from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).parent.parent
 
@@ -35,7 +40,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_holds_every_module_and_every_yaml(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lightning_al").rglob("*.py")}
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lightning_al").rglob("*.py*") if path.suffix != ".pyc"}
     yamls = {f"lightning_al/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert len(yamls) > 10
     page = {f"lightning_al/report/page.{form}" for form in ("html", "css")}
@@ -73,9 +78,35 @@ def test_an_editable_install_is_a_path_which_type_checkers_and_editors_read(tmp_
 
 
 def test_public_names_are_there_and_no_others() -> None:
-    homes = {name: home for home, names in lightning_al._HOMES.items() for name in names}
-    assert set(lightning_al.__all__) == {*homes, "__version__"}
+    stub = ast.parse(Path(lightning_al.__file__).with_suffix(".pyi").read_text())
+    homes = {alias.name: line.module for line in stub.body if isinstance(line, ast.ImportFrom) for alias in line.names}
+    assert set(lightning_al.__all__) == set(dir(lightning_al)) == set(homes)
     for name, home in homes.items():
-        assert getattr(lightning_al, name) is getattr(importlib.import_module(home), name)
-    with pytest.raises(AttributeError, match="module 'lightning_al' has no attribute 'nonsense'"):
+        assert getattr(lightning_al, name) is getattr(importlib.import_module(f"lightning_al.{home}"), name)
+    with pytest.raises(AttributeError, match="No lightning_al attribute nonsense"):
         _ = lightning_al.nonsense
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == lightning_al.__version__
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == lightning_al.__version__
+
+
+def test_the_map_in_contributing_names_every_package_in_the_order_of_imports() -> None:
+    page = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    table = page.partition("## Map")[2].partition("To draw the imports")[0]
+    named = re.findall(r"^\| `(\w+)(?:/|\.py)` \|", table, re.MULTILINE)
+    home = ROOT / "lightning_al"
+    packages = [path.parent.name for path in home.glob("*/__init__.py")]
+    files = [path.stem for path in home.glob("*.py") if path.stem != "__init__"]
+    assert sorted(named) == sorted(packages + files)
+    layers = [next(i for i, layer in enumerate(LAYERS) if name in layer) for name in named if name != "conf"]
+    assert layers == sorted(layers)
+
+
+def test_contributing_names_files_that_exist() -> None:
+    page = (ROOT / ".github" / "CONTRIBUTING.md").read_text()
+    for name in re.findall(r"`([\w./]+\.(?:py|pyi|yaml|toml|cff|md))`", page):
+        if "NAME" not in name:
+            below = (ROOT / "lightning_al").rglob(Path(name).name)
+            assert (ROOT / name).exists() or any(str(path).endswith(f"/{name}") for path in below), name

@@ -122,7 +122,7 @@ class AllowList:
 
     def _is_importable(self, module: str) -> bool:
         """Return whether a module is on the list or on the way there, or below what the user added."""
-        on_the_way = any(_is_below(name, module) for name in (*ALLOWED, "lightning_al.host.namespace", *self.added))
+        on_the_way = any(_is_below(name, module) for name in (*ALLOWED, *self.added))
         return on_the_way or any(_is_below(module, name) for name in self.added)
 
 

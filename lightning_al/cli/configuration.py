@@ -15,6 +15,7 @@ from yaml import YAMLError
 
 from lightning_al.cli.expansion import check_size
 from lightning_al.cli.kinds import check_kinds
+from lightning_al.cli.lightning_names import in_this_process, rename_earlier
 from lightning_al.cli.references import Way, at, dotted, is_reference, mapped, put, shown, values, written_at
 from lightning_al.report.files import CONFIG
 from lightning_al.report.printable import printable
@@ -103,7 +104,7 @@ def resolve_allowed(
 
     try:
         if composed is None:
-            plain: Any = OmegaConf.to_container(config, resolve=True)
+            plain: Any = in_this_process(OmegaConf.to_container(config, resolve=True))
             AllowList(allow).check(plain)
         else:
             plain = resolve_stored(config, composed, folder, allow)
@@ -142,6 +143,7 @@ def read_config(folder: Path) -> DictConfig | None:
     if _unknown(stored):
         raise _damaged(folder, f"no run has the settings {', '.join(_unknown(stored))}")
     stored.mode = stored.get("mode")  # which earlier versions had not
+    rename_earlier(stored)
     if isinstance(stored.get("active"), DictConfig):
         _rename(stored.active)
     missing = sorted(dotted(way) for way, value in values(raw) if value == MISSING and way != ("folder",))

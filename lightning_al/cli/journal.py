@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lightning_al.oracle.answers import LabelRules
+    from lightning_al.oracle.label_rules import LabelRules
     from lightning_al.run.labels import Label
     from lightning_al.run.records import Records
     from lightning_al.task.class_names import Classes

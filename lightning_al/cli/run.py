@@ -116,7 +116,7 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
     if is_first_rank(settings):
         break_command_links(folder, settings)
     objects = _make(settings, folder, force=this_time.force)
-    secrets.keep_from(objects.trainer, objects.model, objects.data, getattr(objects.data, "wrapped", None))
+    secrets.keep_from(objects.trainer, objects.model, getattr(objects.data, "wrapped", objects.data))
     active, data, trainer = objects.active, objects.data, objects.trainer
     console = new_console()
     if fit and is_multirun() and trainer.strategy.launcher is not None:
@@ -169,7 +169,7 @@ def _threads(number: int | None) -> Iterator[None]:
 def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     """Make every object of the configuration, before anything is run."""
     from lightning_al.cli.metric import MetricIsLogged
-    from lightning_al.host.loggers import arguments_to_go_on
+    from lightning_al.host.loggers import arguments_to_resume
     from lightning_al.run.seeds import derive, seeded
 
     with seeded(derive(config.seed, "weights")):
@@ -180,7 +180,7 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     loggers = {}
     for key in map(str, config.logger or {}):
         made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
-        loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_go_on(made_by, key, folder))
+        loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_resume(made_by, key, folder))
     trainer = _make_trainer(config, callbacks, list(loggers.values()))
     return _Objects(model, _instantiate(config, "pool"), active, trainer, loggers)
 

@@ -14,6 +14,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.cli.allow_list import AllowList
+from lightning_al.cli.lightning_names import in_this_process
 from lightning_al.cli.places import FETCHES, Claims
 from lightning_al.cli.references import Way, at, dotted, is_outer, is_reference, put, shown, values, written_at
 
@@ -29,9 +30,9 @@ def resolve_stored(stored: DictConfig, composed: DictConfig, folder: Path, allow
         ConfigCompositionException: If the command has to say something again; the message says how.
         ValueError: If it names what is not allowed.
     """
-    now, shown_now = OmegaConf.to_container(composed, resolve=True), shown(composed)
+    now, shown_now = in_this_process(OmegaConf.to_container(composed, resolve=True)), shown(composed)
     unsaid: dict[Way, str] = {}
-    settings = shown(stored)
+    settings = in_this_process(shown(stored))
     for way, reference in list(values(settings)):
         if not is_outer(reference):
             continue
@@ -60,7 +61,7 @@ def overrides_to_say_again(config: DictConfig, folder: Path, allow: Sequence[str
     """Return the overrides that a command needs to go on with a run, besides its folder, quoted for a shell."""
     ways = [way for way, value in values(shown(config)) if is_outer(value)]
     with suppress(ValueError):  # of a class that is itself read from outside
-        claims = Claims(folder, AllowList(allow)).find(shown(config))
+        claims = Claims(folder, AllowList(allow)).find(in_this_process(shown(config)))
         ways.extend(way for way, why in claims if why != FETCHES)
     return _overrides(ways, config, _of_every_command())
 

@@ -7,13 +7,14 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+import torch.utils.data
 from torch import Generator
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
-from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from lightning_al.data.samplers import Shuffled, is_of_torchdata
-from lightning_al.host.namespace import pl
+from lightning_al.host.loaders import split_among_ranks
 from lightning_al.run.seeds import derive, seeded
+from lightning_al.values.torch_names import ITERATOR_CLASS, LOADER_ITERATOR
 
 
 class OwnLoader:
@@ -32,8 +33,9 @@ class OwnLoader:
     def __init__(self, loader: DataLoader[Any], owner: str) -> None:
         self.loader = loader
         self.owner = owner
+        iterator_class = ITERATOR_CLASS.of(torch.utils.data)
         for name, value in vars(loader).items():
-            if isinstance(value, _BaseDataLoaderIter) and name != "_iterator":
+            if isinstance(value, iterator_class) and name != LOADER_ITERATOR.path:
                 raise ValueError(
                     f"{self._who} keeps an iterator over all points as `{name}`. Make it in `__iter__`, or use a "
                     "DataLoader."
@@ -80,18 +82,16 @@ class OwnLoader:
             "batch_size": batch_size,
             "drop_last": drop_last,
             "generator": generator,
-            "_iterator": None,
         }
         new_of = {id(getattr(self.loader, name)): made[name] for name in ("batch_sampler", "sampler", "dataset")}
         # A class may keep its dataset under a name of its own too, and read from there.
         kept = {name: new_of[id(value)] if id(value) in old else value for name, value in vars(self.loader).items()}
         # DataLoader lets nobody set these by name once it is made.
         vars(loader).update({**kept, **made, **settings})
+        LOADER_ITERATOR.set(loader, None)
         if trainer is not None:
             # Lightning would construct the loader anew to give each rank its share.
-            sampler = trainer._data_connector._resolve_sampler(
-                loader, shuffle=True, mode=pl.trainer.states.RunningStage.TRAINING
-            )
+            sampler = split_among_ranks(trainer, loader)
             vars(loader).update(sampler=sampler, batch_sampler=batches(sampler, batch_size, drop_last))
         return loader
 
@@ -122,8 +122,8 @@ class OwnLoader:
             persistent_workers=False,
             pin_memory=False,
             timeout=0,
-            _DataLoader__multiprocessing_context=None,
         )
+        loader.multiprocessing_context = None
         number, missing = None, None
         # What the class does may need a Trainer or a device, so that any other error here says nothing.
         with suppress(Exception), seeded(derive(0, "check")):

@@ -13,6 +13,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_al.data.samplers import is_of_torchdata
+from lightning_al.host.loaders import mode_of, validation_loaders
 from lightning_al.host.namespace import pl
 
 
@@ -30,8 +31,8 @@ class ValidationPoints:
 
     def begin(self, trainer: pl.Trainer) -> None:
         """Begin a validation."""
-        combined, limits = _combined(trainer), trainer.num_val_batches
-        if combined._mode == "min_size":
+        combined, limits = validation_loaders(trainer), trainer.num_val_batches
+        if mode_of(combined) == "min_size":
             limits = [min(limits)] * len(limits)
         known = [_known_points(loader, limit) for loader, limit in zip(combined.flattened, limits, strict=True)]
         self._known, self._seen = sum(number or 0 for number in known), 0
@@ -41,9 +42,9 @@ class ValidationPoints:
         """Count a batch of the validation."""
         if not self._unknown:
             return
-        combined = _combined(trainer)
+        combined = validation_loaders(trainer)
         parts = {dataloader_idx: batch}
-        if combined._mode != "sequential":
+        if mode_of(combined) != "sequential":
             parts = dict(enumerate(_parts(combined.iterables, batch)))
         self._seen += sum(_points_in(parts[place]) for place in self._unknown if parts.get(place) is not None)
 
@@ -59,11 +60,6 @@ class ValidationPoints:
     def load_state_dict(self, state: Mapping[str, int]) -> None:
         """Take over counts that `state_dict` returned."""
         self._known, self._seen = state["known"], state["seen"]
-
-
-def _combined(trainer: pl.Trainer) -> Any:
-    """Return the validation loaders of the fit, with the mode in which they are read."""
-    return trainer.fit_loop.epoch_loop.val_loop._combined_loader
 
 
 def _known_points(loader: Any, limit: float) -> int | None:

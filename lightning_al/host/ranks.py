@@ -13,6 +13,7 @@ from uuid import uuid4
 import torch.distributed
 
 from lightning_al.host.namespace import pl
+from lightning_al.values.torch_names import DEFAULT_STORE
 
 Found = TypeVar("Found")
 
@@ -153,11 +154,8 @@ class _Outcomes:
     """
 
     def __init__(self, trainer: pl.Trainer) -> None:
-        # Some builds of torch have no processes.
-        from torch.distributed.distributed_c10d import _get_default_store
-
         self._name: str = trainer.strategy.broadcast(uuid4().hex)
-        self._store: Any = _get_default_store()
+        self._store: Any = DEFAULT_STORE.of(torch.distributed)()
 
     @contextmanager
     def told(self, rank: int) -> Iterator[None]:

@@ -11,9 +11,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from lightning_al.host.callback_states import ByCallback
 from lightning_al.host.namespace import pl, rank_zero_info, rank_zero_warn
 from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
-from lightning_al.host.refit import ByCallback, callbacks_of
+from lightning_al.host.trainer import callbacks_of
 from lightning_al.run.files import kind_of, read_json, replacing, sync
 from lightning_al.run.inert import read_checkpoint
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from lightning_al.host.lightning_names import START_METHOD
 from lightning_al.host.namespace import pl
 
 
@@ -14,7 +15,8 @@ def check_strategy(trainer: pl.Trainer) -> None:
         ValueError: If it cannot; the message names what can.
     """
     strategy = trainer.strategy
-    _check(type(strategy), getattr(strategy, "_start_method", None))
+    is_ddp = isinstance(strategy, pl.strategies.DDPStrategy)
+    _check(type(strategy), START_METHOD.of(strategy) if is_ddp else None)
 
 
 def check_strategy_name(name: Any) -> None:

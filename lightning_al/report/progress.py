@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typing_extensions import override
 
 from lightning_al.callback import ActiveLearning
 from lightning_al.host.namespace import pl
@@ -34,14 +35,17 @@ class RoundProgress(pl.callbacks.ProgressBar):
         self._progress: Progress | None = None
         self._task = TaskID(0)
 
+    @override
     def disable(self) -> None:
         """Show nothing, as on every process but the first."""
         self._enabled = False
 
+    @override
     def enable(self) -> None:
         """Show everything again."""
         self._enabled = True
 
+    @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the progress bar of a fit."""
         history = _history(trainer)
@@ -53,24 +57,29 @@ class RoundProgress(pl.callbacks.ProgressBar):
         self._task = self._progress.add_task(f"round {len(history)}: fit", total=_steps(trainer))
         self._progress.start()
 
+    @override
     def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
         """Advance the progress bar."""
         if self._progress is not None:
             self._progress.update(self._task, completed=trainer.global_step)
 
+    @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show that the pool is scored next."""
         if self._progress is not None:
             self._progress.update(self._task, description=f"round {len(_history(trainer))}: score")
 
+    @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Remove the progress bar."""
         self._clear()
 
+    @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Remove the progress bar."""
         self._clear()
 
+    @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Print a line for each round that is done."""
         self._tell(_history(trainer))

@@ -20,10 +20,11 @@ from lightning_al.report.runs import Run
 from lightning_al.report.settings import flat, leaves
 from lightning_al.report.settings_file import COPY, check_numbers, read_settings
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
+from lightning_al.run.folder import JOURNAL
 from lightning_al.run.history import History, Round
 from lightning_al.run.hostile_database import has_program
 from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, described
-from lightning_al.run.journal import NAME, Journal
+from lightning_al.run.journal import Journal
 from lightning_al.run.lock import InUseError
 
 LINES = "history.jsonl"
@@ -133,7 +134,7 @@ def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]
 
 def is_run_folder(folder: Path) -> bool:
     """Return whether the folder itself holds a run."""
-    return any(os.path.lexists(folder / name) for name in (NAME, LINES, SUMMARY))
+    return any(os.path.lexists(folder / name) for name in (JOURNAL, LINES, SUMMARY))
 
 
 def read_run(folder: Path) -> RecordedRun:
@@ -239,13 +240,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _read_header(folder: Path) -> dict[str, Any]:
     """Read the journal's first row, which describes the run and never changes, even while another process writes."""
-    address = f"{(folder / NAME).absolute().as_uri()}?mode=ro&immutable=1"
+    address = f"{(folder / JOURNAL).absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as database:
         if has_program(database):
-            raise ValueError(f"the database of {NAME} computes something, which no run's does. {COPY}")
+            raise ValueError(f"the database of {JOURNAL} computes something, which no run's does. {COPY}")
         text, digest = database.execute("SELECT body, hash FROM rows WHERE number = 0").fetchone()
     if hashlib.sha256(f"\n{text}".encode()).hexdigest() != digest:
-        raise ValueError(f"the first row of {NAME} is damaged. {COPY}")
+        raise ValueError(f"the first row of {JOURNAL} is damaged. {COPY}")
     header: dict[str, Any] = parse_json(text)
     return header
 

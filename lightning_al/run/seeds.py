@@ -17,6 +17,8 @@ from lightning_al.values.whole_numbers import whole_number
 OF_PROGRAM = "PL_GLOBAL_SEED"
 """The variable by which Lightning's `seed_everything` tells of its seed."""
 
+_ATTRIBUTE = "_seed"
+
 
 class Seed:
     """An object's seed: the one that it was given, or by default that of the program.
@@ -42,14 +44,14 @@ class Seed:
         """Return the seed, which is known from now on."""
         if owner is None:
             return self
-        given: int | None = vars(owner).get("_seed")
+        given: int | None = vars(owner).get(_ATTRIBUTE)
         if given is None:
-            given = vars(owner)["_seed"] = _of_program()
+            given = vars(owner)[_ATTRIBUTE] = _of_program()
         return given
 
     def __set__(self, owner: Any, seed: Any) -> None:
         """Take another seed, or None for that of the program."""
-        vars(owner)["_seed"] = None if seed is None else whole_number(type(owner).__name__, "seed", seed, least=None)
+        vars(owner)[_ATTRIBUTE] = None if seed is None else whole_number(type(owner).__name__, "seed", seed, least=None)
 
 
 def _of_program() -> int:

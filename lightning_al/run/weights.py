@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_al.values.torch_names import NON_PERSISTENT_BUFFERS
+
 
 def copy_weights(module: nn.Module) -> dict[str, Any]:
     """Copy a module's weights and buffers to the CPU, those buffers too that its `state_dict` leaves out.
@@ -43,7 +45,7 @@ def put_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
             if buffer.shape == loaded.shape and buffer.dtype == loaded.dtype:
                 buffer.copy_(loaded)
             else:  # it was replaced while the module was fitted
-                module.get_submodule(owner_name)._buffers[own_name] = loaded
+                setattr(module.get_submodule(owner_name), own_name, loaded)
 
 
 def put_matching(module: nn.Module, weights: Mapping[str, Any]) -> None:
@@ -98,10 +100,10 @@ def uninitialised(module: nn.Module) -> list[str]:
 def non_persistent_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield the buffers that the `state_dict` leaves out, each under its full name."""
     for path, part in module.named_modules():
-        for name in sorted(part._non_persistent_buffers_set):
-            buffer = part._buffers.get(name)
-            if buffer is not None:
-                yield (f"{path}.{name}" if path else name), buffer
+        buffers = dict(part.named_buffers(recurse=False, remove_duplicate=False))
+        for name in sorted(NON_PERSISTENT_BUFFERS.of(part)):
+            if name in buffers:
+                yield (f"{path}.{name}" if path else name), buffers[name]
 
 
 def _copied(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""See how a call ends: by itself, by a signal, or not at all. For checks of what may wait for a person."""
+"""How a call ends: by itself, by a signal, or not at all. For checks of code that may wait for a person."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SENT_AFTER_SECONDS = 0.2
 """How long a call runs before it is sent a signal."""
 
 AGAIN_SECONDS = 0.01
-"""How long after it was broken off a call is broken off again, which may have handled the error."""
+"""How long after a call was broken off it is broken off again: it may have handled the error."""
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Ending(Generic[T]):
     Attributes:
         value: What it returned, or None.
         error: What it raised, or None.
-        is_late: Whether it had to be broken off.
-        left: The signals that it left with another handler, or blocked.
+        is_late: Whether it took too long and was broken off.
+        left: The signals that are blocked or have another handler afterwards.
     """
 
     value: T | None
@@ -37,19 +37,19 @@ class Ending(Generic[T]):
 
 
 class _LateError(BaseException):
-    """Break off a call. It derives from no error that a call would handle by name."""
+    """Break off a call. It is not an `Exception`, which a call might handle."""
 
 
 def ending_of(call: Callable[[], T], *, seconds: float, sent: signal.Signals | None = None) -> Ending[T]:
-    """Make a call, break it off where it takes too long, and say how it ended.
+    """Make a call, break it off if it takes too long, and return how it ended.
 
-    Meanwhile SIGINT raises KeyboardInterrupt, and SIGTERM SystemExit, as in a run; afterwards all handlers are what
-    they were before.
+    During the call, SIGINT raises KeyboardInterrupt and SIGTERM raises SystemExit, as in a run. Afterwards, all
+    handlers are restored.
 
     Args:
-        call: What is called, in the main thread.
-        seconds: How long it may take, after the signal where one is sent.
-        sent: A signal to send while it runs, once.
+        call: The function to call, in the main thread.
+        seconds: How long it may take, counted from the signal if one is sent.
+        sent: A signal to send once while it runs.
 
     Raises:
         RuntimeError: If this is not the main thread.
@@ -72,7 +72,7 @@ def ending_of(call: Callable[[], T], *, seconds: float, sent: signal.Signals | N
     def break_off(number: int, frame: FrameType | None) -> None:
         if not is_running:
             return
-        # What handles every error gets the next one at once, at the line by which it goes on.
+        # Code that handles every error gets the next one at once, at the line where it continues.
         sys.settrace(raise_at_next_line)
         while frame is not None and frame.f_code is not ending_of.__code__:
             frame.f_trace, frame = raise_at_next_line, frame.f_back
@@ -106,7 +106,7 @@ def ending_of(call: Callable[[], T], *, seconds: float, sent: signal.Signals | N
             is_running = False
     except BaseException as found:
         error = found
-    is_running = False  # where a signal came just before it was
+    is_running = False  # in case a signal came just before `finally`
     done.set()
     insisting.join()
     if is_late:

@@ -59,7 +59,7 @@ def resumed(folder: Path, changes: dict[str, Any], *now: str, allow: tuple[str, 
     return resolve_allowed(stored, allow, folder, composed(folder, *now))
 
 
-PL = "lightning_al.host.namespace.pl"
+PL = "pytorch_lightning"
 
 HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "models to where MLflow's database in the folder says": (
@@ -619,7 +619,7 @@ def test_the_command_says_what_to_give_again_and_takes_it(command, refused, run,
     first = [
         *TINY,
         "active.max_rounds=1",
-        "+callbacks.c._target_=lightning_al.host.namespace.pl.callbacks.ModelCheckpoint",
+        "+callbacks.c._target_=pytorch_lightning.callbacks.ModelCheckpoint",
     ]
     said = command(*first, f"folder={run}", f"+callbacks.c.dirpath={tmp_path}/c", "trainer.enable_checkpointing=true")
     assert f"goes on by: lightning-al folder={run} ++callbacks.c.dirpath={tmp_path}/c)" in said
@@ -660,6 +660,14 @@ def test_settings_that_earlier_versions_called_otherwise_are_read(run, before, n
     active = OmegaConf.to_container(read_config(run), resolve=False)["active"]
     assert not {"test_each_round", "test_with", "model_factory", "logits"} & set(active)
     assert {name: active[name] for name in now} == now
+
+
+def test_classes_of_lightning_that_earlier_versions_named_otherwise_are_read(command, run):
+    config = as_stored(composed(run, *TINY, "active.max_rounds=1"))
+    config.trainer._target_ = "lightning_al._lightning.pl.Trainer"
+    OmegaConf.save(config, run / "config.yaml")
+    assert read_config(run).trainer._target_ == "pytorch_lightning.Trainer"
+    assert "BatchBALD" in command(f"folder={run}")
 
 
 @pytest.mark.parametrize("name", ["hydra", "defaults", "payload"])

@@ -24,7 +24,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "a flush": (
         "logger.csv",
         {
-            "_target_": "lightning_al.host.namespace.pl.loggers.CSVLogger",
+            "_target_": "pytorch_lightning.loggers.CSVLogger",
             "save_dir": "${hydra:runtime.output_dir}",
             "flush_logs_every_n_steps": 0,
         },
@@ -37,7 +37,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "a file's name": (
         "callbacks.c",
         {
-            "_target_": "lightning_al.host.namespace.pl.callbacks.ModelCheckpoint",
+            "_target_": "pytorch_lightning.callbacks.ModelCheckpoint",
             "dirpath": "${hydra:runtime.output_dir}/checkpoints",
             "filename": "{step:.2d}",
         },

@@ -9,9 +9,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 from packaging.version import Version
 
 from lightning_al.host.namespace import NAMESPACES, _choose
+from tests.cli.test_cli import TINY
 
 pytest.importorskip("lightning.pytorch")
 
@@ -58,6 +60,37 @@ def test_a_whole_run_where_only_lightning_pytorch_was_imported(tmp_path: Path) -
     assert run(WHOLE_RUN.replace("TMP", str(tmp_path))) == "lightning.pytorch [4, 7, 10] True"
 
 
+COMMAND = """
+import sys
+from lightning_al.cli import main
+
+sys.argv[1:] = ARGUMENTS
+main()
+from lightning_al.host.namespace import NAMESPACE
+
+print(NAMESPACE, sorted({"pytorch_lightning", "lightning.pytorch"} & set(sys.modules)))
+"""
+
+
+def test_the_command_line_makes_the_classes_of_the_namespace_in_use(tmp_path: Path) -> None:
+    """Whichever of the two its configuration names, and a run resumes under the other."""
+
+    def last_line(arguments: list[str], namespace: str) -> str:
+        code = COMMAND.replace("ARGUMENTS", repr([f"folder={tmp_path}/run", *arguments]))
+        return run(code, LIGHTNING_AL_NAMESPACE=namespace).splitlines()[-1]
+
+    arguments = [
+        *TINY,
+        "logger=csv",
+        "+callbacks.timer._target_=lightning.pytorch.callbacks.Timer",
+    ]
+    assert last_line(arguments, "lightning.pytorch") == "lightning.pytorch ['lightning.pytorch']"
+    stored = OmegaConf.load(tmp_path / "run" / "config.yaml")
+    assert stored.trainer._target_ == "pytorch_lightning.Trainer"
+    assert stored.callbacks.timer._target_ == "lightning.pytorch.callbacks.Timer"
+    assert last_line(["active.budget=25"], "pytorch_lightning") == "pytorch_lightning ['pytorch_lightning']"
+
+
 MIXED = """
 import lightning.pytorch, pytorch_lightning
 from lightning_al import ActiveDataModule, ActiveLearning
@@ -100,7 +133,10 @@ attempt(lambda: trainer("TMP", callbacks=[active]).fit(LitMLP(), datamodule=data
 @pytest.mark.skipif(
     Version(version("lightning")) < Version("2.5"), reason='its Trainer says "Expected a parent" itself'
 )
-@pytest.mark.parametrize("namespace", ["pytorch_lightning", "lightning.pytorch"])
+@pytest.mark.parametrize(
+    "namespace",
+    ["lightning.pytorch", pytest.param("pytorch_lightning", marks=pytest.mark.slow)],  # the mirror image
+)
 def test_the_other_namespace_is_refused_with_the_remedy(tmp_path: Path, namespace: str) -> None:
     other = {"pytorch_lightning": "lightning.pytorch", "lightning.pytorch": "pytorch_lightning"}[namespace]
     # With both imported, pytorch_lightning is chosen without being asked for.

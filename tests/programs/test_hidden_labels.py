@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al.data.loaders import Hidden
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.data.target import Target
+from lightning_al.data.views import Hidden
 from lightning_al.host.namespace import pl
 from lightning_al.prediction.scoring import pass_over
 from tests.support.net import LitNet
@@ -145,7 +145,7 @@ class Kept(ActiveLearning):
 
 def round_of(tmp_path: Path, dataset: Dataset[Any], collate: Any, **arguments: Any) -> Kept:
     torch.manual_seed(0)
-    active = Kept("bald", query_size=3, max_rounds=2, **arguments)
+    active = Kept("bald", query_size=3, max_rounds=2, posterior=MCDropout(4), **arguments)
     data = ActiveDataModule(dataset, initial=range(6), batch_size=4, collate_fn=collate)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitNet(), datamodule=data)
     return active

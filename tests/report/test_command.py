@@ -17,6 +17,7 @@ from lightning_al.report.command import main
 from lightning_al.report.recorded import read_all
 from lightning_al.report.study import make_studies
 from tests.report.conftest import HOSTILE
+from tests.support import programs
 from tests.support.runs import record
 
 
@@ -234,10 +235,8 @@ def test_long_names_are_whole_in_a_narrow_terminal(tmp_path, capsys, monkeypatch
     assert "".join(names).replace(" ", "") == column.replace(" ", "")
 
 
-def command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lightning_al.report.command", *arguments], cwd=cwd, capture_output=True, text=True
-    )
+def command(*arguments: str, cwd: Path, fork: bool = True) -> subprocess.CompletedProcess[str]:
+    return programs.run("-m", "lightning_al.report.command", *arguments, cwd=cwd, check=False, fork=fork)
 
 
 @pytest.mark.parametrize(
@@ -282,5 +281,5 @@ def test_help_answers_before_torch_is_imported(tmp_path):
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
     began = time.monotonic()
-    assert "--with-validation-labels" in command("--help", cwd=tmp_path).stdout
+    assert "--with-validation-labels" in command("--help", cwd=tmp_path, fork=False).stdout
     assert time.monotonic() - began < 5  # 0.2 s where nobody else works

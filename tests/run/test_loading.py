@@ -22,7 +22,8 @@ from omegaconf import OmegaConf
 
 from lightning_al.host.namespace import pl
 from lightning_al.report import Run, load_runs
-from lightning_al.run.journal import Journal, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
 from tests.rounds.test_resume import Cut, InterruptedFitError
 from tests.run.test_same_run import Going

@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from lightning_al.run import lock
-from lightning_al.run.journal import Journal, load_weights
-from lightning_al.run.lock import MARK, InUseError, RunLock, reading
+from lightning_al.run.journal import Journal
+from lightning_al.run.lock import InUseError, RunLock, reading
+from lightning_al.run.lock_file import MARK
+from lightning_al.run.weights_file import load_weights
 from tests.run.test_folder import contents
 from tests.run.test_journal_writers import forked, lines
 from tests.run.test_not_ours import link_tree

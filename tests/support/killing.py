@@ -46,7 +46,6 @@ from tests.support.diary import Diary
 for module in ("demos.digits", "report.curve_pictures", "report.tables"):
     import_module(f"lightning_al.{module}")  # which the command line imports late, and each fork would again
 
-ROUNDS = 5
 SECONDS = 120
 WEIGHTS = "weights.ckpt"
 
@@ -56,7 +55,6 @@ SETTINGS = [
     "trainer.max_steps=4",
     "pool.samples_per_epoch=64",
     "active.query_size=5",
-    f"active.max_rounds={ROUNDS}",
     "posterior.num_samples=3",
     "callbacks=none",
     "trainer.enable_progress_bar=false",
@@ -72,7 +70,7 @@ VARIANTS = {
     "best": [
         "active.weights=best",
         "trainer.enable_checkpointing=true",
-        "+callbacks.checkpoint._target_=lightning_al.host.namespace.pl.callbacks.ModelCheckpoint",
+        "+callbacks.checkpoint._target_=pytorch_lightning.callbacks.ModelCheckpoint",
         "+callbacks.checkpoint.dirpath=${hydra:runtime.output_dir}/checkpoints",
         "+callbacks.checkpoint.monitor=train_loss",
     ],
@@ -163,10 +161,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--random", type=int, default=0, help="kills at random moments, over all variants")
     parser.add_argument("--named", nargs="+", default=[], help="`all`, or plans such as begin:after:1,append:before:2")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for variant in asked.variants:
-        whole = WholeRun(asked.out, variant)
+        whole = WholeRun(asked.out, variant, asked.rounds)
         outcomes = (whole.killed(plan) for plan in whole.named(asked.named))
         for outcome in chain(outcomes, whole.killed_at_random(asked.random // len(asked.variants), asked.seed)):
             print(json.dumps(asdict(outcome)), flush=True)
@@ -175,10 +174,11 @@ def main(arguments: list[str]) -> None:
 class WholeRun:
     """A run that nothing disturbed, and what killed ones are compared with."""
 
-    def __init__(self, out: Path, variant: str) -> None:
+    def __init__(self, out: Path, variant: str, rounds: int) -> None:
         self.out = out / variant
         self.out.mkdir(parents=True)
         self.variant = variant
+        self.settings = [*SETTINGS, *VARIANTS[variant], f"active.max_rounds={rounds}"]
         began = time.monotonic()
         status, _ = self._start(self.out / "whole", None)
         if status != 0:
@@ -258,7 +258,7 @@ class WholeRun:
             tempfile.tempdir = str(self.out / "temporary")
             GlobalHydra.instance().clear()
             calls = watch(kill if isinstance(kill, Place) else None)
-            sys.argv = ["lightning-al", *SETTINGS, *VARIANTS[self.variant], f"folder={folder}"]
+            sys.argv = ["lightning-al", *self.settings, f"folder={folder}"]
             cli.main()
             while not has_finished(folder):  # somebody left before the last answer
                 GlobalHydra.instance().clear()

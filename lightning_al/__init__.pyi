@@ -1,0 +1,36 @@
+from .acquisition import BALD as BALD
+from .acquisition import Acquisition as Acquisition
+from .acquisition import BatchBALD as BatchBALD
+from .acquisition import Entropy as Entropy
+from .acquisition import LeastConfidence as LeastConfidence
+from .acquisition import Margin as Margin
+from .acquisition import Random as Random
+from .acquisition import ScoreAcquisition as ScoreAcquisition
+from .acquisition import Selection as Selection
+from .acquisition import VariationRatio as VariationRatio
+from .acquisition import available as available
+from .acquisition import register as register
+from .acquisition.bald import bald as bald
+from .acquisition.batchbald.selection import batchbald as batchbald
+from .callback import ActiveLearning as ActiveLearning
+from .data.datamodule import ActiveDataModule as ActiveDataModule
+from .data.pool import Pool as Pool
+from .oracle import Oracle as Oracle
+from .oracle import Query as Query
+from .oracle import Revealed as Revealed
+from .oracle import available_oracles as available_oracles
+from .oracle import register_oracle as register_oracle
+from .points import Candidates as Candidates
+from .points import Points as Points
+from .posterior import Deterministic as Deterministic
+from .posterior import Fit as Fit
+from .posterior import LastLayer as LastLayer
+from .posterior import MCDropout as MCDropout
+from .posterior import Posterior as Posterior
+from .posterior import PosteriorSamples as PosteriorSamples
+from .posterior import available_posteriors as available_posteriors
+from .posterior import register_posterior as register_posterior
+from .run.history import History as History
+from .run.history import Round as Round
+
+__version__: str
