@@ -185,12 +185,12 @@ def unpicklers(path: Path) -> list[str]:
 def test_nothing_of_the_package_unpickles_but_the_inert_reader() -> None:
     found = {name_of(path): unpicklers(path) for path in FILES}
     assert {name: calls for name, calls in found.items() if calls} == {
-        "inert": [
+        "run.inert": [
             "pickle",
             "torch.load {'map_location': \"'cpu'\", 'pickle_module': '_PICKLE', 'weights_only': 'False'}",
         ],
         # What the processes of one run tell each other, and no file.
-        "ranks": ["pickle", "pickle.loads {}", "pickle.loads {}"],
+        "host.ranks": ["pickle", "pickle.loads {}", "pickle.loads {}"],
     }
 
 
