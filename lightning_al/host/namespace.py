@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 NAMESPACES = ("pytorch_lightning", "lightning.pytorch")
 
 
-def _choose() -> str:
+def choose_namespace() -> str:
     asked = os.environ.get("LIGHTNING_AL_NAMESPACE")
     if asked:
         if asked not in NAMESPACES:
@@ -25,7 +25,7 @@ def _choose() -> str:
     return "lightning.pytorch" if only_lightning else "pytorch_lightning"
 
 
-NAMESPACE = _choose()
+NAMESPACE = choose_namespace()
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
