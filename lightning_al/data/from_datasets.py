@@ -73,7 +73,7 @@ def as_datamodule(
     collate_fn: Callable[[list[Any]], Any] | None,
     pin_memory: bool,
 ) -> pl.LightningDataModule:
-    """Return a LightningDataModule as it is, and datasets or arrays as one.
+    """Return a LightningDataModule unchanged, and datasets or arrays as one.
 
     Raises:
         ValueError: If a LightningDataModule is given together with arguments that only datasets need.

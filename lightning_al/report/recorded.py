@@ -14,13 +14,12 @@ from typing import Any, Literal
 import yaml
 
 from lightning_al.report.direction import Mode, checked_mode
-from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
 from lightning_al.report.runs import Run
 from lightning_al.report.settings import flat, leaves
 from lightning_al.report.settings_file import COPY, check_numbers, read_settings
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
-from lightning_al.run.folder import JOURNAL
+from lightning_al.run.folder import CONFIG, ERROR, JOURNAL, SUMMARY
 from lightning_al.run.history import History, Round
 from lightning_al.run.hostile_database import has_program
 from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, described
@@ -154,7 +153,7 @@ def read_run(folder: Path) -> RecordedRun:
         settings = dict(summary["settings"])
         name, seed, metric, acquisition = (summary[key] for key in ("name", "seed", "metric", "acquisition"))
     else:
-        header = _read_header(folder)
+        header = read_header(folder)
         acquisition = str(described(header, "acquisition")).split("(")[0].split(".")[-1]
         name, seed, metric, settings = acquisition.lower(), header["seed"], None, _settings_of(header)
     if not isinstance(seed, int):
@@ -238,7 +237,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_header(folder: Path) -> dict[str, Any]:
+def read_header(folder: Path) -> dict[str, Any]:
     """Read the journal's first row, which describes the run and never changes, even while another process writes."""
     address = f"{(folder / JOURNAL).absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as database:
