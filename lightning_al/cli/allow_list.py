@@ -43,7 +43,7 @@ class AllowList:
         Raises:
             ValueError: If a `_target_` is not allowed, is none, or could still change when it is read again.
         """
-        for key, value in _leaves(configuration):
+        for key, value in leaves(configuration):
             if isinstance(value, str) and "${" in value:
                 raise ValueError(
                     f"`{key}` is {value!r} after all references were resolved, and could become a class when it is "
@@ -138,15 +138,15 @@ def _is_below(name: str, other: str) -> bool:
     return f"{name}.".startswith(f"{other}.")
 
 
-def _leaves(plain: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(plain: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield all values by their dotted name, a `_target_` as it is, whatever it is."""
     if key.rsplit(".", 1)[-1] == "_target_":
         yield key, plain
     elif isinstance(plain, Mapping):
         for name, value in plain.items():
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
     elif isinstance(plain, list | tuple):
         for place, value in enumerate(plain):
-            yield from _leaves(value, f"{key}[{place}]")
+            yield from leaves(value, f"{key}[{place}]")
     else:
         yield key, plain

@@ -81,7 +81,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     is_known = stored is not None and not this_time.allow
     plain = OmegaConf.to_container(settings)
     with _threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
-        return _fit_and_report(config, settings, folder, this_time, fit=not finished)
+        return fit_and_report(config, settings, folder, this_time, fit=not finished)
 
 
 @dataclass
@@ -93,7 +93,7 @@ class _Objects:
     loggers: dict[str, pl.loggers.Logger]
 
 
-def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool) -> float:
+def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool) -> float:
     """Make every object, fit to the budget unless that is done, and report.
 
     Args:
@@ -148,7 +148,7 @@ def _fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this
     check_metric(settings.metric, history)
     if not trainer.is_global_zero:
         return area_or_nan(*history.curve(settings.metric))
-    _report(config, settings, active, data, history, folder)
+    report_run(config, settings, active, data, history, folder)
     return _show(folder)
 
 
@@ -258,7 +258,7 @@ def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
     )
 
 
-def _report(
+def report_run(
     config: DictConfig,
     settings: DictConfig,
     active: ActiveLearning,

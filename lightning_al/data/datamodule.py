@@ -289,7 +289,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         return read(self.training_points.dataset, index, remedy=OF_LABELLED)
 
     def pool_item(self, index: int) -> Any:
-        """Return an item as it is scored, from `pool_dataset` if given. An error names one that cannot be read."""
+        """Return an item for scoring, from `pool_dataset` if given. An error names one that cannot be read."""
         return read(self.training_points.scored, index, remedy=OF_QUERY)
 
     def class_of(self, index: int) -> int | None:

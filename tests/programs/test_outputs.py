@@ -191,7 +191,7 @@ def mappings() -> Iterator[Any]:
         yield pytest.param(kind, make, name, marks=[pytest.mark.slow] if repeats else [])
 
 
-@pytest.mark.parametrize(("kind", "make", "name"), mappings())
+@pytest.mark.parametrize(("kind", "make", "name"), list(mappings()))
 def test_inputs_of_a_dict_are_chosen_by_name(tmp_path: Path, plain_picks: Any, kind: Any, make: Any, name: str) -> None:
     def collate(items: list[Any]) -> Any:
         return kind(default_collate(items))
