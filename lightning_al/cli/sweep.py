@@ -29,8 +29,8 @@ from lightning_al.cli.references import settle, shown
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.together import is_first_rank, on_first_rank, shared_folder
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
-from lightning_al.report.files import ERROR
 from lightning_al.report.settings import INDIFFERENT, ONLY_SHOWN, PLACED
+from lightning_al.run.folder import ERROR
 
 
 class CompareRuns(Callback):

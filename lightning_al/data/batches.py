@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from torch import nn
 from torch.utils.data import BatchSampler
+from typing_extensions import override
 
 from lightning_al.host.namespace import pl
 from lightning_al.values.torch_names import BATCH_NORM
@@ -21,6 +22,7 @@ class Batches(BatchSampler):
     ([[0, 1, 2], [3, 4], [5, 6]], [[0, 1], [2, 3, 4]])
     """
 
+    @override
     def __iter__(self) -> Iterator[list[int]]:
         before: list[int] = []
         for batch in super().__iter__():
@@ -34,6 +36,7 @@ class Batches(BatchSampler):
         if before:
             yield before
 
+    @override
     def __len__(self) -> int:
         size = len(self.sampler)  # type: ignore[arg-type]
         are_joined = self.batch_size == 2 and size % 2 == 1 and size > 1 and not self.drop_last

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_al.report.console import PlainConsole
-    from lightning_al.report.page import Table, Task
+    from lightning_al.report.page.html import Table, Task
     from lightning_al.report.study import Study
 
 NAME = "lightning-al-report"
@@ -81,9 +81,9 @@ def _number(text: str) -> float:
 
 
 def _report(asked: argparse.Namespace, command: str) -> None:
+    from lightning_al.report.page.sections import Wanted, section
     from lightning_al.report.printable import printable
     from lightning_al.report.recorded import read_all
-    from lightning_al.report.sections import Wanted, section
     from lightning_al.report.study import make_studies
 
     _check_out(asked.out)
@@ -145,8 +145,8 @@ def _write(
 ) -> None:
     from lightning_al.report.csv_tables import write_table
     from lightning_al.report.frames import tables
-    from lightning_al.report.page import page
-    from lightning_al.report.sections import pictures
+    from lightning_al.report.page.html import page
+    from lightning_al.report.page.sections import pictures
     from lightning_al.run.files import replacing
 
     runs = sum(study.num_runs for study in studies)
@@ -168,7 +168,7 @@ def _write(
 
 def _show(studies: Sequence[Study], targets: Sequence[float], out: Path) -> None:
     from lightning_al.report.console import PlainConsole
-    from lightning_al.report.page_tables import labels_to_targets, pairs
+    from lightning_al.report.page.tables import labels_to_targets, pairs
     from lightning_al.report.sentences import caveats, headlines
     from lightning_al.report.tables import comparison_table
 

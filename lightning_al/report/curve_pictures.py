@@ -55,7 +55,8 @@ def comparison_picture(methods: Sequence[Method], metric: str, *, title: str) ->
     compared = [row for row in methods if row.difference is not None]
     if baseline is None or not compared:
         return curve_picture(methods, metric, title=title)
-    figure = new_figure(10.4, 4.2 + legend_height([row.name for row in methods]))
+    height = max(4.2, min(12.0, 1.5 + 0.75 * len(compared)))
+    figure = new_figure(10.4, height + legend_height([row.name for row in methods]))
     curves, differences = figure.subplots(1, 2, width_ratios=[1.5, 1])
     _draw_of_methods(figure, curves, methods, metric, title)
     draw_differences(differences, compared, baseline, DAY, _lines_of_methods(methods))

@@ -97,7 +97,7 @@ def quartile(numbers: Sequence[float | None], share: float) -> float | None:
             f"`quartile` expects one number or more, with None for more than were recorded, but got {numbers}. Leave "
             "out NaN."
         )
-    ranked = [inf if number is None else number for number in numbers]
-    if np.quantile(ranked, share, method="higher") == inf:
-        return None
-    return float(np.quantile(ranked, share))
+    known = np.array([inf if number is None else number for number in numbers], dtype=float)
+    above = np.quantile(known, share, method="higher")
+    # Beyond the number above the quantile, any number does.
+    return None if above == inf else float(np.quantile(np.minimum(known, above), share))

@@ -14,13 +14,12 @@ from typing import Any, Literal
 import yaml
 
 from lightning_al.report.direction import Mode, checked_mode
-from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
 from lightning_al.report.runs import Run
 from lightning_al.report.settings import flat, leaves
 from lightning_al.report.settings_file import COPY, check_numbers, read_settings
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
-from lightning_al.run.folder import JOURNAL
+from lightning_al.run.folder import CONFIG, ERROR, JOURNAL, SUMMARY
 from lightning_al.run.history import History, Round
 from lightning_al.run.hostile_database import has_program
 from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, described

@@ -13,9 +13,9 @@ from typing import Any, Protocol, TypeVar
 
 from lightning_al.report.curves import area_or_nan
 from lightning_al.report.direction import Mode
-from lightning_al.report.files import SUMMARY
 from lightning_al.report.settings import differing, tells_apart
 from lightning_al.run.files import is_absurd, read_json, replacing
+from lightning_al.run.folder import SUMMARY
 from lightning_al.run.history import History, Round
 
 PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "scikit-learn", "numpy")

@@ -7,7 +7,8 @@ from math import log
 import pandas as pd
 import pytest
 
-from lightning_al.report import frames, page_tables
+from lightning_al.report import frames
+from lightning_al.report.page import tables
 from lightning_al.report.recorded import read_all
 from lightning_al.report.study import make_studies
 from tests.support.runs import record
@@ -45,11 +46,11 @@ def test_a_round_without_the_metric_is_in_no_curve_and_one_that_diverged_is(stud
 def test_parts_of_a_round_add_up(rounds):
     phases = frames.phases(rounds)
     assert phases["phase"].tolist() == [*["fit", "score", "select"] * 3, "fit", "score"] * 2
-    seconds = page_tables.by_method(phases, "seconds", "sum")
+    seconds = tables.by_method(phases, "seconds", "sum")
     assert seconds.loc["bald"].to_dict() == {"fit": 16.0, "score": 6.0, "select": 3.0}
-    peak_bytes = page_tables.by_method(phases, "peak_bytes", "max")
+    peak_bytes = tables.by_method(phases, "peak_bytes", "max")
     assert peak_bytes.loc["bald"].to_dict() == {"fit": 2**30, "score": 2**31}
-    row = page_tables.time(seconds, rounds.groupby("method").size()).rows[0]
+    row = tables.time(seconds, rounds.groupby("method").size()).rows[0]
     assert row == ["bald", "8", "25.0 s", "16.0 s (64%)", "6.0 s (24%)", "3.0 s (12%)", "3.1 s"]
 
 
@@ -93,7 +94,7 @@ def test_a_batch_is_that_of_the_last_pick(rounds):
     assert (len(batches), batches["picks"].sum(), batches["picks_below_noise"].sum()) == (6, 60, 6)
     assert batches["information"].tolist() == [2.0] * 6
     assert batches["training_labels"].tolist() == [10, 20, 30] * 2
-    row = page_tables.batches(batches).rows[0]
+    row = tables.batches(batches).rows[0]
     assert row == ["bald", "20", "3.00", "67%", "67%", "6 of 60", "0.2500", "0.0000", "not measured"]
 
 
@@ -111,4 +112,4 @@ def test_the_sampling_noise_is_shown_where_it_was_measured(study):
             if round.details:
                 round.details["overlap_of_half_samples"] = share
     batches = frames.batches(frames.rounds([study]))
-    assert page_tables.batches(batches).rows[0][-1] == "30%"
+    assert tables.batches(batches).rows[0][-1] == "30%"

@@ -12,7 +12,7 @@ from lightning_al.report.comparison import Method, Pair
 from lightning_al.report.direction import needed_mode
 from lightning_al.report.frames import evenness, in_order
 from lightning_al.report.labels_to_target import labels_to_target
-from lightning_al.report.page import Table
+from lightning_al.report.page.html import Table
 from lightning_al.report.sentences import p_value, signed
 from lightning_al.report.study import Study
 

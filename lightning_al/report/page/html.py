@@ -84,7 +84,7 @@ def page(tasks: Sequence[Task], *, about: str, left_out: Sequence[str], command:
     """
     # Nothing is escaped by hand: Jinja escapes everything but Markup.
     environment = Environment(
-        loader=PackageLoader("lightning_al.report", ""), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("lightning_al.report.page", ""), autoescape=True, undefined=StrictUndefined
     )
     assert environment.loader is not None
     style, _, _ = environment.loader.get_source(environment, "page.css")

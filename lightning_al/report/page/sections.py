@@ -10,11 +10,12 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from lightning_al.report import frames, page_tables
+from lightning_al.report import frames
 from lightning_al.report.curve_pictures import Band, curves_picture, differences_picture
 from lightning_al.report.drawing import Picture, data_address
-from lightning_al.report.page import Folded, Part, Task
-from lightning_al.report.page_pictures import batches_picture, classes_picture, evenness_picture, time_picture
+from lightning_al.report.page import tables
+from lightning_al.report.page.html import Folded, Part, Task
+from lightning_al.report.page.pictures import batches_picture, classes_picture, evenness_picture, time_picture
 from lightning_al.report.recorded import RecordedRun
 from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import Study
@@ -67,17 +68,17 @@ def pictures(task: Task) -> list[Picture]:
 
 def _curves(study: Study, wanted: Wanted, prefix: str) -> Part:
     found = [curves_picture(study, wanted.band, f"{prefix}curves"), differences_picture(study, f"{prefix}differences")]
-    tables = [page_tables.comparison(study)] if study.compared else []
-    return Part("", [picture for picture in found if picture is not None], tables)
+    compared = [tables.comparison(study)] if study.compared else []
+    return Part("", [picture for picture in found if picture is not None], compared)
 
 
 def _pairs(study: Study) -> Part | None:
-    table = page_tables.pairs(study, most=MOST_PAIRS)
+    table = tables.pairs(study, most=MOST_PAIRS)
     return None if table is None else Part("Methods compared in pairs", tables=[table])
 
 
 def _targets(study: Study, wanted: Wanted) -> Part | None:
-    table = page_tables.labels_to_targets(study, wanted.targets)
+    table = tables.labels_to_targets(study, wanted.targets)
     return None if table is None else Part("Labels to reach a target", tables=[table])
 
 
@@ -91,7 +92,7 @@ def _queried(study: Study, frame: pd.DataFrame, prefix: str) -> Part:
         counts = frames.queried_by_class(same if covering.empty else covering, up_to)
         if not counts.empty:
             found[str(method)] = counts
-    folded = [*_images(study), Folded("The indices asked for, in order", table=page_tables.indices(study))]
+    folded = [*_images(study), Folded("The indices asked for, in order", table=tables.indices(study))]
     if not found:
         return Part("What was asked", folded=folded)
     drawn = dict(list(found.items())[:MOST_METHODS_DRAWN])
@@ -101,7 +102,7 @@ def _queried(study: Study, frame: pd.DataFrame, prefix: str) -> Part:
         if len(counts) > 1
     ]
     evenness = evenness_picture(study, drawn, f"{prefix}evenness")
-    return Part("What was asked", [evenness], [page_tables.classes(found)], small, folded)
+    return Part("What was asked", [evenness], [tables.classes(found)], small, folded)
 
 
 def _images(study: Study) -> list[Folded]:
@@ -138,14 +139,14 @@ def read_png(path: Path) -> bytes | None:
 def _time(frame: pd.DataFrame, prefix: str) -> Part:
     phases = frames.phases(frame)
     num_rounds = frame.groupby("method").size()
-    seconds = page_tables.by_method(phases, "seconds", "sum")
-    peak_bytes = page_tables.by_method(phases, "peak_bytes", "max")
-    tables = [page_tables.time(seconds, num_rounds)]
+    seconds = tables.by_method(phases, "seconds", "sum")
+    peak_bytes = tables.by_method(phases, "peak_bytes", "max")
+    found = [tables.time(seconds, num_rounds)]
     if not peak_bytes.columns.empty:
-        tables.append(page_tables.memory(peak_bytes))
+        found.append(tables.memory(peak_bytes))
     a_round = seconds.div(num_rounds.reindex(seconds.index), axis=0)[:MOST_METHODS_DRAWN]
     drawn = [time_picture(a_round, f"{prefix}time")] if a_round.to_numpy().any() else []
-    return Part("Time and memory", drawn, tables)
+    return Part("Time and memory", drawn, found)
 
 
 def _batches(study: Study, frame: pd.DataFrame, prefix: str) -> Part | None:
@@ -153,14 +154,14 @@ def _batches(study: Study, frame: pd.DataFrame, prefix: str) -> Part | None:
     if found.empty:
         return None
     title = "Saturation, Monte Carlo error and sampling noise of the batches"
-    return Part(title, [batches_picture(study, found, f"{prefix}noise")], [page_tables.batches(found)])
+    return Part(title, [batches_picture(study, found, f"{prefix}noise")], [tables.batches(found)])
 
 
 def _settings(study: Study) -> Part:
-    methods, versions = page_tables.methods(study), page_tables.versions(study)
+    methods, versions = tables.methods(study), tables.versions(study)
     folded = [
-        Folded("The runs", table=page_tables.runs(study)),
-        Folded("Settings that all runs share", table=page_tables.settings(study)),
+        Folded("The runs", table=tables.runs(study)),
+        Folded("Settings that all runs share", table=tables.settings(study)),
         *([] if versions is None else [Folded("Versions", table=versions)]),
     ]
     return Part("Settings", tables=[] if methods is None else [methods], folded=folded)
