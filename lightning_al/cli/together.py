@@ -24,7 +24,7 @@ from lightning_al.cli.job import typed
 from lightning_al.cli.outside import check_folder
 from lightning_al.cli.refusals import MOST
 from lightning_al.report.printable import printable
-from lightning_al.run.folder_name import meant
+from lightning_al.run.folder_path import folder_path
 
 RANKS = ("SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 SIZES = ("WORLD_SIZE", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")
@@ -98,7 +98,7 @@ class StartedTogether(Callback):
             )
         with _refused_in_a_line():
             check_folder(config)
-            _check(check_before_hydra, config, meant(config.hydra.run.dir))
+            _check(check_before_hydra, config, folder_path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep that each of the processes would run."""
@@ -112,14 +112,14 @@ class StartedTogether(Callback):
             )
         with _refused_in_a_line():
             check_folder(config)
-            _check(check_sweep_folder, config, meant(config.hydra.sweep.dir))
+            _check(check_sweep_folder, config, folder_path(config.hydra.sweep.dir))
 
 
 def _check_name(config: DictConfig) -> None:
     """Refuse a `folder` that names none, before a resolver makes a name of it."""
     with _refused_in_a_line():
         if not OmegaConf.is_missing(config, "folder"):
-            meant(config.folder)
+            folder_path(config.folder)
 
 
 def _check(check: Callable[[DictConfig, Path], None], config: DictConfig, folder: Path) -> None:

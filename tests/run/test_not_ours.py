@@ -27,7 +27,7 @@ from lightning_al.cli.refusals import in_one_line
 from lightning_al.host.loggers import keep_rows
 from lightning_al.host.namespace import pl
 from lightning_al.report.command import main as report
-from lightning_al.run.folder_name import LONGEST_NAME
+from lightning_al.run.folder_path import LONGEST_NAME
 from lightning_al.run.hard_links import break_link, break_links_below
 from lightning_al.run.journal import Journal
 from lightning_al.run.lock import RunLock
