@@ -89,7 +89,7 @@ def test_own_project(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f"goes on by: lightning-al folder={tmp_path / 'run'} 'allow=[biopsies]')" in done.stdout
+    assert f"to resume it: lightning-al folder={tmp_path / 'run'} 'allow=[biopsies]')" in done.stdout
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["labels"] == [6, 9]
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
@@ -130,7 +130,7 @@ def test_own_project_alone_with_an_installed_wheel(wheel: Path, tmp_path: Path) 
     assert "mean test_acc over 6 to 30 labels" in said
     (run,) = project.glob("outputs/*/*")
     assert {"curve.png", "summary.json", "history.jsonl", "journal.sqlite"} <= {path.name for path in run.iterdir()}
-    (again,) = re.findall(r"goes on by: (.*)\)$", said, re.MULTILINE)
+    (again,) = re.findall(r"to resume it: (.*)\)$", said, re.MULTILINE)
     assert "mean test_acc over 6 to 30 labels" in shell(f"PYTHONPATH=. {again}"), "it can be typed as it stands"
     assert "Compared 4 runs" in shell(sweep)
     (runs,) = project.glob("multirun/*/*")

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.acquisition.batchbald import batchbald
-from lightning_al.acquisition.batchbald.agreement import ENOUGH_SAMPLES, too_few_samples
+from lightning_al.acquisition.batchbald.saturation import ENOUGH_SAMPLES, too_few_samples
 from lightning_al.demos.digits import Digits
 from lightning_al.demos.mnist import MNIST
 from lightning_al.demos.networks import digits_cnn, paper_cnn
