@@ -124,7 +124,7 @@ def test_what_was_not_offered_is_named():
     for read in (lambda: points.labels_N, lambda: points.features_N_D, lambda: points.groups_N):
         with pytest.raises(ValueError, match=r"but these points have none. Choose a method"):
             read()
-    with pytest.raises(ValueError, match=r"reads the labelled points, but these `Candidates` were made without"):
+    with pytest.raises(ValueError, match=r"reads the labelled points, but these `Candidates` have none"):
         _ = Candidates(3, random_log_probs(3, 2, 2, seed=0)).labelled
     with pytest.raises(ValueError, match=r"`Points` expected a table of labels with 3 rows, but got 2"):
         _ = Points(3, random_log_probs(3, 2, 2, seed=0), labels=torch.zeros(2)).labels_N
