@@ -129,7 +129,7 @@ def test_a_datamodule_without_train_loader(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"initial_size": 10}, r"initial_size=10\)` asks for more points than the training data have, which is 9"),
+        ({"initial_size": 10}, r"initial_size=10\)` is larger than the training data, which have 9 points"),
         ({"initial": [3, 9]}, r"got indices \[9\], but the dataset has 9 points"),
         ({"initial": [3, 3]}, r"got indices \[3\] twice"),
         ({"initial_size": 2, "pool_dataset": points(8)}, r"has 8 points, but the training data have 9"),

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Oracle, Round, ScoreAcquisition, Selection
 from lightning_al.acquisition import Acquisition, available
 from lightning_al.host.namespace import pl
-from lightning_al.host.round_checkpoints import MARK
+from lightning_al.host.round_folder import MARK
 from lightning_al.run.journal import Journal
 from lightning_al.run.seeds import derive, generator, seeded
 from tests.support.tasks import LitMLP, points, trainer
@@ -762,7 +762,7 @@ class TestBadInput:
     def test_a_history_and_a_pool_that_do_not_belong_together(self, tmp_path: Path) -> None:
         active = ActiveLearning("bald", query_size=4, budget=12)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
-        with pytest.raises(ValueError, match=r"history of 2 rounds, but the pool .* was labelled otherwise"):
+        with pytest.raises(ValueError, match=r"history of 2 rounds, but the pool .* has other labels"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
 
     def test_a_history_and_a_folder_that_do_not_belong_together(self, tmp_path: Path) -> None:
@@ -771,7 +771,7 @@ class TestBadInput:
         module, data = model(), active_data()
         trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
         shutil.rmtree(folder)
-        with pytest.raises(ValueError, match=r"history of 1 rounds, but its folder .*run holds 0. Go on with a new"):
+        with pytest.raises(ValueError, match=r"history of 1 rounds, but its folder .*run holds 0. Resume with a new"):
             trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
         assert len(Journal.read_history(folder)) == 0
 

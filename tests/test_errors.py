@@ -6,13 +6,14 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from lightning_al.cli.allow_list import REMEDY
 from lightning_al.report.recorded import COPY
-from lightning_al.run.journal import PUT_BACK
+from lightning_al.run.folder import PUT_BACK
 from lightning_al.task.labels import CLASS_ELSEWHERE, TEST_LABELS
 from tests.test_imports import FILES, HOME, name_of
 
@@ -33,6 +34,7 @@ VERBS = (
     "Give",
     "Go",
     "Import",
+    "Install",
     "Join",
     "Label",
     "Leave",
@@ -90,9 +92,14 @@ def literal(node: ast.expr) -> str:
     return "{}"
 
 
+@cache
+def nodes(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def messages(path: Path, *, reasons: bool = False) -> Iterator[str]:
     """The messages of all errors that a file raises, but those that are passed on whole."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         call = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Return) else None
         # What returns an error is there to be raised.
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("Error", "Exception")) and call.args:
@@ -103,8 +110,7 @@ def messages(path: Path, *, reasons: bool = False) -> Iterator[str]:
 
 def strings(path: Path) -> Iterator[str]:
     """The strings of a file, but for its docstrings."""
-    tree = ast.parse(path.read_text())
-    nodes = list(ast.walk(tree))
+    nodes = list(ast.walk(ast.parse(path.read_text())))
     docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
     for node in nodes:
         is_string = isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
@@ -128,10 +134,12 @@ BOTH = [*ERRORS, *REASONS]
 
 TIMES_SAID = Counter(phrase for said in {said for _, said in BOTH} for phrase in phrases(said))
 
-TESTS = Path(__file__).parent.rglob("test_*.py")
-QUOTED = {
-    phrase for path in TESTS if path.name != "test_errors.py" for text in strings(path) for phrase in phrases(text)
-}
+
+@cache
+def quoted() -> set[tuple[str, ...]]:
+    """What the other tests quote."""
+    tests = [path for path in Path(__file__).parent.rglob("test_*.py") if path.name != "test_errors.py"]
+    return {phrase for path in tests for text in strings(path) for phrase in phrases(text)}
 
 
 def has_remedy(said: str) -> bool:
@@ -164,7 +172,7 @@ def test_a_test_quotes_what_only_this_error_says(name: str, said: str) -> None:
     if said.endswith("{error}"):
         return
     own = {phrase for phrase in phrases(said) if TIMES_SAID[phrase] == 1}
-    assert own & QUOTED, f"raise it in a test, with one of these in its `match=`: {sorted(own)}"
+    assert own & quoted(), f"raise it in a test, with one of these in its `match=`: {sorted(own)}"
 
 
 @pytest.mark.parametrize(

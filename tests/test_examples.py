@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import programs
 from tests.test_package import wheel  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
@@ -21,17 +22,7 @@ EXAMPLES = ROOT / "examples"
 
 
 def run(tmp_path: Path, name: str, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, str(EXAMPLES / name), *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    return programs.run(EXAMPLES / name, *arguments, cwd=tmp_path).stdout
 
 
 @pytest.mark.parametrize("name", ["quickstart.py", "own_acquisition.py", "own_posterior.py", "own_ensemble.py"])
@@ -79,16 +70,8 @@ def test_lightning_cli(tmp_path: Path) -> None:
 def test_own_project(tmp_path: Path) -> None:
     quick = ["active.budget=9", "trainer.max_steps=20", "callbacks=none", "trainer.enable_progress_bar=false"]
     own = ["--config-dir", str(EXAMPLES / "own_project" / "conf"), "experiment=biopsies", "allow=[biopsies]"]
-    done = subprocess.run(
-        [sys.executable, "-m", "lightning_al.cli", *own, *quick, "folder=run"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(EXAMPLES / "own_project"), str(ROOT)])},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    path = {"PYTHONPATH": os.pathsep.join([str(EXAMPLES / "own_project"), str(ROOT)])}
+    done = programs.run("-m", "lightning_al.cli", *own, *quick, "folder=run", cwd=tmp_path, environment=path)
     assert f"to resume it: lightning-al folder={tmp_path / 'run'} 'allow=[biopsies]')" in done.stdout
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["labels"] == [6, 9]
     assert {path.name for path in tmp_path.iterdir()} == {"run"}

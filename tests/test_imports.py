@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,7 @@ def layer_of(name: str) -> int:
     return max(entries)[1]
 
 
+@cache
 def imports(path: Path) -> set[str]:
     """The modules that a file imports, inside functions too, but for types alone."""
     tree = ast.parse(path.read_text())

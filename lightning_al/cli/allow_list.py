@@ -44,7 +44,7 @@ class AllowList:
         Raises:
             ValueError: If one is not allowed, is not a name, or could still change when it is resolved again.
         """
-        for key, value in _leaves(configuration):
+        for key, value in leaves(configuration):
             if isinstance(value, str) and "${" in value:
                 raise ValueError(
                     f"`{key}` is {value!r} after all references are resolved, and could become a class if it is "
@@ -137,15 +137,15 @@ def _is_below(name: str, other: str) -> bool:
     return f"{name}.".startswith(f"{other}.")
 
 
-def _leaves(plain: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+def leaves(plain: Any, key: str = "") -> Iterator[tuple[str, Any]]:
     """Yield each value with its dotted name; a `_target_` is yielded whole, whatever it is."""
     if key.rsplit(".", 1)[-1] == "_target_":
         yield key, plain
     elif isinstance(plain, Mapping):
         for name, value in plain.items():
-            yield from _leaves(value, f"{key}.{name}" if key else str(name))
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
     elif isinstance(plain, list | tuple):
         for place, value in enumerate(plain):
-            yield from _leaves(value, f"{key}[{place}]")
+            yield from leaves(value, f"{key}[{place}]")
     else:
         yield key, plain

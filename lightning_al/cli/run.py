@@ -81,7 +81,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     is_known = stored is not None and not options_now.allow
     plain = OmegaConf.to_container(settings)
     with _threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
-        return _fit_and_report(config, settings, folder, options_now, fit=not finished)
+        return fit_and_report(config, settings, folder, options_now, fit=not finished)
 
 
 @dataclass
@@ -93,7 +93,7 @@ class _Objects:
     loggers: dict[str, pl.loggers.Logger]
 
 
-def _fit_and_report(
+def fit_and_report(
     config: DictConfig, settings: DictConfig, folder: Path, options_now: CommandOptions, *, fit: bool
 ) -> float:
     """Make every object, fit to the budget if needed, and report.
@@ -118,7 +118,7 @@ def _fit_and_report(
     if is_first_rank(settings):
         break_command_links(folder, settings)
     objects = _make(settings, folder, force=options_now.force)
-    secrets.keep_from(objects.trainer, objects.model, objects.data, getattr(objects.data, "wrapped", None))
+    secrets.keep_from(objects.trainer, objects.model, getattr(objects.data, "wrapped", objects.data))
     active, data, trainer = objects.active, objects.data, objects.trainer
     console = new_console()
     if fit and is_multirun() and trainer.strategy.launcher is not None:
@@ -141,7 +141,7 @@ def _fit_and_report(
         data.prepare_data()
         data.setup("fit")
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
-    if not history or history[-1].indices:
+    if not history.done:
         if trainer.is_global_zero:
             console.print(
                 f"Stopped after {len(history)} rounds. Resume with: {resume_command(folder, config)}", soft_wrap=True
@@ -150,7 +150,7 @@ def _fit_and_report(
     check_metric(settings.metric, history)
     if not trainer.is_global_zero:
         return area_or_nan(*history.curve(settings.metric))
-    _report(config, settings, active, data, history, folder)
+    report_run(config, settings, active, data, history, folder)
     return _show(folder)
 
 
@@ -171,7 +171,7 @@ def _threads(number: int | None) -> Iterator[None]:
 def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     """Make every object of the configuration before anything runs."""
     from lightning_al.cli.metric import MetricIsLogged
-    from lightning_al.host.loggers import arguments_to_go_on
+    from lightning_al.host.loggers import arguments_to_resume
     from lightning_al.run.seeds import derive, seeded
 
     with seeded(derive(config.seed, "weights")):
@@ -182,7 +182,7 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     loggers = {}
     for key in map(str, config.logger or {}):
         made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
-        loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_go_on(made_by, key, folder))
+        loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_resume(made_by, key, folder))
     trainer = _make_trainer(config, callbacks, list(loggers.values()))
     return _Objects(model, _instantiate(config, "pool"), active, trainer, loggers)
 
@@ -239,10 +239,9 @@ def _has_finished(folder: Path) -> bool:
     from lightning_al.run.journal import Journal
 
     try:
-        history = Journal.read_history(folder)
+        return Journal.read_history(folder).done
     except FileNotFoundError:
         return False
-    return len(history) > 0 and not history[-1].indices
 
 
 def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
@@ -261,7 +260,7 @@ def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
     )
 
 
-def _report(
+def report_run(
     config: DictConfig,
     settings: DictConfig,
     active: ActiveLearning,
@@ -270,8 +269,10 @@ def _report(
     folder: Path,
 ) -> None:
     """Draw the figures, and write the summary last: it marks the run as finished."""
+    from lightning_al.report.asked_picture import asked_picture
     from lightning_al.report.comparison import compare
-    from lightning_al.report.pictures import asked_picture, axis_name, curve_picture, save_picture
+    from lightning_al.report.curve_pictures import curve_picture
+    from lightning_al.report.drawing import axis_name, save_picture
     from lightning_al.report.runs import Run
 
     run = Run.from_history(

@@ -13,17 +13,17 @@ from lightning_al.values.parts import described, is_pandas
 
 
 def as_dataset(data: Any, name: str = "data") -> Any:
-    """Return a pair of arrays as the TensorDataset of their rows, and anything else as it is.
+    """Return a pair of arrays as the TensorDataset of their rows, and anything else unchanged.
 
-    Tensors stay as they are. Of arrays, tables of pandas and lists, floats get torch's default type, and whole numbers
-    and booleans among the labels become int64, as losses take them.
+    Tensors are not converted. In arrays, pandas tables and lists, floats get torch's default type. Whole numbers and
+    booleans among the labels become int64, the type that losses take.
 
     Args:
-        data: A tuple or list of two: inputs and labels, of one length.
-        name: The argument that it was, for errors.
+        data: A tuple or list of two: inputs and labels, of the same length.
+        name: The name of the argument, for errors.
 
     Raises:
-        ValueError: If their lengths differ, or if one holds something that is no number.
+        ValueError: If their lengths differ, or if one holds something that is not a number.
 
     >>> inputs, label = as_dataset((np.ones((4, 2)), np.array([0, 1, 1, 0])))[1]
     >>> inputs.dtype, label
@@ -36,8 +36,8 @@ def as_dataset(data: Any, name: str = "data") -> Any:
         labels = labels.long()
     if len(inputs) != len(labels):
         raise ValueError(
-            f"`ActiveDataModule({name}=...)` got {len(inputs)} inputs and {len(labels)} labels. Pass as many of the "
-            "one as of the other."
+            f"`ActiveDataModule({name}=...)` got {len(inputs)} inputs and {len(labels)} labels. Pass one "
+            "label for each input."
         )
     return TensorDataset(inputs, labels)
 
@@ -48,7 +48,7 @@ def _is_pair(data: Any) -> bool:
         return False
     inputs, labels = data
     if isinstance(inputs, list):
-        # A list of two lists is as well two items of a dataset.
+        # A list of two lists may also be two items of a dataset.
         return isinstance(data, tuple) and isinstance(labels, list)
     return _is_array(inputs) and (isinstance(labels, list) or _is_array(labels))
 
@@ -71,9 +71,9 @@ def _as_tensor(column: Any, name: str) -> Tensor:
     if values.dtype.kind not in "biufc":
         raise ValueError(
             f"`ActiveDataModule({name}=...)` takes arrays of numbers, but got {described(column)}, which holds "
-            f"{values.dtype}. Make numbers of names, as `numpy.unique(names, return_inverse=True)` does, or pass a "
+            f"{values.dtype}. Make names numbers, as `numpy.unique(names, return_inverse=True)` does, or pass a "
             "Dataset."
         )
-    # A copy, since arrays may be read-only, run backwards, or have the byte order of another machine.
+    # A copy, because arrays may be read-only, have negative strides, or another machine's byte order.
     tensor = torch.from_numpy(np.array(values, dtype=values.dtype.newbyteorder("="), order="C"))
     return tensor.to(torch.get_default_dtype()) if tensor.is_floating_point() else tensor

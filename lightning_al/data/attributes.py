@@ -1,4 +1,4 @@
-"""Attributes of an object that are put back later."""
+"""Attributes of an object that are restored later."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ class Attributes:
         self._values = dict(vars(owner))
 
     def changed(self) -> Attributes:
-        """Return those that were made or changed since, as they are now."""
+        """Return the attributes that were made or changed since, with their present values."""
         now = Attributes(self._owner)
         before = self._values
         now._values = {name: value for name, value in now._values.items() if before.get(name, _MISSING) is not value}
         return now
 
     def put_back_lost(self) -> None:
-        """Give the owner those attributes again that were deleted since, or set to None."""
+        """Restore the attributes that were deleted since, or set to None."""
         now = vars(self._owner)
         now.update({name: value for name, value in self._values.items() if now.get(name) is None})
 
     def put_back(self) -> None:
-        """Give the owner these attributes again."""
+        """Restore all of these attributes."""
         vars(self._owner).update(self._values)

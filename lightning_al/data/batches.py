@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler
+from typing_extensions import override
 
 from lightning_al.host.namespace import pl
+from lightning_al.values.torch_names import BATCH_NORM
 
 
 class Batches(BatchSampler):
-    """Make batches as torch does, but leave no point alone in the last one, which batch norm cannot be trained on.
+    """Make batches as torch does, but none of a single point, on which batch norm cannot be trained.
 
-    The batch before gives one of its points, so that points, their order and the number of batches stay. In batches of
-    two the last two become one of three.
+    If one point is left for the last batch, the batch before gives one of its points to it. So the points, their order
+    and the number of batches do not change. In batches of two, the last two become one of three.
 
     >>> list(Batches(range(7), 3, drop_last=False)), list(Batches(range(5), 2, drop_last=False))
     ([[0, 1, 2], [3, 4], [5, 6]], [[0, 1], [2, 3, 4]])
     """
 
+    @override
     def __iter__(self) -> Iterator[list[int]]:
         before: list[int] = []
         for batch in super().__iter__():
@@ -34,6 +36,7 @@ class Batches(BatchSampler):
         if before:
             yield before
 
+    @override
     def __len__(self) -> int:
         size = len(self.sampler)  # type: ignore[arg-type]
         are_joined = self.batch_size == 2 and size % 2 == 1 and size > 1 and not self.drop_last
@@ -41,12 +44,12 @@ class Batches(BatchSampler):
 
 
 def needs_two_points(trainer: pl.Trainer | None) -> bool:
-    """Return whether the module that is fitted has batch norm, which needs two points or more in each batch."""
+    """Return whether the fitted module has batch norm, which needs at least two points in each batch."""
     module = None if trainer is None else trainer.lightning_module
     return module is not None and any(_is_alone(part, trainer) for part in module.modules())
 
 
 def _is_alone(part: nn.Module, trainer: pl.Trainer | None) -> bool:
-    """Return whether a part is batch norm that sees no other rank's points."""
+    """Return whether a layer is batch norm that does not see the points of other ranks."""
     sees_other_ranks = isinstance(part, nn.SyncBatchNorm) and trainer is not None and trainer.world_size > 1
-    return isinstance(part, _BatchNorm) and not sees_other_ranks
+    return isinstance(part, BATCH_NORM.of(nn)) and not sees_other_ranks

@@ -1,4 +1,4 @@
-"""What a dataset may be: torch's, or anything that has items by number and a length."""
+"""The types of datasets: torch's, and any object with `__getitem__` and `__len__`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.utils.data import Dataset
 
 
 class Items(Protocol):
-    """Items by number, as of a list, of an array, or of a dataset that does not derive from torch's."""
+    """A list, an array, or a dataset that does not derive from torch's."""
 
     def __getitem__(self, index: int, /) -> Any:
         """Return an item."""
@@ -20,5 +20,5 @@ class Items(Protocol):
 if TYPE_CHECKING:
     AnyDataset = Dataset[Any] | Items
 else:
-    # LightningCLI makes objects of a class, but not of one with parameters, and of a protocol only to the letter.
+    # LightningCLI instantiates a plain class, but no generic one, and takes a protocol literally.
     AnyDataset = Dataset

@@ -1,4 +1,4 @@
-"""What a training set is known by when a run goes on with it: its length, its labels, its form and its contents."""
+"""The fingerprint by which a resumed run recognises its training set: length, labels, form and contents."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import hashlib
 from collections.abc import Callable
 from typing import Any
 
-from lightning_al.data.loaders import as_class
+from lightning_al.data.class_numbers import as_class
 from lightning_al.data.reading import UNREADABLE
 from lightning_al.values.content_hash import content_hash, spread
 from lightning_al.values.parts import form
 
 
 def fingerprint(size: int, read_label: Callable[[int], Any], read_item: Callable[[int], Any]) -> dict[str, Any]:
-    """Return what is known of a dataset by some 32 of its items, spread over it, as plain data.
+    """Return the fingerprint of a dataset as plain data, by about 32 of its items that are spread over it.
 
-    Contents are None where an item drawn twice differs, as under random augmentation: an item that came out the same
-    twice by chance would not do so in the next process. They are None too where an item is `UNREADABLE`, since it may
-    be repaired.
+    The contents are None if an item that is read twice differs, as under random augmentation: if it came out the same
+    by chance, it would differ in the next process. They are also None if an item is `UNREADABLE`, because it may be
+    repaired.
 
     >>> fingerprint(2, lambda index: index % 2, lambda index: (0.5, index % 2))["form"]
     '(float, int)'

@@ -1,16 +1,19 @@
-"""The points that are labelled before the first round, as a user may name them."""
+"""The points that are labelled before the first round: named by the user, or drawn."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from lightning_al.data.pool import some
-from lightning_al.values.whole_numbers import as_whole, plain
+from lightning_al.data.training_points import TrainingPoints
+from lightning_al.run.seeds import generator
+from lightning_al.values.errors import first_few
+from lightning_al.values.whole_numbers import as_whole, plain, shown
 
 ASKED = "`ActiveDataModule(initial=...)` expects the indices of points, each once, or a mask with a bool for each point"
 
@@ -22,15 +25,15 @@ def read_initial(given: Any) -> list[int] | list[bool]:
         given: A list, range or set, or an array of NumPy, torch or pandas. A set is read in ascending order.
 
     Raises:
-        TypeError: If it is no flat list of numbers or bools.
-        ValueError: If an index is no whole number, negative, or comes twice, or if there is no point.
+        TypeError: If it is not a flat list of numbers or bools.
+        ValueError: If an index is not whole, is negative or comes twice, or if there is no point.
 
     >>> read_initial(np.array([2.0, 0.0])), read_initial((False, True, True))
     ([2, 0], [False, True, True])
     """
     given = plain(given)
     if isinstance(given, str | bytes | Mapping) or not isinstance(given, Iterable):
-        raise TypeError(f"{ASKED}, but got {_shown(given)}. Pass a list. To draw points, pass `initial_size=`.")
+        raise TypeError(f"{ASKED}, but got {shown(given)}. Pass a list. To draw points, pass `initial_size=`.")
     values = [plain(value) for value in _listed(given)]
     if values and all(isinstance(value, bool) for value in values):
         mask: list[bool] = values
@@ -39,14 +42,14 @@ def read_initial(given: Any) -> list[int] | list[bool]:
     for place, value in enumerate(values):
         if as_whole(value) is None:
             kind: type[Exception] = ValueError if isinstance(value, float) else TypeError
-            raise kind(f"{ASKED}, but got {_shown(value)} at place {place}. Pass a flat list of ints.")
+            raise kind(f"{ASKED}, but got {shown(value)} at place {place}. Pass a flat list of ints.")
     indices = [index for index in map(as_whole, values) if index is not None]
     _check_indices(indices)
     return sorted(indices) if isinstance(given, set | frozenset) else indices
 
 
 def initial_indices(initial: list[int] | list[bool], size: int, members: Sequence[int]) -> list[int]:
-    """Return the indices to begin with, once they are known to be points of the training data.
+    """Return the initial indices, and check that they are points of the training data.
 
     Args:
         initial: What `read_initial` returned.
@@ -54,7 +57,7 @@ def initial_indices(initial: list[int] | list[bool], size: int, members: Sequenc
         members: The points that the train loader draws.
 
     Raises:
-        ValueError: If a mask is of another length, or an index is none of a member.
+        ValueError: If a mask has another length, or an index is not a member.
 
     >>> initial_indices([False, True, True], size=3, members=range(3))
     [1, 2]
@@ -68,21 +71,79 @@ def initial_indices(initial: list[int] | list[bool], size: int, members: Sequenc
     outside = [index for index in indices if index >= size]
     if outside:
         raise ValueError(
-            f"`ActiveDataModule(initial=...)` got indices {some(outside)}, but the dataset has {size} points, "
-            f"of which the last is {size - 1}. Pass smaller ones."
+            f"`ActiveDataModule(initial=...)` got indices [{first_few(outside)}], but the dataset has {size} points. "
+            f"Pass indices of at most {size - 1}."
         )
     drawn = set(members) if len(members) < size else range(size)
     others = [index for index in indices if index not in drawn]
     if others:
         raise ValueError(
-            f"`ActiveDataModule(initial=...)` got indices {some(others)}, which the sampler of the train loader does "
-            f"not draw: it draws {len(members)} of the {size} points. Pass some of these."
+            f"`ActiveDataModule(initial=...)` got indices [{first_few(others)}], which the sampler of the train loader "
+            f"does not draw: it draws {len(members)} of the {size} points. Pass some of these."
         )
     return indices
 
 
+def draw_initial(points: TrainingPoints, size: int, *, balanced: bool, seed: int) -> list[int]:
+    """Draw the indices to begin with.
+
+    Args:
+        points: The training data.
+        size: How many points to draw.
+        balanced: Whether to draw as many points of each class as of any other.
+        seed: The run's seed.
+
+    Raises:
+        ValueError: If there are fewer points, or if a label is not a class number where the draw is balanced.
+    """
+    members = points.members
+    if size > len(members):
+        raise ValueError(
+            f"`ActiveDataModule(initial_size={size})` is larger than the training data, which have {len(members)} "
+            "points. Lower it, so that there is a pool to choose from."
+        )
+    order = [members[place] for place in torch.randperm(len(members), generator=generator(seed, "initial")).tolist()]
+    return (_class_by_class(points, order) if balanced else order)[:size]
+
+
+def _class_by_class(points: TrainingPoints, order: list[int]) -> list[int]:
+    """Deal the indices out class by class, in the order in which a class first comes."""
+    by_class = defaultdict(list)
+    for index in order:
+        label = points.class_of(index)
+        if label is None and not points.can_read(index):
+            continue
+        if label is None:
+            raise ValueError(
+                "`ActiveDataModule(balanced=True)` needs labels that are class numbers, but the label of index "
+                f"{index} is not one. Pass `initial=` with the indices to begin with."
+            )
+        by_class[label].append(index)
+    turns = max(map(len, by_class.values()))
+    return [members[turn] for turn in range(turns) for members in by_class.values() if turn < len(members)]
+
+
+def check_one_is_given(initial_size: int | None, initial: Any, balanced: bool) -> None:
+    """Refuse arguments that give both a number of initial points and the points themselves, or neither.
+
+    Raises:
+        ValueError: If they do.
+    """
+    if (initial_size is None) == (initial is None):
+        raise ValueError(
+            "`ActiveDataModule` needs either `initial_size`, how many points are labelled before the first round, "
+            f"or `initial`, their indices, but got initial_size={initial_size} and initial={initial}. "
+            "Pass one of the two."
+        )
+    if initial is not None and balanced:
+        raise ValueError(
+            "`ActiveDataModule` got `initial`, the indices to begin with, and also `balanced=True`, which draws "
+            "them. Pass `initial_size` in place of `initial`, or leave `balanced` out."
+        )
+
+
 def num_initial(initial: list[int] | list[bool]) -> int:
-    """Return how many points there are to begin with."""
+    """Return the number of initial points."""
     return len(_indices(initial))
 
 
@@ -104,12 +165,9 @@ def _check_indices(indices: list[int]) -> None:
             "`ActiveDataModule` needs `initial_size` of at least 1, but got 0 indices in `initial`. Pass at least one."
         )
     if min(indices) < 0:
-        raise ValueError(f"{ASKED}, but got {min(indices)}. Pass indices of 0 or more, 0 being the first point.")
+        raise ValueError(f"{ASKED}, but got {min(indices)}. Pass indices of 0 or more; the first point is 0.")
     twice = [index for index, times in Counter(indices).items() if times > 1]
     if twice:
-        raise ValueError(f"`ActiveDataModule(initial=...)` got indices {some(twice)} twice or more. Pass each once.")
-
-
-def _shown(value: Any, most: int = 60) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
+        raise ValueError(
+            f"`ActiveDataModule(initial=...)` got indices [{first_few(twice)}] twice or more. Pass each once."
+        )

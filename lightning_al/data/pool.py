@@ -1,4 +1,4 @@
-"""Which indices of a dataset are labelled, since which round, and by what label."""
+"""Which points of a dataset are labelled, since which round, and with what label."""
 
 from __future__ import annotations
 
@@ -11,25 +11,26 @@ import torch
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.records import Records
 from lightning_al.task.labels import as_array
+from lightning_al.values.errors import first_few
 from lightning_al.values.whole_numbers import MOST_HELD, whole_number
 
 
 class Pool:
-    """Split the indices of a dataset into labelled and unlabelled ones, and remember in which order they moved.
+    """Split the indices of a dataset into labelled and unlabelled ones, and remember the order of labelling.
 
     Args:
         size: Number of points in the dataset.
         initial: Indices that are labelled before the first round.
-        members: The indices that the pool is made of, where it is not the whole dataset. No other can be labelled.
+        members: The indices that the pool is made of, if not all. No other can be labelled.
 
     Attributes:
         size: Number of points in the pool, labelled or not.
         labels: Labels that differ from the dataset's own target, by index.
-        lacking: Initial points that have no label yet, nor has the dataset one for them.
-        changes: What was changed of labels that were given, in order.
+        lacking: Initial points that have no label yet, neither in the dataset nor by an oracle.
+        changes: The changes of given labels, in order.
 
     Raises:
-        ValueError: If an index is out of range, no member or comes twice.
+        ValueError: If an index is out of range, not a member or comes twice.
 
     >>> pool = Pool(5, initial=[3])
     >>> pool.label([4, 0])
@@ -56,12 +57,12 @@ class Pool:
 
     @property
     def initial(self) -> list[int]:
-        """Indices that were labelled before the first round, those given back since included."""
+        """Indices that were labelled before the first round, including those given back since."""
         return list(self._initial)
 
     @property
     def rounds(self) -> list[list[int]]:
-        """Labelled indices in the order they were labelled: first the initial ones, then one list for each query."""
+        """Labelled indices in the order of labelling: first the initial ones, then one list for each query."""
         return [list(indices) for indices in self._rounds]
 
     @property
@@ -76,34 +77,34 @@ class Pool:
 
     @property
     def dataset_size(self) -> int:
-        """How many points the dataset has, in the pool or not."""
+        """Number of points in the dataset, in the pool or not."""
         return len(self._is_member)
 
     @property
     def num_labelled(self) -> int:
-        """How many indices are labelled."""
+        """Number of labelled points."""
         return sum(map(len, self._rounds))
 
     @property
     def num_given_back(self) -> int:
-        """How many labels were given back. They were paid for, so that a budget counts them."""
+        """Number of labels that were given back. They were paid for, so a budget counts them."""
         return sum(change.given_back for change in self.changes)
 
     @property
     def num_unlabelled(self) -> int:
-        """How many indices are left to ask for."""
+        """Number of points that can still be queried."""
         return self.size - self.num_labelled
 
     def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None) -> None:
-        """Move indices from the unlabelled to the labelled ones, as one round.
+        """Move indices from the unlabelled to the labelled ones, as one round. If an error is raised, none is moved.
 
         Args:
             indices: Indices in the numbering of the dataset.
             labels: Labels that differ from the dataset's own target, by index.
 
         Raises:
-            TypeError: If an index is no number; nothing is changed then, nor where one of the next errors is raised.
-            ValueError: If an index is not whole, out of range, no member of the pool, labelled already, or comes twice.
+            TypeError: If an index is not a number.
+            ValueError: If an index is not whole, out of range, not in the pool, labelled already, or comes twice.
         """
         indices = [whole_number("Pool", "indices", index, least=None) for index in indices]
         labels = {int(index): label for index, label in (labels or {}).items() if label is not None}
@@ -111,26 +112,26 @@ class Pool:
         out_of_range = [index for index in indices if not 0 <= index < size]
         if out_of_range:
             raise ValueError(
-                f"`Pool.label` got indices {some(out_of_range)}, but the dataset has {size} points. "
+                f"`Pool.label` got indices [{first_few(out_of_range)}], but the dataset has {size} points. "
                 f"Pass indices between 0 and {size - 1}."
             )
         others = [index for index in indices if not self._is_member[index]]
         if others:
             raise ValueError(
-                f"`Pool.label` got indices {some(others)}, which are not among the {self.size} points that the "
+                f"`Pool.label` got indices [{first_few(others)}], which are not among the {self.size} points that the "
                 "sampler of the train loader draws. Pass some of these."
             )
         known = [index for index in indices if self._is_labelled[index]]
         if known or len(set(indices)) < len(indices):
             repeated = known or sorted({index for index in indices if indices.count(index) > 1})
             raise ValueError(
-                f"`Pool.label` got indices {some(repeated)} twice or after they were labelled. "
+                f"`Pool.label` got indices [{first_few(repeated)}] twice or after they were labelled. "
                 "Pass each unlabelled index once."
             )
         strange = sorted(set(labels) - set(indices))
         if strange:
             raise ValueError(
-                f"`Pool.label` got labels for {some(strange)}, which are not among the indices to label. "
+                f"`Pool.label` got labels for [{first_few(strange)}], which are not among the indices to label. "
                 "Leave them out."
             )
         self._rounds.append(indices)
@@ -144,7 +145,7 @@ class Pool:
             labels: Labels by index.
 
         Raises:
-            ValueError: If a point is no initial one.
+            ValueError: If a point is not an initial one.
 
         >>> pool = Pool(5, initial=[3])
         >>> pool.label_initial({3: 1})
@@ -154,19 +155,19 @@ class Pool:
         others = sorted(set(labels) - set(self._initial))
         if others:
             raise ValueError(
-                f"`Pool.label_initial` got labels for {some(others)}, which are no initial points. Pass those of "
-                "`initial` alone."
+                f"`Pool.label_initial` got labels for [{first_few(others)}], which are not initial points. Pass labels "
+                "of `initial` alone."
             )
         self.labels.update({index: label for index, label in labels.items() if label is not None})
         self.lacking = [index for index in self.lacking if index not in labels]
 
     def correct(self, index: int, label: Label) -> None:
-        """Replace the label of a labelled point; the next fit has the new one.
+        """Replace the label of a labelled point. The next fit uses the new one.
 
         Args:
             index: The point.
-            label: Its label: a class number, a number, a text or a list, of Python, NumPy or torch; None stands for
-                the dataset's own target.
+            label: Its label: a class number, a number, a text or a list, of Python, NumPy or torch. None stands for the
+                dataset's own target.
 
         Raises:
             ValueError: If the point is not labelled.
@@ -183,10 +184,10 @@ class Pool:
         )
 
     def give_back(self, *indices: int) -> None:
-        """Take the labels of points away, so that they can be queried again. A budget still counts the labels.
+        """Take the labels of points away, so that the points can be queried again. A budget still counts the labels.
 
         Args:
-            indices: The points. Where one cannot be given back, none is.
+            indices: The points. If one cannot be given back, none is.
 
         Raises:
             ValueError: If a point is not labelled or comes twice, or if no labelled one would be left.
@@ -201,17 +202,17 @@ class Pool:
         wrong = [index for number, index in enumerate(points) if index not in labelled or index in points[:number]]
         if len(points) > 1 and (wrong or labelled == set(points)):
             raise ValueError(
-                f"`Pool.give_back` changed nothing, since of {some(points)}, {some(wrong or points)} cannot be given "
-                "back: each has to be labelled and named once, and one labelled point has to be left. Leave them out."
+                f"`Pool.give_back` changed nothing: of [{first_few(points)}], [{first_few(wrong or points)}] cannot be "
+                "given back. Name labelled points alone, each once, and leave one labelled."
             )
         for index in points:
             self.change(Change(index, given_back=True, after=len(self._rounds) - 1))
 
     def settle(self, told: int, changes: Sequence[Change]) -> None:
-        """Put changes that were checked in the place of those that were made.
+        """Replace the latest changes by checked ones.
 
         Args:
-            told: How many changes before them stay.
+            told: How many changes before them are kept.
             changes: The checked ones, in order.
         """
         self.changes[told:] = changes
@@ -222,7 +223,7 @@ class Pool:
                 self.labels[change.index] = change.label
 
     def change(self, change: Change) -> None:
-        """Change a label as is said, and remember it among the changes.
+        """Change a label, and remember the change.
 
         Raises:
             ValueError: If the point is not labelled, or the last labelled point would be given back.
@@ -230,12 +231,12 @@ class Pool:
         index = change.index
         if not (0 <= index < len(self._is_labelled) and self._is_labelled[index]):
             raise ValueError(
-                f"`Pool` can change the labels of labelled points alone, but got index {index}. Pass one of `labelled`."
+                f"`Pool` can only change the labels of labelled points, but got index {index}. Pass one of `labelled`."
             )
         if change.given_back and self.num_labelled == 1:
             raise ValueError(
-                f"`Pool.give_back` got index {index}, the only labelled point, without which there is nothing to train "
-                "on. Label another one first, or pass the right label to `correct`."
+                f"`Pool.give_back` got index {index}, the only labelled point, so there would be nothing to train on. "
+                "Label another one first, or pass the right label to `correct`."
             )
         self.labels.pop(index, None)
         if change.given_back:
@@ -255,11 +256,11 @@ class Pool:
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over a state that `state_dict` returned.
+        """Load a state that `state_dict` returned.
 
         Raises:
-            ValueError: If the state belongs to a pool of another size or of other points, or is from before labels were
-                changed here.
+            ValueError: If the state belongs to a pool of another size or of other points, or if labels were changed
+                here since it was saved.
         """
         if state["size"] != self.size:
             raise ValueError(
@@ -270,7 +271,7 @@ class Pool:
         if self.changes and changes != self.changes:
             raise ValueError(
                 f"The saved pool has other labels than this one, {len(self.changes)} of which were corrected or given "
-                "back since. Leave out `ckpt_path`, so that the next fit has the labels as they are now."
+                "back since. Leave out `ckpt_path`, so that the next fit uses the present labels."
             )
         fresh = Pool(len(self._is_member), members=self._is_member.nonzero().flatten().tolist())
         fresh._rounds = []
@@ -282,17 +283,11 @@ class Pool:
         self.__dict__.update(fresh.__dict__)
 
 
-def some(indices: Sequence[int], most: int = 5) -> str:
-    """Write out the first few indices, and how many there are."""
-    shown = ", ".join(map(str, indices[:most]))
-    return f"[{shown}, ... {len(indices)} in all]" if len(indices) > most else f"[{shown}]"
-
-
 def label_as_recorded(pool: Pool, records: Records) -> None:
-    """Bring a pool that has its initial labels alone to where a run stands.
+    """Bring a pool that has only its initial labels to the state of a run.
 
     Raises:
-        ValueError: If labels were changed in the pool already.
+        ValueError: If labels were changed in the pool before.
 
     >>> pool = Pool(4, initial=[0])
     >>> rounds = [{"indices": [2]}]

@@ -1,4 +1,4 @@
-"""Read items of a training set, of which some may not be readable: a file that is cut off, one that is missing."""
+"""Read items of a training set, some of which may be unreadable: a truncated file, or a missing one."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from lightning_al.values.errors import said_shortly
 
 
 class Unreadable(Enum):
-    """What stands for an item that cannot be read, where the run goes on without it."""
+    """Stands for an item that cannot be read, if the run passes over such items."""
 
     ITEM = "unreadable"
 
 
 UNREADABLE = Unreadable.ITEM
 
-OF_POOL = 'Repair it, or pass `ActiveLearning(unscorable="skip")` to go on without such items.'
+OF_POOL = 'Repair it, or pass `ActiveLearning(unscorable="skip")` to pass over such items.'
 OF_LABELLED = "Repair it, or give the point back by `data.pool.give_back` or `lightning-al-journal give-back`."
-OF_QUERY = "Repair it: a label is put into it, for which nobody was asked yet."
+OF_QUERY = "Repair it: it needs a label, which nobody was asked for yet."
 
 
 def read(dataset: Any, index: int, *, skip: bool = False, remedy: str = OF_POOL) -> Any:
-    """Return an item, or with `skip` `UNREADABLE` where that fails; else an error says what the remedy is.
+    """Return an item. If reading fails, return `UNREADABLE` with `skip`, and otherwise raise an error with the remedy.
 
     Raises:
         Exception: What the dataset raised, with the index in its message.
@@ -39,7 +39,7 @@ def read(dataset: Any, index: int, *, skip: bool = False, remedy: str = OF_POOL)
 
 
 def unreadable(index: int, error: Exception, remedy: str = OF_POOL) -> Exception:
-    """Return an exception of the same type, where it can be made of a text alone, that names the item."""
+    """Return an exception that names the item, of the same type if that type can be made of a text alone."""
     said = f"Item {index} of the training data cannot be read: {said_shortly(error)}. {remedy}"
     try:
         named = type(error)(said)

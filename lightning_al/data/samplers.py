@@ -1,307 +1,35 @@
-"""What a user's sampler draws, and a sampler that draws alike from the labelled points alone."""
+"""Samplers of places among the labelled points, which draw the same for any number of workers."""
 
 from __future__ import annotations
 
-import copy
 import math
-import random
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    Dataset,
-    RandomSampler,
-    Sampler,
-    SequentialSampler,
-    SubsetRandomSampler,
-    WeightedRandomSampler,
-)
+from torch.utils.data import Dataset, RandomSampler, Sampler
 from torch.utils.data.distributed import DistributedSampler
-
-from lightning_al.run.seeds import derive, seeded
-
-
-@dataclass(frozen=True)
-class Draws:
-    """Say which points a user's sampler draws, how often and in what order.
-
-    Args:
-        members: The indices that it draws, in increasing order, or None for those of the whole dataset.
-        order: Whether points come at random, in the order in which they were labelled, or in that of `listed`.
-        samples: How many indices it draws an epoch, or None for each of the labelled points once.
-        replacement: Whether a point may come again before all others came.
-        weights: The weight of each index ``[N]``, or None for equal ones.
-        listed: All indices of an epoch, where some come more often than others or the order is the sampler's own.
-        epochs: The epochs of a sampler of the user's own class, each in an order of its own.
-        shared: The user's own DistributedSampler.
-
-    >>> draws = Draws.of(SubsetRandomSampler([4, 2, 6]), size=8, owner="LitDigits")
-    >>> draws.members, draws.order
-    ([2, 4, 6], 'random')
-    """
-
-    members: list[int] | None = None
-    order: Literal["random", "labelled", "listed"] = "random"
-    samples: int | None = None
-    replacement: bool = False
-    weights: Tensor | None = None
-    listed: list[int] | None = None
-    epochs: Epochs | None = None
-    shared: DistributedSampler[Any] | None = None
-
-    @classmethod
-    def of(cls, sampler: Any, size: int, owner: str) -> Draws:
-        """Find out what a sampler draws.
-
-        Args:
-            sampler: A sampler, or an iterable of indices.
-            size: Number of points in the dataset.
-            owner: The name of the class whose `train_dataloader` it is from, for errors.
-
-        Raises:
-            ValueError: If it draws what cannot be drawn from the labelled points alone.
-        """
-        found = _Finder(type(sampler).__name__, size, owner)
-        if isinstance(sampler, DistributedSampler):
-            return found.shared(sampler)
-        if _is(sampler, SequentialSampler):
-            return cls(found.first(len(sampler.data_source)), order="labelled")
-        if _is(sampler, RandomSampler) or is_of_torchdata(sampler):
-            drawn_from = len(sampler.data_source)
-            samples = None if sampler.num_samples == drawn_from else sampler.num_samples
-            return cls(found.first(drawn_from), samples=samples, replacement=sampler.replacement)
-        if _is(sampler, SubsetRandomSampler):
-            return found.indices(sampler.indices)
-        if _is(sampler, WeightedRandomSampler):
-            return found.weighted(sampler)
-        if not isinstance(sampler, Sampler) and hasattr(sampler, "__len__") and hasattr(sampler, "__getitem__"):
-            return replace(found.indices(sampler), order="labelled")
-        return found.tried(sampler)
-
-    @property
-    def shuffle(self) -> bool:
-        """Whether points come at random."""
-        return self.order == "random"
-
-    def length(self, labelled: Sequence[int], samples_per_epoch: int | None) -> int:
-        """Return how many points an epoch over the labelled points has."""
-        size = len(labelled)
-        if self.weights is not None and not self.replacement:
-            return min(samples_per_epoch or self.samples or size, size)
-        if samples_per_epoch or self.samples:
-            return samples_per_epoch or self.samples or size
-        return size if self.listed is None else len(self._places(labelled))
-
-    def sampler(
-        self, view: Dataset[Any], labelled: Sequence[int], samples_per_epoch: int | None, order: torch.Generator
-    ) -> Sampler[int]:
-        """Return a sampler of places among the labelled points.
-
-        Args:
-            view: The labelled points as a dataset.
-            labelled: Their indices.
-            samples_per_epoch: How many places to draw an epoch, in place of what the user's sampler says.
-            order: What chance is drawn from.
-        """
-        sampler = self._sampler(view, labelled, samples_per_epoch, order)
-        if self.shared is None:
-            return sampler
-        if type(sampler) in (Shuffled, SequentialSampler):
-            return DistributedSampler(
-                view,
-                self.shared.num_replicas,
-                self.shared.rank,
-                shuffle=self.shared.shuffle,
-                seed=self.shared.seed,
-                drop_last=self.shared.drop_last,
-            )
-        return _Shared(sampler, self.shared)
-
-    def _sampler(
-        self, view: Dataset[Any], labelled: Sequence[int], samples_per_epoch: int | None, order: torch.Generator
-    ) -> Sampler[int]:
-        size = len(labelled)
-        length = self.length(labelled, samples_per_epoch)
-        if self.weights is not None:
-            weights, replacement = self.weights[list(labelled)], self.replacement
-            return _Drawn(length, order, lambda: torch.multinomial(weights, length, replacement, generator=order))
-        if samples_per_epoch or (self.samples and not self.replacement):
-            return _Repeated(size, length, order)
-        if self.replacement:
-            return _Drawn(length, order, lambda: torch.randint(size, (length,), generator=order))
-        if self.epochs is not None:
-            return _Asked(length, self.epochs.again(), labelled, order)
-        if self.listed is not None:
-            places = torch.tensor(self._places(labelled))
-            if self.order == "random":
-                return _Drawn(length, order, lambda: places[torch.randperm(length, generator=order)])
-            return _Drawn(length, order, lambda: places)
-        return Shuffled(view, order) if self.order == "random" else SequentialSampler(view)  # type: ignore[arg-type]
-
-    def _places(self, labelled: Sequence[int]) -> list[int]:
-        place_of = {index: place for place, index in enumerate(labelled)}
-        places = [place_of[index] for index in self.listed or [] if index in place_of]
-        return sorted(places) if self.order == "labelled" else places
-
-
-@dataclass(frozen=True)
-class _Finder:
-    """Find out what a sampler draws, and refuse what cannot be kept."""
-
-    name: str
-    size: int
-    owner: str
-
-    @property
-    def who(self) -> str:
-        """How an error begins."""
-        return (
-            f"`ActiveDataModule` draws from the labelled points as the sampler of `{self.owner}.train_dataloader` does "
-            f"from all, but {self.name}"
-        )
-
-    def first(self, number: int) -> list[int] | None:
-        """Return the members of a sampler that draws the numbers from 0 on."""
-        return None if number == self.size else self.indices(range(number)).members
-
-    def indices(self, indices: Iterable[Any]) -> Draws:
-        """Return the draws of a sampler that draws each entry of a list once an epoch."""
-        drawn = [self.index(index) for index in indices]
-        members = sorted(set(drawn))
-        if not members:
-            raise ValueError(f"{self.who} draws no point. Give it the indices of the points to train on.")
-        is_whole = len(members) == self.size
-        return Draws(None if is_whole else members, listed=drawn if len(drawn) > len(members) else None)
-
-    def weighted(self, sampler: WeightedRandomSampler) -> Draws:
-        """Return the draws of a sampler with weights by index; points without weight are never drawn."""
-        weights = sampler.weights.cpu()
-        if not bool((weights.isfinite() & (weights >= 0)).all()):
-            raise ValueError(f"{self.who} has weights that are negative, NaN or Inf. Give it weights of 0 or more.")
-        members = self.indices(weights.nonzero().flatten().tolist()).members
-        positive = int((weights > 0).sum())
-        one_epoch = sampler.num_samples in (len(weights), positive)
-        return Draws(
-            members,
-            samples=None if one_epoch else sampler.num_samples,
-            replacement=sampler.replacement,
-            weights=weights,
-        )
-
-    def shared(self, sampler: DistributedSampler[Any]) -> Draws:
-        """Return the draws of all ranks' samplers together."""
-        if not _is(sampler, DistributedSampler) and not is_of_torchdata(sampler):
-            raise ValueError(
-                f"{self.who} draws for one rank in a way of its own. Leave it out, and Lightning deals the points to "
-                "the ranks; or use torch's `DistributedSampler`."
-            )
-        members = self.first(len(sampler.dataset))  # type: ignore[arg-type]
-        return Draws(members, order="random" if sampler.shuffle else "labelled", shared=sampler)
-
-    def tried(self, sampler: Any) -> Draws:
-        """Return the draws of any other sampler, by what two epochs of it draw."""
-        epochs = Epochs(sampler, self)
-        tries = epochs.again()
-        one, other = (tries.draw(epoch, derive(0, "sampler", epoch)) for epoch in range(2))
-        if Counter(one) != Counter(other):
-            raise ValueError(
-                f"{self.who} drew other points in one epoch than in the next. Use `shuffle=True`, a "
-                "`SubsetRandomSampler` for a part of the points, or a `WeightedRandomSampler` for weights."
-            )
-        found = self.indices(one)
-        return replace(found, order="listed", listed=one) if one == other else replace(found, epochs=epochs)
-
-    def index(self, drawn: Any) -> int:
-        """Return what a sampler drew as an index from 0 on.
-
-        Raises:
-            ValueError: If it is the index of no point.
-        """
-        try:
-            index = drawn.__index__()
-        except (AttributeError, TypeError):
-            raise ValueError(
-                f"{self.who} drew {drawn!r}, which is not the index of a point. Let it draw whole numbers, and pass "
-                "`batch_size=` to the DataLoader for batches."
-            ) from None
-        if not -self.size <= index < self.size:
-            raise ValueError(
-                f"{self.who} draws index {index} of a dataset of {self.size} points. Let it draw indices between "
-                f"0 and {self.size - 1}."
-            )
-        return int(index % self.size)
-
-
-class Epochs:
-    """Draw the epochs of a user's own sampler, each under a seed, so that they come out again in a resumed run."""
-
-    def __init__(self, sampler: Any, finder: _Finder) -> None:
-        self._sampler = sampler
-        self._finder = finder
-
-    def again(self) -> Epochs:
-        """Return the same epochs from the first one on, for a sampler that counts them."""
-        try:
-            return Epochs(copy.copy(self._sampler), self._finder)
-        except Exception:  # whatever an object may raise that cannot be copied
-            return self
-
-    def draw(self, epoch: int, seed: int) -> list[int]:
-        """Return the indices that the sampler draws in an epoch."""
-        if callable(getattr(self._sampler, "set_epoch", None)):
-            self._sampler.set_epoch(epoch)
-        _seed_own_generators(self._sampler, seed)
-        most = 10 * self._finder.size + 100
-        with seeded(seed):
-            drawn = list(islice(iter(self._sampler), most + 1))
-        if len(drawn) > most:
-            raise ValueError(
-                f"{self._finder.who} drew more than {most} indices in one epoch, of {self._finder.size} points. Let "
-                "its epoch end, or use `shuffle=True` and `ActiveDataModule(samples_per_epoch=...)`."
-            )
-        return [self._finder.index(index) for index in drawn]
-
-
-def _seed_own_generators(sampler: Any, seed: int) -> None:
-    for value in getattr(sampler, "__dict__", {}).values():
-        if isinstance(value, torch.Generator):
-            value.manual_seed(seed)
-        elif isinstance(value, np.random.Generator):
-            value.bit_generator.state = type(value.bit_generator)(seed).state
-        elif isinstance(value, random.Random | np.random.RandomState):
-            value.seed(seed % 2**32)
-        elif isinstance(value, Sampler):
-            _seed_own_generators(value, seed)
-
-
-def _is(sampler: Any, kind: type) -> bool:
-    """Return whether a sampler draws as a kind of torch's does."""
-    return isinstance(sampler, kind) and type(sampler).__iter__ is kind.__iter__  # type: ignore[attr-defined]
+from typing_extensions import override
 
 
 def is_of_torchdata(thing: Any) -> bool:
-    """Return whether a sampler or loader is one of torchdata's, which keep their place for a checkpoint."""
+    """Return whether a sampler or loader is torchdata's, which can be resumed in the middle of an epoch."""
     return type(thing).__module__.startswith("torchdata.stateful_dataloader")
 
 
 def seeds_of_workers(sampler: Sampler[int], order: torch.Generator, are_kept: bool) -> torch.Generator:
-    """Return what a loader draws the seeds of its workers from, so that the order is the same whether it keeps them.
+    """Return the generator of the seeds of a loader's workers, so that the order is the same with persistent workers.
 
-    A loader draws such a seed for new workers, before each epoch or, where it keeps its workers, before the first
-    alone. There the sampler draws it in the loader's place.
+    A loader draws such a seed for new workers: before each epoch or, if its workers are persistent, only before the
+    first. In the latter case the sampler draws the seed instead.
 
     Args:
-        sampler: What the loader draws its points by.
-        order: What the sampler draws from.
-        are_kept: Whether the loader keeps its workers.
+        sampler: The loader's sampler.
+        order: The generator of the sampler.
+        are_kept: Whether the workers are persistent.
     """
-    if not are_kept or not isinstance(sampler, Shuffled | _Drawn):
+    if not are_kept or not isinstance(sampler, Shuffled | Drawn):
         return order
     sampler.draws_seed = True
     return torch.Generator().set_state(order.get_state())
@@ -312,14 +40,14 @@ def _draw_seed(generator: torch.Generator) -> None:
 
 
 class Shuffled(RandomSampler):
-    """Shuffle as torch does in a loader without workers, whatever the number of workers.
+    """Shuffle as torch does in a loader without workers, for any number of workers.
 
-    When torch's sampler is read to its end it draws once more. A loader without workers does so to fill the last batch
-    where that stays smaller; workers read ahead and may do so or not, and the next epoch would begin otherwise.
+    When torch's sampler is read to its end, it draws once more. A loader without workers reads that far if its last
+    batch is smaller. Workers read ahead and may get there or not, which would change the order of the next epoch.
 
     Attributes:
         ends_in_smaller_batch: Whether the last batch that the Trainer takes in an epoch is smaller than the others.
-        is_read_ahead: Whether indices are taken before the Trainer asks for their batch.
+        is_read_ahead: Whether indices are taken before the Trainer takes their batch.
     """
 
     def __init__(self, dataset: Dataset[Any], generator: torch.Generator) -> None:
@@ -328,6 +56,7 @@ class Shuffled(RandomSampler):
         self.draws_seed = False
         self.is_read_ahead = True
 
+    @override
     def __iter__(self) -> Iterator[int]:
         if self.draws_seed:
             _draw_seed(self.generator)
@@ -335,13 +64,13 @@ class Shuffled(RandomSampler):
         if self.ends_in_smaller_batch and self.is_read_ahead:
             torch.randperm(len(self), generator=self.generator)
         yield from order
-        # A hook of the user's may end an epoch early, and this is not reached.
+        # A user's hook may end an epoch early. Then this is not reached.
         if self.ends_in_smaller_batch and not self.is_read_ahead:
             torch.randperm(len(self), generator=self.generator)
 
 
-class _Drawn(Sampler[int]):
-    """Draw all places of an epoch at once, so that workers that read ahead change nothing."""
+class Drawn(Sampler[int]):
+    """Draw all places of an epoch at once, so that workers may read ahead."""
 
     def __init__(self, length: int, generator: torch.Generator, draw: Callable[[], Tensor]) -> None:
         self.length = length
@@ -352,33 +81,47 @@ class _Drawn(Sampler[int]):
     def __len__(self) -> int:
         return self.length
 
+    @override
     def __iter__(self) -> Iterator[int]:
         if self.draws_seed:
             _draw_seed(self.generator)
         yield from self.draw().tolist()
 
 
-class _Asked(_Drawn):
-    """Ask a user's own sampler for the order of each epoch, and leave out the points that are not labelled."""
+class InOwnOrder(Drawn):
+    """Draw in the order of a user's own sampler, and leave out the points that are not labelled.
 
-    def __init__(self, length: int, epochs: Epochs, labelled: Sequence[int], generator: torch.Generator) -> None:
-        super().__init__(length, generator, self._ask)
-        self.epochs = epochs
+    Args:
+        length: Number of points in an epoch.
+        epoch_of: Returns the indices that the user's sampler draws in an epoch, by the epoch and a seed.
+        labelled: Indices of the labelled points.
+        generator: What the seeds are drawn from.
+    """
+
+    def __init__(
+        self,
+        length: int,
+        epoch_of: Callable[[int, int], list[int]],
+        labelled: Sequence[int],
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__(length, generator, self._next)
+        self.epoch_of = epoch_of
         self.place_of = {index: place for place, index in enumerate(labelled)}
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Take the number of the epoch, which Lightning says before each."""
+        """Set the number of the epoch, as Lightning does before each."""
         self.epoch = epoch
 
-    def _ask(self) -> Tensor:
-        drawn = self.epochs.draw(self.epoch, int(torch.randint(2**62, (), generator=self.generator)))
+    def _next(self) -> Tensor:
+        drawn = self.epoch_of(self.epoch, int(torch.randint(2**62, (), generator=self.generator)))
         self.epoch += 1
         return torch.tensor([self.place_of[index] for index in drawn if index in self.place_of])
 
 
-class _Repeated(_Drawn):
-    """Go through `size` points in one random order after the other, until an epoch has its number of samples."""
+class Repeated(Drawn):
+    """Repeat `size` points, in a new random order each time, until an epoch has its number of samples."""
 
     def __init__(self, size: int, samples: int, generator: torch.Generator) -> None:
         def draw() -> Tensor:
@@ -388,8 +131,8 @@ class _Repeated(_Drawn):
         super().__init__(samples, generator, draw)
 
 
-class _Shared(DistributedSampler[int]):
-    """Deal what a sampler draws to the ranks of a user's DistributedSampler."""
+class Shared(DistributedSampler[int]):
+    """Share out what a sampler draws among the ranks of a user's DistributedSampler."""
 
     def __init__(self, sampler: Sampler[int], like: DistributedSampler[Any]) -> None:
         super().__init__(
@@ -400,6 +143,7 @@ class _Shared(DistributedSampler[int]):
             drop_last=like.drop_last,
         )
 
+    @override
     def __iter__(self) -> Iterator[int]:
         drawn = list(self.dataset)  # type: ignore[call-overload]
         return (drawn[place] for place in super().__iter__())

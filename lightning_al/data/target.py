@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Mapping
-from enum import Enum
 from numbers import Real
 from typing import Any, cast
 
@@ -13,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lightning_al.values.parts import described, has, is_pandas, is_single, names, part, rebuilt, with_part
+from lightning_al.data.stand_in import shaped_like
+from lightning_al.values.parts import described, has, is_single, names, part, rebuilt, with_part
 from lightning_al.values.whole_numbers import plain, whole_number
 
 KEYS = ("label", "labels", "target", "targets", "y")
@@ -23,18 +22,18 @@ TargetSpec = int | Callable[[Any], Any] | str | None
 
 
 class Target:
-    """Find the label of an item: by key, by position, by name, by a function, or by what is usual.
+    """Find the label of an item by key, position, name or function, or at its usual place.
 
-    What is usual is the last of a tuple or list of two or more, and in anything with keys or attributes the one among
-    label, labels, target, targets and y.
+    The usual place is the last of a tuple or list of two or more. In anything with keys or attributes it is the one
+    among label, labels, target, targets and y.
 
     Args:
-        spec: A key or an attribute's name, a position, a function of the item that returns the label, or None for what
-            is usual.
+        spec: A key or an attribute's name, a position, a function of the item that returns the label, or None for the
+            usual place.
 
     Raises:
         TypeError: If `spec` is none of these.
-        ValueError: If it is a number and no whole one.
+        ValueError: If it is a number that is not whole.
 
     >>> Target().read((0.5, 3)), Target("klass").read({"x": 0.5, "klass": 3})
     (3, 3)
@@ -59,19 +58,19 @@ class Target:
         return part(item, place)
 
     def find(self, item: Any) -> Any | None:
-        """Return the label of an item, or None where the item is nothing but an input."""
+        """Return the label of an item, or None if the item is only an input."""
         return None if not callable(self.spec) and _is_bare(item) else self.read(item)
 
     def hide(self, item: Any, stand_in: Any) -> Any:
-        """Return the item with another label in place of its own; an item without a label, as it is.
+        """Return the item with another label in place of its own. An item without a label is returned unchanged.
 
-        Where labels have lengths of their own, as the labels of tokens or boxes have, the length stays the item's and
-        the values are the other label's, repeated.
+        Labels may differ in length, as the labels of tokens or boxes do. Then the length stays that of the item's label
+        and the values are those of the other label, repeated.
 
         Args:
             item: The item, which is not changed.
-            stand_in: A label that says nothing of this item: the same for all, and valid for the user's code, since it
-                is that of some labelled point.
+            stand_in: A label that tells nothing about this item. It is the same for all items, and valid for the user's
+                code because it is the label of some labelled point.
 
         Raises:
             ValueError: If it is unclear which part of the item is the label.
@@ -83,22 +82,22 @@ class Target:
             )
         place = self.place(item)
         if place is not None:
-            return with_part(item, place, _hidden(part(item, place), stand_in))
+            return with_part(item, place, shaped_like(part(item, place), stand_in))
         if _is_bare(item) or names(item):
             return item
         raise self._no_label_in(item)
 
     def replace(self, item: Any, label: Any) -> Any:
-        """Return the item with another label, of the type of the one that stood there.
+        """Return the item with another label, converted to the type of the one it replaces.
 
         Raises:
-            ValueError: If the item has no place for it, or one of a type that cannot hold it.
+            ValueError: If the item has no place for a label, or the type cannot hold it.
         """
         place = self.check_place(item)
         return with_part(item, place, _like(part(item, place), label))
 
     def check_place(self, item: Any) -> Any:
-        """Return the key, name or position in an item at which an oracle's label is put.
+        """Return the key, name or position in an item where an oracle's label goes.
 
         Raises:
             ValueError: If it has none.
@@ -112,17 +111,16 @@ class Target:
         return place
 
     def inputs(self, batch: Any) -> Any:
-        """Return an item or a batch without its label: one input as it is, several as a tuple or a dict."""
+        """Return an item or a batch without its label: a single input itself, several as a tuple or a dict."""
         rest = self.arguments(batch)
         if len(rest) == 1:
             return next(iter(rest.values())) if isinstance(rest, Mapping) else rest[0]
         return rest
 
     def arguments(self, batch: Any) -> tuple[Any, ...] | dict[Any, Any]:
-        """Return what is left of a batch without its label, as the inputs of a call: in order, or by name.
+        """Return the inputs of a batch as the arguments of a call: in order, or by name.
 
-        An input is what the user made it: of a batch in two parts, the one that is not the label is one input, even
-        where it is a tuple.
+        In a batch of two parts, the one that is not the label is one input, even if it is a tuple.
 
         >>> Target().arguments(((1, 2), 3)), Target().arguments({"a": 1, "b": 2, "y": 3})
         (((1, 2),), {'a': 1, 'b': 2})
@@ -138,7 +136,7 @@ class Target:
         return (batch,)
 
     def labels(self, batch: Any) -> Any:
-        """Return the labels of a batch, which a collate function may have made in another form than the items.
+        """Return the labels of a batch. A collate function may have given it another form than the items.
 
         Raises:
             ValueError: If the batch has none, or it is unclear which part they are.
@@ -185,7 +183,7 @@ class Target:
         return None if self.spec is not None else _usual_place(item)
 
     def _place_in_batch(self, batch: Any) -> Any:
-        """Return where a batch has its labels: where an item has its own or, in a batch of another form, as usual."""
+        """Return where a batch has its labels: as an item has, or at the usual place in a batch of another form."""
         if isinstance(batch, tuple | list):
             if isinstance(self.spec, str) and self.spec not in getattr(batch, "_fields", ()):
                 if len(batch) == 2:
@@ -238,7 +236,7 @@ def _checked(spec: Any) -> TargetSpec:
 
 
 def _usual_place(item: Any) -> Any:
-    """Return the one usual name that an item with named parts has for its label, or None."""
+    """Return the usual name under which an item with named parts has its label, or None."""
     known = item if isinstance(item, dict) else names(item)
     found = [key for key in KEYS if key in known]
     if len(found) > 1:
@@ -251,7 +249,7 @@ def _usual_place(item: Any) -> Any:
 
 
 def _is_bare(item: Any) -> bool:
-    """Return whether an item can hold nothing but one input."""
+    """Return whether an item has room for only one input."""
     if isinstance(item, tuple | list):
         return len(item) < 2
     return is_single(item)
@@ -270,90 +268,13 @@ def _like(old: Any, label: Any) -> Any:
         new = (new.reshape(old.shape) if new.size == old.size == 1 else new)[()]
         whole = old.dtype.kind in "biu"
     else:
-        # NaN says that there is no label, and not of which type it would be.
+        # NaN means that there is no label, and tells nothing about its type.
         is_number = isinstance(old, int | float) and isinstance(label, int | float) and not np.isnan(old)
         new = type(old)(label) if is_number else copy.deepcopy(label)  # which the user's code may change in place
         whole = isinstance(old, int)
     if whole and np.any(np.asarray(label) != np.asarray(new.tolist() if hasattr(new, "tolist") else new)):
         raise ValueError(
-            f"`ActiveDataModule` cannot put the label {label} in the place of {old!r}, which is a whole number. Let "
-            "the dataset's labels, or their placeholders, be of the type that the oracle gives."
+            f"`ActiveDataModule` cannot put the label {label} in the place of {old!r}, which is a whole number. Give "
+            "the dataset's labels, or their placeholders, the type of the oracle's labels."
         )
     return new
-
-
-def _hidden(label: Any, stand_in: Any) -> Any:
-    """Return the label that stands in for another, with the other's lengths and keys."""
-    if isinstance(label, int | float | str) or label is None:
-        return stand_in
-    if isinstance(label, Tensor):
-        return _hidden_tensor(label, stand_in) if isinstance(stand_in, Tensor) else stand_in
-    if isinstance(label, np.ndarray) and isinstance(stand_in, np.ndarray):
-        return _repeated(stand_in, label.shape) if _differ_in_length(label, stand_in) else stand_in
-    if isinstance(label, tuple | list) and isinstance(stand_in, tuple | list):
-        return rebuilt(stand_in, [_hidden(one, _at(stand_in, place, one)) for place, one in enumerate(label)])
-    if isinstance(label, Mapping) and isinstance(stand_in, Mapping):
-        parts = {key: _hidden(one, stand_in[key] if key in stand_in else _nothing(one)) for key, one in label.items()}
-        return _with_items(stand_in, parts)
-    if dataclasses.is_dataclass(label) and type(label) is type(stand_in):
-        for name in names(label):
-            stand_in = with_part(stand_in, name, _hidden(part(label, name), part(stand_in, name)))
-        return stand_in
-    if is_pandas(label) and is_pandas(stand_in) and _differ_in_length(label, stand_in):
-        hidden = label.copy()
-        hidden[:] = _repeated(stand_in.to_numpy(), label.shape)
-        return hidden
-    return stand_in
-
-
-def _hidden_tensor(label: Tensor, stand_in: Tensor) -> Tensor:
-    if label.shape == stand_in.shape or label.ndim != stand_in.ndim or stand_in.layout is not torch.strided:
-        return stand_in
-    values: Tensor = _repeated(stand_in, label.shape)
-    if type(label) is Tensor or type(label) is not type(stand_in):
-        return values
-    # Boxes and masks of torchvision are tensors that also know the size of their image.
-    hidden = label.detach().clone()
-    hidden.copy_(values)
-    return hidden
-
-
-def _differ_in_length(label: Any, stand_in: Any) -> bool:
-    return bool(label.ndim == stand_in.ndim and label.shape != stand_in.shape)
-
-
-def _repeated(values: Any, shape: tuple[int, ...]) -> Any:
-    """Return values again and again along each axis, to fill a shape; zeros where there are none."""
-    if any(there == 0 and wanted > 0 for there, wanted in zip(values.shape, shape, strict=True)):
-        return values.new_zeros(shape) if isinstance(values, Tensor) else np.zeros(shape, values.dtype)
-    places = [np.arange(wanted) % max(there, 1) for there, wanted in zip(values.shape, shape, strict=True)]
-    grid = np.ix_(*places)
-    return values[tuple(map(torch.from_numpy, grid)) if isinstance(values, Tensor) else grid]
-
-
-def _at(parts: tuple[Any, ...] | list[Any], place: int, one: Any) -> Any:
-    return parts[place % len(parts)] if parts else _nothing(one)
-
-
-def _with_items(mapping: Mapping[Any, Any], items: dict[Any, Any]) -> Any:
-    if type(mapping) is dict or not isinstance(mapping, dict):
-        return items
-    fresh = copy.copy(mapping)
-    fresh.clear()
-    fresh.update(items)
-    return fresh
-
-
-def _nothing(label: Any) -> Any:
-    """Return the least value of a label's kind, for where the stand-in is empty."""
-    if isinstance(label, Tensor):
-        return torch.zeros_like(label)
-    if isinstance(label, np.ndarray | np.generic):
-        return np.zeros_like(label)[()]
-    if isinstance(label, Enum):
-        return next(iter(type(label)))
-    if isinstance(label, int | float | str):
-        return type(label)()
-    if isinstance(label, tuple | list):
-        return rebuilt(label, [_nothing(one) for one in label])
-    return {key: _nothing(one) for key, one in label.items()} if isinstance(label, Mapping) else None

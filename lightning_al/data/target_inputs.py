@@ -1,4 +1,4 @@
-"""Inputs at which predictions will be made: items like those that are trained on, whose labels nobody looks at."""
+"""Inputs at which predictions will be made: items like those of the training data, with their labels hidden."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from lightning_al.data.arrays import as_dataset
 from lightning_al.data.target import Target
 from lightning_al.values.parts import described, rebuilt
 
 
 class TargetInputs(Dataset[Any]):
-    """Show the items of a dataset with one and the same label in the place of their own, or where there is none.
+    """Show the items of a dataset, all with the same label instead of their own or of none.
 
     Args:
-        dataset: Items as those of the training data, with or without a label.
+        dataset: Items like those of the training data, with or without a label.
         like: An item of the training data.
         target: Where its label is.
         stand_in: The label to show, or None where items cannot be given one.
@@ -51,17 +52,33 @@ class TargetInputs(Dataset[Any]):
         elif type(item) is type(self.like):
             return self.target.hide(item, self.stand_in)
         raise ValueError(
-            f"`ActiveDataModule(target_inputs=...)` expected items as those of the training data, "
+            f"`ActiveDataModule(target_inputs=...)` expected items like those of the training data, "
             f"{described(self.like)}, with or without the label, but got {described(item)}. "
             "Pass a dataset of such items."
         )
 
 
-def dataset_of(loaders: Any) -> Any:
-    """Return the dataset of a validation loader, or of several joined.
+def read_target_inputs(given: Any) -> Any:
+    """Return "val" or a dataset, from what a user passes as `target_inputs`.
 
     Raises:
-        ValueError: If there is none with items by number.
+        ValueError: If it is another text.
+    """
+    if not isinstance(given, str):
+        return as_dataset(given, "target_inputs")
+    if given != "val":
+        raise ValueError(
+            f"`ActiveDataModule(target_inputs={given!r})` is not known. Pass 'val' for the validation data, or a "
+            "dataset."
+        )
+    return "val"  # plain text, even where a subclass of `str` was given
+
+
+def dataset_of(loaders: Any) -> Any:
+    """Return the dataset of a validation loader, or the datasets of several, joined.
+
+    Raises:
+        ValueError: If there is none with `__getitem__` and `__len__`.
     """
     found = list(loaders.values()) if isinstance(loaders, Mapping) else loaders
     found = list(found) if isinstance(found, list | tuple) else [found]

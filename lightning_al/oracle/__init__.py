@@ -1,4 +1,4 @@
-"""Who answers: oracles, each known by a name."""
+"""Oracles, which answer queries, and their registry."""
 
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.function import FunctionOracle, Labels, OracleLike, as_oracle, name_of

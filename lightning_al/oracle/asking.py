@@ -1,4 +1,4 @@
-"""Ask an oracle for labels, and record each answer that can be one before anything is said of the others."""
+"""Ask an oracle for labels, and record each valid answer before an error about the others is raised."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import closing, suppress
 from typing import Any, TypeVar
 
-from lightning_al.oracle.answers import AnswerError, index_of, shortly
+from lightning_al.oracle.answers import AnswerError, index_of
 from lightning_al.run.labels import Label
 from lightning_al.run.records import OpenQuery
+from lightning_al.values.errors import first_few, said_shortly
 
 Accept = Callable[[int, Any], Label]
-"""Returns the answer for an index as plain data, or raises an `AnswerError` where it can be no label."""
+"""Returns the answer for an index as plain data, or raises an `AnswerError` if it cannot be a label."""
 
 Found = TypeVar("Found")
 
 MOST = 5
-"""How many reasons an error spells out."""
+"""The most reasons that an error lists."""
 
 
 def ask(
@@ -28,21 +29,21 @@ def ask(
     record: Callable[[Mapping[int, Label]], None],
     kept: str,
 ) -> ValueError | None:
-    """Ask for the labels that a query has no answers for yet.
+    """Ask for the labels of a query that are missing.
 
-    Answers given together, in a dict say, are recorded together; those of an iterator or generator, each as it comes.
-    An answer that is refused does not keep the others from being recorded. Points that are left out stay without one.
+    Answers that come together, such as in a dict, are recorded together. Those of an iterator or generator are recorded
+    one by one. If an answer is refused, the others are still recorded. Points without an answer remain pending.
 
     Args:
-        label: Asks the oracle, and returns what it answers.
-        query: The query; its `answers` grow.
-        name: What an error calls the oracle.
+        label: Asks the oracle, and returns its answers.
+        query: The query. Accepted answers are added to its `answers`.
+        name: The name of the oracle in an error.
         accept: Checks an answer.
-        record: Writes answers that were accepted.
+        record: Writes accepted answers.
         kept: Where the accepted answers are kept, for the error.
 
     Returns:
-        What is to be raised where answers were refused.
+        The error to raise if answers were refused.
     """
     asked = query.rest
     if not asked:
@@ -57,7 +58,7 @@ def ask(
                 if good:
                     record(good)
                     query.answers.update(good)
-                # What never ends is not read for ever.
+                # An endless generator is not read forever.
                 if refused and len(query.answers) == len(query.indices):
                     break
     except Exception as error:
@@ -78,7 +79,7 @@ def _check(
     refused: dict[str, list[int]],
     accept: Accept,
 ) -> dict[int, Label]:
-    """Return the good ones of some answers that came together, and note which came and why others are refused."""
+    """Return the valid ones of some answers that came together, and note which came and why others are refused."""
     found: dict[int, list[Any]] = {}
     for pair in pairs:
         try:
@@ -92,7 +93,7 @@ def _check(
         answered[index] = None
         try:
             if index not in asked:
-                raise AnswerError("it was not asked for")
+                raise AnswerError("it was not queried")
             if was_answered or len(answers) > 1:
                 raise AnswerError("it was answered twice")
             good[index] = _checked(accept, index, answers[0])
@@ -102,19 +103,19 @@ def _check(
 
 
 def _checked(check: Callable[..., Found], *arguments: Any) -> Found:
-    """Return what a check returns; any other error of it, a strange type's say, refuses that answer alone as well."""
+    """Return what a check returns. Any error of a check, such as one of a strange type, refuses only that answer."""
     try:
         return check(*arguments)
     except AnswerError:
         raise
     except Exception as error:
-        raise AnswerError(f"it could not be checked ({shortly(error)})") from error
+        raise AnswerError(f"it could not be checked ({said_shortly(error)})") from error
 
 
 def together(answers: Any) -> Generator[list[Any]]:
-    """Yield answers as pairs of index and label, those together that came together.
+    """Yield answers as pairs of index and label, in the groups in which they came.
 
-    Where reading them fails in the middle, those before that are yielded first.
+    If reading them fails in the middle, the answers before that are yielded first.
     """
     if _are_by_index(answers):
         yield from _up_to_error(answers.items())
@@ -127,7 +128,7 @@ def together(answers: Any) -> Generator[list[Any]]:
                 yield list(pair.items()) if _are_by_index(pair) else [pair]
         finally:
             if isinstance(pairs, Generator):
-                with suppress(Exception):  # all that matters was said before
+                with suppress(Exception):  # all answers that matter came before
                     pairs.close()
     else:
         raise AnswerError(
@@ -136,7 +137,7 @@ def together(answers: Any) -> Generator[list[Any]]:
 
 
 def _are_by_index(answers: Any) -> bool:
-    """Return whether answers are a dict or alike; a pandas Series is no Mapping."""
+    """Return whether answers are a dict or similar. A pandas Series is not a Mapping."""
     return isinstance(answers, Mapping) or (hasattr(answers, "items") and hasattr(answers, "keys"))
 
 
@@ -155,14 +156,14 @@ def pair_of(pair: Any) -> tuple[Any, Any]:
     """Return the index and the label of an answer.
 
     Raises:
-        AnswerError: If it is no pair.
+        AnswerError: If it is not a pair.
     """
     try:
-        # "12" is no pair of 1 and 2, and a set has no first.
+        # "12" is not a pair of 1 and 2, and a set has no order.
         if isinstance(pair, str | bytes | bytearray | memoryview | range | Set | Mapping):
             raise TypeError
         key, answer = pair
-    except Exception:  # whatever a type may raise that is no pair
+    except Exception:  # whatever a type may raise that is not a pair
         raise AnswerError(f"it came as {type(pair).__name__} and not as a pair of index and label") from None
     return key, answer
 
@@ -175,17 +176,15 @@ def _refusal(
     query: OpenQuery,
     kept: str,
 ) -> ValueError:
-    reasons = [f"{reason}{f' (index {_some(whose)})' if whose else ''}" for reason, whose in refused.items()]
+    reasons = [
+        f"{reason}{f' (index {first_few(whose, most=20)})' if whose else ''}" for reason, whose in refused.items()
+    ]
     more = f"; and {len(reasons) - MOST} other reasons" if len(reasons) > MOST else ""
     return ValueError(
-        f"`{name}` was asked to label the indices [{_some(asked)}], but answered for [{_some(sorted(answered))}]. "
+        f"`{name}` was asked to label the indices [{first_few(asked, most=20)}], but answered for "
+        f"[{first_few(sorted(answered), most=20)}]. "
         + (f"Refused: {'; '.join(reasons[:MOST])}{more}. " if refused else "")
         + f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}. Let it answer at most once for each "
-        "index it is asked for, and for no other, with a label of this dataset (`ActiveDataModule(classes=...)` says "
-        "which there are), and call `trainer.fit` again: it asks for the rest alone."
+        "queried index, and for no other, with a label of this dataset (`ActiveDataModule(classes=...)` lists them). "
+        "Then call `trainer.fit` again, which only asks for the rest."
     )
-
-
-def _some(things: Sequence[Any], most: int = 20) -> str:
-    shown = ", ".join(map(str, things[:most]))
-    return f"{shown}, ... {len(things)} in all" if len(things) > most else shown

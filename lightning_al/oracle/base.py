@@ -1,4 +1,4 @@
-"""Who answers: what an oracle has to offer."""
+"""The base class of oracles, which answer queries."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lightning_al.oracle.query import Query
 
 
 class Oracle(ABC):
-    """Answer what the labels of some points are.
+    """Provide the labels of queried points.
 
     Attributes:
         reveals: Whether the answers are the dataset's own targets.
@@ -20,15 +20,15 @@ class Oracle(ABC):
 
     @abstractmethod
     def label(self, query: Query) -> Mapping[int, Any] | Iterable[tuple[int, Any]]:
-        """Return labels for the points of a query, all together or one after the other.
+        """Return labels for the points of a query, all together or one by one.
 
         Args:
-            query: The points that have no label yet. A query that was answered in part is asked again, for its rest. It
-                is left as it is.
+            query: The points that have no label yet. If a query was only answered in part, the next one has the rest.
+                It must not be changed.
 
         Returns:
-            Labels by index: a dict, or pairs of index and label. Those left out are pending: the call of `trainer.fit`
-            ends, and the next one asks for them. The answers of a generator are recorded as they come, so that one that
-            is stopped, or fails, loses none. Labels may be numbers of Python, NumPy or torch, names of the dataset's
-            classes, or soft labels; None stands for the dataset's own target.
+            Labels by index: a dict, or pairs of index and label. Points that are left out are pending: `trainer.fit`
+            ends, and the next call asks for them. The answers of a generator are recorded as they come, so none is lost
+            if it is stopped or fails. Labels may be numbers of Python, NumPy or torch, names of the dataset's classes,
+            or soft labels. None stands for the dataset's own target.
         """

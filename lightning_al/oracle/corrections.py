@@ -1,6 +1,6 @@
-"""Labels that a run recorded, and how to correct one or give its point back, while no process runs the run.
+"""Correct recorded labels, or give their points back, while no process runs the run.
 
-The label before stays in the journal. The next fit has the new one.
+The old label remains in the journal. The next fit uses the new one.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_al.data.pool import some
-from lightning_al.oracle.answers import AnswerError, LabelRules, plain_label, rules_for
-from lightning_al.run.journal import NAME, Journal, command
+from lightning_al.oracle.answers import AnswerError, plain_label
+from lightning_al.oracle.label_rules import LabelRules, rules_for
+from lightning_al.run.folder import JOURNAL
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_command import command
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.records import INITIAL, OpenQuery, Records
 from lightning_al.task.class_names import Classes
+from lightning_al.values.errors import first_few
 from lightning_al.values.whole_numbers import whole_number
 
 MOST_NAMED = 5
-"""Of how many changes an error says in full what is wrong with them."""
+"""The most changes whose errors are shown in full."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,11 @@ class RecordedLabel:
 
     Attributes:
         index: The point.
-        label: Its label now; None stands for the dataset's own target.
+        label: Its present label; None stands for the dataset's own target.
         given: The label that was given first.
-        state: Whether it is as it was given, was corrected, or was given back.
-        round: Number of the round that asked for it; None where the point was labelled before the first round.
-        score: The acquisition function's score, where it was asked for.
+        state: Whether the label is the first one, was corrected, or was given back.
+        round: Number of the round that queried it; None if the point was labelled before the first round.
+        score: The acquisition function's score, if it was queried.
     """
 
     index: int
@@ -94,23 +97,23 @@ def _places(found: list[RecordedLabel]) -> dict[int, int]:
 
 
 def correct(folder: str | os.PathLike[str], index: int, label: Any) -> RecordedLabel:
-    """Correct a recorded label, that of an initial point too.
+    """Correct a recorded label, which may be that of an initial point.
 
-    Where the run had finished, its last round is fitted again by the next start.
+    If the run had finished, its last round is fitted again when it is next started.
 
     Args:
         folder: The run's folder.
         index: The point.
-        label: Its label, of any type that an oracle may answer with; None stands for the dataset's own target.
+        label: Its label, of any type that an oracle may return. None stands for the dataset's own target.
 
     Returns:
-        The label as it was before.
+        The label before the correction.
 
     Raises:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If a process runs the run, or the journal is damaged.
-        TypeError: If the index is no number.
-        ValueError: If the point has no label, or the new one can be none.
+        TypeError: If the index is not a number.
+        ValueError: If the point has no label, or the new one cannot be its label.
     """
     return correct_by(folder, {index: lambda rules: None if label is None else plain_label(label, rules)})[0]
 
@@ -118,7 +121,7 @@ def correct(folder: str | os.PathLike[str], index: int, label: Any) -> RecordedL
 def correct_by(
     folder: str | os.PathLike[str], reads: Mapping[int, Callable[[LabelRules], Label]]
 ) -> list[RecordedLabel]:
-    """Correct labels as `correct` does, by ones that are read by the rules for labels of the run: all or none."""
+    """Correct labels as `correct` does, all or none. Each new label is read by the rules for labels of the run."""
     reads = {whole_number("correct", "index", index, least=None): read for index, read in reads.items()}
     with _opened(folder) as journal:
         before: list[RecordedLabel] = []
@@ -146,20 +149,20 @@ def _read(journal: Journal, index: int, read: Callable[[LabelRules], Label]) -> 
 
 
 def give_back(folder: str | os.PathLike[str], index: int) -> RecordedLabel:
-    """Take a recorded label away, so that its point is in the pool again. A budget still counts the label.
+    """Take a recorded label away, so that its point can be queried again. A budget still counts the label.
 
     Args:
         folder: The run's folder.
         index: The point.
 
     Returns:
-        The label as it was before.
+        The label that was taken away.
 
     Raises:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If a process runs the run, or the journal is damaged.
-        TypeError: If the index is no number.
-        ValueError: If the point has no label, is the only one that has, or is of a query that is still open.
+        TypeError: If the index is not a number.
+        ValueError: If the point has no label, is the only labelled one, or belongs to an open query.
     """
     return give_back_all(folder, [index])[0]
 
@@ -172,14 +175,14 @@ def give_back_all(folder: str | os.PathLike[str], indices: Iterable[int]) -> lis
         indices: The points.
 
     Returns:
-        The labels as they were before.
+        The labels that were taken away.
 
     Raises:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If a process runs the run, or the journal is damaged.
-        TypeError: If an index is no number.
-        ValueError: If a point has no label, comes twice, or is of a query that is still open, or if no labelled point
-            would be left.
+        TypeError: If an index is not a number.
+        ValueError: If a point has no label, comes twice, or belongs to an open query, or if no labelled point would be
+            left.
     """
     points = [whole_number("give_back", "index", index, least=None) for index in indices]
     with _opened(folder) as journal:
@@ -198,42 +201,48 @@ def give_back_all(folder: str | os.PathLike[str], indices: Iterable[int]) -> lis
 
 
 def _given_back(journal: Journal, index: int, left: set[int]) -> RecordedLabel:
-    """Return the label of a point that is to be given back, where so many are labelled besides those before it."""
+    """Return the label of a point to give back.
+
+    Args:
+        journal: The journal.
+        index: The point.
+        left: The points that are still labelled after those before it are given back.
+    """
     before = _labelled(journal, index)
     how = f"`{command('correct', journal.folder, index, 'LABEL')}`"
     query = journal.records.query
     if query is not None and index in query.answers:
         raise ValueError(
-            f"Index {index} in {journal.folder} is of a query that is not answered to its end, so it cannot be given "
+            f"Index {index} in {journal.folder} belongs to a query that is not fully answered, so it cannot be given "
             f"back yet. Correct its label, {how}, or start the run again first."
         )
     if index not in left:
-        raise ValueError(f"Index {index} in {journal.folder} is to be given back twice. Name it once.")
+        raise ValueError(f"Index {index} in {journal.folder} was named twice. Name it once.")
     if left == {index}:
         raise ValueError(
-            f"Index {index} in {journal.folder} is the only labelled point, without which there is nothing to train "
-            f"on. Correct its label, {how}."
+            f"Index {index} in {journal.folder} is the only labelled point, so there would be nothing to train on. "
+            f"Correct its label, {how}."
         )
     return before
 
 
 def _refuse(wrong: Mapping[int, ValueError], number: int, folder: str | os.PathLike[str]) -> None:
-    """Raise what is wrong with some of several changes, of which none is made then."""
+    """Raise an error if some of several changes cannot be made. Then none is made."""
     if not wrong:
         return
     if number == 1:
         raise next(iter(wrong.values()))
     said = " ".join(map(str, list(wrong.values())[:MOST_NAMED]))
     raise ValueError(
-        f"None of the {number} labels in {folder} was changed, because of {some(list(wrong), most=20)}. Name the "
-        f"others alone, or what is right. {said}"
+        f"None of the {number} labels in {folder} was changed, because of [{first_few(list(wrong), most=20)}]. Name "
+        f"only the others, or give right labels. {said}"
     )
 
 
 @contextmanager
 def _opened(folder: str | os.PathLike[str]) -> Iterator[Journal]:
-    if not (Path(folder) / NAME).exists():  # which opening it would make
-        raise FileNotFoundError(f"There is no run in {folder}: it has no {NAME}.")
+    if not (Path(folder) / JOURNAL).exists():  # `Journal` would make one
+        raise FileNotFoundError(f"There is no run in {folder}: it has no {JOURNAL}.")
     with closing(Journal(folder)) as journal:
         yield journal
 
@@ -250,9 +259,9 @@ def _labelled(journal: Journal, index: int) -> RecordedLabel:
 
 
 def _rules(records: Records, but: int) -> LabelRules:
-    """Return what a label may be, by the other labels of the run, the classes and the number of outputs."""
+    """Return what a label may be, inferred from the other labels of the run, the classes and the number of outputs."""
     header = records.header or {}
     given = [found.label for found in recorded_labels(records) if found.index != but and found.label is not None]
-    # Of points without a label, the dataset may have a placeholder.
+    # The dataset may have a placeholder for points without a label.
     own = [label for label in header.get("data", {}).get("labels", ()) if label is not None and label >= 0]
     return rules_for(own or given, Classes.from_dict(header.get("classes")), records.num_outputs)

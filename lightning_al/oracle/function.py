@@ -1,4 +1,4 @@
-"""A plain function that answers: what a script has at hand."""
+"""A plain function as an oracle."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lightning_al.oracle.query import Query
 from lightning_al.values.qualified_name import qualified_name
 
 Answers = Mapping[int, Any] | Iterable[tuple[int, Any]]
-"""Labels by index, all together or as pairs that come one after the other."""
+"""Labels by index: a mapping, or pairs that come one by one."""
 
 
 @runtime_checkable
@@ -24,7 +24,7 @@ class Labels(Protocol):
 
 
 OracleLike = Oracle | Labels | Callable[[Query], Answers]
-"""What can answer: an `Oracle`, an object with its method, or a function of the query that returns labels by index."""
+"""An `Oracle`, an object with its method, or a function of the query that returns labels by index."""
 
 
 @final
@@ -47,10 +47,10 @@ class FunctionOracle(Oracle):
 
 
 def as_oracle(oracle: OracleLike) -> Oracle | Labels:
-    """Return an object with the method `label`; a plain function becomes one.
+    """Return an object with the method `label`. A plain function is wrapped in one.
 
     Raises:
-        TypeError: If the thing can answer nothing, or is the class of what can.
+        TypeError: If the object is not an oracle, or is the class of one.
     """
     if isinstance(oracle, type):
         raise TypeError(
@@ -69,5 +69,5 @@ def as_oracle(oracle: OracleLike) -> Oracle | Labels:
 
 
 def name_of(oracle: Oracle | Labels) -> str:
-    """Return what an error calls an oracle: its class, or the function that answers."""
+    """Return the name of an oracle in an error: that of its class, or of the function that answers."""
     return qualified_name(oracle.function) if isinstance(oracle, FunctionOracle) else type(oracle).__name__

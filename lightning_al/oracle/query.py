@@ -1,4 +1,4 @@
-"""What an oracle is asked: which points, and what is known of them."""
+"""The query that an oracle answers: which points, and what is known about them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,19 @@ from typing import Any
 
 
 class Query(list[int]):
-    """Points that have no label yet, in the order of choice, with what is known of each.
+    """Points that have no label yet, in the order of choice, with what is known about each.
 
-    It is the list of their indices, so that a function of indices is a function of queries.
+    A query is the list of their indices, so a function of indices also takes a query.
 
     Args:
-        round: Number of the round that asks; -1 for the initial points.
-        indices: Indices in the numbering of the dataset. Those of the round's points that were answered before are
-            not among them.
-        keys: By what the points are known outside; by default their indices.
+        round: Number of the round; -1 for the initial points.
+        indices: Indices in the dataset, without those points of the round that were answered before.
+        keys: What the points are called outside, such as paths. By default their indices.
         scores: The acquisition function's score for each, in its own unit; empty for the initial points.
-        probs: What the model believes of each: the posterior mean's probability of each class ``[b][C]``, or that of
-            the network itself where no samples were drawn; None where there is no model yet, or its outputs are no
-            classes.
-        answers: The labels of the round's other points, by index, as they were recorded.
-        items: The points as the dataset gives them, each read when it is asked for.
+        probs: The model's probability of each class for each point ``[b][C]``: that of the posterior mean, or of the
+            network itself if no samples were drawn. None if there is no model yet, or its outputs are not classes.
+        answers: The recorded labels of the round's other points, by index.
+        items: The dataset's items of the points, each read when it is accessed.
 
     >>> query = Query(0, [7, 3], scores=[0.5, 0.2], items=["a", "b"])
     >>> query, query.round, query.items[1], {index: 1 for index in query}
@@ -54,7 +52,7 @@ class Query(list[int]):
 
 
 class LazyItems(Sequence[Any]):
-    """The items of some points, each read when it is asked for.
+    """The items of some points, each read when it is accessed.
 
     Args:
         read: Reads the item of an index.

@@ -1,4 +1,4 @@
-"""Labels that the dataset holds already, uncovered when asked for."""
+"""The labels that the dataset already has, revealed when they are queried."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning_al.run.labels import Label
 @final
 @dataclass(frozen=True)
 class Revealed(Oracle):
-    """Uncover the dataset's own targets, which the model did not see before: the oracle of every simulation.
+    """Reveal the dataset's own targets, which the model did not see before: the oracle of simulations.
 
     >>> Revealed().label(Query(0, [4, 2]))
     {4: None, 2: None}
@@ -25,5 +25,5 @@ class Revealed(Oracle):
     reveals: ClassVar[bool] = True
 
     def label(self, query: Query) -> Mapping[int, Label]:
-        """Say of each point that the dataset's own target is its label."""
+        """Return None for each point, which stands for the dataset's own target."""
         return dict.fromkeys(query)

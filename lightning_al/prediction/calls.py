@@ -1,4 +1,4 @@
-"""Call a module for scoring, and where that fails say what it was called with and what to pass instead."""
+"""Call a module for scoring, and explain a failure: what it was called with, and what to pass instead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class CallError(ValueError):
 
 
 def said_clearly(forward: Forward, inputs: Callable[[Any], Any] | None) -> Forward:
-    """Return a function that does as `forward`, reads the logits of what it returns, and explains its exceptions.
+    """Return a function that calls `forward`, reads the logits of what it returns, and explains its exceptions.
 
     Args:
         forward: A function of a module and a batch.

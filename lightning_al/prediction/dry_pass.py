@@ -1,4 +1,4 @@
-"""Score a few points before the first step, so that what cannot work fails at once."""
+"""Score a few points before the first step, so that what cannot work fails immediately."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.acquisition.base import Acquisition, check_selection, plain_metrics
+from lightning_al.host.loaders import to_device
 from lightning_al.host.module_state import ModuleState
 from lightning_al.host.namespace import rank_zero_info
 from lightning_al.points import Candidates, Points
 from lightning_al.prediction.calls import OF_CODE
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.predictions import Check, Predict, Predictions, Rows, Source
-from lightning_al.prediction.scoring import to_device
 from lightning_al.prediction.unscorable import unscorable_error
 from lightning_al.run.seeds import derive, generator, seeded
 from lightning_al.values.content_hash import spread
@@ -45,11 +45,11 @@ def dry_pass(
     number: int,
     skip: bool = False,
 ) -> None:
-    """Let an acquisition function select among a few points of the pool, as it will after the fit, and forget it all.
+    """Let an acquisition function select among a few points of the pool, as it will after the fit, and discard that.
 
-    The points go the way that the whole pool goes, with every posterior sample, and only what the method reads is
-    computed. Nothing is changed by it: neither weights, buffers, modes and attributes of the module nor the states of
-    random generators. Hooks of the datamodule are called, and the dataset is read. All ranks score the same points.
+    The points are scored exactly as the whole pool is, with every posterior sample, and only what the method reads is
+    computed. Nothing changes: neither weights, buffers, modes and attributes of the module nor the states of random
+    generators. Hooks of the datamodule are called, and the dataset is read. All ranks score the same points.
 
     Args:
         fitted: Predicts batches with the module, which is on its device and about to take its first step.
@@ -58,7 +58,7 @@ def dry_pass(
         check: Is called with the number of classes, or None where there are no logits.
         seed: Seed of the run.
         number: Number of the round.
-        skip: Whether to do without points that cannot be scored, where others can.
+        skip: Whether to leave out points that cannot be scored, if others can.
 
     Raises:
         Exception: Whatever the pass over the pool or the selection would raise; the message says when it was.
@@ -126,7 +126,7 @@ def _only(chunks: Iterator[Rows]) -> Iterator[Tensor]:
 
 
 class _FewRows:
-    """What a pass over a few points gives, computed when it is first read.
+    """Compute what a pass over a few points returns, when it is first read.
 
     Attributes:
         indices: The points.
@@ -225,7 +225,7 @@ def _spread_over(indices: list[int]) -> list[int]:
 
 @contextmanager
 def _saying_when(number: int) -> Iterator[None]:
-    """Let exceptions say that they come before the fit of a round."""
+    """Let exceptions say that the dry pass of a round raised them."""
     try:
         yield
     except Exception as error:
@@ -244,7 +244,7 @@ def _saying_when(number: int) -> Iterator[None]:
 
 @contextmanager
 def unchanged(module: nn.Module) -> Iterator[None]:
-    """Put a module back to what it was: its layers, modes, attributes, and what its tensors hold."""
+    """Restore a module afterwards: its layers, modes, attributes, and the values of its tensors."""
     state = ModuleState(module)
     tensors = {id(tensor): tensor for tensor in _tensors_of(module)}.values()
     before = [(tensor, tensor.detach().cpu().clone()) for tensor in tensors]

@@ -1,4 +1,4 @@
-"""What a module gives for a batch: by the user's function, or by calling it on the inputs."""
+"""The outputs of a module for a batch: by the user's function, or by calling it on the inputs."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from lightning_al.prediction.calls import CallError, said_clearly
 
 
 def forward_of(given: Forward | None, target: Target) -> Forward:
-    """Return the function of a module and a batch that the pool is scored by: the one given, or the usual one.
+    """Return the function of a module and a batch that scores the pool: the one given, or the usual one.
 
-    Of outputs that have them under a name, as those of transformers, it returns the logits. Where it fails, it says
+    If the outputs have the logits under a name, like those of transformers, it returns the logits. If it fails, it says
     what the module was called with.
     """
     return said_clearly(given, None) if given is not None else said_clearly(default_forward(target), target.inputs)
@@ -26,9 +26,9 @@ def forward_of(given: Forward | None, target: Target) -> Forward:
 def default_forward(target: Target) -> Forward:
     """Return the function that calls a module on the inputs of a batch: the batch without its label.
 
-    Several inputs of a tuple are passed one after the other, several of a dict by name where `forward` has such
-    parameters. One input is passed as it is, even where it is a tuple, unless `forward` takes several, or takes inputs
-    by their names alone.
+    Several inputs in a tuple are passed one after the other, and several in a dict by name if `forward` has such
+    parameters. A single input is passed unchanged, even if it is a tuple, unless `forward` takes several inputs, or
+    only named ones.
     """
 
     def forward(module: nn.Module, batch: Any) -> Tensor:

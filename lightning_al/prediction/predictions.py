@@ -31,14 +31,14 @@ Check = Callable[[int | None], Any]
 
 @dataclass(frozen=True)
 class Source:
-    """Where the items of a pass are read from.
+    """Tell where the items of a pass are read from.
 
     Attributes:
         begin: Returns a loader of the items of some indices, in this order.
         find_unreadable: Returns which of some items cannot be read, and what was raised.
         batch_size: How many items a batch has.
         what: What the items are, for an error.
-        remark: Returns what else an error says where the module gives NaN since its weights are NaN.
+        remark: Returns an addition to the error for NaN scores of a module whose weights are NaN.
     """
 
     begin: Callable[[list[int]], DataLoader[Any]]
@@ -58,8 +58,8 @@ class Predictions:
         predict: Maps batches to what is predicted of them.
         batches: The points of each batch.
         check: Is called with None where a module gives no logits.
-        skip: Whether to go on after a batch that fails, where some of its points cannot be read.
-        is_each_loaded_alone: Whether each batch has a loader of its own, since it is smaller than those of the pool.
+        skip: Whether to continue after a batch that fails because some of its points cannot be read.
+        is_each_loaded_alone: Whether each batch has a loader of its own, being smaller than those of the pool.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ def next_rows(predictions: Iterator[Rows], n: int, trainer: pl.Trainer, module: 
 
 
 def places_of_nan(rows: Rows) -> list[int]:
-    """Return which rows hold a NaN, which an infinite logit becomes too."""
+    """Return which rows hold a NaN. An infinite logit becomes NaN too."""
     if not rows:
         return []
     has_nan_n = torch.stack([values.isnan().flatten(1).any(1) for values in rows]).any(0)

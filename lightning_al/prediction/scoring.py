@@ -22,6 +22,7 @@ from rich.text import Text
 from torch import Tensor
 
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.loaders import to_device
 from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import in_step, meet
 from lightning_al.posterior.base import Forward, evaluating
@@ -99,7 +100,7 @@ def pass_over(
                 in_step(trainer, partial(check, rows[-1].shape[-1]))
                 checked = True
             own_length = lengths[trainer.global_rank]
-            yield tuple(_gather(trainer, values[:own_length], lengths).cpu() for values in rows)
+            yield tuple(gather(trainer, values[:own_length], lengths).cpu() for values in rows)
         predictions.end()
 
 
@@ -134,7 +135,7 @@ def _deal(
     skip: bool,
 ) -> tuple[list[list[list[int]]], Predictions]:
     """Return which batches the ranks predict in each turn, and this rank's predictions."""
-    turns = _turns(list(points), source.batch_size, trainer.world_size)
+    turns = turns_of(list(points), source.batch_size, trainer.world_size)
     # Every rank has a batch in each turn; where none is left, it predicts one point and drops it again.
     own = [turn[trainer.global_rank] or list(points[:1]) for turn in turns]
 
@@ -144,10 +145,10 @@ def _deal(
     return turns, Predictions(trainer, module, source, on_device, own, check=check, skip=skip)
 
 
-def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:
+def turns_of(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:
     """Deal consecutive batches to the ranks, turn by turn; in the last turn some may get none.
 
-    >>> _turns([3, 4, 5, 6, 7], batch_size=2, ranks=2)
+    >>> turns_of([3, 4, 5, 6, 7], batch_size=2, ranks=2)
     [[[3, 4], [5, 6]], [[7], []]]
     """
     starts = range(0, len(indices), batch_size * ranks)
@@ -157,14 +158,7 @@ def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[in
     ]
 
 
-def to_device(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> Any:
-    """Bring a batch to the module's device and precision, through the transfer hooks."""
-    batch = trainer.precision_plugin.convert_input(batch)
-    batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
-    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
-
-
-def _gather(trainer: pl.Trainer, local: Tensor, lengths: list[int]) -> Tensor:
+def gather(trainer: pl.Trainer, local: Tensor, lengths: list[int]) -> Tensor:
     """Join the ranks' batches, whose lengths differ, in the order of the ranks."""
     if len(lengths) == 1:
         return local

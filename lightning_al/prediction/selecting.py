@@ -39,7 +39,7 @@ class PoolPasses:
     def select(
         self, acquisition: Acquisition, b: int, generator: Callable[[], torch.Generator], suspects: Sequence[int]
     ) -> tuple[Selection, list[int], dict[int, str]]:
-        """Select b points, or all where fewer can be scored.
+        """Select b points, or all if fewer can be scored.
 
         Args:
             acquisition: Selects them.
@@ -51,7 +51,7 @@ class PoolPasses:
             The selection, the indices of the candidates by position, and why other points were left out, by index.
 
         Raises:
-            UnscorableError: If points cannot be scored, and are not to be left out or are all that there are.
+            UnscorableError: If points cannot be scored and may not be left out, or if no point can be scored.
         """
 
         def select(points: list[int]) -> Selection:

@@ -53,7 +53,7 @@ class TaskCheck:
                 return None
             said = check_class_labels(labels, num_classes, self.module, candidates, parts)
             if self.revealed:
-                check_several_classes(self._all_labels(), f"`{type(self.data._training.dataset).__name__}`")
+                check_several_classes(self._all_labels(), f"`{type(self.data.training_points.dataset).__name__}`")
         return said
 
     def are_of_two_classes(self) -> bool:
@@ -93,7 +93,7 @@ class TaskCheck:
 
     def _read_all(self, indices: Iterable[int]) -> dict[int, Any]:
         """Return the labels of some points, without those that cannot be read where these are passed over."""
-        return {index: self.data.label_of(index) for index in indices if self.data._training.can_read(index)}
+        return {index: self.data.label_of(index) for index in indices if self.data.training_points.can_read(index)}
 
     def _parts(self, num_classes: int) -> tuple[int, list[int]]:
         """Return of how many parts an item is where the last is taken for the label unasked, and what it may be."""
@@ -118,7 +118,7 @@ class TaskCheck:
         members = [*pool.labelled, *pool.unlabelled]
         first = [*pool.labelled, *(members[place] for place in spread(len(members)))]
         order = list(dict.fromkeys([*first, *members]))
-        limit = len(order) if _lists_targets(self.data._training.dataset) else MOST_READ
+        limit = len(order) if _lists_targets(self.data.training_points.dataset) else MOST_READ
         for number, index in enumerate(order):
             if number >= limit:
                 yield None

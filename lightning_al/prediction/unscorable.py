@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.data.datamodule import ActiveDataModule
-from lightning_al.data.pool import some
 from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_all_ranks
 from lightning_al.posterior.batches import num_points
 from lightning_al.run.seeds import GlobalStates
+from lightning_al.values.errors import first_few
 
 Selected = TypeVar("Selected")
 
@@ -44,7 +44,7 @@ def unscorable_error(
     what: str = "unlabelled points",
     remark: Callable[[], str] = lambda: "",
 ) -> UnscorableError:
-    """Say which of so many points cannot be scored, and where that may come from."""
+    """Say which points cannot be scored, and what the cause may be."""
     if any(reason != NAN for reason in reasons.values()):
         return UnscorableError(
             f"`ActiveLearning` cannot score {len(reasons)} of {size} {what}: {listed(reasons)}. "
@@ -68,13 +68,13 @@ def unscorable_error(
 
 
 def said_of_labelled(data: ActiveDataModule) -> str:
-    """Say which labelled points hold NaN or Inf, which a network that is trained on them gets too."""
+    """Say which labelled points hold NaN or Inf, which training passes on to the weights."""
     found = []
     for index in data.pool.labelled:
         with suppress(Exception):  # of one that cannot be read, nothing is known
             if not _is_finite(data.item_of(index)):
                 found.append(index)
-    return f" The labelled points {some(found)} hold NaN or Inf. Correct or give back these." if found else ""
+    return f" The labelled points [{first_few(found)}] hold NaN or Inf. Correct or give back these." if found else ""
 
 
 def _is_finite(item: Any) -> bool:
@@ -99,7 +99,7 @@ def listed(reasons: Mapping[int, str], most: int = 5) -> str:
 
 
 def said_of_left_out(reasons: Mapping[int, str], num_scored: int) -> str:
-    """Say which points a query was selected without."""
+    """Say which points were left out of the selection."""
     return (
         f"{len(reasons)} of {num_scored + len(reasons)} unlabelled points cannot be scored and were left out: "
         f"{listed(reasons)}. `Round.unscorable` lists all of them."
@@ -109,7 +109,7 @@ def said_of_left_out(reasons: Mapping[int, str], num_scored: int) -> str:
 def find_unreadable(data: ActiveDataModule, indices: Sequence[int]) -> dict[int, Exception]:
     """Return which points cannot be read, or make no batch with the first labelled point, and what was raised.
 
-    Whether a point fits to others is asked of one and the same other, so that it does not depend on batches.
+    Each point is collated with the same labelled point, so that the result does not depend on batches.
     """
     loader = data.pool_dataloader([data.pool.initial[0], *indices])
     items: Any = loader.dataset

@@ -1,4 +1,4 @@
-"""Which labels a dataset and a network take: what an oracle's answers, and labels recorded before, are held against."""
+"""Which labels fit a dataset and a network: the check of an oracle's answers and of labels recorded before."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from torch import Tensor
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Pool
 from lightning_al.data.reading import OF_QUERY, read
+from lightning_al.host.loaders import to_device
 from lightning_al.host.namespace import pl
-from lightning_al.oracle.answers import AnswerError, LabelRules, plain_label, rules_for
+from lightning_al.oracle.answers import AnswerError, plain_label
 from lightning_al.oracle.asking import Accept
+from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.prediction.dry_pass import unchanged
 from lightning_al.prediction.predictions import predicting
-from lightning_al.prediction.scoring import to_device
-from lightning_al.run.journal import command
+from lightning_al.run.journal_command import command
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.seeds import derive, seeded
-from lightning_al.task.class_names import Classes, classes_of
 from lightning_al.task.outputs import find_logits
 from lightning_al.values.content_hash import spread
 
@@ -49,7 +49,7 @@ def num_outputs(
 
 
 def rules_of(data: ActiveDataModule, num_outputs: int | None) -> LabelRules:
-    """Return what labels may be, by the dataset's own labels of labelled points, where there are any."""
+    """Return what labels may be, judging by the dataset's own labels of labelled points."""
     pool = data.pool
     there = [index for index in pool.labelled if index not in pool.lacking]
     labelled = [index for index in there if index not in pool.labels] or there
@@ -59,15 +59,7 @@ def rules_of(data: ActiveDataModule, num_outputs: int | None) -> LabelRules:
         others = [index for index, label in zip(labelled, classes, strict=True) if label is None]
         with suppress(Exception):  # of a target that cannot be read, nothing is known
             known += [data.label_of(index) for index in (others[place] for place in spread(len(others)))]
-    return rules_for(known, class_names(data), num_outputs)
-
-
-def class_names(data: ActiveDataModule) -> Classes:
-    """Return the classes that labels name: those that the user listed, or those of the dataset or the datamodule."""
-    if data._classes is not None:
-        return data._classes
-    found = classes_of(data._training.dataset)
-    return found if found.numbers else classes_of(data.wrapped)
+    return rules_for(known, data.training_points.classes, num_outputs)
 
 
 def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool, asked: Sequence[int] = ()) -> Accept:
@@ -76,20 +68,19 @@ def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool,
     Args:
         data: The data.
         num_outputs: How many outputs the network has for a point, or None where that is unknown.
-        reveals: Whether the answers are the dataset's own targets, which are let be.
-        asked: Points that people are about to be asked for: what goes wrong with them before there is an answer goes
-            wrong here.
+        reveals: Whether the answers are the dataset's own targets, which are not checked.
+        asked: Points that people are about to be asked for. Errors that need no answer are raised here, before.
 
     Raises:
-        ValueError: If the item of a point that is asked for has no place for a label.
-        Exception: If one cannot be read, or a label of a labelled point; of the type that was raised.
+        ValueError: If the item of such a point has no place for a label.
+        Exception: If an item, or the label of a labelled point, cannot be read. It has the type that was raised.
     """
     find_rules = cache(lambda: rules_of(data, num_outputs))
     if asked:
         find_rules()
     for index in asked:
         with seeded(derive(data.seed, "answer", index)):
-            data.target.check_place(read(data._training.dataset, index, remedy=OF_QUERY))
+            data.target.check_place(read(data.training_points.dataset, index, remedy=OF_QUERY))
 
     def accept(index: int, answer: Any) -> Label:
         if answer is None and reveals:
@@ -111,18 +102,17 @@ def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool,
             except Exception as error:  # what a type raises that cannot hold the label depends on the type
                 raise AnswerError(f"the label {label!r} does not fit the item: {error}") from error
             if isinstance(label, list) and rules.kind == "class":
-                _check_batch(data, relabelled, label)
+                check_batch(data, relabelled, label)
         return label
 
     return accept
 
 
-def _check_batch(data: ActiveDataModule, relabelled: Any, label: Label) -> None:
+def check_batch(data: ActiveDataModule, relabelled: Any, label: Label) -> None:
     """Refuse a soft label beside class numbers, where the collate function can make no batch of both."""
     others = [index for index in data.pool.labelled if not isinstance(data.label_of(index), list)]
-    collate: Any = data._training.settings["collate_fn"]
     try:
-        collate([*(data.item_of(index) for index in others[:1]), relabelled])
+        data.training_points.collate([*(data.item_of(index) for index in others[:1]), relabelled])
     except Exception as error:  # whatever a collate function may raise
         raise AnswerError(f"the label {label!r} makes no batch with class numbers: {error}") from error
 
@@ -148,9 +138,9 @@ def _check_own(data: ActiveDataModule, index: int, rules: LabelRules) -> None:
 def check_changes(
     data: ActiveDataModule, told: int, num_outputs: int | None, folder: str | os.PathLike[str] | None
 ) -> None:
-    """Check labels that were corrected in the pool, and make them plain, as answers of an oracle are.
+    """Check labels that were corrected in the pool, and make them plain, like the answers of an oracle.
 
-    What can be no label, and was corrected again since, is forgotten.
+    An invalid label that was corrected again later is dropped.
 
     Args:
         data: The data.
@@ -159,7 +149,7 @@ def check_changes(
         folder: The run's folder, if any.
 
     Raises:
-        ValueError: If one can be no label.
+        ValueError: If one is not a valid label.
     """
     accept = accepting(data, num_outputs, reveals=True)
     checked: list[Change] = []
@@ -174,7 +164,7 @@ def check_changes(
             if any(later.index == change.index for later in changes[number + 1 :]):
                 continue
             raise ValueError(
-                f"The label of index {change.index} was corrected to one that it cannot have: {error}. Correct it "
+                f"The label of index {change.index} was corrected to an invalid one: {error}. Correct it "
                 f"again by {_remedy(folder, change.index)}."
             ) from error
     data.pool.settle(told, checked)
@@ -183,7 +173,7 @@ def check_changes(
 def why_of_labels(
     error: BaseException, data: ActiveDataModule, num_outputs: int | None, folder: str | os.PathLike[str] | None
 ) -> str | None:
-    """Say which labels of an oracle's a fit that ended with an error cannot have been trained on, and what to do.
+    """Say which labels of an oracle may have caused the error of a fit, and how to correct them.
 
     Args:
         error: What the fit ended with.
@@ -192,7 +182,7 @@ def why_of_labels(
         folder: The run's folder, if any.
 
     Returns:
-        What is wrong with them, or None where nothing is.
+        What is wrong with them, or None if nothing is.
     """
     pool = data.pool
     accept = accepting(data, num_outputs, reveals=True)
@@ -202,7 +192,7 @@ def why_of_labels(
             accept(index, label)
         except AnswerError as reason:
             wrong[index] = str(reason)
-    # By cross_entropy, which knows the number of classes where nobody else does.
+    # Raised by cross_entropy, which may be the only one to know the number of classes.
     found = re.search(r"Target (-?\d+) is out of bounds", str(error))
     if found is not None and not wrong:
         number = int(found.group(1))
@@ -219,7 +209,7 @@ def why_of_labels(
 
 
 def _remedy(folder: str | os.PathLike[str] | None, index: int) -> str:
-    """Return what changes a label: in the folder, or in the program where there is none."""
+    """Return how to change a label: in the folder, or in the program if there is none."""
     if folder is None:
         return f"`data.pool.correct({index}, label)` or `data.pool.give_back({index})`"
     return f"`{command('correct', folder, index, 'LABEL')}` or `{command('give-back', folder, index)}`"

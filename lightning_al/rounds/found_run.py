@@ -31,7 +31,7 @@ class FoundRun:
         changes: What was changed of labels, in order.
         initial: The weights before the first fit, or None where they were not known yet.
         ends: The weights at the end of the last rounds, by their names, for ``reset="warm"``.
-        members: The state of the `Members` of the round under way, where there is one.
+        members: The state of the `Members` of the current round, if it has any.
     """
 
     path: str
@@ -44,14 +44,14 @@ class FoundRun:
     members: Mapping[str, Any] | None = None
 
     def check(self, now: Mapping[str, Any], *, force: bool) -> None:
-        """Refuse another run than the one that is to go on, or one whose round cannot begin again.
+        """Refuse the checkpoint of another run, or one whose round cannot begin again.
 
         Args:
-            now: What the run is that is to go on, as `header`.
-            force: Whether to go on in spite of what a user may change.
+            now: The header of the run that resumes.
+            force: Whether differences that a user may force are accepted.
 
         Raises:
-            ValueError: If it is another run, or if weights are missing; the message says what to do.
+            ValueError: If it belongs to another run, or if weights are missing. The message gives the remedy.
         """
         place = f"The checkpoint {self.path}, which Lightning found by itself (move it away to begin another run),"
         if self.header is not None:
@@ -59,12 +59,12 @@ class FoundRun:
         number = len(self.history)
         if now["reset"] == "warm" and number > 0 and end_name(number - 1, 0) not in self.ends:
             raise ValueError(
-                f"{place} lacks the weights that round {number} starts from. Pass it as `ckpt_path=` to go on in the "
+                f"{place} lacks the weights that round {number} starts from. Pass it as `ckpt_path=` to resume in the "
                 "middle of the fit."
             )
 
     def label(self, data: ActiveDataModule) -> None:
-        """Label the pool as the rounds did, and change it likewise. The checkpoint's may be a query ahead of them."""
+        """Label the pool as the rounds did. The pool in the checkpoint may be a query ahead of the history."""
         labels = [{i: self.labels[i] for i in round.indices if i in self.labels} for round in self.history]
         rounds = [round.to_dict() for round in self.history]
         first = {i: self.labels[i] for i in data.pool.initial if i in self.labels}
@@ -76,11 +76,11 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
 
     Args:
         path: The checkpoint.
-        callback: By what name it has the state of `ActiveLearning`.
-        datamodule: By what name it has the state of `ActiveDataModule`.
+        callback: The key of the state of `ActiveLearning`.
+        datamodule: The key of the state of `ActiveDataModule`.
 
     Raises:
-        ValueError: If it cannot be read: it is damaged, elsewhere, or would need code to run.
+        ValueError: If it cannot be read, because it is damaged, missing, or would need code to run.
     """
     try:
         checkpoint = read_checkpoint(path)
@@ -88,7 +88,7 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
         reason = " ".join(str(error).split())[:200]
         raise ValueError(
             f"The checkpoint {path}, which Lightning found by itself, cannot be read ({type(error).__name__}: "
-            f"{reason}). Pass another one as `ckpt_path=`, or move this one away to begin the run anew."
+            f"{reason}). Pass another one as `ckpt_path=`, or move this one away to start a new run."
         ) from error
     state, pool = checkpoint.get("callbacks", {}).get(callback), checkpoint.get(datamodule, {}).get("pool")
     if state is None or pool is None:

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lightning_al.data.datamodule import ActiveDataModule, arguments_of
 from lightning_al.data.fingerprint import fingerprint
-from lightning_al.rounds.accepted_labels import class_names
+from lightning_al.rounds.arguments import Arguments
 from lightning_al.run.config import UnknownStateError, config_of
 from lightning_al.run.identity import OF_ACTIVE_LEARNING, OF_DATA, Free, Recorded
 from lightning_al.run.seeds import derive, seeded
 from lightning_al.values.qualified_name import qualified_name
 
-if TYPE_CHECKING:
-    from lightning_al.callback import ActiveLearning
-
 AS_TEXT = ("acquisition", "posterior", "last_layer", "reset")
-"""What a header has in words too: for people, and for the folders of 0.1.0, which have nothing else."""
+"""What a header also has as text: for people, and for folders of 0.1.0, which have nothing else."""
 
 
 class Header:
@@ -27,7 +24,7 @@ class Header:
     def __init__(self) -> None:
         self._seen: list[tuple[Any, Callable[[Any], Any], Any]] = []
 
-    def of(self, active: ActiveLearning, data: ActiveDataModule) -> dict[str, Any]:
+    def of(self, active: Arguments, data: ActiveDataModule) -> dict[str, Any]:
         """Return what a run started again must have in common with one that is there, as plain data.
 
         Raises:
@@ -48,7 +45,7 @@ class Header:
             **header,
             "data": data.fingerprint,
             "initial": data.pool.initial,
-            "classes": class_names(data).to_dict(),
+            "classes": data.training_points.classes.to_dict(),
             "text": {name: self._first(getattr(active, name), text_of) for name in AS_TEXT},
         }
 
@@ -83,7 +80,7 @@ class Header:
         return found
 
 
-def on_every_rank(active: ActiveLearning, data: ActiveDataModule) -> dict[str, Any]:
+def on_every_rank(active: Arguments, data: ActiveDataModule) -> dict[str, Any]:
     """Return those arguments that all ranks must have the same, though a run may have others when it resumes."""
 
     def shared(thing: Any, arguments: Any) -> dict[str, Any]:

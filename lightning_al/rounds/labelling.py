@@ -31,11 +31,11 @@ def reveals(oracle: Oracle | Labels) -> bool:
 
 
 class Labelling:
-    """Ask an oracle for the labels of a query, and keep what it answered until the round is recorded.
+    """Ask an oracle for the labels of a query, and keep its answers until the round is recorded.
 
     Attributes:
-        query: The query that was asked last, with the answers that it has so far; None once its round is recorded.
-        weights: What the fit before it ended with, while it is open; None where only the run's folder has it.
+        query: The last query, with the answers so far. None once its round is recorded.
+        weights: The weights of the fit before it, while it is open. None if only the run's folder has them.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class Labelling:
         self._num_outputs: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Be copied without the data, which belong to another object."""
+        """Leave out the data, which belong to another object."""
         return {**vars(self), "_data": None}
 
     @property
@@ -55,20 +55,20 @@ class Labelling:
 
     @property
     def pending(self) -> Query | None:
-        """What an oracle is asked next, without another fit, or None where there is nothing."""
+        """What an oracle is asked next, without another fit, or None."""
         return self._shown() if self.is_pending else None
 
     def recall(self, trainer: pl.Trainer, number: int) -> OpenQuery | None:
-        """Return a round's query that is open while it is fitted, so that it is not selected again.
+        """Return the query of a round if it is open already, so that it is not selected again.
 
-        An earlier version recorded nothing of the fit with it, so that the fit is repeated; or a checkpoint goes on.
+        That happens with folders of an earlier version, which recorded the query without its fit, and with checkpoints.
         """
         self.query = trainer.strategy.broadcast(self.query)
         if self.query is None or self.query.number != number:
             return None
         rank_zero_info(
             f"The query of round {number} has {len(self.query.answers)} of {len(self.query.indices)} answers already, "
-            "so the oracle is asked for the others alone."
+            "so the oracle is asked only for the others."
         )
         return self.query
 
@@ -88,9 +88,9 @@ class Labelling:
         """Take a new query, and record it before anybody is asked.
 
         Args:
-            query: The query; where a part of it was answered before, it takes the answers over.
-            weights: What the fit before it ended with, if there was one.
-            journal: The journal, on the first rank, where the run has a folder.
+            query: The query. Answers that part of it has already are taken over.
+            weights: The weights of the fit before it, if there was one.
+            journal: The journal, on the first rank, if the run has a folder.
         """
         if self.query is not None and self.query.indices == query.indices:
             query.answers.update(self.query.answers)
@@ -115,17 +115,17 @@ class Labelling:
             oracle: Who answers.
             trainer: The Trainer.
             data: The data.
-            journal: The journal, on the first rank, where the run has a folder.
+            journal: The journal, on the first rank, if the run has a folder.
             folder: The folder.
 
         Returns:
-            A label for each index of the query, or None where some are still pending.
+            A label for each index of the query, or None if some are still pending.
 
         Raises:
             ValueError: If answers were refused.
         """
         assert self.query is not None
-        data._check_length()
+        data.training_points.check_length(data.pool)
         self._data, asked = data, self.query
 
         def record(answers: Mapping[int, Label]) -> None:
@@ -146,7 +146,7 @@ class Labelling:
         answers, wrong = from_first_rank(trainer, find)
         asked.answers.update(answers)
         if wrong is not None:
-            data._check_length()  # what changed meanwhile is said, and not that an answer does not fit to it
+            data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
         if asked.rest:
             tell_pending(asked)
@@ -178,12 +178,12 @@ class Labelling:
 
         Args:
             data: The data.
-            journal: The journal, on the first rank, where the run has a folder.
+            journal: The journal, on the first rank, if the run has a folder.
             folder: The folder.
             told: How many changes the history tells of.
 
         Raises:
-            ValueError: If a label was corrected to one that can be none, or labels were changed in the folder too.
+            ValueError: If a label was corrected to an invalid one, or labels were changed in the folder too.
         """
         check_changes(data, told, self._num_outputs, folder)
         if journal is not None and journal.header is not None:
@@ -212,27 +212,27 @@ class Labelling:
 
 
 def weights_name(number: int) -> str:
-    """Return by what name the run's folder has the weights that a round's fit ended with, while its query is open."""
+    """Return the name under which a folder keeps the weights of a round's fit while its query is open."""
     return f"fit-{number}"
 
 
 def tell_pending(query: OpenQuery) -> None:
-    """Say in a line what is still to be answered, and how the run goes on."""
+    """Say in a line which answers are missing, and how to resume."""
     of = "the initial points" if query.number == INITIAL else f"round {query.number}"
     rest = ", ".join(map(str, query.rest[:10])) + (", ..." if len(query.rest) > 10 else "")
     rank_zero_info(
         f"`ActiveLearning`: {len(query.rest)} of {len(query.indices)} labels of {of} are pending (indices {rest}). "
-        "Call `trainer.fit` again to ask for them; it goes on from here once all are there."
+        "Call `trainer.fit` again to query them. The run resumes once all are there."
     )
 
 
 def believed(fitted: Fitted, indices: Sequence[int]) -> list[list[float]] | None:
     """Return what the model believes of points: the probability of each class ``[b][C]``, the same on every rank.
 
-    It is that of the posterior mean where samples were drawn for the selection, else that of the module itself.
+    It is the posterior mean if samples were drawn for the selection, else the module's own prediction.
 
     Returns:
-        The probabilities, or None where the module's outputs are no classes.
+        The probabilities, or None if the module's outputs are not classes.
     """
     sampled = "samples" in vars(fitted)
 
@@ -252,7 +252,7 @@ def believed(fitted: Fitted, indices: Sequence[int]) -> list[list[float]] | None
 
 @contextmanager
 def without_drawing() -> Iterator[None]:
-    """Put the states of the global generators back, which an oracle may draw from."""
+    """Restore the global generators afterwards, since an oracle may draw from them."""
     before = GlobalStates()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The fits of a round that takes several: what each ended with, which one is next, and what they come to together."""
+"""The fits of a round that has several: what each ended with, which one is next, and their common record."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Members:
         return len(self.done)
 
     def together(self, last: Round) -> Round:
-        """Return what the history records of a round, given what it would of its last fit alone."""
+        """Return the record of a round with all of its fits, given that of its last fit."""
         if not self.done:
             return last
         fits: list[Member | Round] = [*self.done, last]
@@ -130,7 +130,7 @@ class Members:
         )
 
     def state_dict(self, *, with_weights: bool) -> dict[str, Any]:
-        """Return the fits as plain data, with their weights where nothing else keeps them."""
+        """Return the fits as plain data, with their weights if nothing else keeps them."""
         weights = [member.weights if with_weights else None for member in self.done]
         done = [{**member.to_dict(), "weights": kept} for member, kept in zip(self.done, weights, strict=True)]
         return {"done": done, "changes": self.changes}
@@ -142,16 +142,16 @@ class Members:
 
 
 def check_can_be_drawn(posterior: Posterior, module: nn.Module) -> None:
-    """Refuse a module of which several fits a round would start from the same weights.
+    """Refuse a module whose weights cannot be drawn again, so that all fits of a round would start from the same.
 
     Raises:
-        ValueError: If a part of it cannot draw its weights anew; the message names it.
+        ValueError: If a part of it cannot draw new weights. The message names it.
     """
     missing = not_reset(module)
     if missing:
         raise ValueError(
             f"`{type(posterior).__name__}` takes {posterior.num_fits} fits a round, each from newly drawn weights, but "
-            f"{missing[0]!r} of `{type(module).__name__}` cannot be drawn anew, since its part has no "
+            f"{missing[0]!r} of `{type(module).__name__}` cannot draw new weights, since its part has no "
             "`reset_parameters()`. Pass a function that makes a module as `reset=`."
         )
 
@@ -197,7 +197,7 @@ def fit_seeds(seed: int, number: int, num_fits: int) -> list[int]:
 
 
 def purpose_of(purpose: str, member: int) -> tuple[str | int, ...]:
-    """Return for what a seed of one of a round's fits is; of the first, for what it is where there is one.
+    """Return the purpose that the seed of a fit is derived from. The first fit has that of a round with one fit.
 
     >>> purpose_of("test", 0), purpose_of("test", 2)
     (('test',), ('test', 2))

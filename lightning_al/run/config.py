@@ -1,4 +1,4 @@
-"""What an object is, as plain data: the same in every process for objects that act the same."""
+"""The configuration of an object as plain data: the same in every process for objects that behave the same."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ from lightning_al.run.files import is_absurd
 from lightning_al.values.content_hash import content_hash
 from lightning_al.values.parts import described, is_image, is_pandas
 from lightning_al.values.qualified_name import qualified_name
+from lightning_al.values.torch_names import BUFFERS, PARAMETERS
 
 LONGEST = 1_000
-"""Of a text, a list or a dict that takes more characters than that, a hash stands for it."""
+"""Texts, lists and dicts with more characters are replaced by a hash."""
 
 MOST = 1_000_000
-"""How many values an object holds at most."""
+"""The most values that an object may hold."""
 
-# What is immutable, and shown in full by its repr.
+# Immutable types whose repr tells everything.
 _SHOWN = (
     complex,
     bytes,
@@ -63,10 +64,10 @@ _OF_MODULES = frozenset(vars(nn.Module()))
 
 
 class UnknownStateError(ValueError):
-    """What an object is cannot be read from it.
+    """The configuration of an object cannot be read.
 
     Args:
-        thing: The part of it that says too little or too much.
+        thing: The part of it that cannot be read.
         way: Where in the object it is.
         why: What is wrong with it.
     """
@@ -76,17 +77,20 @@ class UnknownStateError(ValueError):
 
 
 def config_of(thing: Any) -> Any:
-    """Return what an object is, as plain data that JSON can hold.
+    """Return the configuration of an object, as plain data that JSON can hold.
 
-    Of an object with a method `config`, what that returns; of a dataclass, its fields; of any other object, its
-    attributes, private ones included. The class is always there; `config` may name another one, by which the object was
-    known before. Of tensors, arrays and modules, a hash of their contents. Of a function, its name, a hash of its
-    source, and the plain data that it holds: defaults, what it closes over, and single values of its module that it
-    reads. No other code of a user than `config` is run.
+    - An object with a method `config`: what that returns.
+    - A dataclass: its fields. Any other object: its attributes, private ones included.
+    - Tensors, arrays and modules: a hash of their contents.
+    - A function: its name, a hash of its source, and the plain data that it holds: defaults, the variables that it
+      closes over, and the numbers and texts of its module that it reads.
+
+    The class is always part of it. `config` may name another class, by which the object was known before. `config` is
+    the only code of a user's that is run.
 
     Raises:
-        UnknownStateError: If a part of it, such as an open file, can say nothing of itself.
-        TypeError: If `config` returns no dict.
+        UnknownStateError: If a part of it has a state that cannot be read, such as an open file.
+        TypeError: If `config` does not return a dict.
 
     >>> from lightning_al import BatchBALD, LastLayer
     >>> config_of(LastLayer())
@@ -101,7 +105,7 @@ def config_of(thing: Any) -> Any:
 
 
 class _Reader:
-    """Reads one object with all that it holds."""
+    """Reads an object and all that it holds."""
 
     def __init__(self) -> None:
         self._left = MOST
@@ -171,8 +175,8 @@ class _Reader:
         said = thing.config()
         if not isinstance(said, Mapping):
             raise TypeError(
-                f"`{type(thing).__name__}.config` was to say what the object is, but returned {type(said).__name__}. "
-                "Return a dict of plain data, by the names of the options."
+                f"`{type(thing).__name__}.config` has to return a dict, but returned {type(said).__name__}. "
+                "Return plain data by the names of the options."
             )
         return {"class": class_name(type(thing)), **{str(key): self.read(said[key], f"{way}.{key}") for key in said}}
 
@@ -199,12 +203,12 @@ class _Reader:
     def _parts_of(self, module: nn.Module) -> Iterator[Any]:
         for path, part in module.named_modules():
             yield path, class_name(type(part))
-            for name, value in {**part._parameters, **part._buffers, **vars(part)}.items():
+            for name, value in {**PARAMETERS.of(part), **BUFFERS.of(part), **vars(part)}.items():
                 if name not in _OF_MODULES and (isinstance(value, Tensor) or not name.startswith("_")):
                     yield name, self._read_plain(value)
 
     def _read_plain(self, value: Any) -> Any:
-        """Return the config of plain data or of a function, and of anything else its class alone."""
+        """Return the config of plain data or of a function, and only the class of anything else."""
         if value is None or isinstance(value, (*_PLAIN, *_SHOWN, *_FUNCTIONS)):
             try:
                 return self.read(value)
@@ -238,7 +242,7 @@ class _Reader:
 
 
 def class_name(kind: type) -> str:
-    """Return the name of a class with its module; of our own, with that of the package, in which modules may move.
+    """Return the name of a class with its module. For our own classes it is the package, since modules may move.
 
     >>> class_name(nn.Linear)
     'torch.nn.modules.linear.Linear'
@@ -248,7 +252,7 @@ def class_name(kind: type) -> str:
 
 
 def _hides_state(kind: type) -> bool:
-    """Return whether objects of a class hold more than their attributes, as those of classes written in C do."""
+    """Return whether objects of a class have a state beside their attributes, as those of classes written in C."""
     word = tuple.__itemsize__
     known = len(_slots(kind)) + (kind.__dictoffset__ > 0) + (kind.__weakrefoffset__ > 0)
     return bool(kind.__itemsize__) or kind.__basicsize__ > object.__basicsize__ + word * known
@@ -278,7 +282,7 @@ def _is_full(cell: types.CellType) -> bool:
 
 
 def _source(code: types.CodeType) -> str:
-    """Return the source of a function, or what it was compiled to where the source is gone."""
+    """Return the source of a function, or its byte code if the source is gone."""
     try:
         return _source_of_lambda(code) if code.co_name == "<lambda>" else textwrap.dedent(inspect.getsource(code))
     except (OSError, TypeError, SyntaxError, ValueError, IndexError):
@@ -286,7 +290,7 @@ def _source(code: types.CodeType) -> str:
 
 
 def _source_of_lambda(code: types.CodeType) -> str:
-    """Return the source of a lambda alone, since its line may hold what a run may have otherwise, a budget say."""
+    """Return the source of a lambda without the rest of its line, which may change: it may hold a budget."""
     text = "".join(inspect.findsource(code)[0])
     found = [
         node
@@ -310,7 +314,7 @@ def _compiled(code: types.CodeType) -> str:
 
 
 def _constant(value: Any) -> str:
-    # A set has another order in each process.
+    # The order of a set differs between processes.
     return f"{sorted(map(repr, value))}" if isinstance(value, frozenset) else repr(value)
 
 

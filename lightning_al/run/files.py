@@ -1,4 +1,4 @@
-"""The files of runs and reports: each is written whole or not at all, and read only where it is one of a sane size."""
+"""The files of runs and reports: written whole or not at all, and read only if they are plain files of a sane size."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ LARGEST_WEIGHTS = 256 * 1024 * MEBIBYTE
 """Bytes of the weights of a module."""
 
 LARGEST_NUMBER = 2**64
-"""No whole number that a run records is as large: seeds and checksums have 64 bits."""
+"""All whole numbers that a run records are smaller: seeds and checksums have 64 bits."""
 
 LARGEST_FIGURE = 1e100
-"""No measured figure is as large, but for one that is infinite."""
+"""All finite figures that a run records are smaller."""
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # to open a pipe otherwise waits for its other end
@@ -55,13 +55,13 @@ _PART = re.compile(r"\.(?P<of>.+?)(\.[0-9a-f]{16})?\.part(-journal)?", re.DOTALL
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Offer a new empty file to write to, and put it in place of `path` when it is whole and on disk.
+    """Yield a new empty file to write to, and move it to `path` when it is complete and on disk.
 
-    The file has a name that nothing had before, so that no link is followed and nothing else is written to. A link, a
-    pipe or another name of a file at `path` is replaced; what it leads to stays as it is.
+    The file has a new name, so no link is followed and nothing else is written to. A link, a pipe or a hard link at
+    `path` is replaced, and what it leads to does not change.
 
     Raises:
-        OSError: If the file cannot be written, or was replaced by another one while it was written.
+        OSError: If the file cannot be written, or was replaced while it was written.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +89,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def sync(path: Path) -> None:
-    """Let what a file holds, or the names in a folder, be on disk."""
+    """Write the content of a file, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -98,13 +98,13 @@ def sync(path: Path) -> None:
 
 
 def parts_in(folder: Path, of: re.Pattern[str]) -> list[Path]:
-    """Find what a process that was killed inside `replacing` left in a folder, of files with some names."""
+    """Return what processes that were killed inside `replacing` left in a folder, of the files with some names."""
     names = [name for name in os.listdir(folder) if (part := _PART.fullmatch(name)) and of.fullmatch(part["of"])]
     return [folder / name for name in sorted(names)]
 
 
 def kind_of(path: Path) -> str | None:
-    """Say what is at a path where that is no plain file, such as "a link" or "a pipe"; None for a file or nothing.
+    """Return what is at a path, such as "a link" or "a pipe", or None for a plain file or nothing.
 
     >>> kind_of(Path("/dev/null")), kind_of(Path("/")), kind_of(Path("/no/such/file"))
     ('a device', 'a folder', None)
@@ -117,15 +117,15 @@ def kind_of(path: Path) -> str | None:
 
 
 def check_plain(path: Path, largest: int) -> None:
-    """Refuse to read what is no file, or too large; it is not opened.
+    """Refuse to read what is not a plain file, or too large. It is not opened.
 
     Args:
-        path: Where it is; no link is followed there.
+        path: Its path. No link is followed.
         largest: How many bytes it may have.
 
     Raises:
         FileNotFoundError: If there is nothing.
-        ValueError: If it is something else than a file, or too large.
+        ValueError: If it is not a plain file, or too large.
     """
     kind, size = kind_of(path), os.lstat(path).st_size
     if kind is not None:
@@ -137,7 +137,7 @@ def check_plain(path: Path, largest: int) -> None:
 
 
 def open_plain(path: Path, largest: int) -> BinaryIO:
-    """Open a file to read, where `check_plain` lets it pass."""
+    """Open a file to read, if `check_plain` accepts it."""
     check_plain(path, largest)
     return os.fdopen(read_descriptor(path), "rb")
 
@@ -181,7 +181,7 @@ def parse_json(text: str) -> Any:
 
 
 def is_absurd(value: Any) -> bool:
-    """Return whether a number is larger than any that a run records.
+    """Return whether a number is larger than all that a run records.
 
     >>> is_absurd(2**70), is_absurd(-1e300), is_absurd(float("inf")), is_absurd(3)
     (True, True, False, False)

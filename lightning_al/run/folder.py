@@ -1,4 +1,4 @@
-"""What may lie in a run's folder: nothing that leads elsewhere where a run reads or writes, no one else's files."""
+"""What may lie in a run's folder: no links out of it where a run reads or writes, and no other program's files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,17 @@ from lightning_al.run.hard_links import break_links_below
 
 JOURNAL = "journal.sqlite"
 
+CONFIG = "config.yaml"
+"""Configuration of a run of the command line."""
+
+SUMMARY = "summary.json"
+"""Summary of a run, written once it has finished."""
+
+ERROR = "error.txt"
+"""Error of a failed cell of a sweep: one line, then the whole traceback."""
+
+PUT_BACK = f"Put back a copy of {JOURNAL} and the files beside it from before, or begin again in another folder."
+
 OF_JOURNAL = re.compile(
     r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
     r"|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"
@@ -21,10 +32,10 @@ OF_JOURNAL = re.compile(
 """The files that the journal keeps in the folder."""
 
 OF_LOCK = re.compile(r"writer\.lock")
-"""The file that is locked while a process writes to the folder, and that one that was killed leaves behind."""
+"""The file that is locked while a process writes to the folder. A killed process leaves it behind."""
 
 OF_COMMAND = re.compile(r"config\.yaml|summary\.json|error\.txt|loggers\.json|curve\.png|asked\.png")
-"""Those that the command line and the report keep there besides."""
+"""The files that the command line and the report keep there."""
 
 OF_LOGGER = ("hparams.yaml", "metrics.csv")
 """Files that Lightning's loggers keep in their folders."""
@@ -33,12 +44,12 @@ _CHECKPOINT = re.compile(r".+\.ckpt", re.DOTALL)
 
 
 def member_name(number: int, member: int) -> str:
-    """Return the name of the weights that one of a round's several fits ended with, until the round is recorded."""
+    """Return the name of the weights after one of a round's several fits, kept until the round is recorded."""
     return f"round-{number}-member-{member}"
 
 
 def end_name(number: int, member: int) -> str:
-    """Return the name of the weights that a fit of a round ended with, where the next round starts from them.
+    """Return the name of the weights after a fit of a round, from which the next round starts.
 
     >>> end_name(3, 0), end_name(3, 1)
     ('warm-3', 'warm-3-member-1')
@@ -47,11 +58,11 @@ def end_name(number: int, member: int) -> str:
 
 
 def check_files(folder: Path, *names: re.Pattern[str]) -> None:
-    """Refuse a folder in which a link, a pipe, a device or a folder has the name of a file that a run keeps there.
+    """Refuse a folder in which a link, a pipe, a device or a folder has the name of a run's file.
 
     Args:
-        folder: The run's folder, which may be a link itself.
-        names: Which files.
+        folder: The run's folder, which may itself be a link.
+        names: The names of the run's files.
 
     Raises:
         ValueError: If there is one; the message names it.
@@ -66,35 +77,35 @@ def check_files(folder: Path, *names: re.Pattern[str]) -> None:
 
 
 def check_is_a_run(folder: Path, *names: re.Pattern[str]) -> None:
-    """Refuse a folder that has files which a run would overwrite, but no journal, so that they are not a run's.
+    """Refuse a folder that has no journal, but files that a run would overwrite.
 
     Raises:
         ValueError: If there are any; the message names them.
     """
-    # The journal is looked for last, since another process that begins a run there makes it first.
+    # The journal is looked for last, because another process that begins a run there makes it first.
     listed = [name for name in _listed(folder) if not name.startswith(JOURNAL)]  # SQLite's may be of a killed start
     found = [name for name in listed if any(one.fullmatch(name) for one in names)]
     journal = folder / JOURNAL
     if journal.exists() and (journal.stat().st_size > 0 or (folder / "history.jsonl").exists()):
-        return  # it is one, if perhaps a damaged one
+        return  # it is a run, though perhaps a damaged one
     if found:
         raise ValueError(
             f"The folder {folder} has {', '.join(found[:5])}, which a run would overwrite, but no {JOURNAL}, so it "
-            "holds no run. Choose another folder, or, where it held a run, put back its journal."
+            "holds no run. Choose another folder, or put back its journal if it held a run."
         )
 
 
 def check_tree(folder: Path, place: Path) -> None:
-    """Refuse what leads elsewhere in a place below a folder, where a logger or a checkpoint writes.
+    """Refuse links out of the folder in a place below it, where a logger or a checkpoint writes.
 
-    Left alone are the links that Lightning and W&B make and that stay inside the folder, and W&B's to its own log.
+    Links that Lightning and W&B make are allowed if they stay inside the folder, and so is W&B's link to its log.
 
     Args:
         folder: The run's folder.
-        place: A file or a folder in it, there or not.
+        place: A file or a folder in it, which need not exist.
 
     Raises:
-        ValueError: If there is such a thing; the message names it.
+        ValueError: If there is such a link; the message names it.
     """
     parts = place.relative_to(folder).parts
     above = [folder.joinpath(*parts[:depth]) for depth in range(1, len(parts))]
@@ -110,14 +121,14 @@ def check_tree(folder: Path, place: Path) -> None:
 
 
 def check_places(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -> None:
-    """Refuse what leads elsewhere in those places that lie in the folder, as `check_tree` does.
+    """Refuse links out of the folder in those places that lie in it, as `check_tree` does.
 
     Args:
         folder: The run's folder.
         places: Where loggers and checkpoints write, in the folder or not.
 
     Raises:
-        ValueError: If there can be no such folder, if there is such a thing, or if a link in the folder leads to one of
+        ValueError: If there can be no such folder, if there is such a link, or if a link in the folder leads to one of
             the places.
     """
     folder = Path(os.path.abspath(folder))
@@ -131,7 +142,7 @@ def check_places(folder: Path, places: Iterable[str | os.PathLike[str] | None]) 
                     check_tree(home, home / name)
         else:
             check_tree(home, path)
-    # A ModelCheckpoint names what a link leads to.
+    # A ModelCheckpoint resolves links in its path.
     for name in _listed(folder):
         link = folder / name
         if kind_of(link) == "a link":
@@ -144,10 +155,10 @@ def check_places(folder: Path, places: Iterable[str | os.PathLike[str] | None]) 
 
 
 def break_links(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -> None:
-    """Make the files in those places that lie in the folder files of its own, as `break_links_below` does.
+    """Break the hard links in those places that lie in the folder, as `break_links_below` does.
 
-    Of the folder itself, where it is such a place, those files alone that lie in it at once, as in `check_places`; the
-    journal's are its own matter.
+    If the folder itself is one of the places, only the files directly in it are meant, as in `check_places`, and not
+    those of the journal.
     """
     for home, path in _in_folder(folder, places):
         if path != home:
@@ -159,7 +170,7 @@ def break_links(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -
 
 
 def _in_folder(folder: Path, places: Iterable[str | os.PathLike[str] | None]) -> Iterator[tuple[Path, Path]]:
-    """Yield those places that lie in a folder, absolute, after the folder by the name that they have for it."""
+    """Yield the absolute places that lie in a folder, each after the folder as the place names it."""
     folder = Path(os.path.abspath(folder))
     for place in places:
         if place is not None and "://" not in os.fspath(place):
@@ -170,7 +181,7 @@ def _in_folder(folder: Path, places: Iterable[str | os.PathLike[str] | None]) ->
 
 
 def places_of(trainer: Any) -> list[str | os.PathLike[str] | None]:
-    """Return where a Trainer's loggers and ModelCheckpoints write, as far as they say so."""
+    """Return the folders to which a Trainer's loggers and ModelCheckpoints write, as far as they are known."""
     places: list[str | os.PathLike[str] | None] = [Path(trainer.default_root_dir, "checkpoints")]
     for logger in trainer.loggers:
         root, save_dir = getattr(logger, "root_dir", None), getattr(logger, "save_dir", None)
@@ -190,7 +201,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _below(place: Path) -> Iterator[Path]:
-    """Yield a place and all that lies below it, through no link."""
+    """Yield a place and all that lies below it, without following links."""
     yield place
     if kind_of(place) == "a folder":
         for name in _listed(place):
@@ -198,14 +209,14 @@ def _below(place: Path) -> Iterator[Path]:
 
 
 def _is_lightnings(link: Path) -> bool:
-    """Return whether it is a link as ``ModelCheckpoint(save_last="link")`` makes: to a checkpoint beside it."""
+    """Return whether a link is to a checkpoint beside it, as ``ModelCheckpoint(save_last="link")`` makes it."""
     target = os.readlink(link)
     are_checkpoints = _CHECKPOINT.fullmatch(link.name) and _CHECKPOINT.fullmatch(target)
     return bool(are_checkpoints) and "/" not in target and kind_of(link.parent / target) != "a link"
 
 
 def _is_wandbs(link: Path, folder: Path) -> bool:
-    """Return whether it is a link as W&B makes: within its own folder, or in a run's `logs` to its program's log."""
+    """Return whether a link is one that W&B makes: within its folder, or in a run's `logs` to the program's log."""
     parts = link.relative_to(folder).parts
     if "wandb" not in parts[:-1]:
         return False

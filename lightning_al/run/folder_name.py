@@ -1,4 +1,4 @@
-"""What is meant by the name of a folder, when it is given, and whether there can be such a folder."""
+"""The path that a folder's name means, and whether there can be such a folder."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 LONGEST_NAME = 255
-"""Bytes of the name of a file or a folder, in the file systems that are in use."""
+"""Bytes of a file's or a folder's name, in common file systems."""
 
 
 def meant(folder: Any) -> Path:
-    """Return a folder's path, whatever the program's current directory is later.
+    """Return the absolute path of a folder, which does not depend on the current directory later.
 
-    A relative one is taken from the current directory, and ``~`` for the home directory, as shells take it.
+    A relative path starts from the current directory, and ``~`` stands for the home directory, as in a shell.
 
     Raises:
-        ValueError: If it is no name of a folder.
+        ValueError: If it is not the name of a folder.
 
     >>> meant("runs/1") == Path.cwd() / "runs" / "1", meant("~/runs") == Path.home() / "runs"
     (True, True)
@@ -24,7 +24,7 @@ def meant(folder: Any) -> Path:
     name = os.fspath(folder) if isinstance(folder, str | os.PathLike) else folder
     if not isinstance(name, str):
         raise ValueError(
-            f"`folder` is the name of a folder, but got {folder!r}, of type {type(folder).__name__}. Give it as a "
+            f"`folder` is the name of a folder, but got {folder!r}, of type {type(folder).__name__}. Pass a "
             "text, such as './5' for a folder named 5."
         )
     if not name.strip():
@@ -37,10 +37,10 @@ def meant(folder: Any) -> Path:
 
 
 def check_can_be_folder(folder: Path) -> None:
-    """Refuse a place at which there is something else than a folder, or where no folder can be made.
+    """Refuse a path at which there is something else than a folder, or where no folder can be made.
 
     Raises:
-        ValueError: If it is such a place; the message says what is in the way.
+        ValueError: If it is such a path; the message says what is in the way.
     """
     for path in reversed((folder, *folder.parents)):
         try:

@@ -1,8 +1,8 @@
-"""Files that have another name on the disk, a hard link: each is made one of its own before a library writes to it.
+"""Hard links, files with another name on the disk: they are broken before another library writes to the file.
 
-What this library writes itself is put in place of a name (`files.replacing`), which leaves the other name alone. Hydra,
-loggers and SQLite open a file by its name and write into it, so that a file elsewhere would change with it. A copy of a
-run by ``cp -al`` or a backup tool has such names throughout, and resumes all the same.
+This library writes a new file and moves it to the name (`files.replacing`), which does not change the other name. But
+Hydra, loggers and SQLite open a file by its name and write into it, so a file elsewhere would change too. A copy of a
+run by ``cp -al`` or a backup tool consists of hard links, and can be resumed as well.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lightning_al.run.files import kind_of, read_descriptor, replacing
 
 
 def break_links_below(place: Path) -> None:
-    """Make each file at a place, or below it, one of its own; no link is followed, and what is no file is let be."""
+    """Break the hard links of each file at a place or below it. Symbolic links and other things are left alone."""
     kind = kind_of(place)
     if kind == "a folder":
         for name in sorted(os.listdir(place)):
@@ -26,10 +26,10 @@ def break_links_below(place: Path) -> None:
 
 
 def break_link(path: Path) -> None:
-    """Put a copy of a file in its place, where it has another name, so that writing to it changes no other file.
+    """Replace a file that has another name by a copy, so that writing to it changes no other file.
 
     Raises:
-        OSError: If it cannot be copied, or something wrote to it meanwhile.
+        OSError: If it cannot be copied, or was written to meanwhile.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

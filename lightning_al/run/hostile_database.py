@@ -1,4 +1,4 @@
-"""What SQLite would do at the word of a database that somebody made up, seen before it does."""
+"""Checks of databases that somebody made up, so that SQLite does no harm when it opens them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _MAGIC = bytes.fromhex("d9d505f920a163d7")
 
 
 def check_database(path: Path) -> None:
-    """Refuse a database whose rollback journal names a file that SQLite would remove, be it any file of the user's.
+    """Refuse a database whose rollback journal names another file, which SQLite would remove.
 
-    A run writes to one database alone, so that its journal names none.
+    It could be any file of the user's. A run writes to a single database, so its rollback journal names no other file.
 
     Raises:
         ValueError: If it names one.
@@ -29,17 +29,17 @@ def check_database(path: Path) -> None:
         return
     if names_a_file:
         raise ValueError(
-            f"{path}-journal names another file, which SQLite would remove; no run writes such a one. Remove it, or "
+            f"{path}-journal names another file, which SQLite would remove. No run writes that. Remove it, or "
             "choose another folder."
         )
 
 
 def has_program(database: sqlite3.Connection, *kinds: str) -> bool:
-    """Return whether the database computes something, perhaps without end, when it is read (a view) or written.
+    """Return whether a database runs code of its own, perhaps forever, when it is read (a view) or written (a trigger).
 
     Args:
         database: The database.
-        kinds: Of what kind, ``view`` or ``trigger``; by default of either.
+        kinds: What to look for, ``view`` or ``trigger``; by default both.
 
     >>> has_program(sqlite3.connect(":memory:"))
     False

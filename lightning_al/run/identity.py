@@ -1,7 +1,7 @@
-"""What makes a run the same: every argument, and what another value of it means for a run that is there.
+"""What makes a run the same: every argument, and what another value of it means for an existing run.
 
 The journal, the checkpoints, the ranks, the command line, the sweeps and the report read these lists and have none of
-their own. A test walks the signatures: an argument that stands in none of the lists fails it.
+their own. A test fails for any argument of the signatures that is in none of the lists.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Recorded:
-    """An argument that changes picks or weights: a run has the one that it began with.
+    """An argument that changes picks or weights: a run keeps the value that it began with.
 
     Attributes:
-        name: By what name the header of a run has it, or what it leads to.
-        force: Whether ``force=True`` resumes with another one. Of other points, initial labels or meanings of the
-            recorded labels, the recorded rounds would be false.
+        name: Its name, or that of its effect, in the header of a run.
+        force: Whether ``force=True`` resumes with another value. With other points, initial labels or meanings of
+            labels, the recorded rounds would be wrong.
     """
 
     name: str
@@ -27,13 +27,13 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Free:
-    """An argument that a run may have otherwise whenever it is started again.
+    """An argument that may change whenever a run is started again.
 
     Attributes:
         reason: Why.
         tells_apart: Whether two runs that differ in it may have other results: another oracle gives other labels, even
-            though those that a run recorded stay as they are.
-        on_every_rank: Whether all ranks must have the same all the same.
+            though the recorded labels of a run are kept.
+        on_every_rank: Whether all ranks must still have the same value.
     """
 
     reason: str
@@ -53,16 +53,16 @@ OF_ACTIVE_LEARNING: Mapping[str, Recorded | Free] = {
     "seed": Recorded("seed"),
     "weights": Recorded("weights"),
     "reset": Recorded("reset"),
-    "rounds_per_fit": Free("It says who calls the next fit, which is the same.", on_every_rank=True),
-    "test": Free("It is measured after the query, under a seed of its own.", tells_apart=True, on_every_rank=True),
-    "folder": Free("It says where a run lies, which may be moved."),
+    "rounds_per_fit": Free("It says who calls the next fit. The fit is the same.", on_every_rank=True),
+    "test": Free("It is measured after the query, under its own seed.", tells_apart=True, on_every_rank=True),
+    "folder": Free("It says where a run lies. The folder may be moved."),
     "last_layer": Recorded("last_layer"),
     "unscorable": Free(
         "Rounds without such points are the same; a run that `raise` ended resumes with `skip`.",
         tells_apart=True,
         on_every_rank=True,
     ),
-    "keep_checkpoints": Free("It says which files stay."),
+    "keep_checkpoints": Free("It says which files are kept."),
     "force": Free("It says what may differ this time."),
 }
 """Each argument of `ActiveLearning`."""
@@ -88,10 +88,10 @@ OF_DATA: Mapping[str, Recorded | Free] = {
     "collate_fn": Recorded("datamodule.collate_fn"),
     "pin_memory": Free("It says where in memory a batch lies."),
 }
-"""Each argument of `ActiveDataModule`. Of `data`, a header has the length, labels, form and contents."""
+"""Each argument of `ActiveDataModule`. For `data`, a header has the length, labels, form and contents."""
 
 GROWS = ("budget", "max_rounds")
-"""How far a run goes, which may only become further once it is known."""
+"""How far a run goes. It may only grow once it is known."""
 
 _BOTH = {"active": OF_ACTIVE_LEARNING, "pool": OF_DATA}
 _BY_FORCE = (
@@ -101,7 +101,7 @@ _BY_FORCE = (
 
 
 def may_be_forced(name: str) -> bool:
-    """Return whether ``force=True`` resumes with another value of what a header has by that name.
+    """Return whether ``force=True`` resumes with another value of this entry of a header.
 
     >>> may_be_forced("acquisition.num_configurations"), may_be_forced("data.labels")
     (True, False)
@@ -115,12 +115,12 @@ def forced_settings() -> tuple[str, ...]:
 
 
 def free_settings() -> tuple[str, ...]:
-    """Return the settings that may be others whenever a run is started again."""
+    """Return the settings that may change whenever a run is started again."""
     return _settings(lambda one: isinstance(one, Free))
 
 
 def indifferent_settings() -> tuple[str, ...]:
-    """Return the settings that two runs may have otherwise and yet have the same results.
+    """Return the settings in which two runs may differ and still have the same results.
 
     >>> "active.keep_checkpoints" in indifferent_settings(), "active.oracle" in indifferent_settings()
     (True, False)
@@ -129,7 +129,7 @@ def indifferent_settings() -> tuple[str, ...]:
 
 
 def described(header: Mapping[str, Any], name: str) -> Any:
-    """Return an object that a header has, as people read it.
+    """Return an object of a header in the form that people read.
 
     >>> described({"acquisition": {"class": "lightning_al.BALD"}, "text": {"acquisition": "BALD()"}}, "acquisition")
     'BALD()'

@@ -1,4 +1,4 @@
-"""What the rows of a journal must hold to be a run's: each of the right types, and none that contradicts another."""
+"""Checks of a journal's rows: each has the right types, and none contradicts the rows before."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from lightning_al.run.history import Round
 
 
 def check_round(plain: Any, number: int, labels: Collection[int], asked: Sequence[int] | None = None) -> None:
-    """Refuse a round that is not the next one, or has labels of other points than it asked.
+    """Refuse a round that is not the next one, or that has labels of points which it did not query.
 
     Args:
         plain: The round as plain data.
-        number: Which round is the next.
+        number: The number of the next round.
         labels: The points that have a label in its row.
-        asked: The points of the query that is open, if any.
+        asked: The points of the open query, if any.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If the row contradicts those before.
     """
     if plain["number"] != number:
         raise contradiction(f"it is round {plain['number']!r:.80} where round {number} is the next")
@@ -34,13 +34,13 @@ def check_query(
 
     Args:
         plain: The query as plain data.
-        number: Which round is the next.
+        number: The number of the next round.
         header: What the run is.
-        before: The query that is open, if any.
-        is_initial_known: Whether the initial points were asked for already.
+        before: The open query, if any.
+        is_initial_known: Whether the initial points were queried already.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If the row contradicts those before.
     """
     given = plain["number"]
     is_initial = given == -1 and number == 0 and not is_initial_known
@@ -49,13 +49,13 @@ def check_query(
         raise contradiction(f"it is a query of round {given!r:.80}, where that of round {number} is expected")
     _check_points(plain if not is_initial else {**plain, "scores": [0.0] * len(plain["indices"])}, _said(given), ())
     if is_initial and not set(plain["indices"]) <= set(header.get("initial", plain["indices"])):
-        raise contradiction("the first query asked for points that are no initial ones")
+        raise contradiction("the first query has points that are not initial ones")
     for name in ("details", "warning", "unscorable"):
         if name in plain and not _TYPES[name](plain[name]):
             raise contradiction(f"{_said(given)} has {plain[name]!r:.80} for its `{name}`")
     probs = plain.get("probs")
     if probs is not None and (not _all(_all(_is_figure))(probs) or len(probs) != len(plain["indices"])):
-        raise contradiction(f"{_said(given)} does not have what was believed of each of its points")
+        raise contradiction(f"{_said(given)} does not have the probabilities of each of its points")
     if plain.get("round") is not None:
         check_round(plain["round"], given, (), asked=plain["indices"])
         check_types(Round.from_dict(plain["round"]))
@@ -66,15 +66,15 @@ def _said(number: int) -> str:
 
 
 def check_member(plain: Any, number: int, num_members: int) -> None:
-    """Refuse a fit that is neither the next one of the round, nor one of it that was done again.
+    """Refuse a fit that is neither the next one of the round nor a repeated one.
 
     Args:
         plain: The fit as plain data.
-        number: Which round is the next.
-        num_members: How many of its fits there are already.
+        number: The number of the next round.
+        num_members: How many of its fits are recorded.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If the row contradicts those before.
     """
     if plain["round"] != number or not _is_count(plain["number"]) or plain["number"] > num_members:
         raise contradiction(
@@ -89,7 +89,7 @@ def check_member(plain: Any, number: int, num_members: int) -> None:
 
 
 def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
-    """Refuse answers to what was not asked.
+    """Refuse answers for points that were not queried.
 
     Raises:
         ValueError: If there are any.
@@ -101,10 +101,10 @@ def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
 def check_change(
     change: Any, header: Mapping[str, Any], rounds: Collection[dict[str, Any]], answered: Collection[int]
 ) -> None:
-    """Refuse a change of a label that no row gave.
+    """Refuse a change of a label that no row has.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If the point has no label.
     """
     index = change["index"]
     known = (
@@ -117,20 +117,20 @@ def check_change(
 
 
 def check_taken_back(number: Any, num_rounds: int) -> None:
-    """Refuse to take another round back than the last.
+    """Refuse to take back a round that is not the last.
 
     Raises:
-        ValueError: If it is another.
+        ValueError: If it is not.
     """
     if num_rounds == 0 or number != num_rounds - 1:
         raise contradiction(f"it takes round {number!r:.80} back, of {num_rounds}")
 
 
 def check_types(round: Round) -> None:
-    """Refuse a round that holds something else than a round holds.
+    """Refuse a round with fields of the wrong types.
 
     Raises:
-        ValueError: If it does; the message names what.
+        ValueError: If there are any; the message names the first.
     """
     for name, is_right in _TYPES.items():
         if not is_right(getattr(round, name)):
@@ -151,7 +151,7 @@ def _check_points(plain: Any, which: str, labels: Collection[int]) -> None:
 
 
 def contradiction(what: str) -> ValueError:
-    """Return the error of a row that cannot stand after those before."""
+    """Return the error of a row that contradicts those before."""
     return ValueError(f"a row contradicts those before: {what}. Put back a copy of the journal.")
 
 

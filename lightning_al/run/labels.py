@@ -1,4 +1,4 @@
-"""A label as plain data, and a change of one that was given."""
+"""A label as plain data, and a change of a label."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 Label = int | float | str | list[Any] | dict[str, Any] | None
-"""A label as plain data. None means that the dataset's own target is the label."""
+"""A label as plain data. None stands for the dataset's own target."""
 
 
 @dataclass(frozen=True)
@@ -15,9 +15,9 @@ class Change:
 
     Attributes:
         index: The point.
-        label: Its label from then on, where it was corrected; None stands for the dataset's own target.
+        label: Its new label, if it was corrected; None stands for the dataset's own target.
         given_back: Whether the point was given back to the pool, so that it has no label.
-        after: After how many queries it was changed.
+        after: The number of queries before the change.
     """
 
     index: int

@@ -1,4 +1,4 @@
-"""What the rows of a journal say: the rounds, the labels given, what was changed of them, and an open query."""
+"""What the rows of a journal say: the rounds, the labels and their changes, and an open query."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from lightning_al.run.journal_rows import (
 from lightning_al.run.labels import Change, Label
 
 INITIAL = -1
-"""The number of a query for the initial points, which are asked before the first fit."""
+"""The number of the query of the initial points, before the first fit."""
 
 
 @dataclass
 class OpenQuery:
-    """A query that is not answered for all of its points yet.
+    """A query that is not fully answered yet.
 
     Attributes:
-        number: Number of the round that asks; -1 for the initial points.
+        number: Number of the round; -1 for the initial points.
         indices: Dataset indices in the order of choice.
         scores: The acquisition function's score for each.
-        details: What the acquisition function reports of them.
-        warning: What it warns of, or None.
+        details: What the acquisition function reports about them.
+        warning: Its warning, or None.
         unscorable: Dataset indices of the points that could not be scored.
-        num_outputs: How many outputs the network has, where that is known.
-        probs: What the model believes of each, the probability of each class ``[b][C]``, where that is known.
-        round: The round as plain data, as it is known before the answers; None in a query of schema 1.
+        num_outputs: How many outputs the network has, if that is known.
+        probs: The model's probability of each class for each point ``[b][C]``, if that is known.
+        round: The round as plain data, as far as it is known before the answers; None in a query of schema 1.
         answers: The labels given so far, by index.
     """
 
@@ -53,12 +53,12 @@ class OpenQuery:
 
     @property
     def is_of_a_fit(self) -> bool:
-        """Whether all is known of the fit that asks, or none was needed, so that none is to be repeated."""
+        """Whether the query's fit is fully recorded, or none was needed, so that it need not be repeated."""
         return self.round is not None or self.number == INITIAL
 
     @property
     def rest(self) -> list[int]:
-        """The indices that have no answer yet."""
+        """The indices without an answer."""
         return [index for index in self.indices if index not in self.answers]
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,14 +73,14 @@ class Records:
     """What a journal holds.
 
     Attributes:
-        header: What the run is, or None where it has not begun.
+        header: What the run is, or None if it has not begun.
         initial: The labels given to initial points for which the dataset has none, by index.
         rounds: The rounds as plain data.
-        labels: The labels given after each round, by index, as they were first given.
-        changes: What was changed of labels since, in order.
-        query: The query that is open, if any.
-        num_outputs: How many outputs the network has, where a query said so.
-        members: The fits of the next round that were done, where a round takes several, as plain data.
+        labels: The labels given after each round, by index, before any change.
+        changes: The changes of labels, in order.
+        query: The open query, if any.
+        num_outputs: How many outputs the network has, if a query recorded it.
+        members: The finished fits of the next round as plain data, if a round takes several.
     """
 
     header: dict[str, Any] | None = None
@@ -99,19 +99,19 @@ class Records:
 
     @property
     def queries(self) -> list[list[int]]:
-        """What each round asked, but for one that asked nothing."""
+        """The points that each round queried, without a round that queried none."""
         return [round["indices"] for round in self.rounds if round["indices"]]
 
 
 def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     """Read the rows of a journal in order.
 
-    A label that is changed after the last round, which asked nothing, takes that round back: its figures are those of
-    another label, and it is to be fitted again.
+    If a label is changed after the last round, which queried nothing, the round is taken back: its figures are those of
+    the old label, and it is fitted again.
 
     Raises:
         ValueError: If a row is of an unknown kind, or contradicts those before.
-        KeyError, TypeError, AttributeError: If a row lacks what it is to hold, or holds it in another type.
+        KeyError, TypeError, AttributeError: If a row lacks a field, or has one of another type.
 
     >>> query = {"number": 0, "indices": [7, 3], "scores": [0.5, 0.5]}
     >>> replay([{"schema": 1}, {"answers": {"7": 2}, "query": query}]).query.rest
@@ -155,7 +155,7 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             if rounds and not rounds[-1]["indices"]:
                 del rounds[-1], labels[-1]
             changes.append(Change(**body["change"], after=len(rounds)))
-            members = []  # they were fitted to the label before
+            members = []  # they were fitted to the old label
         elif "taken_back" in body:
             check_taken_back(body["taken_back"], len(rounds))
             del rounds[-1], labels[-1]
@@ -168,29 +168,10 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     return Records(header, rounds, labels, changes, query, num_outputs, initial, members)
 
 
-def upgraded(bodies: Sequence[Mapping[str, Any]], run_id: str) -> list[dict[str, Any]]:
-    """Return the rows of a journal of schema 1 as those of schema 2, in which a query stands in a row of its own.
-
-    Args:
-        bodies: The rows.
-        run_id: By what the run is known, where its first row does not say it.
-
-    >>> query = {"number": 0, "indices": [7], "scores": [0.5]}
-    >>> [sorted(row) for row in upgraded([{"schema": 1}, {"answers": {"7": 2}, "query": query}], "f3")]
-    [['id', 'schema'], ['query'], ['answers']]
-    """
-    rows = [{"id": run_id, **bodies[0], "schema": 2}]
-    for body in bodies[1:]:
-        query = {"query": body["query"]} if "query" in body else None
-        rest = {name: value for name, value in body.items() if name != "query"}
-        rows += [part for part in (query, rest) if part]
-    return rows
-
-
 def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:
-    """Return labels by index, as a row has them by its text.
+    """Return labels by index, from a row that has them by the index as text.
 
-    Earlier versions wrote indices as they came, such as ``14.0`` or ``tensor(14)``.
+    Earlier versions wrote indices in any type, such as ``14.0`` or ``tensor(14)``.
 
     >>> by_index({"14.0": 2, "tensor(3)": 1, "5": 0})
     {14: 2, 3: 1, 5: 0}
@@ -199,10 +180,10 @@ def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:
 
 
 def changes_since(known: Sequence[Change], now: Sequence[Change]) -> list[Change]:
-    """Return the changes that came after those that are known; none where more are known.
+    """Return the changes that came after the known ones; none if more are known.
 
     Raises:
-        ValueError: If other changes were made on both sides.
+        ValueError: If different changes were made on both sides.
     """
     shared = min(len(known), len(now))
     if list(now[:shared]) != list(known[:shared]):

@@ -1,4 +1,4 @@
-"""Whether a run may go on: what it was begun with, held against what it would go on with."""
+"""Whether a run may be resumed: the arguments that it began with, compared with the present ones."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from torch import Tensor, nn
 
 from lightning_al.run.identity import described, may_be_forced
 from lightning_al.run.weights import non_persistent_buffers, whole_state_dict
+from lightning_al.values.whole_numbers import shown
 
 
 def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any], *, force: bool) -> None:
-    """Refuse to go on with another run, or, where that is sane and asked for, warn.
+    """Refuse to resume a run with other arguments, or warn if `force` allows it.
 
     Args:
         place: Where the run is kept, as an error should say it.
-        before: What the run was begun with, nested at will.
-        now: What it would go on with.
-        force: Whether to go on in spite of what a user may change.
+        before: The header of the run.
+        now: The header that a new run would have.
+        force: Whether to resume in spite of differences that a user may force.
 
     Raises:
         ValueError: If they differ; the message says in what, and what to do.
@@ -36,12 +37,14 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
     differences = "; ".join(f"`{name}` {_difference(there, here)}" for name, there, here in found)
     fixed = [name for name, _, _ in found if not may_be_forced(name)]
     if force and not fixed:
-        rank_zero_warn(f"`ActiveLearning(force=True)` goes on with another run. {place}: {differences}.")
+        rank_zero_warn(
+            f"`ActiveLearning(force=True)` resumes a run that began with other arguments. {place}: {differences}."
+        )
         return
     remedy = (
-        f"`force=True` is of no use where {', '.join(fixed)} differ, since the recorded rounds were of other points."
+        f"`force=True` cannot help where {', '.join(fixed)} differ, because the recorded rounds were of other points."
         if fixed
-        else "Pass `force=True` to go on in spite of it, from here on otherwise."
+        else "Pass `force=True` to resume it with these arguments from here on."
     )
     raise ValueError(
         f"{place} holds another run: its {names} differ. {differences}. Start with what the run began "
@@ -54,13 +57,13 @@ def check_same_weights(
 ) -> None:
     """Refuse saved weights that are not those of the module by name and shape.
 
-    Buffers that the module's `state_dict` leaves out need not be among them: lightning_al 0.1.0 did not save these.
+    Buffers that the module's `state_dict` leaves out may be missing: lightning_al 0.1.0 did not save them.
 
     Args:
         place: Where the weights are, for the error.
         saved: The weights.
         module: The module to load them into.
-        remedy: What else can be done than to make the module as it was.
+        remedy: What to do if the module cannot be made as it was.
 
     Raises:
         ValueError: If they differ; the message names the first that does.
@@ -83,7 +86,7 @@ def _shape(value: Any) -> list[int] | str:
 
 
 def flat(nested: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested data by their dotted names.
+    """Return nested data by dotted names.
 
     >>> flat({"data": {"length": 3}, "seed": 0})
     {'data.length': 3, 'seed': 0}
@@ -99,7 +102,7 @@ Difference = tuple[str, Any, Any]
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Difference]:
-    """Yield what differs of that which both headers have: earlier versions recorded less."""
+    """Yield the differences between the parts that both headers have. Earlier versions recorded fewer parts."""
     for name in now:
         if name == "text" or name not in before:
             continue
@@ -124,13 +127,13 @@ def _differences_within(name: str, there: Any, here: Any, is_object: bool = Fals
             yield name, there, here
         return
     for part in dict.fromkeys((*here, *there)):
-        # An option that an object did not have yet was not recorded.
+        # Options that an object got in a later version were not recorded.
         if part in there or not (is_object or "class" in here):
             yield from _differences_within(f"{name}.{part}", there.get(part), here.get(part))
 
 
 def _renumbered(there: Any, here: Any) -> Iterator[Difference]:
-    """Yield the classes that a label now means another one of; there may be more of them, or fewer."""
+    """Yield the classes that changed their numbers. There may be more classes than before, or fewer."""
     before, now = (part.get("numbers") if isinstance(part, Mapping) else None for part in (there, here))
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         for name, number in before.items():
@@ -158,16 +161,15 @@ def _difference(there: Any, here: Any) -> str:
 def _shorten(value: Any) -> str:
     if _kind(value) is not None:
         return str(_kind(value))
-    shown = repr(value)
-    return shown if len(shown) <= 80 else f"{shown[:77]}..."
+    return shown(value, most=80)
 
 
 def labels_agree(one: Any, other: Any) -> bool:
     """Return whether two fingerprints have the same labels, as far as both know them.
 
-    Where contents are not known, an item may not have been readable, whose label is None.
+    If the contents are unknown, an item may have been unreadable. Then its label is None.
     """
-    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):  # as a damaged journal may have it
+    if not (isinstance(one, Mapping) and isinstance(other, Mapping)):  # in a damaged journal
         return False
     there, here = one.get("labels") or [], other.get("labels") or []
     if not (isinstance(there, list) and isinstance(here, list)):

@@ -11,8 +11,9 @@ from typing import Any, TypeVar, cast
 import torch
 
 from lightning_al.oracle import Labels, OracleLike, Query, as_oracle, name_of
-from lightning_al.oracle.answers import AnswerError, LabelRules, index_of, plain_label, rules_for
+from lightning_al.oracle.answers import AnswerError, index_of, plain_label
 from lightning_al.oracle.asking import pair_of, together
+from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.oracle.query import LazyItems
 from lightning_al.task.class_names import Classes, listed_classes
 from lightning_al.testing.interruptions import ending_of

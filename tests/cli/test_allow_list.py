@@ -14,7 +14,7 @@ from hydra.errors import InstantiationException
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from lightning_al.cli.allow_list import AllowList, _leaves
+from lightning_al.cli.allow_list import AllowList, leaves
 from lightning_al.cli.allowed_names import ALLOWED as LISTED
 from tests.cli.test_cli import TINY
 from tests.cli.test_conf import CONF
@@ -268,7 +268,7 @@ FORBIDDEN = [
     "lightning_al.callback.os.system",
     "lightning_al.callback.torch.load",
     "lightning_al.run.journal.sqlite3.connect",
-    "lightning_al.host.refit.shutil.rmtree",
+    "lightning_al.host.round_checkpoints.shutil.rmtree",
     "lightning_al.registry.entry_points",
     "lightning_al.lazy_loader.importlib.import_module",
     "lightning_al.host.namespace.import_module",
@@ -673,7 +673,7 @@ def test_every_file_of_conf_names_only_what_is_allowed():
     named = {
         value
         for path in [CONF / "config.yaml", *CONF.glob("*/*.yaml")]
-        for key, value in _leaves({**OmegaConf.to_container(OmegaConf.load(path), resolve=False), "hydra": None})
+        for key, value in leaves({**OmegaConf.to_container(OmegaConf.load(path), resolve=False), "hydra": None})
         if key.endswith("_target_")
     }
     assert len(named) > 15

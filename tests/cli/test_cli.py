@@ -164,7 +164,7 @@ def test_a_finished_run_goes_on_to_a_larger_budget(command, tmp_path):
 def test_a_larger_budget_cut_off_before_its_report_is_reported_and_not_the_smaller_one(command, tmp_path, monkeypatch):
     command(*TINY, f"folder={tmp_path}", "active.budget=15")
     with monkeypatch.context() as patched:
-        patched.setattr(cli_run, "_report", unreachable)
+        patched.setattr(cli_run, "report_run", unreachable)
         with pytest.raises(SystemExit):
             command(f"folder={tmp_path}", "active.budget=20")
     command(f"folder={tmp_path}")
@@ -376,13 +376,13 @@ def test_a_job_of_a_sweep_goes_on_by_its_folder_unquoted(command, tmp_path):
 
 def test_main_returns_the_area_for_a_sweeper(tmp_path, monkeypatch, command):
     returned = []
-    run = cli_run._fit_and_report
+    run = cli_run.fit_and_report
 
     def keep(*args, **kwargs):
         returned.append(run(*args, **kwargs))
         return returned[-1]
 
-    monkeypatch.setattr(cli_run, "_fit_and_report", keep)
+    monkeypatch.setattr(cli_run, "fit_and_report", keep)
     command(*TINY, f"folder={tmp_path}")
     assert returned == [Run.read(tmp_path).area]
     assert not isnan(returned[0])

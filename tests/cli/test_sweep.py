@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 
 from lightning_al import cli
 from lightning_al.report import Run
-from lightning_al.report.files import ERROR
+from lightning_al.run.folder import ERROR
 from tests.conftest import Command
+from tests.support.programs import Program
 from tests.support.sweeps import COMMAND, ROOT, TINY, environment
 
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -163,7 +164,7 @@ def recorded(folder: Path) -> int:
     return sum(len(path.read_text().splitlines()) for path in folder.glob("*/history.jsonl"))
 
 
-def stop(process: subprocess.Popen[str], number: int, folder: Path, *, rounds: int) -> str:
+def stop(process: subprocess.Popen[str] | Program, number: int, folder: Path, *, rounds: int) -> str:
     """Send a signal once the cells have recorded so many rounds, and return what was said."""
     deadline = time.monotonic() + 240
     while recorded(folder) < rounds and process.poll() is None and time.monotonic() < deadline:
@@ -176,7 +177,7 @@ def stop(process: subprocess.Popen[str], number: int, folder: Path, *, rounds: i
 
 def test_a_sweep_that_is_killed_goes_on_to_the_same_end(command: Command, whole: Path, tmp_path: Path) -> None:
     cells = [*TINY, f"folder={tmp_path}", "acquisition=random,bald", "seed=0,1"]
-    stop(start(*cells), signal.SIGKILL, tmp_path, rounds=3)
+    stop(Program("-m", "lightning_al.cli", "-m", *cells), signal.SIGKILL, tmp_path, rounds=3)
     assert 0 < len(runs(tmp_path)) < 4
     command("-m", *cells)
     assert table(tmp_path) == table(whole)

@@ -712,7 +712,7 @@ class Opaque:
 @pytest.mark.filterwarnings("ignore:Sparse .* tensor support is in beta state")
 @pytest.mark.parametrize("form", AUGMENTED.values(), ids=AUGMENTED)
 def test_an_item_that_differs_when_drawn_twice_brings_a_warning(form: Any) -> None:
-    with pytest.warns(UserWarning, match="drew item . of the pool .* different ones.*Pass `pool_dataset=`"):
+    with pytest.warns(UserWarning, match="read item . of the pool .* different ones.*Pass `pool_dataset=`"):
         set_up(Items(12, form), initial=[11])
 
 

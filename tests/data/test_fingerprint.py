@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import enum
 import random
-import subprocess
-import sys
 import types
 import warnings
 from collections import namedtuple
@@ -26,6 +24,7 @@ from lightning_al import ActiveDataModule
 from lightning_al.data.fingerprint import fingerprint
 from lightning_al.values.content_hash import content_hash
 from lightning_al.values.parts import form
+from tests.support import programs
 from tests.support.tasks import CLASSES, points
 
 Named = namedtuple("Named", "x y")
@@ -227,15 +226,13 @@ def test_plain_contents_have_one_hash_where_their_repr_is_one(one: Any, other: A
     assert (content_hash(one) == content_hash(other)) == (repr(ordered(one)) == repr(ordered(other)))
 
 
-@pytest.mark.slow
 def test_the_hash_is_the_same_in_another_process() -> None:
     code = (
         "import torch, numpy; from lightning_al.values.content_hash import content_hash;"
         "print(content_hash({'x': torch.arange(3.), 'y': {'b', 'a'}, 'z': numpy.ones(2)}))"
     )
     here = content_hash({"x": torch.arange(3.0), "y": {"a", "b"}, "z": np.ones(2)})
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == here
+    assert programs.run("-c", code).stdout.strip() == here
 
 
 @pytest.mark.parametrize(

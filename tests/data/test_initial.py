@@ -100,7 +100,7 @@ def test_what_names_no_points_is_refused_at_construction(case: str) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ([3, 9], r"got indices \[9\], but the dataset has 9 points, of which the last is 8. Pass"),
+        ([3, 9], r"got indices \[9\], but the dataset has 9 points. Pass indices of at most 8"),
         ([True] * 8, "got a mask of 8 points, but the dataset has 9. Pass a mask"),
         (np.ones(10, dtype=bool), "got a mask of 10 points, but the dataset has 9"),
     ],

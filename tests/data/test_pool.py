@@ -159,5 +159,5 @@ def test_initial_points_get_labels_that_the_dataset_lacks_and_no_others_do() -> 
     pool.lacking = [3, 1]
     pool.label_initial({1: 2})
     assert (pool.labelled, pool.labels, pool.lacking) == ([3, 1], {1: 2}, [3])
-    with pytest.raises(ValueError, match=r"got labels for \[0\], which are no initial points. Pass those"):
+    with pytest.raises(ValueError, match=r"got labels for \[0\], which are not initial points. Pass labels"):
         pool.label_initial({0: 2})

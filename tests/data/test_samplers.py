@@ -22,7 +22,7 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
-from lightning_al.data.samplers import Draws
+from lightning_al.data.draws import Draws
 from tests.support.tasks import points
 
 DS = points(30)
@@ -65,7 +65,7 @@ def test_an_epoch_is_as_long_as_it_says_and_draws_labelled_points(name: str, dat
     if samples and draws.weights is None and draws.shared is None:
         assert len(one) == samples
         assert max(Counter(one).values()) - min(Counter([*one, *range(len(labelled))]).values()) <= 1
-    if not draws.shuffle and not samples:
+    if draws.order != "random" and not samples:
         assert one == other == sorted(one)
 
 
@@ -121,5 +121,5 @@ def test_a_distributed_sampler_of_a_kind_of_its_own_is_refused() -> None:
         def __iter__(self) -> Iterator[int]:
             return iter(range(self.rank, 30, self.num_replicas))
 
-    with pytest.raises(ValueError, match=r"but Own draws for one rank in a way of its own\. Leave it out, and"):
+    with pytest.raises(ValueError, match=r"but Own shares out the points among ranks in its own way\. Leave"):
         Draws.of(Own(DS, 2, 0), 30, "LitData")

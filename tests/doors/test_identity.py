@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +24,7 @@ from lightning_al import (
     Posterior,
     ScoreAcquisition,
 )
+from tests.support import programs
 from tests.support.tasks import LitMLP, points, trainer
 
 N = 20
@@ -321,7 +319,6 @@ def test_what_can_say_nothing_of_itself_is_refused_with_a_folder_alone(tmp_path:
             run(tmp_path / "run", tmp_path, acquisition=ToldConnected(2.0, connection))
 
 
-@pytest.mark.slow
 def test_another_process_finds_the_same_run(tmp_path: Path) -> None:
     """One with other hashes, in which all is made anew."""
     arguments = "acquisition=t.Mixed(t.Tilted(1.0)), forward=t.times(1.0), reset=t.functools.partial(t.fresh, hidden=3)"
@@ -331,9 +328,7 @@ def test_another_process_finds_the_same_run(tmp_path: Path) -> None:
         f"active = t.run(home / 'run', home, max_rounds=int(sys.argv[2]), {arguments})\n"
         "print(json.dumps(len(active.history)))"
     )
-    environment = {**os.environ, "PYTHONHASHSEED": "1"}
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run([*command, "1"], env=environment, capture_output=True, text=True, check=True)
+    done = programs.run("-c", code, tmp_path, 1)
     assert json.loads(done.stdout.splitlines()[-1]) == 1
     given = {"acquisition": Mixed(Tilted(1.0)), "forward": times(1.0), "reset": functools.partial(fresh, hidden=3)}
     assert len(run(tmp_path / "run", tmp_path, max_rounds=2, **given).history) == 2

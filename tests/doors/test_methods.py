@@ -229,7 +229,7 @@ def test_a_method_for_another_task_is_refused_and_others_are_named() -> None:
         ({"target_inputs": "val", "val": None}, r"\(target_inputs='val'\)` found no validation dataset"),
         (
             {"target_inputs": [(torch.zeros(8), 1, 2)]},
-            r"\(target_inputs=...\)` expected items as those",
+            r"\(target_inputs=...\)` expected items like those",
         ),
     ],
 )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from lightning_al import (
 from lightning_al.oracle import oracles
 from lightning_al.posterior import posteriors
 from tests.cli.test_cli import TINY
+from tests.support import programs
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
 ROOT = Path(lightning_al.__file__).parent.parent
@@ -38,7 +37,7 @@ ROOT = Path(lightning_al.__file__).parent.parent
 def _registries_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take back the names that a test gives, for the tests that list all."""
     for registry in (oracles, posteriors):
-        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+        monkeypatch.setattr(registry, "classes", dict(registry.classes))
 
 
 class Fixed(Posterior):
@@ -129,17 +128,8 @@ def installed(tmp_path: Path) -> Path:
 
 
 def python(site: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=site.parent,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(ROOT)]), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    path = os.pathsep.join([str(site), str(programs.ROOT)])
+    return programs.run(*arguments, cwd=site.parent, environment={"PYTHONPATH": path}).stdout
 
 
 def test_an_installed_package_offers_both_by_entry_points(installed: Path) -> None:

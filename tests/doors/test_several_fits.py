@@ -307,7 +307,7 @@ def test_weights_that_cannot_be_drawn_anew_are_named_before_the_first_step(tmp_p
             return super().forward(x) * self.scale
 
     noting = Noting()
-    words = r"`Ensemble` takes 3 fits a round, .* 'scale' of `Scaled` cannot be drawn anew, since .*Pass a function"
+    words = r"`Ensemble` takes 3 fits a round, .* 'scale' of `Scaled` cannot draw new weights, since .*Pass a function"
     with pytest.raises(ValueError, match=words):
         run(tmp_path, noting, module=Scaled())
     assert noting.starts == []

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from lightning_al.run.journal import Journal
-from tests.host.test_ranks import ROOT, found_by_rank
+from tests.host.test_ranks import found_by_rank
+from tests.support.programs import ROOT
 from tests.support.ranks import PLACES
 
 SECONDS = 60

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_al import ActiveDataModule, ActiveLearning, Oracle
-from lightning_al.host.found_checkpoints import _age
+from lightning_al.host.found_checkpoints import by_age
 from lightning_al.host.namespace import pl
 from lightning_al.run.journal import Journal
 from lightning_al.run.stopping import StoppedError
@@ -228,7 +228,7 @@ def test_a_loop_of_ones_own_takes_the_checkpoint_once(
         resumed = (
             f"Resuming the run in {path}, a checkpoint that Lightning found by itself: it has 1 rounds, and round 1"
         )
-        assert said == [f"{resumed} begins again.", f"{ignored} this `ActiveLearning` goes on with its own run."]
+        assert said == [f"{resumed} begins again.", f"{ignored} this `ActiveLearning` resumes its own run."]
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_what_only_has_a_name_like_slurms_checkpoints_is_let_be(tmp_path: Path, 
 def test_folders_of_rounds_are_sorted_from_the_newest(suffix: str) -> None:
     names = [f"round-{number}{suffix}{aside}" for number in (10, 9, 2) for aside in ("", "-before")]
     others = ["round-robin", "round-1234567890", "round-\u0663"]
-    assert [path.name for path in sorted(map(Path, [*others, *reversed(names)]), key=_age)] == [*names, *others]
+    assert [path.name for path in sorted(map(Path, [*others, *reversed(names)]), key=by_age)] == [*names, *others]
 
 
 def test_what_the_folder_says_is_ahead_of_the_checkpoint(tmp_path: Path, whole: Ended, slurm: None) -> None:
@@ -345,7 +345,7 @@ def test_a_checkpoint_of_no_active_learning_is_ignored(
     fitting.save_checkpoint(tmp_path / "hpc_ckpt_7.ckpt")
     with caplog.at_level("INFO"):
         check_same_end(program(tmp_path), whole)
-    assert "hpc_ckpt_7.ckpt by itself. It is ignored, since it is of no active learning run." in caplog.text
+    assert "hpc_ckpt_7.ckpt by itself. It is ignored, since it does not belong to an active learning" in caplog.text
 
 
 class FailsInSetup(pl.Callback):
@@ -460,7 +460,7 @@ def test_a_stopped_run_names_the_checkpoint_to_resume_from(
     with caplog.at_level("INFO"), pytest.raises(StoppedError):
         program(tmp_path, Cut(warn_of_the_end, 1, "label"), on_exception=False)
     path = tmp_path / "hpc_ckpt_1.ckpt"
-    assert f"Stopped by SIGTERM in round 1. Started again on {path}, it goes on from there." in caplog.messages
+    assert f"Stopped by SIGTERM in round 1. Start it again to resume from {path}." in caplog.messages
 
 
 @pytest.mark.parametrize("users", [signal.SIG_DFL, lambda number, frame: None])

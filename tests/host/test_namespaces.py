@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from packaging.version import Version
 
-from lightning_al.host.namespace import NAMESPACES, _choose
+from lightning_al.host.namespace import NAMESPACES, choose_namespace
 from tests.cli.test_cli import TINY
 
 pytest.importorskip("lightning.pytorch")
@@ -133,7 +133,10 @@ attempt(lambda: trainer("TMP", callbacks=[active]).fit(LitMLP(), datamodule=data
 @pytest.mark.skipif(
     Version(version("lightning")) < Version("2.5"), reason='its Trainer says "Expected a parent" itself'
 )
-@pytest.mark.parametrize("namespace", ["pytorch_lightning", "lightning.pytorch"])
+@pytest.mark.parametrize(
+    "namespace",
+    ["lightning.pytorch", pytest.param("pytorch_lightning", marks=pytest.mark.slow)],  # the mirror image
+)
 def test_the_other_namespace_is_refused_with_the_remedy(tmp_path: Path, namespace: str) -> None:
     other = {"pytorch_lightning": "lightning.pytorch", "lightning.pytorch": "pytorch_lightning"}[namespace]
     # With both imported, pytorch_lightning is chosen without being asked for.
@@ -169,10 +172,10 @@ def test_the_choice_by_what_was_imported_before(
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in imported:
         monkeypatch.setitem(sys.modules, name, sys)
-    assert _choose() == chosen
+    assert choose_namespace() == chosen
     for name in NAMESPACES:
         monkeypatch.setenv("LIGHTNING_AL_NAMESPACE", name)
-        assert _choose() == name
+        assert choose_namespace() == name
 
 
 def test_an_unknown_namespace_is_refused() -> None:

@@ -20,8 +20,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, Oracle
-from lightning_al.oracle.answers import plain_label, rules_for
+from lightning_al.oracle.answers import plain_label
 from lightning_al.oracle.asking import ask
+from lightning_al.oracle.label_rules import rules_for
 from lightning_al.rounds import accepted_labels
 from lightning_al.run.journal import Journal
 from lightning_al.run.records import OpenQuery
@@ -81,20 +82,28 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 # The first answers, how many of the four are good, and why the others are refused.
 WRONG: dict[str, tuple[Answer, int, str]] = {
-    "a number too high": (lambda i: {**right(i), i[1]: 99}, 3, r"Refused: the label 99 is none of the class numbers"),
-    "below 0": (lambda i: {**right(i), i[0]: -1}, 3, r"the label -1 is none of the class numbers from 0 to 3 \(index"),
-    "NaN": (lambda i: {**right(i), i[3]: float("nan")}, 3, "is no finite number"),
+    "a number too high": (
+        lambda i: {**right(i), i[1]: 99},
+        3,
+        r"Refused: the label 99 is not one of the class numbers",
+    ),
+    "below 0": (
+        lambda i: {**right(i), i[0]: -1},
+        3,
+        r"the label -1 is not one of the class numbers from 0 to 3 \(index",
+    ),
+    "NaN": (lambda i: {**right(i), i[3]: float("nan")}, 3, "is not a finite number"),
     "a name of nothing": (lambda i: {**right(i), i[2]: "cat"}, 3, "is text, but labels are class numbers"),
     "a list": (lambda i: {**right(i), i[2]: [1]}, 3, "is a list"),
-    "too many": (lambda i: right([*i, 39, 1000]), 4, r"it was not asked for \(index 39, 1000\)"),
-    "no index": (lambda i: {**right(i[1:]), "first": 1}, 3, 'it is for "first", which is no index'),
+    "too many": (lambda i: right([*i, 39, 1000]), 4, r"it was not queried \(index 39, 1000\)"),
+    "no index": (lambda i: {**right(i[1:]), "first": 1}, 3, "it is for 'first', which is not an index"),
     "twice": (lambda i: [*right(i).items(), (i[0], 3)], 3, r"it was answered twice \(index"),
     "labels alone": (lambda i: list(right(i).values()), 0, "it came as int and not as a pair of index and label"),
     "texts of two signs": (lambda i: [f"{index:02}" for index in i], 0, "it came as str and not as a pair of index"),
     "nothing": (lambda i: None, 0, "they came as NoneType and not as a dict of labels by index"),
-    "a type of nothing": (lambda i: {**right(i), i[1]: object()}, 3, "is of type object, and no plain data"),
+    "a type of nothing": (lambda i: {**right(i), i[1]: object()}, 3, "is of type object, which is not plain data"),
     "a number too large for a float": (lambda i: {**right(i), i[1]: 10**400}, 3, "larger than any number"),
-    "an index too large for a float": (lambda i: {"9" * 400: 1, **right(i)}, 4, "is for .* which is no index"),
+    "an index too large for a float": (lambda i: {"9" * 400: 1, **right(i)}, 4, "is for .* which is not an index"),
     "a tensor of no data": (
         lambda i: {**right(i), i[2]: torch.empty((), device="meta")},
         3,
@@ -105,14 +114,14 @@ WRONG: dict[str, tuple[Answer, int, str]] = {
 
 
 WRONG_ONE_BY_ONE: dict[str, tuple[Answer, int, str]] = {
-    "masked": (lambda i: {**right(i), i[2]: np.ma.masked}, 3, "is masked, so that it is none"),
-    "a masked index": (lambda i: [*right(i[1:]).items(), (np.ma.masked, 1)], 3, "which is no index"),
+    "masked": (lambda i: {**right(i), i[2]: np.ma.masked}, 3, "is masked"),
+    "a masked index": (lambda i: [*right(i[1:]).items(), (np.ma.masked, 1)], 3, "which is not an index"),
     "a dict of two as a pair": (lambda i: [*right(i[:2]).items(), right(i[2:])], 2, "it came as dict and not as a"),
     "a set as a pair": (lambda i: [*right(i[1:]).items(), {i[0], 1}], 3, "it came as set and not as a pair"),
-    "no data": (lambda i: [*right(i[1:]).items(), torch.empty((2, 1), device="meta")], 3, "which is no index"),
+    "no data": (lambda i: [*right(i[1:]).items(), torch.empty((2, 1), device="meta")], 3, "which is not an index"),
     "without end": (lambda i: itertools.cycle(right(i).items()), 4, "it was answered twice"),
     "yielded twice": (lambda i: (pair for pair in [*right(i).items(), (i[0], 3)]), 4, "it was answered twice"),
-    "yielded for others": (lambda i: iter([(1000, 1), *right(i).items()]), 4, "it was not asked for .index 1000"),
+    "yielded for others": (lambda i: iter([(1000, 1), *right(i).items()]), 4, "it was not queried .index 1000"),
 }
 
 
@@ -316,7 +325,7 @@ def test_a_query_that_was_answered_in_part_is_not_selected_anew(tmp_path: Path) 
     torch.manual_seed(7)
     data = ActiveDataModule(hidden(), initial=range(8), batch_size=8)
     active = ActiveLearning("random", query_size=2, budget=9, oracle=oracle, folder=tmp_path / "run", force=True)
-    with pytest.warns(UserWarning, match="goes on with another run"):
+    with pytest.warns(UserWarning, match="resumes a run that began with other arguments"):
         trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(hidden=4), datamodule=data)
     assert active.history[0].indices == first
     assert oracle.queries[1:] == [first[2:]]
@@ -378,7 +387,7 @@ def test_names_of_classes_become_numbers_and_stand_in_the_folder(tmp_path: Path)
     assert list(header["classes"]["numbers"]) == names
     _, data = fit(tmp_path / "listed", by_name, classes=names)
     assert data.pool.labels == right(data.pool.labelled[8:])
-    with pytest.raises(ValueError, match="the label 3 is none of the class numbers 0, 1, 2"):
+    with pytest.raises(ValueError, match="the label 3 is not one of the class numbers 0, 1, 2"):
         fit(tmp_path / "fewer", Asked(), classes=[0, 1, 2])
 
 
@@ -418,7 +427,7 @@ def test_a_soft_label_that_makes_no_batch_with_class_numbers_is_refused(tmp_path
 def test_a_recorded_soft_label_that_makes_no_batch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     oracle = Asked(lambda indices: {**right(indices), indices[1]: [0.25] * CLASSES})
     with monkeypatch.context() as before:
-        before.setattr(accepted_labels, "_check_batch", lambda *_: None)
+        before.setattr(accepted_labels, "check_batch", lambda *_: None)
         with pytest.raises(TypeError):
             fit(tmp_path, oracle, dataset=ByNumber())
     with pytest.raises(TypeError) as error:
@@ -436,7 +445,7 @@ def test_indices_of_earlier_versions_that_are_no_whole_numbers_are_read(tmp_path
     answers = {f"tensor({indices[0]})": indices[0] % CLASSES}
     answers |= {f"{index}.0": index % CLASSES for index in indices[1:]}
     active, _ = fit(tmp_path / "other", Asked())
-    journal._append({"round": active.history[0].to_dict(), "labels": answers})
+    journal.write_rows({"round": active.history[0].to_dict(), "labels": answers})
     journal.close()
     assert scores == active.history[0].scores
     resumed, _ = fit(tmp_path, Asked())
@@ -447,7 +456,7 @@ def test_a_row_of_a_later_version_is_refused(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin({"seed": 0})
     with pytest.raises(ValueError, match=r"holds an unknown kind of row, 'opinion'. Use the version of"):
-        journal._append({"opinion": 1})
+        journal.write_rows({"opinion": 1})
     journal.close()
 
 

@@ -19,7 +19,8 @@ from torch.utils.data import ConcatDataset, Dataset, Subset, TensorDataset
 
 from lightning_al import ActiveDataModule
 from lightning_al.data.target import Target
-from lightning_al.oracle.answers import AnswerError, index_of, plain_label, rules_for
+from lightning_al.oracle.answers import AnswerError, index_of, plain_label
+from lightning_al.oracle.label_rules import rules_for
 from lightning_al.task.class_names import Classes, classes_of, listed_classes
 from tests.support.named import shown
 
@@ -130,8 +131,11 @@ TAKEN: list[tuple[str, Any, Any]] = [
 ]
 
 REFUSED: list[tuple[str, Any, str]] = [
-    *(("class numbers of 3 outputs", one, "none of the class numbers from 0 to 2") for one in (99, -1, -100, 3.0, "3")),
-    ("class numbers of 3 outputs", 0.5, "no whole number"),
+    *(
+        ("class numbers of 3 outputs", one, "not one of the class numbers from 0 to 2")
+        for one in (99, -1, -100, 3.0, "3")
+    ),
+    ("class numbers of 3 outputs", 0.5, "not a whole number"),
     ("class numbers of 3 outputs", "cat", "is text, but labels are class numbers, from 0 to 2, whose names are not"),
     ("class numbers of 3 outputs", [1], "is a list"),
     ("class numbers of 3 outputs", [0.5, 0.5], "is several numbers"),
@@ -140,41 +144,44 @@ REFUSED: list[tuple[str, Any, str]] = [
     ("class numbers of 3 outputs", np.zeros(0), "is several numbers"),
     ("class numbers of 3 outputs", {"class": 1}, "the label .* came as a dict, but"),
     ("class numbers of 3 outputs", np.datetime64("2020-01-01"), "is of type datetime64"),
-    ("class numbers of 3 outputs", Enum("Colour", "red").red, "is of type Colour, and no plain data"),  # type: ignore[attr-defined]
+    ("class numbers of 3 outputs", Enum("Colour", "red").red, "is of type Colour, which is not plain data"),  # type: ignore[attr-defined]
     ("class numbers of 3 outputs", 1 + 2j, "is of type complex"),
     ("class numbers of 3 outputs", np.complex64(1), "is of type complex64"),
     ("class numbers of 3 outputs", b"2", "is of type bytes"),
-    *(("class numbers of 3 outputs", one, "is masked, so that") for one in MASKED),
-    *(("class numbers of 3 outputs", one, "is of type .*, and no plain data") for one in NO_NUMBERS),
-    *(("class numbers of 3 outputs", np.array([one], dtype=object), "and no plain data") for one in (None, b"2", 2j)),
+    *(("class numbers of 3 outputs", one, "is masked, so it has no value") for one in MASKED),
+    *(("class numbers of 3 outputs", one, "is of type .*, which is not plain data") for one in NO_NUMBERS),
+    *(
+        ("class numbers of 3 outputs", np.array([one], dtype=object), "which is not plain data")
+        for one in (None, b"2", 2j)
+    ),
     ("class numbers of 3 outputs", Raising(), "label .* could not be read .RuntimeError: never"),
-    ("class numbers of 3 outputs", Fraction(2 * 10**30 + 1, 10**30), "is no number that a float holds"),
-    ("class numbers of 3 outputs", 10**400, "larger than any number that a tensor holds"),
+    ("class numbers of 3 outputs", Fraction(2 * 10**30 + 1, 10**30), "is not a number that a float holds"),
+    ("class numbers of 3 outputs", 10**400, "larger than any number that a tensor can hold"),
     ("class numbers of 3 outputs", print, "is of type builtin_function_or_method"),
     ("class numbers alone", -1, "is below 0"),
-    ("class numbers alone", 2**70, "larger than any number that a tensor holds"),
-    ("named classes", "oowl", "the name of no class; the closest is 'owl'"),
-    ("named classes", "zebra", "the name of no class; known are cat, dog, owl"),
-    ("named classes", "2", "the name of no class"),
-    ("named classes, outputs unknown", 3, "none of the class numbers from 0 to 2"),
-    ("listed numbers", 0, "none of the class numbers 1, 2, 3"),
-    ("one logit", 2, "none of the class numbers from 0 to 1"),
+    ("class numbers alone", 2**70, "larger than any number that a tensor can hold"),
+    ("named classes", "oowl", "not the name of a class; the closest is 'owl'"),
+    ("named classes", "zebra", "not the name of a class; known are cat, dog, owl"),
+    ("named classes", "2", "not the name of a class"),
+    ("named classes, outputs unknown", 3, "not one of the class numbers from 0 to 2"),
+    ("listed numbers", 0, "not one of the class numbers 1, 2, 3"),
+    ("one logit", 2, "not one of the class numbers from 0 to 1"),
     ("one logit, floats", 1.5, "is not between 0 and 1"),
     ("from 1 on", -1, "is below 0"),
-    ("signs", 0, "none of the class numbers -1, 1"),
+    ("signs", 0, "not one of the class numbers -1, 1"),
     ("regression", "high", "is text, but labels are numbers"),
     ("regression", [0.5, 0.5], "several numbers, but labels are numbers"),
     ("regression", True, "is a truth value"),
     ("texts", 1, "is one number, but labels are texts"),
-    ("named texts", "zebra", "the name of no class"),
+    ("named texts", "zebra", "not the name of a class"),
     ("distributions", [0.5, 0.5], r"has the shape \[2\], but labels have \[3\]"),
-    ("distributions", [1.0, 1.0, 1.0], "is no distribution over classes, which labels are"),
+    ("distributions", [1.0, 1.0, 1.0], "is not a distribution over classes, as labels are"),
     ("distributions", [0.5, float("nan"), 0.5], "holds a number that is not finite"),
     ("distributions", np.ma.array([0.5, 0.5, 0.0], mask=[0, 0, 1]), "is masked"),
     ("distributions", [0.5, np.ma.masked, 0.5], "is masked"),
-    ("several numbers", [2**64 - 1, 1], "has a number inside that no tensor"),
-    ("nothing known", {"boxes": [[float("nan")]]}, "has a number inside that no tensor holds"),
-    ("nothing known", [10**30, 0], "has a number inside that no tensor"),
+    ("several numbers", [2**64 - 1, 1], "has a number that no tensor"),
+    ("nothing known", {"boxes": [[float("nan")]]}, "has a number that no tensor can hold"),
+    ("nothing known", [10**30, 0], "has a number that no tensor"),
     ("distributions", 1, "is one number, but labels are several numbers each"),
 ]
 
@@ -253,7 +260,7 @@ NO_INDEX += [np.longdouble(14) + np.longdouble(1e-18), torch.empty((), device="m
 
 @pytest.mark.parametrize("key", NO_INDEX, ids=shown)
 def test_what_is_no_index_is_refused(key: Any) -> None:
-    with pytest.raises(AnswerError, match="which is no index"):
+    with pytest.raises(AnswerError, match="which is not an index"):
         index_of(key)
 
 
@@ -270,7 +277,7 @@ def test_no_index_is_rounded(exact: Any) -> None:
     ids=shown,
 )
 def test_an_index_in_a_type_that_takes_two_for_one_is_refused(rounded: Any) -> None:
-    with pytest.raises(AnswerError, match="which is no index"):
+    with pytest.raises(AnswerError, match="which is not an index"):
         index_of(rounded)
 
 

@@ -179,7 +179,7 @@ def test_a_refused_correction_in_a_program_leaves_nothing_behind(tmp_path: Path,
     program = Program(tmp_path, folder=folder, rounds_per_fit=1).fit()
     index = program.active.history[0].indices[0]
     program.data.pool.correct(index, label)
-    with pytest.raises(ValueError, match=f"The label of index {index} was corrected to one that it cannot have"):
+    with pytest.raises(ValueError, match=f"The label of index {index} was corrected to an invalid one"):
         program.fit()
     program.data.pool.correct(index, NAMES[1])
     program.fit()
@@ -210,7 +210,7 @@ def test_labels_may_be_changed_in_the_pool_before_the_first_fit(tmp_path: Path) 
 def test_a_label_that_can_be_none_is_refused_wherever_it_is_corrected(tmp_path: Path) -> None:
     program = Program(tmp_path, rounds_per_fit=1).fit()
     program.data.pool.correct(2, 99)
-    with pytest.raises(ValueError, match=r"was corrected to one that it cannot have: the label 99 .*journal correct "):
+    with pytest.raises(ValueError, match=r"was corrected to an invalid one: the label 99 .*journal correct "):
         program.fit()
     program.data.pool.correct(2, 1)
     program.fit()
@@ -296,7 +296,7 @@ def test_an_answer_of_an_open_query_is_corrected_and_not_given_back(tmp_path: Pa
     Program(tmp_path, oracle=lambda indices: right(indices[1:])).fit()
     index = next(iter(Journal.read(tmp_path / "run").query.answers))  # type: ignore[union-attr]
     correct(tmp_path / "run", index, (index + 1) % CLASSES)
-    with pytest.raises(ValueError, match="is of a query that is not answered to its end, so it cannot be given back"):
+    with pytest.raises(ValueError, match="belongs to a query that is not fully answered, so it cannot be given back"):
         give_back(tmp_path / "run", index)
     program = Program(tmp_path).fit()
     assert program.data.pool.labels[index] == (index + 1) % CLASSES
@@ -306,7 +306,7 @@ def test_the_last_labelled_point_is_not_given_back(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin({"seed": 0, "initial": [4]})
     journal.close()
-    with pytest.raises(ValueError, match="is the only labelled point, without which there is nothing to train on"):
+    with pytest.raises(ValueError, match="is the only labelled point, so there would be nothing to train on"):
         give_back(tmp_path, 4)
     with pytest.raises(ValueError, match=r"`Pool.give_back` got index 4, the only labelled point.*Label another"):
         Pool(5, [4]).give_back(4)
@@ -332,7 +332,9 @@ def test_the_pool_remembers_what_was_changed() -> None:
     assert [change.after for change in fresh.changes] == [1, 1, 1, 2]
     for index in (1, 4, -1, 6):
         for change in (lambda index: pool.correct(index, 1), pool.give_back):
-            with pytest.raises(ValueError, match=rf"the labels of labelled points alone, but got index {index}. Pass"):
+            with pytest.raises(
+                ValueError, match=rf"only change the labels of labelled points, but got index {index}. Pass"
+            ):
                 change(index)
     old = Pool(6, [0, 1])
     old.label([5, 3], {5: 2})
@@ -408,7 +410,7 @@ WRONG_OF_SEVERAL: dict[str, tuple[list[Any], list[str]]] = {
     ),
     "twice": (
         ["give-back", 7, 9, 7],
-        ["Index 7 in .* is to be given back twice. Name it once", "None of the 3 labels"],
+        ["Index 7 in .* was named twice. Name it once", "None of the 3 labels"],
     ),
     "all of them": (["give-back", 5, 1, 7, 4, 9], ["Index 9 in .* is the only labelled point", "None of the 5 labels"]),
     "wrong labels": (
@@ -460,7 +462,7 @@ def test_several_changes_stand_in_the_journal_together_or_not_at_all(folder: Pat
 def test_of_several_points_the_pool_gives_back_all_or_none() -> None:
     pool = Pool(9, initial=[3, 4, 5])
     for wrong in ([3, 8], [3, 3], [3, 4, 5], [3, 10**6, -1]):
-        with pytest.raises(ValueError, match=r"`Pool.give_back` changed nothing, since of \[3, .*Leave them out"):
+        with pytest.raises(ValueError, match=r"`Pool.give_back` changed nothing: of \[3, .*leave one labelled"):
             pool.give_back(*wrong)
         assert (pool.labelled, pool.changes) == ([3, 4, 5], [])
     pool.give_back(3, 5)
@@ -499,8 +501,8 @@ def test_an_export_takes_the_place_of_no_file_of_a_run_and_of_no_device(
 
 def test_the_command_refuses_in_a_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = Journal.read(folder)
-    assert "the label 2 is none of the class numbers 0, 1. Give" in refused(capsys, "correct", folder, 7, 2)
-    assert "is the name of no class; the closest is 'ash'" in refused(capsys, "correct", folder, 7, "ask")
+    assert "the label 2 is not one of the class numbers 0, 1. Give" in refused(capsys, "correct", folder, 7, 2)
+    assert "is not the name of a class; the closest is 'ash'" in refused(capsys, "correct", folder, 7, "ask")
     assert "Index 8 in" in refused(capsys, "correct", folder, 8, 1)
     assert "Index -1 in" in refused(capsys, "give-back", folder, -1)
     for action in (["show"], ["export"], ["repair"], ["give-back", "7"], ["correct", "7", "1"]):

@@ -126,7 +126,7 @@ def test_a_class_of_loader_leaves_none_alone_either(tmp_path: Path) -> None:
 def test_one_point_alone_is_refused_before_the_first_step(tmp_path: Path, make: Any, arguments: dict[str, Any]) -> None:
     module = make()
     with pytest.raises(
-        ValueError, match=r"has batch norm, which cannot be trained on one point alone.*initial_size=2\)"
+        ValueError, match=r"has batch norm, which cannot be trained on a single point.*initial_size=2\)"
     ):
         run(tmp_path, lambda: DataLoader(DS, 4), module=module, run_folder=tmp_path / "run", **arguments)
     assert not module.trained

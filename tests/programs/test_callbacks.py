@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al.host.namespace import pl
-from lightning_al.run.journal import Journal, load_weights
+from lightning_al.run.journal import Journal
 from lightning_al.run.seeds import seeded
+from lightning_al.run.weights_file import load_weights
 from tests.support.plain import TEST, TRAIN, VAL, plain_round, run, same_weights, weights_of
 from tests.support.tasks import CLASSES, FEATURES, trainer
 

@@ -131,12 +131,19 @@ def same_picks(one: Any, other: Any) -> bool:
     )
 
 
+COMPILED = [CompiledPart, CompiledInPlace, CompiledInSetup, CompiledMethod, compiled_as_a_whole]
+
+
 @pytest.mark.parametrize(
-    "make",
-    [CompiledPart, CompiledInPlace, CompiledInSetup, CompiledMethod, compiled_as_a_whole],
-    ids=lambda make: make.__name__,
+    ("make", "acquisition"),
+    [
+        *((make, "bald") for make in COMPILED),
+        (CompiledPart, ByNorm()),
+        # Each compiles as for `bald`, and its last layer is found as in `CompiledPart`.
+        *(pytest.param(make, ByNorm(), marks=pytest.mark.slow) for make in COMPILED[1:]),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
 )
-@pytest.mark.parametrize("acquisition", ["bald", ByNorm()])
 def test_what_is_compiled_for_training_is_compiled_once_a_run(tmp_path: Path, make: Any, acquisition: Any) -> None:
     picks, compilations = run(tmp_path, make, acquisition, posterior="mc_dropout")
     assert compilations[0] > 0

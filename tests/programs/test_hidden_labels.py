@@ -22,12 +22,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al.data.loaders import Hidden
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.data.target import Target
+from lightning_al.data.views import Hidden
 from lightning_al.host.namespace import pl
-from lightning_al.prediction.scoring import pass_over
 from tests.support.net import LitNet
+from tests.support.samples import predict_pool
 from tests.support.tasks import CLASSES, Items, points, trainer
 
 N = 20
@@ -137,15 +137,13 @@ class Kept(ActiveLearning):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        fitted = self._fitted_now(trainer, pl_module, data)
-        passed = pass_over(trainer, pl_module, fitted.pool, data.pool.unlabelled, fitted.log_probs, "Scoring")
-        self.log_probs = torch.cat([rows for (rows,) in passed])
+        self.log_probs = torch.cat(list(predict_pool(trainer, pl_module, data, posterior=MCDropout(4), seed=0)))
         self.labels = [batch[1] for batch in data.pool_dataloader()]
 
 
 def round_of(tmp_path: Path, dataset: Dataset[Any], collate: Any, **arguments: Any) -> Kept:
     torch.manual_seed(0)
-    active = Kept("bald", query_size=3, max_rounds=2, **arguments)
+    active = Kept("bald", query_size=3, max_rounds=2, posterior=MCDropout(4), **arguments)
     data = ActiveDataModule(dataset, initial=range(6), batch_size=4, collate_fn=collate)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitNet(), datamodule=data)
     return active

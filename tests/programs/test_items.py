@@ -360,7 +360,10 @@ def test_two_items_are_no_pair_of_arrays() -> None:
 @pytest.mark.parametrize(
     ("pair", "message"),
     [
-        ((X.numpy(), Y[:-1]), r"`ActiveDataModule\(data=...\)` got 24 inputs and 23 labels. Pass as many of the one"),
+        (
+            (X.numpy(), Y[:-1]),
+            r"`ActiveDataModule\(data=...\)` got 24 inputs and 23 labels. Pass one label for each",
+        ),
         (
             (X.numpy(), [NAMES[y] for y in Y]),
             r"takes arrays of numbers, but got \[str, .*which holds <U3. Make numbers",

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,15 @@ import pytest
 import torch
 from torch.utils.data.distributed import DistributedSampler
 
+from tests.support import programs
 from tests.support.numbered import flat
 from tests.support.programs_on_ranks import PROGRAMS, RANKS, TRAIN
 
-ROOT = Path(__file__).parent.parent.parent
 REFUSED = ["one point on a rank", "two splits"]
 
 
 def start(out: Path, *names: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "tests.support.programs_on_ranks", str(out), *names]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return programs.run("-m", "tests.support.programs_on_ranks", out, *names, ranks=RANKS, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -105,9 +101,9 @@ def test_validation_labels_are_those_of_all_ranks(found: list[dict[str, Any]], n
     [
         (
             "one point on a rank",
-            "has batch norm, which cannot be trained on one point alone, but an epoch has no other",
+            "has batch norm, which cannot be trained on a single point, but an epoch has only one",
         ),
-        ("two splits", "are not the same on every rank, so that ranks would label different points"),
+        ("two splits", "are not the same on every rank, so ranks would label different points"),
     ],
 )
 def test_what_ranks_cannot_share_is_refused(tmp_path: Path, name: str, message: str) -> None:

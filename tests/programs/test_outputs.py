@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import UserDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
-from lightning_al import ActiveDataModule, ActiveLearning, LastLayer
+from lightning_al import ActiveDataModule, ActiveLearning, LastLayer, MCDropout
 from lightning_al.acquisition import Acquisition, Selection
 from lightning_al.host.namespace import pl
 from lightning_al.values.parts import described
@@ -48,6 +49,7 @@ def picks(
     """Fit two rounds from the same weights, and return what was asked for and by which scores."""
     own = {name: kwargs.pop(name) for name in ("target", "collate_fn", "test", "val") if name in kwargs}
     data = ActiveDataModule(dataset or points(60), initial_size=12, batch_size=8, seed=2, **own)
+    kwargs.setdefault("posterior", MCDropout(4))
     active = ActiveLearning(acquisition, query_size=4, max_rounds=2, seed=1, **kwargs)
     trainer(tmp_path, callbacks=[active], max_epochs=1, num_sanity_val_steps=2).fit(module, datamodule=data)
     return active.history[0].indices, active.history[0].scores
@@ -176,18 +178,25 @@ DICTS: dict[str, Callable[[Tensor, int], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", DICTS)
-@pytest.mark.parametrize("make", [ByName, AnyName, WholeDict])
-@pytest.mark.parametrize("kind", [dict, UserDict])
-def test_inputs_of_a_dict_are_chosen_by_name(tmp_path: Path, name: str, make: Any, kind: Any) -> None:
-    if make is WholeDict and name == "as many as it takes":
-        pytest.skip("one input is passed as it is")
+@pytest.fixture(scope="module")
+def plain_picks(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return picks(tmp_path_factory.mktemp("plain"), Lit())
 
+
+def mappings() -> Iterator[Any]:
+    for kind, make, name in product([dict, UserDict], [ByName, AnyName, WholeDict], DICTS):
+        if make is WholeDict and name == "as many as it takes":
+            continue  # one input is passed as it is
+        repeats = kind is UserDict and name != "a number and a name"  # what is done with a dict of these names
+        yield pytest.param(kind, make, name, marks=[pytest.mark.slow] if repeats else [])
+
+
+@pytest.mark.parametrize(("kind", "make", "name"), list(mappings()))
+def test_inputs_of_a_dict_are_chosen_by_name(tmp_path: Path, plain_picks: Any, kind: Any, make: Any, name: str) -> None:
     def collate(items: list[Any]) -> Any:
         return kind(default_collate(items))
 
-    own = picks(tmp_path, make(), Items(60, DICTS[name]), collate_fn=collate)
-    assert own == picks(tmp_path, Lit())
+    assert picks(tmp_path, make(), Items(60, DICTS[name]), collate_fn=collate) == plain_picks
 
 
 class WithId(Lit):

@@ -91,29 +91,30 @@ class Keeping(Acquisition):
         return Selection(found.indices, found.values)
 
 
-def test_predictions_do_not_depend_on_what_a_text_is_padded_to(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sizes", [(1, 5), pytest.param((2, 17), marks=pytest.mark.slow)])  # of other batches
+def test_predictions_do_not_depend_on_what_a_text_is_padded_to(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     def run(pool_batch_size: int) -> tuple[list[int], Tensor]:
         tables: list[Tensor] = []
         data = ActiveDataModule(
             Texts(), initial_size=12, batch_size=6, collate_fn=pad, pool_batch_size=pool_batch_size, seed=3
         )
-        active = ActiveLearning(Keeping(tables), query_size=5, max_rounds=2, posterior=MCDropout(8), seed=1)
+        active = ActiveLearning(Keeping(tables), query_size=5, max_rounds=2, posterior=MCDropout(4), seed=1)
         trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitText(), datamodule=data)
         return active.history[0].indices, tables[0]
 
     indices, whole = run(36)
     assert whole.std(1).max() > 1e-2
-    for size in (1, 2, 5, 17):
+    for size in sizes:
         other_indices, other = run(size)
         torch.testing.assert_close(other, whole, rtol=0, atol=1e-5)
         assert other_indices == indices
 
 
-@pytest.mark.parametrize("acquisition", ["bald", "batchbald"])
+@pytest.mark.parametrize("acquisition", [pytest.param("bald", marks=pytest.mark.slow), "batchbald"])  # of one table
 def test_a_run_over_padded_texts_repeats(tmp_path: Path, acquisition: str) -> None:
     def run() -> Any:
         data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pad, seed=3)
-        active = ActiveLearning(acquisition, query_size=5, max_rounds=3, posterior=MCDropout(8), seed=1)
+        active = ActiveLearning(acquisition, query_size=5, max_rounds=3, posterior=MCDropout(4), seed=1)
         trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitText(), datamodule=data)
         return [(round.indices, round.scores) for round in active.history]
 
@@ -148,7 +149,7 @@ class LitPacked(pl.LightningModule):
 def test_packed_sequences_work_where_their_layers_draw_nothing(tmp_path: Path, layers: int) -> None:
     def run(size: int) -> list[int]:
         data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pack, pool_batch_size=size, seed=3)
-        active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(8), seed=1)
+        active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(4), seed=1)
         trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitPacked(layers), datamodule=data)
         return active.history[0].indices
 
@@ -166,6 +167,6 @@ def test_a_network_that_drops_along_an_axis_of_padding_alone_is_refused_at_once(
             return self.model(**{**inputs, "attention_mask": inputs["attention_mask"] * (weights > 0)})
 
     data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pad, seed=3)
-    active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(8), seed=1)
+    active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(4), seed=1)
     with pytest.raises(ValueError, match=r"(?s)keeps one mask for the whole pool.*padding them to one.*before round 0"):
         trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(Drops(), datamodule=data)

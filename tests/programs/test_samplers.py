@@ -377,11 +377,11 @@ class Bucketed(BatchSampler):
         (lambda: DataLoader(DS, sampler=RandomSampler(range(61))), r"draws index \d+ of a dataset of 60"),
         (
             lambda: DataLoader(Unsized(), sampler=range(60)),
-            "a training dataset that says how many points it has, but Unsized of `LitData` has no `__len__`",
+            "a training dataset with a length, but Unsized of `LitData` has no `__len__`",
         ),
         (
             lambda: DataLoader(DS, batch_sampler=Bucketed(SequentialSampler(DS), 2, False)),
-            "has the batch sampler Bucketed, which makes them of all points in a way of its own. Pass `batch_size=`",
+            "has the batch sampler Bucketed, which makes its own batches of all points. Pass `batch_size=`",
         ),
         (lambda: DataLoader(DS, batch_sampler=[[0, 1], [2, 3]]), "has the batch sampler list, which makes them of"),
         (

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +17,8 @@ from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.records import replay
 from tests.doors.test_several_fits import Ensemble, active_data, plain
+from tests.support import programs
 from tests.support.tasks import LitMLP, trainer
-
-ROOT = Path(__file__).parents[2]
 
 DEATHS = {
     # The place, the fit in which the process dies, and how many of the six fits are left for the next one.
@@ -47,10 +43,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     runs += [{"name": "warm in the second round", "place": "fit", "fit": 4, **warm}]
     runs += [{"name": number, "place": "fit", "fit": 4, "signal": number} for number in ("SIGTERM", "SIGINT")]
     out = tmp_path_factory.mktemp("members")
-    command = [sys.executable, "-m", "tests.support.ensemble_runs", str(out), json.dumps(runs)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = programs.run("-m", "tests.support.ensemble_runs", out, json.dumps(runs))
     return {outcome["name"]: outcome for outcome in map(json.loads, done.stdout.splitlines())}
 
 
@@ -246,7 +239,7 @@ def test_damaged_weights_of_a_fit_are_named(tmp_path: Path) -> None:
 def test_another_seed_does_the_fits_again(tmp_path: Path) -> None:
     with pytest.raises(CutError):
         Run(tmp_path, "run").fit(Cut(1))
-    with pytest.warns(UserWarning, match="goes on with another run"):
+    with pytest.warns(UserWarning, match="resumes a run that began with other arguments"):
         assert Run(tmp_path, "run", seed=6, force=True).fit().fits == 6
 
 

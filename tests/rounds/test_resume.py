@@ -126,7 +126,7 @@ def test_a_sigterm_between_fits_ends_the_run_and_it_goes_on(tmp_path: Path, plac
 def test_a_run_without_a_folder_says_that_nothing_is_kept(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"), pytest.raises(StoppedError):
         run(tmp_path, None, acquisition=Terminated("while"))
-    assert "Stopped by SIGTERM in round 0. Without `folder=`, nothing is kept to go on from." in caplog.messages
+    assert "Stopped by SIGTERM in round 0. Without `folder=`, there is nothing to resume from." in caplog.messages
 
 
 def test_history_for_people_has_every_round(tmp_path: Path) -> None:
@@ -292,7 +292,7 @@ def test_a_checkpoint_and_a_folder_that_disagree_are_refused(tmp_path: Path) -> 
         fitting.fit(model(), datamodule=active_data(20), **kwargs)
 
     fit()
-    with pytest.raises(ValueError, match=r"checkpoint stands in round 1, but the run folder .* in round 2"):
+    with pytest.raises(ValueError, match=r"checkpoint is at round 1, but the run folder .* is at round 2"):
         fit(ckpt_path=tmp_path / "kept" / "round-1" / "last.ckpt")
 
 

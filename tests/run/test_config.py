@@ -7,11 +7,8 @@ import enum
 import functools
 import json
 import logging
-import os
 import random
 import socket
-import subprocess
-import sys
 import threading
 import types
 from pathlib import Path
@@ -26,6 +23,7 @@ from torch import nn
 
 from lightning_al import BatchBALD, LastLayer, MCDropout
 from lightning_al.run.config import LONGEST, UnknownStateError, config_of
+from tests.support import programs
 
 SCALE = 2.0
 
@@ -239,10 +237,7 @@ SETS: list[Any] = [{"c", "a", "b"}, held({"c", "a", "b"}), Tilted(frozenset(map(
 
 def test_it_is_the_same_in_another_process() -> None:
     code = "import json, tests.run.test_config as t; print(json.dumps([*map(t.plain, [*t.DIFFERENT, *t.SETS])]))"
-    other = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
-    environment = {**os.environ, "PYTHONHASHSEED": other}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == [*map(plain, [*DIFFERENT, *SETS])]
+    assert json.loads(programs.run("-c", code).stdout) == [*map(plain, [*DIFFERENT, *SETS])]
 
 
 def test_what_it_says_can_be_read() -> None:
@@ -272,7 +267,7 @@ def test_a_config_that_is_no_dict_is_refused() -> None:
         def config(self) -> Any:
             return [1]
 
-    with pytest.raises(TypeError, match=r"`Wrong.config` was to say what the object is, but returned list. Return"):
+    with pytest.raises(TypeError, match=r"`Wrong.config` has to return a dict, but returned list. Return"):
         config_of(Wrong())
 
 

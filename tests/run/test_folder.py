@@ -18,11 +18,14 @@ import pytest
 from lightning_al import ActiveLearning
 from lightning_al.host.namespace import pl
 from lightning_al.report.command import main as report
-from lightning_al.report.recorded import _read_header
+from lightning_al.report.recorded import read_header
 from lightning_al.run.folder import check_places, check_tree
-from lightning_al.run.journal import Journal, _hash, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_database import hash_of
+from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
 from tests.run.test_files import MAKE
+from tests.support import programs
 from tests.support.rounds import HEADER, write
 from tests.support.tasks import trainer
 from tests.test_callback import active_data, model
@@ -145,7 +148,7 @@ def rewrite(run: Path, number: int, text: str) -> None:
         previous = ""
         for place, body in rows:
             body = text if place == number else body
-            previous = _hash(previous, body)
+            previous = hash_of(previous, body)
             database.execute("UPDATE rows SET body = ?, hash = ? WHERE number = ?", (body, previous, place))
     database.close()
 
@@ -224,7 +227,7 @@ def test_a_database_that_computes_without_end_is_damaged(tmp_path: Path, script:
         with pytest.raises(RuntimeError, match=f"is damaged {damage}"):
             use(tmp_path)
     with pytest.raises(ValueError, match=r"the database of journal\.sqlite computes something, which no run's does"):
-        _read_header(tmp_path)
+        read_header(tmp_path)
 
 
 def test_in_a_folder_that_is_a_link_places_are_found_by_either_name(tmp_path: Path) -> None:
@@ -338,13 +341,9 @@ def test_a_pipe_below_a_loggers_folder_is_refused(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of the command line, made in a process of its own."""
-    import subprocess
-    import sys
-
     home = tmp_path_factory.mktemp("finished") / "run"
     overrides = [setting for setting in TINY if not setting.startswith("logger")]
-    command = [sys.executable, "-m", "lightning_al.cli", *overrides, "active.max_rounds=2", f"folder={home}"]
-    subprocess.run(command, check=True, capture_output=True, cwd=home.parent)
+    programs.run("-m", "lightning_al.cli", *overrides, "active.max_rounds=2", f"folder={home}", cwd=home.parent)
     return home
 
 

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
@@ -19,8 +20,8 @@ from omegaconf import DictConfig
 import lightning_al.cli  # noqa: F401, whose resolvers the configuration names
 from lightning_al.cli.external_launch import is_first_rank, started_by
 from lightning_al.report import Run
+from tests.support import programs
 
-PROCESSES = 200
 TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 QUICK = (
     *TWO,
@@ -40,10 +41,11 @@ def composed(*overrides: str) -> DictConfig:
         return compose("config", [*overrides], return_hydra_config=True)
 
 
-def test_200_processes_within_a_second_share_no_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", [50, pytest.param(200, marks=pytest.mark.slow)])
+def test_processes_within_a_second_share_no_folder(tmp_path: Path, processes: int) -> None:
     config = composed()
     children = []
-    for _ in range(PROCESSES):
+    for _ in range(processes):
         child = os.fork()
         if child == 0:
             status = 1
@@ -56,9 +58,9 @@ def test_200_processes_within_a_second_share_no_folder(tmp_path: Path) -> None:
     statuses = [os.waitpid(child, 0)[1] for child in children]
     folders = list(tmp_path.glob("outputs/*/*"))
     seconds = {match[0] for folder in folders if (match := re.match(r"\d\d-\d\d-\d\d", folder.name))}
-    assert len(seconds) < PROCESSES / 10, "they did not begin together"
-    assert statuses == [0] * PROCESSES
-    assert len(folders) == PROCESSES
+    assert len(seconds) < processes / 10, "they did not begin together"
+    assert statuses == [0] * processes
+    assert len(folders) == processes
 
 
 def test_the_cells_of_a_sweep_in_other_processes_are_told_its_folder(tmp_path: Path) -> None:
@@ -157,19 +159,23 @@ def test_a_sweep_is_started_once(environment, refused, tmp_path, variables):
     assert list(tmp_path.iterdir()) == []
 
 
+COMMAND = ["-m", "lightning_al.cli", *QUICK]
+
+
 def torchrun(folder: Path, *overrides: str) -> str:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    command += ["-m", "lightning_al.cli", *QUICK, *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run(
-        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    return programs.run(*launcher, *COMMAND, *overrides, cwd=folder, fork=False).stdout
 
 
-def test_two_processes_of_torchruns_make_one_folder(tmp_path: Path) -> None:
-    said = torchrun(tmp_path)
+def as_torchrun(folder: Path) -> str:
+    """Start two forks with the variables that torchrun sets."""
+    variables = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
+    return programs.run(*COMMAND, cwd=folder, environment=variables, ranks=2).stdout
+
+
+@pytest.mark.parametrize("start", [as_torchrun, pytest.param(torchrun, marks=pytest.mark.slow)])
+def test_two_processes_of_torchruns_make_one_folder(tmp_path: Path, start: Any) -> None:
+    said = start(tmp_path)
     (folder,) = tmp_path.glob("outputs/*/*")
     assert said.count(f"to resume it: lightning-al folder={folder}") == 1
     assert Run.read(folder).labels == [10, 15]
@@ -211,7 +217,7 @@ def test_two_tasks_of_srun_make_one_folder_and_a_job_started_anew_goes_on(tmp_pa
                 "SLURM_NODEID": "0",
                 "SLURM_NODELIST": "127.0.0.1",
                 "OMP_NUM_THREADS": "1",
-                "PYTHONPATH": str(Path(__file__).parents[2]),
+                "PYTHONPATH": str(programs.ROOT),
             }
             command = [sys.executable, "-m", "lightning_al.cli", *QUICK, *overrides]
             tasks.append(subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True))

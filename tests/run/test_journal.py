@@ -8,8 +8,6 @@ import json
 import os
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -20,7 +18,11 @@ import pytest
 import torch
 
 from lightning_al.run.history import Round
-from lightning_al.run.journal import TABLE, Journal, _explained, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_database import TABLE
+from lightning_al.run.sqlite_errors import explained
+from lightning_al.run.weights_file import load_weights
+from tests.support import programs
 
 HEADER = {"seed": 3, "initial": [5, 1]}
 ROUNDS = [
@@ -331,8 +333,7 @@ def test_the_command_that_a_refusal_names_salvages(tmp_path: Path) -> None:
         Journal(tmp_path)
     command = str(refusal.value).split("`")[1].split()
     assert command == ["lightning-al-journal", "repair", str(tmp_path)]
-    program = [sys.executable, "-m", "lightning_al.cli.journal", *command[1:]]
-    done = subprocess.run(program, capture_output=True, text=True, check=True)
+    done = programs.run("-m", "lightning_al.cli.journal", *command[1:])
     assert done.stdout == f"{tmp_path}: the journal is good up to round 1. Start the run again on it.\n"
     assert list(Journal.read_history(tmp_path)) == ROUNDS[:2]
 
@@ -362,7 +363,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 def test_damage_that_is_found_late_is_named(tmp_path: Path) -> None:
     words = rf"in {tmp_path} is damaged: malformed. To learn how far it is"
-    with pytest.raises(RuntimeError, match=words), _explained(tmp_path):
+    with pytest.raises(RuntimeError, match=words), explained(tmp_path):
         raise sqlite3.DatabaseError("malformed")
 
 
@@ -494,7 +495,7 @@ def test_a_folder_whose_rewriting_was_cut_off_is_rewritten_by_the_next_start(tmp
         f"{'os.link' if point == 'link' else 'pathlib.Path.replace'} = die\n"
         f"Journal({str(tmp_path)!r})\n"
     )
-    killed = subprocess.run([sys.executable, "-c", script], check=False)
+    killed = programs.run("-c", script, check=False)
     assert killed.returncode == -signal.SIGKILL
     assert rows_in(tmp_path / "journal.sqlite") == before
     journal = Journal(tmp_path)

@@ -22,9 +22,10 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_al.run import journal as journal_module
+from lightning_al.run import journal_folder
 from lightning_al.run.history import Round
-from lightning_al.run.journal import Journal, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.weights_file import load_weights
 
 METHODS = ("__init__", "begin", "save_weights", "append", "take_back", "remove_weights", "close")
 
@@ -73,7 +74,7 @@ def kill_at(point: str, nth: int) -> None:
             return cursor
 
     sqlite3.connect = functools.partial(sqlite3.connect, factory=Connection)
-    replacing = journal_module.replacing
+    replacing = journal_folder.replacing
 
     @contextmanager
     def replacing_until_killed(path: Path) -> Iterator[Path]:
@@ -87,7 +88,7 @@ def kill_at(point: str, nth: int) -> None:
             reach("within the replacement")
         reach("after the replacement")
 
-    journal_module.replacing = replacing_until_killed
+    journal_folder.replacing = replacing_until_killed
 
 
 def write_until_killed(folder: Path, say: Callable[[str], object], tokens: Iterator[int]) -> None:
@@ -186,7 +187,7 @@ class Run:
             load_weights(self.folder, f"warm-{len(found) - 1}")
 
 
-@pytest.mark.parametrize("kills", [100, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [50, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_what_was_acknowledged_outlives_kills(kills: int) -> None:
     memory = Path("/dev/shm")
     source = random.Random(kills)

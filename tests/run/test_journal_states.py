@@ -21,9 +21,10 @@ from hypothesis.stateful import (
 
 from lightning_al.data.pool import Pool, label_as_recorded
 from lightning_al.run.history import Round
-from lightning_al.run.journal import SCHEMA, Journal
+from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change
 from lightning_al.run.records import OpenQuery, Records
+from lightning_al.run.schemas import SCHEMA
 
 SIZE = 40
 
@@ -177,7 +178,7 @@ class PoolAndJournal(RuleBasedStateMachine):
         database.execute("DELETE FROM rows")
         database.close()
         (self.folder / ".history.jsonl.part").write_text("half")
-        self.journal._lock.drop()
+        self.journal.drop()
         self.journal = None
 
     @precondition(lambda self: self.journal is None)

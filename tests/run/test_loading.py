@@ -22,7 +22,8 @@ from omegaconf import OmegaConf
 
 from lightning_al.host.namespace import pl
 from lightning_al.report import Run, load_runs
-from lightning_al.run.journal import Journal, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
 from tests.rounds.test_resume import Cut, InterruptedFitError
 from tests.run.test_same_run import Going
@@ -35,10 +36,10 @@ METHODS = {"system", "popen", "all_gather_object", "broadcast_object_list", "gat
 
 # Where something of the list stands all the same, and why.
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("inert", "pickle"): "its Unpickler rebuilds tensors and plain containers, and nothing else",
-    ("inert", "torch.load"): "by that Unpickler",
-    ("ranks", "pickle"): "what the processes of one run tell each other, and no file",
-    ("ranks", "all_gather_object"): "likewise",
+    ("run.inert", "pickle"): "its Unpickler rebuilds tensors and plain containers, and nothing else",
+    ("run.inert", "torch.load"): "by that Unpickler",
+    ("host.ranks", "pickle"): "what the processes of one run tell each other, and no file",
+    ("host.ranks", "all_gather_object"): "likewise",
 }
 
 

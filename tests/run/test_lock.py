@@ -23,9 +23,11 @@ import torch
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al.host.namespace import pl
 from lightning_al.oracle import Oracle
-from lightning_al.run import journal, lock
-from lightning_al.run.journal import SCHEMA, Journal, load_weights
+from lightning_al.run import journal_folder, lock
+from lightning_al.run.journal import Journal
 from lightning_al.run.lock import InUseError, RunLock, reading
+from lightning_al.run.schemas import SCHEMA
+from lightning_al.run.weights_file import load_weights
 from tests.run.test_journal_writers import forked, lines
 from tests.support.rounds import HEADER, LABELS, ROUNDS, write
 from tests.support.tasks import LitMLP, points, trainer
@@ -205,7 +207,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(fcntl, "flock", no_lock)
-    with pytest.raises(RuntimeError, match=r"its file system knows no locks .* Choose a folder on a local disk"):
+    with pytest.raises(RuntimeError, match=r"its file system has no locks .* Choose a folder on a local disk"):
         Journal(tmp_path)
 
 
@@ -303,7 +305,7 @@ def test_a_run_that_lost_its_folder_is_in_a_new_one(tmp_path: Path, way: Callabl
             RuntimeError, match=rf"The run in {folder} lost its journal: .* Start the run again on that"
         ):
             opened.append(ROUNDS[len(opened.history)], LABELS[len(opened.history)])
-    assert opened.is_lost
+    assert opened.folder == tmp_path / "run-rescued"
     opened.close()
     assert {path: bytes for path, bytes in content(tmp_path).items() if path in before} == before
     assert {path.parent for path in content(tmp_path)} - {path.parent for path in before} == {tmp_path / "run-rescued"}
@@ -355,7 +357,7 @@ def test_a_folder_put_back_from_a_copy_is_still_the_run_s(tmp_path: Path) -> Non
 def test_a_program_that_keeps_the_database_locked_costs_no_label(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal, "PATIENCE", 0.2)
+    monkeypatch.setattr(journal_folder, "PATIENCE", 0.2)
     write(tmp_path / "run", 1)
     opened = Journal(tmp_path / "run")
     reader = sqlite3.connect(tmp_path / "run" / "journal.sqlite", isolation_level=None)

@@ -17,8 +17,10 @@ import pytest
 import torch
 
 from lightning_al.run import lock
-from lightning_al.run.journal import Journal, load_weights
-from lightning_al.run.lock import MARK, InUseError, RunLock, reading
+from lightning_al.run.journal import Journal
+from lightning_al.run.lock import InUseError, RunLock, reading
+from lightning_al.run.lock_file import MARK
+from lightning_al.run.weights_file import load_weights
 from tests.run.test_folder import contents
 from tests.run.test_journal_writers import forked, lines
 from tests.run.test_not_ours import link_tree
@@ -77,7 +79,7 @@ def test_a_copy_by_links_of_a_running_run_is_a_run_of_its_own(tmp_path: Path) ->
         assert contents(run) == before
     first.append(ROUNDS[1], LABELS[1])
     first.close()
-    assert not first.is_lost
+    assert first.folder == run
     assert list(Journal.read_history(run)) == ROUNDS[:2]
 
 

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_al.run.journal import SCHEMA, Journal, _hash
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_database import hash_of
+from lightning_al.run.schemas import SCHEMA
 from tests.released.task import HERE, fit
 from tests.test_callback import plain
 
@@ -76,7 +78,7 @@ def test_a_journal_of_a_newer_schema_is_refused(tmp_path: Path, release: str) ->
         previous = ""
         for number, body in rows:
             body = json.dumps({**json.loads(body), "schema": SCHEMA + 1}) if number == 0 else body
-            previous = _hash(previous, body)
+            previous = hash_of(previous, body)
             database.execute("UPDATE rows SET body = ?, hash = ? WHERE number = ?", (body, previous, number))
     database.close()
     before = (run / "journal.sqlite").read_bytes()

@@ -340,22 +340,22 @@ def _(going: Going, saved: dict[str, Any]) -> None:
     going.points = points(N + 4)
 
 
-@from_checkpoint("of a run without active learning", "is of no active learning run: it has no state of")
+@from_checkpoint("of a run without active learning", "does not belong to an active learning run: it has no state of")
 def _(going: Going, saved: dict[str, Any]) -> None:
     del saved["callbacks"]["ActiveLearning"]
 
 
-@from_checkpoint("of a datamodule of another class", "the pool of its `ActiveDataModule` was labelled otherwise")
+@from_checkpoint("of a datamodule of another class", "the pool of its `ActiveDataModule` has other labels")
 def _(going: Going, saved: dict[str, Any]) -> None:
     del saved["ActiveDataModule"]
 
 
-@from_checkpoint("a round behind the folder", "The checkpoint stands in round 1, but the run folder", folder=True)
+@from_checkpoint("a round behind the folder", "The checkpoint is at round 1, but the run folder", folder=True)
 def _(going: Going, saved: dict[str, Any]) -> None:
     going.active["max_rounds"] = 2
 
 
-@from_checkpoint("other picks than in the folder", "are of two runs, which asked for different points", folder=True)
+@from_checkpoint("other picks than in the folder", "belong to two runs, which queried different points", folder=True)
 def _(going: Going, saved: dict[str, Any]) -> None:
     saved["callbacks"]["ActiveLearning"]["history"]["rounds"][0]["indices"].reverse()
 
@@ -418,7 +418,7 @@ def test_what_is_sane_goes_on_by_force(going: Going, tmp_path: Path, name: str) 
     change, _, _ = SETTINGS[name]
     before = list(Journal.read_history(tmp_path / "run"))
     change(going)
-    with pytest.warns(UserWarning, match=r"ActiveLearning\(force=True\)` goes on with another run"):
+    with pytest.warns(UserWarning, match=r"ActiveLearning\(force=True\)` resumes a run that began with other"):
         active = going.run(tmp_path, force=True)
     assert active.done
     assert active.history[-1].labelled == N

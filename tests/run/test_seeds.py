@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ from hypothesis import strategies as st
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.run.seeds import OF_PROGRAM, GlobalStates, derive, generator, seeded
+from tests.support import programs
 from tests.support.tasks import LitMLP, points, trainer
 
 purposes = st.lists(st.integers(0, 50) | st.sampled_from(["fit", "1", "select"]), max_size=3).map(tuple)
@@ -94,9 +92,7 @@ def test_numbers_of_numpy_and_torch_derive_the_same_seed() -> None:
 
 def test_a_seed_is_the_same_in_another_process() -> None:
     code = "from lightning_al.run.seeds import derive; print(derive(1, 2, 'fit'))"
-    environment = {**os.environ, "PYTHONHASHSEED": "7"}
-    printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-    assert int(printed.stdout) == derive(1, 2, "fit")
+    assert int(programs.run("-c", code).stdout) == derive(1, 2, "fit")
 
 
 def test_generators_of_one_purpose_agree_and_leave_the_global_one_alone() -> None:
@@ -165,7 +161,7 @@ class TestSeedOfTheProgram:
     def test_that_is_no_number_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(OF_PROGRAM, "lucky")
         active = ActiveLearning("random", query_size=4)
-        with pytest.raises(ValueError, match=r"is to hold a seed, as .* but holds 'lucky'. Pass `seed=`, or unset it"):
+        with pytest.raises(ValueError, match=r"should hold a seed, as .* but holds 'lucky'. Pass `seed=`, or unset it"):
             _ = active.seed
 
     def test_stays_for_the_whole_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,6 @@ import os
 import pickle
 import re
 import signal
-import subprocess
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator
@@ -25,32 +23,18 @@ from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al.host.namespace import pl
 from lightning_al.oracle import Oracle
 from lightning_al.run.stopping import StoppedError, Stopping, held_back
+from tests.support import programs
+from tests.support.programs import Program
 from tests.support.stopped import run
 from tests.support.tasks import LitMLP, points, trainer
 
-ROOT = Path(__file__).parents[2]
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
 PLACES = ["fit", "score", "test", "last", "label"]
 
 
-def start(*command: Any) -> subprocess.Popen[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
-    return subprocess.Popen(
-        [sys.executable, *map(str, command)],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        # A shell lets what it runs in the background ignore Ctrl-C.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-
-
 def stop(
-    process: subprocess.Popen[str],
+    process: Program,
     at: str,
     number: signal.Signals,
     *,
@@ -58,20 +42,13 @@ def stop(
     wait_for: Path | None = None,
 ) -> str:
     """Send a signal once a line, and a file, say where the process is, and return all that it said."""
-    assert process.stdout is not None
-    said = []
-    for line in process.stdout:
-        said.append(line)
-        if at in line:
-            break
-    while wait_for is not None and not wait_for.exists() and process.poll() is None:
-        time.sleep(0.1)
+    while process.poll() is None and (at not in process.stdout or (wait_for is not None and not wait_for.exists())):
+        time.sleep(0.02)
     (os.killpg if group else os.kill)(process.pid, number)
-    rest, _ = process.communicate(timeout=240)
-    return "".join(said) + rest
+    return "".join(process.communicate(timeout=240))
 
 
-def assert_stopped(process: subprocess.Popen[str], output: str, number: signal.Signals, folder: Path) -> None:
+def assert_stopped(process: Program, output: str, number: signal.Signals, folder: Path) -> None:
     assert process.returncode == CODES[number], output
     assert "Traceback" not in output
     assert "after the run" not in output
@@ -85,11 +62,11 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> list[list[int]]:
 
 
 def assert_stops(folder: Path, place: str, number: signal.Signals, *, workers: int = 0, group: bool = False) -> None:
-    process = start("-m", "tests.support.stopped", folder, place, workers)
+    process = Program("-m", "tests.support.stopped", folder, place, workers, own_session=True)
     output = stop(process, f"waiting at {place}", number, group=group)
     assert_stopped(process, output, number, folder / "run")
     assert len(re.findall(f"Stopped by {NAMES[number]} in round [12]", output)) == 1, output
-    assert f"Started again on {folder / 'run'}, it goes on from there" in output
+    assert f"Start it again to resume from {folder / 'run'}." in output
 
 
 def test_a_program_stopped_twice_goes_on_to_the_same_end(tmp_path: Path, undisturbed: list[list[int]]) -> None:
@@ -114,7 +91,7 @@ def test_a_program_stops_anywhere_and_goes_on(tmp_path: Path, place: str, number
 def test_the_command_line_stops_in_a_line(tmp_path: Path, number: signal.Signals, at: str) -> None:
     folder = tmp_path / "run"
     tiny = ["trainer.max_steps=100000", "trainer.max_epochs=100000", "active.budget=30", "logger=none"]
-    process = start("-m", "lightning_al.cli", f"folder={folder}", *tiny, "callbacks=none")
+    process = Program("-m", "lightning_al.cli", f"folder={folder}", *tiny, "callbacks=none", own_session=True)
     output = stop(process, "Run folder", number, wait_for=folder / "initial.pt" if at == "steps" else None)
     assert process.returncode == CODES[number], output
     assert "Traceback" not in output
@@ -435,11 +412,9 @@ def test_a_signal_ends_a_call_that_asks_before_its_fit(tmp_path: Path, oracle: O
     assert not (tmp_path / "run" / "writer.json").exists()
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(100, marks=pytest.mark.slow)])
-def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times: int) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.support.stopping", str(tmp_path), str(times), "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=3600, check=False)
+@pytest.mark.parametrize(("times", "latest"), [(3, 2), pytest.param(100, 8, marks=pytest.mark.slow)])
+def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times: int, latest: int) -> None:
+    done = programs.run("-m", "tests.support.stopping", tmp_path, times, 0, latest, timeout=3600)
     found = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(found) == times, done.stderr
     for one in found:

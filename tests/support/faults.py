@@ -26,14 +26,17 @@ from typing import Any
 
 import torch
 
-from lightning_al.run.journal import SCHEMA, Journal, _chained, _write_rows, load_weights
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_database import chained, write_rows
 from lightning_al.run.records import OpenQuery
+from lightning_al.run.schemas import SCHEMA
+from lightning_al.run.weights_file import load_weights
 from tests.support.rounds import HEADER, LABELS, ROUNDS, write
 
 FAILURES = [(how, getattr(errno, name)) for name in ("ENOSPC", "EIO", "EROFS") for how in ("once", "on")]
 KILLS = [(how, 0) for how in ("before", "after", "half")]
-REMEDY = "Make room there, or make it writable, and start the run again on the folder to go on."
-SURE = "Start the run again on the folder to go on from there."
+REMEDY = "Make room there, or make it writable, and start the run again on the folder to resume."
+SURE = "Start the run again on the folder to resume from there."
 
 State = tuple[float, float | None]
 """How many rows the journal has, and the number that its weights hold; a quarter more where a query is open, and a half
@@ -81,7 +84,7 @@ def of_schema_1(folder: Path) -> None:
         {"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}}
         for round, labels in zip(ROUNDS[:3], LABELS[:3], strict=True)
     ]
-    _write_rows(_chained([{"schema": 1, **HEADER}, *rounds]), path)
+    write_rows(chained([{"schema": 1, **HEADER}, *rounds]), path)
 
 
 QUERY = OpenQuery(3, [8], [0.125], round=ROUNDS[3].to_dict())

@@ -30,23 +30,24 @@ from typing import Any, Literal
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from lightning_al import ActiveLearning, cli
+from lightning_al import cli
 from lightning_al.acquisition import BatchBALD
 from lightning_al.cli import run as cli_run
 from lightning_al.host.namespace import pl
 from lightning_al.host.round_checkpoints import RoundCheckpoints
 from lightning_al.oracle import Revealed
 from lightning_al.report import Run
+from lightning_al.rounds import run as runs
 from lightning_al.run.files import replacing
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
+from lightning_al.run.journal_folder import JournalFolder
 from lightning_al.run.weights import copy_weights
 from tests.support.diary import Diary
 
-for module in ("demos.digits", "report.pictures", "report.tables"):
+for module in ("demos.digits", "report.curve_pictures", "report.tables"):
     import_module(f"lightning_al.{module}")  # which the command line imports late, and each fork would again
 
-ROUNDS = 5
 SECONDS = 120
 WEIGHTS = "weights.ckpt"
 
@@ -56,7 +57,6 @@ SETTINGS = [
     "trainer.max_steps=4",
     "pool.samples_per_epoch=64",
     "active.query_size=5",
-    f"active.max_rounds={ROUNDS}",
     "posterior.num_samples=3",
     "callbacks=none",
     "trainer.enable_progress_bar=false",
@@ -109,17 +109,17 @@ PLACES: dict[str, tuple[Any, str]] = {
     "save weights": (Journal, "save_weights"),
     "checkpoint": (pl.Trainer, "save_checkpoint"),
     "fit": (pl.loops.fit_loop._FitLoop, "advance"),
-    "score": (sys.modules["lightning_al.prediction.scoring"], "_gather"),
+    "score": (sys.modules["lightning_al.prediction.scoring"], "gather"),
     "select": (BatchBALD, "select"),
     "label": (Revealed, "label"),
     "note": (Diary, "note"),
-    "record": (ActiveLearning, "_end_round"),
+    "record": (runs.Run, "add_round"),
     "remove weights": (Journal, "remove_weights"),
     "remove checkpoints": (RoundCheckpoints, "finish"),
-    "history for people": (Journal, "_write_for_people"),
+    "history for people": (JournalFolder, "write_for_people"),
     "close": (Journal, "close"),
     "configuration": (cli_run, "write_config"),
-    "report": (cli_run, "_report"),
+    "report": (cli_run, "report_run"),
     "summary": (Run, "write"),
     "sync": (os, "fsync"),
     "move": (Path, "replace"),
@@ -163,10 +163,11 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--random", type=int, default=0, help="kills at random moments, over all variants")
     parser.add_argument("--named", nargs="+", default=[], help="`all`, or plans such as begin:after:1,append:before:2")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for variant in asked.variants:
-        whole = WholeRun(asked.out, variant)
+        whole = WholeRun(asked.out, variant, asked.rounds)
         outcomes = (whole.killed(plan) for plan in whole.named(asked.named))
         for outcome in chain(outcomes, whole.killed_at_random(asked.random // len(asked.variants), asked.seed)):
             print(json.dumps(asdict(outcome)), flush=True)
@@ -175,10 +176,11 @@ def main(arguments: list[str]) -> None:
 class WholeRun:
     """A run that nothing disturbed, and what killed ones are compared with."""
 
-    def __init__(self, out: Path, variant: str) -> None:
+    def __init__(self, out: Path, variant: str, rounds: int) -> None:
         self.out = out / variant
         self.out.mkdir(parents=True)
         self.variant = variant
+        self.settings = [*SETTINGS, *VARIANTS[variant], f"active.max_rounds={rounds}"]
         began = time.monotonic()
         status, _ = self._start(self.out / "whole", None)
         if status != 0:
@@ -258,7 +260,7 @@ class WholeRun:
             tempfile.tempdir = str(self.out / "temporary")
             GlobalHydra.instance().clear()
             calls = watch(kill if isinstance(kill, Place) else None)
-            sys.argv = ["lightning-al", *SETTINGS, *VARIANTS[self.variant], f"folder={folder}"]
+            sys.argv = ["lightning-al", *self.settings, f"folder={folder}"]
             cli.main()
             while not has_finished(folder):  # somebody left before the last answer
                 GlobalHydra.instance().clear()

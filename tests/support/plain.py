@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.host.namespace import pl
 from lightning_al.run.seeds import derive, generator, seeded
 from tests.support.tasks import points, trainer
@@ -100,6 +100,7 @@ def run(
     """Run rounds from 8 labels, 5 more in each, and test after each fit."""
     active = ActiveLearning(
         acquisition,
+        posterior=MCDropout(4),
         query_size=5,
         max_rounds=max_rounds,
         seed=3,

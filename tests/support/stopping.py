@@ -3,7 +3,8 @@
 Torch, Lightning and the library are imported once, here; each run is a fork of this process. Run by test_stopping.py in
 a process of its own, and by hand; a line of JSON a run: its exit code, how long it took to end, and what it said.
 
-Usage: python -m tests.support.stopping OUT TIMES SEED
+Usage: python -m tests.support.stopping OUT TIMES SEED LATEST, where LATEST says how many seconds after the first step a
+signal may come; a run takes far longer than 8.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import random
 import signal
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +25,6 @@ from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al.host.namespace import pl
 from lightning_al.run.journal import Journal
 from tests.support.tasks import LitMLP, points
-
-LATEST = 8.0
-"""How many seconds after the first step a signal may come; a run takes far longer."""
 
 SECONDS = 60.0
 
@@ -113,14 +112,15 @@ def stop(out: Path, number: int, signal_number: signal.Signals, seconds: float, 
     }
 
 
-def main(out: Path, times: int, seed: int) -> None:
+def main(out: Path, times: int, seed: int, latest: float) -> None:
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
     out.mkdir(parents=True, exist_ok=True)
     moments = random.Random(seed)
     for number in range(times):
         signal_number = signal.SIGINT if number % 4 == 3 else signal.SIGTERM
-        print(json.dumps(stop(out, number, signal_number, moments.uniform(0, LATEST), number % 2 == 1)), flush=True)
+        print(json.dumps(stop(out, number, signal_number, moments.uniform(0, latest), number % 2 == 1)), flush=True)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from lightning_al.posterior.mc_dropout.layout import Shape
 from lightning_al.posterior.mc_dropout.prefix import Function
+from lightning_al.values.torch_names import NO_TORCH_FUNCTION, WRAPPER_TENSOR, tree_map_only
 
 SCALING: dict[Function, int | None] = {
     **dict.fromkeys((torch.relu, F.relu, Tensor.relu, F.leaky_relu)),
@@ -87,7 +87,7 @@ class ChannelSparse(Tensor):
     @classmethod
     def deferred(cls, shape: Shape, like: Tensor, product: Callable[[Tensor | None], Tensor]) -> ChannelSparse:
         """Make a deferred product of the given shape."""
-        made: ChannelSparse = Tensor._make_wrapper_subclass(cls, shape, dtype=like.dtype, device=like.device)
+        made: ChannelSparse = WRAPPER_TENSOR.of(Tensor)(cls, shape, dtype=like.dtype, device=like.device)
         made.channels, made.product, made.flattened, made.result = None, product, None, None
         return made
 
@@ -96,13 +96,13 @@ class ChannelSparse(Tensor):
         cls, shape: Shape, channels: Tensor, kept: Tensor, scale: float, *, is_gathered: bool, is_common: bool
     ) -> ChannelSparse:
         """Make a tensor of the given shape from its channels."""
-        made: ChannelSparse = Tensor._make_wrapper_subclass(cls, shape, dtype=channels.dtype, device=channels.device)
+        made: ChannelSparse = WRAPPER_TENSOR.of(Tensor)(cls, shape, dtype=channels.dtype, device=channels.device)
         made.channels, made.kept, made.scale = channels, kept, scale
         made.is_gathered, made.is_common = is_gathered, is_common
         made.product, made.flattened, made.result = None, None, None
         return made
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = NO_TORCH_FUNCTION.of(torch)
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]

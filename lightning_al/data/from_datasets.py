@@ -1,0 +1,106 @@
+"""Plain datasets as the LightningDataModule that `ActiveDataModule` wraps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
+
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+from typing_extensions import override
+
+from lightning_al.data.arrays import as_dataset
+from lightning_al.data.dataset import AnyDataset
+from lightning_al.host.namespace import check_namespace, pl
+from lightning_al.values.parts import is_pandas
+from lightning_al.values.whole_numbers import MOST_WORKERS, whole_number
+
+
+class FromDatasets(pl.LightningDataModule):
+    """Serve plain datasets, as `LightningDataModule.from_datasets` does.
+
+    Args:
+        train: The training data, a map-style dataset. They are shuffled.
+        others: Datasets for validation, test and prediction, by the names ``val``, ``test`` and ``predict``.
+        options: Arguments of each DataLoader.
+
+    Attributes:
+        shown_as: The name of the training dataset's class.
+
+    Raises:
+        TypeError: If `train` is not a dataset.
+    """
+
+    def __init__(self, train: Any, others: Mapping[str, AnyDataset | None], options: dict[str, Any]) -> None:
+        super().__init__()
+        is_map_style = hasattr(train, "__getitem__") and hasattr(train, "__len__")
+        if isinstance(train, Mapping) or is_pandas(train) or not (isinstance(train, IterableDataset) or is_map_style):
+            raise TypeError(
+                "`ActiveDataModule` expected a LightningDataModule or a map-style dataset (with `__getitem__` and "
+                f"`__len__`), but got {type(train).__name__}. Pass one of these, or a pair of arrays, (inputs, labels)."
+            )
+        self.shown_as = type(train).__name__
+        self._train = train
+        self._options = options
+        self._val = others["val"]
+        for name, dataset in others.items():
+            if dataset is not None:
+                setattr(self, f"{name}_dataloader", partial(self._in_order, dataset))
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The arguments beside the training data that change the fitted weights."""
+        return {**{name: self._options[name] for name in ("batch_size", "collate_fn")}, "val": self._val}
+
+    @override
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Return a loader of the training data."""
+        shuffle = None if isinstance(self._train, IterableDataset) else True
+        return DataLoader(self._train, shuffle=shuffle, **self._options)
+
+    def _in_order(self, dataset: AnyDataset) -> DataLoader[Any]:
+        return DataLoader(cast(Dataset[Any], dataset), **self._options)
+
+
+def as_datamodule(
+    data: Any,
+    *,
+    val: AnyDataset | None,
+    test: AnyDataset | None,
+    predict: AnyDataset | None,
+    batch_size: int,
+    num_workers: int,
+    collate_fn: Callable[[list[Any]], Any] | None,
+    pin_memory: bool,
+) -> pl.LightningDataModule:
+    """Return a LightningDataModule unchanged, and datasets or arrays as one.
+
+    Raises:
+        ValueError: If a LightningDataModule is given together with arguments that only datasets need.
+        TypeError: If `data` is neither a LightningDataModule of this process's namespace nor a map-style dataset.
+    """
+    if isinstance(data, type):
+        raise TypeError(
+            f"`ActiveDataModule` expected a LightningDataModule or a dataset, but got the class `{data.__name__}`. "
+            f"Pass an object, `{data.__name__}()`."
+        )
+    if hasattr(data, "train_dataloader"):
+        check_namespace(data, "LightningDataModule")
+        given = {"val": val, "test": test, "predict": predict, "collate_fn": collate_fn, "pin_memory": pin_memory}
+        strange = [name for name, value in given.items() if value is not None and value is not False]
+        strange += ["batch_size"] * (batch_size != 32) + ["num_workers"] * (num_workers != 0)
+        if strange:
+            raise ValueError(
+                f"`ActiveDataModule` got a LightningDataModule and also `{'`, `'.join(strange)}`. Leave these to "
+                "the LightningDataModule, or pass the training dataset in its place."
+            )
+        return cast(pl.LightningDataModule, data)
+    options = {
+        "batch_size": whole_number("ActiveDataModule", "batch_size", batch_size),
+        "num_workers": whole_number("ActiveDataModule", "num_workers", num_workers, least=0, most=MOST_WORKERS),
+        "collate_fn": collate_fn,
+        "pin_memory": pin_memory,
+    }
+    train = as_dataset(data)
+    others = {"val": val, "test": test, "predict": predict}
+    return FromDatasets(train, {name: as_dataset(dataset, name) for name, dataset in others.items()}, options)

@@ -1,0 +1,156 @@
+"""What a run is told: the arguments of `ActiveLearning`, checked when they are passed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Literal
+
+from torch import nn
+
+from lightning_al.acquisition import Acquisition, available, create
+from lightning_al.acquisition.registry import acquisitions
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.pool import Pool
+from lightning_al.host.before_setup import BeforeSetup
+from lightning_al.oracle import OracleLike, as_oracle, oracles
+from lightning_al.posterior import LastLayer, Posterior, posteriors
+from lightning_al.posterior.base import Forward
+from lightning_al.prediction.forward import forward_of
+from lightning_al.run.folder_name import meant
+from lightning_al.run.seeds import Seed
+from lightning_al.task import TASKS
+from lightning_al.values.whole_numbers import optional_whole_number, whole_number
+
+
+class Arguments(BeforeSetup):
+    """Hold the arguments of `ActiveLearning`, which documents them. They may be assigned between two fits.
+
+    Raises:
+        ValueError: If an argument is out of its range or a name is unknown.
+    """
+
+    seed = Seed()
+
+    def __init__(
+        self,
+        acquisition: Acquisition | str,
+        *,
+        query_size: int,
+        budget: int | None = None,
+        max_rounds: int | None = None,
+        posterior: Posterior | str = "mc_dropout",
+        task: Literal["multiclass", "binary"] | None = None,
+        forward: Forward | None = None,
+        oracle: OracleLike | str | None = None,
+        seed: int | None = None,
+        weights: Literal["best", "last"] = "best",
+        reset: Literal["initial", "fresh", "warm"] | Callable[[], nn.Module] = "initial",
+        rounds_per_fit: int | None = None,
+        test: Literal["module", "posterior"] | None = "module",
+        folder: str | os.PathLike[str] | None = None,
+        last_layer: LastLayer | None = None,
+        unscorable: Literal["raise", "skip"] = "raise",
+        keep_checkpoints: bool = False,
+        force: bool = False,
+    ) -> None:
+        super().__init__()
+        self.acquisition = create(acquisition)
+        self.posterior = posteriors.create(posterior)
+        self.oracle = as_oracle(oracles.create(oracle or "revealed") if isinstance(oracle, str | None) else oracle)
+        _check_choice("weights", weights, ("best", "last"))
+        if not callable(reset):
+            _check_choice("reset", reset, ("initial", "fresh", "warm"), "a function that returns a new module")
+        if test is not None:
+            _check_choice("test", test, ("module", "posterior"), "None")
+        _check_choice("unscorable", unscorable, ("raise", "skip"))
+        if task is not None:
+            _check_choice("task", task, tuple(TASKS))
+        _check_task(self.acquisition, task)
+        _check_samples(self.acquisition, self.posterior)
+        self.query_size = query_size
+        self.budget = budget
+        self.max_rounds = max_rounds
+        self.rounds_per_fit = rounds_per_fit
+        self.seed = seed
+        self.take_numbers()
+        self.task = task
+        self.forward = forward
+        self.weights = weights
+        self.reset = reset
+        self.test = test
+        self.folder = None if folder is None else meant(folder)
+        self.last_layer = LastLayer() if last_layer is None else last_layer
+        self.unscorable = unscorable
+        self.keep_checkpoints = keep_checkpoints
+        self.force = force
+
+    def take_numbers(self) -> None:
+        """Convert all numbers to plain ints: when they are passed, and at each setup, since users also assign them."""
+        who = type(self).__name__
+        self.query_size = whole_number(who, "query_size", self.query_size)
+        self.budget = optional_whole_number(who, "budget", self.budget)
+        self.max_rounds = optional_whole_number(who, "max_rounds", self.max_rounds)
+        self.rounds_per_fit = optional_whole_number(who, "rounds_per_fit", self.rounds_per_fit)
+        self.num_fits = whole_number(type(self.posterior).__name__, "num_fits", self.posterior.num_fits)
+
+    @property
+    def skips_unscorable(self) -> bool:
+        """Whether points that cannot be scored are left out of the pool."""
+        return self.unscorable == "skip"
+
+    def num_to_query(self, round: int, pool: Pool) -> int:
+        """Return how many labels to query after the fit of a round; 0 where the run ends with it."""
+        if self.max_rounds is not None and round + 1 >= self.max_rounds:
+            return 0
+        left = pool.num_unlabelled
+        if self.budget is not None:
+            left = max(0, min(left, self.budget - pool.num_labelled - pool.num_given_back))
+        return min(self.query_size, left)
+
+    def forward_on(self, data: ActiveDataModule) -> Forward:
+        """Return what computes the module's raw outputs for a batch."""
+        return forward_of(self.forward, data.target)
+
+    def check_data(self, data: ActiveDataModule) -> None:
+        """Refuse data with which the arguments cannot work.
+
+        Raises:
+            ValueError: If the budget is below the initial labels, or the posterior cannot be tested.
+        """
+        if self.budget is not None and self.budget < len(data.pool.initial):
+            raise ValueError(
+                f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
+                "budget counts all training labels, the initial ones included. Raise it, or lower `initial_size`."
+            )
+        if self.test == "posterior" and callable(data.target.spec):
+            raise ValueError(
+                "`ActiveLearning(test='posterior')` reads the labels of whole batches, but the target of the "
+                "`ActiveDataModule` is a function of one item. Pass `target=` as a key or a position, or test with "
+                "'module'."
+            )
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...], other: str = "") -> None:
+    if value not in choices:
+        known = ", ".join(choices) + (f", or {other}" if other else "")
+        raise ValueError(f"`ActiveLearning({name}={value!r})` is not known. Choose one of: {known}.")
+
+
+def _check_task(acquisition: Acquisition, task: str | None) -> None:
+    if acquisition.tasks & (set(TASKS) if task is None else {task}):
+        return
+    fits = [name for name in available() if (task or "multiclass") in acquisitions.get(name).tasks]
+    raise ValueError(
+        f"`{type(acquisition).__name__}` is for the tasks {', '.join(sorted(acquisition.tasks))}, "
+        f"but the task is {task or 'multiclass or binary'}. Choose one of: {', '.join(fits)}."
+    )
+
+
+def _check_samples(acquisition: Acquisition, posterior: Posterior) -> None:
+    if posterior.num_samples is not None and posterior.num_samples < acquisition.min_samples:
+        raise ValueError(
+            f"`{type(acquisition).__name__}` needs `num_samples` of at least {acquisition.min_samples}, "
+            f"but `{type(posterior).__name__}` has {posterior.num_samples}. Use "
+            "`posterior=MCDropout(num_samples=20)`, or an acquisition function such as `entropy`."
+        )

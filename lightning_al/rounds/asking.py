@@ -1,0 +1,100 @@
+"""Ask for the labels of a query, and record what is answered: after a fit, or before the first one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from torch import nn
+
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.namespace import pl
+from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
+from lightning_al.host.signals import requeued_between_fits
+from lightning_al.host.trainer import logger_step, set_logger_step
+from lightning_al.rounds.labelling import reveals, weights_name, without_drawing
+from lightning_al.rounds.log import log_round
+from lightning_al.rounds.run import Run
+from lightning_al.run.history import Round
+from lightning_al.run.labels import Label
+from lightning_al.run.memory import peak_bytes
+from lightning_al.run.records import INITIAL, OpenQuery
+from lightning_al.run.stopping import held_back
+from lightning_al.run.weights import copy_weights, put_weights
+
+
+def begin_query(run: Run, trainer: pl.Trainer, query: OpenQuery, module: nn.Module | None = None) -> None:
+    """Record a query, and what it takes to resume without another fit, before anybody is asked.
+
+    Args:
+        run: The run.
+        trainer: The Trainer.
+        query: The query.
+        module: The module with the weights that the fit before the query ended with, if there was one.
+    """
+    active = run.active
+    told = reveals(active.oracle)
+    weights = copy_weights(module) if module is not None and not told else None
+
+    def begin() -> None:
+        if run.journal is not None and active.reset == "warm" and query.number != INITIAL:
+            run.starts.save_ends(run.journal, query.number, active.num_fits)
+        # What is revealed can be revealed again, after another fit.
+        run.labelling.begin(query, weights, None if told else run.journal)
+
+    with held_back():
+        on_each_rank(trainer, begin)
+
+
+def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+    """Ask for the missing answers of the open query. Once all are there, record the round."""
+    query = run.labelling.query
+    if query is None or not query.is_of_a_fit:
+        return
+    began = time.perf_counter()
+    with without_drawing(), requeued_between_fits(trainer):
+        labels = run.labelling.ask(run.active.oracle, trainer, data, run.journal, run.active.folder)
+    if labels is None:
+        return
+    if query.round is None:
+        data.pool.label_initial(labels)
+        run.labelling.end()
+        return
+    seconds = {**query.round["seconds"], "label": time.perf_counter() - began}
+    memory = {**query.round["peak_bytes"], **peak_bytes("label")}
+    plain = {**query.round, "seconds": seconds, "peak_bytes": memory}
+    end_round(run, trainer, data, Round.from_dict(from_first_rank(trainer, lambda: plain)), labels)
+
+
+def end_round(run: Run, trainer: pl.Trainer, data: ActiveDataModule, round: Round, labels: Mapping[int, Label]) -> None:
+    """Record a round, log it, and name the folder of the next one's checkpoints."""
+    run.add_round(trainer, round, labels, data.pool)
+    set_logger_step(trainer, max(logger_step(trainer), run.steps))
+    on_first_rank(trainer, lambda: log_round(trainer, round))
+    if not run.done:
+        run.checkpoints.expect(trainer, run.round)
+
+
+def note_lacking(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+    """Find the initial points without a label, unless the oracle only reveals the dataset's own labels."""
+    if run.round == 0 and not reveals(run.active.oracle):
+        data.pool.lacking = on_each_rank(trainer, data.without_label)
+
+
+def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+    """Ask for the labels of initial points that have none."""
+    if not run.labelling.is_pending and data.pool.lacking:
+        begin_query(run, trainer, OpenQuery(INITIAL, list(data.pool.lacking), []))
+        answer(run, trainer, data)
+
+
+def put_last_weights(run: Run, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+    """Leave the module as the fit before the open query did, in a call that trains nothing."""
+    labelling = run.labelling
+    assert labelling.query is not None
+    number = labelling.query.number
+    if number == INITIAL:
+        return
+    if labelling.weights is None:
+        labelling.weights = on_each_rank(trainer, lambda: run.load_weights(weights_name(number), module))
+    put_weights(module, labelling.weights)

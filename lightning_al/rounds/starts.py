@@ -1,0 +1,124 @@
+"""The weights that the fits of a run start from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+
+from torch import Tensor, nn
+
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.namespace import pl
+from lightning_al.prediction.scoring import give_shapes
+from lightning_al.rounds.arguments import Arguments
+from lightning_al.rounds.members import check_can_be_drawn
+from lightning_al.run.folder import end_name
+from lightning_al.run.journal import Journal
+from lightning_al.run.same_run import check_same_weights
+from lightning_al.run.seeds import derive, seeded
+from lightning_al.run.weights import copy_weights, put_weights, reset_parameters, uninitialised
+from lightning_al.run.weights_file import load_weights
+
+
+class Starts:
+    """Keep what the fits of a run start from, and put it into the module.
+
+    Attributes:
+        initial: The weights before the first fit, or None where they are not known yet.
+        ends: What the fits of the last rounds ended with, by the names under which they are saved, for
+            ``reset="warm"``.
+    """
+
+    def __init__(self) -> None:
+        self.initial: dict[str, Tensor] | None = None
+        self.ends: dict[str, dict[str, Tensor]] = {}
+
+    @property
+    def at_hand(self) -> dict[str, dict[str, Tensor]]:
+        """All of them by the names under which they are saved."""
+        return ({} if self.initial is None else {"initial": self.initial}) | self.ends
+
+    def reset(
+        self,
+        active: Arguments,
+        trainer: pl.Trainer,
+        module: pl.LightningModule,
+        data: ActiveDataModule,
+        number: int,
+        member: int,
+    ) -> None:
+        """Put into the module what a fit of a round starts from.
+
+        Args:
+            active: The arguments of the run.
+            trainer: The Trainer.
+            module: The module.
+            data: The data.
+            number: Number of the round.
+            member: Which fit of the round begins, from 0.
+        """
+        assert self.initial is not None
+        remedy = "begin another run with a new `ActiveLearning` and a new `ActiveDataModule`"
+        check_same_weights("the run's start", self.initial, module, remedy)
+        if active.num_fits > 1 and not callable(active.reset):
+            check_can_be_drawn(active.posterior, module)
+        if member == 0 and (number == 0 or active.reset == "initial"):
+            put_weights(module, self.initial)
+        elif callable(active.reset):
+            put_weights(module, copy_weights(_new_module(active, trainer, data, active.reset)))
+        elif active.reset == "warm" and number > 0:
+            end = end_name(number - 1, member)
+            if end not in self.ends:
+                assert active.folder is not None
+                self.ends[end] = loaded(active.folder, end, module)  # a new folder may need it
+            put_weights(module, self.ends[end])
+        else:
+            put_weights(module, self.initial)  # for the buffers
+            reset_parameters(module)
+
+    def keep_ends(self, number: int, ends: Sequence[Mapping[str, Tensor]]) -> None:
+        """Keep what the fits of a round ended with, and forget those of the round before the last.
+
+        The last but one are kept too, since a larger budget takes the last round back.
+        """
+        for member, end in enumerate(ends):
+            self.ends[end_name(number, member)] = dict(end)
+            self.ends.pop(end_name(number - 2, member), None)
+
+    def save_ends(self, journal: Journal, number: int, num_fits: int) -> None:
+        """Save what the fits of a round ended with."""
+        for name in (end_name(number, member) for member in range(num_fits)):
+            journal.save_weights(name, self.ends[name])
+
+
+def loaded(folder: str | os.PathLike[str], name: str, module: nn.Module) -> dict[str, Tensor]:
+    """Return weights that a run's folder has by a name.
+
+    Raises:
+        ValueError: If they are not those of such a module.
+    """
+    weights = load_weights(folder, name)
+    check_same_weights(f"{folder}/{name}.pt", weights, module)
+    return weights
+
+
+def give_lazy_layers_shapes(
+    active: Arguments, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule
+) -> None:
+    """Let lazy layers learn their shapes from two labelled points, so that there are weights to start from."""
+    if uninitialised(module):
+        with seeded(derive(active.seed, "lazy")):
+            give_shapes(trainer, module, data, forward=active.forward_on(data))
+
+
+def _new_module(
+    active: Arguments, trainer: pl.Trainer, data: ActiveDataModule, make: Callable[[], nn.Module]
+) -> nn.Module:
+    """Return a new module, with the layers that it builds in `setup` or `configure_model`."""
+    module = make()
+    if isinstance(module, pl.LightningModule):
+        module.trainer = trainer
+        module.setup("fit")
+        module.configure_model()
+        give_lazy_layers_shapes(active, trainer, module, data)
+    return module
