@@ -55,9 +55,9 @@ from lightning_al.host.trainer import (
 )
 from lightning_al.posterior.compiled import unwrapped
 from lightning_al.posterior.mc_dropout import sparse
-from lightning_al.posterior.mc_dropout.modes import parts_that_read_training
+from lightning_al.posterior.mc_dropout.noise import Noise
+from lightning_al.posterior.mc_dropout.noisy_parts import parts_that_read_training
 from lightning_al.posterior.mc_dropout.prefix import Prefix
-from lightning_al.posterior.mc_dropout.randomness import Noise
 from lightning_al.posterior.mc_dropout.sparse import Thin
 from lightning_al.run.stopping import StoppedError
 from lightning_al.run.weights import non_persistent_buffers
