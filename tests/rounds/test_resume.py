@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -65,9 +66,18 @@ def run(
     return plain(active.history), weights(module), data.pool.state_dict()
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm", "fresh"])
-@pytest.mark.parametrize("place", ["fit", "test", "between"])
-@pytest.mark.parametrize("fit", [1, 3, 4])
+def cuts() -> list[Any]:
+    """Each fit, place and reset, of which the default suite has each pair once."""
+    every = product(
+        enumerate([1, 3, 4]), enumerate(["fit", "test", "between"]), enumerate(["initial", "warm", "fresh"])
+    )
+    return [
+        pytest.param(fit, place, reset, marks=[] if (i + j + k) % 3 == 0 else [pytest.mark.slow])
+        for (i, fit), (j, place), (k, reset) in every
+    ]
+
+
+@pytest.mark.parametrize(("fit", "place", "reset"), cuts())
 def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, fit: int, place: str, reset: Any) -> None:
     undisturbed = run(tmp_path, tmp_path / "whole", reset=reset)
     with pytest.raises(InterruptedFitError):
