@@ -6,7 +6,6 @@ import json
 import os
 import signal
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +20,7 @@ from lightning_al.host.namespace import pl
 from lightning_al.points import Candidates
 from lightning_al.run.journal import Journal
 from lightning_al.run.stopping import StoppedError
+from tests.support.combinations import one_in
 from tests.support.tasks import LitMLP, points, trainer
 from tests.test_callback import active_data, model, plain, same_weights, weights
 
@@ -66,18 +66,9 @@ def run(
     return plain(active.history), weights(module), data.pool.state_dict()
 
 
-def cuts() -> list[Any]:
-    """Each fit, place and reset, of which the default suite has each pair once."""
-    every = product(
-        enumerate([1, 3, 4]), enumerate(["fit", "test", "between"]), enumerate(["initial", "warm", "fresh"])
-    )
-    return [
-        pytest.param(fit, place, reset, marks=[] if (i + j + k) % 3 == 0 else [pytest.mark.slow])
-        for (i, fit), (j, place), (k, reset) in every
-    ]
-
-
-@pytest.mark.parametrize(("fit", "place", "reset"), cuts())
+@pytest.mark.parametrize(
+    ("fit", "place", "reset"), one_in(3, [1, 3, 4], ["fit", "test", "between"], ["initial", "warm", "fresh"])
+)
 def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, fit: int, place: str, reset: Any) -> None:
     undisturbed = run(tmp_path, tmp_path / "whole", reset=reset)
     with pytest.raises(InterruptedFitError):
