@@ -11,23 +11,21 @@ from lightning_al.data.validation_points import ValidationPoints
 from lightning_al.host.found_checkpoints import let_write
 from lightning_al.host.namespace import check_namespace, pl, rank_zero_info
 from lightning_al.host.ranks import on_each_rank
-from lightning_al.host.refit import (
+from lightning_al.host.same_on_ranks import check_same_on_ranks
+from lightning_al.host.signals import leave_by, only_note_sigterm, requeue_without_waiting
+from lightning_al.host.strategies import check_strategy, refuse_spawning
+from lightning_al.host.timers import carry_on_timers, time_is_up
+from lightning_al.host.trainer import (
     callbacks_of,
-    carry_on_timers,
     logger_step,
-    only_note_sigterm,
     put_first,
     rewind,
     set_callbacks,
     set_logger_step,
     tell_those_after,
-    time_is_up,
     without_sanity_check,
     without_training,
 )
-from lightning_al.host.requeue import requeue_without_waiting
-from lightning_al.host.same_on_ranks import check_same_on_ranks
-from lightning_al.host.strategies import check_strategy, refuse_spawning
 from lightning_al.host.tuners import refuse_tuners
 from lightning_al.oracle import Query
 from lightning_al.rounds.arguments import Arguments
@@ -46,7 +44,7 @@ from lightning_al.rounds.starts import give_lazy_layers_shapes
 from lightning_al.rounds.testing import has_test, test_on_validation
 from lightning_al.run.history import History
 from lightning_al.run.seeds import seeded
-from lightning_al.run.stopping import StoppedError, held_back, is_insisting, leave_by
+from lightning_al.run.stopping import StoppedError, held_back, is_insisting
 from lightning_al.run.weights import copy_weights, put_matching
 
 

@@ -11,12 +11,12 @@ from torchmetrics import CatMetric, MeanMetric
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from lightning_al.data.target import Target
+from lightning_al.host.loaders import to_device
 from lightning_al.host.namespace import pl
 from lightning_al.information import posterior_mean
 from lightning_al.posterior.batches import copied
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.predictions import predicting
-from lightning_al.prediction.scoring import to_device
 from lightning_al.task.labels import class_numbers
 
 TRIFLE = 0.01

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, Subset
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Oracle, Round, ScoreAcquisition, Selection
 from lightning_al.acquisition import Acquisition, available
 from lightning_al.host.namespace import pl
-from lightning_al.host.round_checkpoints import MARK
+from lightning_al.host.round_folder import MARK
 from lightning_al.run.journal import Journal
 from lightning_al.run.seeds import derive, generator, seeded
 from tests.support.tasks import LitMLP, points, trainer

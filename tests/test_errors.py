@@ -34,6 +34,7 @@ VERBS = (
     "Give",
     "Go",
     "Import",
+    "Install",
     "Join",
     "Label",
     "Leave",

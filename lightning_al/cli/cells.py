@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.cli.secrets import without_secrets
-from lightning_al.report.files import ERROR
 from lightning_al.run.files import read_text, replacing
+from lightning_al.run.folder import ERROR
 
 LONGEST = 200
 """How much of what was overridden a folder's name shows; file systems allow 255 bytes."""

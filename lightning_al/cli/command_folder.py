@@ -12,8 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.cli.configuration import read_config
 from lightning_al.cli.hydras_files import check_hydras_files, is_of_command
-from lightning_al.report.files import CONFIG
-from lightning_al.run.folder import OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run, check_tree
+from lightning_al.run.folder import CONFIG, OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run, check_tree
 from lightning_al.run.folder_name import check_can_be_folder
 from lightning_al.run.hard_links import break_links_below
 

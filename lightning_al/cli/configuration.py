@@ -17,10 +17,10 @@ from lightning_al.cli.expansion import check_size
 from lightning_al.cli.kinds import check_kinds
 from lightning_al.cli.lightning_names import in_this_process, rename_earlier
 from lightning_al.cli.references import Way, at, dotted, is_reference, mapped, put, shown, values, written_at
-from lightning_al.report.files import CONFIG
 from lightning_al.report.printable import printable
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
 from lightning_al.report.settings_file import check_numbers, read_settings
+from lightning_al.run.folder import CONFIG
 from lightning_al.run.identity import GROWS, forced_settings, free_settings
 
 PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")

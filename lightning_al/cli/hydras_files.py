@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 
 from lightning_al.cli.configuration import PARTS
-from lightning_al.report.files import CONFIG
 from lightning_al.run.files import LARGEST_SETTINGS, kind_of, read_text
+from lightning_al.run.folder import CONFIG
 
 NAMES = ("config.yaml", "hydra.yaml", "overrides.yaml")
 """What Hydra writes in its folder beside each run."""

@@ -177,17 +177,19 @@ def _read(text: str, rules: LabelRules) -> Label:
 
 
 def _export(asked: argparse.Namespace) -> None:
-    from lightning_al.report.csv_tables import write_rows, write_table
+    import pandas as pd
+
+    from lightning_al.report.csv_tables import print_table, write_table
     from lightning_al.run.journal import Journal
 
     if asked.out is not None:
         _check_out(asked.out)
-    rows = list(_rows(Journal.read(asked.folder)))
+    table = pd.DataFrame(_rows(Journal.read(asked.folder)), dtype=object)
     if asked.out is None:
-        write_rows(rows, sys.stdout)
+        print_table(table, sys.stdout)
         return
-    write_table(rows, asked.out)
-    print(f"{asked.out}: {_plural(len(rows), 'label')} of {asked.folder}")
+    write_table(table, asked.out)
+    print(f"{asked.out}: {_plural(len(table), 'label')} of {asked.folder}")
 
 
 def _check_out(out: Path) -> None:

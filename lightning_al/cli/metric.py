@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hydra.errors import CompactHydraException
+from typing_extensions import override
 
 from lightning_al.callback import ActiveLearning
 from lightning_al.host.namespace import pl
@@ -21,6 +22,7 @@ class MetricIsLogged(pl.Callback):
         self.metric = metric
         self.active = active
 
+    @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Look at the rounds before the one that begins."""
         if stage == "fit":

@@ -116,7 +116,7 @@ def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_
     if is_first_rank(settings):
         break_command_links(folder, settings)
     objects = _make(settings, folder, force=this_time.force)
-    secrets.keep_from(objects.trainer, objects.model, objects.data, getattr(objects.data, "wrapped", None))
+    secrets.keep_from(objects.trainer, objects.model, getattr(objects.data, "wrapped", objects.data))
     active, data, trainer = objects.active, objects.data, objects.trainer
     console = new_console()
     if fit and is_multirun() and trainer.strategy.launcher is not None:
@@ -139,7 +139,7 @@ def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_
         data.prepare_data()
         data.setup("fit")
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
-    if not history or history[-1].indices:
+    if not history.done:
         if trainer.is_global_zero:
             console.print(
                 f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder, config)}", soft_wrap=True
@@ -169,7 +169,7 @@ def _threads(number: int | None) -> Iterator[None]:
 def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     """Make every object of the configuration, before anything is run."""
     from lightning_al.cli.metric import MetricIsLogged
-    from lightning_al.host.loggers import arguments_to_go_on
+    from lightning_al.host.loggers import arguments_to_resume
     from lightning_al.run.seeds import derive, seeded
 
     with seeded(derive(config.seed, "weights")):
@@ -180,7 +180,7 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     loggers = {}
     for key in map(str, config.logger or {}):
         made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
-        loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_go_on(made_by, key, folder))
+        loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_resume(made_by, key, folder))
     trainer = _make_trainer(config, callbacks, list(loggers.values()))
     return _Objects(model, _instantiate(config, "pool"), active, trainer, loggers)
 
@@ -237,10 +237,9 @@ def _has_finished(folder: Path) -> bool:
     from lightning_al.run.journal import Journal
 
     try:
-        history = Journal.read_history(folder)
+        return Journal.read_history(folder).done
     except FileNotFoundError:
         return False
-    return len(history) > 0 and not history[-1].indices
 
 
 def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
@@ -268,8 +267,10 @@ def report_run(
     folder: Path,
 ) -> None:
     """Draw the pictures, and last write the summary, which says that the run is finished."""
+    from lightning_al.report.asked_picture import asked_picture
     from lightning_al.report.comparison import compare
-    from lightning_al.report.pictures import asked_picture, axis_name, curve_picture, save_picture
+    from lightning_al.report.curve_pictures import curve_picture
+    from lightning_al.report.drawing import axis_name, save_picture
     from lightning_al.report.runs import Run
 
     run = Run.from_history(

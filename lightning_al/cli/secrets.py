@@ -70,14 +70,14 @@ class Secrets:
 
         Args:
             trainer: The Trainer, whose checkpoints are written with references.
-            makers: The module and the datamodule.
+            makers: The module, and the datamodule that has the hyperparameters.
         """
         if not (self.texts or self.others):
             return
+        from lightning_al.host.hyperparameters import change_logged
+
         for maker in makers:
-            if hasattr(maker, "_hparams_initial"):
-                hidden = self.hide(dict(maker.hparams_initial))
-                maker._hparams_initial = type(maker.hparams_initial)(hidden)
+            change_logged(maker, self.hide)
         written = trainer.strategy.checkpoint_io
         save = written.save_checkpoint
 

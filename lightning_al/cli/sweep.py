@@ -29,8 +29,8 @@ from lightning_al.cli.references import settle, shown
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.together import is_first_rank, on_first_rank, shared_folder
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
-from lightning_al.report.files import ERROR
 from lightning_al.report.settings import INDIFFERENT, ONLY_SHOWN, PLACED
+from lightning_al.run.folder import ERROR
 
 
 class CompareRuns(Callback):
@@ -95,10 +95,11 @@ class CompareRuns(Callback):
 
 def _compare(folder: Path) -> None:
     from lightning_al.report.comparison import common_mode, compare, write_csv
+    from lightning_al.report.curve_pictures import comparison_picture
     from lightning_al.report.direction import guess_mode
-    from lightning_al.report.divergence import of_diverged
-    from lightning_al.report.pictures import axis_name, comparison_picture, save_picture
+    from lightning_al.report.drawing import axis_name, save_picture
     from lightning_al.report.runs import group_runs, load_runs
+    from lightning_al.report.sentences import of_diverged
     from lightning_al.report.tables import comparison_table
 
     found = load_runs(folder)

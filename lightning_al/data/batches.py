@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import BatchSampler
+from typing_extensions import override
 
 from lightning_al.host.namespace import pl
+from lightning_al.values.torch_names import BATCH_NORM
 
 
 class Batches(BatchSampler):
@@ -21,6 +22,7 @@ class Batches(BatchSampler):
     ([[0, 1, 2], [3, 4], [5, 6]], [[0, 1], [2, 3, 4]])
     """
 
+    @override
     def __iter__(self) -> Iterator[list[int]]:
         before: list[int] = []
         for batch in super().__iter__():
@@ -34,6 +36,7 @@ class Batches(BatchSampler):
         if before:
             yield before
 
+    @override
     def __len__(self) -> int:
         size = len(self.sampler)  # type: ignore[arg-type]
         are_joined = self.batch_size == 2 and size % 2 == 1 and size > 1 and not self.drop_last
@@ -49,4 +52,4 @@ def needs_two_points(trainer: pl.Trainer | None) -> bool:
 def _is_alone(part: nn.Module, trainer: pl.Trainer | None) -> bool:
     """Return whether a layer is batch norm that does not see the points of other ranks."""
     sees_other_ranks = isinstance(part, nn.SyncBatchNorm) and trainer is not None and trainer.world_size > 1
-    return isinstance(part, _BatchNorm) and not sees_other_ranks
+    return isinstance(part, BATCH_NORM.of(nn)) and not sees_other_ranks

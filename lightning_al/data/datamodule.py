@@ -31,7 +31,7 @@ from lightning_al.data.target_inputs import TargetInputs, dataset_of, read_targe
 from lightning_al.data.training_points import TrainingPoints, are_others
 from lightning_al.data.views import Hidden, Labelled, Relabelled
 from lightning_al.host.before_setup import call_before_setup, has_before_setup
-from lightning_al.host.found_checkpoints import watch
+from lightning_al.host.found_checkpoints import choose_checkpoints
 from lightning_al.host.hyperparameters import take_own_hyperparameters
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info
 from lightning_al.run.seeds import Seed, derive, generator, seeded
@@ -195,7 +195,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def trainer(self, trainer: pl.Trainer | None) -> None:
         if trainer is not None:
             check_namespace(trainer, "Trainer")
-            watch(trainer, has_before_setup, has_fitted=self._pool is not None)
+            choose_checkpoints(trainer, has_before_setup, has_fitted=self._pool is not None)
         self.wrapped.trainer = trainer
 
     @override
@@ -289,7 +289,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         return read(self.training_points.dataset, index, remedy=OF_LABELLED)
 
     def pool_item(self, index: int) -> Any:
-        """Return an item as it is scored, from `pool_dataset` if given. An error names one that cannot be read."""
+        """Return an item for scoring, from `pool_dataset` if given. An error names one that cannot be read."""
         return read(self.training_points.scored, index, remedy=OF_QUERY)
 
     def class_of(self, index: int) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from lightning_al.data.from_datasets import FromDatasets
+from lightning_al.host.hyperparameters import logs_hyperparameters
 from lightning_al.host.namespace import is_overridden, pl, rank_zero_info
 
 _LIGHTNINGS = frozenset({*dir(pl.LightningDataModule), *vars(pl.LightningDataModule())})
@@ -60,7 +61,7 @@ class Delegation:
 
     @property
     def _log_hyperparams(self) -> bool:
-        return self.wrapped._log_hyperparams
+        return logs_hyperparameters(self.wrapped)
 
     @_log_hyperparams.setter
     def _log_hyperparams(self, value: bool) -> None:

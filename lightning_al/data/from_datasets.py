@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, cast
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
+from typing_extensions import override
 
 from lightning_al.data.arrays import as_dataset
 from lightning_al.data.dataset import AnyDataset
@@ -51,6 +52,7 @@ class FromDatasets(pl.LightningDataModule):
         """The arguments beside the training data that change the fitted weights."""
         return {**{name: self._options[name] for name in ("batch_size", "collate_fn")}, "val": self._val}
 
+    @override
     def train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of the training data."""
         shuffle = None if isinstance(self._train, IterableDataset) else True
@@ -71,7 +73,7 @@ def as_datamodule(
     collate_fn: Callable[[list[Any]], Any] | None,
     pin_memory: bool,
 ) -> pl.LightningDataModule:
-    """Return a LightningDataModule as it is, and datasets or arrays as one.
+    """Return a LightningDataModule unchanged, and datasets or arrays as one.
 
     Raises:
         ValueError: If a LightningDataModule is given together with arguments that only datasets need.

@@ -1,4 +1,4 @@
-"""A user's own class of DataLoader, over other points."""
+"""Loaders of a user's own class of DataLoader, over other points."""
 
 from __future__ import annotations
 
@@ -7,23 +7,24 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any
 
+import torch.utils.data
 from torch import Generator
 from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
-from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 from lightning_al.data.samplers import Shuffled, is_of_torchdata
-from lightning_al.host.namespace import pl
+from lightning_al.host.loaders import split_among_ranks
 from lightning_al.run.seeds import derive, seeded
+from lightning_al.values.torch_names import ITERATOR_CLASS, LOADER_ITERATOR
 
 
 class OwnLoader:
-    """Make loaders of a user's class over other points, which keep its `__iter__` and its attributes.
+    """Make loaders of a user's class over other points, with its `__iter__` and its attributes.
 
-    The class may take other arguments than torch's, so that its loaders are copied and never constructed.
+    The class may take other arguments than torch's, so the user's loader is copied and none is constructed.
 
     Args:
         loader: The user's loader.
-        owner: The name of the class whose `train_dataloader` it is from, for errors.
+        owner: The name of the class whose `train_dataloader` returned it, for errors.
 
     Raises:
         ValueError: If the loader holds on to points that a copy would train on.
@@ -32,8 +33,9 @@ class OwnLoader:
     def __init__(self, loader: DataLoader[Any], owner: str) -> None:
         self.loader = loader
         self.owner = owner
+        iterator_class = ITERATOR_CLASS.of(torch.utils.data)
         for name, value in vars(loader).items():
-            if isinstance(value, _BaseDataLoaderIter) and name != "_iterator":
+            if isinstance(value, iterator_class) and name != LOADER_ITERATOR.path:
                 raise ValueError(
                     f"{self._who} keeps an iterator over all points as `{name}`. Make it in `__iter__`, or use a "
                     "DataLoader."
@@ -55,16 +57,16 @@ class OwnLoader:
 
         Args:
             dataset: The points.
-            sampler: What draws from them.
-            batches: What makes batches of what is drawn.
+            sampler: The sampler of the points.
+            batches: The class of the batch sampler.
             batch_size: How many points a batch has.
             drop_last: Whether to leave out a last batch that is smaller.
-            generator: What the seeds of workers are drawn from.
-            trainer: The Trainer to train with, on whose ranks points are shared out.
+            generator: The generator of the workers' seeds.
+            trainer: The Trainer to train with, among whose ranks the points are shared out.
             settings: Other attributes of the loader.
         """
         if trainer is not None and trainer.overfit_batches:
-            # Lightning would construct the loader anew to turn shuffling off.
+            # Lightning would construct a new loader to turn shuffling off.
             sampler = SequentialSampler(dataset)  # type: ignore[arg-type]
         if is_of_torchdata(self.loader.sampler) and isinstance(sampler, Shuffled):
             cls: Any = type(self.loader.sampler)
@@ -80,28 +82,26 @@ class OwnLoader:
             "batch_size": batch_size,
             "drop_last": drop_last,
             "generator": generator,
-            "_iterator": None,
         }
         new_of = {id(getattr(self.loader, name)): made[name] for name in ("batch_sampler", "sampler", "dataset")}
-        # A class may keep its dataset under a name of its own too, and read from there.
+        # A class may keep its dataset under a second name, and read from there.
         kept = {name: new_of[id(value)] if id(value) in old else value for name, value in vars(self.loader).items()}
-        # DataLoader lets nobody set these by name once it is made.
+        # DataLoader does not let these be set by name after its construction.
         vars(loader).update({**kept, **made, **settings})
+        LOADER_ITERATOR.set(loader, None)
         if trainer is not None:
             # Lightning would construct the loader anew to give each rank its share.
-            sampler = trainer._data_connector._resolve_sampler(
-                loader, shuffle=True, mode=pl.trainer.states.RunningStage.TRAINING
-            )
+            sampler = split_among_ranks(trainer, loader)
             vars(loader).update(sampler=sampler, batch_sampler=batches(sampler, batch_size, drop_last))
         return loader
 
     def in_order(self, dataset: Dataset[Any], batch_size: int) -> DataLoader[Any]:
-        """Return a loader that goes through a dataset once."""
+        """Return a loader that reads a dataset once, in order."""
         sampler = SequentialSampler(dataset)  # type: ignore[arg-type]
         return self.over(dataset, sampler, BatchSampler, batch_size=batch_size, persistent_workers=False, in_order=True)
 
     def check(self, members: Sequence[int], batch_size: int) -> None:
-        """Refuse a class whose loaders read other points than those of their dataset, or promise more batches.
+        """Refuse a class whose loaders read other points than those of their dataset, or promise too many batches.
 
         Args:
             members: Some points of the user's dataset.
@@ -122,10 +122,10 @@ class OwnLoader:
             persistent_workers=False,
             pin_memory=False,
             timeout=0,
-            _DataLoader__multiprocessing_context=None,
         )
+        loader.multiprocessing_context = None
         number, missing = None, None
-        # What the class does may need a Trainer or a device, so that any other error here says nothing.
+        # The class may need a Trainer or a device, so any other error means nothing here.
         with suppress(Exception), seeded(derive(0, "check")):
             try:
                 number = len(list(islice(loader, 2)))
@@ -133,13 +133,13 @@ class OwnLoader:
                 missing = error.name if error.obj is watched else None
         if missing is not None:
             raise ValueError(
-                f"{self._who} reads `{missing}` of its dataset, which a part of its points does not have. Let its "
-                "`__iter__` read single points, `self.dataset[place]`, or use a DataLoader."
+                f"{self._who} reads `{missing}` of its dataset, which some of its points alone do not have. "
+                "Let its `__iter__` read single points, `self.dataset[place]`, or use a DataLoader."
             )
         if watched.is_read_outside:
             raise ValueError(
                 f"{self._who} reads places beyond the length of its dataset. Let its `__iter__` go by "
-                "`self.batch_sampler`, or by `len(self.dataset)` as it is then, or use a DataLoader."
+                "`self.batch_sampler`, or by the present `len(self.dataset)`, or use a DataLoader."
             )
         if number is None:
             return
@@ -163,7 +163,7 @@ class OwnLoader:
 
 
 class _Watched(Dataset[Any]):
-    """Some points of a dataset, with a note of whether one was read, or one that is not among them."""
+    """Some points of a dataset, with a record of whether any was read, and whether one outside them was."""
 
     def __init__(self, dataset: Dataset[Any], indices: Sequence[int]) -> None:
         self.dataset = dataset

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, RandomSampler, Sampler
 from torch.utils.data.distributed import DistributedSampler
+from typing_extensions import override
 
 
 def is_of_torchdata(thing: Any) -> bool:
@@ -55,6 +56,7 @@ class Shuffled(RandomSampler):
         self.draws_seed = False
         self.is_read_ahead = True
 
+    @override
     def __iter__(self) -> Iterator[int]:
         if self.draws_seed:
             _draw_seed(self.generator)
@@ -79,6 +81,7 @@ class Drawn(Sampler[int]):
     def __len__(self) -> int:
         return self.length
 
+    @override
     def __iter__(self) -> Iterator[int]:
         if self.draws_seed:
             _draw_seed(self.generator)
@@ -140,6 +143,7 @@ class Shared(DistributedSampler[int]):
             drop_last=like.drop_last,
         )
 
+    @override
     def __iter__(self) -> Iterator[int]:
         drawn = list(self.dataset)  # type: ignore[call-overload]
         return (drawn[place] for place in super().__iter__())

@@ -14,6 +14,7 @@ from lightning_al.data.batches import Batches, needs_two_points
 from lightning_al.data.draws import Draws
 from lightning_al.data.own_loader import OwnLoader
 from lightning_al.data.samplers import Shuffled, is_of_torchdata, seeds_of_workers
+from lightning_al.host.loaders import splits_among_ranks
 from lightning_al.host.namespace import pl
 
 
@@ -158,11 +159,9 @@ class TrainLoader:
 def _share(sampler: Sampler[int], trainer: pl.Trainer | None) -> int:
     """Return how many of a sampler's points one rank gets in an epoch."""
     size = len(sampler)  # type: ignore[arg-type]
-    connector: Any = None if trainer is None else trainer._accelerator_connector
-    if connector is None or isinstance(sampler, DistributedSampler):
+    if trainer is None or isinstance(sampler, DistributedSampler) or not splits_among_ranks(trainer):
         return size
-    deals = connector.use_distributed_sampler and connector.is_distributed
-    return math.ceil(size / trainer.world_size) if trainer is not None and deals else size
+    return math.ceil(size / trainer.world_size)
 
 
 def _takes(trainer: pl.Trainer | None, batches: int) -> bool:

@@ -138,7 +138,7 @@ class TrainingPoints:
         return self._class_numbers.of(index)
 
     def stand_in(self, pool: Pool) -> Any:
-        """Return the label that stands for every label of the pool: that of the first initial point, as it is fitted.
+        """Return the label that stands for every label of the pool: that of the first initial point.
 
         Args:
             pool: Which points are labelled, and by what.

@@ -1,4 +1,4 @@
-"""How many points a validation takes, each of which somebody had to label."""
+"""The number of points in a validation, each of which had to be labelled."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_al.data.samplers import is_of_torchdata
+from lightning_al.host.loaders import mode_of, validation_loaders
 from lightning_al.host.namespace import pl
 
 
 class ValidationPoints:
     """Count the points of a fit's last validation, on all ranks together.
 
-    Where a loader makes its batches of points with indices, they follow from its sampler and the number of batches that
-    the Trainer takes, and no point counts twice. The batches of any other loader are counted as they come.
+    If a loader draws points by index, their number follows from its sampler and the number of batches that the Trainer
+    takes, and no point counts twice. The batches of any other loader are counted as they come.
     """
 
     def __init__(self) -> None:
@@ -29,9 +30,9 @@ class ValidationPoints:
         self._unknown: set[int] = set()
 
     def begin(self, trainer: pl.Trainer) -> None:
-        """Begin a validation."""
-        combined, limits = _combined(trainer), trainer.num_val_batches
-        if combined._mode == "min_size":
+        """Start counting a validation."""
+        combined, limits = validation_loaders(trainer), trainer.num_val_batches
+        if mode_of(combined) == "min_size":
             limits = [min(limits)] * len(limits)
         known = [_known_points(loader, limit) for loader, limit in zip(combined.flattened, limits, strict=True)]
         self._known, self._seen = sum(number or 0 for number in known), 0
@@ -41,14 +42,14 @@ class ValidationPoints:
         """Count a batch of the validation."""
         if not self._unknown:
             return
-        combined = _combined(trainer)
+        combined = validation_loaders(trainer)
         parts = {dataloader_idx: batch}
-        if combined._mode != "sequential":
+        if mode_of(combined) != "sequential":
             parts = dict(enumerate(_parts(combined.iterables, batch)))
         self._seen += sum(_points_in(parts[place]) for place in self._unknown if parts.get(place) is not None)
 
     def number(self, trainer: pl.Trainer) -> int:
-        """Return how many points the last validation took on all ranks, 0 where there was none."""
+        """Return the number of points in the last validation on all ranks, 0 if there was none."""
         seen = torch.tensor(self._seen, device=trainer.strategy.root_device)
         return self._known + int(trainer.strategy.reduce(seen, reduce_op="sum"))
 
@@ -57,17 +58,12 @@ class ValidationPoints:
         return {"known": self._known, "seen": self._seen}
 
     def load_state_dict(self, state: Mapping[str, int]) -> None:
-        """Take over counts that `state_dict` returned."""
+        """Load counts that `state_dict` returned."""
         self._known, self._seen = state["known"], state["seen"]
 
 
-def _combined(trainer: pl.Trainer) -> Any:
-    """Return the validation loaders of the fit, with the mode in which they are read."""
-    return trainer.fit_loop.epoch_loop.val_loop._combined_loader
-
-
 def _known_points(loader: Any, limit: float) -> int | None:
-    """Return how many points all ranks take in a number of batches, or None where the loader does not say."""
+    """Return how many points all ranks take in a number of batches, or None if the loader does not tell."""
     if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
         return None
     batches: Any = loader.batch_sampler
@@ -83,14 +79,14 @@ def _known_points(loader: Any, limit: float) -> int | None:
         drawn -= drawn % batches.batch_size
     of = len(dataset) if hasattr(dataset, "__len__") else drawn
     if isinstance(batches.sampler, DistributedSampler):
-        # Ranks repeat some points, so that all have as many.
+        # Some points are repeated, so that all ranks have the same number.
         drawn *= batches.sampler.num_replicas
         of = min(of, len(batches.sampler.dataset))  # type: ignore[arg-type]
     return int(min(drawn, of))
 
 
 def _parts(loaders: Any, batch: Any) -> Iterator[Any]:
-    """Yield the part of a combined batch that each loader of a structure gave."""
+    """Yield the part of a combined batch that comes from each loader of a structure."""
     if isinstance(loaders, Mapping):
         for key, loader in loaders.items():
             yield from _parts(loader, batch[key])
@@ -102,7 +98,7 @@ def _parts(loaders: Any, batch: Any) -> Iterator[Any]:
 
 
 def _points_in(batch: Any) -> int:
-    """Return how many points a batch has, by the first part of it that has rows."""
+    """Return the number of points in a batch: the rows of its first part that has any."""
     return next(_lengths(batch), 1)
 
 

@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy
+from typing_extensions import override
 
 from lightning_al.host.namespace import pl
 
@@ -33,10 +34,12 @@ class Classifier(pl.LightningModule):
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
 
+    @override
     def forward(self, inputs: Tensor) -> Tensor:
         """Return logits ``[n, num_classes]``."""
         return cast(Tensor, self.network(inputs))
 
+    @override
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         """Return the cross entropy of a batch."""
         inputs, labels = batch
@@ -44,14 +47,17 @@ class Classifier(pl.LightningModule):
         self.log("train_loss", loss, prog_bar=True)
         return loss
 
+    @override
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Log ``val_loss`` and ``val_acc``."""
         self._evaluate(batch, "val", self.val_acc)
 
+    @override
     def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         """Log ``test_loss`` and ``test_acc``."""
         self._evaluate(batch, "test", self.test_acc)
 
+    @override
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over all parameters."""
         return torch.optim.Adam(self.parameters(), lr=self.lr)

@@ -7,6 +7,7 @@ from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from typing_extensions import override
 
 from lightning_al.demos.repeats import with_repeats
 from lightning_al.host.namespace import pl
@@ -41,6 +42,7 @@ class Digits(pl.LightningDataModule):
         self.noise = noise
         self.seed = seed
 
+    @override
     def setup(self, stage: str | None = None) -> None:
         """Split the images, the same way at every call."""
         digits = load_digits()
@@ -52,10 +54,12 @@ class Digits(pl.LightningDataModule):
         self.train = with_repeats(images[train], labels[train], repeats=self.repeats, noise=self.noise, seed=self.seed)
         self.test = TensorDataset(images[test], labels[test])
 
+    @override
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the train images in a new order each epoch."""
         return DataLoader(self.train, batch_size=self.batch_size, shuffle=True)
 
+    @override
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the test images."""
         return DataLoader(self.test, batch_size=256)

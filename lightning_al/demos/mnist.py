@@ -9,6 +9,7 @@ from urllib.error import URLError
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, TensorDataset
+from typing_extensions import override
 
 from lightning_al.demos.repeats import with_repeats
 from lightning_al.host.namespace import pl
@@ -61,6 +62,7 @@ class MNIST(pl.LightningDataModule):
         if val_size:  # Lightning validates where there is such a method
             self.val_dataloader = self._val_dataloader  # type: ignore[method-assign]
 
+    @override
     def prepare_data(self) -> None:
         """Fetch the files where they are missing.
 
@@ -70,6 +72,7 @@ class MNIST(pl.LightningDataModule):
         for train in (True, False):
             self._read(train=train, download=self.download)
 
+    @override
     def setup(self, stage: str | None = None) -> None:
         """Read and split the images, the same way at every call.
 
@@ -92,6 +95,7 @@ class MNIST(pl.LightningDataModule):
         self.train = with_repeats(images[train], labels[train], repeats=self.repeats, noise=self.noise, seed=self.seed)
         self.test = TensorDataset(*_tensors(self._read(train=False)))
 
+    @override
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the train images in a new order each epoch."""
         return DataLoader(self.train, batch_size=self.batch_size, shuffle=True)
@@ -99,6 +103,7 @@ class MNIST(pl.LightningDataModule):
     def _val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(self.val, batch_size=512)
 
+    @override
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Return the 10,000 test images."""
         return DataLoader(self.test, batch_size=512)

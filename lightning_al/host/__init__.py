@@ -1,1 +1,1 @@
-"""All that reaches into Lightning: trainer, callbacks, checkpoints, loggers, ranks."""
+"""Everything that reaches into Lightning: its Trainer, callbacks, checkpoints, loggers, signals and ranks."""

@@ -1,18 +1,19 @@
-"""The hyperparameters of a datamodule that LightningCLI made as an argument of another one."""
+"""The hyperparameters that Lightning saves of a module or a datamodule."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from lightning_al.host.lightning_names import INITIAL_HYPERPARAMETERS, LOGS_HYPERPARAMETERS
 from lightning_al.host.namespace import pl
 
 
 def take_own_hyperparameters(data: pl.LightningDataModule, outer: type) -> None:
-    """Give a nested datamodule its own hyperparameters, where LightningCLI gave it those of what it is nested in.
+    """Give a nested datamodule its own hyperparameters if LightningCLI gave it those of the outer one.
 
-    LightningCLI does so where it is told the class of the datamodule by a file (`subclass_mode_data`): every datamodule
-    that saves its hyperparameters is then taken for the outermost one.
+    LightningCLI does so if a file names the class of the datamodule (`subclass_mode_data`). It then takes every
+    datamodule that saves its hyperparameters for the outermost one.
 
     Args:
         data: The nested datamodule.
@@ -23,4 +24,23 @@ def take_own_hyperparameters(data: pl.LightningDataModule, outer: type) -> None:
     if path.rpartition(".")[2] != outer.__name__ or not isinstance(given, Mapping):
         return
     data.hparams.clear()
-    data.save_hyperparameters(dict(given.get("init_args") or {}), logger=data._log_hyperparams)
+    data.save_hyperparameters(dict(given.get("init_args") or {}), logger=logs_hyperparameters(data))
+
+
+def logs_hyperparameters(data: pl.LightningDataModule) -> bool:
+    """Return whether Lightning logs the hyperparameters of a datamodule."""
+    return bool(LOGS_HYPERPARAMETERS.of(data))
+
+
+def change_logged(
+    maker: pl.LightningModule | pl.LightningDataModule, change: Callable[[dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Change the hyperparameters that Lightning logs and saves, if there are any. `maker.hparams` stays.
+
+    Args:
+        maker: A module or a datamodule.
+        change: Returns what to log instead.
+    """
+    if maker.hparams_initial:
+        changed = change(dict(maker.hparams_initial))
+        INITIAL_HYPERPARAMETERS.set(maker, type(maker.hparams_initial)(changed))

@@ -1,19 +1,23 @@
-"""One log of a run: its loggers go on where it was cut off, and are not told of an end before the end.
+"""One log for a whole run: its loggers resume after an interruption, and end only with the run.
 
-Each of Lightning's loggers goes on in a way of its own; how much of it works is said in the README.
+Each of Lightning's loggers resumes in its own way. The README says how well each one does.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import operator
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
-from lightning_al.host.namespace import pl
+from lightning_utilities.core.imports import compare_version
+
+from lightning_al.host.lightning_names import CSV_ROWS, LOGS_BY_ITSELF
+from lightning_al.host.namespace import NAMESPACE, pl
 from lightning_al.run.files import LARGEST_TABLE, open_plain, read_json, replacing
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
@@ -23,37 +27,37 @@ NAME = "loggers.json"
 _RUN_ARGUMENTS = {pl.loggers.MLFlowLogger: "run_id", pl.loggers.WandbLogger: "id"}
 
 
-def arguments_to_go_on(made_by: Any, name: str, folder: Path) -> dict[str, Any]:
-    """Return the arguments by which a logger goes on with the run in a folder; none where it did not log it before.
+def arguments_to_resume(made_by: Any, name: str, folder: Path) -> dict[str, Any]:
+    """Return the arguments by which a logger resumes the run in a folder, or none if it did not log the run before.
 
     Args:
-        made_by: The logger's class, or a function that makes it, which is left alone.
-        name: What `one_log` calls the logger.
+        made_by: The logger's class. For a function that makes it, there are no arguments.
+        name: The name of the logger in `one_log`.
         folder: The run's folder.
     """
     known = _read(folder)
     if name not in known or not isinstance(made_by, type):
         return {}
     if issubclass(made_by, pl.loggers.TensorBoardLogger):
-        # What the round that was cut off has logged would be drawn beside what it logs when it is begun again.
+        # Otherwise the curves would show an interrupted round twice: before and after it started again.
         return {"purge_step": _steps(_kept_rounds(folder)) + 1}
     return {argument: known[name] for cls, argument in _RUN_ARGUMENTS.items() if issubclass(made_by, cls)}
 
 
 @contextmanager
 def one_log(loggers: Mapping[str, pl.loggers.Logger], folder: Path, settings: Mapping[str, Any]) -> Iterator[None]:
-    """Begin the log of a run, or go on with it, and end it with the run.
+    """Start the log of a run or resume it, and end it with the run.
 
     Args:
-        loggers: The loggers by name, made with `arguments_to_go_on`.
-        folder: The run's folder, which remembers the loggers.
-        settings: The hyperparameters, logged where the run, or its file, begins.
+        loggers: The loggers by name, made with `arguments_to_resume`.
+        folder: The run's folder, which keeps the names of the loggers.
+        settings: The hyperparameters, logged at the start of the run or of a logger's file.
     """
     known = _read(folder)
     for name, logger in loggers.items():
         if name in known:
-            _go_on(logger, _kept_rounds(folder))
-        if name not in known or isinstance(logger, pl.loggers.CSVLogger):  # which begins a new file of them
+            _resume(logger, _kept_rounds(folder))
+        if name not in known or isinstance(logger, pl.loggers.CSVLogger):  # which starts a new file of them
             logger.log_hyperparams(dict(settings))
     if loggers:
         _write(folder, {**known, **{name: logger.version for name, logger in loggers.items()}})
@@ -63,7 +67,7 @@ def one_log(loggers: Mapping[str, pl.loggers.Logger], folder: Path, settings: Ma
         code = 0
     finally:
         for logger in loggers.values():
-            # The next run of a sweep, in the same process, would write into this one's.
+            # Otherwise the next run of a sweep, in the same process, would log to this run.
             if isinstance(logger, pl.loggers.WandbLogger):
                 logger.experiment.finish(exit_code=code)
 
@@ -72,23 +76,22 @@ def one_log(loggers: Mapping[str, pl.loggers.Logger], folder: Path, settings: Ma
 def held_open(trainer: pl.Trainer) -> Iterator[None]:
     """Let fits and tests inside another fit neither end the Trainer's loggers nor log the hyperparameters again.
 
-    Otherwise MLflow shows the run as finished in its first round, and TensorBoard begins two files a round.
+    Otherwise MLflow shows the run as finished in its first round, and TensorBoard starts two files a round.
     """
-    logs_hyperparameters = getattr(trainer, "enable_autolog_hparams", True)
     loggers = list(trainer.loggers)
-    trainer.enable_autolog_hparams = False
     for logger in loggers:
         logger.finalize = _not_yet  # type: ignore[method-assign]
+    has_switch = compare_version(NAMESPACE, operator.ge, "2.5.2")
     try:
-        yield
+        with LOGS_BY_ITSELF.replaced(trainer, False) if has_switch else nullcontext():
+            yield
     finally:
-        trainer.enable_autolog_hparams = logs_hyperparameters
         for logger in loggers:
             vars(logger).pop("finalize", None)
 
 
 def log_over_labels(loggers: Iterable[pl.loggers.Logger], round: Round) -> None:
-    """Log a round's metrics with the number of labels as the step, where a curve can be drawn over the step alone."""
+    """Log a round's metrics over the number of labels, for loggers that draw curves over the step alone."""
     metrics = {f"over_labels/{name}": value for name, value in round.metrics.items()}
     for logger in loggers:
         if isinstance(logger, pl.loggers.TensorBoardLogger | pl.loggers.MLFlowLogger):
@@ -96,13 +99,13 @@ def log_over_labels(loggers: Iterable[pl.loggers.Logger], round: Round) -> None:
 
 
 def _not_yet(status: str) -> None:
-    """Stand in for a logger's `finalize` while the run goes on."""
+    """Stand in for a logger's `finalize` until the run ends."""
 
 
-def _go_on(logger: pl.loggers.Logger, rounds: list[Round]) -> None:
+def _resume(logger: pl.loggers.Logger, rounds: list[Round]) -> None:
     steps = _steps(rounds)
     if isinstance(logger, pl.loggers.TensorBoardLogger):
-        # From its step on, TensorBoard forgets every curve, those over labels too.
+        # `purge_step` removes the rest of every curve, also of those over labels.
         for round in rounds:
             if round.spent > steps:
                 log_over_labels([logger], round)
@@ -113,7 +116,7 @@ def _go_on(logger: pl.loggers.Logger, rounds: list[Round]) -> None:
 
 
 def keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
-    """Keep the rows of a CSVLogger's file up to a step; it would begin a new file."""
+    """Keep the rows of a CSVLogger's file up to a step. By itself the logger would start a new file."""
     table = Path(logger.log_dir) / "metrics.csv"
     try:
         rows = [row for row in _rows_of(table) if int(row["step"]) <= steps]
@@ -121,11 +124,10 @@ def keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
         rows = []
     except (ValueError, KeyError, csv.Error) as error:
         raise ValueError(
-            f"{table} is not the table that a CSVLogger wrote: {type(error).__name__}: {error}. Remove it: the table "
-            "then begins anew, and the run itself goes on."
+            f"{table} is not the table that a CSVLogger wrote: {type(error).__name__}: {error}. Remove it: the run "
+            "then resumes with a new table."
         ) from None
-    writer: Any = logger.experiment  # which removes the file
-    writer.metrics.extend(rows)
+    CSV_ROWS.of(logger.experiment).extend(rows)  # making the experiment removes the file
     logger.save()
 
 
@@ -133,12 +135,12 @@ def _rows_of(table: Path) -> list[dict[str, Any]]:
     with TextIOWrapper(open_plain(table, LARGEST_TABLE), newline="") as file:
         rows = csv.reader(file)
         columns = next(rows, [])
-        # A killed process may have left half a row.
+        # A process that was killed may leave half a row.
         return [dict(zip(columns, cells, strict=True)) for cells in rows if len(cells) >= len(columns)]
 
 
 def _kept_rounds(folder: Path) -> list[Round]:
-    """Return the rounds that are not run again. One that asked for nothing is, with a budget that has grown."""
+    """Return the rounds that are not run again. A last round without a query is, if the budget has grown."""
     try:
         history = Journal.read_history(folder)
     except FileNotFoundError:
@@ -165,8 +167,7 @@ def _read(folder: Path) -> dict[str, Any]:
 
 def _damaged(path: Path) -> ValueError:
     return ValueError(
-        f"{path} was to name the loggers of the run, but is not what was written there. Remove it: the loggers then "
-        "begin anew, and the run itself goes on."
+        f"{path} should name the loggers of the run, but is damaged. Remove it: the run then resumes with new logs."
     )
 
 

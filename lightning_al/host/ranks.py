@@ -1,4 +1,4 @@
-"""What the first rank does alone, what each does by itself (where one fails, all do), and what all tell each other."""
+"""What ranks do alone and tell each other. If one of them fails, all raise its error."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from uuid import uuid4
 import torch.distributed
 
 from lightning_al.host.namespace import pl
+from lightning_al.values.torch_names import DEFAULT_STORE
 
 Found = TypeVar("Found")
 
@@ -24,15 +25,15 @@ KNOWN = "_lightning_al_known_to_all_ranks"
 
 
 def is_alone(trainer: pl.Trainer) -> bool:
-    """Return whether there is one process, or this one has met no other yet."""
+    """Return whether there is only one process, or the processes are not connected yet."""
     return trainer.world_size == 1 or not torch.distributed.is_initialized()
 
 
 def from_first_rank(trainer: pl.Trainer, find: Callable[[], Found]) -> Found:
-    """Find something on the first rank, and return it on every rank.
+    """Call a function on the first rank, and return its result on every rank.
 
-    People who label may take days. A collective call that the other ranks waited in would end with an error after the
-    timeout of the process group, 10 minutes for NCCL and 30 for gloo, so they ask the store that the processes met at.
+    This may take days while people label. In a collective call, the other ranks would fail after the timeout of the
+    process group (10 minutes for NCCL, 30 for gloo). So they poll the store of the process group instead.
 
     Raises:
         Exception: What `find` raises, on every rank, so that a program may try again.
@@ -44,14 +45,14 @@ def from_first_rank(trainer: pl.Trainer, find: Callable[[], Found]) -> Found:
     if trainer.is_global_zero:
         with outcomes.told(0):
             found = find()
-            pickle.dumps(found)  # which sends it to the others, who would wait for it in vain
+            pickle.dumps(found)  # if this fails, the broadcast would, and the others would wait for it forever
     else:
         outcomes.wait_for(0)
     return trainer.strategy.broadcast(found)  # type: ignore[return-value]
 
 
 def from_all_ranks(trainer: pl.Trainer, value: Found) -> list[Found]:
-    """Return what each rank has, by rank, on every rank."""
+    """Return the values of all ranks, in order, on every rank."""
     if is_alone(trainer):
         return [value]
     found: list[Found] = [value] * trainer.world_size
@@ -60,22 +61,22 @@ def from_all_ranks(trainer: pl.Trainer, value: Found) -> list[Found]:
 
 
 def on_any_rank(trainer: pl.Trainer, value: bool) -> bool:
-    """Return on every rank whether something holds on any."""
+    """Return on every rank whether a value is true on any rank."""
     return value if is_alone(trainer) else trainer.strategy.reduce_boolean_decision(value, all=False)
 
 
 def meet(trainer: pl.Trainer, failed: Exception | None = None, value: bool = False) -> bool:
-    """Return on every rank whether something holds on any, or fail on all where one has failed.
+    """Return on every rank whether a value is true on any rank, and raise on every rank if one has failed.
 
-    Every rank calls it where the ranks' ways part and join, also one that failed on its way there.
+    Every rank calls it after each did something by itself, even a rank that failed.
 
     Args:
         trainer: The Trainer.
-        failed: What this rank failed by.
-        value: What holds on this rank.
+        failed: The error of this rank, if it failed.
+        value: The value of this rank.
 
     Raises:
-        Exception: `failed`, where this rank failed, or else what the first rank failed by that did.
+        Exception: `failed` if this rank failed, otherwise the error of the first rank that did.
     """
     if is_alone(trainer):
         if failed is not None:
@@ -91,7 +92,7 @@ def meet(trainer: pl.Trainer, failed: Exception | None = None, value: bool = Fal
 
 
 def in_step(trainer: pl.Trainer, act: Callable[[], Found]) -> Found:
-    """Do something on every rank, and `meet`. Ranks may meet within it too, but in no other way.
+    """Call a function on every rank, then `meet`. The function may call `meet` too, but no other collective.
 
     Raises:
         Exception: What it raises on any rank, on every rank.
@@ -108,7 +109,7 @@ def in_step(trainer: pl.Trainer, act: Callable[[], Found]) -> Found:
 
 
 def on_first_rank(trainer: pl.Trainer, act: Callable[[], object]) -> None:
-    """Do something on the first rank alone, while the others wait.
+    """Call a function on the first rank alone, while the others wait.
 
     Raises:
         Exception: What it raises, on every rank.
@@ -121,7 +122,7 @@ def on_first_rank(trainer: pl.Trainer, act: Callable[[], object]) -> None:
 
 
 def on_each_rank(trainer: pl.Trainer, act: Callable[[], Found]) -> Found:
-    """Do something on every rank, as `in_step`, where one may take far longer than another.
+    """Call a function on every rank like `in_step`, but let one rank take far longer than another.
 
     Raises:
         Exception: What it raises on any rank, on every rank.
@@ -135,7 +136,7 @@ def on_each_rank(trainer: pl.Trainer, act: Callable[[], Found]) -> Found:
         with outcomes.told(trainer.global_rank):
             try:
                 found = act()
-            except Exception as error:  # which the others are told of where all meet
+            except Exception as error:  # `in_step` tells the others
                 failed = error
         if failed is not None:
             raise failed
@@ -147,21 +148,18 @@ def on_each_rank(trainer: pl.Trainer, act: Callable[[], Found]) -> Found:
 
 
 class _Outcomes:
-    """How something went on the ranks, told by the store that the processes met at.
+    """How each rank ended something, told through the store of the process group.
 
-    Each has a name of its own, so that nothing is left there that a second try could take for its own.
+    Each object has a key of its own, so a second try does not read the outcomes of the first.
     """
 
     def __init__(self, trainer: pl.Trainer) -> None:
-        # Some builds of torch have no processes.
-        from torch.distributed.distributed_c10d import _get_default_store
-
         self._name: str = trainer.strategy.broadcast(uuid4().hex)
-        self._store: Any = _get_default_store()
+        self._store: Any = DEFAULT_STORE.of(torch.distributed)()
 
     @contextmanager
     def told(self, rank: int) -> Iterator[None]:
-        """Tell the others how the block ended."""
+        """Tell the other ranks how the block ended."""
         key = f"{self._name}/{rank}"
         try:
             yield
@@ -172,7 +170,7 @@ class _Outcomes:
         self._store.set(key, SUCCESS)
 
     def wait_for(self, rank: int) -> None:
-        """Wait until a rank told how it went, and raise what it raised."""
+        """Wait until a rank has told its outcome, and raise its error."""
         key, seconds = f"{self._name}/{rank}", 0.001
         while not self._store.check([key]):
             time.sleep(seconds)
@@ -183,11 +181,11 @@ class _Outcomes:
 
 
 def _packed(error: BaseException) -> bytes:
-    """Return an error in a form that other processes can raise it from, or another error that says what it was."""
+    """Pickle an error for other processes, or another error with its text if it cannot be pickled."""
     try:
         packed = pickle.dumps(error)
         pickle.loads(packed)
-    except Exception:  # an error may hold anything, and be made from anything
+    except Exception:  # an error may hold anything
         packed = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
     return packed
 
@@ -199,13 +197,13 @@ def _unpacked(packed: bytes, rank: int) -> BaseException:
 
 
 def _known(error: BaseException) -> BaseException:
-    """Mark an error as one that all ranks raise."""
+    """Mark an error that all ranks raise."""
     vars(error)[KNOWN] = True
     return error
 
 
 def _is_known(error: BaseException | None, handled: BaseException | None) -> bool:
-    """Return whether an error, or one that it came of since another was handled, is one that all ranks raise."""
+    """Return whether all ranks raise an error, or its cause, up to one that was being handled before."""
     while error is not None and error is not handled:
         if KNOWN in vars(error):
             return True

@@ -1,4 +1,4 @@
-"""Whether all ranks have the same data and arguments: with others, they would train on different points, unnoticed."""
+"""Check that all ranks have the same data and arguments. Otherwise they would train on different points, unnoticed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from lightning_al.values.content_hash import content_hash, spread
 from lightning_al.values.errors import said_shortly
 
 SECONDS = 1.0
-"""How long the first rank may take to read items for a comparison, of which it reads `FEWEST` at least."""
+"""About how long the first rank reads items for a comparison. It reads at least `FEWEST`."""
 
 FEWEST = 32
 
@@ -25,16 +25,16 @@ ERROR = "an error"
 
 
 def check_same_on_ranks(trainer: pl.Trainer, what: str, find: Callable[[], Mapping[str, Any]], remedy: str) -> None:
-    """Refuse on every rank what is not the same on all of them.
+    """Raise on every rank if something differs between ranks.
 
     Args:
         trainer: The Trainer.
-        what: What is compared, as an error should say it, in the plural.
-        find: Returns it by name, as plain data. It runs without the other ranks.
-        remedy: What to do.
+        what: What is compared, in the plural, for the error.
+        find: Returns plain data by name, without a collective call.
+        remedy: What to do, for the error.
 
     Raises:
-        ValueError: If ranks differ; the message names the ranks and what differs.
+        ValueError: If ranks differ. The message names the ranks and what differs.
         Exception: What `find` raised on this rank.
     """
     if trainer.world_size == 1:
@@ -42,20 +42,20 @@ def check_same_on_ranks(trainer: pl.Trainer, what: str, find: Callable[[], Mappi
     raised: Exception | None = None
     try:
         facts = dict(find())
-    except Exception as error:  # whatever a dataset may raise: the other ranks are told before they wait for this one
+    except Exception as error:  # a dataset may raise anything, and the other ranks wait to be told
         raised, facts = error, {ERROR: said_shortly(error)}
     said = said_of_ranks(from_all_ranks(trainer, facts))
     if raised is not None:
         raise raised
     if said is not None:
         raise ValueError(
-            f"{what} are not the same on every rank, so that ranks would label different points or wait for each other "
-            f"without end: {said}. Make them the same. {remedy}"
+            f"{what} are not the same on every rank, so ranks would label different points or wait for each other "
+            f"forever: {said}. Make them the same. {remedy}"
         )
 
 
 def said_of_ranks(facts: Sequence[Mapping[str, Any]]) -> str | None:
-    """Say which ranks differ from most others, and in what; None where none does.
+    """Say which ranks differ from most others, and in what. It is None if none does.
 
     >>> said_of_ranks([{"length": 9}, {"length": 9}, {"length": 8}])
     'rank 2 has another `length` (8) than rank 0 (9)'
@@ -73,16 +73,16 @@ def said_of_ranks(facts: Sequence[Mapping[str, Any]]) -> str | None:
 
 
 def hash_of_items(trainer: pl.Trainer, size: int, read: Callable[[int], Any], seed: int) -> str | None:
-    """Return a hash of items in their order, the same on ranks that have the same ones.
+    """Return a hash of items in order, the same on ranks that have the same items.
 
-    It is one of all items where the first rank reads these in about a second, else of items at random places. It is
-    None where an item comes out differently twice from the same states of the global generators.
+    It covers all items if the first rank reads them in about a second, otherwise items at random places. It is None if
+    an item differs when it is read twice from the same states of the global generators.
 
     Args:
         trainer: The Trainer.
-        size: Number of items.
+        size: The number of items.
         read: Reads an item.
-        seed: Seed of what is drawn at random in an item, by the global generators.
+        seed: Seeds the global generators, from which an item may draw.
     """
     number = trainer.strategy.broadcast(_affordable(size, read, seed) if trainer.is_global_zero else 0)
     order = list(range(size))
@@ -103,14 +103,14 @@ def hash_of_items(trainer: pl.Trainer, size: int, read: Callable[[int], Any], se
 
 
 def _affordable(size: int, read: Callable[[int], Any], seed: int) -> int:
-    """Return how many items are read in about `SECONDS`."""
+    """Return how many items can be read in about `SECONDS`."""
     places = spread(size, 8)
     began = time.perf_counter()
     try:
         with seeded(seed):
             for place in places:
                 content_hash(read(place))
-    except Exception:  # said where all ranks can hear it
+    except Exception:  # it is raised again where all ranks are told
         return FEWEST
     each = (time.perf_counter() - began) / max(1, len(places))
     return min(size, max(FEWEST, int(SECONDS / max(each, 1e-9))))

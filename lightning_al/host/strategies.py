@@ -1,24 +1,26 @@
-"""Which of Lightning's strategies can fit round after round, and how the others are refused."""
+"""Refuse the strategies of Lightning that cannot fit round after round."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from lightning_al.host.lightning_names import START_METHOD
 from lightning_al.host.namespace import pl
 
 
 def check_strategy(trainer: pl.Trainer) -> None:
-    """Refuse a Trainer whose strategy cannot fit again, or may hold only parts of the weights.
+    """Refuse a Trainer whose strategy cannot fit again or may hold only parts of the weights.
 
     Raises:
-        ValueError: If it cannot; the message names what can.
+        ValueError: If it cannot. The message names strategies that can.
     """
     strategy = trainer.strategy
-    _check(type(strategy), getattr(strategy, "_start_method", None))
+    is_ddp = isinstance(strategy, pl.strategies.DDPStrategy)
+    _check(type(strategy), START_METHOD.of(strategy) if is_ddp else None)
 
 
 def check_strategy_name(name: Any) -> None:
-    """Refuse a strategy by the name that a Trainer would be given, before there is one; other things pass.
+    """Refuse a strategy by its name, before there is a Trainer. Anything but a known name passes.
 
     Raises:
         ValueError: If it cannot fit again.
@@ -36,12 +38,12 @@ def check_strategy_name(name: Any) -> None:
 
 
 def refuse_spawning() -> None:
-    """Refuse to be pickled for a process that is being spawned, which is where `ddp_spawn` meets a callback first.
+    """Refuse to be pickled for a process that is being spawned, the first that `ddp_spawn` does with a callback.
 
     Raises:
         ValueError: If a process is being spawned.
     """
-    # torch's processes are started by the standard library, which notes which one it pickles for.
+    # The standard library starts torch's processes, and tells here which one it is pickling for.
     from multiprocessing.context import get_spawning_popen
 
     if get_spawning_popen() is not None:
@@ -52,8 +54,8 @@ def _check(strategy: type, start_method: str | None) -> None:
     if start_method not in (None, "popen"):
         raise ValueError(
             f"`ActiveLearning` cannot fit round after round under a strategy that starts processes by "
-            f"{start_method!r}, as `ddp_spawn` and `ddp_notebook` do, since these fits cannot be nested. "
-            'Use `strategy="ddp"` from a script, or one device.'
+            f"{start_method!r}, such as `ddp_spawn` and `ddp_notebook`: their fits cannot be nested. "
+            'Use `strategy="ddp"` in a script, or one device.'
         )
     if strategy not in (pl.strategies.SingleDeviceStrategy, pl.strategies.DDPStrategy):
         raise ValueError(

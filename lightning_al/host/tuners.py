@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lightning_al.host.namespace import pl
-from lightning_al.host.refit import callbacks_of
+from lightning_al.host.trainer import callbacks_of
 
 
 def refuse_tuners(trainer: pl.Trainer) -> None:

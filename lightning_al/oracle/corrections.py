@@ -1,6 +1,6 @@
-"""Labels that a run recorded, and how to correct one or give its point back, while no process runs the run.
+"""Correct recorded labels, or give their points back, while no process runs the run.
 
-The label before stays in the journal. The next fit has the new one.
+The old label remains in the journal. The next fit uses the new one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lightning_al.values.errors import first_few
 from lightning_al.values.whole_numbers import whole_number
 
 MOST_NAMED = 5
-"""Of how many changes an error says in full what is wrong with them."""
+"""The most changes whose errors are shown in full."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class RecordedLabel:
 
     Attributes:
         index: The point.
-        label: Its label now; None stands for the dataset's own target.
+        label: Its present label; None stands for the dataset's own target.
         given: The label that was given first.
-        state: Whether it is as it was given, was corrected, or was given back.
-        round: Number of the round that asked for it; None where the point was labelled before the first round.
-        score: The acquisition function's score, where it was asked for.
+        state: Whether the label is the first one, was corrected, or was given back.
+        round: Number of the round that queried it; None if the point was labelled before the first round.
+        score: The acquisition function's score, if it was queried.
     """
 
     index: int

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-from torch.utils._pytree import tree_leaves, tree_map
+
+from lightning_al.values.torch_names import tree_leaves, tree_map
 
 
 def leaves_of(batch: Any) -> list[Any]:

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-WRAPPED = "_orig_mod"
-"""Where the module that `torch.compile` returns has the one that it was given."""
+from lightning_al.values.torch_names import COMPILED_CLASS, COMPILED_FROM
 
 
 def run_eagerly() -> AbstractContextManager[Any]:
@@ -23,7 +22,9 @@ def run_eagerly() -> AbstractContextManager[Any]:
 
 def unwrapped(module: nn.Module) -> nn.Module:
     """Return the module that `torch.compile` was given, or the module itself where it is none that it returned."""
-    return module._modules.get(WRAPPED) or module
+    dynamo: Any = sys.modules.get("torch._dynamo")
+    is_compiled = dynamo is not None and isinstance(module, COMPILED_CLASS.of(torch))
+    return COMPILED_FROM.of(module) if is_compiled else module
 
 
 def written_name(name: str) -> str:
@@ -32,4 +33,4 @@ def written_name(name: str) -> str:
     >>> written_name("net._orig_mod.3")
     'net.3'
     """
-    return ".".join(part for part in name.split(".") if part != WRAPPED)
+    return ".".join(part for part in name.split(".") if part != COMPILED_FROM.path)

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.acquisition.base import Acquisition, check_selection, plain_metrics
+from lightning_al.host.loaders import to_device
 from lightning_al.host.module_state import ModuleState
 from lightning_al.host.namespace import rank_zero_info
 from lightning_al.points import Candidates, Points
 from lightning_al.prediction.calls import OF_CODE
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.predictions import Check, Predict, Predictions, Rows, Source
-from lightning_al.prediction.scoring import to_device
 from lightning_al.prediction.unscorable import unscorable_error
 from lightning_al.run.seeds import derive, generator, seeded
 from lightning_al.values.content_hash import spread

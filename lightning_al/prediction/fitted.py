@@ -11,12 +11,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.loaders import to_device
 from lightning_al.host.namespace import pl
 from lightning_al.posterior import Fit, LastLayer, Posterior, PosteriorSamples
 from lightning_al.posterior.base import Forward, PosteriorError, evaluating, in_evaluation_mode
 from lightning_al.posterior.batches import num_points
 from lightning_al.prediction.predictions import Rows, Source, predicting
-from lightning_al.prediction.scoring import to_device
 from lightning_al.prediction.unscorable import find_unreadable, said_of_labelled
 from lightning_al.task import Task
 

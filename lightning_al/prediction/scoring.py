@@ -22,6 +22,7 @@ from rich.text import Text
 from torch import Tensor
 
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.loaders import to_device
 from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import in_step, meet
 from lightning_al.posterior.base import Forward, evaluating
@@ -155,13 +156,6 @@ def turns_of(indices: list[int], batch_size: int, ranks: int) -> list[list[list[
         [indices[start + rank * batch_size : start + (rank + 1) * batch_size] for rank in range(ranks)]
         for start in starts
     ]
-
-
-def to_device(trainer: pl.Trainer, module: pl.LightningModule, batch: Any) -> Any:
-    """Bring a batch to the module's device and precision, through the transfer hooks."""
-    batch = trainer.precision_plugin.convert_input(batch)
-    batch = module._on_before_batch_transfer(batch, dataloader_idx=0)
-    return trainer.strategy.batch_to_device(batch, dataloader_idx=0)
 
 
 def gather(trainer: pl.Trainer, local: Tensor, lengths: list[int]) -> Tensor:

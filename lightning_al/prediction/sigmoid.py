@@ -11,11 +11,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.loaders import to_device
 from lightning_al.host.namespace import pl
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.prediction.dry_pass import unchanged
 from lightning_al.prediction.predictions import predicting
-from lightning_al.prediction.scoring import to_device
 from lightning_al.run.seeds import derive, seeded
 
 INTO_0_TO_1 = {

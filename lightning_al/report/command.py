@@ -1,4 +1,4 @@
-"""The command line of the report. Only the standard library is imported at the top, so that help answers at once."""
+"""The report's command line. Only the standard library is imported at the top, so that help answers at once."""
 
 from __future__ import annotations
 
@@ -12,18 +12,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from lightning_al.report.console import PlainConsole
-    from lightning_al.report.page import Table, Task
+    from lightning_al.report.page.html import Table, Task
     from lightning_al.report.study import Study
 
 NAME = "lightning-al-report"
 
+MOST_PAIRS = 10
+"""How many pairs of methods the terminal shows."""
+
 
 class ReportError(Exception):
-    """What keeps a report from being made, in words for the one who asked for it."""
+    """A report cannot be made; the message is for the user of the command line."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make a report of some runs, and return the exit code: 2 where the arguments or the runs do not do."""
+    """Make a report of some runs, and return the exit code: 2 if the arguments or the runs are not usable."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     asked = _parser().parse_args(given)
     try:
@@ -40,30 +43,28 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         NAME,
         description="Make a report of active learning runs: learning curves, paired differences to random choice, "
-        "labels to reach a target, what was asked, time, memory and noise, as one page, pictures and CSV files.",
+        "labels to reach a target, queried points, time, memory and batches, as one page, pictures and CSV files.",
     )
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a run's folder or a sweep's, searched below"
     )
     parser.add_argument("--out", type=Path, default=Path("report"), help="where to write the report (%(default)s)")
-    parser.add_argument("--metric", help="what the curves show; by default what the runs themselves show")
+    parser.add_argument("--metric", help="metric of the curves; by default that of the runs")
     parser.add_argument(
         "--target", nargs="+", type=_number, default=[], metavar="VALUE", help="values of the metric to reach"
     )
     parser.add_argument(
-        "--mode", choices=["min", "max"], help="whether less or more of the metric is better; by default what the runs "
-        "say, or else the metric's name where it is clear",
+        "--mode", choices=["min", "max"], help="whether less or more of the metric is better; by default as the runs "
+        "say, or else as the metric's name says where it is clear",
     )  # fmt: skip
     parser.add_argument(
-        "--chance", type=_number, metavar="VALUE", help="what a run that diverged counts as; by default chance level, "
-        "where it follows from the metric's name and the number of classes",
+        "--chance", type=_number, metavar="VALUE", help="height at which a diverged run counts; by default chance "
+        "level, where the metric's name and the number of classes tell it",
     )  # fmt: skip
+    parser.add_argument("--with-validation-labels", action="store_true", help="count validation labels as well")
     parser.add_argument(
-        "--with-validation-labels", action="store_true", help="count validation labels as well: they are labels too"
-    )
-    parser.add_argument(
-        "--up-to", type=int, metavar="LABELS", help="compare the curves up to here; by default up to where the "
-        "shortest finished run ends",
+        "--up-to", type=int, metavar="LABELS", help="compare the curves up to this number of labels; by default up "
+        "to the end of the shortest finished run",
     )  # fmt: skip
     parser.add_argument(
         "--band", choices=["sd", "interval"], default="sd",
@@ -80,9 +81,9 @@ def _number(text: str) -> float:
 
 
 def _report(asked: argparse.Namespace, command: str) -> None:
+    from lightning_al.report.page.sections import Wanted, section
     from lightning_al.report.printable import printable
     from lightning_al.report.recorded import read_all
-    from lightning_al.report.sections import Wanted, section
     from lightning_al.report.study import make_studies
 
     _check_out(asked.out)
@@ -120,7 +121,7 @@ def _report(asked: argparse.Namespace, command: str) -> None:
         _write(asked.out, studies, tasks, asked.target, missing, printable(command, most=2_000))
     except OSError as error:
         raise ReportError(f"The report could not be written to {asked.out}: {error}. Choose another --out.") from error
-    _show(studies, wanted, asked.out)
+    _show(studies, asked.target, asked.out)
 
 
 def _check_out(out: Path) -> None:
@@ -142,10 +143,10 @@ def _write(
     missing: list[str],
     command: str,
 ) -> None:
-    from lightning_al.report.csv_rows import tables
     from lightning_al.report.csv_tables import write_table
-    from lightning_al.report.page import page
-    from lightning_al.report.sections import pictures
+    from lightning_al.report.frames import tables
+    from lightning_al.report.page.html import page
+    from lightning_al.report.page.sections import pictures
     from lightning_al.run.files import replacing
 
     runs = sum(study.num_runs for study in studies)
@@ -154,8 +155,9 @@ def _write(
     going = f", {len(states) - states.count('finished')} not finished" if states.count("finished") < len(states) else ""
     about = f"{runs} run{'s' * (runs != 1)} with {seeds} seed{'s' * (seeds != 1)}{going}"
     text = page(tasks, about=about, left_out=missing, command=command, made=datetime.now())
-    for name, rows in tables(studies, targets).items():
-        write_table(rows, out / f"{name}.csv")
+    for name, table in tables(studies, targets).items():
+        # A value of a curve that is NaN was measured, where other tables have nothing.
+        write_table(table, out / f"{name}.csv", nan="nan" if name == "curves" else "")
     for picture in (picture for task in tasks for picture in pictures(task)):
         for suffix, content in (("png", picture.png), ("svg", picture.day)):
             with replacing(out / f"{picture.name}.{suffix}") as draft:
@@ -164,22 +166,23 @@ def _write(
         draft.write_text(text, encoding="utf-8")
 
 
-def _show(studies: Sequence[Study], wanted: object, out: Path) -> None:
+def _show(studies: Sequence[Study], targets: Sequence[float], out: Path) -> None:
     from lightning_al.report.console import PlainConsole
-    from lightning_al.report.sections import Wanted, targets
+    from lightning_al.report.page.tables import labels_to_targets, pairs
     from lightning_al.report.sentences import caveats, headlines
     from lightning_al.report.tables import comparison_table
 
-    assert isinstance(wanted, Wanted)
     console = PlainConsole()
     for study in studies:
         if len(studies) > 1:
             console.print(study.title, soft_wrap=True)
         if study.compared:
             console.print(comparison_table(study.compared, study.metric, mode=study.mode))
-        table = targets(study, wanted)
-        if table is not None:
-            _print(table, console)
+        for table in (pairs(study, most=MOST_PAIRS), labels_to_targets(study, targets)):
+            if table is not None:
+                _print(table, console)
+        if len(study.pairs) > MOST_PAIRS:
+            console.print(f"The {MOST_PAIRS} largest differences of {len(study.pairs)} pairs; pairs.csv has all.")
         for sentence, rests in headlines(study):
             console.print(sentence, rests, soft_wrap=True)
         for caveat in caveats(study):

@@ -1,12 +1,17 @@
-"""Several methods side by side, each run with several seeds, against random choice."""
+"""Methods compared over seeds: each with random choice, and every two with each other."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import isfinite, isnan, nan
+from itertools import combinations
+from math import isnan, nan
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import pandas as pd
 
 from lightning_al.report.csv_tables import write_table
 from lightning_al.report.curves import area_or_nan
@@ -20,23 +25,22 @@ BASELINE = "Random"
 
 @dataclass(frozen=True)
 class Method:
-    """What the runs of one method come to.
+    """The runs of one method, summed up.
 
-    A method of which runs diverged has two rows: one that is incomplete, without these runs and without a difference,
-    and, where chance level is known, one in which they count at that height.
+    A method with diverged runs has two rows. The first is incomplete: it leaves these runs out and has no difference.
+    The second counts them at chance level, and is there only where that is known.
 
     Attributes:
         name: Name of the method.
-        runs: The runs that count here, in the order of their seeds.
+        runs: The runs that count, in the order of their seeds.
         areas: Area under each run's curve, over the range of labels that all runs of the comparison have.
-        difference: How much higher than the baseline it is over common seeds; None for the baseline itself, where there
-            is none, or where one of the two is incomplete.
-        p_sign_flip_holm: P of the sign-flip test, corrected for the number of methods compared.
-        p_t_holm: P of the t test, likewise.
-        n_too_small: Whether there are so few pairs that the corrected sign-flip test cannot reach .05, whatever the
-            runs give.
-        diverged: The runs whose metric is NaN or infinite within that range.
-        stand_in: What these count as, or None where they are not among `runs`.
+        difference: Its paired difference to the baseline. None for the baseline itself, without a baseline, without a
+            common seed, and where one of the two is incomplete.
+        p_sign_flip_holm: Holm-corrected p of the sign-flip test.
+        p_t_holm: Holm-corrected p of the t test.
+        n_too_small: Whether no outcome of so few pairs could bring the corrected sign-flip test to .05.
+        diverged: The runs whose metric is NaN or infinite within the range.
+        stand_in: What diverged runs count as, or None where they are not among `runs`.
     """
 
     name: str
@@ -51,7 +55,7 @@ class Method:
 
     @property
     def title(self) -> str:
-        """The name, and what diverged runs count as where they do."""
+        """The name, with the height that diverged runs count at."""
         return self.name if self.stand_in is None else f"{self.name}, diverged at {self.stand_in.height:.3f}"
 
     @property
@@ -66,7 +70,7 @@ class Method:
 
     @property
     def num_diverged(self) -> str:
-        """How many of the method's runs diverged, in words; nothing where none did."""
+        """How many of the method's runs diverged, in words; empty where none did."""
         return f"{len(self.diverged)} of {len(self.all_runs)} diverged" if self.diverged else ""
 
     @property
@@ -86,7 +90,7 @@ class Method:
 
     @property
     def height(self) -> str:
-        """Mean and standard deviation of the area, as a table shows them; in brackets where runs are missing."""
+        """Mean and standard deviation of the area as text, in brackets where runs are missing."""
         if not self.areas:
             return "none"
         sd = "" if self.sd_area is None else f" ± {self.sd_area:.3f}"
@@ -94,23 +98,48 @@ class Method:
         return shown if self.is_complete else f"({shown})"
 
     def mean_curve(self) -> tuple[list[int], list[float], list[float]]:
-        """Return the numbers of labels that all runs recorded, with the mean of the metric and its deviation.
+        """Return the label counts that all runs recorded, with the metric's mean and standard deviation.
 
-        A round in which a run diverged, be it beyond the range that is compared, is none that all recorded.
+        A label count at which a run diverged is left out, also beyond the range that is compared.
         """
-        points = [zip(run.labels, run.values, strict=True) for run in self.runs]
-        curves = [{count: value for count, value in run if isfinite(value)} for run in points]
-        labels = [count for count in self.runs[0].labels if all(count in curve for curve in curves)] if curves else []
-        values = [[curve[count] for curve in curves] for count in labels]
-        return (
-            labels,
-            [mean(heights) for heights in values],
-            [stdev(heights) if len(heights) > 1 else 0.0 for heights in values],
-        )
+        curves = [pd.Series(run.values, run.labels, dtype=float) for run in self.runs]
+        values = pd.DataFrame(dict(enumerate(curves))).replace([np.inf, -np.inf], nan).dropna()
+        return values.index.tolist(), values.mean(axis=1).tolist(), values.std(axis=1).fillna(0.0).tolist()
 
-    def minus(self, baseline: Method) -> list[float]:
-        """Return the difference of the area to the baseline's for each seed that both have."""
-        return [one - other for one, other in _pairs(self, baseline)]
+    def minus(self, other: Method) -> list[float]:
+        """Return the difference of the area to another method's, for each seed that both have."""
+        return [one - another for one, another in self._pairs(other)]
+
+    def against(self, other: Method) -> PairedDifference | None:
+        """Compare the method with another one over the seeds that both have, or return None where there is none."""
+        pairs = self._pairs(other)
+        return paired_difference(*zip(*pairs, strict=True)) if pairs else None
+
+    def _pairs(self, other: Method) -> list[tuple[float, float]]:
+        theirs = {run.seed: area for run, area in zip(other.runs, other.areas, strict=True)}
+        areas = zip(self.runs, self.areas, strict=True)
+        return [(area, theirs[run.seed]) for run, area in areas if run.seed in theirs]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two methods compared over the seeds that both have.
+
+    Attributes:
+        method: Title of the one method.
+        other: Title of the method that it is compared with.
+        difference: How much higher the one is than the other.
+        p_sign_flip_holm: P of the sign-flip test, Holm-corrected for all pairs of the comparison.
+        p_t_holm: P of the t test, Holm-corrected.
+        n_too_small: Whether no outcome of so few seeds could bring the corrected sign-flip test to .05.
+    """
+
+    method: str
+    other: str
+    difference: PairedDifference
+    p_sign_flip_holm: float
+    p_t_holm: float
+    n_too_small: bool
 
 
 def compare(
@@ -120,23 +149,22 @@ def compare(
     mode: Mode | None = None,
     chance: float | None = None,
 ) -> list[Method]:
-    """Compare methods by the area under their curves, and with random choice where one of them is that.
+    """Compare methods by the area under their learning curves, and with random choice where that is one of them.
 
     Args:
         methods: The runs of each method, by its name.
-        between: Fewest and most labels of the curves to compare; by default all that every run has.
+        between: Fewest and most labels to compare; by default all that every run has.
         mode: Whether less or more of the metric is better; by default what the runs say, or else the metric's name.
-        chance: The height that a run which diverged counts at; by default chance level, where name of the metric and
-            number of classes tell it. Where it is better than the worst run that did not diverge, it counts as that.
+        chance: The height at which a diverged run counts; by default chance level, where the metric's name and the
+            number of classes tell it. Where the worst other run is worse than that, it counts as that run does.
 
     Returns:
-        The methods in the order given, the baseline first, and after each method of which runs diverged a second row in
-        which these count. Where several are random choice, the baseline is the one that has the most seeds in common
-        with the others.
+        The methods in the order given, but the baseline first. A method with diverged runs is followed by a second row
+        in which these count. Of several methods that are random choice, the baseline is the one that has the most seeds
+        in common with the others.
 
     Raises:
-        ValueError: If the runs' metrics differ, if their curves have no label count in common, or if they say otherwise
-            of whether less or more of the metric is better.
+        ValueError: If the runs have different metrics, no label count in common, or contradicting modes.
     """
     runs = [run for same in methods.values() for run in same]
     metrics = sorted({run.metric for run in runs})
@@ -163,15 +191,38 @@ def compare(
     of_baseline = _both(first, counted_as)
     others = [both for row in rows if row is not first for both in _both(row, counted_as)]
     if of_baseline[-1].is_complete:
-        others = [_against(row, of_baseline[-1]) if row.is_complete else row for row in others]
-    return [*of_baseline, *_corrected(others)]
+        others = [replace(row, difference=row.against(of_baseline[-1])) if row.is_complete else row for row in others]
+    corrected = iter(_corrected([row.difference for row in others if row.difference is not None]))
+    return [*of_baseline, *(row if row.difference is None else replace(row, **next(corrected)) for row in others)]
+
+
+def compare_pairs(methods: Sequence[Method]) -> list[Pair]:
+    """Compare every two methods that have a seed in common, with p values Holm-corrected for all of these pairs.
+
+    Args:
+        methods: The methods, as `compare` returns them. A method with diverged runs is compared by its second row, or
+            not at all where it has none.
+
+    >>> def run(name: str, seed: int, value: float) -> Run:
+    ...     return Run(name, name, seed, "acc", [10, 20], [value, value], value, [], [], 0, 0.0, {}, {})
+    >>> heights = {"bald": [0.8, 0.7], "entropy": [0.5, 0.5]}
+    >>> runs = {name: [run(name, seed, value) for seed, value in enumerate(heights[name])] for name in heights}
+    >>> [pair] = compare_pairs(compare(runs))
+    >>> pair.method, pair.other, round(pair.difference.mean, 3), pair.difference.n
+    ('entropy', 'bald', -0.25, 2)
+    """
+    complete = {row.name: row for row in methods if row.is_complete}
+    pairs = [(one.title, other.title, one.against(other)) for other, one in combinations(complete.values(), 2)]
+    found = [(one, other, difference) for one, other, difference in pairs if difference is not None]
+    corrected = _corrected([difference for *_, difference in found])
+    return [Pair(*pair, **p) for pair, p in zip(found, corrected, strict=True)]
 
 
 def common_mode(runs: Sequence[Run]) -> Mode | None:
     """Return what runs say of whether less or more of their metric is better, or None where none of them says it.
 
     Raises:
-        ValueError: If some say the one, and some the other.
+        ValueError: If they contradict each other.
     """
     said = {run.mode for run in runs if run.mode is not None}
     if len(said) > 1:
@@ -183,24 +234,24 @@ def common_mode(runs: Sequence[Run]) -> Mode | None:
 
 
 def baseline_of(rows: Sequence[Method]) -> Method | None:
-    """Return the row that others were compared with: random choice, with all of its runs."""
+    """Return the row that the others were compared with: random choice, with all of its runs."""
     if not rows or rows[0].acquisition != BASELINE:
         return None
     return next((row for row in rows[:2] if row.name == rows[0].name and row.is_complete), None)
 
 
 def _summed_up(name: str, runs: Sequence[Run], between: tuple[int, int]) -> Method:
-    areas = [area_or_nan(run.labels, run.values, between=between) for run in runs]
+    areas = [(run, area_or_nan(run.labels, run.values, between=between)) for run in runs]
     return Method(
         name,
-        [run for run, area in zip(runs, areas, strict=True) if not isnan(area)],
-        [area for area in areas if not isnan(area)],
-        diverged=[run for run, area in zip(runs, areas, strict=True) if isnan(area)],
+        [run for run, area in areas if not isnan(area)],
+        [area for _, area in areas if not isnan(area)],
+        diverged=[run for run, area in areas if isnan(area)],
     )
 
 
 def _both(row: Method, counted_as: StandIn | None) -> list[Method]:
-    """Return a row, and after it, if it is incomplete and can be completed, the one in which all of its runs count."""
+    """Return a row, followed by the one in which all runs count if it is incomplete and can be completed."""
     if row.is_complete or counted_as is None:
         return [row]
     area_of = {run.seed: area for run, area in zip(row.runs, row.areas, strict=True)}
@@ -214,57 +265,57 @@ def _num_pairs(baseline: Method, rows: Sequence[Method]) -> int:
     return sum(run.seed in seeds for row in rows for run in row.all_runs)
 
 
-def _pairs(row: Method, baseline: Method) -> list[tuple[float, float]]:
-    theirs = {run.seed: area for run, area in zip(baseline.runs, baseline.areas, strict=True)}
-    return [(area, theirs[run.seed]) for run, area in zip(row.runs, row.areas, strict=True) if run.seed in theirs]
-
-
-def _against(row: Method, baseline: Method) -> Method:
-    pairs = _pairs(row, baseline)
-    return replace(row, difference=paired_difference(*zip(*pairs, strict=True))) if pairs else row
-
-
-def _corrected(rows: Sequence[Method]) -> list[Method]:
-    """Return rows with the p values of their differences corrected for being several."""
-    compared = [row.difference for row in rows if row.difference is not None]
-    sign_flip = iter(holm([difference.p_sign_flip for difference in compared]))
-    t = iter(holm([difference.p_t for difference in compared]))
-    # None of them could be smaller, since a corrected p never falls as another p rises.
-    smallest = iter(holm([difference.smallest_p for difference in compared]))
+def _corrected(differences: Sequence[PairedDifference]) -> list[dict[str, Any]]:
+    """Return the p values of several differences, Holm-corrected, and whether there are too few pairs for a test."""
+    sign_flip = holm([difference.p_sign_flip for difference in differences])
+    t = holm([difference.p_t for difference in differences])
+    # A corrected p never falls as another p rises, so that none could be smaller than these.
+    smallest = holm([difference.smallest_p for difference in differences])
     return [
-        row
-        if row.difference is None
-        else replace(row, p_sign_flip_holm=next(sign_flip), p_t_holm=next(t), n_too_small=next(smallest) > LEVEL)
-        for row in rows
+        {"p_sign_flip_holm": exact, "p_t_holm": of_t, "n_too_small": least > LEVEL}
+        for exact, of_t, least in zip(sign_flip, t, smallest, strict=True)
     ]
 
 
+def comparison_frame(methods: Sequence[Method]) -> pd.DataFrame:
+    """Return one row a method, as ``comparison.csv`` has them."""
+    rows = [
+        {
+            "method": row.title,
+            "runs": len(row.runs),
+            "diverged": len(row.diverged),
+            "diverged_counted_at": None if row.stand_in is None else row.stand_in.height,
+            "area_mean": row.mean_area,
+            "area_sd": row.sd_area,
+        }
+        | _plain(row)
+        for row in methods
+    ]
+    return pd.DataFrame(rows, dtype=object)
+
+
+def pairs_frame(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Return one row a pair of methods, as ``pairs.csv`` has them."""
+    return pd.DataFrame([{"method": pair.method, "minus": pair.other} | _plain(pair) for pair in pairs], dtype=object)
+
+
 def write_csv(methods: Sequence[Method], path: Path) -> None:
-    """Write the comparison as a table, one method a line; what there is not is left empty."""
-    write_table([comparison_row(row) for row in methods], path)
+    """Write a comparison as CSV, one row a method."""
+    write_table(comparison_frame(methods), path)
 
 
-def comparison_row(row: Method) -> dict[str, object]:
-    """Return what a method comes to, under the names of the columns."""
-    plain: dict[str, object] = {
-        "method": row.title,
-        "runs": len(row.runs),
-        "diverged": len(row.diverged),
-        "diverged_counted_at": None if row.stand_in is None else row.stand_in.height,
-        "area_mean": row.mean_area if row.areas else None,
-        "area_sd": row.sd_area,
-    }
-    if row.difference is None:
-        return plain
+def _plain(compared: Method | Pair) -> dict[str, Any]:
+    difference = compared.difference
+    if difference is None:
+        return {}
     return {
-        **plain,
-        "pairs": row.difference.n,
-        "difference": row.difference.mean,
-        "ci95_low": row.difference.low,
-        "ci95_high": row.difference.high,
-        "p_sign_flip": row.difference.p_sign_flip,
-        "p_sign_flip_holm": row.p_sign_flip_holm,
-        "p_t": row.difference.p_t,
-        "p_t_holm": row.p_t_holm,
-        "n_too_small": row.n_too_small,
+        "pairs": difference.n,
+        "difference": difference.mean,
+        "ci95_low": difference.low,
+        "ci95_high": difference.high,
+        "p_sign_flip": difference.p_sign_flip,
+        "p_sign_flip_holm": compared.p_sign_flip_holm,
+        "p_t": difference.p_t,
+        "p_t_holm": compared.p_t_holm,
+        "n_too_small": compared.n_too_small,
     }

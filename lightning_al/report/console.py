@@ -1,4 +1,4 @@
-"""A terminal on which text of a run can do nothing but be read."""
+"""A terminal that prints text of a run safely."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from lightning_al.report.printable import printable
 
 
 class PlainConsole(Console):
-    """Print text as it is, but for what cannot be seen, which is written out.
+    """Print text with control characters written out, since names and settings may come from a folder somebody sent.
 
-    Names, metrics and settings may come from a folder that somebody sent. Colours and lines of rich's own stay.
+    The colours and lines of rich itself are kept.
     """
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, **settings)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Yield what is printed, with each text of it fit to be shown."""
+        """Yield the segments to print, each made printable."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(_plain(segment.text), segment.style)
 

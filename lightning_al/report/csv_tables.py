@@ -1,33 +1,38 @@
-"""Tables as files, one line a row."""
+"""Tables as CSV files."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
+
+import pandas as pd
 
 from lightning_al.run.files import replacing
 
 FORMULA = ("=", "+", "-", "@")
 
 
-def write_table(rows: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Write rows under the columns that any of them has, whole or not at all; what a row lacks is left empty.
+def write_table(table: pd.DataFrame, path: Path, *, nan: str = "") -> None:
+    """Write a table, whole or not at all.
 
     Text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Args:
+        table: The table; its index is not written.
+        path: Where to write it.
+        nan: What stands for None and NaN.
     """
     with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        write_rows(rows, file)
+        print_table(table, file, nan=nan)
 
 
-def write_rows(rows: Sequence[Mapping[str, object]], file: TextIO) -> None:
-    """Write rows as `write_table` does, to a file that is open."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = csv.DictWriter(file, columns)
-    table.writerow({name: _harmless(name) for name in columns})
-    table.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+def print_table(table: pd.DataFrame, file: TextIO, *, nan: str = "") -> None:
+    """Write a table as `write_table` does, to a file that is open."""
+    # With dtype object, integers stay integers in a column with missing values.
+    rows = [[_harmless(value) for value in row] for row in table.astype(object).to_numpy()]
+    plain = pd.DataFrame(rows, columns=[_harmless(name) for name in table], dtype=object)
+    plain.to_csv(file, index=False, lineterminator="\r\n", na_rep=nan)
 
 
-def _harmless(value: object) -> object:
+def _harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

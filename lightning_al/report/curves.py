@@ -1,11 +1,11 @@
-"""What a learning curve comes to in one number."""
+"""Numbers that sum up a learning curve: its area, and the labels it takes to reach a value."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from math import ceil, floor, inf, isfinite, isnan, nan
+from math import isfinite, isnan, nan
 
 import numpy as np
 
@@ -15,20 +15,20 @@ from lightning_al.report.direction import Mode
 def area_under_curve(
     labels: Sequence[float], values: Sequence[float], *, between: tuple[float, float] | None = None
 ) -> float:
-    """Return the mean height of a learning curve: the area under it by trapezoids, divided by its range of labels.
+    """Return the normalised area under a learning curve: by trapezoids, divided by the range of labels.
 
     Args:
         labels: Number of labels at each recorded round, increasing.
         values: The metric at each.
-        between: Fewest and most labels to look at, within those recorded; all of them where it is None. The curve is
-            taken as straight between two rounds.
+        between: Fewest and most labels to integrate over, within those recorded; by default all. The curve is linear
+            between two rounds.
 
     Returns:
-        The mean height, in the metric's own unit. A single point is its own height.
+        The mean height of the curve, in the metric's own unit. A single point has its own height.
 
     Raises:
-        ValueError: If labels and values do not match, do not increase, or do not reach as far as `between`, or if a
-            value there is NaN or infinite.
+        ValueError: If labels and values differ in length, if labels do not increase, if `between` is not within the
+            recorded labels, or if a value there is NaN or infinite.
 
     >>> area_under_curve([10, 20, 40], [0.5, 0.7, 0.9])
     0.7333333333333333
@@ -61,7 +61,7 @@ def area_under_curve(
 def area_or_nan(
     labels: Sequence[float], values: Sequence[float], *, between: tuple[float, float] | None = None
 ) -> float:
-    """Return the area under the curve, or NaN where the run diverged: where a value is NaN or infinite.
+    """Return the normalised area under a curve, or NaN if a value is NaN or infinite, since the run diverged.
 
     >>> area_or_nan([10, 20], [0.5, float("inf")]), area_or_nan([10, 20], [0.5, 0.7])
     (nan, 0.6)
@@ -71,16 +71,16 @@ def area_or_nan(
 
 
 def _unfit(labels: Sequence[float], values: Sequence[float], between: tuple[float, float]) -> int | None:
-    """Return the first place of a value that is no finite number, of those that a part of the curve follows from."""
+    """Return the place of the first non-finite value among those that a part of the curve depends on."""
     needed = range(max(0, bisect_right(labels, between[0]) - 1), min(len(values), bisect_left(labels, between[1]) + 1))
     return next((place for place in needed if not isfinite(values[place])), None)
 
 
 def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: float, *, mode: Mode = "max") -> int | None:
-    """Return the number of labels at the first recorded round at or beyond a target, or None where no round is.
+    """Return the number of labels at the first round that reaches a target, or None if no round does.
 
-    Nothing is smoothed or interpolated, so that it is exact to the query size only. A round whose value is NaN or
-    infinite reaches nothing.
+    The curve is neither smoothed nor interpolated, so the number is exact only up to the query size. A round with a NaN
+    or infinite value does not reach a target.
 
     Args:
         labels: Number of labels at each recorded round.
@@ -101,27 +101,3 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
     sign = -1 if mode == "min" else 1
     points = zip(labels, values, strict=True)
     return next((count for count, value in points if isfinite(value) and sign * value >= sign * target), None)
-
-
-def quartile(numbers: Sequence[float | None], share: float) -> float | None:
-    """Return a quantile of numbers of labels, where None stands for more than were recorded.
-
-    It lies between the two numbers beside it, in proportion; where the upper one is None, so is the quantile.
-
-    Raises:
-        ValueError: If there are no numbers, or one of them is NaN.
-
-    >>> quartile([10, 20, None], 0.5), quartile([10, 20, None], 0.75), quartile([10, 20], 0.5)
-    (20.0, None, 15.0)
-    """
-    if not numbers or any(number is not None and isnan(number) for number in numbers):
-        raise ValueError(
-            f"`quartile` expects one number or more, and None where there are too many to count, but got {numbers}. "
-            "Leave out what is not a number."
-        )
-    ranked = sorted(inf if number is None else number for number in numbers)
-    place = share * (len(ranked) - 1)
-    below, above = ranked[floor(place)], ranked[ceil(place)]
-    if above == inf:
-        return None
-    return float(below + (above - below) * (place - floor(place)))

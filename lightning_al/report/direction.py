@@ -1,4 +1,4 @@
-"""Whether less or more of a metric is better: as it is given, or as the metric's name says where that is safe."""
+"""Whether less or more of a metric is better: as given, or as its name says where that is safe."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ UNSURE = {
     *("norm", "grad", "gradient", "time", "seconds", "steps", "patience", "baseline", "target", "goal", "margin"),
     *("correlation", "skill", "headroom", "remaining", "left", "vs", "versus", "above", "below", "lr", "temperature"),
 }
-"""What is measured of a metric, of which neither less nor more need be better."""
+"""Words for what is derived from a metric, where neither less nor more has to be better."""
 
 TURNS = {"non", "not", "no", "without", "free", "less", "one", "inv", "anti", "un", "dis"}
-"""Words beside a metric's name by which it may be the other way round."""
+"""Words that may reverse the direction of a metric."""
 
 TURNING = (
     *("improv", "reduc", "decreas", "increas", "declin", "gain", "lift", "uplift", "boost", "speedup", "sav", "drop"),
     *("invers", "invert", "recipro", "complement", "oppos", "flip", "revers", "recover", "avoid", "remov", "suppress"),
     *("advantage", "benefit", "prevent", "correct", "detect", "robust", "resist", "toleran", "resilien", "negat"),
 )
-"""How such words begin."""
+"""Beginnings of more such words."""
 
 ARITHMETIC = re.compile(
     r"""
@@ -47,14 +47,14 @@ ARITHMETIC = re.compile(
     """,
     re.VERBOSE,
 )
-"""What makes a formula of a name."""
+"""Signs that a name is a formula."""
 
 TURNED = {"neg", "negative", "minus"}
-"""By which a likelihood is one of which less is better; of any other metric, they say too little."""
+"""Words with which less of a likelihood is better; of any other metric they leave the direction open."""
 
 
 def words(metric: str) -> list[str]:
-    """Return the words of a metric's name, in lower case, without the stage that one of them may begin with.
+    """Return the words of a metric's name in lower case, without a stage that a word may begin with.
 
     >>> words("val/CrossEntropyLoss"), words("testacc"), words("BCEWithLogits_1")
     (['val', 'cross', 'entropy', 'loss'], ['acc'], ['bce', 'with', 'logits'])
@@ -64,7 +64,7 @@ def words(metric: str) -> list[str]:
 
 
 def guess_mode(metric: str) -> Mode | None:
-    """Return whether less or more of a metric is better, as its name says, or None where it does not say so clearly.
+    """Return whether less or more of a metric is better according to its name, or None if that is not clear.
 
     >>> guess_mode("test_acc"), guess_mode("posterior_nll"), guess_mode("valLoss"), guess_mode("test_score")
     ('max', 'min', 'min', None)
@@ -75,7 +75,7 @@ def guess_mode(metric: str) -> Mode | None:
     """
     if ARITHMETIC.search(metric):
         return None
-    # Also as they are written together: in "mIoU" and "crossEntropy" a capital begins no word.
+    # Also without splitting at capitals, which begin no word in "mIoU".
     found = {*words(metric), *map(_without_stage, re.findall(r"[a-z]+\d*", metric.lower()))}
     found |= {word.rstrip("0123456789") for word in found}
     less, more = bool(found & LESS) or {"cross", "entropy"} <= found, bool(found & MORE)
@@ -90,7 +90,7 @@ def guess_mode(metric: str) -> Mode | None:
 
 
 def checked_mode(mode: str | None, *, who: str) -> Mode | None:
-    """Return the mode that was given, or None.
+    """Return a mode, or None, unchanged.
 
     Raises:
         ValueError: If it is neither "min" nor "max".
@@ -98,22 +98,22 @@ def checked_mode(mode: str | None, *, who: str) -> Mode | None:
     if mode is not None and mode not in get_args(Mode):
         raise ValueError(
             f"{who} expects `mode` to be min (less of the metric is better) or max (more is), but got {mode!r}. Give "
-            "one of them, or leave it out where the metric's name says it."
+            "one of them, or leave it out if the metric's name is clear."
         )
     return mode  # type: ignore[return-value]
 
 
 def needed_mode(metric: str, mode: Mode | None = None, *, who: str) -> Mode:
-    """Return the mode that was given, or else what the metric's name says.
+    """Return the mode given, or else that of the metric's name.
 
     Raises:
-        ValueError: If neither says it.
+        ValueError: If neither is known.
     """
     found = mode or guess_mode(metric)
     if found is None:
         raise ValueError(
-            f"{who} has to know whether less or more of the metric `{metric}` is better, which its name does not say. "
-            "Give `mode`: min or max."
+            f"{who} needs to know whether less or more of the metric `{metric}` is better, but its name does not say "
+            "it. Give `mode`: min or max."
         )
     return found
 

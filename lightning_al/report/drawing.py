@@ -1,4 +1,4 @@
-"""How the report's pictures look, by day and by night, and how they become files."""
+"""The look of the report's pictures in light and dark mode, and how they become files."""
 
 from __future__ import annotations
 
@@ -7,15 +7,19 @@ import warnings
 from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from lightning_al.run.files import replacing
 
 LITERAL: Any = {"text.parse_math": False, "text.usetex": False}
-"""Names are shown as they are: a dollar sign in them begins no formula."""
+"""Names are shown literally: a dollar sign does not start a formula."""
 
 STYLE: Any = {
     **LITERAL,
@@ -27,17 +31,20 @@ STYLE: Any = {
 
 LONGEST = 44
 
+NO_GLYPH = "Glyph .* missing from"
+"""Matplotlib's warning about a script that its font lacks; a browser has fonts for it."""
+
 
 @dataclass(frozen=True)
 class Ink:
     """The colours of a picture.
 
     Attributes:
-        text: Of titles, ticks and axes.
-        grid: Of the lines behind.
-        baseline: Of random choice.
-        methods: Of the others, told apart by the colour-blind (Okabe and Ito).
-        paper: Of what lies behind it.
+        text: Titles, ticks and axes.
+        grid: Grid lines.
+        baseline: Random choice.
+        methods: The other methods, in colours that the colour-blind can tell apart (Okabe and Ito).
+        paper: Background.
     """
 
     text: str
@@ -64,19 +71,22 @@ NIGHT = Ink(
 
 Draw = Callable[[Figure, Ink], None]
 
+Lines = dict[str, tuple[str, str]]
+"""Colour and line style of each method."""
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture in the forms in which it is kept.
+    """A picture in all its formats.
 
     Attributes:
-        name: What its files are called.
-        says: What it shows, for those who do not see it.
-        png: By day, on white.
-        day: As SVG in the colours of the day.
-        night: As SVG in the colours of the night.
+        name: Name of its files, without a suffix.
+        says: Alternative text.
+        png: PNG in light mode, on white.
+        day: SVG in light mode.
+        night: SVG in dark mode.
         width: Width in pixels of the page.
-        height: Height, likewise.
+        height: Height in pixels of the page.
     """
 
     name: str
@@ -89,32 +99,45 @@ class Picture:
 
     @property
     def day_address(self) -> str:
-        """The day's SVG as an address that needs no file."""
+        """The SVG in light mode as a data URL."""
         return data_address(self.day, "image/svg+xml")
 
     @property
     def night_address(self) -> str:
-        """The night's SVG, likewise."""
+        """The SVG in dark mode as a data URL."""
         return data_address(self.night, "image/svg+xml")
 
 
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
+    """Return a figure that needs no display and no global state of matplotlib; its size is in inches."""
+    figure = Figure(figsize=(width, height), dpi=160, layout=layout)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def save_picture(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG, whole or not at all."""
+    with replacing(path) as draft, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=NO_GLYPH)
+        figure.savefig(draft, format="png")
+
+
 def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: float = 3.5) -> Picture:
-    """Draw a picture in all its forms; its size is in inches."""
+    """Draw a picture in all its formats; its size is in inches."""
 
     def rendered(ink: Ink, form: str) -> bytes:
-        figure = Figure(figsize=(width, height), dpi=160, layout="constrained")
-        FigureCanvasAgg(figure)
+        figure = new_figure(width, height)
         draw(figure, ink)
         buffer = io.BytesIO()
-        # Without the time, the same runs give the same file.
+        # Without the date, the same runs give the same file.
         metadata = {"Date": None, "Creator": None} if form == "svg" else None
         paper = {"facecolor": "white"} if form == "png" else {"transparent": True}
         figure.savefig(buffer, format=form, metadata=metadata, **paper)
         return buffer.getvalue()
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        # A script that matplotlib's font lacks: the browser's fonts have it.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        warnings.filterwarnings("ignore", message=NO_GLYPH)
         return Picture(
             name=name,
             says=says,
@@ -127,23 +150,23 @@ def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: flo
 
 
 def data_address(content: bytes, kind: str) -> str:
-    """Return an address that holds the content itself."""
+    """Return a data URL of some content."""
     return f"data:{kind};base64,{b64encode(content).decode()}"
 
 
 def short(name: str) -> str:
-    """Cut a name so that it fits beside a picture.
+    """Shorten a name to fit beside a picture.
 
     >>> short("bald"), len(short("x" * 100))
     ('bald', 44)
     """
-    # Matplotlib takes a name that begins with an underscore for one not to be shown.
+    # Matplotlib hides a name that begins with an underscore.
     seen = f" {name}" if name.startswith("_") else name
     return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 12]}…{seen[-11:]}"
 
 
 def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") -> None:
-    """Leave of the axes what is needed."""
+    """Remove the ticks and spines that are not needed, and set the colours."""
     if grid is not None:
         axes.grid(axis=grid, color=ink.grid, linewidth=0.8)
     axes.set_axisbelow(True)
@@ -154,18 +177,33 @@ def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") ->
         part.set_color(ink.text)
 
 
+def label_ticks(axes: Axes, most: int) -> None:
+    """Put ticks at whole numbers of labels, and not more than this many."""
+    axes.xaxis.set_major_locator(MaxNLocator(most, integer=True, steps=[1, 2, 5, 10]))
+
+
+def axis_name(metric: str) -> str:
+    """Return the name of a metric as the label of an axis.
+
+    >>> axis_name("test_acc"), axis_name("val_loss")
+    ('test accuracy', 'validation loss (nats)')
+    """
+    words = {"acc": "accuracy", "loss": "loss (nats)", "nll": "negative log-likelihood (nats)", "val": "validation"}
+    return " ".join(words.get(word, word) for word in metric.split("_"))
+
+
 def heading(axes: Axes, text: str, ink: Ink) -> None:
-    """Say above the axes what they show."""
+    """Set the title above the axes."""
     axes.set_title(text, loc="left", fontsize=9.5, color=ink.text)
 
 
 def legend_height(names: Sequence[str]) -> float:
-    """Return the inches that `legend` takes for so many lines."""
+    """Return the height in inches of the legend of some lines."""
     return 0.19 * (len(names) if max(map(len, names)) > 14 else (len(names) + 1) // 2)
 
 
 def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
-    """Name the lines below the picture, where they hide nothing."""
+    """Add a legend below the axes, where it hides nothing."""
     handles, names = axes.get_legend_handles_labels()
     columns = 2 if len(names) > 1 and max(map(len, names)) <= 26 else 1
     figure.legend(
@@ -173,8 +211,8 @@ def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
     )
 
 
-def colours(names: Sequence[str], baseline: str | None, ink: Ink) -> dict[str, tuple[str, str]]:
-    """Return a colour and a kind of line for each method; the kind changes where the colours are used up."""
+def lines_of(names: Sequence[str], baseline: str | None, ink: Ink) -> Lines:
+    """Return a colour and a line style for each method; the style changes once all colours are used."""
     others = [name for name in names if name != baseline]
     kinds = ("-", "--", ":", "-.")
     found = {

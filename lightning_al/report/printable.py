@@ -1,4 +1,4 @@
-"""Text from run folders, made fit to be shown: nothing in it moves a cursor, turns the line around or has no end."""
+"""Text from run folders made safe to show: it cannot move the cursor, reverse a line or be endless."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MOST = 160
 
 
 def printable(text: object, *, most: int = MOST) -> str:
-    r"""Return the text with what cannot be seen written out, and cut where it is long; a hash tells cut ones apart.
+    r"""Return the text with control characters written out; a long text is cut and ends in a hash of the whole.
 
     >>> printable("bald\n\x1b[31m"), printable("größe"), len(printable("x" * 10_000))
     ('bald\\n\\x1b[31m', 'größe', 160)

@@ -1,4 +1,4 @@
-"""What a run is doing, on one line, and what each round came to, on a line each."""
+"""A progress bar for the fit under way, and a line for each round that is done."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from typing_extensions import override
 
 from lightning_al.callback import ActiveLearning
 from lightning_al.host.namespace import pl
@@ -15,15 +16,14 @@ from lightning_al.run.history import History, Round
 
 
 class RoundProgress(pl.callbacks.ProgressBar):
-    """Show the steps of the fit under way, and leave a line behind for each round that is done.
+    """Show the steps of the fit under way, and print a line for each round that is done.
 
-    It takes the place of Lightning's progress bar, which would leave several lines for each of the rounds.
-
-    Where the output is no terminal there are only the lines of the rounds.
+    It replaces Lightning's progress bar, which would print several lines a round. If the output is not a terminal, only
+    the lines of the rounds are printed.
 
     Args:
-        metric: Which metric to show of each round, where it has it.
-        console: Where to show it; by default the standard output.
+        metric: Metric to show of each round.
+        console: Where to print; by default standard output.
     """
 
     def __init__(self, metric: str = "test_acc", console: Console | None = None) -> None:
@@ -35,16 +35,19 @@ class RoundProgress(pl.callbacks.ProgressBar):
         self._progress: Progress | None = None
         self._task = TaskID(0)
 
+    @override
     def disable(self) -> None:
-        """Show nothing, as Lightning asks for on every process but the first."""
+        """Show nothing, as on every process but the first."""
         self._enabled = False
 
+    @override
     def enable(self) -> None:
         """Show everything again."""
         self._enabled = True
 
+    @override
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Begin the line of a fit."""
+        """Start the progress bar of a fit."""
         history = _history(trainer)
         self._tell(history)
         if not (self._enabled and self.console.is_terminal):
@@ -54,26 +57,31 @@ class RoundProgress(pl.callbacks.ProgressBar):
         self._task = self._progress.add_task(f"round {len(history)}: fit", total=_steps(trainer))
         self._progress.start()
 
+    @override
     def on_train_batch_end(self, trainer: pl.Trainer, *arguments: Any) -> None:
-        """Show how many steps are done."""
+        """Advance the progress bar."""
         if self._progress is not None:
             self._progress.update(self._task, completed=trainer.global_step)
 
+    @override
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Show that the pool is being scored, which comes next."""
+        """Show that the pool is scored next."""
         if self._progress is not None:
             self._progress.update(self._task, description=f"round {len(_history(trainer))}: score")
 
+    @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Clear the line of the fit."""
+        """Remove the progress bar."""
         self._clear()
 
+    @override
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Clear the line of the fit."""
+        """Remove the progress bar."""
         self._clear()
 
+    @override
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Leave a line for the rounds that are done."""
+        """Print a line for each round that is done."""
         self._tell(_history(trainer))
 
     def _clear(self) -> None:

@@ -1,4 +1,4 @@
-"""Runs as their folders record them, finished or still going; nothing is written there, and no code in them is run."""
+"""Runs as their folders record them, finished or still running. Reading writes nothing and runs no code of a folder."""
 
 from __future__ import annotations
 
@@ -13,15 +13,13 @@ from typing import Any, Literal
 
 import yaml
 
-from lightning_al.report.curves import area_or_nan
 from lightning_al.report.direction import Mode, checked_mode
-from lightning_al.report.files import CONFIG, ERROR, SUMMARY
 from lightning_al.report.printable import printable
-from lightning_al.report.runs import Run, num_classes
+from lightning_al.report.runs import Run
 from lightning_al.report.settings import flat, leaves
 from lightning_al.report.settings_file import COPY, check_numbers, read_settings
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, parse_json, read_json, read_text
-from lightning_al.run.folder import JOURNAL
+from lightning_al.run.folder import CONFIG, ERROR, JOURNAL, SUMMARY
 from lightning_al.run.history import History, Round
 from lightning_al.run.hostile_database import has_program
 from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, described
@@ -31,7 +29,7 @@ from lightning_al.run.lock import InUseError
 LINES = "history.jsonl"
 
 USUAL_METRICS = ("test_acc", "posterior_accuracy", "val_acc")
-"""What the curve of a run shows that does not say itself."""
+"""Metrics for the curve of a run that does not name one, the first known first."""
 
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, sqlite3.Error, yaml.YAMLError)
 
@@ -41,20 +39,19 @@ State = Literal["finished", "going", "failed", "stopped"]
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """What a folder records of a run.
+    """A run as its folder records it.
 
     Attributes:
-        folder: Where it lies.
-        name: What the run calls its method.
+        folder: Folder of the run.
+        name: Name of its method.
         acquisition: Class of the acquisition function.
         seed: Seed of the run.
-        metric: What the run itself shows, or None.
-        state: Whether it is `finished`, `going` in another process, has `failed` as a cell of a sweep, or has `stopped`
-            with something left to ask.
-        history: Its rounds so far.
-        settings: Its settings by dotted name, references as they are written.
+        metric: Metric that the run names, or None.
+        state: `finished`; `going` in another process; `failed` as a cell of a sweep; or `stopped` before its end.
+        history: The rounds so far.
+        settings: Settings by dotted name; references are not resolved.
         versions: Version of each package that the result depends on, once it has finished.
-        mode: Whether less or more of the metric that it shows itself is better, where that was given.
+        mode: Whether less or more of the run's own metric is better, if that was given.
     """
 
     folder: Path
@@ -70,57 +67,49 @@ class RecordedRun:
 
     @property
     def metrics(self) -> set[str]:
-        """All that was measured in any round."""
+        """Names of the metrics of all rounds."""
         return {name for round in self.history for name in round.metrics}
 
     def run(self, metric: str, *, with_validation_labels: bool = False) -> Run:
-        """Sum the run up as far as it goes.
+        """Return the learning curve of the run so far.
 
         Args:
-            metric: What the curve shows.
+            metric: Metric of the curve.
             with_validation_labels: Whether the validation labels of each round count as well.
 
         Raises:
-            ValueError: If it has no such metric, or what it has makes no curve.
+            ValueError: If no round has the metric.
         """
-        measured = [round for round in self.history if metric in round.metrics]
-        if not measured:
+        if metric not in self.metrics:
             known = ", ".join(sorted(self.metrics)) or "none"
             raise ValueError(f"it has no metric {metric}. Choose by --metric one of: {known}.")
-        labels = [round.spent + round.validation_labels * with_validation_labels for round in measured]
-        values = [round.metrics[metric] for round in measured]
-        return Run(
+        return Run.from_history(
+            self.history,
             name=self.name,
             acquisition=self.acquisition,
             seed=self.seed,
             metric=metric,
-            labels=labels,
-            values=values,
-            area=area_or_nan(labels, values),
             initial=[],
-            indices=[list(round.indices) for round in self.history],
-            validation_labels=0 if with_validation_labels else max(round.validation_labels for round in self.history),
-            seconds=sum(sum(round.seconds.values()) for round in self.history),
             settings=self.settings,
-            versions=self.versions,
             mode=self.mode if metric == self.metric else None,
-            num_classes=num_classes(self.history),
+            versions=self.versions,
+            with_validation_labels=with_validation_labels,
         )
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A folder whose run is not in the report, and why."""
+    """A folder whose run is not in the report, and the reason."""
 
     folder: Path
     reason: str
 
 
 def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]:
-    """Read each run in some folders and those below, and say which could not be read.
+    """Read every run in some folders and the folders below, and return those that could not be read with a reason.
 
     Raises:
-        ValueError: If one of the folders is none, or cannot be opened.
+        ValueError: If one of the paths is not a folder, or cannot be opened.
     """
     runs: list[RecordedRun] = []
     left_out: list[LeftOut] = []
@@ -143,7 +132,7 @@ def read_all(folders: Sequence[Path]) -> tuple[list[RecordedRun], list[LeftOut]]
 
 
 def is_run_folder(folder: Path) -> bool:
-    """Return whether a run lies in the folder itself."""
+    """Return whether the folder itself holds a run."""
     return any(os.path.lexists(folder / name) for name in (JOURNAL, LINES, SUMMARY))
 
 
@@ -151,7 +140,7 @@ def read_run(folder: Path) -> RecordedRun:
     """Read the run of a folder.
 
     Raises:
-        ValueError, RuntimeError, OSError, KeyError, TypeError or AttributeError: If what is there is not a whole run.
+        ValueError, RuntimeError, OSError, KeyError, TypeError, AttributeError: If the folder holds no whole run.
     """
     history, state = _read_history(folder)
     summary = read_json(folder / SUMMARY) if os.path.lexists(folder / SUMMARY) else {}
@@ -168,7 +157,7 @@ def read_run(folder: Path) -> RecordedRun:
         acquisition = str(described(header, "acquisition")).split("(")[0].split(".")[-1]
         name, seed, metric, settings = acquisition.lower(), header["seed"], None, _settings_of(header)
     if not isinstance(seed, int):
-        raise ValueError(f"its seed is {seed!r}, and no number. {COPY}")
+        raise ValueError(f"its seed is {seed!r}, which is not a number. {COPY}")
     return RecordedRun(
         folder=folder,
         name=printable(name),
@@ -191,7 +180,7 @@ def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
         os.scandir(folder).close()
     except OSError as error:
         raise ValueError(
-            f"{folder} is no folder that can be read: {error.strerror}. Name a run's or a sweep's."
+            f"{folder} is not a folder that can be read: {error.strerror}. Name a run's or a sweep's."
         ) from error
     for place, folders, files in os.walk(folder.resolve(), onerror=note):
         folders.sort()
@@ -202,7 +191,7 @@ def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
 
 
 def _failure(folder: Path) -> str:
-    """Return why a cell failed, in a line, or nothing if it did not."""
+    """Return the reason why a cell failed as one line, or an empty string if it did not fail."""
     try:
         with open_plain(folder / ERROR, LARGEST_TEXT) as file:
             line = file.readline(LARGEST_TEXT).decode(errors="replace")
@@ -221,13 +210,13 @@ def _read_history(folder: Path) -> tuple[History, State]:
     except FileNotFoundError:
         rounds = _read_lines(folder)
     except InUseError:
-        # The process that runs it holds the journal, but writes this beside it, whole after each round.
+        # The process that runs it holds the journal, but replaces these lines beside it after each round.
         rounds = _read_lines(folder) if (folder / LINES).exists() else []
         is_going = True
     history = History()
     for round in rounds:
         history.append(_checked(round, list(history)))
-    if history and not history[-1].indices:
+    if history.done:
         return history, "finished"
     if is_going:
         return history, "going"
@@ -249,7 +238,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def read_header(folder: Path) -> dict[str, Any]:
-    """Read what the run is from its journal's first row, which never changes, even while it is being written to."""
+    """Read the journal's first row, which describes the run and never changes, even while another process writes."""
     address = f"{(folder / JOURNAL).absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as database:
         if has_program(database):
@@ -262,7 +251,7 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def _settings_of(header: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that a run without a configuration has, under the names that a configuration has for them."""
+    """Return the settings of a run without a configuration, under the names that a configuration gives them."""
     data = header["data"]
     named = {"acquisition": "acquisition", "posterior": "posterior"}
     settings = {
@@ -289,7 +278,7 @@ def _said(error: Exception) -> str:
 
 
 def _checked(round: Round, before: list[Round]) -> Round:
-    """Return the round with printable names, once it holds what a round holds."""
+    """Return a round with printable names, after checking its types and sizes."""
     figures: list[Any] = [*round.metrics.values(), *round.seconds.values(), *round.scores]
     counts: list[Any] = [round.labelled, round.validation_labels, *round.indices, *round.peak_bytes.values()]
     counts += [*round.corrected, *round.given_back]

@@ -1,4 +1,4 @@
-"""Finished runs, as their folders keep them."""
+"""Finished runs, as the summaries in their folders."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from typing import Any, Protocol, TypeVar
 
 from lightning_al.report.curves import area_or_nan
 from lightning_al.report.direction import Mode
-from lightning_al.report.divergence import is_finite
-from lightning_al.report.files import SUMMARY
 from lightning_al.report.settings import differing, tells_apart
 from lightning_al.run.files import is_absurd, read_json, replacing
+from lightning_al.run.folder import SUMMARY
 from lightning_al.run.history import History, Round
 
 PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "scikit-learn", "numpy")
@@ -24,24 +23,24 @@ PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "sciki
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: what it was, its learning curve, and what it asked for.
+    """A finished run: its method, its learning curve, and what it queried.
 
     Attributes:
-        name: What the run calls its method.
+        name: Name of its method.
         acquisition: Class of the acquisition function.
         seed: Seed of the run; runs with the same seed are compared as a pair.
         metric: Name of the metric on the curve.
         labels: Training labels at each recorded round.
         values: The metric after the fit with so many labels.
-        area: Area under the curve, divided by its range of labels: the endpoint. NaN where the run diverged.
+        area: Normalised area under the curve, the endpoint; NaN if the run diverged.
         initial: Dataset indices labelled at the start.
-        indices: Dataset indices asked for after each round, in the order of choice.
-        validation_labels: Number of validation labels that the run used besides.
+        indices: Dataset indices queried after each round, in the order of choice.
+        validation_labels: Number of validation labels that the run used as well.
         seconds: Wall time over all rounds.
         settings: All settings of the run, flat, by their dotted name.
         versions: Version of each package that the result depends on.
-        mode: Whether less or more of the metric is better ("min" or "max"), where that was given.
-        num_classes: How many classes its training labels were of at least, or None where they are not class numbers.
+        mode: Whether less or more of the metric is better ("min" or "max"), if that was given.
+        num_classes: Least number of classes that its training labels imply, or None if they are not class numbers.
     """
 
     name: str
@@ -63,7 +62,7 @@ class Run:
     @property
     def has_diverged(self) -> bool:
         """Whether the metric is NaN or infinite in some round."""
-        return not is_finite(self.values)
+        return not all(map(isfinite, self.values))
 
     @classmethod
     def from_history(
@@ -77,13 +76,29 @@ class Run:
         initial: Sequence[int],
         settings: Mapping[str, Any],
         mode: Mode | None = None,
+        versions: Mapping[str, str] | None = None,
+        with_validation_labels: bool = False,
     ) -> Run:
-        """Sum up a history.
+        """Make the summary of a history.
+
+        Args:
+            history: The rounds of the run.
+            name: Name of its method.
+            acquisition: Class of the acquisition function.
+            seed: Seed of the run.
+            metric: Name of the metric on the curve.
+            initial: Dataset indices labelled at the start.
+            settings: All settings of the run, flat, by their dotted name.
+            mode: Whether less or more of the metric is better.
+            versions: Version of each package; by default those installed.
+            with_validation_labels: Whether the curve counts validation labels as well.
 
         Raises:
             KeyError: If no round has the metric; the message lists those there are.
         """
         labels, values = history.curve(metric)
+        if with_validation_labels:
+            labels = [round.spent + round.validation_labels for round in history if metric in round.metrics]
         return cls(
             name=name,
             acquisition=acquisition,
@@ -94,16 +109,16 @@ class Run:
             area=area_or_nan(labels, values),
             initial=list(initial),
             indices=[list(round.indices) for round in history],
-            validation_labels=max(round.validation_labels for round in history),
+            validation_labels=0 if with_validation_labels else max(round.validation_labels for round in history),
             seconds=sum(sum(round.seconds.values()) for round in history),
             settings=dict(settings),
-            versions={package: version(package) for package in PACKAGES},
+            versions={package: version(package) for package in PACKAGES} if versions is None else dict(versions),
             mode=mode,
             num_classes=num_classes(history),
         )
 
     def write(self, folder: Path) -> None:
-        """Write the run into its folder as ``summary.json``, with null for NaN and infinity, which JSON has not."""
+        """Write the run into its folder as ``summary.json``, with null for NaN and infinity, which JSON lacks."""
         plain = asdict(self)
         plain["values"] = [value if isfinite(value) else None for value in self.values]
         plain["area"] = self.area if isfinite(self.area) else None
@@ -121,12 +136,12 @@ class Run:
         path = folder / SUMMARY
         try:
             plain = read_json(path)
-            # An earlier version wrote no more than what has no default here.
+            # An earlier version wrote only the fields without a default.
             known = {field.name: plain.get(field.name, field.default) for field in fields(cls)}
             missing = [name for name, value in known.items() if value is MISSING]
             if missing:
                 raise KeyError(missing[0])
-            for name in ("name", "metric"):  # which an earlier version wrote as numbers where they looked like these
+            for name in ("name", "metric"):  # an earlier version wrote names that look like numbers as numbers
                 known[name] = str(known[name]) if type(known[name]) in (int, float) else known[name]
             known["values"] = [nan if value is None else value for value in known["values"]]
             known["area"] = nan if known["area"] is None else known["area"]
@@ -142,7 +157,7 @@ class Run:
 
 
 def num_classes(history: Iterable[Round]) -> int | None:
-    """Return of how many classes the training labels of some rounds were at least, or None if not of classes.
+    """Return the least number of classes that the labels of some rounds imply, or None if they are not class numbers.
 
     >>> num_classes([Round(0, 3, [], [], class_counts={0: 1, 4: 2})])
     5
@@ -151,10 +166,10 @@ def num_classes(history: Iterable[Round]) -> int | None:
 
 
 def _check(run: Run) -> None:
-    """Refuse what no run writes.
+    """Refuse values that no run writes.
 
     Raises:
-        TypeError, ValueError: If the run holds it.
+        TypeError, ValueError: If the run holds one.
     """
     counts: list[Any] = [run.seed, run.validation_labels, *run.labels, *run.initial]
     counts += [index for query in run.indices for index in query]
@@ -175,11 +190,11 @@ def load_runs(folder: Path) -> list[Run]:
 
 
 class Named(Protocol):
-    """What runs are put together by."""
+    """What runs are grouped by."""
 
     @property
     def name(self) -> str:
-        """What the run calls its method."""
+        """Name of its method."""
 
     @property
     def seed(self) -> int:
@@ -194,14 +209,14 @@ Member = TypeVar("Member", bound=Named)
 
 
 def group_runs(runs: Iterable[Member]) -> dict[str, list[Member]]:
-    """Put together the runs of a method, in the order of the seed, under a name each.
+    """Group runs by method, in the order of their seeds.
 
-    Where runs of one name have different settings, the settings that differ complete the name, but for those that make
-    no other method: seeds, budgets, places and what is only shown. Of a setting's dotted name, its last part is enough
-    where no other ends alike.
+    If runs of one name have different settings, these complete the name. Settings that make no other method do not
+    count: seeds, budgets, paths and what is only shown. A setting is named by the last part of its dotted name where
+    that is unique.
 
     Raises:
-        ValueError: If two runs are the same in their seed as well.
+        ValueError: If two runs of a method have the same seed.
     """
     by_name: dict[str, list[Member]] = defaultdict(list)
     for run in runs:
@@ -224,7 +239,7 @@ def group_runs(runs: Iterable[Member]) -> dict[str, list[Member]]:
 
 
 def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Return the last part of each dotted name, or all of it where that would not tell what it is."""
+    """Return the last part of each dotted name, or all of it where the last part is ambiguous."""
     last = {key: key.split(".")[-1] for key in keys}
     alike = Counter(last.values())
     return {key: last[key] if alike[last[key]] == 1 and last[key] != "_target_" else key for key in keys}

@@ -1,16 +1,20 @@
-"""What a comparison says, in a sentence for each method."""
+"""The results of a comparison in sentences, and the caveats about them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from math import isfinite
+
 from lightning_al.report.comparison import Method
-from lightning_al.report.divergence import of_diverged
-from lightning_al.report.pictures import axis_name
+from lightning_al.report.direction import Mode
+from lightning_al.report.drawing import axis_name
+from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, PairedDifference
 from lightning_al.report.study import Study
 
 
 def headlines(study: Study) -> list[tuple[str, str]]:
-    """Return a sentence for each method compared, with what it rests on; the largest difference first."""
+    """Return a sentence for each method with its evidence, the largest difference first."""
     baseline = study.baseline
     compared = [row for row in study.compared if row.difference is not None]
     if baseline is not None and compared:
@@ -26,7 +30,7 @@ def headlines(study: Study) -> list[tuple[str, str]]:
 
 
 def caveats(study: Study) -> list[str]:
-    """Return what a reader has to know before the sentences are believed."""
+    """Return the warnings that a reader needs before trusting the sentences."""
     found = []
     high = study.between[1]
     pairs = [row.difference.n for row in study.compared if row.difference is not None]
@@ -73,6 +77,36 @@ def caveats(study: Study) -> list[str]:
     if changed:
         found.append(f"The runs used different versions of {', '.join(changed)}.")
     return found
+
+
+def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[str]:
+    """Return which runs diverged and what they count as; nothing if no run did.
+
+    Args:
+        rows: The methods, as `compare` returns them.
+        metric: Name of the metric.
+        mode: Whether less or more of it is better, or None if that is not known.
+    """
+    incomplete = [row for row in rows if not row.is_complete]
+    if not incomplete:
+        return []
+    named = [
+        f"{row.name} seed {run.seed} with {_diverged_at(run)} labels" for row in incomplete for run in row.diverged
+    ]
+    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
+    which = f"Diverged, since {metric} is not a finite number: {', '.join(named[:6])}{more}."
+    counted_as = next((row.stand_in for row in rows if row.stand_in is not None), None)
+    if counted_as is not None:
+        return [
+            f"{which} In the rows that say so, they count at {counted_as.height:.3f}, {counted_as.said}: to leave "
+            "them out would favour methods that diverge. The rows without them, in brackets, are not tested."
+        ]
+    unknown, remedy = (
+        (f"whether less or more of {metric} is better", "Give it as `mode`, min or max (`lightning-al-report --mode`)")
+        if mode is None
+        else (f"what {metric} is at chance level", "Give it to `lightning-al-report` by --chance")
+    )
+    return [f"{which} Their methods are incomplete and not tested, since it is not known {unknown}. {remedy}."]
 
 
 def p_value(p: float) -> str:
@@ -148,7 +182,7 @@ def _others(row: Method) -> str:
 
 
 def _too_short(study: Study) -> list[str]:
-    """Return which runs are not compared, since they do not reach as far as the others."""
+    """Return which runs are not compared, since they do not cover the range."""
     runs = study.too_short if study.compared else []
     if not runs:
         return []
@@ -164,7 +198,7 @@ def _too_short(study: Study) -> list[str]:
 
 
 def _constant(study: Study) -> list[str]:
-    """Return for which methods several seeds may be no more than one."""
+    """Return the methods for which the seed seems to have no effect."""
     same = [row.title for row in study.compared if row.difference is not None and row.difference.is_constant]
     if not same:
         return []
@@ -175,7 +209,7 @@ def _constant(study: Study) -> list[str]:
 
 
 def _gaps(study: Study) -> list[str]:
-    """Return which runs lack the metric in a round between others that have it."""
+    """Return the runs that lack the metric in a round between others that have it."""
     found = []
     for method, runs in study.recorded.items():
         for run in runs:
@@ -190,12 +224,16 @@ def _gaps(study: Study) -> list[str]:
 
 
 def _unlike_starts(study: Study) -> list[int]:
-    """Return the seeds with which round 0, before anything was asked, did not come out the same for all methods."""
-    if "posterior" in study.metric:  # which other samples measure otherwise
+    """Return the seeds for which round 0, before the first query, differs between methods."""
+    if "posterior" in study.metric:  # it depends on the samples
         return []
     starts: dict[int, set[tuple[int, str]]] = {}
     for curves in study.curves.values():
         for curve in curves:
-            # As text, in which NaN is equal to NaN.
+            # As text, where NaN equals NaN.
             starts.setdefault(curve.seed, set()).add((curve.labels[0], repr(curve.values[0])))
     return sorted(seed for seed, values in starts.items() if len(values) > 1)
+
+
+def _diverged_at(run: Run) -> int:
+    return next(count for count, value in zip(run.labels, run.values, strict=True) if not isfinite(value))

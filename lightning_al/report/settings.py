@@ -1,4 +1,4 @@
-"""Which of a run's settings make it another method, which another task, and which neither."""
+"""Which settings of a run make another method, which make another task, and which make neither."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ METHOD = (
     "active.query_size",
     "active.last_layer",
 )
-"""What makes another method, in a comparison's words. All other settings make another task, where they are not in the
-list below: that says nothing of whether a run is the same, which `lightning_al.run.identity` says."""
+"""Settings that make another method in a comparison. Settings in neither this list nor the one below make another task.
+Whether a folder holds the same run is another question, which `lightning_al.run.identity` answers."""
 
 ONLY_SHOWN = ("metric", "mode", "name")
-"""What a run is shown by. It may change in a run that is there."""
+"""Settings that only show a run; they may change in an existing run."""
 
 PLACED = (
     "folder",
@@ -35,20 +35,20 @@ PLACED = (
     "trainer.enable_model_summary",
     "trainer.log_every_n_steps",
 )
-"""Where files lie, and what is logged or shown meanwhile, of those settings that are the command line's own."""
+"""Settings of the command line for where files lie, and what is logged or shown."""
 
 INDIFFERENT = indifferent_settings()
-"""What two runs may have otherwise and yet have the same results, of the settings of the loop and the data."""
+"""Settings of the loop and the data that do not change a run's results."""
 
 NEITHER = (*ONLY_SHOWN, *PLACED, *INDIFFERENT, "allow", "threads")
-"""What makes neither another method nor another task."""
+"""Settings that make neither another method nor another task."""
 
 
 def flat(plain: Mapping[Any, Any]) -> dict[str, Any]:
-    """Return all settings by their dotted name, without those that are not set.
+    """Return all settings that are set, by their dotted name.
 
     Raises:
-        ValueError: If there are thousands of them.
+        ValueError: If there are more than 5000.
 
     >>> flat({"active": {"query_size": 10, "budget": None}, "seed": 0})
     {'active.query_size': 10, 'seed': 0}
@@ -60,14 +60,14 @@ def flat(plain: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def tells_apart(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings that make another method or another task: not seeds, budgets and places."""
+    """Return the settings that make another method or another task: no seeds, budgets or paths."""
     return {
         key: value
         for key, value in settings.items()
         if value is not None
         and key.split(".")[-1] != "seed"
         and not any(is_part(key, name) for name in NEITHER)
-        # A place that Hydra chose for the run.
+        # A path that Hydra chose for the run.
         and "${hydra:" not in str(value)
     }
 
@@ -80,7 +80,7 @@ def of_task(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def differing(several: list[dict[str, Any]]) -> list[str]:
-    """Return the names of the settings that differ, each once, where one refers to another.
+    """Return the names of the settings that differ; of settings that refer to each other, one.
 
     >>> differing([{"a.b": 1, "x.a.b": 1, "c": 0}, {"a.b": 2, "x.a.b": 2, "c": 0}])
     ['a.b']
@@ -104,7 +104,7 @@ def leaves(plain: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def is_part(name: str, whole: str) -> bool:
-    """Return whether a setting is another one or lies in it.
+    """Return whether a setting is another one or a part of it.
 
     >>> is_part("data.root", "data"), is_part("database", "data")
     (True, False)

@@ -1,10 +1,10 @@
-"""Whether one method is better than another, from runs of both with the same seeds."""
+"""Tests of whether one method is better than another, paired by seed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import inf, isfinite, nan, sqrt
+from math import inf, isfinite, sqrt
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,12 +16,12 @@ LEVEL = 0.05
 MOST_PAIRS = 40
 
 LEAST_SEEDS = 8
-"""How many seeds a claim rests on at least; smaller studies are called descriptive."""
+"""Fewest seeds for a claim; smaller studies are called descriptive."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """How much higher one method is than another over the seeds that both have.
+    """How much higher one method is than another, over the seeds that both have.
 
     Attributes:
         n: Number of pairs.
@@ -29,9 +29,9 @@ class PairedDifference:
         low: Lower end of its 95 % t interval, minus infinity for a single pair.
         high: Upper end.
         p_sign_flip: Two-sided p of the exact sign-flip test.
-        p_t: Two-sided p of the paired t test, 1 for a single pair, which cannot tell.
-        num_above: How many of the differences are above zero.
-        num_below: How many are below.
+        p_t: Two-sided p of the paired t test, 1 for a single pair.
+        num_above: Number of differences above zero.
+        num_below: Number of differences below zero.
     """
 
     n: int
@@ -45,25 +45,25 @@ class PairedDifference:
 
     @property
     def smallest_p(self) -> float:
-        """Smallest p that the sign-flip test gives with so many pairs, however far apart the methods are."""
+        """Smallest p that the sign-flip test can give with this number of pairs."""
         return float(2.0 ** (1 - self.n))
 
     @property
     def is_constant(self) -> bool:
-        """Whether all pairs differ, and all by the same: from that no test can tell that they are several."""
+        """Whether all pairs differ by the same amount, as they do where the seed has no effect."""
         return self.n > 1 and self.mean != 0 and self.high - self.low <= 1e-9 * abs(self.mean)
 
 
 def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> PairedDifference:
-    """Compare two methods, pair by pair.
+    """Compare two methods pair by pair, with a 95 % interval, a sign-flip test and a t test.
 
     Args:
         values: The endpoint of each run of one method.
         baseline: The endpoint of the run with the same seed of the other method.
 
     Raises:
-        ValueError: If there are not as many of one as of the other, no pairs, or more than the exact test is worked out
-            for, or if a value is NaN or infinite.
+        ValueError: If the two differ in length, if there are no pairs or more than 40, or if a value is NaN or
+            infinite.
 
     >>> difference = paired_difference([0.9, 0.8, 0.9], [0.7, 0.7, 0.8])
     >>> round(difference.mean, 3), difference.p_sign_flip
@@ -72,7 +72,7 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Pai
     if len(values) != len(baseline):
         raise ValueError(
             "`paired_difference` expects as many values of one method as of the other, seed by seed, but "
-            f"got {len(values)} and {len(baseline)}. Leave out the runs whose seed the other has not."
+            f"got {len(values)} and {len(baseline)}. Leave out runs whose seed the other method lacks."
         )
     _check_finite("paired_difference", [*values, *baseline])
     differences = np.asarray(values, dtype=float) - np.asarray(baseline, dtype=float)
@@ -88,15 +88,15 @@ def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Pai
 
 
 def sign_flip_p(differences: ArrayLike) -> float:
-    """Return the exact two-sided p of the sign-flip test: how many of all 2^n choices of signs are as far from zero.
+    """Return the exact two-sided p of the sign-flip test: the share of all 2^n sign choices at least as far from zero.
 
-    The choices are counted half against half, 2^(n/2) at a time.
+    The choices are counted by combining two halves of 2^(n/2) sums each.
 
     Args:
         differences: Paired differences ``[n]``, with n from 1 to 40.
 
     Raises:
-        ValueError: If n is another, or if a difference is NaN or infinite.
+        ValueError: If n is out of range, or if a difference is NaN or infinite.
 
     >>> sign_flip_p([1.0, 1.0, 1.0]), sign_flip_p([1.0, -1.0])
     (0.25, 1.0)
@@ -104,27 +104,25 @@ def sign_flip_p(differences: ArrayLike) -> float:
     sizes = np.abs(np.asarray(differences, dtype=float))
     n = len(sizes)
     if not 1 <= n <= MOST_PAIRS:
-        raise ValueError(
-            f"`sign_flip_p` expects 1 to {MOST_PAIRS} paired differences, but got {n}. Compare so many pairs of runs."
-        )
+        raise ValueError(f"`sign_flip_p` expects 1 to {MOST_PAIRS} paired differences, but got {n}. Pass that many.")
     _check_finite("sign_flip_p", sizes.tolist())
-    # Sums that are equal but for rounding count as equal.
+    # Sums that differ by rounding alone count as equal.
     observed = abs(float(np.sum(differences))) - 1e-12 * float(sizes.sum())
     if observed <= 0:
         return 1.0
     first, second = _signed_sums(sizes[: n // 2]), np.sort(_signed_sums(sizes[n // 2 :]))
-    # The two tails are mirror images, so that one is counted and doubled.
+    # The two tails are mirror images: count one and double it.
     at_least = int(np.sum(len(second) - np.searchsorted(second, observed - first, side="left")))
     return float(2 * at_least / 2**n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p values corrected by Holm's method for being several, in the order given.
+    """Return Holm-corrected p values, in the order given.
 
     Holm: A simple sequentially rejective multiple test procedure, Scandinavian Journal of Statistics, 1979.
 
     Raises:
-        ValueError: If one is NaN, or not between 0 and 1.
+        ValueError: If one is NaN or not between 0 and 1.
 
     >>> holm([0.04, 0.01])
     [0.04, 0.02]
@@ -133,20 +131,19 @@ def holm(p_values: Sequence[float]) -> list[float]:
         raise ValueError(
             f"`holm` expects p values between 0 and 1, but got {list(p_values)}. Leave out what was not tested."
         )
-    corrected = [nan] * len(p_values)
-    largest = 0.0
-    for rank, place in enumerate(sorted(range(len(p_values)), key=lambda place: p_values[place])):
-        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[place]))
-        corrected[place] = largest
-    return corrected
+    order = np.argsort(p_values, kind="stable")
+    scaled = np.asarray(p_values, dtype=float)[order] * np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(np.minimum(scaled, 1.0))
+    return [float(p) for p in corrected]
 
 
 def _check_finite(who: str, values: Sequence[float]) -> None:
     unfit = [value for value in values if not isfinite(value)]
     if unfit:
         raise ValueError(
-            f"`{who}` expects finite numbers, but got {unfit[0]} among {len(values)}: a run that diverged cannot be "
-            "compared as it is. Leave it out and say so, or count it at chance level."
+            f"`{who}` expects finite numbers, but got {unfit[0]} among {len(values)}: a run that diverged has no area "
+            "under its curve. Leave it out and say so, or count it at chance level."
         )
 
 

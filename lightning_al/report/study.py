@@ -1,4 +1,4 @@
-"""Runs of one task, put together by method and compared."""
+"""Runs of one task, grouped by method and compared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lightning_al.report.comparison import BASELINE, Method, baseline_of, common_mode, compare
+from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, common_mode, compare, compare_pairs
 from lightning_al.report.direction import Mode, guess_mode
 from lightning_al.report.recorded import LeftOut, RecordedRun
 from lightning_al.report.runs import Run, group_runs
@@ -17,18 +17,18 @@ MOST_IN_TITLE = 3
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of one task: the same data, model and training, by several methods and seeds.
+    """The runs of one task, with the same data, model and training, by several methods and seeds.
 
     Attributes:
-        title: What is learnt, and the settings in which it differs from the report's other tasks.
-        metric: What the curves show.
-        with_validation_labels: Whether validation labels are counted as well.
+        title: Name of the data, with settings that tell the task from others of the report.
+        metric: Metric of the curves.
+        with_validation_labels: Whether validation labels count as well.
         recorded: The runs of each method, in the order of their seeds.
-        curves: The same runs as curves.
-        between: Fewest and most labels of the part of the curves that is compared.
-        compared: Each method's runs that reach as far, the baseline first.
+        curves: The learning curves of the same runs.
+        between: Fewest and most labels that are compared.
+        compared: Each method's runs that cover this range, the baseline first.
         differing: The settings in which the methods differ.
-        mode: Whether less or more of the metric is better, or None where that is not known.
+        mode: Whether less or more of the metric is better, or None if that is not known.
     """
 
     title: str
@@ -43,17 +43,23 @@ class Study:
 
     @property
     def baseline(self) -> Method | None:
-        """Random choice, where the others are compared with it."""
+        """Random choice, if the others are compared with it."""
         return baseline_of(self.compared)
 
     @property
+    def pairs(self) -> list[Pair]:
+        """Comparisons of every two methods other than the baseline."""
+        baseline = self.baseline
+        return compare_pairs([row for row in self.compared if baseline is None or row.name != baseline.name])
+
+    @property
     def has_random_choice(self) -> bool:
-        """Whether runs of random choice are among those that are compared."""
+        """Whether random choice is among the methods compared."""
         return bool(self.compared) and self.compared[0].acquisition == BASELINE
 
     @property
     def too_short(self) -> list[RecordedRun]:
-        """The runs that are not compared, since they do not reach as far as the others."""
+        """The runs that are not compared, since they do not cover the range."""
         return [
             run
             for method, curves in self.curves.items()
@@ -63,12 +69,12 @@ class Study:
 
     @property
     def num_runs(self) -> int:
-        """How many runs there are in all."""
+        """Number of all runs."""
         return sum(map(len, self.recorded.values()))
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The settings that all of its runs share."""
+        """The settings that all runs share."""
         runs = [run for same in self.recorded.values() for run in same]
         return {
             key: value for key, value in runs[0].settings.items() if all(run.settings.get(key) == value for run in runs)
@@ -76,7 +82,7 @@ class Study:
 
     @property
     def versions(self) -> dict[str, list[str]]:
-        """The versions of each package that its finished runs used."""
+        """The versions of each package that the finished runs used."""
         runs = [run for same in self.recorded.values() for run in same if run.versions]
         packages = dict.fromkeys(name for run in runs for name in run.versions)
         return {name: sorted({run.versions.get(name, "unknown") for run in runs}) for name in packages}
@@ -91,23 +97,23 @@ def make_studies(
     mode: Mode | None = None,
     chance: float | None = None,
 ) -> tuple[list[Study], list[LeftOut]]:
-    """Tell the tasks of some runs apart, and compare the methods of each.
+    """Group runs by task, and compare the methods of each task.
 
     Args:
         recorded: The runs.
-        metric: What the curves show; by default what the runs of a task show themselves.
+        metric: Metric of the curves; by default the one that the runs of a task name.
         with_validation_labels: Whether to count validation labels as well.
-        up_to: To how many labels the curves are compared; by default to where the shortest finished run of the task
-            ends, or where none has finished, the shortest of all.
-        mode: Whether less or more of the metric is better; by default what the runs say, or else the metric's name.
-        chance: What a run that diverged counts as; by default chance level, where it is known.
+        up_to: Most labels to compare; by default where the shortest finished run of the task ends, or the shortest run
+            if none has finished.
+        mode: Whether less or more of the metric is better; by default as the runs say, or else as the metric's name.
+        chance: The height at which a diverged run counts; by default chance level, if it is known.
 
     Returns:
-        The tasks, and the runs that have not what they were asked for.
+        The tasks, and the runs that are left out.
 
     Raises:
-        ValueError: If no run has the metric, if runs of a task show different ones themselves, or if two runs are the
-            same.
+        ValueError: If no run has the metric, if runs of a task name different metrics, or if two runs with the same
+            settings and seed differ.
     """
     known = sorted({name for run in recorded for name in run.metrics})
     if metric is not None and metric not in known:
@@ -139,7 +145,7 @@ def _study(
     if metric is None and len(own) > 1:
         common = set.intersection(*(run.metrics for run in runs))
         raise ValueError(
-            f"The runs of {title} show different metrics: {', '.join(own)}. Choose one by --metric; all of them have: "
+            f"The runs of {title} name different metrics: {', '.join(own)}. Choose one by --metric; all runs have: "
             f"{', '.join(sorted(common)) or 'none'}."
         )
     if metric is None and not own:
@@ -180,10 +186,10 @@ def _grouped(runs: list[RecordedRun]) -> dict[str, list[RecordedRun]]:
 
 
 def _without_repeats(runs: list[RecordedRun], left_out: list[LeftOut]) -> list[RecordedRun]:
-    """Leave out a run that another one with the same settings and seed goes on from, as with a larger budget.
+    """Leave out runs that another run with the same settings and seed continues, as with a larger budget.
 
     Raises:
-        ValueError: If two such runs asked for different points, so that they are not the same run.
+        ValueError: If two such runs queried different points.
     """
     longest: dict[tuple[str, int, str], RecordedRun] = {}
     for run in sorted(runs, key=lambda run: len(run.history), reverse=True):
@@ -191,22 +197,22 @@ def _without_repeats(runs: list[RecordedRun], left_out: list[LeftOut]) -> list[R
         other = longest.setdefault(key, run)
         if other is run:
             continue
-        if _asked(run) != _asked(other)[: len(_asked(run))]:
+        if _queried(run) != _queried(other)[: len(_queried(run))]:
             raise ValueError(
-                f"Two runs of {run.name} have the seed {run.seed} and the same settings, but asked for different "
-                f"points: {other.folder} and {run.folder}. Leave one of them out."
+                f"Two runs of {run.name} have the seed {run.seed} and the same settings, but queried different points: "
+                f"{other.folder} and {run.folder}. Leave one of them out."
             )
         left_out.append(LeftOut(run.folder, f"it is part of the run in {other.folder}"))
     kept = {id(run) for run in longest.values()}
     return [run for run in runs if id(run) in kept]
 
 
-def _asked(run: RecordedRun) -> list[int]:
+def _queried(run: RecordedRun) -> list[int]:
     return [index for round in run.history for index in round.indices]
 
 
 def _between(runs: list[tuple[RecordedRun, Run]], up_to: int | None) -> tuple[int, int]:
-    """Return the range of labels to compare; it is empty, the first greater, where the runs have none in common."""
+    """Return the range of labels to compare; its low end is above its high end if the runs have no range in common."""
     finished = [curve for run, curve in runs if run.state == "finished"] or [curve for _, curve in runs]
     high = up_to or min(curve.labels[-1] for curve in finished)
     return max(curve.labels[0] for _, curve in runs), high
@@ -217,7 +223,7 @@ def _covers(curve: Run, between: tuple[int, int]) -> bool:
 
 
 def _titles(runs: list[RecordedRun]) -> list[str]:
-    """Name each task by its data, and where several have the same by some of the settings in which they differ."""
+    """Name each task by its data, with some of the settings that differ where several tasks have the same data."""
     data = [str(run.settings.get("data._target_", run.settings.get("pool.data._target_", "One task"))) for run in runs]
     names = [name.split(".")[-1] for name in data]
     titles = []

@@ -14,12 +14,12 @@ from lightning_al.run.history import History
 
 
 def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
-    """Return a table with a line for each round: labels, the metric, seconds, and what was asked for.
+    """Return a table with one row a round: labels, the metric, seconds, and the indices queried.
 
     Args:
         history: The rounds.
         metric: Which metric to show.
-        most: How many of the indices asked for to show of each round.
+        most: How many of the queried indices to show of each round.
     """
     table = Table(header_style="bold")
     for heading in ("round", "labels", printable(metric), "seconds"):
@@ -39,12 +39,12 @@ def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
 
 
 def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | None = None) -> Table:
-    """Return a table with a line for each method: its area under the curve, and the difference to the baseline.
+    """Return a table with one row a method: the area under its curve, and its difference to the baseline.
 
     Args:
         methods: The methods, as `compare` returns them.
         metric: Name of the metric.
-        mode: Whether less or more of it is better; by default what its name says.
+        mode: Whether less or more of it is better; by default as its name says.
     """
     less = " (less is better)" if (mode or guess_mode(metric)) == "min" else ""
     table = Table(
@@ -77,5 +77,5 @@ def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | Non
 
 
 def _p(p: float) -> str:
-    # Rounded to zero, a small p would be shown as one that is.
+    # Rounded, a small p would be shown as zero.
     return f"{p:.4f}" if p >= 0.0001 else "<.0001"

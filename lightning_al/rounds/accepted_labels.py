@@ -17,6 +17,7 @@ from torch import Tensor
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Pool
 from lightning_al.data.reading import OF_QUERY, read
+from lightning_al.host.loaders import to_device
 from lightning_al.host.namespace import pl
 from lightning_al.oracle.answers import AnswerError, plain_label
 from lightning_al.oracle.asking import Accept
@@ -24,7 +25,6 @@ from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.prediction.dry_pass import unchanged
 from lightning_al.prediction.predictions import predicting
-from lightning_al.prediction.scoring import to_device
 from lightning_al.run.journal_command import command
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.seeds import derive, seeded

@@ -10,8 +10,8 @@ from torch import nn
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
-from lightning_al.host.refit import logger_step, set_logger_step
-from lightning_al.host.requeue import requeued_between_fits
+from lightning_al.host.signals import requeued_between_fits
+from lightning_al.host.trainer import logger_step, set_logger_step
 from lightning_al.rounds.labelling import reveals, weights_name, without_drawing
 from lightning_al.rounds.log import log_round
 from lightning_al.rounds.run import Run

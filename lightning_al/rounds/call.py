@@ -8,20 +8,15 @@ from contextlib import contextmanager
 
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.validation_points import ValidationPoints
+from lightning_al.host.callback_states import CallbackStates
 from lightning_al.host.loggers import held_open
 from lightning_al.host.namespace import pl, rank_zero_info
+from lightning_al.host.nested_fits import end_fit_early, nested, skip_end_of_fit, unprofiled
+from lightning_al.host.quiet import quiet
 from lightning_al.host.ranks import from_first_rank
-from lightning_al.host.refit import (
-    CallbackStates,
-    Start,
-    end_fit_early,
-    nested,
-    put_first,
-    quiet,
-    skip_end_of_fit,
-    unprofiled,
-)
-from lightning_al.host.requeue import requeued_between_fits
+from lightning_al.host.round_start import RoundStart
+from lightning_al.host.signals import requeued_between_fits, tell_ranks
+from lightning_al.host.trainer import put_first
 from lightning_al.rounds.asking import answer, begin_query, end_round
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.members import Member, fit_seeds
@@ -53,7 +48,7 @@ class Call:
         self.run = run
         self.fit = CurrentFit()
         self.stopping = Stopping()
-        self.start = Start()
+        self.start = RoundStart()
         self.callbacks = CallbackStates()
         self.validation = ValidationPoints()
         self.is_nested = False
@@ -203,7 +198,6 @@ def no_step_error(trainer: pl.Trainer, round: int) -> RuntimeError:
 
 def pass_signal_on(trainer: pl.Trainer, callback: pl.Callback, number: int) -> None:
     """Pass a signal on to the other ranks, and let a callback be the first to hear of the error that it raises."""
-    if trainer.strategy.launcher is not None:  # which started the other ranks; the signal may have missed them
-        trainer.strategy.launcher.kill(number)
+    tell_ranks(trainer, number)
     if trainer.state.status != "interrupted":  # or others may have been told of an error already
         put_first(trainer, callback)

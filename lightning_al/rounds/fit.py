@@ -13,7 +13,7 @@ from torch import Tensor
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.evaluation import PosteriorTest
 from lightning_al.host.namespace import pl
-from lightning_al.host.refit import time_is_up
+from lightning_al.host.timers import time_is_up
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.rounds.members import Member
 from lightning_al.run.history import Round

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lightning_al.host.loggers import log_over_labels
 from lightning_al.host.namespace import pl
-from lightning_al.host.refit import logger_step
+from lightning_al.host.trainer import logger_step
 from lightning_al.run.history import Round
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.evaluation import PosteriorHealth, PosteriorTest
 from lightning_al.host.namespace import is_overridden, pl
+from lightning_al.host.nested_fits import nested
 from lightning_al.host.ranks import on_each_rank
-from lightning_al.host.refit import Start, callbacks_of, nested, set_callbacks
+from lightning_al.host.round_start import RoundStart
+from lightning_al.host.trainer import callbacks_of, set_callbacks
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.members import purpose_of
@@ -20,7 +22,12 @@ def has_test(module: pl.LightningModule, data: ActiveDataModule) -> bool:
 
 
 def test(
-    run: Run, fit: CurrentFit, start: Start, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule
+    run: Run,
+    fit: CurrentFit,
+    start: RoundStart,
+    trainer: pl.Trainer,
+    module: pl.LightningModule,
+    data: ActiveDataModule,
 ) -> None:
     """Test the module after a fit, as the user's program would, and note the metrics in the fit.
 

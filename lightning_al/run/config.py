@@ -30,6 +30,7 @@ from lightning_al.run.files import is_absurd
 from lightning_al.values.content_hash import content_hash
 from lightning_al.values.parts import described, is_image, is_pandas
 from lightning_al.values.qualified_name import qualified_name
+from lightning_al.values.torch_names import BUFFERS, PARAMETERS
 
 LONGEST = 1_000
 """Texts, lists and dicts with more characters are replaced by a hash."""
@@ -202,7 +203,7 @@ class _Reader:
     def _parts_of(self, module: nn.Module) -> Iterator[Any]:
         for path, part in module.named_modules():
             yield path, class_name(type(part))
-            for name, value in {**part._parameters, **part._buffers, **vars(part)}.items():
+            for name, value in {**PARAMETERS.of(part), **BUFFERS.of(part), **vars(part)}.items():
                 if name not in _OF_MODULES and (isinstance(value, Tensor) or not name.startswith("_")):
                     yield name, self._read_plain(value)
 

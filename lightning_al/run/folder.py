@@ -14,6 +14,15 @@ from lightning_al.run.hard_links import break_links_below
 
 JOURNAL = "journal.sqlite"
 
+CONFIG = "config.yaml"
+"""Configuration of a run of the command line."""
+
+SUMMARY = "summary.json"
+"""Summary of a run, written once it has finished."""
+
+ERROR = "error.txt"
+"""Error of a failed cell of a sweep: one line, then the whole traceback."""
+
 PUT_BACK = f"Put back a copy of {JOURNAL} and the files beside it from before, or begin again in another folder."
 
 OF_JOURNAL = re.compile(

@@ -1,39 +1,46 @@
-"""What each round did: which points it asked for, and how well the model did before."""
+"""The rounds of a run: which points each queried, and how well the model did before."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NESTED = ("metrics", "seconds", "peak_bytes", "class_counts", "details")
+"""Fields of a round that have a column for each of their parts in a frame."""
 
 
 @dataclass(frozen=True)
 class Round:
-    """The fit or fits of a round, what was measured after them, and what was asked for then.
+    """A round: its fit or fits, what was measured after them, and the points queried then.
 
     Attributes:
-        number: Which round it is, from 0.
-        labelled: Number of training labels that the fit had.
-        indices: Dataset indices asked for after the fit, in the order of choice; empty in the last round.
+        number: Number of the round, from 0.
+        labelled: Number of training labels of the fit.
+        indices: Dataset indices queried after the fit, in the order of choice; empty in the last round.
         scores: The acquisition function's score for each of these indices.
-        class_counts: Training labels of each class that the fit had, or None where labels are not class numbers.
-        metrics: What the module logged, by name: training and validation at the end of the fit (a metric by which a
-            ModelCheckpoint chose the weights, at its best), and test. Of several fits the mean over those that have it.
-        seconds: Wall time of each part, of all fits together: fit, score, select, test, label.
-        peak_bytes: Most memory that the first process has held by the end of each part, by the part's name, and on its
-            GPU by that name with ``_cuda``. It counts from where the process began, so that it never falls.
-        steps: Optimiser steps of all fits together.
-        validation_labels: Number of validation labels that the fit used, to stop or to choose its weights.
-        tested_with: Whether the test metrics are the module's alone, or also those of the posterior mean and of the
-            network without sampling.
-        details: What the acquisition function reports of the query, by name: figures, or one for each pick. The
-            `standard_error` of BatchBALD is its Monte Carlo error; the sampling noise of having K posterior samples is
-            in `overlap_of_half_samples` alone, where `BatchBALD(check_samples=True)` measured it.
-        warning: What the acquisition function warns of, or None.
-        unscorable: Dataset indices of the points that could not be scored, so that the query was selected without them.
-        corrected: Dataset indices whose labels had been corrected before the fit, since the run began, in order.
-        given_back: Dataset indices that had been given back to the pool before the fit, since the run began, in order.
-        members: The metrics of each fit, where the round has several.
+        class_counts: Training labels of the fit by class, or None if labels are not class numbers.
+        metrics: Metrics that the module logged, by name: training and validation metrics at the end of the fit, and
+            test metrics. A metric by which a ModelCheckpoint chose the weights has its best value. With several fits,
+            each metric is the mean over the fits that logged it.
+        seconds: Wall time of each part in seconds, summed over fits: fit, score, select, test, label.
+        peak_bytes: Peak memory of the first process by the end of each part, by the part's name; that of its GPU by the
+            name with ``_cuda``. It counts from the start of the process, so it never falls.
+        steps: Optimiser steps, summed over fits.
+        validation_labels: Number of validation labels that the fit used to stop or to choose its weights.
+        tested_with: Whether the test metrics are those of the module alone, or also those of the posterior mean and of
+            the network without sampling.
+        details: What the acquisition function reports of the query, by name: a number, or a list with one number a
+            pick. BatchBALD's `standard_error` is its Monte Carlo error. The sampling noise of having K posterior
+            samples shows only in `overlap_of_half_samples`, which `BatchBALD(check_samples=True)` measures.
+        warning: Warning of the acquisition function, or None.
+        unscorable: Dataset indices of the points that could not be scored, and were left out of the selection.
+        corrected: Dataset indices whose labels were corrected since the run began and before the fit, in order.
+        given_back: Dataset indices given back to the pool since the run began and before the fit, in order.
+        members: The metrics of each fit, if the round has several.
     """
 
     number: int
@@ -56,7 +63,7 @@ class Round:
 
     @property
     def spent(self) -> int:
-        """Number of labels paid for by then: those that the fit had, and those given back."""
+        """Number of labels paid for by then: those of the fit, and those given back."""
         return self.labelled + len(self.given_back)
 
     def to_dict(self) -> dict[str, Any]:
@@ -65,7 +72,7 @@ class Round:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any]) -> Round:
-        """Make a round from plain data, where JSON may have turned the class numbers into strings."""
+        """Make a round from plain data; class numbers may be strings, as in JSON."""
         known = {name.name: plain[name.name] for name in fields(cls) if name.name in plain}
         if known.get("class_counts") is not None:
             known["class_counts"] = {int(label): count for label, count in known["class_counts"].items()}
@@ -111,7 +118,7 @@ class History(Sequence[Round]):
 
     @property
     def done(self) -> bool:
-        """Whether the run has ended: the last round had nothing left to query."""
+        """Whether the run has finished: its last round queried nothing."""
         return len(self) > 0 and not self[-1].indices
 
     def append(self, round: Round) -> None:
@@ -131,10 +138,10 @@ class History(Sequence[Round]):
         return self._rounds.pop()
 
     def curve(self, metric: str) -> tuple[list[int], list[float]]:
-        """Return the learning curve of a metric: labels paid for, and the metric after the fit with them.
+        """Return the learning curve of a metric: labels paid for in each round, and the metric after its fit.
 
         Raises:
-            KeyError: If no round has the metric; the message lists those there are.
+            KeyError: If no round has the metric; the message lists the known ones.
         """
         measured = [round for round in self if metric in round.metrics]
         if not measured:
@@ -142,10 +149,48 @@ class History(Sequence[Round]):
             raise KeyError(f"No round has the metric {metric!r}. Choose one of: {', '.join(known) or 'none'}.")
         return [round.spent for round in measured], [round.metrics[metric] for round in measured]
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return the rounds as a pandas DataFrame, one row a round.
+
+        Columns:
+
+        - ``round``: number of the round, from 0.
+        - ``labels``: training labels paid for by then, `Round.spent`.
+        - ``queried``: number of points queried after the fit, 0 in the last round.
+        - Every other field of `Round` that is a number, a text or a list, under its own name.
+        - ``metrics.NAME``: each metric, in its own unit.
+        - ``seconds.PART``: wall time of each part of the round, in seconds.
+        - ``peak_bytes.PART``: peak memory by the end of each part, in bytes.
+        - ``class_counts.CLASS``: training labels of each class.
+        - ``details.NAME``: what the acquisition function reports of the query; `BatchBALD` reports in nats.
+
+        What a round lacks is NaN.
+
+        >>> history = History([Round(0, 20, [7, 3], [0.6, 0.9], metrics={"acc": 0.5}), Round(1, 22, [], [])])
+        >>> history.to_frame()[["round", "labels", "queried", "metrics.acc"]]
+           round  labels  queried  metrics.acc
+        0      0      20        2          0.5
+        1      1      22        0          NaN
+        """
+        import pandas as pd
+
+        return pd.DataFrame([_row(round) for round in self])
+
     def state_dict(self) -> dict[str, Any]:
         """Return the rounds as plain data."""
         return {"rounds": [round.to_dict() for round in self]}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take over the rounds that `state_dict` returned."""
+        """Replace the rounds by those of a state dict."""
         self._rounds = [Round.from_dict(plain) for plain in state["rounds"]]
+
+
+def _row(round: Round) -> dict[str, Any]:
+    plain = round.to_dict()
+    row = {"round": plain.pop("number"), "labels": round.spent, "queried": len(round.indices)}
+    for name, value in plain.items():
+        if name in NESTED:
+            row |= {f"{name}.{key}": part for key, part in (value or {}).items()}
+        else:
+            row[name] = value
+    return row

@@ -82,11 +82,6 @@ class Journal:
         return self._place.path
 
     @property
-    def is_lost(self) -> bool:
-        """Whether the run lost its folder, so that it is in a new one."""
-        return self._place.lost is not None
-
-    @property
     def weights_at_hand(self) -> Callable[[], Mapping[str, Mapping[str, Tensor]]]:
         """Returns the weights, by name, that the run needs in a new folder if it loses its own."""
         return self._place.weights_at_hand

@@ -25,7 +25,7 @@ DURABLE = "PRAGMA synchronous=EXTRA"
 
 @dataclass(frozen=True)
 class Row:
-    """A row as it is stored: a body in JSON, and the hash of it and of the row before."""
+    """A stored row: its body in JSON, and a hash of the body and the row before."""
 
     text: str
     hash: str

@@ -231,7 +231,7 @@ class JournalFolder:
 
     def write_for_people(self, records: Records) -> None:
         """Write the rounds to ``history.jsonl``, if they changed."""
-        # An answer or a change of a label leaves the rounds as they are, the very same objects.
+        # An answer or a change of a label does not change the rounds, which remain the same objects.
         if records.rounds != self._told:
             self.write("history.jsonl", "".join(json.dumps(round) + "\n" for round in records.rounds))
             self._told = records.rounds

@@ -49,7 +49,7 @@ def check_query(
         raise contradiction(f"it is a query of round {given!r:.80}, where that of round {number} is expected")
     _check_points(plain if not is_initial else {**plain, "scores": [0.0] * len(plain["indices"])}, _said(given), ())
     if is_initial and not set(plain["indices"]) <= set(header.get("initial", plain["indices"])):
-        raise contradiction("the first query asked for points that are no initial ones")
+        raise contradiction("the first query has points that are not initial ones")
     for name in ("details", "warning", "unscorable"):
         if name in plain and not _TYPES[name](plain[name]):
             raise contradiction(f"{_said(given)} has {plain[name]!r:.80} for its `{name}`")

@@ -1,4 +1,4 @@
-"""What a module computes with: its weights and all of its buffers, copied, loaded and drawn anew."""
+"""Copy, load and reset the weights of a module and all of its buffers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_al.values.torch_names import NON_PERSISTENT_BUFFERS
+
 
 def copy_weights(module: nn.Module) -> dict[str, Any]:
-    """Copy a module's weights and buffers to the CPU, those buffers too that its `state_dict` leaves out.
+    """Copy a module's weights and buffers to the CPU, with the buffers that its `state_dict` leaves out.
 
     >>> net = nn.Linear(1, 1)
     >>> net.register_buffer("mean", Tensor([2.0]), persistent=False)
@@ -24,12 +26,12 @@ def copy_weights(module: nn.Module) -> dict[str, Any]:
 
 
 def whole_state_dict(module: nn.Module) -> dict[str, Any]:
-    """Return the `state_dict` of torch, where a module's own leaves out what need not be in a checkpoint."""
+    """Return torch's `state_dict`, even if the module's own leaves parts out of a checkpoint."""
     return nn.Module.state_dict(module)
 
 
 def put_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
-    """Load what `copy_weights` returned. A buffer that the `state_dict` leaves out may be missing: it stays as it is.
+    """Load what `copy_weights` returned. A buffer outside the `state_dict` may be missing, and is then unchanged.
 
     Raises:
         RuntimeError: If names or shapes of the `state_dict` differ.
@@ -42,12 +44,12 @@ def put_weights(module: nn.Module, weights: Mapping[str, Any]) -> None:
             loaded = weights[name].to(buffer.device, copy=True)
             if buffer.shape == loaded.shape and buffer.dtype == loaded.dtype:
                 buffer.copy_(loaded)
-            else:  # it was replaced while the module was fitted
-                module.get_submodule(owner_name)._buffers[own_name] = loaded
+            else:  # the fit replaced it
+                setattr(module.get_submodule(owner_name), own_name, loaded)
 
 
 def put_matching(module: nn.Module, weights: Mapping[str, Any]) -> None:
-    """Load those weights that fit a parameter or buffer of the module by name and shape."""
+    """Load the weights whose name and shape match a parameter or buffer of the module."""
     held = [*module.named_parameters(), *module.named_buffers()]
     with torch.no_grad():
         for name, value in held:
@@ -56,10 +58,10 @@ def put_matching(module: nn.Module, weights: Mapping[str, Any]) -> None:
 
 
 def reset_parameters(module: nn.Module) -> None:
-    """Draw all weights anew by the `reset_parameters` of the module's parts.
+    """Draw new weights by calling `reset_parameters` of each part of the module.
 
     Raises:
-        ValueError: If a parameter or buffer belongs to a part that cannot reset it; the message names it.
+        ValueError: If a parameter belongs to a part without `reset_parameters`. The message names it.
 
     >>> net = nn.Linear(2, 2)
     >>> before = net.weight.clone()
@@ -81,7 +83,7 @@ def reset_parameters(module: nn.Module) -> None:
 
 
 def not_reset(module: nn.Module) -> list[str]:
-    """Name the parameters that `reset_parameters` could not draw anew."""
+    """Return the names of the parameters that `reset_parameters` cannot reset."""
     covered: set[str] = set()
     for path, part in module.named_modules():
         if callable(getattr(part, "reset_parameters", None)):
@@ -90,20 +92,20 @@ def not_reset(module: nn.Module) -> list[str]:
 
 
 def uninitialised(module: nn.Module) -> list[str]:
-    """Name the parameters and buffers of lazy layers, such as `nn.LazyLinear`, that have no shape yet."""
+    """Return the names of parameters and buffers of lazy layers, such as `nn.LazyLinear`, that have no shape yet."""
     held = [*module.named_parameters(), *module.named_buffers()]
     return [name for name, value in held if is_lazy(value)]
 
 
 def non_persistent_buffers(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Yield the buffers that the `state_dict` leaves out, each under its full name."""
+    """Yield the buffers that the `state_dict` leaves out, each with its full name."""
     for path, part in module.named_modules():
-        for name in sorted(part._non_persistent_buffers_set):
-            buffer = part._buffers.get(name)
-            if buffer is not None:
-                yield (f"{path}.{name}" if path else name), buffer
+        buffers = dict(part.named_buffers(recurse=False, remove_duplicate=False))
+        for name in sorted(NON_PERSISTENT_BUFFERS.of(part)):
+            if name in buffers:
+                yield (f"{path}.{name}" if path else name), buffers[name]
 
 
 def _copied(value: Any) -> Any:
-    # What a part adds by `get_extra_state` need not be a tensor.
+    # `get_extra_state` may return anything.
     return value.detach().cpu().clone() if isinstance(value, Tensor) else copy.deepcopy(value)

@@ -268,7 +268,7 @@ FORBIDDEN = [
     "lightning_al.callback.os.system",
     "lightning_al.callback.torch.load",
     "lightning_al.run.journal.sqlite3.connect",
-    "lightning_al.host.refit.shutil.rmtree",
+    "lightning_al.host.round_checkpoints.shutil.rmtree",
     "lightning_al.registry.entry_points",
     "lightning_al.lazy_loader.importlib.import_module",
     "lightning_al.host.namespace.import_module",

@@ -16,7 +16,7 @@ from omegaconf import OmegaConf
 
 from lightning_al.cli import sweep
 from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
-from lightning_al.report.files import ERROR
+from lightning_al.run.folder import ERROR
 
 Name = Callable[..., str]
 

@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 from lightning_al import cli
 from lightning_al.report import Run
-from lightning_al.report.files import ERROR
+from lightning_al.run.folder import ERROR
 from tests.conftest import Command
 from tests.support.programs import Program
 from tests.support.sweeps import COMMAND, ROOT, TINY, environment

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from lightning_al.report import Run
 from lightning_al.report.command import main as report
-from lightning_al.report.files import ERROR
+from lightning_al.run.folder import ERROR
 from tests.conftest import Command
 from tests.support.sweeps import TINY, Searching
 

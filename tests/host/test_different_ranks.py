@@ -54,7 +54,7 @@ def test_other_items_are_refused_on_every_rank(request: pytest.FixtureRequest, f
         said = rank[name]["error"]
         assert said.startswith("ValueError: The training data of `")
         assert "`, or the points that its sampler draws," in said
-        assert "are not the same on every rank, so that ranks would label different points" in said
+        assert "are not the same on every rank, so ranks would label different points" in said
         assert "rank 1 has another `" in said
         assert "Sort the list of files, and give a random split" in said
 

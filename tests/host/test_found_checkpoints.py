@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from lightning_al import ActiveDataModule, ActiveLearning, Oracle
-from lightning_al.host.found_checkpoints import _age
+from lightning_al.host.found_checkpoints import by_age
 from lightning_al.host.namespace import pl
 from lightning_al.run.journal import Journal
 from lightning_al.run.stopping import StoppedError
@@ -290,7 +290,7 @@ def test_what_only_has_a_name_like_slurms_checkpoints_is_let_be(tmp_path: Path, 
 def test_folders_of_rounds_are_sorted_from_the_newest(suffix: str) -> None:
     names = [f"round-{number}{suffix}{aside}" for number in (10, 9, 2) for aside in ("", "-before")]
     others = ["round-robin", "round-1234567890", "round-\u0663"]
-    assert [path.name for path in sorted(map(Path, [*others, *reversed(names)]), key=_age)] == [*names, *others]
+    assert [path.name for path in sorted(map(Path, [*others, *reversed(names)]), key=by_age)] == [*names, *others]
 
 
 def test_what_the_folder_says_is_ahead_of_the_checkpoint(tmp_path: Path, whole: Ended, slurm: None) -> None:

@@ -21,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 
 from lightning_al import ActiveLearning, cli
 from lightning_al.demos import Classifier
-from lightning_al.host.loggers import NAME, arguments_to_go_on, held_open, one_log
+from lightning_al.host.loggers import NAME, arguments_to_resume, held_open, one_log
 from lightning_al.host.namespace import pl
 from lightning_al.run.history import History
 from lightning_al.run.journal import Journal
@@ -278,17 +278,17 @@ def test_holding_open_leaves_the_trainer_as_it_was(tmp_path: Path) -> None:
 
 def test_a_function_that_makes_a_logger_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / NAME).write_text('{"mine": "7"}')
-    assert arguments_to_go_on(lambda: None, "mine", tmp_path) == {}
-    assert arguments_to_go_on(pl.loggers.MLFlowLogger, "mine", tmp_path) == {"run_id": "7"}
-    assert arguments_to_go_on(pl.loggers.WandbLogger, "mine", tmp_path) == {"id": "7"}
-    assert arguments_to_go_on(pl.loggers.WandbLogger, "other", tmp_path) == {}
+    assert arguments_to_resume(lambda: None, "mine", tmp_path) == {}
+    assert arguments_to_resume(pl.loggers.MLFlowLogger, "mine", tmp_path) == {"run_id": "7"}
+    assert arguments_to_resume(pl.loggers.WandbLogger, "mine", tmp_path) == {"id": "7"}
+    assert arguments_to_resume(pl.loggers.WandbLogger, "other", tmp_path) == {}
 
 
 @pytest.mark.parametrize("damaged", ['{"csv": ', "3"])
 def test_a_damaged_list_of_loggers_is_refused_in_words(tmp_path: Path, damaged: str) -> None:
     (tmp_path / NAME).write_text(damaged)
-    with pytest.raises(ValueError, match=r"not what was written there\. Remove it"):
-        arguments_to_go_on(pl.loggers.CSVLogger, "csv", tmp_path)
+    with pytest.raises(ValueError, match=r"should name the loggers of the run, but is damaged\. Remove it"):
+        arguments_to_resume(pl.loggers.CSVLogger, "csv", tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore:Experiment logs directory")
@@ -313,7 +313,7 @@ def test_mlflow_shows_that_a_run_goes_on(tmp_path: Path) -> None:
     (tmp_path / "mlflow").mkdir()
     status = []
     for end in ("failed", "success"):
-        known = arguments_to_go_on(pl.loggers.MLFlowLogger, "mlflow", tmp_path)
+        known = arguments_to_resume(pl.loggers.MLFlowLogger, "mlflow", tmp_path)
         logger = pl.loggers.MLFlowLogger(tracking_uri=f"sqlite:///{tmp_path}/mlflow/mlflow.db", **known)
         with one_log({"mlflow": logger}, tmp_path, {}):
             status.append(mlflow_run(tmp_path)[1].info.status)

@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import nn
 
+from lightning_al.host.callback_states import CallbackStates
 from lightning_al.host.namespace import pl
-from lightning_al.host.refit import CallbackStates, Start, nested
+from lightning_al.host.nested_fits import nested
+from lightning_al.host.round_start import RoundStart
 from lightning_al.run.weights import copy_weights, reset_parameters
 from tests.support.tasks import LitMLP, trainer
 
@@ -35,7 +37,7 @@ class PatientStopping(pl.callbacks.EarlyStopping):
 
 def test_states_go_back_to_those_before_the_first_fit(tmp_path: Path) -> None:
     counter, stopping, timer = Counter(), PatientStopping("val_loss"), pl.callbacks.Timer("00:01:00:00")
-    fitting, states, start = trainer(tmp_path, callbacks=[counter, stopping, timer]), CallbackStates(), Start()
+    fitting, states, start = trainer(tmp_path, callbacks=[counter, stopping, timer]), CallbackStates(), RoundStart()
     module = LitMLP()
     start.before_setup(fitting, module)
     states.remember_or_restore(fitting, but=pl.Callback())
@@ -57,15 +59,6 @@ def test_a_nested_run_leaves_the_trainers_state(tmp_path: Path) -> None:
         fitting.state.fn, fitting.testing = pl.trainer.states.TrainerFn.TESTING, True
     assert fitting.state.fn == pl.trainer.states.TrainerFn.FITTING
     assert fitting.training
-
-
-def test_a_lightning_that_chooses_checkpoints_otherwise_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fitting = trainer(tmp_path)
-    monkeypatch.delattr(type(fitting._checkpoint_connector), "_select_ckpt_path")
-    with pytest.raises(RuntimeError, match="whose Trainers choose a checkpoint by"), nested(fitting):
-        pass
 
 
 def test_weights_are_copied_not_shared() -> None:

@@ -13,7 +13,8 @@ import torch
 
 from lightning_al import ActiveLearning
 from lightning_al.host.namespace import pl
-from lightning_al.host.round_checkpoints import MARK, RoundCheckpoints
+from lightning_al.host.round_checkpoints import RoundCheckpoints
+from lightning_al.host.round_folder import MARK
 from lightning_al.run.journal import Journal
 from tests.rounds.test_resume import Cut, InterruptedFitError
 from tests.support.tasks import LitMLP, trainer
@@ -88,7 +89,7 @@ def test_a_damaged_checkpoint_keeps_the_older_ones(kept: Checkpoints, damage: An
     damage(kept.save(1, "b.ckpt"))
     if beside_a_whole_one:
         kept.save(1, "c.ckpt")
-    with pytest.warns(UserWarning, match=r"round-1/b\.ckpt cannot be loaded \(.*\)\. .* rounds before are kept"):
+    with pytest.warns(UserWarning, match=r"round-1/b\.ckpt cannot be loaded \(.*\)\. .* earlier rounds are kept"):
         assert kept.finish(1) == {"round-0", "round-1"}
     kept.begin(2)
     kept.save(2)
@@ -288,7 +289,7 @@ def test_folders_of_a_version_without_marks_are_left_and_told_of(
     before = checkpoints(place)
     run(place, tmp_path, folder=tmp_path / "run")
     assert before <= checkpoints(place)
-    assert caplog.text.count("without the mark of a run. `ActiveLearning` leaves what it did not make alone") == 1
+    assert caplog.text.count("without the mark of a run. `ActiveLearning` does not remove folders") == 1
 
 
 @pytest.mark.parametrize("run_id", ["../../elsewhere", "", 7, "a" * 32 + "/x"])

@@ -103,7 +103,7 @@ def test_validation_labels_are_those_of_all_ranks(found: list[dict[str, Any]], n
             "one point on a rank",
             "has batch norm, which cannot be trained on a single point, but an epoch has only one",
         ),
-        ("two splits", "are not the same on every rank, so that ranks would label different points"),
+        ("two splits", "are not the same on every rank, so ranks would label different points"),
     ],
 )
 def test_what_ranks_cannot_share_is_refused(tmp_path: Path, name: str, message: str) -> None:

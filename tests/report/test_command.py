@@ -133,7 +133,8 @@ def test_names_are_text_and_nothing_else(hostile):
 @pytest.mark.parametrize("metric", HOSTILE)
 def test_a_metric_may_be_called_anything(tmp_path, metric):
     record(tmp_path / "run", metric=metric)
-    assert main([str(tmp_path / "run"), "--out", str(tmp_path / "out"), f"--metric={metric}", "--target", "0.7"]) == 0
+    asked = ["--out", str(tmp_path / "out"), f"--metric={metric}", "--target", "0.7", "--mode", "max"]
+    assert main([str(tmp_path / "run"), *asked]) == 0
     assert not {"script", "b", "i", "svg"} & {tag for tag, _ in Page(tmp_path / "out" / "index.html").tags}
 
 
@@ -198,6 +199,31 @@ def test_targets_of_a_metric_whose_direction_is_not_known_need_one(tmp_path, cap
     assert [row["labels"] for row in lines(tmp_path / "out" / "labels_to_target.csv")] == ["20"]
 
 
+def test_every_two_methods_are_in_the_page_the_terminal_and_a_file(tmp_path, capsys):
+    for seed in range(8):
+        for place, (name, acquisition) in enumerate({"random": "Random", "bald": "BALD", "entropy": "Entropy"}.items()):
+            heights = [0.5, 0.6 + 0.1 * place + 0.01 * seed * place, 0.9]
+            record(tmp_path / f"{name}-{seed}", heights, name=name, acquisition=acquisition, seed=seed)
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    [_, row] = Page(tmp_path / "out" / "index.html").tables["pairs"]
+    [written] = lines(tmp_path / "out" / "pairs.csv")
+    assert row[:3] == ["entropy", "bald", f"{float(written['difference']):+.3f}"]
+    assert float(written["difference"]) == pytest.approx(0.05 + 0.005 * 3.5)
+    assert (row[4], row[5], row[6]) == ("8", ".008", ".008")
+    assert (written["pairs"], written["p_sign_flip_holm"]) == ("8", "0.0078125")
+    said = capsys.readouterr().out
+    assert "pairs" in said.partition("Mean height")[2]
+
+
+def test_the_terminal_shows_the_largest_of_many_pairs(tmp_path, capsys):
+    for place in range(6):
+        record(tmp_path / f"m{place}", [0.5, 0.6 + 0.01 * place, 0.9], name=f"m{place}")
+    assert main([str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert "The 10 largest differences of 15 pairs; pairs.csv has all." in capsys.readouterr().out
+    assert len(lines(tmp_path / "out" / "pairs.csv")) == 15
+    assert len(Page(tmp_path / "out" / "index.html").tables["pairs"]) == 1 + 15
+
+
 def test_long_names_are_whole_in_a_narrow_terminal(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     names = ["least_confidence_of_the_mean_of_all_posterior_samples", "random"]
@@ -216,7 +242,7 @@ def command(*arguments: str, cwd: Path, fork: bool = True) -> subprocess.Complet
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["missing"], "missing is no folder that can be read: No such file or directory"),
+        (["missing"], "missing is not a folder that can be read: No such file or directory"),
         (["."], "No run to report on in ."),
         (["run", "--metric", "f1"], "No run has the metric f1. Choose one of: test_acc, test_loss."),
         (["run", "--out", "run/report"], "would be written into the run folder"),
@@ -246,11 +272,11 @@ def test_the_process_ends_with_code_2_and_no_traceback(tmp_path):
     done = command("missing", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("lightning-al-report: missing is no folder")
+    assert done.stderr.startswith("lightning-al-report: missing is not a folder")
 
 
 def test_help_answers_before_torch_is_imported(tmp_path):
-    slow = {"torch", "numpy", "matplotlib", "scipy", "rich", "jinja2", "hydra"}
+    slow = {"torch", "numpy", "pandas", "matplotlib", "scipy", "rich", "jinja2", "hydra"}
     code = f"import sys, lightning_al.report.command; print(sorted({slow} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"

@@ -5,8 +5,8 @@ import csv
 import pytest
 from scipy import stats
 
-from lightning_al.report import area_under_curve, holm
-from lightning_al.report.comparison import compare, write_csv
+from lightning_al.report import area_under_curve, compare, compare_pairs, holm
+from lightning_al.report.comparison import pairs_frame, write_csv
 from tests.support.runs import run
 
 HEIGHTS = {"random": [0.50, 0.52, 0.49, 0.51, 0.50, 0.53], "bald": [0.51, 0.52, 0.48, 0.53, 0.50, 0.56]}
@@ -116,3 +116,47 @@ def test_csv_has_a_line_for_each_method(tmp_path):
     assert written[0]["difference"] == ""
     assert float(written[2]["difference"]) == rows[2].difference.mean
     assert float(written[2]["p_sign_flip_holm"]) == rows[2].p_sign_flip_holm
+
+
+def test_every_two_methods_are_compared_in_pairs():
+    rows = compare(methods())
+    pairs = compare_pairs(rows)
+    assert [(pair.method, pair.other) for pair in pairs] == [
+        *(("bald", "random"), ("batchbald", "random"), ("batchbald", "bald"))
+    ]
+    for pair in pairs:
+        one, other = ([run.area for run in methods()[name]] for name in (pair.method, pair.other))
+        theirs = stats.ttest_rel(one, other)
+        assert pair.difference.mean == pytest.approx(sum(a - b for a, b in zip(one, other, strict=True)) / 6)
+        assert pair.difference.p_t == pytest.approx(theirs.pvalue)
+    assert [pair.p_t_holm for pair in pairs] == holm([pair.difference.p_t for pair in pairs])
+    assert [pair.p_sign_flip_holm for pair in pairs] == holm([pair.difference.p_sign_flip for pair in pairs])
+    assert [pair.n_too_small for pair in pairs] == [True] * 3  # 3 * 2 / 2^6 is above .05
+
+
+def test_two_methods_alone_are_compared_as_one_is_with_random_choice():
+    two = methods()
+    del two["batchbald"]
+    rows = compare(two)
+    [pair] = compare_pairs(rows)
+    assert pair.difference == rows[1].difference
+    assert (pair.p_t_holm, pair.n_too_small) == (rows[1].p_t_holm, rows[1].n_too_small)
+
+
+def test_pairs_need_a_common_seed_and_no_random_choice():
+    runs = {"bald": [run("bald", seed=0)], "entropy": [run("entropy", seed=1), run("entropy", seed=0, height=0.6)]}
+    [pair] = compare_pairs(compare(runs))
+    assert (pair.difference.n, pair.difference.mean) == (1, pytest.approx(0.1))
+    assert compare_pairs(compare({"bald": runs["bald"], "entropy": runs["entropy"][:1]})) == []
+    assert pairs_frame([pair]).to_dict("records")[0]["minus"] == "bald"
+
+
+def test_a_pair_has_the_row_in_which_runs_that_diverged_count():
+    runs = {
+        "bald": [run("bald", seed=0, values=[0.5, float("nan"), 0.7], num_classes=10)],
+        "entropy": [run("entropy", seed=0)],
+    }
+    [pair] = compare_pairs(compare(runs))
+    assert (pair.other, pair.difference.mean) == ("bald, diverged at 0.100", pytest.approx(0.5))
+    runs["bald"][0] = run("bald", seed=0, values=[0.5, float("nan"), 0.7])
+    assert compare_pairs(compare(runs)) == []

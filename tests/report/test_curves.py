@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
 from lightning_al.report import area_under_curve, labels_to_reach
-from lightning_al.report.curves import area_or_nan, quartile
+from lightning_al.report.curves import area_or_nan
 
 curves = st.lists(
     st.tuples(st.integers(1, 500), st.floats(0, 1)), min_size=2, max_size=20, unique_by=lambda point: point[0]
@@ -94,9 +94,3 @@ def _touches(labels, place, low, high):
         or (labels[place] < high < after)
         or (before < high < labels[place] or labels[place] < low < after)
     )
-
-
-@pytest.mark.parametrize("numbers", [[], [float("nan")], [10, float("nan"), None]])
-def test_a_quartile_is_of_numbers(numbers):
-    with pytest.raises(ValueError, match=r"`quartile` expects one number or more, .* Leave out"):
-        quartile(numbers, 0.5)

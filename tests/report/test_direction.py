@@ -142,7 +142,7 @@ def test_what_is_given_wins_and_what_is_not_known_is_asked_for():
     assert needed_mode("test_acc", "min", who="x") == "min"
     assert needed_mode("test_acc", who="x") == "max"
     with pytest.raises(
-        ValueError, match=r"x has to know whether less or more of the metric `quality` is better.*Give `mode`: min or"
+        ValueError, match=r"x needs to know whether less or more of the metric `quality` is better.*Give `mode`: min or"
     ):
         needed_mode("quality", who="x")
 

@@ -16,10 +16,11 @@ from sklearn.metrics import roc_auc_score
 
 from lightning_al.report import area_under_curve, chance_level, compare, paired_difference
 from lightning_al.report.comparison import baseline_of, write_csv
-from lightning_al.report.divergence import of_diverged, stand_in
-from lightning_al.report.pictures import comparison_picture, curve_picture
+from lightning_al.report.curve_pictures import comparison_picture, curve_picture
+from lightning_al.report.divergence import stand_in
+from lightning_al.report.labels_to_target import labels_to_target
+from lightning_al.report.sentences import of_diverged
 from lightning_al.report.tables import comparison_table
-from lightning_al.report.targets import labels_to_target
 from tests.support.runs import run
 
 CLASS = {"random": "Random", "bald": "BALD", "batchbald": "BatchBALD"}
@@ -199,9 +200,10 @@ def test_whatever_diverges_no_figure_of_a_comparison_is_nan(of_random, of_bald, 
 def test_a_mean_curve_leaves_out_rounds_that_diverged_and_the_picture_shows_the_run():
     rows = compare(methods(2, bald={1: nan}))
     assert rows[1].mean_curve()[1] == rows[1].runs[0].values
-    [axes] = curve_picture(rows, "test_acc", title="").axes
+    figure = curve_picture(rows, "test_acc", title="")
+    [axes], [legend] = figure.axes, figure.legends
     assert len(axes.lines) == 3 + 1
-    assert any("bald, 1 of 2 diverged" in text.get_text() for text in axes.get_legend().get_texts())
+    assert any("bald, 1 of 2 diverged" in text.get_text() for text in legend.get_texts())
     [thin] = [line for line in axes.lines if line.get_linewidth() < 1]
     assert thin.get_xdata().tolist() == [10, 20, 30]
 

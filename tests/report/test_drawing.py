@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import warnings
 
-from lightning_al.report.drawing import DAY, NIGHT, colours, picture
+from lightning_al.report.drawing import DAY, NIGHT, lines_of, picture
 
 
 def draw(figure, ink):
@@ -23,6 +23,6 @@ def test_a_picture_is_the_same_each_time_and_another_by_night():
 
 def test_each_method_has_a_line_of_its_own():
     names = [str(number) for number in range(28)]
-    found = colours([*names, "random"], "random", DAY)
+    found = lines_of([*names, "random"], "random", DAY)
     assert len(set(found.values())) == 29
     assert found["random"] == (DAY.baseline, "-")

@@ -186,7 +186,7 @@ def test_folders_given_twice_are_read_once(tmp_path):
 def test_a_folder_that_is_none_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     for name in ("file", "missing"):
-        with pytest.raises(ValueError, match="is no folder that can be read"):
+        with pytest.raises(ValueError, match="is not a folder that can be read"):
             read_all([tmp_path / name])
 
 

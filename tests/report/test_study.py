@@ -109,7 +109,7 @@ def test_two_runs_of_a_seed_that_asked_for_different_points_are_refused(tmp_path
     first = read_all([tmp_path / "one"])[0][0].history[0]
     journal.append(type(first).from_dict({**first.to_dict(), "indices": first.indices[::-1]}), labels={})
     journal.close()
-    with pytest.raises(ValueError, match="have the seed 0 and the same settings, but asked for different points"):
+    with pytest.raises(ValueError, match="have the seed 0 and the same settings, but queried different points"):
         studies(tmp_path)
 
 
@@ -130,7 +130,7 @@ def test_a_metric_that_only_some_have_leaves_the_others_out(tmp_path):
 def test_runs_that_show_different_metrics_are_refused(tmp_path):
     record(tmp_path / "a")
     record(tmp_path / "b", seed=1, metric="val_acc")
-    with pytest.raises(ValueError, match=r"different metrics: test_acc, val_acc.*all of them have: test_loss"):
+    with pytest.raises(ValueError, match=r"name different metrics: test_acc, val_acc.*all runs have: test_loss"):
         studies(tmp_path)
 
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lightning_al.run.history import History, Round
+from lightning_al.run.history import NESTED, History, Round
 
 metrics = st.dictionaries(st.sampled_from(["acc", "val_loss", "ß/x"]), st.floats(allow_nan=False))
 
@@ -127,3 +127,23 @@ def test_what_it_prints() -> None:
         "  round 0: 4 labels, acc 0.5, asked [1, 9]",
         "  round 1: 6 labels, asked nothing",
     ]
+
+
+def test_it_is_done_once_a_round_queried_nothing() -> None:
+    rounds = [Round(0, 4, [1], [0.0]), Round(1, 5, [], [])]
+    assert [History(rounds[:count]).done for count in range(3)] == [False, False, True]
+
+
+@given(histories())
+def test_a_frame_has_a_row_for_each_round_and_all_that_it_recorded(history: History) -> None:
+    frame = history.to_frame()
+    assert len(frame) == len(history)
+    for round, (_, row) in zip(history, frame.iterrows(), strict=True):
+        assert (row["round"], row["labels"], row["queried"]) == (round.number, round.spent, len(round.indices))
+        assert (row["indices"], row["scores"]) == (round.indices, round.scores)
+        for name in NESTED:
+            parts = getattr(round, name) or {}
+            assert {key: row[f"{name}.{key}"] for key in parts} == parts
+            columns = [column for column in frame if str(column).startswith(f"{name}.")]
+            others = [column for column in columns if column not in {f"{name}.{key}" for key in parts}]
+            assert row[others].isna().all()

@@ -110,7 +110,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"is no checkpoint that `torch\.save` wrote as a zip file"):
         read_checkpoint(compiled)
     torch.save([1], listed)
-    with pytest.raises(ValueError, match="was to hold a checkpoint, which is a dict, but holds list"):
+    with pytest.raises(ValueError, match="should hold a checkpoint, which is a dict, but holds list"):
         read_checkpoint(listed)
     torch.save({"epoch": 1}, none)
     with pytest.raises(ValueError, match="has no `state_dict`, so its weights cannot be read without running code"):
@@ -185,12 +185,12 @@ def unpicklers(path: Path) -> list[str]:
 def test_nothing_of_the_package_unpickles_but_the_inert_reader() -> None:
     found = {name_of(path): unpicklers(path) for path in FILES}
     assert {name: calls for name, calls in found.items() if calls} == {
-        "inert": [
+        "run.inert": [
             "pickle",
             "torch.load {'map_location': \"'cpu'\", 'pickle_module': '_PICKLE', 'weights_only': 'False'}",
         ],
         # What the processes of one run tell each other, and no file.
-        "ranks": ["pickle", "pickle.loads {}", "pickle.loads {}"],
+        "host.ranks": ["pickle", "pickle.loads {}", "pickle.loads {}"],
     }
 
 

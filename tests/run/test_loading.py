@@ -36,10 +36,10 @@ METHODS = {"system", "popen", "all_gather_object", "broadcast_object_list", "gat
 
 # Where something of the list stands all the same, and why.
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("inert", "pickle"): "its Unpickler rebuilds tensors and plain containers, and nothing else",
-    ("inert", "torch.load"): "by that Unpickler",
-    ("ranks", "pickle"): "what the processes of one run tell each other, and no file",
-    ("ranks", "all_gather_object"): "likewise",
+    ("run.inert", "pickle"): "its Unpickler rebuilds tensors and plain containers, and nothing else",
+    ("run.inert", "torch.load"): "by that Unpickler",
+    ("host.ranks", "pickle"): "what the processes of one run tell each other, and no file",
+    ("host.ranks", "all_gather_object"): "likewise",
 }
 
 

@@ -305,7 +305,7 @@ def test_a_run_that_lost_its_folder_is_in_a_new_one(tmp_path: Path, way: Callabl
             RuntimeError, match=rf"The run in {folder} lost its journal: .* Start the run again on that"
         ):
             opened.append(ROUNDS[len(opened.history)], LABELS[len(opened.history)])
-    assert opened.is_lost
+    assert opened.folder == tmp_path / "run-rescued"
     opened.close()
     assert {path: bytes for path, bytes in content(tmp_path).items() if path in before} == before
     assert {path.parent for path in content(tmp_path)} - {path.parent for path in before} == {tmp_path / "run-rescued"}

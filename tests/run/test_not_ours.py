@@ -277,7 +277,7 @@ TABLES = {
 def test_a_damaged_table_of_a_logger_is_named(tmp_path: Path, kind: str) -> None:
     logger = pl.loggers.CSVLogger(tmp_path, name="", version="")
     (tmp_path / "metrics.csv").write_bytes(TABLES[kind])
-    with pytest.raises(ValueError, match=r"metrics\.csv is not the table that .*\. Remove it: the table"):
+    with pytest.raises(ValueError, match=r"metrics\.csv is not the table that .*\. Remove it: the run"):
         keep_rows(logger, 1)
     assert (tmp_path / "metrics.csv").read_bytes() == TABLES[kind]
 

@@ -161,7 +161,7 @@ class TestSeedOfTheProgram:
     def test_that_is_no_number_is_refused(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(OF_PROGRAM, "lucky")
         active = ActiveLearning("random", query_size=4)
-        with pytest.raises(ValueError, match=r"is to hold a seed, as .* but holds 'lucky'. Pass `seed=`, or unset it"):
+        with pytest.raises(ValueError, match=r"should hold a seed, as .* but holds 'lucky'. Pass `seed=`, or unset it"):
             _ = active.seed
 
     def test_stays_for_the_whole_run(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

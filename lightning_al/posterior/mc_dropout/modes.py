@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from lightning_al.posterior.mc_dropout.randomness import Shape
+from lightning_al.values.torch_names import NORMS
 
 NOISY_TORCH_PARTS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.RNNBase)
 """Parts of torch that have dropout of their own in training mode alone; `nn.Dropout` is found in both."""
@@ -23,7 +23,7 @@ QUIET_PACKAGES = {"torch", "lightning", "pytorch_lightning", "lightning_al"}
 
 def parts_that_read_training(module: nn.Module) -> list[nn.Module]:
     """Return the parts of a network whose code asks whether it is being trained, but for norms with statistics."""
-    return [part for part in module.modules() if not isinstance(part, _NormBase) and _reads_training(type(part))]
+    return [part for part in module.modules() if not isinstance(part, NORMS.of(nn)) and _reads_training(type(part))]
 
 
 def _reads_training(kind: type[nn.Module]) -> bool:

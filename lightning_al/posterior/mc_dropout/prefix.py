@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_al.posterior.batches import copied, leaves_of
+from lightning_al.values.torch_names import TENSOR_VERSION
 
 Function = Callable[..., Any]
 
@@ -86,4 +87,4 @@ def _versions(held: Any) -> list[int] | None:
     tensors = [part for part in leaves_of(held) if isinstance(part, Tensor)]
     if any(tensor.is_inference() for tensor in tensors):
         return None
-    return [tensor._version for tensor in tensors]
+    return [TENSOR_VERSION.of(tensor) for tensor in tensors]

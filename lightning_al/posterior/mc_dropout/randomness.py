@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_al.posterior.base import PosteriorError
+from lightning_al.values.torch_names import OPERATION_SCHEMA, TorchDispatchMode
 
 Shape = tuple[int, ...]
 Law = Literal["uniform", "normal"]
@@ -206,7 +206,7 @@ class Noise(TorchDispatchMode):
 
 def _by_name(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments by name, defaults included."""
-    expected = func._schema.arguments
+    expected = OPERATION_SCHEMA.of(func).arguments
     defaults = {argument.name: argument.default_value for argument in expected if argument.has_default_value()}
     given = {argument.name: value for argument, value in zip(expected, args, strict=False)}
     return defaults | given | kwargs

@@ -17,10 +17,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
 
 from lightning_al.posterior.mc_dropout.prefix import Function
 from lightning_al.posterior.mc_dropout.randomness import Shape
+from lightning_al.values.torch_names import NO_TORCH_FUNCTION, WRAPPER_TENSOR, tree_map_only
 
 SCALING: dict[Function, int | None] = {
     **dict.fromkeys((torch.relu, F.relu, Tensor.relu, F.leaky_relu)),
@@ -85,7 +85,7 @@ class Thin(Tensor):
     @classmethod
     def waiting(cls, shape: Shape, like: Tensor, product: Callable[[Tensor | None], Tensor]) -> Thin:
         """Make a product that waits, of a shape."""
-        thin: Thin = Tensor._make_wrapper_subclass(cls, shape, dtype=like.dtype, device=like.device)
+        thin: Thin = WRAPPER_TENSOR.of(Tensor)(cls, shape, dtype=like.dtype, device=like.device)
         thin.channels, thin.product, thin.flattened, thin.result = None, product, None, None
         return thin
 
@@ -94,13 +94,13 @@ class Thin(Tensor):
         cls, shape: Shape, channels: Tensor, kept: Tensor, scale: float, *, is_cut: bool, in_common: bool
     ) -> Thin:
         """Make a tensor of a shape with so many channels kept."""
-        thin: Thin = Tensor._make_wrapper_subclass(cls, shape, dtype=channels.dtype, device=channels.device)
+        thin: Thin = WRAPPER_TENSOR.of(Tensor)(cls, shape, dtype=channels.dtype, device=channels.device)
         thin.channels, thin.kept, thin.scale = channels, kept, scale
         thin.is_cut, thin.in_common = is_cut, in_common
         thin.product, thin.flattened, thin.result = None, None, None
         return thin
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = NO_TORCH_FUNCTION.of(torch)
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]

@@ -1,4 +1,4 @@
-"""The report as one page that needs nothing beside it: no network, no script, no other file."""
+"""The report as one self-contained HTML page: no network, no script, no other file."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from lightning_al.report.drawing import Picture
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the page, and of the terminal where it is short.
+    """A table of the page or the terminal.
 
     Attributes:
-        name: What it is.
-        headings: Its columns.
-        rows: Its cells, as they are shown.
-        notes: What has to be said below it.
-        text: The places of the columns that are no numbers, but for the first.
+        name: Name of the table.
+        headings: Headings of the columns.
+        rows: Cells as text.
+        notes: Notes below the table.
+        text: Positions of the columns that hold text, besides the first.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Folded:
-    """What is seen once it is opened: an image, by its address, or a table."""
+    """An image, by its URL, or a table that the reader can unfold."""
 
     summary: str
     image: str | None = None
@@ -46,7 +46,7 @@ class Folded:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a task's section: pictures, then tables, then small pictures, then what is folded away."""
+    """A part of a task's section: pictures, tables, small pictures, and what is folded."""
 
     title: str
     pictures: Sequence[Picture] = ()
@@ -60,10 +60,10 @@ class Task:
     """The section of a task.
 
     Attributes:
-        title: What is learnt.
-        headlines: A sentence for each method, and what it rests on.
-        caveats: What a reader has to know before these are believed.
-        parts: Everything else.
+        title: Name of the task.
+        headlines: A sentence for each method, with its evidence.
+        caveats: Warnings that a reader needs before trusting these.
+        parts: Pictures and tables.
     """
 
     title: str
@@ -76,15 +76,15 @@ def page(tasks: Sequence[Task], *, about: str, left_out: Sequence[str], command:
     """Return the page; all text in it is escaped.
 
     Args:
-        tasks: Its sections.
-        about: What it is a report of.
-        left_out: What is not in it, and why.
-        command: The command that made it.
-        made: When.
+        tasks: The sections.
+        about: Number of runs and seeds, in words.
+        left_out: Folders that are not in the report, with reasons.
+        command: The command that made the report.
+        made: Time at which it was made.
     """
-    # Nothing is escaped by hand: what is no Markup is escaped where it is put in.
+    # Nothing is escaped by hand: Jinja escapes everything but Markup.
     environment = Environment(
-        loader=PackageLoader("lightning_al.report", ""), autoescape=True, undefined=StrictUndefined
+        loader=PackageLoader("lightning_al.report.page", ""), autoescape=True, undefined=StrictUndefined
     )
     assert environment.loader is not None
     style, _, _ = environment.loader.get_source(environment, "page.css")

@@ -1,0 +1,86 @@
+"""The states of a Trainer's callbacks before their first fit, which every other fit starts from too."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from lightning_al.host.namespace import NAMESPACE, pl
+from lightning_al.host.plain_state import plain_attributes
+from lightning_al.host.trainer import callbacks_of
+
+_T = TypeVar("_T")
+
+
+class ByCallback(WeakKeyDictionary[pl.Callback, _T]):
+    """Map callbacks to what is known of them, as long as they exist.
+
+    It is empty after pickling, since another process has callbacks of its own. Lightning pickles callbacks for
+    strategies that spawn processes, which `ActiveLearning` refuses only there.
+    """
+
+    def __reduce__(self) -> tuple[type[ByCallback[_T]], tuple[()]]:
+        return type(self), ()
+
+
+class CallbackStates:
+    """Remember the `state_dict` of each callback before its first fit, and load it before every other fit.
+
+    Attributes in which a user's callback gathers more than that are left alone. So are progress bars and `Timer`, whose
+    clock `carry_on_timers` sets.
+    """
+
+    def __init__(self) -> None:
+        self._before: ByCallback[tuple[dict[str, Any], dict[str, Any]]] = ByCallback()
+
+    def remember_or_restore(self, trainer: pl.Trainer, but: pl.Callback) -> None:
+        """Remember the callbacks that are new, and restore the others."""
+        for callback in callbacks_of(trainer):
+            if callback in self._before:
+                self._restore(callback)
+        self.remember_new(trainer, but)
+
+    def remember(self, trainer: pl.Trainer, but: pl.Callback) -> None:
+        """Remember all callbacks as if they were new."""
+        self._before.clear()
+        self.remember_new(trainer, but)
+
+    def remember_new(self, trainer: pl.Trainer, but: pl.Callback) -> None:
+        """Remember the callbacks that are new, and leave the others alone."""
+        for callback in callbacks_of(trainer):
+            if callback is not but and not _is_left_alone(callback) and callback not in self._before:
+                plain = copy.deepcopy(plain_attributes(callback)) if _is_lightnings(callback) else {}
+                self._before[callback] = plain, copy.deepcopy(callback.state_dict())
+
+    def _restore(self, callback: pl.Callback) -> None:
+        plain, state = self._before[callback]
+        if _is_shipped(callback):
+            vars(callback).update({name: value for name, value in plain.items() if name == "dirpath"})
+            return  # `RoundStart` puts all other attributes back
+        set_up = plain_attributes(callback) if _is_lightnings(callback) else {}
+        vars(callback).update(copy.deepcopy(plain))
+        if state:
+            callback.load_state_dict(copy.deepcopy(state))
+        # Loading a state may set a flag that the next fit would obey, as finetuning callbacks do.
+        vars(callback).update({name: value for name, value in set_up.items() if name != "dirpath"})
+
+
+def lightnings_callbacks(trainer: pl.Trainer) -> list[pl.Callback]:
+    """Return the callbacks of Lightning's classes and their subclasses, but for progress bars and timers."""
+    return [callback for callback in callbacks_of(trainer) if _is_lightnings(callback) and not _is_left_alone(callback)]
+
+
+def _is_left_alone(callback: pl.Callback) -> bool:
+    return isinstance(callback, pl.callbacks.ProgressBar | pl.callbacks.Timer)
+
+
+def _is_shipped(callback: pl.Callback) -> bool:
+    """Return whether a callback's own class comes with Lightning."""
+    return type(callback).__module__.startswith(f"{NAMESPACE}.callbacks.")
+
+
+def _is_lightnings(callback: pl.Callback) -> bool:
+    """Return whether a callback's class, or one it derives from, is one of Lightning's that keep a state."""
+    classes = (cls for cls in type(callback).__mro__ if cls not in (pl.Callback, pl.callbacks.LambdaCallback))
+    return any(cls.__module__.startswith(f"{NAMESPACE}.callbacks.") for cls in classes)

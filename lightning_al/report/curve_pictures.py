@@ -1,0 +1,212 @@
+"""Pictures of learning curves, and of the paired differences between methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from math import isfinite, nan, sqrt
+from typing import Literal
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from scipy import stats
+
+from lightning_al.report.comparison import BASELINE, Method, baseline_of
+from lightning_al.report.drawing import (
+    DAY,
+    STYLE,
+    Ink,
+    Lines,
+    Picture,
+    axis_name,
+    heading,
+    label_ticks,
+    legend,
+    legend_height,
+    lines_of,
+    new_figure,
+    picture,
+    short,
+    tidy,
+)
+from lightning_al.report.runs import Run
+from lightning_al.report.statistics import LEVEL
+from lightning_al.report.study import Study
+
+Band = Literal["sd", "interval"]
+
+BANDS = {"sd": "one standard deviation over seeds", "interval": "95 % interval of the mean over seeds"}
+
+
+@matplotlib.rc_context(STYLE)
+def curve_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figure:
+    """Draw the learning curves of methods, as `compare` returns them: the mean, with a band where there are seeds."""
+    figure = new_figure(6.4, 4.0 + legend_height([row.name for row in methods]))
+    _draw_of_methods(figure, figure.subplots(), methods, metric, title)
+    return figure
+
+
+@matplotlib.rc_context(STYLE)
+def comparison_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figure:
+    """Draw the learning curves of methods, and beside them the difference of each to the baseline, if there is one."""
+    baseline = baseline_of(methods)
+    compared = [row for row in methods if row.difference is not None]
+    if baseline is None or not compared:
+        return curve_picture(methods, metric, title=title)
+    height = max(4.2, min(12.0, 1.5 + 0.75 * len(compared)))
+    figure = new_figure(10.4, height + legend_height([row.name for row in methods]))
+    curves, differences = figure.subplots(1, 2, width_ratios=[1.5, 1])
+    _draw_of_methods(figure, curves, methods, metric, title)
+    draw_differences(differences, compared, baseline, DAY, _lines_of_methods(methods))
+    return figure
+
+
+def curves_picture(study: Study, band: Band, name: str) -> Picture:
+    """Draw a study's learning curves for the page."""
+    has_band = any(len(row.runs) > 1 for row in study.compared)
+    says = f"{axis_name(study.metric)} over labels" + (f"; band: {BANDS[band]}" if has_band else "")
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        axes = figure.subplots()
+        draw_curves(axes, study.compared, study.curves, study_lines(study, ink), band)
+        title = f"Mean over seeds; band: {BANDS[band]}" if has_band else "One run each"
+        counted = "training + validation labels" if study.with_validation_labels else _labels_axis(study.curves)
+        finish_curves(figure, axes, study.metric, ink, title=title, labels=counted)
+
+    return picture(name, says[:1].upper() + says[1:], draw, height=3.5 + legend_height(list(study.curves)))
+
+
+def differences_picture(study: Study, name: str) -> Picture | None:
+    """Draw the difference of each method to random choice for the page, or return None where there is none."""
+    baseline = study.baseline
+    compared = [row for row in study.compared if row.difference is not None]
+    if baseline is None or not compared:
+        return None
+    says = f"Difference of the mean height of the curve to {baseline.title}'s, paired by seed"
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        draw_differences(figure.subplots(), compared, baseline, ink, study_lines(study, ink))
+
+    return picture(name, says, draw, height=min(12.0, 1.5 + 0.75 * len(compared)))
+
+
+def study_lines(study: Study, ink: Ink) -> Lines:
+    """Return colour and kind of line of each of a study's methods, grey for random choice."""
+    first = next(iter(study.recorded))
+    is_random = study.recorded[first][0].acquisition == BASELINE
+    baseline = study.baseline.name if study.baseline is not None else first if is_random else None
+    return lines_of(list(study.recorded), baseline, ink)
+
+
+def draw_curves(
+    axes: Axes,
+    methods: Sequence[Method],
+    curves: Mapping[str, Sequence[Run]],
+    lines: Lines,
+    band: Band,
+    *,
+    with_heights: bool = False,
+) -> None:
+    """Draw the mean curve of each method with a band, and as thin lines the parts of curves that it does not stand for.
+
+    Args:
+        axes: Where to draw.
+        methods: The methods, as `compare` returns them.
+        curves: All runs of each method, also those that are not compared.
+        lines: Colour and kind of line of each method.
+        band: What the band shows.
+        with_heights: Whether to give the mean height of each curve in the legend.
+    """
+    rows = {row.name: row for row in methods if row.stand_in is None}
+    for method, runs in curves.items():
+        colour, kind = lines[method]
+        row = rows.get(method)
+        drawn = None
+        if row is not None and row.runs:
+            drawn, means, widths = mean_with_band(row, band)
+            seeds = f"{len(row.runs)} seed{'s' * (len(row.runs) != 1)}" if row.is_complete else row.num_diverged
+            height = f": mean height {row.mean_area:.3f}" if with_heights and row.is_complete else ""
+            axes.plot(
+                drawn, means, "o", linestyle=kind, color=colour, linewidth=1.8, markersize=3.5,
+                label=f"{short(method)}, {seeds}{height}",
+            )  # fmt: skip
+            if len(row.runs) > 1:
+                low = [value - width for value, width in zip(means, widths, strict=True)]
+                high = [value + width for value, width in zip(means, widths, strict=True)]
+                axes.fill_between(drawn, low, high, color=colour, alpha=0.17, linewidth=0)
+        diverged = {run.seed for run in row.diverged} if row is not None else set()
+        thin = [part for run in runs for part in _beyond(run, None if run.seed in diverged else drawn)]
+        for place, (labels, values) in enumerate(thin):
+            why = "not as far yet" if row is None else row.num_diverged
+            said = f"{short(method)}, {why}" if drawn is None and place == 0 else None
+            finite = [value if isfinite(value) else nan for value in values]
+            axes.plot(labels, finite, ".-", color=colour, linewidth=0.8, markersize=3, alpha=0.8, label=said)
+
+
+def finish_curves(figure: Figure, axes: Axes, metric: str, ink: Ink, *, title: str, labels: str) -> None:
+    """Name the axes of learning curves, and add title and legend."""
+    axes.set_xlabel(labels)
+    axes.set_ylabel(axis_name(metric))
+    label_ticks(axes, 8)
+    heading(axes, title, ink)
+    tidy(axes, ink)
+    legend(figure, axes, ink)
+
+
+def draw_differences(axes: Axes, compared: Sequence[Method], baseline: Method, ink: Ink, lines: Lines) -> None:
+    """Draw the difference of each method to the baseline: the mean, its interval, and each pair of runs."""
+    for place, row in enumerate(compared):
+        against = row.difference
+        assert against is not None
+        colour, _ = lines[row.name]
+        pairs = row.minus(baseline)
+        axes.scatter(pairs, [place + 0.2] * len(pairs), s=15, color=colour, alpha=0.5, linewidths=0)
+        if isfinite(against.low):
+            axes.plot([against.low, against.high], [place, place], color=colour, linewidth=2.4)
+        axes.plot([against.mean], [place], "o", color=colour, markersize=7.5)
+        axes.text(against.mean, place - 0.2, short(row.title), ha="center", va="bottom", color=ink.text, fontsize=9)
+    axes.axvline(0, color=ink.baseline, linewidth=1.2)
+    axes.set_yticks([])
+    axes.set_ylim(len(compared) - 0.5, -0.75)
+    axes.margins(x=0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlabel(f"mean height of the curve minus {short(baseline.title)}'s")
+    heading(axes, "Paired by seed: mean, 95 % interval, each pair", ink)
+    tidy(axes, ink, grid="x")
+    axes.spines["left"].set_visible(False)
+
+
+def mean_with_band(row: Method, band: Band) -> tuple[list[int], list[float], list[float]]:
+    """Return the labels that all runs of a method recorded, the mean of the metric, and half the band's width."""
+    labels, means, sds = row.mean_curve()
+    n = len(row.runs)
+    reach = 1.0 if band == "sd" or n < 2 else float(stats.t.ppf(1 - LEVEL / 2, n - 1)) / sqrt(n)
+    return labels, means, [reach * sd for sd in sds]
+
+
+def _draw_of_methods(figure: Figure, axes: Axes, methods: Sequence[Method], metric: str, title: str) -> None:
+    curves = {row.name: row.all_runs for row in methods if row.stand_in is None}
+    draw_curves(axes, methods, curves, _lines_of_methods(methods), "sd", with_heights=True)
+    said = f"{title}; band: {BANDS['sd']}" if any(len(row.runs) > 1 for row in methods) else title
+    finish_curves(figure, axes, metric, DAY, title=said, labels=_labels_axis(curves))
+
+
+def _lines_of_methods(methods: Sequence[Method]) -> Lines:
+    baseline = next((row.name for row in methods if row.acquisition == BASELINE), None)
+    return lines_of(list(dict.fromkeys(row.name for row in methods)), baseline, DAY)
+
+
+def _labels_axis(curves: Mapping[str, Sequence[Run]]) -> str:
+    validation = max(run.validation_labels for same in curves.values() for run in same)
+    return "training labels" + (f" (+ {validation:,} validation labels)" if validation else "")
+
+
+def _beyond(curve: Run, drawn: list[int] | None) -> list[tuple[list[int], list[float]]]:
+    """Return the parts of a curve that the mean does not stand for, each with the point that it begins at."""
+    if drawn is None:
+        return [(curve.labels, curve.values)]
+    steps = pairwise(zip(curve.labels, curve.values, strict=True))
+    parts = [step for step in steps if any(count not in drawn for count, _ in step)]
+    return [([count for count, _ in step], [value for _, value in step]) for step in parts]

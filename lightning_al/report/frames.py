@@ -1,0 +1,203 @@
+"""What runs recorded as tidy pandas frames: one row a run and round, and longer ones made of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import entr
+
+from lightning_al.report.comparison import comparison_frame, pairs_frame
+from lightning_al.report.curves import labels_to_reach
+from lightning_al.report.direction import needed_mode
+from lightning_al.report.study import Study
+
+RUN = ["task", "method", "seed"]
+"""Columns that tell runs apart."""
+
+PHASES = ("fit", "score", "select", "test", "label")
+"""Parts of a round, in their order."""
+
+BATCH = ["information", "standard_error", "log_num_samples", "share_used", "picks_below_noise", "shortfall"]
+"""What BatchBALD reports of every batch."""
+
+
+def rounds(studies: Sequence[Study]) -> pd.DataFrame:
+    """Return one row a run and round.
+
+    Beside the columns of `History.to_frame` there are ``task``, ``method``, ``seed``, ``state`` and ``folder`` of the
+    run, and the ``metric`` of the task with its ``value``; ``metric`` is None in a round that did not measure it.
+    """
+    rows: list[dict[str, Any]] = []
+    for study in studies:
+        for method, runs in study.recorded.items():
+            for run in runs:
+                identity = {"task": study.title, "method": method, "seed": run.seed}
+                place = {**identity, "state": run.state, "folder": str(run.folder)}
+                for row, round in zip(run.history.to_frame().to_dict("records"), run.history, strict=True):
+                    metric = study.metric if study.metric in round.metrics else None
+                    rows.append({**place, "metric": metric, "value": round.metrics.get(study.metric), **row})
+    return pd.DataFrame(rows)
+
+
+def curves(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the learning curves: one row a run and round that measured the task's metric."""
+    columns = [*RUN, "state", "round", "labels", "validation_labels", "metric", "value"]
+    return frame.loc[frame["metric"].notna(), columns].rename(columns={"labels": "training_labels"})
+
+
+def phases(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return seconds and peak bytes: one row a run, round and part of the round."""
+    parts = pd.concat([_parts(frame, "seconds"), _parts(frame, "peak_bytes")], axis=1).reset_index()
+    parts["part"] = pd.Categorical(parts["part"], in_order(set(parts["part"])), ordered=True)
+    found = _with_place(frame, parts.sort_values(["row", "part"])).rename(columns={"part": "phase"})
+    return found.astype({"phase": object, "peak_bytes": "Int64"})
+
+
+def in_order(parts: set[str]) -> list[str]:
+    """Return parts in the order of a round, and others after them.
+
+    >>> in_order({"test", "fit", "fit_cuda", "other"})
+    ['fit', 'fit_cuda', 'test', 'other']
+    """
+    places = {part: place for place, part in enumerate(PHASES)}
+    return sorted(parts, key=lambda part: (places.get(part.removesuffix("_cuda"), len(PHASES)), part))
+
+
+def classes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return training labels by class: one row a run, round and class, with how many were queried since the start."""
+    parts = _parts(frame, "class_counts").reset_index()
+    parts["part"] = parts["part"].astype(int)
+    found = _with_place(frame, parts.sort_values(["row", "part"]))
+    found = found.rename(columns={"part": "class", "class_counts": "labels"}).astype({"labels": int})
+    found["asked_for"] = found["labels"].where(found["round"] == 0)
+    start = found.groupby([*RUN, "class"])["asked_for"].transform("max").fillna(0)
+    found["asked_for"] = found["labels"] - start
+    return found.astype({"asked_for": int})
+
+
+def queried_by_class(frame: pd.DataFrame, up_to: int) -> pd.DataFrame:
+    """Return how many labels of each class a method had queried, mean over its runs.
+
+    Args:
+        frame: The rounds of the method's runs. Runs whose labels are not class numbers do not count.
+        up_to: Most training labels to look at, or as far as all runs go where they start beyond.
+
+    Returns:
+        One column a class, and one row for each number of training labels that all runs recorded, but for that of the
+        start. It is empty where nothing was queried.
+    """
+    names = _columns(frame, "class_counts")
+    counts = frame[names].set_axis([int(name.rpartition(".")[2]) for name in names], axis="columns").sort_index(axis=1)
+    is_known = counts.notna().any(axis=1).groupby(frame["seed"]).transform("all")
+    by_labels = counts[is_known].fillna(0).groupby(frame["labels"][is_known])
+    common = by_labels.mean()[by_labels.size() == frame["seed"][is_known].nunique()]
+    queried = (common - common.iloc[:1].sum()).iloc[1:]
+    return queried.loc[:up_to] if (queried.index <= up_to).any() else queried
+
+
+def evenness(counts: pd.DataFrame) -> pd.Series[float]:
+    """Return the entropy of the classes' shares in each row, divided by that of even shares.
+
+    >>> evenness(pd.DataFrame([[4, 4, 4], [9, 0, 0]])).round(6).tolist()
+    [1.0, 0.0]
+    """
+    if counts.shape[1] == 1:
+        return pd.Series(1.0, index=counts.index)
+    shares = counts.div(counts.sum(axis=1), axis=0).clip(lower=0)
+    return shares.apply(entr).sum(axis=1) / np.log(counts.shape[1])
+
+
+def queries(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the points queried: one row a point, in the order of choice, with its score."""
+    found = frame[[*RUN, "round", "indices", "scores"]].explode(["indices", "scores"]).dropna(subset="indices")
+    found.insert(4, "place", found.groupby(level=0).cumcount())
+    return found.rename(columns={"indices": "index", "scores": "score"})
+
+
+def batches(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return what BatchBALD reports of its batches: one row a batch; lists are given by their last value, of all picks.
+
+    The Monte Carlo error is that of the joint labels that were drawn, given the posterior samples. The sampling noise
+    of having K posterior samples and no others is larger, and in ``overlap_of_half_samples`` alone.
+    """
+    names = [*BATCH, "overlap_of_half_samples"]
+    details = frame.reindex(columns=[f"details.{name}" for name in names]).set_axis(names, axis=1)
+    for name in names:
+        details[name] = details[name].map(_last if name in BATCH[:2] else _figure).astype(float)
+    place = frame[[*RUN, "round"]].assign(training_labels=frame["labels"], picks=frame["queried"])
+    return place.join(details.dropna(subset=BATCH), how="inner").astype({"picks_below_noise": int})
+
+
+def tables(studies: Sequence[Study], targets: Sequence[float]) -> dict[str, pd.DataFrame]:
+    """Return the tables of a report by the names of their CSV files, without those that are empty."""
+    frame = rounds(studies)
+    found = {
+        "curves": curves(frame),
+        "comparison": _of_tasks((study, comparison_frame(study.compared)) for study in studies),
+        "pairs": _of_tasks((study, pairs_frame(study.pairs)) for study in studies),
+        "labels_to_target": _labels_to_target(studies, targets),
+        "phases": phases(frame),
+        "classes": classes(frame),
+        "asked": queries(frame),
+        "noise": batches(frame),
+    }
+    return {name: table for name, table in found.items() if not table.empty}
+
+
+def _of_tasks(found: Iterable[tuple[Study, pd.DataFrame]]) -> pd.DataFrame:
+    rows = []
+    for study, table in found:
+        low, high = study.between
+        task = {"task": study.title, "metric": study.metric, "from_labels": low, "to_labels": high}
+        rows += [task | row for row in table.to_dict("records")]
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _labels_to_target(studies: Sequence[Study], targets: Sequence[float]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = []
+    for study in studies:
+        too_short = study.too_short
+        for target in targets:
+            mode = needed_mode(study.metric, study.mode, who="`labels_to_target.csv`")
+            for method, same in study.curves.items():
+                rows += [
+                    {
+                        "task": study.title,
+                        "method": method,
+                        "seed": curve.seed,
+                        "metric": study.metric,
+                        "target": target,
+                        "labels": labels_to_reach(curve.labels, curve.values, target, mode=mode),
+                        "recorded_to": curve.labels[-1],
+                        "in_quartiles": run not in too_short,
+                    }
+                    for run, curve in zip(study.recorded[method], same, strict=True)
+                ]
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _last(value: Any) -> Any:
+    return value[-1] if isinstance(value, list) and value else None
+
+
+def _figure(value: Any) -> Any:
+    return None if isinstance(value, list) else value
+
+
+def _columns(frame: pd.DataFrame, field: str) -> list[str]:
+    return [name for name in frame if name.startswith(f"{field}.")]
+
+
+def _parts(frame: pd.DataFrame, field: str) -> pd.Series[Any]:
+    """Return what a field has for each part, by the row of the frame and the part's name."""
+    parts = frame[_columns(frame, field)].rename(columns=lambda name: name.removeprefix(f"{field}."))
+    long = parts.rename_axis("row").melt(var_name="part", value_name=field, ignore_index=False).dropna()
+    return long.set_index("part", append=True)[field]
+
+
+def _with_place(frame: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
+    place = frame[[*RUN, "round"]].assign(training_labels=frame["labels"])
+    return place.join(parts.set_index("row"), how="right")

@@ -1,0 +1,167 @@
+"""The section of the page on one task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+
+from lightning_al.report import frames
+from lightning_al.report.curve_pictures import Band, curves_picture, differences_picture
+from lightning_al.report.drawing import Picture, data_address
+from lightning_al.report.page import tables
+from lightning_al.report.page.html import Folded, Part, Task
+from lightning_al.report.page.pictures import batches_picture, classes_picture, evenness_picture, time_picture
+from lightning_al.report.recorded import RecordedRun
+from lightning_al.report.sentences import caveats, headlines
+from lightning_al.report.study import Study
+from lightning_al.run.files import read_bytes
+
+MOST_METHODS_DRAWN = 12
+MOST_PAIRS = 66
+LARGEST_IMAGE = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a report shows besides the curves.
+
+    Attributes:
+        targets: Values of the metric to reach.
+        band: What the bands of the curves show.
+    """
+
+    targets: Sequence[float]
+    band: Band
+
+
+def section(study: Study, wanted: Wanted, prefix: str = "") -> Task:
+    """Return the section of a task; the names of its pictures begin with the prefix."""
+    frame = frames.rounds([study])
+    parts = [
+        _curves(study, wanted, prefix),
+        _pairs(study),
+        _targets(study, wanted),
+        _queried(study, frame, prefix),
+        _time(frame, prefix),
+        _batches(study, frame, prefix),
+        _settings(study),
+    ]
+    return Task(
+        title=f"{study.title}: {study.num_runs} runs, {len(study.recorded)} methods"
+        if study.num_runs > 1
+        else study.title,
+        headlines=headlines(study),
+        caveats=caveats(study),
+        parts=[part for part in parts if part is not None],
+    )
+
+
+def pictures(task: Task) -> list[Picture]:
+    """Return all pictures of a section."""
+    return [picture for part in task.parts for picture in (*part.pictures, *part.small)]
+
+
+def _curves(study: Study, wanted: Wanted, prefix: str) -> Part:
+    found = [curves_picture(study, wanted.band, f"{prefix}curves"), differences_picture(study, f"{prefix}differences")]
+    compared = [tables.comparison(study)] if study.compared else []
+    return Part("", [picture for picture in found if picture is not None], compared)
+
+
+def _pairs(study: Study) -> Part | None:
+    table = tables.pairs(study, most=MOST_PAIRS)
+    return None if table is None else Part("Methods compared in pairs", tables=[table])
+
+
+def _targets(study: Study, wanted: Wanted) -> Part | None:
+    table = tables.labels_to_targets(study, wanted.targets)
+    return None if table is None else Part("Labels to reach a target", tables=[table])
+
+
+def _queried(study: Study, frame: pd.DataFrame, prefix: str) -> Part:
+    # Validation labels are not queried.
+    up_to = frame["labels"].max() if study.with_validation_labels else study.between[1]
+    too_short = {str(run.folder) for run in study.too_short}
+    found: dict[str, pd.DataFrame] = {}
+    for method, same in frame.groupby("method", sort=False):
+        covering = same[~same["folder"].isin(too_short)]
+        counts = frames.queried_by_class(same if covering.empty else covering, up_to)
+        if not counts.empty:
+            found[str(method)] = counts
+    folded = [*_images(study), Folded("The indices asked for, in order", table=tables.indices(study))]
+    if not found:
+        return Part("What was asked", folded=folded)
+    drawn = dict(list(found.items())[:MOST_METHODS_DRAWN])
+    small = [
+        classes_picture(method, counts, f"{prefix}classes-{place}")
+        for place, (method, counts) in enumerate(drawn.items())
+        if len(counts) > 1
+    ]
+    evenness = evenness_picture(study, drawn, f"{prefix}evenness")
+    return Part("What was asked", [evenness], [tables.classes(found)], small, folded)
+
+
+def _images(study: Study) -> list[Folded]:
+    """Return the images that a run of each method queried, where it kept a picture; that of the best method is open."""
+    ranked = sorted((row for row in study.compared if row.is_complete), key=lambda row: row.mean_area)
+    best = None if study.mode is None or not ranked else ranked[0 if study.mode == "min" else -1].name
+    found = [(method, _image(runs)) for method, runs in study.recorded.items()]
+    return [
+        Folded(f"The images that {method} asked for, seed {image[0]}", image[1], is_open=method == best)
+        for method, image in found
+        if image is not None
+    ]
+
+
+def _image(runs: Sequence[RecordedRun]) -> tuple[int, str] | None:
+    for run in runs:
+        content = read_png(run.folder / "asked.png")
+        if content is not None:
+            return run.seed, data_address(content, "image/png")
+    return None
+
+
+def read_png(path: Path) -> bytes | None:
+    """Read a file that is a whole PNG image of a size that a page can hold, or return None."""
+    try:
+        content = read_bytes(path, LARGEST_IMAGE)
+        with Image.open(BytesIO(content), formats=["PNG"]) as image:
+            image.verify()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return content
+
+
+def _time(frame: pd.DataFrame, prefix: str) -> Part:
+    phases = frames.phases(frame)
+    num_rounds = frame.groupby("method").size()
+    seconds = tables.by_method(phases, "seconds", "sum")
+    peak_bytes = tables.by_method(phases, "peak_bytes", "max")
+    found = [tables.time(seconds, num_rounds)]
+    if not peak_bytes.columns.empty:
+        found.append(tables.memory(peak_bytes))
+    a_round = seconds.div(num_rounds.reindex(seconds.index), axis=0)[:MOST_METHODS_DRAWN]
+    drawn = [time_picture(a_round, f"{prefix}time")] if a_round.to_numpy().any() else []
+    return Part("Time and memory", drawn, found)
+
+
+def _batches(study: Study, frame: pd.DataFrame, prefix: str) -> Part | None:
+    found = frames.batches(frame)
+    if found.empty:
+        return None
+    title = "Saturation, Monte Carlo error and sampling noise of the batches"
+    return Part(title, [batches_picture(study, found, f"{prefix}noise")], [tables.batches(found)])
+
+
+def _settings(study: Study) -> Part:
+    methods, versions = tables.methods(study), tables.versions(study)
+    folded = [
+        Folded("The runs", table=tables.runs(study)),
+        Folded("Settings that all runs share", table=tables.settings(study)),
+        *([] if versions is None else [Folded("Versions", table=versions)]),
+    ]
+    return Part("Settings", tables=[] if methods is None else [methods], folded=folded)

@@ -1,0 +1,284 @@
+"""The tables of the page: its figures as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import isfinite
+
+import numpy as np
+import pandas as pd
+
+from lightning_al.report.comparison import Method, Pair
+from lightning_al.report.direction import needed_mode
+from lightning_al.report.frames import evenness, in_order
+from lightning_al.report.labels_to_target import labels_to_target
+from lightning_al.report.page.html import Table
+from lightning_al.report.sentences import p_value, signed
+from lightning_al.report.study import Study
+
+MOST_CLASSES = 20
+MOST_INDICES = 40
+
+TESTS = ["95 % interval", "pairs", "p sign-flip", "by Holm", "p paired t", "by Holm"]
+
+STATES = {"finished": "finished", "going": "still going", "failed": "failed", "stopped": "stopped before its end"}
+
+
+def comparison(study: Study) -> Table:
+    """Return the methods' mean heights and their differences to random choice."""
+    low, high = study.between
+    notes = [
+        f"Mean height of the {study.metric} curve, its area by trapezoids divided by its range, {low} to {high} labels."
+    ]
+    headings = ["method", "seeds", "mean height ± sd"]
+    baseline = study.baseline
+    if baseline is not None and any(row.difference for row in study.compared):
+        headings += [f"minus {baseline.title}", *TESTS]
+        notes.append(
+            "Differences are paired by seed; intervals are Student's t and not corrected for several methods, p values "
+            "are two-sided and by Holm corrected for them. “n too small”: with so few pairs no outcome could reach .05."
+        )
+    rows = []
+    for row in study.compared:
+        seeds = str(len(row.runs)) if row.is_complete else row.num_diverged
+        cells = [row.title, seeds, row.height, *_difference(row)]
+        rows.append(cells + [""] * (len(headings) - len(cells)))
+    return Table("comparison", headings, rows, notes)
+
+
+def pairs(study: Study, *, most: int) -> Table | None:
+    """Return the differences between every two methods but random choice, or None where there are none.
+
+    Args:
+        study: The runs of the task.
+        most: How many pairs to show.
+    """
+    found = study.pairs
+    if not found:
+        return None
+    shown = sorted(found, key=lambda pair: -abs(pair.difference.mean))[:most]
+    notes = [
+        "Difference of the mean height of the curve, paired by seed; the largest first. Intervals are Student's t and "
+        f"not corrected; p values are two-sided and Holm-corrected for the {len(found)} pairs."
+    ]
+    if len(found) > len(shown):
+        notes.append(f"The {len(shown)} largest; pairs.csv has all.")
+    rows = [[pair.method, pair.other, *_difference(pair)] for pair in shown]
+    return Table("pairs", ["method", "minus", "difference", *TESTS], rows, notes, text=[1])
+
+
+def labels_to_targets(study: Study, values: Sequence[float]) -> Table | None:
+    """Return the labels with which methods reach values of the metric, or None where there are none."""
+    # The second row of a method is of the same runs.
+    rows = [row for row in study.compared if row.stand_in is None]
+    if not values or not rows:
+        return None
+    mode = needed_mode(study.metric, study.mode, who="A table of labels to a target")
+    found = [labels_to_target(row, value, mode=mode) for value in values for row in rows]
+    beyond = "at or below" if mode == "min" else "at or above"
+    counted = "training and validation labels" if study.with_validation_labels else "training labels"
+    return Table(
+        "labels to target",
+        ["method", "target", "q25", "median", "q75", "reached by", "step"],
+        [
+            [
+                reached.method,
+                f"{reached.target:g}",
+                *reached.shown,
+                f"{reached.num_reached} of {len(reached.labels)}",
+                str(reached.resolution),
+            ]
+            for reached in found
+        ],
+        [
+            f"Number of {counted} at the first recorded round {beyond} the target, unsmoothed, so exact to the "
+            "step: most labels between two rounds. “over N”: the quartile falls among runs that did not reach it "
+            "within N labels; a round in which a run diverged reaches nothing. Each seed is in labels_to_target.csv."
+        ],
+    )
+
+
+def classes(queried: Mapping[str, pd.DataFrame]) -> Table:
+    """Return how many labels of each class each method queried."""
+    names = next(iter(queried.values())).columns
+    shown = names[:MOST_CLASSES]
+    notes = [
+        "Mean number of labels asked for of each class over the seeds, without those of the start. Evenness is the "
+        "entropy of the classes' shares by that of even shares: 1 is as many of each class."
+    ]
+    if len(names) > len(shown):
+        notes.append(f"The first {len(shown)} of {len(names)} classes; classes.csv has all.")
+    headings = ["method", "at labels", *(f"class {label}" for label in shown), "evenness"]
+    rows = []
+    for method, counts in queried.items():
+        last = counts.iloc[-1]
+        even = evenness(counts).iloc[-1]
+        rows.append([method, str(counts.index[-1]), *(f"{last[label]:.1f}" for label in shown), f"{even:.3f}"])
+    return Table("classes asked for", headings, rows, notes)
+
+
+def indices(study: Study) -> Table:
+    """Return the indices that the first seed of each method queried, in order."""
+    rows = []
+    for method, [run, *_] in study.recorded.items():
+        for round in run.history:
+            if round.indices:
+                more = " …" if len(round.indices) > MOST_INDICES else ""
+                shown = " ".join(map(str, round.indices[:MOST_INDICES])) + more
+                rows.append([method, str(run.seed), str(round.spent), shown])
+    notes = [
+        "The first seed of each method, in the wrapped dataset's numbering; asked.csv has all seeds, with the scores."
+    ]
+    return Table("asked", ["method", "seed", "after labels", "indices"], rows, notes, text=[3])
+
+
+def time(seconds: pd.DataFrame, num_rounds: pd.Series[int]) -> Table:
+    """Return the wall time of each part of a round, one row a method, over all rounds."""
+    total = seconds.sum(axis=1)
+    shares = seconds.div(total.replace(0, 1), axis=0)
+    rows = [
+        [
+            method,
+            str(num_rounds[method]),
+            duration(total[method]),
+            *(
+                "" if np.isnan(spent) else f"{duration(spent)} ({share:.0%})"
+                for spent, share in zip(seconds.loc[method], shares.loc[method], strict=True)
+            ),
+            duration(total[method] / num_rounds[method]),
+        ]
+        for method in seconds.index
+    ]
+    notes = ["Wall time over all recorded rounds of all seeds, with each part's share."]
+    return Table("time", ["method", "rounds", "total", *seconds.columns, "a round"], rows, notes)
+
+
+def memory(peak_bytes: pd.DataFrame) -> Table:
+    """Return the peak memory by the end of each part of a round, one row a method."""
+    headings = ["method", *(f"by the end of {part}".replace("_cuda", " on the GPU") for part in peak_bytes)]
+    rows = [
+        [method, *("" if np.isnan(peak) else f"{peak / 2**20:,.0f} MiB" for peak in peaks)]
+        for method, peaks in zip(peak_bytes.index, peak_bytes.to_numpy(), strict=True)
+    ]
+    notes = [
+        "Most memory that the first process had held by then since it began, greatest over rounds and "
+        "seeds. It never falls: a part that takes less than one before it shows the peak of "
+        "that one, and several runs in one process show the peak of all before."
+    ]
+    return Table("memory", headings, rows, notes)
+
+
+def batches(found: pd.DataFrame) -> Table:
+    """Return what BatchBALD reports of its batches, one row a method."""
+    headings = [
+        *("method", "K", "log K", "share used, mean", "largest", "picks below Monte Carlo error"),
+        *("largest Monte Carlo error", "largest shortfall", "halves agree"),
+    ]
+    rows = []
+    for method, same in found.groupby("method", sort=False):
+        log_K = np.sort(same["log_num_samples"].unique())
+        overlap = same["overlap_of_half_samples"].mean()
+        rows.append(
+            [
+                str(method),
+                ", ".join(str(count) for count in np.unique(np.exp(log_K).round().astype(int))),
+                ", ".join(f"{value:.2f}" for value in log_K),
+                f"{same['share_used'].mean():.0%}",
+                f"{same['share_used'].max():.0%}",
+                f"{same['picks_below_noise'].sum()} of {same['picks'].sum()}",
+                f"{same['standard_error'].max():.4f}",
+                f"{same['shortfall'].max():.4f}",
+                "not measured" if np.isnan(overlap) else f"{overlap:.0%}",
+            ]
+        )
+    notes = [
+        "In nats. K posterior samples can tell at most log K nats apart: a batch close to that leaves little "
+        "by which its last picks could differ. The Monte Carlo error is that of the joint labels that were drawn; "
+        "a pick below it adds no more than this error. The shortfall is how much better at most a batch from all "
+        "points could have been, where memory was limited.",
+        "None of these figures holds the sampling noise, which is larger: K other posterior samples would have "
+        "chosen other points. “Halves agree” is the share of the picks that two halves of the samples have in "
+        "common, where `BatchBALD(check_samples=True)` measured it; two draws of all K agree better than that.",
+    ]
+    return Table("noise", headings, rows, notes)
+
+
+def runs(study: Study) -> Table:
+    """Return the state of each run, and where it lies."""
+    too_short = study.too_short
+    rows = [
+        [
+            method,
+            str(run.seed),
+            STATES[run.state],
+            str(len(run.history)),
+            f"{run.history[0].spent} to {run.history[-1].spent}",
+            "no" if run in too_short or not study.compared else "yes",
+            str(run.folder),
+        ]
+        for method, same in study.recorded.items()
+        for run in same
+    ]
+    return Table("runs", ["method", "seed", "state", "rounds", "labels", "compared", "folder"], rows, text=[2, 6])
+
+
+def methods(study: Study) -> Table | None:
+    """Return the settings in which the methods differ, or None where there are none."""
+    if not study.differing:
+        return None
+    rows = [
+        [method, *(str(same[0].settings.get(key, "")) for key in study.differing)]
+        for method, same in study.recorded.items()
+    ]
+    notes = ["The settings in which the methods differ."]
+    text = range(1, 1 + len(study.differing))
+    return Table("methods", ["method", *study.differing], rows, notes, text)
+
+
+def settings(study: Study) -> Table:
+    """Return the settings that all runs share."""
+    rows = [[key, str(value)] for key, value in sorted(study.settings.items())]
+    return Table("settings", ["setting", "value"], rows, text=[1])
+
+
+def versions(study: Study) -> Table | None:
+    """Return the versions of packages that finished runs used, or None where no run has finished."""
+    rows = [[name, ", ".join(found)] for name, found in study.versions.items()]
+    return Table("versions", ["package", "version"], rows, text=[1]) if rows else None
+
+
+def by_method(phases: pd.DataFrame, field: str, how: str) -> pd.DataFrame:
+    """Return a frame of the parts of a round with one row a method, and one column for each part that has the field."""
+    found = phases.dropna(subset=field).pivot_table(index="method", columns="phase", values=field, aggfunc=how)
+    in_sequence = found.reindex(index=phases["method"].unique(), columns=in_order(set(found.columns)))
+    return in_sequence.astype(float)
+
+
+def duration(seconds: float) -> str:
+    """Write a time span as people read it.
+
+    >>> duration(0.0123), duration(4.26), duration(250), duration(8000)
+    ('0.01 s', '4.3 s', '4 min 10 s', '2 h 13 min')
+    """
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _difference(compared: Method | Pair) -> list[str]:
+    difference = compared.difference
+    if difference is None:
+        return []
+    assert compared.p_sign_flip_holm is not None
+    assert compared.p_t_holm is not None
+    interval = f"{signed(difference.low)} to {signed(difference.high)}" if isfinite(difference.low) else "one pair only"
+    exact = (difference.p_sign_flip, compared.p_sign_flip_holm) if not compared.n_too_small else None
+    t = (difference.p_t, compared.p_t_holm) if difference.n > 1 else None
+    return [signed(difference.mean), interval, str(difference.n), *_p_values(exact), *_p_values(t)]
+
+
+def _p_values(tested: tuple[float, float] | None) -> list[str]:
+    return ["n too small"] * 2 if tested is None else [p_value(p).removeprefix("= ") for p in tested]
