@@ -255,9 +255,19 @@ CASES: dict[str, tuple[type[LitMLP], Callable[[], list[pl.Callback]], dict[str, 
 }  # fmt: skip
 
 
+LAST = ["early stopping and checkpoints", "swa"]
+
+
 class TestEveryRoundIsAsIfItWereTheOnlyOne:
-    @pytest.mark.parametrize("place", ["first", "last"])
-    @pytest.mark.parametrize("case", CASES)
+    @pytest.mark.parametrize(
+        ("case", "place"),
+        [
+            *((case, "first") for case in CASES),
+            # Callbacks that act when training ends, where the place might count; elsewhere it does not.
+            *((case, "last") for case in LAST),
+            *(pytest.param(case, "last", marks=pytest.mark.slow) for case in CASES if case not in LAST),
+        ],
+    )
     def test_one_fit_equals_a_new_trainer_for_each_round(self, tmp_path: Path, case: str, place: str) -> None:
         """What Lightning, callbacks, schedules and seeds keep from a round would make the two differ."""
         cls, callbacks, settings = CASES[case]

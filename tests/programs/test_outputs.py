@@ -365,4 +365,4 @@ def test_a_fit_that_diverged_is_said_to_have(tmp_path: Path, posterior: str) -> 
 
 def test_nan_in_some_samples_alone_is_found(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`NanForSomeSamples` gave NaN or Inf for 6 of 6 .*Its weights are finite"):
-        picks(tmp_path, NanForSomeSamples())
+        picks(tmp_path, NanForSomeSamples(), posterior=MCDropout(20))
