@@ -357,7 +357,7 @@ def test_an_ensemble_of_a_third_party_passes_the_check() -> None:
 @pytest.mark.parametrize(
     ("flaw", "fault"),
     [
-        ("ignores the first", "ignores fit 0 of 3: with other weights in it, the samples are the same"),
+        ("ignores the first", "ignores fit 0 of 3: other weights in it give the same samples"),
         ("uses the module alone", "ignores fit 0 of 3"),
         ("forgets one", "promises 3 samples, but its `outputs` yields 2"),
         ("averages in place", "changes the weights of a fit in place"),
