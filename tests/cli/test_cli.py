@@ -105,7 +105,7 @@ def test_a_run_that_cannot_be_scored_ends_before_its_first_step(refused, tmp_pat
     [
         ("active.query_size=2.5", "`ActiveLearning` needs `query_size` to be a whole number, but got 2.5. Pass an int"),
         ("active.budget=5", "`ActiveLearning(budget=5)` is below the 10 initial labels"),
-        ("pool.initial_size=5000", "`ActiveDataModule(initial_size=5000)` asks for more points"),
+        ("pool.initial_size=5000", "`ActiveDataModule(initial_size=5000)` is larger than"),
         ("pool.target=label", "`ActiveDataModule(target='label')` names a key"),
         ("trainer.max_steps=0", "trained 0 steps"),
     ],
