@@ -1,4 +1,4 @@
-"""Names for things that are chosen by name: a dict, a decorator, and entry points."""
+"""Names for classes that are chosen by name: a dict, a decorator, and entry points."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Class = TypeVar("Class", bound=type)
 
 
 class Registry(Generic[T]):
-    """Find a class by its name, and say which names there are when it is not found.
+    """Find a class by its name.
 
     Args:
-        kind: What the names stand for, as an error should say it.
-        group: The entry-point group by which other packages add names. They are loaded when first needed.
+        kind: What the names stand for, for error messages.
+        group: The entry-point group by which other packages add names. It is loaded when first needed.
 
     >>> shapes = Registry[object]("shape")
     >>> @shapes.register("circle")
@@ -32,7 +32,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, group: str | None = None) -> None:
         self.kind = kind
         self.group = group
-        self._classes: dict[str, Callable[..., T]] = {}
+        self.classes: dict[str, Callable[..., T]] = {}
         self._group_loaded = group is None
 
     def register(self, name: str) -> Callable[[Class], Class]:
@@ -40,7 +40,7 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: If the name is taken by another class.
-            TypeError: If it is no class.
+            TypeError: If the decorated object is not a class.
         """
 
         def decorate(cls: Class) -> Class:
@@ -50,21 +50,21 @@ class Registry(Generic[T]):
         return decorate
 
     def is_own(self, name: str) -> bool:
-        """Return whether a name was registered in this process, with no other package looked at."""
-        return name in self._classes
+        """Return whether a name is registered, without loading entry points of other packages."""
+        return name in self.classes
 
     def available(self) -> list[str]:
-        """List all names in alphabetical order, those of other packages included."""
+        """Return all names in alphabetical order, including those of other packages."""
         self._load_group()
-        return sorted(self._classes)
+        return sorted(self.classes)
 
     def get(self, name: str) -> Any:
         """Return the class that a known name stands for."""
         self._load_group()
-        return self._classes[name]
+        return self.classes[name]
 
     def create(self, spec: str | T, **arguments: Any) -> T:
-        """Make the object that a name stands for; an object is handed back as it is.
+        """Make the object that a name stands for; an object is returned unchanged.
 
         Raises:
             ValueError: If the name is unknown; the message lists the known ones.
@@ -77,18 +77,18 @@ class Registry(Generic[T]):
             )
         if not isinstance(spec, str):
             return spec
-        if spec not in self._classes:
+        if spec not in self.classes:
             self._load_group()
-        if spec not in self._classes:
+        if spec not in self.classes:
             known = ", ".join(self.available())
             raise ValueError(f"There is no {self.kind} named {spec!r}. Choose one of: {known}.{self._hint(spec)}")
-        return self._classes[spec](**arguments)
+        return self.classes[spec](**arguments)
 
     def _hint(self, spec: str) -> str:
-        """Say which name was meant, or how a class is given that has none."""
+        """Suggest a similar name, or how to pass a class without a name."""
         for name in self.available():
             if _letters(name) == _letters(spec.rpartition(".")[2]):
-                return f" Did you mean {name!r}, or the object `{self._classes[name].__name__}()`?"
+                return f" Did you mean {name!r}, or the object `{self.classes[name].__name__}()`?"
         if not spec or (spec.isidentifier() and spec.islower()):
             return ""
         return (
@@ -102,13 +102,13 @@ class Registry(Generic[T]):
                 f"The {self.kind} name {name!r} stands for a class, but got {type(cls).__name__}. Register a class, "
                 "or pass the thing itself to `ActiveLearning`."
             )
-        taken = self._classes.get(name)
+        taken = self.classes.get(name)
         if taken is not None and taken is not cls:
             raise ValueError(
                 f"The {self.kind} name {name!r} already belongs to {_path(taken)}, so {_path(cls)} cannot have it. "
                 "Register it under another name."
             )
-        self._classes[name] = cls
+        self.classes[name] = cls
 
     def _load_group(self) -> None:
         if not self._group_loaded and self.group is not None:

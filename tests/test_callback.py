@@ -255,9 +255,19 @@ CASES: dict[str, tuple[type[LitMLP], Callable[[], list[pl.Callback]], dict[str, 
 }  # fmt: skip
 
 
+LAST = ["early stopping and checkpoints", "swa"]
+
+
 class TestEveryRoundIsAsIfItWereTheOnlyOne:
-    @pytest.mark.parametrize("place", ["first", "last"])
-    @pytest.mark.parametrize("case", CASES)
+    @pytest.mark.parametrize(
+        ("case", "place"),
+        [
+            *((case, "first") for case in CASES),
+            # Callbacks that act when training ends, where the place might count; elsewhere it does not.
+            *((case, "last") for case in LAST),
+            *(pytest.param(case, "last", marks=pytest.mark.slow) for case in CASES if case not in LAST),
+        ],
+    )
     def test_one_fit_equals_a_new_trainer_for_each_round(self, tmp_path: Path, case: str, place: str) -> None:
         """What Lightning, callbacks, schedules and seeds keep from a round would make the two differ."""
         cls, callbacks, settings = CASES[case]
@@ -782,7 +792,7 @@ class TestBadInput:
                 return Selection(torch.tensor(positions), torch.zeros(len(positions)))
 
         active = ActiveLearning(Nonsense(), query_size=3)
-        with pytest.raises(ValueError, match=r"`Nonsense.select` was to return 3 different positions between 0 and 51"):
+        with pytest.raises(ValueError, match=r"`Nonsense.select` should return 3 different positions between 0 and 51"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
 
 

@@ -62,7 +62,6 @@ VERBS = (
 
 # Errors that say no more than there is to do about them, by how they begin.
 NO_REMEDY = {
-    "module {} has no attribute": "Python's own words for it",
     "There is no run in": "a folder that a caller named, and the caller's to find another",
     "`Journal.begin`: the run in": "a fault of the loop, not of a user",
     "`Journal.append` expected round": "a fault of the loop, not of a user",

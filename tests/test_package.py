@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,3 +111,60 @@ def test_contributing_names_files_that_exist() -> None:
         if "NAME" not in name:
             below = (ROOT / "lightning_al").rglob(Path(name).name)
             assert (ROOT / name).exists() or any(str(path).endswith(f"/{name}") for path in below), name
+
+
+OF_OTHERS = {
+    # Python
+    "_exit": "how a fork of this process ends",
+    "_run_exitfuncs": "what a fork does not run by itself",
+    # torch
+    "_dynamo": "forgets what was compiled",
+    "_forward_pre_hooks": "whether a hook is left on a layer",
+    "_shutdown_workers": "a signal has to come while workers end",
+    # Lightning
+    "_FitLoop": "a place where a process is killed",
+    "_batches_that_stepped": "the step that loggers are given",
+    "_duration": "a timer that is up",
+    "_lightning_module": "the module that a Trainer has during a fit",
+    "_offset": "what a timer has counted",
+    # rich
+    "_console": "where what it prints is read",
+}
+"""The private names of others that tests use, and what for."""
+
+
+def private_names(path: Path) -> Iterator[str]:
+    """The private names that a file imports from the library, or reads or patches on what is not its own."""
+    tree = ast.parse(path.read_text())
+    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
+    for node in ast.walk(tree):
+        found = []
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lightning_al"):
+            found = [*str(node.module).split("."), *(alias.name for alias in node.names)]
+        elif isinstance(node, ast.Attribute) and not is_self(node.value):
+            found = [node.attr]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("getattr", "setattr", "delattr")):
+            found = [part.value for part in node.args[1:2] if isinstance(part, ast.Constant)]
+        elif isinstance(node, ast.Tuple) and len(node.elts) == 2:  # an object and the name of what is patched
+            owner, name = node.elts
+            found = [name.value] if isinstance(name, ast.Constant) and not isinstance(owner, ast.Constant) else []
+        for name in found:
+            if isinstance(name, str) and re.fullmatch(r"_[A-Za-z]\w*[A-Za-z]", name) and name not in own:
+                yield f"line {node.lineno}: {name}"
+
+
+def is_self(node: ast.expr) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+SUBJECT = "test_private_names.py"  # whose subject they are
+TEST_FILES = sorted(path for path in Path(__file__).parent.rglob("*.py") if path.name != SUBJECT)
+
+
+def test_tests_go_by_public_names() -> None:
+    found = {str(path): [*private_names(path)] for path in TEST_FILES}
+    reached = {path: [name for name in names if name.split()[-1] not in OF_OTHERS] for path, names in found.items()}
+    assert not {path: names for path, names in reached.items() if names}
+    used = {name.split()[-1] for names in found.values() for name in names}
+    assert used >= set(OF_OTHERS), "an exception that no test needs any more is removed"

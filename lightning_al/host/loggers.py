@@ -110,12 +110,12 @@ def _resume(logger: pl.loggers.Logger, rounds: list[Round]) -> None:
             if round.spent > steps:
                 log_over_labels([logger], round)
     elif isinstance(logger, pl.loggers.CSVLogger):
-        _keep_rows(logger, steps)
+        keep_rows(logger, steps)
     elif isinstance(logger, pl.loggers.MLFlowLogger):
         logger.experiment.update_run(logger.run_id, "RUNNING")
 
 
-def _keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
+def keep_rows(logger: pl.loggers.CSVLogger, steps: int) -> None:
     """Keep the rows of a CSVLogger's file up to a step. By itself the logger would start a new file."""
     table = Path(logger.log_dir) / "metrics.csv"
     try:

@@ -16,7 +16,7 @@ from lightning_al.host.lightning_names import IS_OVERRIDDEN
 NAMESPACES = ("pytorch_lightning", "lightning.pytorch")
 
 
-def _choose() -> str:
+def choose_namespace() -> str:
     chosen = os.environ.get("LIGHTNING_AL_NAMESPACE")
     if chosen:
         if chosen not in NAMESPACES:
@@ -26,7 +26,7 @@ def _choose() -> str:
     return "lightning.pytorch" if only_lightning else "pytorch_lightning"
 
 
-NAMESPACE = _choose()
+NAMESPACE = choose_namespace()
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl

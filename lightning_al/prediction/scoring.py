@@ -100,7 +100,7 @@ def pass_over(
                 in_step(trainer, partial(check, rows[-1].shape[-1]))
                 checked = True
             own_length = lengths[trainer.global_rank]
-            yield tuple(_gather(trainer, values[:own_length], lengths).cpu() for values in rows)
+            yield tuple(gather(trainer, values[:own_length], lengths).cpu() for values in rows)
         predictions.end()
 
 
@@ -135,7 +135,7 @@ def _deal(
     skip: bool,
 ) -> tuple[list[list[list[int]]], Predictions]:
     """Return which batches the ranks predict in each turn, and this rank's predictions."""
-    turns = _turns(list(points), source.batch_size, trainer.world_size)
+    turns = turns_of(list(points), source.batch_size, trainer.world_size)
     # Every rank has a batch in each turn; where none is left, it predicts one point and drops it again.
     own = [turn[trainer.global_rank] or list(points[:1]) for turn in turns]
 
@@ -145,10 +145,10 @@ def _deal(
     return turns, Predictions(trainer, module, source, on_device, own, check=check, skip=skip)
 
 
-def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:
+def turns_of(indices: list[int], batch_size: int, ranks: int) -> list[list[list[int]]]:
     """Deal consecutive batches to the ranks, turn by turn; in the last turn some may get none.
 
-    >>> _turns([3, 4, 5, 6, 7], batch_size=2, ranks=2)
+    >>> turns_of([3, 4, 5, 6, 7], batch_size=2, ranks=2)
     [[[3, 4], [5, 6]], [[7], []]]
     """
     starts = range(0, len(indices), batch_size * ranks)
@@ -158,7 +158,7 @@ def _turns(indices: list[int], batch_size: int, ranks: int) -> list[list[list[in
     ]
 
 
-def _gather(trainer: pl.Trainer, local: Tensor, lengths: list[int]) -> Tensor:
+def gather(trainer: pl.Trainer, local: Tensor, lengths: list[int]) -> Tensor:
     """Join the ranks' batches, whose lengths differ, in the order of the ranks."""
     if len(lengths) == 1:
         return local

@@ -92,11 +92,12 @@ class RoundProgress(pl.callbacks.ProgressBar):
     def _tell(self, history: History) -> None:
         for round in history[self._told :]:
             if self._enabled:
-                self.console.print(_line(round, self.metric))
+                self.console.print(line_of_round(round, self.metric))
         self._told = len(history)
 
 
-def _line(round: Round, metric: str) -> str:
+def line_of_round(round: Round, metric: str) -> str:
+    """Say in a line what a round trained on, reached and queried."""
     value = f", {printable(metric)} {round.metrics[metric]:.4f}" if metric in round.metrics else ""
     asked = f", asked for {len(round.indices)}" if round.indices else ""
     return f"round {round.number}: {round.spent} labels{value}{asked} in {sum(round.seconds.values()):.1f} s"

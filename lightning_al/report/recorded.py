@@ -153,7 +153,7 @@ def read_run(folder: Path) -> RecordedRun:
         settings = dict(summary["settings"])
         name, seed, metric, acquisition = (summary[key] for key in ("name", "seed", "metric", "acquisition"))
     else:
-        header = _read_header(folder)
+        header = read_header(folder)
         acquisition = str(described(header, "acquisition")).split("(")[0].split(".")[-1]
         name, seed, metric, settings = acquisition.lower(), header["seed"], None, _settings_of(header)
     if not isinstance(seed, int):
@@ -237,7 +237,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_header(folder: Path) -> dict[str, Any]:
+def read_header(folder: Path) -> dict[str, Any]:
     """Read the journal's first row, which describes the run and never changes, even while another process writes."""
     address = f"{(folder / JOURNAL).absolute().as_uri()}?mode=ro&immutable=1"
     with closing(sqlite3.connect(address, uri=True)) as database:

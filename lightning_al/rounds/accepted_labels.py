@@ -102,13 +102,13 @@ def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool,
             except Exception as error:  # what a type raises that cannot hold the label depends on the type
                 raise AnswerError(f"the label {label!r} does not fit the item: {error}") from error
             if isinstance(label, list) and rules.kind == "class":
-                _check_batch(data, relabelled, label)
+                check_batch(data, relabelled, label)
         return label
 
     return accept
 
 
-def _check_batch(data: ActiveDataModule, relabelled: Any, label: Label) -> None:
+def check_batch(data: ActiveDataModule, relabelled: Any, label: Label) -> None:
     """Refuse a soft label beside class numbers, where the collate function can make no batch of both."""
     others = [index for index in data.pool.labelled if not isinstance(data.label_of(index), list)]
     try:

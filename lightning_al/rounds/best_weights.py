@@ -21,12 +21,12 @@ def choose_weights(run: Run, fit: CurrentFit, trainer: pl.Trainer, module: pl.Li
             "keeps its last weights.",
         )
         return
-    _load_checkpoint(module, best.best_model_path)
+    load_best(module, best.best_model_path)
     if best.best_model_score is not None:
         fit.metrics[str(best.monitor)] = float(best.best_model_score)
 
 
-def _load_checkpoint(module: pl.LightningModule, path: str) -> None:
+def load_best(module: pl.LightningModule, path: str) -> None:
     """Load the weights of a checkpoint as Lightning does, by what the module says of its checkpoints."""
     weights = read_weights(path)
     if (

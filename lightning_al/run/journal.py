@@ -123,7 +123,7 @@ class Journal:
         """Write the first row: what the run is."""
         if self._rows:
             raise RuntimeError(f"`Journal.begin`: the run in {self.folder} has begun already.")
-        self._append({"schema": SCHEMA, **header})
+        self.write_rows({"schema": SCHEMA, **header})
 
     def append(self, round: Round, labels: Mapping[int, Any]) -> None:
         """Write what a round did, with the labels of the points that it queried.
@@ -138,11 +138,11 @@ class Journal:
             raise RuntimeError(
                 f"`Journal.append` expected round {number} of the run in {self.folder}, but got round {round.number}."
             )
-        self._append({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
+        self.write_rows({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
 
     def ask(self, query: OpenQuery) -> None:
         """Write a query, before anybody is asked. An open query may be written again."""
-        self._append({"query": query.to_dict()})
+        self.write_rows({"query": query.to_dict()})
 
     def answer(self, answers: Mapping[int, Label]) -> None:
         """Write answers to the open query, so that these points are never asked again.
@@ -154,11 +154,11 @@ class Journal:
             raise RuntimeError(
                 f"`Journal.answer`: the run in {self.folder} has no open query. Call `Journal.ask` first."
             )
-        self._append({"answers": {str(index): label for index, label in answers.items()}})
+        self.write_rows({"answers": {str(index): label for index, label in answers.items()}})
 
     def append_member(self, plain: Mapping[str, Any]) -> None:
         """Write what a fit of the next round did, where a round takes several. Its weights lie in the folder."""
-        self._append({"member": dict(plain)})
+        self.write_rows({"member": dict(plain)})
 
     def change(self, *changes: Change) -> None:
         """Write changes of labels, all or nothing. The earlier labels stay in their rows."""
@@ -170,7 +170,7 @@ class Journal:
             else:
                 plain = {"index": change.index, "label": change.label, "given_back": change.given_back}
                 bodies.append({"change": plain})
-        self._append(*bodies)
+        self.write_rows(*bodies)
 
     def take_back(self) -> None:
         """Take the last round back, to run it again with a larger budget.
@@ -182,7 +182,7 @@ class Journal:
             raise RuntimeError(
                 f"`Journal.take_back`: the run in {self.folder} has no round to take back. Append one first."
             )
-        self._append({"taken_back": len(self.records.rounds) - 1})
+        self.write_rows({"taken_back": len(self.records.rounds) - 1})
 
     def save_weights(self, name: str, weights: Mapping[str, Tensor]) -> None:
         """Save weights under a name, in one step, with a hash by which they are known to be whole."""
@@ -237,7 +237,7 @@ class Journal:
         """
         return salvage(Path(folder))
 
-    def _append(self, *bodies: dict[str, Any]) -> None:
+    def write_rows(self, *bodies: dict[str, Any]) -> None:
         """Add rows, all or nothing."""
         rows = chained(bodies, self._rows)
         for row in rows[len(self._rows) :]:

@@ -161,7 +161,6 @@ def in_all_ways(log_probs_N_K_C, b, *, M, seed, num_kept, chunk_size):
 ways = {"seed": st.integers(0, 99), "num_kept": st.integers(1, 24), "chunk_size": st.integers(1, 24)}
 
 
-@settings(max_examples=50)
 @given(problem=tied_problems(), M=st.sampled_from([1, 30, 300]), **ways)
 def test_equal_gains_are_told_apart_by_bald_and_then_by_chance(problem, M, seed, num_kept, chunk_size):
     log_probs_N_K_C, b = problem
@@ -170,7 +169,6 @@ def test_equal_gains_are_told_apart_by_bald_and_then_by_chance(problem, M, seed,
     assert chosen == dict.fromkeys(chosen, expected)
 
 
-@settings(max_examples=30)
 @given(problem=hard.problems(), M=st.sampled_from([1, 30, 300]), **ways)
 def test_a_tolerance_is_measured_from_the_best_however_points_come(problem, M, seed, num_kept, chunk_size):
     """A tolerance so wide that many gains lie within it of each other, and not all within it of the best."""

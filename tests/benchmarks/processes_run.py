@@ -26,7 +26,7 @@ from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al.demos.networks import paper_cnn
 from lightning_al.host.namespace import NAMESPACE, pl
 from lightning_al.posterior import MCDropout
-from lightning_al.prediction.scoring import _gather, _turns
+from lightning_al.prediction.scoring import gather, turns_of
 from tests.benchmarks.machine import resident
 
 LABELLED, CLASSES = 20, 10
@@ -102,13 +102,13 @@ def run(ranks: int, N: int, K: int, batch_size: int, b: int, folder: str) -> tup
 
 def exchange_seconds(trainer: pl.Trainer, N: int, K: int, batch_size: int, repeats: int = 10) -> float:
     """Time the exchange of predictions for a pool of N, the mean of some repeats."""
-    lengths = [[len(batch) for batch in turn] for turn in _turns(list(range(N)), batch_size, trainer.world_size)]
+    lengths = [[len(batch) for batch in turn] for turn in turns_of(list(range(N)), batch_size, trainer.world_size)]
     own = [torch.zeros(turn[trainer.global_rank], K, CLASSES) for turn in lengths]
     trainer.strategy.barrier()
     began = time.perf_counter()
     for _ in range(repeats):
         for log_probs_n_K_C, turn in zip(own, lengths, strict=True):
-            _gather(trainer, log_probs_n_K_C, turn)
+            gather(trainer, log_probs_n_K_C, turn)
     return (time.perf_counter() - began) / repeats
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -20,22 +21,30 @@ from lightning_al.run.folder import ERROR
 Name = Callable[..., str]
 
 
-@pytest.fixture
-def name(tmp_path: Path) -> Iterator[Name]:
-    """A function that names the folder of the cell of a command line, as Hydra asks for it before the cell runs."""
-
-    def name(*overrides: str) -> str:
-        with initialize_config_module("lightning_al.conf", version_base="1.3"):
-            config = compose("config", overrides=[f"folder={tmp_path}", *overrides], return_hydra_config=True)
-        HydraConfig.instance().set_config(config)
+def name_in(folder: Path, *overrides: str) -> str:
+    """Name the folder of the cell of a command line, as Hydra asks for it before the cell runs."""
+    with initialize_config_module("lightning_al.conf", version_base="1.3"):
+        config = compose("config", overrides=[f"folder={folder}", *overrides], return_hydra_config=True)
+    HydraConfig.instance().set_config(config)
+    try:
         return str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    finally:
+        HydraConfig.instance().cfg = None
 
-    yield name
-    HydraConfig.instance().cfg = None
+
+@pytest.fixture
+def name(tmp_path: Path) -> Name:
+    return partial(name_in, tmp_path)
 
 
 def digest(name: str) -> str:
     return name.rpartition("_")[2]
+
+
+@cache
+def unchanged(*overrides: str) -> str:
+    """The hash of a cell in no folder, whose place is not part of it."""
+    return digest(name_in(Path("nowhere"), *overrides))
 
 
 def test_it_says_what_was_overridden_and_ends_in_a_hash(name: Name) -> None:
@@ -67,7 +76,7 @@ def test_it_says_what_was_overridden_and_ends_in_a_hash(name: Name) -> None:
     ],
 )
 def test_what_shows_places_or_grows_makes_no_other_cell(name: Name, override: str) -> None:
-    assert digest(name("data=mnist", override)) == digest(name("data=mnist"))
+    assert digest(name("data=mnist", override)) == unchanged("data=mnist")
 
 
 @pytest.mark.parametrize(
@@ -92,7 +101,7 @@ def test_what_shows_places_or_grows_makes_no_other_cell(name: Name, override: st
     ],
 )
 def test_what_the_results_depend_on_makes_another_cell(name: Name, override: str) -> None:
-    assert digest(name(override)) != digest(name())
+    assert digest(name(override)) != unchanged()
 
 
 def test_a_preset_that_changed_makes_another_cell(name: Name, tmp_path: Path) -> None:

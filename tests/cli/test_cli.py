@@ -95,7 +95,7 @@ def test_a_run_that_cannot_be_scored_ends_before_its_first_step(refused, tmp_pat
     sizes = ["~model.network.num_classes", "+model.network.in_features=8", "+model.network.out_features=10"]
     network = ["model.network._target_=torch.nn.Linear", *sizes, "allow=[torch]"]
     said = refused(*TINY, f"folder={tmp_path}", *network)
-    assert "the module gave [4, 1, 8, 10]. A prediction for each place" in said
+    assert "the module gave [4, 1, 8, 10]. A prediction for each pixel or token" in said
     assert "This was found by the dry pass before round 0" in said
     assert not (tmp_path / "summary.json").exists()
 
@@ -105,7 +105,7 @@ def test_a_run_that_cannot_be_scored_ends_before_its_first_step(refused, tmp_pat
     [
         ("active.query_size=2.5", "`ActiveLearning` needs `query_size` to be a whole number, but got 2.5. Pass an int"),
         ("active.budget=5", "`ActiveLearning(budget=5)` is below the 10 initial labels"),
-        ("pool.initial_size=5000", "`ActiveDataModule(initial_size=5000)` is larger than"),
+        ("pool.initial_size=5000", "`ActiveDataModule(initial_size=5000)` is larger than the training data"),
         ("pool.target=label", "`ActiveDataModule(target='label')` names a key"),
         ("trainer.max_steps=0", "trained 0 steps"),
     ],
@@ -164,7 +164,7 @@ def test_a_finished_run_goes_on_to_a_larger_budget(command, tmp_path):
 def test_a_larger_budget_cut_off_before_its_report_is_reported_and_not_the_smaller_one(command, tmp_path, monkeypatch):
     command(*TINY, f"folder={tmp_path}", "active.budget=15")
     with monkeypatch.context() as patched:
-        patched.setattr(cli_run, "_report", unreachable)
+        patched.setattr(cli_run, "report_run", unreachable)
         with pytest.raises(SystemExit):
             command(f"folder={tmp_path}", "active.budget=20")
     command(f"folder={tmp_path}")
@@ -214,8 +214,8 @@ def test_what_is_sane_goes_on_by_force_with_a_warning(command, refused, tmp_path
     command(*TINY, f"folder={tmp_path}", "active.budget=15")
     before = Journal.read_history(tmp_path)[0]
     said = refused(f"folder={tmp_path}", "active.budget=20", override)
-    assert "Of these, `active.force=true` lets through: " in said
-    with pytest.warns(UserWarning, match="goes on with") as warned:
+    assert "With `active.force=true`, these may differ: " in said
+    with pytest.warns(UserWarning, match="resumes with") as warned:
         command(f"folder={tmp_path}", "active.budget=20", override, "active.force=true")
     messages = [str(warning.message) for warning in warned]
     assert any(named in message and message.startswith("`active.force=true`") for message in messages)
@@ -241,7 +241,7 @@ def test_what_is_not_sane_is_refused_by_the_command_line_even_so(command, refuse
     said = refused(f"folder={tmp_path}", override, "active.force=true")
     assert "was started with other settings" in said
     assert named in said
-    assert "lets through" not in said
+    assert "may differ" not in said
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_settings_that_agree_are_no_contradiction(command, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("+typo=1", "lightning-al knows no setting named typo. Choose one of: folder, seed"),
+        ("+typo=1", "lightning-al has no setting named typo. Choose one of: folder, seed"),
         ("typo=1", "Key 'typo' is not in struct"),
         ("active.quey_size=1", "Key 'quey_size' is not in struct"),
         ("+active.quey_size=1", "quey_size"),
@@ -345,7 +345,7 @@ def test_lightnings_advice_on_srun_is_not_given_for_each_cell(command, tmp_path,
 
 def test_time_that_runs_out_leaves_a_run_to_go_on_with(command, tmp_path):
     out = command(*TINY, f"folder={tmp_path}", "trainer.max_time=00:00:00:01", "trainer.max_steps=1000000")
-    assert f"Go on by: lightning-al folder={tmp_path}" in out
+    assert f"Resume with: lightning-al folder={tmp_path}" in out
     assert not (tmp_path / "summary.json").exists()
 
 
@@ -376,13 +376,13 @@ def test_a_job_of_a_sweep_goes_on_by_its_folder_unquoted(command, tmp_path):
 
 def test_main_returns_the_area_for_a_sweeper(tmp_path, monkeypatch, command):
     returned = []
-    run = cli_run._fit_and_report
+    run = cli_run.fit_and_report
 
     def keep(*args, **kwargs):
         returned.append(run(*args, **kwargs))
         return returned[-1]
 
-    monkeypatch.setattr(cli_run, "_fit_and_report", keep)
+    monkeypatch.setattr(cli_run, "fit_and_report", keep)
     command(*TINY, f"folder={tmp_path}")
     assert returned == [Run.read(tmp_path).area]
     assert not isnan(returned[0])

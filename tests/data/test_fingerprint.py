@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy import sparse
@@ -215,7 +215,6 @@ plain = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(plain, plain)
 def test_plain_contents_have_one_hash_where_their_repr_is_one(one: Any, other: Any) -> None:
     def ordered(value: Any) -> Any:

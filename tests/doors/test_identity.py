@@ -235,10 +235,19 @@ def test_another_one_is_refused_and_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=said) as error:
         run(tmp_path / "run", tmp_path, **{"max_rounds": 2, **now})
     assert (name in FALSE) == ("`force=True` cannot help" in str(error.value))
-    if name in OTHERS:
-        with pytest.warns(UserWarning, match=said):
-            active = run(tmp_path / "run", tmp_path, **{"max_rounds": 2, "force": True, **now})
-        assert len(active.history) == 2
+
+
+# By force all resume by the same way.
+FORCED = [name if place % 4 == 0 else pytest.param(name, marks=pytest.mark.slow) for place, name in enumerate(OTHERS)]
+
+
+@pytest.mark.parametrize("name", FORCED)
+def test_another_one_resumes_by_force(tmp_path: Path, name: str) -> None:
+    before, now, said = OTHERS[name]
+    run(tmp_path / "run", tmp_path, **before)
+    with pytest.warns(UserWarning, match=said):
+        active = run(tmp_path / "run", tmp_path, **{"max_rounds": 2, "force": True, **now})
+    assert len(active.history) == 2
 
 
 def test_every_argument_that_is_recorded_is_tried() -> None:

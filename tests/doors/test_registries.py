@@ -37,7 +37,7 @@ ROOT = Path(lightning_al.__file__).parent.parent
 def _registries_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take back the names that a test gives, for the tests that list all."""
     for registry in (oracles, posteriors):
-        monkeypatch.setattr(registry, "_classes", dict(registry._classes))
+        monkeypatch.setattr(registry, "classes", dict(registry.classes))
 
 
 class Fixed(Posterior):

@@ -12,7 +12,7 @@ import pytest
 from omegaconf import OmegaConf
 from packaging.version import Version
 
-from lightning_al.host.namespace import NAMESPACES, _choose
+from lightning_al.host.namespace import NAMESPACES, choose_namespace
 from tests.cli.test_cli import TINY
 
 pytest.importorskip("lightning.pytorch")
@@ -172,10 +172,10 @@ def test_the_choice_by_what_was_imported_before(
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in imported:
         monkeypatch.setitem(sys.modules, name, sys)
-    assert _choose() == chosen
+    assert choose_namespace() == chosen
     for name in NAMESPACES:
         monkeypatch.setenv("LIGHTNING_AL_NAMESPACE", name)
-        assert _choose() == name
+        assert choose_namespace() == name
 
 
 def test_an_unknown_namespace_is_refused() -> None:

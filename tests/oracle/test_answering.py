@@ -427,7 +427,7 @@ def test_a_soft_label_that_makes_no_batch_with_class_numbers_is_refused(tmp_path
 def test_a_recorded_soft_label_that_makes_no_batch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     oracle = Asked(lambda indices: {**right(indices), indices[1]: [0.25] * CLASSES})
     with monkeypatch.context() as before:
-        before.setattr(accepted_labels, "_check_batch", lambda *_: None)
+        before.setattr(accepted_labels, "check_batch", lambda *_: None)
         with pytest.raises(TypeError):
             fit(tmp_path, oracle, dataset=ByNumber())
     with pytest.raises(TypeError) as error:
@@ -445,7 +445,7 @@ def test_indices_of_earlier_versions_that_are_no_whole_numbers_are_read(tmp_path
     answers = {f"tensor({indices[0]})": indices[0] % CLASSES}
     answers |= {f"{index}.0": index % CLASSES for index in indices[1:]}
     active, _ = fit(tmp_path / "other", Asked())
-    journal._append({"round": active.history[0].to_dict(), "labels": answers})
+    journal.write_rows({"round": active.history[0].to_dict(), "labels": answers})
     journal.close()
     assert scores == active.history[0].scores
     resumed, _ = fit(tmp_path, Asked())
@@ -456,7 +456,7 @@ def test_a_row_of_a_later_version_is_refused(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.begin({"seed": 0})
     with pytest.raises(ValueError, match=r"holds an unknown kind of row, 'opinion'. Use the version of"):
-        journal._append({"opinion": 1})
+        journal.write_rows({"opinion": 1})
     journal.close()
 
 

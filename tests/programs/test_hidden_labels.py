@@ -26,8 +26,8 @@ from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.data.target import Target
 from lightning_al.data.views import Hidden
 from lightning_al.host.namespace import pl
-from lightning_al.prediction.scoring import pass_over
 from tests.support.net import LitNet
+from tests.support.samples import predict_pool
 from tests.support.tasks import CLASSES, Items, points, trainer
 
 N = 20
@@ -137,9 +137,7 @@ class Kept(ActiveLearning):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        fitted = self._fitted_now(trainer, pl_module, data)
-        passed = pass_over(trainer, pl_module, fitted.pool, data.pool.unlabelled, fitted.log_probs, "Scoring")
-        self.log_probs = torch.cat([rows for (rows,) in passed])
+        self.log_probs = torch.cat(list(predict_pool(trainer, pl_module, data, posterior=MCDropout(4), seed=0)))
         self.labels = [batch[1] for batch in data.pool_dataloader()]
 
 

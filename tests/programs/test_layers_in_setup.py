@@ -291,7 +291,16 @@ def test_each_round_is_the_plain_program(tmp_path: Path, program: type[LitBase])
     assert is_tested == bool(plain.metrics)
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
+@pytest.mark.parametrize(
+    "program",
+    [
+        # The tests of the others are those of the plain program, above.
+        program
+        if program in {*REBUILT_FOR_A_TEST, ReadsTheSizesFromTheData}
+        else pytest.param(program, marks=pytest.mark.slow)
+        for program in PROGRAMS
+    ],
+)
 def test_a_test_is_of_the_module_that_the_user_has(tmp_path: Path, program: type[LitBase]) -> None:
     module, active, _ = run(lambda: made(program), tmp_path, max_epochs=6)
     assert active.history[-1].metrics["test_loss"] == pytest.approx(loss_of(module), rel=1e-4)

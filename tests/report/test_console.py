@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from hydra.errors import CompactHydraException, ConfigCompositionException
 
-from lightning_al.cli.refusals import in_one_line
+from lightning_al.cli.one_line_errors import in_one_line
 from lightning_al.report.comparison import compare
 from lightning_al.report.console import PlainConsole
-from lightning_al.report.progress import _line
+from lightning_al.report.progress import line_of_round
 from lightning_al.report.runs import Run, group_runs
 from lightning_al.report.tables import comparison_table, rounds_table
 from lightning_al.run.history import History, Round
@@ -43,11 +43,11 @@ def test_what_is_printed_can_only_be_read(text: str) -> None:
         f"a line with {text!s} in it",
         rounds_table(history, text),
         comparison_table(methods, text, mode="max"),
-        _line(history[0], text),
+        line_of_round(history[0], text),
     )
     assert all(line.isprintable() for line in said.split("\n"))
     assert text not in said or text.isprintable()
-    assert len(_line(history[0], text).splitlines()) == 1
+    assert len(line_of_round(history[0], text).splitlines()) == 1
 
 
 def test_colours_stay() -> None:

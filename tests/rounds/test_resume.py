@@ -20,6 +20,7 @@ from lightning_al.host.namespace import pl
 from lightning_al.points import Candidates
 from lightning_al.run.journal import Journal
 from lightning_al.run.stopping import StoppedError
+from tests.support.combinations import one_in
 from tests.support.tasks import LitMLP, points, trainer
 from tests.test_callback import active_data, model, plain, same_weights, weights
 
@@ -65,9 +66,9 @@ def run(
     return plain(active.history), weights(module), data.pool.state_dict()
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm", "fresh"])
-@pytest.mark.parametrize("place", ["fit", "test", "between"])
-@pytest.mark.parametrize("fit", [1, 3, 4])
+@pytest.mark.parametrize(
+    ("fit", "place", "reset"), one_in(3, [1, 3, 4], ["fit", "test", "between"], ["initial", "warm", "fresh"])
+)
 def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, fit: int, place: str, reset: Any) -> None:
     undisturbed = run(tmp_path, tmp_path / "whole", reset=reset)
     with pytest.raises(InterruptedFitError):

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -338,7 +338,6 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=50, deadline=None)
 @given(values, values)
 def test_plain_data_are_their_own_config(one: Any, other: Any) -> None:
     assert config_of(json.loads(json.dumps(config_of(one)))) == config_of(one)

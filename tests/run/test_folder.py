@@ -18,7 +18,7 @@ import pytest
 from lightning_al import ActiveLearning
 from lightning_al.host.namespace import pl
 from lightning_al.report.command import main as report
-from lightning_al.report.recorded import _read_header
+from lightning_al.report.recorded import read_header
 from lightning_al.run.folder import check_places, check_tree
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_database import hash_of
@@ -227,7 +227,7 @@ def test_a_database_that_computes_without_end_is_damaged(tmp_path: Path, script:
         with pytest.raises(RuntimeError, match=f"is damaged {damage}"):
             use(tmp_path)
     with pytest.raises(ValueError, match=r"the database of journal\.sqlite computes something, which no run's does"):
-        _read_header(tmp_path)
+        read_header(tmp_path)
 
 
 def test_in_a_folder_that_is_a_link_places_are_found_by_either_name(tmp_path: Path) -> None:
@@ -456,7 +456,10 @@ def test_the_command_line_leaves_a_folder_alone_that_is_not_a_runs(refused: Any,
 def test_a_sweep_leaves_a_folder_alone_that_is_not_a_sweeps(refused: Any, tmp_path: Path) -> None:
     (tmp_path / "comparison.csv").write_text("mine")
     said = refused("-m", *TINY, "seed=0,1", f"folder={tmp_path}")
-    assert "has comparison.csv, which a sweep would overwrite, but no cells, so it holds no sweep. Choose" in said
+    assert (
+        "has comparison.csv, which a sweep would overwrite, but no cells, so it is not the folder of a sweep. Choose"
+        in said
+    )
     assert contents(tmp_path) == {"comparison.csv": b"mine"}
 
 

@@ -16,9 +16,10 @@ import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig
+from torch.distributed import TCPStore
 
 import lightning_al.cli  # noqa: F401, whose resolvers the configuration names
-from lightning_al.cli.together import is_first_rank, started_by
+from lightning_al.cli.external_launch import is_first_rank, started_by
 from lightning_al.report import Run
 from tests.support import programs
 
@@ -168,16 +169,23 @@ def torchrun(folder: Path, *overrides: str) -> str:
 
 
 def as_torchrun(folder: Path) -> str:
-    """Start two forks with the variables that torchrun sets."""
-    variables = {"TORCHELASTIC_RUN_ID": "none", "WORLD_SIZE": "2", "GROUP_RANK": "0", "MASTER_ADDR": "127.0.0.1"}
-    return programs.run(*COMMAND, cwd=folder, environment=variables, ranks=2).stdout
+    """Start two forks with the store and the variables that torchrun gives them."""
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    variables = {
+        **TORCHRUN,
+        "TORCHELASTIC_USE_AGENT_STORE": "True",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(store.port),
+    }
+    of_ranks = {name: value for name, value in variables.items() if "RANK" not in name}
+    return programs.run(*COMMAND, cwd=folder, environment=of_ranks, ranks=2).stdout
 
 
 @pytest.mark.parametrize("start", [as_torchrun, pytest.param(torchrun, marks=pytest.mark.slow)])
 def test_two_processes_of_torchruns_make_one_folder(tmp_path: Path, start: Any) -> None:
     said = start(tmp_path)
     (folder,) = tmp_path.glob("outputs/*/*")
-    assert said.count(f"goes on by: lightning-al folder={folder}") == 1
+    assert said.count(f"to resume it: lightning-al folder={folder}") == 1
     assert Run.read(folder).labels == [10, 15]
     assert {path.name for path in folder.iterdir()} == {
         ".hydra",

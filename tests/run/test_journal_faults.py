@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from lightning_al.run.journal import Journal
+from tests.support import programs
 from tests.support.rounds import HEADER, LABELS, ROUNDS, write
 
 OPERATIONS = {
@@ -43,7 +44,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("Calls of the system can be made to fail on Linux with a C compiler only.")
     library = tmp_path_factory.mktemp("faults") / "faults.so"
-    source = Path(__file__).with_name("faults.c")
+    source = programs.ROOT / "tests" / "support" / "faults.c"
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", str(library), str(source), "-ldl"], check=True)
     return library
 
@@ -59,10 +60,9 @@ def folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("step", [23, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_call_that_fails_or_a_kill_leaves_the_state_before_or_after(library: Path, folder: Path, step: int) -> None:
-    command = [sys.executable, "-m", "tests.support.faults", str(library), str(folder), "0", str(step)]
-    environment = {**os.environ, "LD_PRELOAD": str(library)}
-    root = Path(__file__).parents[2]
-    found = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, check=True)
+    preload = {"LD_PRELOAD": str(library)}
+    command = ["-m", "tests.support.faults", library, folder, 0, step]
+    found = programs.run(*command, environment=preload, timeout=4 * 3600, fork=False)
     reports = [json.loads(line) for line in found.stdout.splitlines()]
     assert {report["operation"] for report in reports} == OPERATIONS
     ends: Counter[str] = Counter()

@@ -21,10 +21,10 @@ from omegaconf import OmegaConf
 
 from lightning_al import ActiveLearning, cli
 from lightning_al.cli.command_folder import check_command_folder
-from lightning_al.cli.hydras_files import check_hydras_files
+from lightning_al.cli.hydra_files import check_hydra_files
 from lightning_al.cli.journal import main as journal_command
-from lightning_al.cli.refusals import in_one_line
-from lightning_al.host.loggers import _keep_rows
+from lightning_al.cli.one_line_errors import in_one_line
+from lightning_al.host.loggers import keep_rows
 from lightning_al.host.namespace import pl
 from lightning_al.report.command import main as report
 from lightning_al.run.folder_path import LONGEST_NAME
@@ -278,7 +278,7 @@ def test_a_damaged_table_of_a_logger_is_named(tmp_path: Path, kind: str) -> None
     logger = pl.loggers.CSVLogger(tmp_path, name="", version="")
     (tmp_path / "metrics.csv").write_bytes(TABLES[kind])
     with pytest.raises(ValueError, match=r"metrics\.csv is not the table that .*\. Remove it: the run"):
-        _keep_rows(logger, 1)
+        keep_rows(logger, 1)
     assert (tmp_path / "metrics.csv").read_bytes() == TABLES[kind]
 
 
@@ -287,7 +287,7 @@ def test_a_damaged_table_of_a_logger_is_named(tmp_path: Path, kind: str) -> None
 def test_rows_that_a_killed_process_left_half_are_dropped(tmp_path: Path, text: str) -> None:
     logger = pl.loggers.CSVLogger(tmp_path, name="", version="")
     (tmp_path / "metrics.csv").write_text(text)
-    _keep_rows(logger, 1)
+    keep_rows(logger, 1)
     found = (tmp_path / "metrics.csv").read_text() if (tmp_path / "metrics.csv").exists() else ""
     assert found.split() == (TABLE.split() if TABLE in text else [])
 
@@ -370,9 +370,9 @@ def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
     ):
         check_command_folder(tmp_path, config)
     (tmp_path / ".hydra").write_text("mine")
-    with pytest.raises(ValueError, match=r"\.hydra is a file, where Hydra keeps a folder\. Remove it"):
-        check_hydras_files(tmp_path, ".hydra")
-    check_hydras_files(tmp_path, None)
+    with pytest.raises(ValueError, match=r"\.hydra is a file, where Hydra needs a folder\. Remove it"):
+        check_hydra_files(tmp_path, ".hydra")
+    check_hydra_files(tmp_path, None)
 
 
 def test_what_the_system_refuses_in_the_folder_is_a_line_and_elsewhere_an_error(tmp_path: Path) -> None:

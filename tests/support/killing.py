@@ -30,16 +30,18 @@ from typing import Any, Literal
 import torch
 from hydra.core.global_hydra import GlobalHydra
 
-from lightning_al import ActiveLearning, cli
+from lightning_al import cli
 from lightning_al.acquisition import BatchBALD
 from lightning_al.cli import run as cli_run
 from lightning_al.host.namespace import pl
 from lightning_al.host.round_checkpoints import RoundCheckpoints
 from lightning_al.oracle import Revealed
 from lightning_al.report import Run
+from lightning_al.rounds import run as runs
 from lightning_al.run.files import replacing
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
+from lightning_al.run.journal_folder import JournalFolder
 from lightning_al.run.weights import copy_weights
 from tests.support.diary import Diary
 
@@ -107,17 +109,17 @@ PLACES: dict[str, tuple[Any, str]] = {
     "save weights": (Journal, "save_weights"),
     "checkpoint": (pl.Trainer, "save_checkpoint"),
     "fit": (pl.loops.fit_loop._FitLoop, "advance"),
-    "score": (sys.modules["lightning_al.prediction.scoring"], "_gather"),
+    "score": (sys.modules["lightning_al.prediction.scoring"], "gather"),
     "select": (BatchBALD, "select"),
     "label": (Revealed, "label"),
     "note": (Diary, "note"),
-    "record": (ActiveLearning, "_end_round"),
+    "record": (runs.Run, "add_round"),
     "remove weights": (Journal, "remove_weights"),
     "remove checkpoints": (RoundCheckpoints, "finish"),
-    "history for people": (Journal, "_write_for_people"),
+    "history for people": (JournalFolder, "write_for_people"),
     "close": (Journal, "close"),
     "configuration": (cli_run, "write_config"),
-    "report": (cli_run, "_report"),
+    "report": (cli_run, "report_run"),
     "summary": (Run, "write"),
     "sync": (os, "fsync"),
     "move": (Path, "replace"),

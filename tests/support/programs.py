@@ -55,12 +55,18 @@ class Program:
     ) -> None:
         self.command = [str(part) for part in command]
         self.out = Path(tempfile.mkdtemp(prefix="program-"))
-        variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(environment or {})}
+        variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.processes = []
         port = free_port() if ranks > 1 else 0
         for rank in range(ranks):
             of_rank = ranked(rank, port) if ranks > 1 else {}
-            arguments = (self.command, str(cwd), {**variables, **of_rank}, str(self.out), own_session)
+            arguments = (
+                self.command,
+                str(cwd),
+                {**variables, **of_rank, **(environment or {})},
+                str(self.out),
+                own_session,
+            )
             self.processes.append(server().Process(target=be, args=arguments))
             self.processes[-1].start()
 

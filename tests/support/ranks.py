@@ -20,13 +20,14 @@ from typing import Any
 
 import torch
 
-from lightning_al import ActiveDataModule, ActiveLearning, callback
+from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al.acquisition import BALD, base
 from lightning_al.host import round_checkpoints
 from lightning_al.host.namespace import pl
 from lightning_al.oracle import Revealed
 from lightning_al.posterior import MCDropout
 from lightning_al.prediction import scoring
+from lightning_al.rounds import best_weights, call, log, querying, starts
 from lightning_al.run.history import History
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Label
@@ -51,9 +52,9 @@ class Failing(pl.Callback):
 PLACES: dict[str, tuple[Any, str]] = {
     "fit": (LitMLP, "training_step"),
     "score": (scoring, "to_device"),
-    "gather": (scoring, "_gather"),
+    "gather": (scoring, "gather"),
     "select": (BALD, "select"),
-    "label": (ActiveLearning, "_answer"),
+    "label": (call, "answer"),
     "answer": (Revealed, "label"),
     "record": (History, "append"),
 }
@@ -63,16 +64,16 @@ ALONE: dict[str, tuple[Any, str]] = {
     "answer": (Revealed, "label"),
     "weights": (Journal, "save_weights"),
     "journal": (Journal, "append"),
-    "loggers": (callback, "log_over_labels"),
+    "loggers": (log, "log_over_labels"),
     "selected": (BALD, "select"),
     "claim": (round_checkpoints, "make_folder"),
     "remove": (round_checkpoints, "are_whole"),
     "round": (ActiveDataModule, "class_counts"),
     "name": (round_checkpoints, "folder_of"),
-    "dry pass": (callback, "dry_pass"),
+    "dry pass": (querying, "dry_pass"),
     "between chunks": (base, "checked_log_probs"),
-    "start of the round": (callback, "put_weights"),
-    "best weights": (callback, "_load_checkpoint"),
+    "start of the round": (starts, "put_weights"),
+    "best weights": (best_weights, "load_best"),
 }
 """What the first rank does alone, and what each does by itself: `selected` dies when it has been called."""
 
