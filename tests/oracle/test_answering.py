@@ -395,7 +395,7 @@ def test_none_stands_for_the_dataset_s_own_label_where_it_has_one(tmp_path: Path
     own = lambda indices: dict.fromkeys(indices)  # noqa: E731
     _, data = fit(tmp_path, own, dataset=points(40))
     assert data.pool.labels == {}
-    with pytest.raises(ValueError, match="None stands for the dataset's own label, but the label -1 is none of"):
+    with pytest.raises(ValueError, match="None stands for the dataset's own label, but the label -1 is not one of"):
         fit(tmp_path / "placeholders", own, dataset=changed(lambda y: torch.where(torch.arange(40) < 8, y, -1)))
 
 
@@ -494,7 +494,9 @@ def test_a_point_that_cannot_be_read_is_an_error_before_people_are_asked(tmp_pat
     dataset, oracle = Fragile(lambda index: index >= 8), Asked()
     data = ActiveDataModule(dataset, initial=range(8), batch_size=8)
     active = ActiveLearning("random", query_size=4, budget=16, oracle=oracle)
-    with pytest.raises(OSError, match=r"Item \d+ of the training data cannot be read: OSError: cut off\. Repair it: a"):
+    with pytest.raises(
+        OSError, match=r"Item \d+ of the training data cannot be read: OSError: cut off\. Repair it: it"
+    ):
         trainer(tmp_path, callbacks=[active, Breaks()], max_epochs=1).fit(Keyed(hidden=4), datamodule=data)
     assert oracle.queries == []
 
@@ -532,7 +534,7 @@ def test_an_answer_is_not_lost_where_its_item_cannot_be_read_afterwards(tmp_path
         dataset.is_broken = len(indices) == 4
         return {**right(indices[1:]), indices[0]: 99}
 
-    with pytest.raises(ValueError, match=r"Refused: the label 99 is none of .*3 of 4 answers are kept"):
+    with pytest.raises(ValueError, match=r"Refused: the label 99 is not one of .*3 of 4 answers are kept"):
         fit(tmp_path, Asked(breaking), "random", dataset, Keyed(hidden=4))
     dataset.is_broken = False
     query = Journal.read(tmp_path / "run").query

@@ -383,7 +383,10 @@ class Bucketed(BatchSampler):
             lambda: DataLoader(DS, batch_sampler=Bucketed(SequentialSampler(DS), 2, False)),
             "has the batch sampler Bucketed, which makes its own batches of all points. Pass `batch_size=`",
         ),
-        (lambda: DataLoader(DS, batch_sampler=[[0, 1], [2, 3]]), "has the batch sampler list, which makes them of"),
+        (
+            lambda: DataLoader(DS, batch_sampler=[[0, 1], [2, 3]]),
+            "has the batch sampler list, which makes its own batches",
+        ),
         (
             lambda: DataLoader(DS, sampler=BatchSampler(SequentialSampler(DS), 4, False), batch_size=None),
             r"has `batch_size=None`, which leaves batches to its dataset or its sampler\. Let the dataset give single",
@@ -620,7 +623,7 @@ class UnderAnotherName(DataLoader[Any]):
         (lambda: OverTensors(DS, 4), "the OverTensors of `LitData.train_dataloader` gave a batch without reading its"),
         (
             lambda: OverAttributes(DS, 4),
-            r"the OverAttributes of .* reads `tensors` of its dataset, which a part .*"
+            r"the OverAttributes of .* reads `tensors` of its dataset, which some .*"
             r"Let its `__iter__` read single points",
         ),
         (lambda: OverIndices(DS, 4), r"the OverIndices of .* reads places beyond the length of its dataset\. Let its"),
