@@ -142,10 +142,10 @@ def quoted() -> set[tuple[str, ...]]:
 
 
 def has_remedy(said: str) -> bool:
-    """Whether a sentence after the first begins with a verb of the list, or "Where ...," or "To ...," and one."""
+    """Whether a later sentence begins with a verb of the list, or with "If ...," "Where ...," or "To ...," and one."""
     for sentence in re.split(r"(?<=[.:?]) |; ", said)[1:]:
         condition, _, rest = sentence.partition(", ")
-        opening = rest.capitalize() if condition.startswith(("Where ", "To ")) else sentence
+        opening = rest.capitalize() if condition.startswith(("If ", "Where ", "To ")) else sentence
         if re.split("[ ,.]", opening)[0].strip("{}'") in VERBS:
             return True
     return False

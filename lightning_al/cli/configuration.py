@@ -13,7 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lightning_al.cli.lightning_names import in_this_process, rename_earlier
+from lightning_al.cli.namespace import in_this_process, rename_earlier
 from lightning_al.cli.references import KeyPath, at, dotted, is_reference, mapped, put, shown, values, written_at
 from lightning_al.cli.resolved_size import check_size
 from lightning_al.cli.setting_types import check_types

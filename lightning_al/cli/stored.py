@@ -14,7 +14,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.cli.allow_list import AllowList
-from lightning_al.cli.lightning_names import in_this_process
+from lightning_al.cli.namespace import in_this_process
 from lightning_al.cli.references import KeyPath, at, dotted, is_outer, is_reference, put, shown, values, written_at
 from lightning_al.cli.untrusted import FETCHES, Claims
 

@@ -58,7 +58,7 @@ from lightning_al.posterior.mc_dropout import sparse
 from lightning_al.posterior.mc_dropout.noise import Noise
 from lightning_al.posterior.mc_dropout.noisy_parts import parts_that_read_training
 from lightning_al.posterior.mc_dropout.prefix import Prefix
-from lightning_al.posterior.mc_dropout.sparse import Thin
+from lightning_al.posterior.mc_dropout.sparse import ChannelSparse
 from lightning_al.run.stopping import StoppedError
 from lightning_al.run.weights import non_persistent_buffers
 from lightning_al.values import torch_names
@@ -300,7 +300,10 @@ USES: dict[str, Callable[[Path], tuple[Any, Exercise]]] = {
     "torch: DEFAULT_STORE": of_store,
     "torch: TENSOR_VERSION": lambda _: (Tensor, Prefix(torch.zeros(2, 2)).end),
     "torch: OPERATION_SCHEMA": lambda _: (torch.ops.aten.rand.default, draw),
-    "torch: WRAPPER_TENSOR": lambda _: (Tensor, lambda: Thin.waiting((2, 2), torch.zeros(2), lambda _: torch.zeros(2))),
+    "torch: WRAPPER_TENSOR": lambda _: (
+        Tensor,
+        lambda: ChannelSparse.deferred((2, 2), torch.zeros(2), lambda _: torch.zeros(2)),
+    ),
     "torch: NO_TORCH_FUNCTION": lambda _: (torch, lambda: loaded_anew(sparse)),
 }
 
