@@ -234,7 +234,7 @@ def test_another_one_is_refused_and_named(tmp_path: Path, name: str) -> None:
     run(tmp_path / "run", tmp_path, **before)
     with pytest.raises(ValueError, match=said) as error:
         run(tmp_path / "run", tmp_path, **{"max_rounds": 2, **now})
-    assert (name in FALSE) == ("`force=True` is of no use" in str(error.value))
+    assert (name in FALSE) == ("`force=True` cannot help" in str(error.value))
 
 
 # By force all resume by the same way.
