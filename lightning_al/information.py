@@ -1,6 +1,6 @@
 """The information-theoretic formulas that acquisition functions share.
 
-Axes: N points, K posterior samples, C classes. Everything is in nats, and probabilities come as logarithms.
+Axes: N points, K posterior samples, C classes. Everything is in nats, and probabilities are given as logarithms.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 BLOCK_VALUES = 2**18
-"""How many probabilities to work on at a time: few enough that intermediate results stay in cache."""
+"""The number of probabilities to work on at a time, so intermediate results stay in cache."""
 
 
 def entropy(log_probs: Tensor) -> Tensor:
-    """Measure how uncertain a distribution over classes is.
+    """Return the entropy of distributions over classes.
 
     Args:
         log_probs: Log-probabilities ``[..., C]``; ``-inf`` stands for a probability of zero.
@@ -30,7 +30,7 @@ def entropy(log_probs: Tensor) -> Tensor:
 
 
 def posterior_mean(log_probs_N_K_C: Tensor) -> Tensor:
-    """Average the posterior samples' probabilities (never their logits).
+    """Average the probabilities (not the logits) of the posterior samples.
 
     Returns:
         Log-probabilities ``[N, C]`` of the posterior predictive distribution.
@@ -42,7 +42,7 @@ def posterior_mean(log_probs_N_K_C: Tensor) -> Tensor:
 
 
 def conditional_entropy(log_probs_N_K_C: Tensor) -> Tensor:
-    """Average the entropy within each posterior sample: the noise that no label can remove.
+    """Average the entropy over the posterior samples: the uncertainty that no label can remove.
 
     Returns:
         Entropies ``[N]`` in nats.
@@ -54,12 +54,12 @@ def conditional_entropy(log_probs_N_K_C: Tensor) -> Tensor:
 
 
 def mutual_information(log_probs_N_K_C: Tensor) -> Tensor:
-    """Measure what a point's label would tell about the weights: entropy of the mean less mean of the entropies.
+    """Return the mutual information of label and weights: entropy of the mean minus mean of the entropies.
 
     Returns:
         Mutual information ``[N]`` in nats, between 0 and the smaller of log C and log K.
 
-    Two samples that flatly disagree give log 2, two that agree give 0:
+    Two samples that disagree give log 2, two that agree give 0:
 
     >>> p = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> mutual_information(p.log()).tolist()
@@ -74,9 +74,9 @@ def mutual_information(log_probs_N_K_C: Tensor) -> Tensor:
 
 
 def _mutual_information(log_probs_n_K_C: Tensor) -> Tensor:
-    """Subtract conditional entropy from entropy in few passes; what is too small for a float counts as the smallest."""
+    """Subtract conditional entropy from entropy in few passes; tiny probabilities are raised to the smallest float."""
     log_probs_n_K_C = log_probs_n_K_C.clamp_min(math.log(torch.finfo(log_probs_n_K_C.dtype).tiny))
     probs_n_K_C = log_probs_n_K_C.exp()
     mean_n_C = probs_n_K_C.mean(1)
-    negative_noise_n = probs_n_K_C.mul_(log_probs_n_K_C).sum((1, 2)) / probs_n_K_C.shape[1]
-    return (negative_noise_n - (mean_n_C * mean_n_C.log()).sum(1)).clamp_min(0.0)
+    negative_conditional_n = probs_n_K_C.mul_(log_probs_n_K_C).sum((1, 2)) / probs_n_K_C.shape[1]
+    return (negative_conditional_n - (mean_n_C * mean_n_C.log()).sum(1)).clamp_min(0.0)

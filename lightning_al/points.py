@@ -1,4 +1,4 @@
-"""Points as an acquisition function sees them: the candidates, the labelled points, and where predictions will be made.
+"""Points as an acquisition function sees them: candidates, labelled points, and target inputs.
 
 Axes: N points, K posterior samples, C classes, D embedding dimensions.
 """
@@ -19,20 +19,19 @@ Table = Tensor | Callable[[], Tensor]
 
 
 class Points:
-    """Offer what is known of N points under the round's posterior samples, each thing computed when it is first read.
+    """What is known of N points under the round's posterior samples, computed when it is first read.
 
-    Points are known here by their position, 0 to N - 1. What stands at a position, an acquisition function need not
-    know. Points that do not fit into memory are offered as a stream, by `Points.stream`.
+    Points are known by their positions, 0 to N - 1. `Points.stream` makes points that do not fit into memory.
 
     Args:
         size: Number of points N.
         log_probs: Log-probabilities ``[N, K, C]``, or a function that computes them.
-        last_layer: A function that starts a pass over the points: it returns embeddings ``[n, D]`` and residuals
-            ``[n, C]`` of the first n, then of those after them, and so on; `LastLayer` says what they are.
-        labels: Labels ``[N, ...]`` as batches have them, where they are known.
+        last_layer: A function that starts a pass over the points, which yields embeddings ``[n, D]`` and residuals
+            ``[n, C]`` of consecutive points; see `LastLayer`.
+        labels: Labels ``[N, ...]`` as batches have them, if they are known.
         features: Features ``[N, D]`` that do not depend on the network.
         groups: Numbers ``[N]`` of the groups that points belong to.
-        at: A function that offers some of the points, by their positions; by default rows of these tables are taken.
+        at: A function that returns some of the points by their positions; by default, rows of these tables.
 
     >>> points = Points(2, lambda: torch.log(torch.full((2, 5, 3), 1 / 3)), labels=torch.tensor([1, 0]))
     >>> len(points), points.log_probs_N_K_C.shape, points.labels_N
@@ -67,12 +66,12 @@ class Points:
         last_layer: Callable[[], Iterable[tuple[Tensor, ...]]] | None = None,
         **others: Any,
     ) -> Self:
-        """Offer points a chunk at a time, so that a method need not hold the log-probabilities of all of them.
+        """Make points that are read in chunks, so a method need not hold the log-probabilities of all of them.
 
         Args:
             size: Number of points N.
-            chunks: A function that starts a new pass over the points: it returns log-probabilities ``[n, K, C]`` of
-                the first n, then of those after them, and so on, the same numbers in each pass.
+            chunks: A function that starts a new pass over the points, which yields log-probabilities ``[n, K, C]`` of
+                consecutive points. Each pass yields the same numbers.
             last_layer: As for the class.
             **others: As for the class.
 
@@ -91,7 +90,7 @@ class Points:
 
     @property
     def is_stream(self) -> bool:
-        """Whether log-probabilities come in chunks, and are nowhere held for all points."""
+        """Whether log-probabilities come in chunks, and are not held for all points."""
         return self._chunks is not None and "log_probs_N_K_C" not in self.__dict__
 
     @cached_property
@@ -112,10 +111,10 @@ class Points:
 
     @property
     def embeddings_N_D(self) -> Tensor:
-        """Embeddings ``[N, D]``: what the network's last linear layer, or the one named, is given without noise.
+        """Embeddings ``[N, D]``: the inputs of the network's last linear layer, or of the one named, without dropout.
 
         Raises:
-            ValueError: If none were offered.
+            ValueError: If there are none.
         """
         return self._embeddings_and_residuals[0]
 
@@ -124,31 +123,31 @@ class Points:
         """Residuals ``[N, C]``: times the embeddings, the gradients of the last layer's weights; see `LastLayer`.
 
         Raises:
-            ValueError: If none were offered.
+            ValueError: If there are none.
         """
         return self._embeddings_and_residuals[1]
 
     @cached_property
     def labels_N(self) -> Tensor:
-        """Labels ``[N, ...]`` as batches have them: of class numbers, int64.
+        """Labels ``[N, ...]`` as batches have them; class numbers are int64.
 
         Raises:
-            ValueError: If they are not known, as those of candidates.
+            ValueError: If they are not known, like those of candidates.
         """
-        return self._table(self._labels, "labels", "Those of `candidates.labelled` alone are known.")
+        return self._table(self._labels, "labels", "Only those of `candidates.labelled` are known.")
 
     @cached_property
     def features_N_D(self) -> Tensor:
         """Features ``[N, D]`` that do not depend on the network.
 
         Raises:
-            ValueError: If none were offered.
+            ValueError: If there are none.
         """
         return self._table(self._features, "features", "Read `embeddings_N_D`, or pass `features=`, a row a point.")
 
     @cached_property
     def groups_N(self) -> Tensor:
-        """Number ``[N]``, int64, of the group that each point belongs to; points of one group have one number.
+        """Number ``[N]``, int64, of the group that each point belongs to.
 
         Raises:
             ValueError: If no groups were given.
@@ -156,9 +155,9 @@ class Points:
         return self._table(self._groups, "groups", "Pass `ActiveDataModule(groups=...)`, a group for each point.")
 
     def at(self, positions: Sequence[int] | Tensor) -> Self:
-        """Offer some of the points, in the order given, for a method that passes them on to another one.
+        """Return some of the points in the given order, for a method that passes them on to another one.
 
-        Only what is read of these points is computed.
+        Only what is read of them is computed.
 
         >>> pool_N_K_C = torch.rand(5, 2, 3).log_softmax(-1)
         >>> torch.equal(Points(5, pool_N_K_C).at([4, 0]).log_probs_N_K_C, pool_N_K_C[[4, 0]])
@@ -192,8 +191,8 @@ class Points:
     def _table(self, table: Table | None, what: str, remedy: str) -> Tensor:
         if table is None:
             raise ValueError(
-                f"The acquisition function reads {what}, but these points were offered without any. Choose a "
-                f"method that reads none. {remedy}"
+                f"The acquisition function reads {what}, but these points have none. Choose a method that reads "
+                f"none. {remedy}"
             )
         found = table() if callable(table) else table
         if len(found) != self._size:
@@ -205,7 +204,7 @@ class Points:
 
     @cached_property
     def _embeddings_and_residuals(self) -> tuple[Tensor, Tensor]:
-        """Both tables, since one pass gives both."""
+        """Both tables, which one pass computes."""
         tables: list[Tensor] = []
         first = 0
         for rows in self.last_layer_chunks():
@@ -214,8 +213,8 @@ class Points:
                 if values.shape[1:] != table.shape[1:]:
                     raise ValueError(
                         f"`{type(self).__name__}` expected embeddings of one size for all points, but got "
-                        f"{table.shape[1]} numbers for some and {values.shape[1]} for others. Name a layer that is "
-                        "given the same for inputs of any size, by `LastLayer(layer=...)`."
+                        f"{table.shape[1]} numbers for some and {values.shape[1]} for others. Name a layer whose "
+                        "input does not depend on the size of the points, by `LastLayer(layer=...)`."
                     )
                 table[first : first + len(values)] = values
             first += len(rows[0])
@@ -226,66 +225,30 @@ class Points:
         """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` of consecutive points, in a new pass that keeps nothing.
 
         Raises:
-            ValueError: If none were offered, or if the pass ends early or late.
+            ValueError: If there are none, or if the pass has too few or too many points.
         """
         if self._last_layer is None:
             raise ValueError(
-                "The acquisition function reads embeddings, but these points were offered without. Pass "
+                "The acquisition function reads embeddings, but these points have none. Pass "
                 "`last_layer=`, a function that returns embeddings [n, D] and residuals [n, C] chunk by chunk."
             )
-        num_points = 0
-        for embeddings_n_D, residuals_n_C in self._last_layer():
-            num_points += len(embeddings_n_D)
-            if num_points > self._size:
-                break
-            yield embeddings_n_D, residuals_n_C
-        if num_points != self._size:
-            raise ValueError(
-                f"`{type(self).__name__}` expected embeddings of {self._size} points, but the pass had "
-                f"{'more' if num_points > self._size else num_points}. Yield each point's once."
-            )
+        yield from _checked_last_layer(self._last_layer(), self._size, type(self).__name__)
 
     def chunks(self) -> Iterator[Tensor]:
-        """Yield log-probabilities ``[n, K, C]`` of consecutive points; all at once where the pool is no stream.
+        """Yield log-probabilities ``[n, K, C]`` of consecutive points; all at once if the points are no stream.
 
         Raises:
-            TypeError: If a chunk is no tensor.
-            ValueError: If the stream has chunks of another shape, chunks that differ, or ends early or late.
+            TypeError: If a chunk is not a tensor.
+            ValueError: If chunks have a wrong shape, differ in form, or have too few or too many points.
         """
         if self._chunks is None or not self.is_stream:
             yield self.log_probs_N_K_C
-            return
-        num_points, kind = 0, None
-        for chunk in self._chunks():
-            if not isinstance(chunk, Tensor):
-                raise TypeError(
-                    f"`{type(self).__name__}.stream` expected chunks that are tensors of log-probabilities, but got "
-                    f"{type(chunk).__name__}. Pass a function that yields tensors [n, K, C]."
-                )
-            num_points += chunk.shape[0] if chunk.dim() == 3 else 0
-            if chunk.dim() != 3 or num_points > self._size:
-                raise ValueError(
-                    f"`{type(self).__name__}.stream` expected chunks of shape [n, K, C] with {self._size} points in "
-                    f"all, but got one of {list(chunk.shape)} that ends at {num_points} points. "
-                    "Yield each point once."
-                )
-            kind = kind or _kind(chunk)
-            if _kind(chunk) != kind:
-                raise ValueError(
-                    f"`{type(self).__name__}.stream` expected chunks of one dtype, device, K and C, those of the "
-                    f"first, {kind}, but got one of {_kind(chunk)}. Make all of them of one form."
-                )
-            yield chunk
-        if num_points < self._size:
-            raise ValueError(
-                f"`{type(self).__name__}.stream` expected {self._size} points in all, but the pass ended after "
-                f"{num_points}. "
-                "Pass a function that starts a new pass each time it is called, not an iterator."
-            )
+        else:
+            yield from _checked_chunks(self._chunks(), self._size, f"{type(self).__name__}.stream")
 
     def _join_chunks(self) -> Tensor:
-        """Fill one table, so that chunks and table are never held side by side."""
-        # Where there is no chunk, any number of samples and classes is right.
+        """Fill one table, so chunks and table are never held side by side."""
+        # Without chunks, any number of samples and classes is right.
         log_probs_N_K_C, first = torch.empty(0, 2, 2), 0
         for chunk in self.chunks():
             if first == 0:
@@ -296,14 +259,14 @@ class Points:
 
 
 class Candidates(Points):
-    """Offer the N unlabelled points to choose from, and beside them the labelled ones and where predictions are made.
+    """The N unlabelled points to choose from, with the labelled points and the target inputs.
 
     Args:
         size: Number of candidates N.
         log_probs: As for `Points`.
         last_layer: As for `Points`.
         labelled: The labelled points, or a function that makes them.
-        target_inputs: The points at which predictions will be made, or a function that makes them; by default the
+        target_inputs: The points at which the model will predict, or a function that makes them; by default the
             candidates.
         **others: As for `Points`.
 
@@ -331,18 +294,18 @@ class Candidates(Points):
         """The labelled points, whose `labels_N` are known.
 
         Raises:
-            ValueError: If none were offered.
+            ValueError: If there are none.
         """
         if self._labelled is None:
             raise ValueError(
-                "The acquisition function reads the labelled points, but these `Candidates` were made without. Pass "
+                "The acquisition function reads the labelled points, but these `Candidates` have none. Pass "
                 "`labelled=`, `Points` with `labels=`."
             )
         return self._labelled() if callable(self._labelled) else self._labelled
 
     @cached_property
     def target_inputs(self) -> Points:
-        """The points at which predictions will be made: the candidates themselves where nobody named others."""
+        """The points at which the model will predict; by default the candidates."""
         if self._target_inputs is None:
             return self
         return self._target_inputs() if callable(self._target_inputs) else self._target_inputs
@@ -354,6 +317,50 @@ class Candidates(Points):
         return type(self)(len(places), labelled=labelled, target_inputs=target_inputs, **self._tables_at(places))
 
 
+def _checked_last_layer(chunks: Iterable[tuple[Tensor, ...]], size: int, who: str) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield embeddings and residuals, and check that they are of `size` points in all."""
+    num_points = 0
+    for embeddings_n_D, residuals_n_C in chunks:
+        num_points += len(embeddings_n_D)
+        if num_points > size:
+            break
+        yield embeddings_n_D, residuals_n_C
+    if num_points != size:
+        raise ValueError(
+            f"`{who}` expected embeddings of {size} points, but the pass had "
+            f"{'more' if num_points > size else num_points}. Yield those of each point once."
+        )
+
+
+def _checked_chunks(chunks: Iterable[Tensor], size: int, who: str) -> Iterator[Tensor]:
+    """Yield log-probabilities, and check that they have one form and are of `size` points in all."""
+    num_points, kind = 0, None
+    for chunk in chunks:
+        if not isinstance(chunk, Tensor):
+            raise TypeError(
+                f"`{who}` expected chunks that are tensors of log-probabilities, but got {type(chunk).__name__}. Pass "
+                "a function that yields tensors [n, K, C]."
+            )
+        num_points += chunk.shape[0] if chunk.dim() == 3 else 0
+        if chunk.dim() != 3 or num_points > size:
+            raise ValueError(
+                f"`{who}` expected chunks of shape [n, K, C] with {size} points in all, but got one of "
+                f"{list(chunk.shape)} that ends at {num_points} points. Yield each point once."
+            )
+        kind = kind or _kind(chunk)
+        if _kind(chunk) != kind:
+            raise ValueError(
+                f"`{who}` expected chunks of one dtype, device, K and C, those of the first, {kind}, but got one of "
+                f"{_kind(chunk)}. Make all of them of one form."
+            )
+        yield chunk
+    if num_points < size:
+        raise ValueError(
+            f"`{who}` expected {size} points in all, but the pass ended after {num_points}. Pass a function that "
+            "starts a new pass each time it is called, not an iterator."
+        )
+
+
 def _kind(chunk: Tensor) -> str:
-    """Say what all chunks of a stream have in common."""
+    """Return the form that all chunks of a stream share."""
     return f"{chunk.dtype} on {chunk.device} with K={chunk.shape[1]} and C={chunk.shape[2]}"

@@ -1,4 +1,4 @@
-"""Names for things that are chosen by name: a dict, a decorator, and entry points."""
+"""Names for classes that are chosen by name: a dict, a decorator, and entry points."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Class = TypeVar("Class", bound=type)
 
 
 class Registry(Generic[T]):
-    """Find a class by its name, and say which names there are when it is not found.
+    """Find a class by its name.
 
     Args:
-        kind: What the names stand for, as an error should say it.
-        group: The entry-point group by which other packages add names. They are loaded when first needed.
+        kind: What the names stand for, for error messages.
+        group: The entry-point group by which other packages add names. It is loaded when first needed.
 
     >>> shapes = Registry[object]("shape")
     >>> @shapes.register("circle")
@@ -40,7 +40,7 @@ class Registry(Generic[T]):
 
         Raises:
             ValueError: If the name is taken by another class.
-            TypeError: If it is no class.
+            TypeError: If the decorated object is not a class.
         """
 
         def decorate(cls: Class) -> Class:
@@ -50,11 +50,11 @@ class Registry(Generic[T]):
         return decorate
 
     def is_own(self, name: str) -> bool:
-        """Return whether a name was registered in this process, with no other package looked at."""
+        """Return whether a name is registered, without loading entry points of other packages."""
         return name in self.classes
 
     def available(self) -> list[str]:
-        """List all names in alphabetical order, those of other packages included."""
+        """Return all names in alphabetical order, including those of other packages."""
         self._load_group()
         return sorted(self.classes)
 
@@ -64,7 +64,7 @@ class Registry(Generic[T]):
         return self.classes[name]
 
     def create(self, spec: str | T, **arguments: Any) -> T:
-        """Make the object that a name stands for; an object is handed back as it is.
+        """Make the object that a name stands for; an object is returned unchanged.
 
         Raises:
             ValueError: If the name is unknown; the message lists the known ones.
@@ -85,7 +85,7 @@ class Registry(Generic[T]):
         return self.classes[spec](**arguments)
 
     def _hint(self, spec: str) -> str:
-        """Say which name was meant, or how a class is given that has none."""
+        """Suggest a similar name, or how to pass a class without a name."""
         for name in self.available():
             if _letters(name) == _letters(spec.rpartition(".")[2]):
                 return f" Did you mean {name!r}, or the object `{self.classes[name].__name__}()`?"

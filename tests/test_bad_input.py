@@ -232,16 +232,22 @@ def test_a_network_that_ends_in_a_softmax(posterior: Any) -> None:
     ("outputs", "message"),
     [
         (torch.zeros(6), r"of shape \[batch, classes\] with two classes or more, but the module gave \[6\]"),
-        (torch.zeros(6, 1), r"gave \[6, 1\]. Where this is the one logit .*`task=\"binary\"`.*For regression, use"),
-        (torch.zeros(6, 3, 2), r"gave \[6, 3, 2\]. A prediction for each place .*segmentation.* is not supported"),
-        (torch.zeros(6, 3, 2, 2), r"gave \[6, 3, 2, 2\]. A prediction for each place .*`acquisition=\"random\"`"),
+        (torch.zeros(6, 1), r"gave \[6, 1\]. If this is the logit .*`task=\"binary\"`.*For regression, use"),
+        (
+            torch.zeros(6, 3, 2),
+            r"gave \[6, 3, 2\]. A prediction for each pixel .*segmentation.* is not supported",
+        ),
+        (
+            torch.zeros(6, 3, 2, 2),
+            r"gave \[6, 3, 2, 2\]. A prediction for each pixel .*`acquisition=\"random\"`",
+        ),
         (
             torch.zeros([]),
             r"row of outputs for each point, but the module gave a tensor of shape \[\]. Pass `forward=`",
         ),
         ((torch.zeros(6, 3), None), r"gave tuple of \[6, 3\], NoneType. Pass `forward=`.* module\(batch\[0\]\)\[0\]"),
         ({"scores": torch.zeros(6, 3)}, r"gave dict with scores. Pass `forward=`.* batch that returns them"),
-        ({"logits": torch.zeros(6, 3, 2)}, r"gave \[6, 3, 2\]. A prediction for each place"),
+        ({"logits": torch.zeros(6, 3, 2)}, r"gave \[6, 3, 2\]. A prediction for each pixel or token"),
         (torch.zeros(6, 3, dtype=torch.int64), r"scored by floating-point logits, but the module gave torch.int64"),
     ],
 )

@@ -792,7 +792,7 @@ class TestBadInput:
                 return Selection(torch.tensor(positions), torch.zeros(len(positions)))
 
         active = ActiveLearning(Nonsense(), query_size=3)
-        with pytest.raises(ValueError, match=r"`Nonsense.select` was to return 3 different positions between 0 and 51"):
+        with pytest.raises(ValueError, match=r"`Nonsense.select` should return 3 different positions between 0 and 51"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
 
 

@@ -366,9 +366,12 @@ def test_class_numbers_are_read_from_labels_of_any_form(tmp_path: Path, form: An
 @pytest.mark.parametrize(
     ("form", "message"),
     [
-        (lambda x, y: (x, y + 1), "class numbers from 0 to 3, but the labels go from 1 to 4. Let the test labels be"),
+        (
+            lambda x, y: (x, y + 1),
+            "class numbers from 0 to 3, but the labels go from 1 to 4. Use class numbers",
+        ),
         (lambda x, y: (x, -100), "class numbers from 0 to 3, but the labels go from -100 to -100"),
-        (lambda x, y: (x, y + 0.5), r"class numbers, but the labels are numbers such as \d.5, as of a regression"),
+        (lambda x, y: (x, y + 0.5), r"class numbers, but the labels are numbers such as \d.5, as in a regression"),
         (
             lambda x, y: (x, x[:2]),
             r"one for each of the \d+ points predicted, but the labels have the shape \[\d+, 2\]",

@@ -72,7 +72,7 @@ def test_own_project(tmp_path: Path) -> None:
     own = ["--config-dir", str(EXAMPLES / "own_project" / "conf"), "experiment=biopsies", "allow=[biopsies]"]
     path = {"PYTHONPATH": os.pathsep.join([str(EXAMPLES / "own_project"), str(ROOT)])}
     done = programs.run("-m", "lightning_al.cli", *own, *quick, "folder=run", cwd=tmp_path, environment=path)
-    assert f"goes on by: lightning-al folder={tmp_path / 'run'} 'allow=[biopsies]')" in done.stdout
+    assert f"to resume it: lightning-al folder={tmp_path / 'run'} 'allow=[biopsies]')" in done.stdout
     assert json.loads((tmp_path / "run" / "summary.json").read_text())["labels"] == [6, 9]
     assert {path.name for path in tmp_path.iterdir()} == {"run"}
 
@@ -113,7 +113,7 @@ def test_own_project_alone_with_an_installed_wheel(wheel: Path, tmp_path: Path) 
     assert "mean test_acc over 6 to 30 labels" in said
     (run,) = project.glob("outputs/*/*")
     assert {"curve.png", "summary.json", "history.jsonl", "journal.sqlite"} <= {path.name for path in run.iterdir()}
-    (again,) = re.findall(r"goes on by: (.*)\)$", said, re.MULTILINE)
+    (again,) = re.findall(r"to resume it: (.*)\)$", said, re.MULTILINE)
     assert "mean test_acc over 6 to 30 labels" in shell(f"PYTHONPATH=. {again}"), "it can be typed as it stands"
     assert "Compared 4 runs" in shell(sweep)
     (runs,) = project.glob("multirun/*/*")

@@ -109,7 +109,7 @@ def test_embeddings_are_read_once_for_whatever_asks():
 
 
 def test_embeddings_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="reads embeddings, but these points were offered without"):
+    with pytest.raises(ValueError, match="reads embeddings, but these points have none"):
         _ = Candidates(2, torch.zeros(2, 1, 2)).embeddings_N_D
     for n, got in ((N - 1, N - 1), (N + 1, "more")):
         with pytest.raises(ValueError, match=f"embeddings of {N} points, but the pass had {got}"):
@@ -122,9 +122,9 @@ def test_embeddings_that_do_not_fit_are_refused():
 def test_what_was_not_offered_is_named():
     points = Points(3, random_log_probs(3, 2, 2, seed=0))
     for read in (lambda: points.labels_N, lambda: points.features_N_D, lambda: points.groups_N):
-        with pytest.raises(ValueError, match=r"but these points were offered without any"):
+        with pytest.raises(ValueError, match=r"but these points have none. Choose a method"):
             read()
-    with pytest.raises(ValueError, match=r"reads the labelled points, but these `Candidates` were made without"):
+    with pytest.raises(ValueError, match=r"reads the labelled points, but these `Candidates` have none"):
         _ = Candidates(3, random_log_probs(3, 2, 2, seed=0)).labelled
     with pytest.raises(ValueError, match=r"`Points` expected a table of labels with 3 rows, but got 2"):
         _ = Points(3, random_log_probs(3, 2, 2, seed=0), labels=torch.zeros(2)).labels_N

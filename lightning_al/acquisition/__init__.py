@@ -1,6 +1,6 @@
-"""What to ask next: acquisition functions, one a file, each known by a name.
+"""Acquisition functions: which points to query next. One a file, each registered by a name.
 
-The formulas `bald` and `batchbald` are imported from the modules of those names, which they would hide here.
+The formulas `bald` and `batchbald` are in the modules of these names, which they would hide here.
 """
 
 from lightning_al.acquisition.bald import BALD

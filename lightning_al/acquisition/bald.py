@@ -1,4 +1,4 @@
-"""Ask where the posterior samples disagree most: what one label would tell about the weights.
+"""BALD: query points whose label would tell most about the weights, since the posterior samples disagree.
 
 Axes: N points, K posterior samples, C classes.
 """
@@ -18,7 +18,7 @@ from lightning_al.points import Candidates
 
 
 def bald(log_probs_N_K_C: Tensor) -> Tensor:
-    """Measure how much each point's label would tell about the weights.
+    """Return how much each point's label would tell about the weights.
 
     Neil Houlsby, Ferenc Huszár, Zoubin Ghahramani, Máté Lengyel, "Bayesian Active Learning for Classification and
     Preference Learning", arXiv 1112.5745, 2011; with dropout samples of a network in Yarin Gal, Riashat Islam, Zoubin
@@ -34,7 +34,7 @@ def bald(log_probs_N_K_C: Tensor) -> Tensor:
     Raises:
         ValueError: If there are fewer than 2 posterior samples, or log-probabilities are NaN or above 0.
 
-    Two samples that flatly disagree give log 2, two that agree give 0:
+    Two samples that disagree give log 2, two that agree give 0:
 
     >>> p = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.5], [0.5, 0.5]]])
     >>> bald(p.log()).tolist()

@@ -1,4 +1,4 @@
-"""What an acquisition function is: something that selects points from the candidates."""
+"""The base classes of acquisition functions, and checks of what they read and select."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from lightning_al.points import Candidates
 from lightning_al.values.whole_numbers import as_whole, shown
 
 ROUNDING_ABOVE_ZERO = 1e-3
-"""How far above 0 a log-probability may come out by rounding alone."""
+"""How far above 0 a log-probability may be by rounding."""
 
 ERROR_OF_SUM = 1e-2
-"""How far from 1 probabilities may sum: less than logits differ, more than a detour through half precision costs."""
+"""How far from 1 probabilities may sum: more than half precision rounds, less than the error of logits."""
 
 ROWS_CHECKED = 512
-"""Most rows of a table whose sums are checked: few enough to take 2 % of BALD's time for 10,000 points."""
+"""The most rows of a table whose sums are checked: this takes 2 % of BALD's time for 10,000 points."""
 
 MIN_CLASSES = 2
 
 ANY_TASK = frozenset({"multiclass", "binary", "multilabel", "regression", "segmentation", "sequence"})
-"""What a method names as its tasks that reads no predictions."""
+"""The `tasks` of an acquisition function that reads no predictions."""
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which candidates to ask for.
+    """The candidates to query.
 
     Attributes:
         positions: Positions among the candidates ``[b]``, int64, in the order of choice.
-        scores: Score of each of them ``[b]``. What it means is the acquisition function's to say.
-        metrics: What else there is to say of the batch, by name: a number, or a list with one for each pick. It is
-            recorded in `Round.details` and logged.
-        warning: What a user should know of the batch; shown once a run, and recorded.
+        scores: The score of each ``[b]``, with a meaning that depends on the acquisition function.
+        metrics: Further numbers about the batch by name: a number, or a list with one for each pick. They are recorded
+            in `Round.details` and logged.
+        warning: A warning about the batch; shown once a run, and recorded.
     """
 
     positions: Tensor
@@ -49,10 +49,10 @@ class Selection:
 
 
 class Acquisition(ABC):
-    """Select the unlabelled points whose labels are worth most.
+    """Base class of acquisition functions: select the unlabelled points to query.
 
     Attributes:
-        min_samples: Fewest posterior samples K that the method makes sense with.
+        min_samples: The fewest posterior samples K with which the method makes sense.
         tasks: Names of the tasks whose outputs it can read.
     """
 
@@ -61,21 +61,24 @@ class Acquisition(ABC):
 
     @abstractmethod
     def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
-        """Select b candidates, or all of them where there are fewer.
+        """Select b candidates, or all of them if there are fewer.
 
         Args:
             candidates: The points to choose from.
-            b: How many to choose, at least 1.
+            b: The number of points to select, at least 1.
             generator: A CPU generator, the only source of randomness. The same state gives the same selection.
         """
 
 
 class ScoreAcquisition(Acquisition):
-    """Score each candidate by itself, and select the b highest; which of equal scores come first, chance decides."""
+    """Base class of acquisition functions that score each candidate and select the b highest.
+
+    Ties are broken at random.
+    """
 
     @abstractmethod
     def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
-        """Return scores ``[N]``, higher where a label is worth more.
+        """Return scores ``[N]``, higher for points whose labels are worth more.
 
         Args:
             candidates: The points to score.
@@ -83,16 +86,16 @@ class ScoreAcquisition(Acquisition):
         """
 
     def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
-        """Select the b candidates with the highest scores, ties broken by chance.
+        """Select the b candidates with the highest scores, with ties broken at random.
 
         Raises:
-            ValueError: If a score is not a number, or if there is not one for each candidate.
+            ValueError: If a score is NaN, or if there is not one for each candidate.
         """
         b = at_most(b, len(candidates))
         scores_N = self.score(candidates, generator).detach()
         if scores_N.shape != (len(candidates),):
             raise ValueError(
-                f"`{type(self).__name__}.score` was to return scores of shape [{len(candidates)}], one for each "
+                f"`{type(self).__name__}.score` should return scores of shape [{len(candidates)}], one for each "
                 f"candidate, but got {list(scores_N.shape)}. Return a score for each."
             )
         if scores_N.isnan().any():
@@ -106,7 +109,7 @@ class ScoreAcquisition(Acquisition):
 
 
 def check_selection(acquisition: Acquisition, positions: list[int], scores: list[float], b: int, size: int) -> None:
-    """Check that an acquisition function selected b different ones of `size` candidates, with a score for each.
+    """Check that an acquisition function selected b different candidates out of `size`, with a score for each.
 
     Raises:
         ValueError: If it did not.
@@ -114,24 +117,24 @@ def check_selection(acquisition: Acquisition, positions: list[int], scores: list
     in_range = all(isinstance(position, int) and 0 <= position < size for position in positions)
     if len(positions) != b or len(set(positions)) != b or len(scores) != b or not in_range:
         raise ValueError(
-            f"`{type(acquisition).__name__}.select` was to return {b} different positions between 0 and {size - 1} and "
+            f"`{type(acquisition).__name__}.select` should return {b} different positions between 0 and {size - 1} and "
             f"as many scores, but got positions {positions} and {len(scores)} scores. "
-            "Let it choose from `candidates` by position, each once."
+            "Let it select positions among `candidates`, each once."
         )
 
 
 def plain_metrics(acquisition: Acquisition, metrics: Mapping[str, Any]) -> dict[str, float | list[float]]:
-    """Return what a selection says of its batch as plain numbers.
+    """Return the metrics of a selection as plain numbers.
 
     Raises:
-        TypeError: If it is no mapping of names to numbers or lists of numbers.
+        TypeError: If they do not map names to numbers or lists of numbers.
     """
     try:
         return {str(name): _plain_numbers(value) for name, value in metrics.items()}
     except (AttributeError, TypeError, ValueError) as error:
         raise TypeError(
-            f"`{type(acquisition).__name__}.select` was to return a `Selection` whose `metrics` map names to numbers "
-            f"or to lists of one number a pick, but got {str(metrics)[:200]} ({error}). Make plain floats of them."
+            f"`{type(acquisition).__name__}.select` should return a `Selection` whose `metrics` map names to numbers "
+            f"or to lists of one number a pick, but got {str(metrics)[:200]} ({error}). Make them plain floats."
         ) from error
 
 
@@ -141,10 +144,10 @@ def _plain_numbers(value: Any) -> float | list[float]:
 
 
 def at_most(b: int, size: int) -> int:
-    """Return how many of `size` candidates a query for b can have.
+    """Return b, or `size` if there are fewer candidates.
 
     Raises:
-        TypeError: If b is no whole number.
+        TypeError: If b is not a whole number.
         ValueError: If b is below 1.
     """
     number = as_whole(b)
@@ -158,19 +161,19 @@ def at_most(b: int, size: int) -> int:
 def score_chunks(
     candidates: Candidates, formula: Callable[[Tensor], Tensor], *, who: str, min_samples: int = 1
 ) -> Tensor:
-    """Apply a formula to each point, chunk by chunk, so that a stream is never held as a whole.
+    """Apply a formula to the points chunk by chunk, so a stream is never held as a whole.
 
     Args:
         candidates: N points.
         formula: Maps log-probabilities ``[n, K, C]`` to scores ``[n]``.
-        who: Who needs them, as an error should say it.
-        min_samples: Fewest posterior samples K that it needs.
+        who: The method's name, for error messages.
+        min_samples: The fewest posterior samples K that it needs.
 
     Returns:
         Scores ``[N]``.
 
     Raises:
-        ValueError: If log-probabilities are not what `checked_log_probs` asks for.
+        ValueError: If log-probabilities do not pass `checked_log_probs`.
     """
     chunks = checked_chunks(candidates, who=who, min_samples=min_samples)
     scores = [formula(chunk) for chunk in chunks]
@@ -178,7 +181,7 @@ def score_chunks(
 
 
 def checked_chunks(candidates: Candidates, *, who: str, min_samples: int = 1) -> Iterator[Tensor]:
-    """Yield the candidates' chunks once they have passed `checked_log_probs`."""
+    """Yield the candidates' chunks, each through `checked_log_probs`."""
     first = 0
     for chunk in candidates.chunks():
         yield checked_log_probs(chunk, who=who, min_samples=min_samples, first=first)
@@ -186,19 +189,19 @@ def checked_chunks(candidates: Candidates, *, who: str, min_samples: int = 1) ->
 
 
 def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1, first: int = 0) -> Tensor:
-    """Return log-probabilities that can be worked on: without gradients, in float64 or float32, with no NaN.
+    """Check log-probabilities, and return them without gradients in float64 or float32.
 
-    That they sum to 1 is checked for every row of a small table, and for `ROWS_CHECKED` rows spread over a large one,
-    since to check each would take as long as to score it.
+    The sums of a small table are all checked, those of a large one in `ROWS_CHECKED` rows spread over it: checking each
+    row would take as long as scoring it.
 
     Args:
         log_probs_N_K_C: Log-probabilities ``[N, K, C]``. Half precision becomes float32 and is normalised again.
-        who: Who needs them, as an error should say it.
-        min_samples: Fewest posterior samples K that it needs.
+        who: The method's name, for error messages.
+        min_samples: The fewest posterior samples K that it needs.
         first: Position of the first of these points among all.
 
     Raises:
-        TypeError: If they are no tensor, or none of floating-point numbers.
+        TypeError: If they are not a floating-point tensor.
         ValueError: If there are fewer samples or classes, if a value is NaN or above 0, or if a row does not sum to 1.
     """
     _check_kind(log_probs_N_K_C, who)
@@ -206,12 +209,12 @@ def checked_log_probs(log_probs_N_K_C: Tensor, *, who: str, min_samples: int = 1
     if min_samples > K:
         raise ValueError(
             f"`{who}` compares posterior samples and expected at least {min_samples} of them, but got {K}. "
-            "Raise `num_samples` of the posterior, or use `Entropy`, for which one is enough."
+            "Raise `num_samples` of the posterior, or use `Entropy`, which needs only one."
         )
     if C < MIN_CLASSES:
         raise ValueError(
-            f"`{who}` expected at least {MIN_CLASSES} classes, but got {C}. Make two of the one logit z of "
-            "a binary model, by `torch.stack([torch.zeros_like(z), z], -1).log_softmax(-1)`."
+            f"`{who}` expected at least {MIN_CLASSES} classes, but got {C}. Make two of the one logit z "
+            "of a binary model, by `torch.stack([torch.zeros_like(z), z], -1).log_softmax(-1)`."
         )
     log_probs_N_K_C, dtype = log_probs_N_K_C.detach(), log_probs_N_K_C.dtype
     is_half = dtype not in (torch.float32, torch.float64)
@@ -252,10 +255,10 @@ def _check_values(log_probs_N_K_C: Tensor, who: str, first: int, rounding: float
     N, K, C = log_probs_N_K_C.shape
     num_rows = min(N * K, ROWS_CHECKED)
     places = torch.arange(num_rows, device=log_probs_N_K_C.device)
-    # Where all rows are checked, one after the other; else each posterior sample in turn, over all points.
+    # All rows in order, or else each posterior sample in turn, spread over all points.
     points, samples = (places // K, places % K) if num_rows == N * K else (places * N // num_rows, places % K)
     sums = log_probs_N_K_C[points, samples].exp().sum(-1)
-    # NaN outlives a maximum, so one pass over the table answers both questions.
+    # NaN propagates through a maximum, so one pass over the table answers both questions.
     highest, error = torch.stack([log_probs_N_K_C.amax(), (sums - 1).abs().amax()]).tolist()
     if math.isnan(highest):
         is_bad_N = log_probs_N_K_C.isnan().flatten(1).any(1)
@@ -268,7 +271,7 @@ def _check_values(log_probs_N_K_C: Tensor, who: str, first: int, rounding: float
             f"`{who}` expected log-probabilities, which are at most 0, but got {highest:.4g}. "
             "Apply `log_softmax(-1)` to logits, or `log()` to probabilities."
         )
-    # To round each logarithm by a share of itself changes the sum by that share of the entropy, at most log C.
+    # Rounding each logarithm by a relative error changes the sum by that share of the entropy, at most log C.
     tolerance = ERROR_OF_SUM + rounding * math.log(C)
     if not error <= tolerance:
         worst = int((sums - 1).abs().argmax())

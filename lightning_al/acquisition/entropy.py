@@ -1,4 +1,4 @@
-"""Ask where the predicted class is most uncertain, whatever the reason."""
+"""Entropy sampling: query points whose predicted class is most uncertain, for whatever reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask where the best guess is least trusted."""
+"""Least confidence: query points whose likeliest class has the lowest probability."""
 
 from __future__ import annotations
 

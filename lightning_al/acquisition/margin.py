@@ -1,4 +1,4 @@
-"""Ask where the two likeliest classes are hardest to tell apart."""
+"""Margin sampling: query points whose two likeliest classes have close probabilities."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from lightning_al.points import Candidates
 @final
 @dataclass(frozen=True)
 class Margin(ScoreAcquisition):
-    """Score a candidate by how little its likeliest class leads the second: -(p1 - p2) of the posterior mean.
+    """Score a candidate by the negative margin of its two likeliest classes: -(p1 - p2) of the posterior mean.
 
     Tobias Scheffer, Christian Decomain, Stefan Wrobel, "Active Hidden Markov Models for Information Extraction",
     IDA 2001.

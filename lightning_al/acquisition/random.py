@@ -1,4 +1,4 @@
-"""Choose by chance: what every other method has to beat."""
+"""Random selection: the baseline of every other method."""
 
 from __future__ import annotations
 

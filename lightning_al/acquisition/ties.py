@@ -1,10 +1,10 @@
-"""Which of several equally good points comes first: chance decides, so that no end of the dataset is preferred.
+"""Break ties at random, so no end of the dataset is preferred.
 
 Axes: N points, n of them.
 
-Each position has a key, and of equal points the one with the lowest key comes first. Keys depend on the generator's
-first seed and on the number of points alone: not on how the points come, in chunks or as a whole, on which device, or
-on what else was drawn. Drawing them moves no other draw.
+Each position has a random key, and of equal points the one with the lowest key comes first. Keys depend only on the
+generator's initial seed and the number of points: not on chunks, on the device, or on other draws. Drawing them does
+not change other draws.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from torch import Tensor
 from lightning_al.run.seeds import derive
 
 EQUAL_GAINS = 1e-12
-"""Gains and BALD scores that differ by less, in nats, count as equal: float64 cannot tell them apart."""
+"""Gains and BALD scores that differ by less, in nats, count as equal: float64 cannot distinguish them."""
 
 
 def tie_keys(size: int, generator: torch.Generator) -> Tensor:
-    """Return a key for each position ``[N]``, int64, no two the same.
+    """Return a unique key for each position ``[N]``, int64.
 
     Args:
         size: Number of points N.
-        generator: The generator of the selection. It is read for the seed that it began with, and not moved.
+        generator: The generator of the selection. Only its initial seed is read; its state does not change.
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> sorted(tie_keys(4, generator).tolist()), tie_keys(4, generator).equal(tie_keys(4, generator))
@@ -38,7 +38,7 @@ def tie_keys(size: int, generator: torch.Generator) -> Tensor:
 
 
 def in_order(scores_N: Tensor, keys_N: Tensor) -> Tensor:
-    """Return all positions ``[N]``, those with the highest scores first, and of equal scores that with the lowest key.
+    """Return all positions ``[N]`` by descending score, and of equal scores by ascending key.
 
     >>> in_order(torch.tensor([0.5, 1.0, 0.5]), torch.tensor([2, 1, 0])).tolist()
     [1, 2, 0]
@@ -48,7 +48,7 @@ def in_order(scores_N: Tensor, keys_N: Tensor) -> Tensor:
 
 
 def last(scores_n: Tensor, keys_n: Tensor, count: int) -> Tensor:
-    """Return a mask ``[n]`` of the `count` points that come last in order, without sorting all of them."""
+    """Return a mask ``[n]`` of the `count` points that come last, without sorting all of them."""
     is_last_n = torch.zeros_like(scores_n, dtype=torch.bool)
     if count == 0:
         return is_last_n
@@ -61,10 +61,10 @@ def last(scores_n: Tensor, keys_n: Tensor, count: int) -> Tensor:
 
 
 def first_of(gains_n: Tensor, balds_n: Tensor, keys_n: Tensor) -> Tensor:
-    """Return the place ``[1]`` of the point to choose.
+    """Return the place ``[1]`` of the point to choose, without synchronising a GPU.
 
-    It has the highest gain; of equal gains, the highest BALD score; of equal scores, the lowest key. What lies within
-    `EQUAL_GAINS` of the highest counts as equal to it. Nothing is asked of a GPU.
+    It has the highest gain; of equal gains, the highest BALD score; of equal scores, the lowest key. Values within
+    `EQUAL_GAINS` of the highest count as equal.
 
     >>> first_of(torch.tensor([0.0, 0.5, 0.5, 0.5]), torch.tensor([9.0, 1.0, 2.0, 2.0]), torch.tensor([0, 1, 3, 2]))
     tensor([3])
@@ -77,7 +77,7 @@ def first_of(gains_n: Tensor, balds_n: Tensor, keys_n: Tensor) -> Tensor:
 @final
 @dataclass(frozen=True)
 class Tied:
-    """Hold the points whose gains are the highest that were seen, to within `EQUAL_GAINS`.
+    """The points with the highest gain so far, to within `EQUAL_GAINS`.
 
     Attributes:
         positions_n: Their positions.
@@ -102,13 +102,13 @@ class Tied:
         return float(self.gains_n.max())
 
     def at(self, positions_N: Tensor) -> Tied:
-        """Return the same points under other positions, given for each of the present ones."""
+        """Return the same points with positions looked up in a table."""
         return Tied(positions_N[self.positions_n], self.gains_n, self.balds_n, self.keys_n)
 
     def joined(self, other: Tied) -> Tied:
-        """Return the points of both that still have the highest gain.
+        """Return the points of both that have the highest gain.
 
-        All of them are held until every point was seen: two that equal a third need not equal each other.
+        All of them are kept until every point was seen: two points equal to a third one need not equal each other.
         """
         positions_n = torch.cat([self.positions_n, other.positions_n])
         gains_n = torch.cat([self.gains_n, other.gains_n])

@@ -1,4 +1,4 @@
-"""Ask where the posterior samples vote for different classes."""
+"""Variation ratio: query points for which the posterior samples vote for different classes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""The command line: one active learning run, or many of them compared, put together by Hydra from conf/.
+"""The command line: one active learning run, or a sweep of runs that are compared, composed by Hydra from conf/.
 
-Only Hydra and the standard library are imported at the top of its files, so that help and tab completion answer at
-once.
+Its files import only Hydra and the standard library at the top, so help and tab completion are fast.
 """
 
 from __future__ import annotations
@@ -13,23 +12,23 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console
-from lightning_al.cli.refusals import in_one_line
+from lightning_al.cli.external_launch import is_first_rank
+from lightning_al.cli.job import is_cell, is_multirun, new_console, resume_command
+from lightning_al.cli.one_line_errors import in_one_line
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.sweep import run_cell, say_at_exit_how_to_sweep_on
-from lightning_al.cli.together import is_first_rank
 
-# Everything is held against a narrower list than Hydra's own before it is made. Hydra 1.4 has to be told to add none.
+# `AllowList` is narrower than Hydra's own list. Hydra 1.4 needs to be told not to add its own.
 _UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
 _ALL_ALLOWED: dict[str, Any] = {} if _UNCHECKED is None else {"execution_whitelist": _UNCHECKED}
 
 
 @hydra.main(version_base="1.3", config_path="pkg://lightning_al.conf", config_name="config", **_ALL_ALLOWED)
 def main(config: DictConfig) -> float:
-    """Run active learning to its budget, show what came of it, and return the area under the curve.
+    """Run active learning to its budget, show the results, and return the area under the learning curve.
 
-    A folder with a run in it goes on with that run; where it has finished, it is shown. A cell of a sweep that fails
-    leaves its error in its folder and returns NaN, and the sweep goes on with the others.
+    If the folder holds a run, that run is resumed, or shown if it has finished. A sweep continues after a cell that
+    fails: the cell writes its error into its folder and returns NaN.
     """
     from lightning_al.run.stopping import StoppedError, Stopping
 
@@ -43,12 +42,12 @@ def main(config: DictConfig) -> float:
             return run_to_budget(config, folder)
     except StoppedError as stopped:
         if is_cell():
-            # Cells in processes of their own leave it to the process of the sweep.
+            # A cell in a process of its own leaves the message to the sweep's process.
             if is_multirun() and HydraConfig.get().launcher._target_.endswith(".BasicLauncher"):
                 say_at_exit_how_to_sweep_on(stopped.name, HydraConfig.get().sweep.dir)
         elif is_first_rank(config):
             new_console().print(
-                f"Stopped by {stopped.name}. Go on by: {command_to_go_on(folder, config)}", soft_wrap=True
+                f"Stopped by {stopped.name}. Resume with: {resume_command(folder, config)}", soft_wrap=True
             )
         raise
     finally:

@@ -1,6 +1,6 @@
-"""What a configuration may name to be made: decided by what a name leads to, before any of it is called.
+"""Which classes and functions a configuration may name. The check follows each name, and calls nothing.
 
-Nothing but the standard library is imported here until a configuration names something of another allowed package.
+Only the standard library is imported until a configuration names something from another allowed package.
 """
 
 from __future__ import annotations
@@ -12,19 +12,20 @@ from typing import Any
 
 from lightning_al.cli.allowed_names import ALLOWED
 
-REMEDY = "Choose something else, or, where you trust it, allow it by name on the command line: 'allow=[{}]'."
+REMEDY = "Choose something else, or, if you trust it, allow it on the command line: 'allow=[{}]'."
 
 
 class AllowList:
-    """Hold what a configuration names against a list, and refuse it with nothing of it made.
+    """Check that a configuration names only listed classes and functions, before any of them is made.
 
-    A name is followed part by part, as Hydra does, through modules of the listed packages only, and no module is
-    imported but those of the list, since to import a module runs it. What it leads to has to be the very thing that a
-    listed name stands for, so that an alias is no way round.
+    A name is followed part by part, as Hydra does, through modules of the listed packages only. No other module is
+    imported, since importing a module runs it. The name must lead to the same object as a listed name, so an alias
+    does not get around the list.
 
     Args:
-        added: Names of packages, modules, classes or functions that the user trusts besides. Below such a name, what is
-            defined in the same package is allowed, functions too; the name itself is allowed whatever it stands for.
+        added: Names of packages, modules, classes or functions that the user trusts in addition. Everything below such
+            a name that is defined in the same package is allowed, functions included. The name itself is always
+            allowed.
 
     >>> AllowList().find("lightning_al.BALD").__name__
     'BALD'
@@ -38,15 +39,15 @@ class AllowList:
         self.added = tuple(added)
 
     def check(self, configuration: Any) -> None:
-        """Find all that a resolved configuration names, however deep.
+        """Check every `_target_` in a resolved configuration.
 
         Raises:
-            ValueError: If a `_target_` is not allowed, is none, or could still change when it is read again.
+            ValueError: If one is not allowed, is not a name, or could still change when it is resolved again.
         """
         for key, value in leaves(configuration):
             if isinstance(value, str) and "${" in value:
                 raise ValueError(
-                    f"`{key}` is {value!r} after all references were resolved, and could become a class when it is "
+                    f"`{key}` is {value!r} after all references are resolved, and could become a class if it is "
                     "resolved again. Write the value itself."
                 )
             if key.rsplit(".", 1)[-1] == "_target_":
@@ -60,14 +61,14 @@ class AllowList:
                     raise ValueError(f"`{key}: {value}` is refused. {error}") from error
 
     def find(self, path: str) -> Any:
-        """Return the class or function that a dotted path leads to.
+        """Return the class or function at a dotted path.
 
         Raises:
-            ValueError: If it is not allowed, or if there is none.
+            ValueError: If it is not allowed or does not exist.
         """
         parts = path.split(".")
         if len(parts) < 2 or any(not part.isidentifier() or not part.isascii() or part[:2] == "__" for part in parts):
-            raise ValueError(f"{path!r} is no dotted path of names. Write it as package.module.Class.")
+            raise ValueError(f"{path!r} is not a dotted path of names. Write it as package.module.Class.")
         found = self._module(parts[0], path)
         for place, part in enumerate(parts[1:], start=2):
             found = self._step(found, part, ".".join(parts[:place]), path)
@@ -80,13 +81,13 @@ class AllowList:
         elif part in vars(owner):
             found = vars(owner)[part]
         elif self._is_passable(f"{owner.__name__}.{part}"):
-            # A package may import what it is asked for by itself, so that it is asked for nothing else.
+            # `getattr` may make a package import a module, so it is only used on allowed paths.
             found = getattr(owner, part, None)
             found = self._module(path, whole) if found is None else found
         else:
             raise ValueError(f"`{path}` is not on the list, and was not imported. {REMEDY.format(whole)}")
         if found is None:
-            raise ValueError(f"There is no `{path}` to be found. Check the spelling.")
+            raise ValueError(f"`{path}` does not exist. Check the spelling.")
         if isinstance(found, ModuleType) and not self._is_passable(found.__name__):
             raise ValueError(
                 f"`{path}` is the module `{found.__name__}`, which a configuration may not reach. "
@@ -100,7 +101,7 @@ class AllowList:
         try:
             return import_module(name)
         except ImportError as error:
-            raise ValueError(f"There is no `{name}` to be imported: {error}. Check the spelling.") from error
+            raise ValueError(f"`{name}` cannot be imported: {error}. Check the spelling.") from error
 
     def _judge(self, found: Any, path: str) -> None:
         home = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"
@@ -109,25 +110,23 @@ class AllowList:
             return
         if _is_listed(found):
             return
-        # Not isinstance, which takes an object's word for what it is.
+        # Not isinstance: an object can claim to be of any class.
         if issubclass(type(found), type):
             raise ValueError(f"The class `{home}` is not on the list. {REMEDY.format(path)}")
-        raise ValueError(
-            f"It is no class but `{home}`, and of functions each is allowed by itself. {REMEDY.format(path)}"
-        )
+        raise ValueError(f"`{home}` is not a class, and each function must be allowed by name. {REMEDY.format(path)}")
 
     def _is_passable(self, module: str) -> bool:
-        """Return whether a module is on the list, below what is, or on the way there."""
+        """Return whether a module is on the list, below a listed one, or on the way to one."""
         return any(_is_below(module, name) or _is_below(name, module) for name in (*ALLOWED, *self.added))
 
     def _is_importable(self, module: str) -> bool:
-        """Return whether a module is on the list or on the way there, or below what the user added."""
+        """Return whether a module is on the list, on the way to a listed one, or below a name that the user added."""
         on_the_way = any(_is_below(name, module) for name in (*ALLOWED, *self.added))
         return on_the_way or any(_is_below(module, name) for name in self.added)
 
 
 def _is_listed(found: Any) -> bool:
-    """Return whether a thing is what some name of the list stands for."""
+    """Return whether an object is the one that some listed name stands for."""
     name = getattr(found, "__qualname__", None)
     package = str(getattr(found, "__module__", None)).split(".")[0]
     modules = [module for module, names in ALLOWED.items() if name in names and module.split(".")[0] == package]
@@ -139,7 +138,7 @@ def _is_below(name: str, other: str) -> bool:
 
 
 def leaves(plain: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield all values by their dotted name, a `_target_` as it is, whatever it is."""
+    """Yield each value with its dotted name; a `_target_` is yielded whole, whatever it is."""
     if key.rsplit(".", 1)[-1] == "_target_":
         yield key, plain
     elif isinstance(plain, Mapping):

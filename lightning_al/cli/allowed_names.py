@@ -1,4 +1,4 @@
-"""The classes and functions that a configuration may name: what a run is made of, each by its public name."""
+"""The classes and functions that a configuration may name, each by its public name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _LIGHTNING = {
     ".loggers": "CSVLogger MLFlowLogger TensorBoardLogger WandbLogger",
     ".strategies": "DDPStrategy",
 }
-# Left out: what takes functions or finds modules by name (accelerators, environments, plugins, profilers,
-# `LambdaCallback`, `LightningCLI`), what reads checkpoints back (`LearningRateFinder`, `BatchSizeFinder`), what writes
+# Left out: classes that take functions or find modules by name (accelerators, environments, plugins, profilers,
+# `LambdaCallback`, `LightningCLI`), that load checkpoints (`LearningRateFinder`, `BatchSizeFinder`), that write
 # into the current folder by default (`SpikeDetection`), and loggers that upload (Comet, Neptune, LitLogger).
 
 _TRANSFORMS = (
@@ -111,15 +111,15 @@ _BY_MODULE = {
     ),
     "torchmetrics.regression": _REGRESSION,
     "torchmetrics.wrappers": _WRAPPERS,
-    # Left out: what unpickles files of an unknown hash (LSUN), writes where it is only to read (Caltech, Cityscapes,
-    # INaturalist, ImageNet, PhotoTour), takes addresses from files (Kinetics, SBU), or calls what it is given
-    # (DatasetFolder).
+    # Left out: datasets that unpickle files of an unknown hash (LSUN), write where they should only read (Caltech,
+    # Cityscapes, INaturalist, ImageNet, PhotoTour), take addresses from files (Kinetics, SBU), or call a function that
+    # they are given (DatasetFolder).
     "torchvision.datasets": (
         "CIFAR10 CIFAR100 CelebA Country211 DTD EMNIST EuroSAT FER2013 FGVCAircraft FakeData FashionMNIST "
         "Flowers102 Food101 GTSRB ImageFolder Imagenette KMNIST MNIST OxfordIIITPet PCAM QMNIST RenderedSST2 SEMEION "
         "STL10 SUN397 SVHN StanfordCars USPS VOCDetection VOCSegmentation"
     ),
-    # Networks alone: their weights come from addresses.
+    # Networks without weights, which would come from addresses.
     "torchvision.models": (
         "AlexNet ConvNeXt DenseNet EfficientNet GoogLeNet Inception3 MNASNet MaxVit MobileNetV2 MobileNetV3 RegNet "
         "ResNet ShuffleNetV2 SqueezeNet SwinTransformer VGG VisionTransformer"
@@ -138,4 +138,4 @@ _BY_MODULE = {
 }
 
 ALLOWED: Mapping[str, frozenset[str]] = {module: frozenset(names.split()) for module, names in _BY_MODULE.items()}
-"""The public names by the module that has them. Of a name that a release of the package lacks, nothing comes."""
+"""The public names by module. A name that a release of the package lacks is ignored."""

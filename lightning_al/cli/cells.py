@@ -1,4 +1,4 @@
-"""The cells of a sweep: in which folder each has its place, and what a cell that failed leaves there."""
+"""The folders of a sweep's cells, and the errors of cells that failed."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from lightning_al.run.files import read_text, replacing
 from lightning_al.run.folder import ERROR
 
 LONGEST = 200
-"""How much of what was overridden a folder's name shows; file systems allow 255 bytes."""
+"""The most characters of the overrides in a folder's name; file systems allow 255 bytes."""
 
 
 def cell_folder(sweep: Path, overrides: str, settings: Mapping[str, Any], version: str) -> str:
-    """Return the name of the folder of a cell in that of its sweep.
+    """Return the name of a cell's folder in the sweep's folder.
 
-    A cell is known by its settings and the version of the package, of which the name ends in a hash. It keeps the
-    folder that it has, even where the same settings are written in other words.
+    The name ends in a hash of the cell's settings and the version of the package. A cell keeps its folder, even if the
+    same settings are written differently.
 
     Args:
         sweep: The folder of the sweep.
-        overrides: What makes the name readable.
-        settings: What the cell's results depend on, as plain data.
+        overrides: The overrides, to make the name readable.
+        settings: The settings that the cell's results depend on, as plain data.
         version: Version of the package.
 
     >>> cell_folder(Path("sweep"), "acquisition-bald_seed-0", {"seed": 0}, "0.1.0")
@@ -43,9 +43,9 @@ def cell_folder(sweep: Path, overrides: str, settings: Mapping[str, Any], versio
 
 
 def write_error(folder: Path, error: BaseException) -> None:
-    """Write an error into a cell's folder, in one line first and then with its traceback.
+    """Write an error into a cell's folder, first in one line and then with its traceback.
 
-    Of several processes that fail together, the first one's error stays: the others may fail for its sake.
+    If several processes of a cell fail, only the first error is kept: it may have caused the others.
     """
     said = " ".join(without_secrets(str(error)).split())
     line = f"{type(error).__name__}: {said}" if said else type(error).__name__
@@ -56,17 +56,17 @@ def write_error(folder: Path, error: BaseException) -> None:
 
 
 def read_error(folder: Path) -> str:
-    """Return the error of a cell that failed, in one line."""
+    """Return the error of a failed cell in one line."""
     return read_text(folder / ERROR).partition("\n")[0]
 
 
 def clear_error(folder: Path) -> None:
-    """Forget that a cell failed, before it is run again."""
+    """Remove the error of a cell before it runs again."""
     (folder / ERROR).unlink(missing_ok=True)
 
 
 class Failures:
-    """Which cells in a sweep's folder fail from now on, in whatever process or machine they run.
+    """The cells of a sweep that fail from now on, in any process and on any machine.
 
     Args:
         sweep: The folder of the sweep.
@@ -77,7 +77,7 @@ class Failures:
         self._before = self._found()
 
     def since(self) -> dict[Path, str]:
-        """Return the file of each cell that failed since, with its error in one line."""
+        """Return the error of each cell that has failed since, in one line, by the path of its file."""
         return {
             path: read_error(path.parent)
             for path, written in sorted(self._found().items())
@@ -86,5 +86,5 @@ class Failures:
 
     def _found(self) -> dict[Path, tuple[int, int]]:
         status = {path: path.stat() for path in self._sweep.rglob(ERROR)}
-        # Not compared with a clock, which may be another machine's.
+        # Clocks of several machines cannot be compared.
         return {path: (found.st_ino, found.st_mtime_ns) for path, found in status.items()}

@@ -1,4 +1,4 @@
-"""Whether the command line may write into a folder: seen before Hydra does, and again for the stored configuration."""
+"""Check that the command line may write into a folder: before Hydra does, and again for the stored configuration."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.cli.configuration import read_config
-from lightning_al.cli.hydras_files import check_hydras_files, is_of_command
+from lightning_al.cli.hydra_files import check_hydra_files, is_of_command
 from lightning_al.run.folder import CONFIG, OF_COMMAND, OF_JOURNAL, OF_LOCK, check_files, check_is_a_run, check_tree
-from lightning_al.run.folder_name import check_can_be_folder
+from lightning_al.run.folder_path import check_can_be_folder
 from lightning_al.run.hard_links import break_links_below
 
 USUAL = ("csv", "tensorboard", "wandb", "mlflow", "mlruns", "checkpoints", "lightning_logs")
-"""What loggers and checkpoints are called in a run's folder by default."""
+"""Default names of loggers' and checkpoints' folders in a run's folder."""
 
 OF_SWEEP = re.compile(r"multirun\.yaml|optimization_results\.yaml|comparison\.(csv|png)")
 """The files of a sweep in its own folder."""
@@ -26,29 +26,29 @@ _OUTPUT = "${hydra:runtime.output_dir}"
 
 
 def check_before_hydra(config: DictConfig, folder: Path) -> None:
-    """Refuse a folder for a run that is composed now, before Hydra writes there.
+    """Check the folder of a run before Hydra writes there.
 
     Args:
         config: The configuration with Hydra's part.
         folder: The folder of the run.
 
     Raises:
-        ValueError: If something in it leads elsewhere, or if it has files that are not a run's.
+        ValueError: If something in it links elsewhere, or if it has files that are not a run's.
     """
     check_can_be_folder(folder)
     check_command_folder(folder, config, *_of_hydra(config))
     read_config(folder)
-    check_hydras_files(folder, config.hydra.output_subdir)
+    check_hydra_files(folder, config.hydra.output_subdir)
     if not os.path.lexists(folder / CONFIG):
-        # A cell that failed before it began has left no more than its error.
+        # A cell that failed before it began has only its error.
         check_is_a_run(folder, OF_JOURNAL, re.compile(rf"(?!error\.txt|{CONFIG})({OF_COMMAND.pattern})|csv"))
 
 
 def check_sweep_folder(config: DictConfig, folder: Path) -> None:
-    """Refuse a folder for a sweep that is composed now, and those of its cells, before Hydra writes there.
+    """Check the folder of a sweep, and those of its cells, before Hydra writes there.
 
     Raises:
-        ValueError: If something in it leads elsewhere, or if it has files that are not a sweep's.
+        ValueError: If something in it links elsewhere, or if it has files that are not a sweep's.
     """
     check_can_be_folder(folder)
     check_files(folder, OF_SWEEP)
@@ -59,27 +59,27 @@ def check_sweep_folder(config: DictConfig, folder: Path) -> None:
             check_tree(folder, path)
         elif path.is_dir():
             check_command_folder(path, config, *_of_hydra(config))
-    # One without content is of a sweep that was cut off as it began.
+    # An empty file is from a sweep that was interrupted as it began.
     found = sorted(name for name in names if OF_SWEEP.fullmatch(name) and (folder / name).stat().st_size > 0)
     is_sweep = is_of_command(folder / "multirun.yaml")
     is_sweep |= "multirun.yaml" not in found and any(is_of_command(path / CONFIG) for path in entries)
     if found and not is_sweep:
         raise ValueError(
             f"The folder {folder} has {', '.join(found)}, which a sweep would overwrite, but no cells, so it "
-            "holds no sweep. Choose another folder."
+            "is not the folder of a sweep. Choose another folder."
         )
 
 
 def check_command_folder(folder: Path, config: DictConfig, *others: str) -> None:
-    """Refuse a folder in which something leads elsewhere where a run, Hydra, a logger or a checkpoint reads or writes.
+    """Check that nothing in a run's folder links elsewhere that a run, Hydra, a logger or a checkpoint uses.
 
     Args:
         folder: The folder of the run.
-        config: Its configuration, which names further places in the folder.
-        others: Names of further places.
+        config: Its configuration, which names more places in the folder.
+        others: Names of more places.
 
     Raises:
-        ValueError: If there is such a thing; the message names it.
+        ValueError: If something does; the message names it.
     """
     if not folder.is_dir():
         return
@@ -88,19 +88,19 @@ def check_command_folder(folder: Path, config: DictConfig, *others: str) -> None
         check_tree(folder, place)
         if place.name in USUAL and place.is_file():
             raise ValueError(
-                f"The run folder {folder} has a file named {place.name}, where a logger or a checkpoint has a folder. "
+                f"The run folder {folder} has a file named {place.name}, where a logger or checkpoint needs a folder. "
                 "Remove it, or choose another folder."
             )
 
 
 def break_command_links(folder: Path, config: DictConfig, *others: str) -> None:
-    """Make files that loggers and checkpoints write to files of the folder's own; arguments as above."""
+    """Replace hard links that loggers and checkpoints would write through by copies; arguments as above."""
     for place in _places(folder, config, *others):
         break_links_below(place)
 
 
 def break_hydras_links(folder: Path, config: DictConfig) -> None:
-    """Make files that Hydra writes in a run's folder, or a sweep's, files of the folder's own."""
+    """Replace hard links that Hydra would write through in a run's or sweep's folder by copies."""
     for name in (*_of_hydra(config), "multirun.yaml", "optimization_results.yaml"):
         break_links_below(folder / name)
     if folder.is_dir():
@@ -123,7 +123,7 @@ def _of_hydra(config: DictConfig) -> Iterator[str]:
 
 
 def _named(config: DictConfig, folder: Path) -> Iterator[str]:
-    """Yield what loggers, callbacks and the Trainer are told to write in the folder."""
+    """Yield the names in the folder that loggers, callbacks and the Trainer are told to write."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     for part in ("logger", "callbacks", "trainer"):
         for value in _strings(plain.get(part)):
@@ -143,7 +143,7 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def _first(path: str) -> Iterator[str]:
-    """Yield the first part of a relative path, where it leads into the folder."""
+    """Yield the first part of a relative path, if it leads into the folder."""
     parts = [part for part in path.split("/") if part not in ("", ".")]
     if parts and not path.startswith("/") and parts[0] != ".." and len(parts[0]) < 256 and "\0" not in parts[0]:
         yield parts[0]

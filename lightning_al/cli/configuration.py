@@ -1,4 +1,4 @@
-"""The configuration of a run, and how it agrees with that of the run which a folder holds."""
+"""The configuration of a run, and whether it agrees with the one stored in the run's folder."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lightning_al.cli.expansion import check_size
-from lightning_al.cli.kinds import check_kinds
 from lightning_al.cli.lightning_names import in_this_process, rename_earlier
-from lightning_al.cli.references import Way, at, dotted, is_reference, mapped, put, shown, values, written_at
+from lightning_al.cli.references import KeyPath, at, dotted, is_reference, mapped, put, shown, values, written_at
+from lightning_al.cli.resolved_size import check_size
+from lightning_al.cli.setting_types import check_types
 from lightning_al.report.printable import printable
 from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
 from lightning_al.report.settings_file import check_numbers, read_settings
@@ -26,31 +26,31 @@ from lightning_al.run.identity import GROWS, forced_settings, free_settings
 PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
 VALUES = ("folder", "seed", "name", "metric", "mode", "threads", "allow")
 MAY_GROW = tuple(f"active.{name}" for name in GROWS)
-THIS_TIME = ("allow", "active.force")
-# The command line's own, by which others refer to parts of the loop and the data.
+COMMAND_ONLY = ("allow", "active.force")
+# Groups of the command line that `active` and `pool` refer to.
 WITH_FORCE = ("acquisition", "posterior", "data", "pool.data", *forced_settings())
-FREE = ("oracle", *(name for name in free_settings() if name not in (*MAY_GROW, *THIS_TIME)))
+FREE = ("oracle", *(name for name in free_settings() if name not in (*MAY_GROW, *COMMAND_ONLY)))
 
 
 @dataclass(frozen=True)
-class ThisTime:
-    """What holds for one command alone, so that a folder's stored configuration can neither have it nor widen it."""
+class CommandOptions:
+    """Options that hold for one command only. A stored configuration can neither set nor extend them."""
 
     allow: tuple[str, ...]
     force: bool
 
 
 def check_names(config: DictConfig) -> None:
-    """Raise a ConfigCompositionException if the configuration has a setting at its top that no run has."""
+    """Raise a ConfigCompositionException if the configuration has an unknown setting at its top level."""
     unknown = _unknown(config)
     if unknown:
         raise ConfigCompositionException(
-            f"lightning-al knows no setting named {', '.join(unknown)}. Choose one of: {', '.join((*VALUES, *PARTS))}."
+            f"lightning-al has no setting named {', '.join(unknown)}. Choose one of: {', '.join((*VALUES, *PARTS))}."
         )
 
 
 def _rename(active: DictConfig) -> None:
-    """Give the settings that earlier versions called otherwise the names and forms that they have now."""
+    """Rename settings of earlier versions."""
     if "logits" in active:
         active.forward = active.pop("logits")
     test_with = active.pop("test_with", "module")
@@ -65,17 +65,17 @@ def _unknown(config: DictConfig) -> list[str]:
     return sorted(set(map(str, config)) - {*PARTS, *VALUES})
 
 
-def take_this_time(config: DictConfig, overrides: list[str]) -> ThisTime:
-    """Take out of the configuration what the command line alone may say.
+def take_command_options(config: DictConfig, overrides: list[str]) -> CommandOptions:
+    """Remove the options from the configuration that only the command line may set, and return them.
 
     Raises:
-        ConfigCompositionException: If a file of the configuration says it.
+        ConfigCompositionException: If a configuration file sets one.
     """
     typed = [parsed for parsed in OverridesParser.create().parse_overrides(overrides) if parsed.key_or_group == "allow"]
     given = typed[-1].value() if typed else []
     if not isinstance(given, list) or not all(isinstance(name, str) for name in given) or config.allow != given:
         raise ConfigCompositionException(
-            f"lightning-al takes `allow` from the command line alone, as a list of names, but got {config.allow}. Give "
+            f"lightning-al takes `allow` from the command line only, as a list of names, but got {config.allow}. Give "
             "it as 'allow=[my_package]'."
         )
     force = config.active.force
@@ -84,23 +84,23 @@ def take_this_time(config: DictConfig, overrides: list[str]) -> ThisTime:
             f"lightning-al takes `active.force` as true or false, but got {force!r}. Set it to one of them."
         )
     config.allow, config.active.force = [], False
-    return ThisTime(allow=tuple(map(str, given)), force=force)
+    return CommandOptions(allow=tuple(map(str, given)), force=force)
 
 
 def resolve_allowed(
     config: DictConfig, allow: Sequence[str], folder: Path, composed: DictConfig | None = None
 ) -> DictConfig:
-    """Return the configuration with all references resolved, once nothing in it names what is not allowed.
+    """Check that the configuration names only what is allowed, and return it with all references resolved.
 
     Args:
         config: The configuration.
-        allow: What the user allows besides.
+        allow: What the user allows in addition.
         folder: The run's folder.
-        composed: Where the configuration is that in the folder, the one that is composed now.
+        composed: The configuration of this command, if `config` is the one stored in the folder.
     """
     from lightning_al.cli.allow_list import AllowList
     from lightning_al.cli.stored import resolve_stored
-    from lightning_al.cli.texts import put_texts
+    from lightning_al.cli.string_settings import put_strings
 
     try:
         if composed is None:
@@ -108,8 +108,8 @@ def resolve_allowed(
             AllowList(allow).check(plain)
         else:
             plain = resolve_stored(config, composed, folder, allow)
-        put_texts(plain, AllowList(allow))
-        check_kinds(plain)
+        put_strings(plain, AllowList(allow))
+        check_types(plain)
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error
     checked = OmegaConf.create(plain)
@@ -133,7 +133,7 @@ def read_config(folder: Path) -> DictConfig | None:
         return None
     except (OSError, ValueError, TypeError, YAMLError, OmegaConfBaseException, RecursionError) as error:
         raise _damaged(folder, str(error)) from None  # Hydra would print the cause again
-    except AssertionError:  # OmegaConf's word on a text that is one number
+    except AssertionError:  # OmegaConf raises it for a text that is one number
         raise _damaged(folder, "it holds one value") from None
     if not isinstance(stored, DictConfig):
         raise _damaged(folder, "it holds a list")
@@ -142,24 +142,26 @@ def read_config(folder: Path) -> DictConfig | None:
         raise _damaged(folder, f"it lacks {', '.join(missing)}")
     if _unknown(stored):
         raise _damaged(folder, f"no run has the settings {', '.join(_unknown(stored))}")
-    stored.mode = stored.get("mode")  # which earlier versions had not
+    stored.mode = stored.get("mode")  # earlier versions did not store it
     rename_earlier(stored)
     if isinstance(stored.get("active"), DictConfig):
         _rename(stored.active)
-    missing = sorted(dotted(way) for way, value in values(raw) if value == MISSING and way != ("folder",))
+    missing = sorted(
+        dotted(key_path) for key_path, value in values(raw) if value == MISSING and key_path != ("folder",)
+    )
     if missing:
         raise _damaged(folder, f"it has no value for {', '.join(missing)}")
     try:
-        check_kinds(shown(_with_place(stored)))
+        check_types(shown(_with_place(stored)))
     except (OmegaConfBaseException, ValueError, TypeError, RecursionError) as error:
         raise _damaged(folder, str(error)) from None  # Hydra would print the cause again
     return stored
 
 
 def _with_place(config: DictConfig) -> DictConfig:
-    """Return a configuration with a place for the run's folder, which Hydra says only later."""
+    """Return a configuration with a placeholder for the run's folder, which Hydra sets only later."""
 
-    def put_place(way: Way, value: Any) -> Any:
+    def put_place(key_path: KeyPath, value: Any) -> Any:
         return value.replace("${hydra:runtime.output_dir}", ".") if isinstance(value, str) else value
 
     placed = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), put_place))
@@ -186,22 +188,23 @@ def _damaged(folder: Path, reason: str) -> ConfigCompositionException:
 def agree(
     stored: DictConfig, config: DictConfig, overrides: list[str], folder: Path, *, force: bool, is_cell: bool
 ) -> DictConfig:
-    """Return the configuration to go on with: the stored one, with what the overrides may change of it.
+    """Return the configuration to resume with: the stored one, changed by the overrides where they may.
 
-    The configuration of a cell is given whole, so that all of it has to agree, but for what only shows or places.
+    A cell is composed anew each time, so all of its configuration must agree, except what is only for display or says
+    where files lie.
 
     Raises:
-        ConfigCompositionException: If an override contradicts the stored configuration in more than `force` allows.
+        ConfigCompositionException: If an override contradicts the stored configuration, and `force` does not allow it.
     """
     asked = {key: value for key, value in _flat(config).items() if key != "folder"}
     known = _flat(stored)
     keys = [parsed.key_or_group for parsed in OverridesParser.create().parse_overrides(overrides)]
     for key in keys:
-        # A group such as experiment reaches everywhere, so that all of it has to agree.
+        # A group such as `experiment` can change any setting, so all settings must agree.
         if key != "folder" and OmegaConf.select(config, key, default=None) is None:
             keys = [*keys, *asked, *known]
     named = {name for name in {*asked, *known} for key in keys if is_cell or is_part(name, key)}
-    differing = sorted(name for name in named - {"folder", *THIS_TIME} if asked.get(name) != known.get(name))
+    differing = sorted(name for name in named - {"folder", *COMMAND_ONLY} if asked.get(name) != known.get(name))
     forced = [name for name in differing if _may_be_forced(name)]
     refused = [
         name
@@ -212,17 +215,17 @@ def agree(
         and not (force and name in forced)
     ]
     if refused:
-        with_force = " Of these, `active.force=true` lets through: " + ", ".join(forced) + "." if forced else ""
+        with_force = " With `active.force=true`, these may differ: " + ", ".join(forced) + "." if forced else ""
         raise ConfigCompositionException(
-            f"The run in {folder} was started with other settings: {_changes(refused, known, asked)}. Go on with it by "
-            f"`lightning-al folder={folder}` and nothing else, or with a larger {' or '.join(MAY_GROW)}, or choose "
+            f"The run in {folder} was started with other settings: {_changes(refused, known, asked)}. Resume it with "
+            f"`lightning-al folder={folder}` alone, or with a larger {' or '.join(MAY_GROW)}, or choose "
             f"another folder.{with_force}"
         )
     if forced:
         from lightning_al.host.namespace import rank_zero_warn
 
         rank_zero_warn(
-            f"`active.force=true`: the run in {folder} goes on with other settings than it was started with: "
+            f"`active.force=true`: the run in {folder} resumes with other settings than it was started with: "
             f"{_changes(forced, known, asked)}."
         )
     if is_cell:
@@ -233,7 +236,7 @@ def agree(
         if name in asked:
             OmegaConf.update(agreed, name, asked[name])
     if "metric" in differing and "mode" not in keys:
-        agreed.mode = asked["mode"]  # the stored one is that of the metric before
+        agreed.mode = asked["mode"]  # the stored one belongs to the metric before
     # Another class has other arguments, even where those left out were null.
     for name in sorted(named & set(known) - set(asked)):
         if (forced and _may_be_forced(name)) or _is_free(name):
@@ -243,15 +246,15 @@ def agree(
 
 
 def _kept_elsewhere(agreed: DictConfig, stored: DictConfig, config: DictConfig) -> DictConfig:
-    """Leave all as it was that changed only because a reference in the folder leads to what the command says now.
+    """Restore the settings that changed only because a stored reference leads to an overridden setting.
 
-    What the command says reaches those places alone that have it in the command's own configuration.
+    An override changes the settings that it changes in the command's own configuration, and no others.
     """
     before, now = shown(stored), shown(config)
     raw: Any = OmegaConf.to_container(agreed, resolve=False)
-    for way, value in list(values(shown(agreed))):
-        place = written_at(raw, way)
-        if is_reference(at(raw, place)) and at(before, way) != value and at(now, way) != value:
+    for key_path, value in list(values(shown(agreed))):
+        place = written_at(raw, key_path)
+        if is_reference(at(raw, place)) and at(before, key_path) != value and at(now, key_path) != value:
             put(raw, place, at(before, place))
     kept = OmegaConf.create(raw)
     assert isinstance(kept, DictConfig)
@@ -259,14 +262,14 @@ def _kept_elsewhere(agreed: DictConfig, stored: DictConfig, config: DictConfig) 
 
 
 def as_stored(config: DictConfig) -> DictConfig:
-    """Return a configuration as it is written into the folder of its run, which may be moved."""
-    config.name = shown(config)["name"]  # as this command line resolves it; another one may not
+    """Return a configuration as it is stored in the run's folder. It does not name the folder, which may be moved."""
+    config.name = shown(config)["name"]  # resolved now; another command may resolve it differently
     config.folder = MISSING
     return config
 
 
 def settings_of(config: DictConfig, folder: Path) -> dict[str, Any]:
-    """Return the settings that tell methods apart: not seeds, names and places, and not what only shows or logs."""
+    """Return the settings that distinguish methods: no seeds, names or places, and nothing that only shows or logs."""
     return {
         key: value
         for key, value in _flat(config).items()
@@ -277,7 +280,7 @@ def settings_of(config: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def hyperparameters(config: DictConfig) -> dict[str, Any]:
-    """Return the settings as the loggers are to have them, each once, though `pool` and `active` refer to others."""
+    """Return the settings for the loggers, each once, although `pool` and `active` refer to others."""
     plain = shown(config)
     left_out = ("folder", "metric", "mode", "allow", "logger", "callbacks")
     settings = {str(key): value for key, value in plain.items() if key not in left_out}
@@ -295,7 +298,7 @@ def _is_free(name: str) -> bool:
 
 
 def _may_be_forced(name: str) -> bool:
-    # A comparison pairs runs by the seed that they began with.
+    # A comparison pairs runs by their initial seed.
     return name.split(".")[-1] != "seed" and any(is_part(name, part) for part in WITH_FORCE)
 
 
@@ -305,5 +308,5 @@ def _grows(name: str, known: Any, asked: Any) -> bool:
 
 
 def _flat(config: DictConfig) -> dict[str, Any]:
-    """Return all settings by their dotted name, with references resolved, but for those to the outside."""
+    """Return all settings by dotted name, with all references resolved except outer ones."""
     return dict(leaves(shown(config)))

@@ -1,4 +1,4 @@
-"""Whether less or more of the metric that a run is shown by is better, as the command line may say it."""
+"""Check the direction of the metric: whether less or more is better."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from lightning_al.report.printable import printable
 
 
 def check_mode(config: DictConfig) -> None:
-    """Check that the configuration says min, max or nothing.
+    """Check that `mode` is min, max or null.
 
     Raises:
-        ConfigCompositionException: If it says something else.
+        ConfigCompositionException: If it is something else.
     """
     try:
         checked_mode(config.mode, who="lightning-al")
@@ -24,16 +24,16 @@ def check_mode(config: DictConfig) -> None:
 
 
 def check_sweeper(config: DictConfig) -> None:
-    """End the program where a sweeper is to look for the worst cell.
+    """End the program if a sweeper would search for the worst cell.
 
-    A sweeper without a direction looks for nothing, and one with several is not judged.
+    A sweeper without a direction does not search, and one with several is not checked.
     """
     wanted = str(config.hydra.sweeper.get("direction")).rpartition(".")[2].lower()
     best = config.mode or guess_mode(str(config.metric))
     if best is None or wanted not in ("minimize", "maximize") or wanted.startswith(best):
         return
     better = "less" if best == "min" else "more"
-    # Hydra makes a warning of a callback's error, and goes on.
+    # Hydra turns a callback's error into a warning and continues.
     sys.stderr.write(
         f"lightning-al: the sweeper is to {wanted} {printable(config.metric)}, of which {better} is better. Give "
         f"hydra.sweeper.direction={best}imize, or say by `mode` that it is the other way round.\n"

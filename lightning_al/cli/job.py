@@ -1,4 +1,4 @@
-"""What Hydra's job is that this process runs: a run of its own, or a cell of a sweep."""
+"""The Hydra job that this process runs: a single run, or a cell of a sweep."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 def is_cell() -> bool:
-    """Return whether the run is a cell of a sweep, be it in a process of its own."""
+    """Return whether the run is a cell of a sweep, also in a process of its own."""
     return not OmegaConf.is_missing(HydraConfig.get().job, "num")
 
 
 def is_multirun() -> bool:
-    """Return whether this process runs cells of a sweep as Hydra gives them to it."""
+    """Return whether Hydra runs the cells of a sweep in this process."""
     return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
 
 
 def typed(config: DictConfig | None = None, of: Literal["task", "hydra"] = "task") -> list[str]:
-    """Return what was typed on the command line, as it was typed: references in it are not read.
+    """Return the overrides of the command line as they were typed, with no reference resolved.
 
     Args:
-        config: The configuration with Hydra's part, or None where Hydra has it.
-        of: Whether what sets the run's configuration, or what sets Hydra's.
+        config: The configuration with Hydra's part; by default that of the current job.
+        of: Whether to return overrides of the run's configuration or of Hydra's.
     """
     hydra = HydraConfig.get() if config is None else config.hydra
     found: Any = OmegaConf.to_container(hydra.overrides, resolve=False)
@@ -37,18 +37,18 @@ def typed(config: DictConfig | None = None, of: Literal["task", "hydra"] = "task
 
 
 def new_console() -> Console:
-    """Return a terminal that prints text as it is."""
+    """Return a console that prints text unchanged."""
     from lightning_al.report.console import PlainConsole
 
     return PlainConsole()
 
 
-def command_to_go_on(folder: Path, config: DictConfig) -> str:
-    """Return the command that goes on with the run, and says again what no file can.
+def resume_command(folder: Path, config: DictConfig) -> str:
+    """Return the command that resumes the run, with the overrides that no file may store.
 
     Args:
         folder: The run's folder.
-        config: The configuration of the run as it is kept.
+        config: The configuration of the run as it is stored.
     """
     from lightning_al.cli.stored import overrides_to_say_again
 

@@ -1,4 +1,4 @@
-"""The command line of the journal. Only the standard library is imported at the top, so that help answers at once."""
+"""The command line of the journal. Only the standard library is imported at the top, so help is fast."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ NAME = "lightning-al-journal"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Show or change what a run recorded, and return the exit code: 2 where the arguments or the folder do not do."""
+    """Show or change what a run recorded, and return the exit code: 2 if the arguments or the folder are invalid."""
     asked = _parser().parse_args(arguments)
     try:
         asked.run(asked)
     except (RuntimeError, ValueError, OSError, LookupError, TypeError, AttributeError) as error:
-        # The last ones by what no run writes.
+        # The last three come from a journal with contents that no run writes.
         print(f"{NAME}: {_in_a_line(error)}", file=sys.stderr)
         return 2
     return 0
@@ -36,8 +36,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         NAME,
         description="Show, correct and export the labels that a run recorded in its folder, or repair its journal. "
-        "Nothing is changed while a process runs the run. A label before a correction stays in the journal; the next "
-        "start on the folder trains on the new one.",
+        "Nothing is changed while a process runs the run. A corrected label replaces the old one when the run resumes; "
+        "the old one stays in the journal.",
     )
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
 
@@ -46,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
         made.set_defaults(run=run)
         return made
 
-    show = action("show", _show, "show what each round asked, the labels given, and what was changed of them")
+    show = action("show", _show, "show what each round queried, the labels given, and later changes")
     show.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
-    correct = action("correct", _correct, "replace the labels of points, all or none")
+    correct = action("correct", _correct, "replace the labels of points (all or none)")
     correct.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     correct.add_argument("index", type=int, metavar="INDEX", help="the point, by its index in the dataset")
     correct.add_argument(
@@ -57,14 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     )  # fmt: skip
     correct.add_argument("more", nargs="*", metavar="INDEX LABEL", help="more points, each with its label")
     back = action(
-        "give-back", _give_back, "take the labels of points away, all or none, so that they may be queried again"
+        "give-back", _give_back, "remove the labels of points (all or none), so that they can be queried again"
     )
     back.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     back.add_argument("index", type=int, nargs="+", metavar="INDEX", help="a point, by its index in the dataset")
     export = action("export", _export, "write all labels as CSV")
     export.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
-    export.add_argument("--out", type=Path, metavar="FILE", help="where to write them; by default they are printed")
-    repair = action("repair", _repair, "keep the good rounds of a damaged journal, and the damaged file beside them")
+    export.add_argument("--out", type=Path, metavar="FILE", help="the file to write; by default the labels are printed")
+    repair = action("repair", _repair, "keep the good rounds of a damaged journal, and the damaged file beside it")
     repair.add_argument("folder", type=Path, nargs="+", metavar="FOLDER", help="a run's folder")
     return parser
 
@@ -133,10 +133,10 @@ def _correct(asked: argparse.Namespace) -> None:
 
 
 def _labels(words: list[Any]) -> dict[int, str]:
-    """Return labels by index, of words of which each second one is an index.
+    """Return labels by index, from a list of alternating indices and labels.
 
     Raises:
-        ValueError: If an index has no label, is none, or comes twice.
+        ValueError: If an index has no label, is not a number, or comes twice.
     """
     if len(words) % 2:
         raise ValueError(f"`correct` got the index {words[-1]} without a label. Give a label after each index.")
@@ -156,15 +156,15 @@ def _give_back(asked: argparse.Namespace) -> None:
     from lightning_al.oracle.corrections import give_back_all
 
     for index in [before.index for before in give_back_all(asked.folder, asked.index)]:
-        print(f"{asked.folder}: {index} is in the pool again; its label counts as spent. {_how_on(asked.folder)}")
+        print(f"{asked.folder}: {index} is in the pool again; its label still counts as spent. {_how_on(asked.folder)}")
 
 
 def _how_on(folder: Path) -> str:
-    return f"Start the run again on {folder}: the next fit has its labels as they are now."
+    return f"Start the run again on {folder}: the next fit uses the new labels."
 
 
 def _read(text: str, rules: LabelRules) -> Label:
-    """Return the label that a text on the command line stands for."""
+    """Return the label given by a text on the command line."""
     from lightning_al.oracle.answers import plain_label
 
     if text not in rules.classes.numbers and rules.kind != "text":
@@ -193,17 +193,17 @@ def _export(asked: argparse.Namespace) -> None:
 
 
 def _check_out(out: Path) -> None:
-    """Refuse to put a table in the place of a file of a run, or of a device such as /dev/null, which root can remove.
+    """Check that a table does not replace a file of a run, or a device such as /dev/null, which root can remove.
 
     Raises:
-        ValueError: If it would.
+        ValueError: If it does.
     """
     from lightning_al.run.files import kind_of
     from lightning_al.run.folder import OF_COMMAND, OF_JOURNAL, OF_LOCK
 
     kind = kind_of(out)
     if kind not in (None, "a link"):
-        raise ValueError(f"--out {out} is {kind}. Name a file, or leave it out to have the labels printed.")
+        raise ValueError(f"--out {out} is {kind}. Name a file, or leave it out to print the labels.")
     if any(names.fullmatch(out.name) for names in (OF_COMMAND, OF_JOURNAL, OF_LOCK)):
         raise ValueError(f"--out {out} has the name of a file that a run keeps in its folder. Choose another name.")
 

@@ -15,7 +15,7 @@ STORED = "pytorch_lightning"
 """The package that conf/ names."""
 
 EARLIER = "lightning_al._lightning.pl"
-"""What earlier versions stored in its place."""
+"""The package that earlier versions stored."""
 
 
 def in_this_process(settings: Any) -> dict[str, Any]:
@@ -26,17 +26,17 @@ def in_this_process(settings: Any) -> dict[str, Any]:
     """
     from lightning_al.host.namespace import NAMESPACE, NAMESPACES
 
-    def renamed(way: Any, value: Any) -> Any:
-        return _renamed(value, NAMESPACES, NAMESPACE) if way and way[-1] == "_target_" else value
+    def renamed(key_path: Any, value: Any) -> Any:
+        return _renamed(value, NAMESPACES, NAMESPACE) if key_path and key_path[-1] == "_target_" else value
 
     return dict(mapped(settings, renamed))
 
 
 def rename_earlier(stored: DictConfig) -> None:
     """Change the names that earlier versions stored into those of today."""
-    for way, value in list(values(OmegaConf.to_container(stored, resolve=False))):
-        if way[-1] == "_target_" and _renamed(value, (EARLIER,), STORED) != value:
-            put(stored, way, _renamed(value, (EARLIER,), STORED))
+    for key_path, value in list(values(OmegaConf.to_container(stored, resolve=False))):
+        if key_path[-1] == "_target_" and _renamed(value, (EARLIER,), STORED) != value:
+            put(stored, key_path, _renamed(value, (EARLIER,), STORED))
 
 
 def _renamed(name: Any, packages: tuple[str, ...], package: str) -> Any:

@@ -1,4 +1,4 @@
-"""Whether the metric that a run is to be shown by is among those that are logged."""
+"""Check that the metric of the learning curve is logged."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from lightning_al.run.history import History
 
 
 class MetricIsLogged(pl.Callback):
-    """End a run after its first round where nothing logged the metric that its curve is to show.
+    """End a run after its first round if nothing logged the metric of its learning curve.
 
     Args:
         metric: Name of the metric.
-        active: The run.
+        active: The callback of the run.
     """
 
     def __init__(self, metric: str, active: ActiveLearning) -> None:
@@ -24,21 +24,21 @@ class MetricIsLogged(pl.Callback):
 
     @override
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Look at the rounds before the one that begins."""
+        """Check the rounds so far."""
         if stage == "fit":
             check_metric(self.metric, self.active.history)
 
 
 def check_metric(metric: str, history: History) -> None:
-    """Check that rounds have a metric, where there are any.
+    """Check that a metric was logged, once there are rounds.
 
     Raises:
-        CompactHydraException: If none has; the message lists those there are.
+        CompactHydraException: If it was not; the message lists the metrics that were.
     """
     known = sorted({name for round in history for name in round.metrics})
     if len(history) > 0 and metric not in known:
         raise CompactHydraException(
-            f"The run is to be shown by `metric={metric}`, but round 0 logged no such metric. Choose one of: "
+            f"The learning curve shows `metric={metric}`, but round 0 logged no such metric. Choose one of: "
             f"{', '.join(known) or 'none (nothing was logged)'}. To resume the run, give the same command "
             "with its `folder=` and another `metric=`."
         )

@@ -1,7 +1,7 @@
-"""References in a configuration: which are to its own settings, and which read what is outside of it.
+"""References in a configuration: inner ones to its own settings, and outer ones to anything else.
 
-A reference to what is outside, such as ``${oc.env:NAME}``, is read for the configuration that is composed now alone. It
-is stored, shown and compared as the reference that it is, never as the value.
+An outer reference, such as ``${oc.env:NAME}``, is resolved only for the configuration of this command. It is stored,
+shown and compared as a reference, never as its value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-Way = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 INNER = re.compile(
     r"""\$\{(
@@ -25,13 +25,13 @@ INNER = re.compile(
     )\}""",
     re.VERBOSE,
 )
-"""A reference to other settings, the time or the run's folder, in which there is no further one."""
+"""An inner reference (to settings, the time or the run's folder) that contains no other reference."""
 
 _OF_HYDRA = re.compile(r"\$\{hydra:((?:runtime|job)\.[\w.]+)\}")
 
 
 def is_outer(value: Any) -> bool:
-    """Return whether a value refers to anything but other settings, the run's folder and the time.
+    """Return whether a value contains an outer reference.
 
     >>> is_outer("${data.root}/images"), is_outer("${oc.env:HOME}/images"), is_outer("${oc.select:${oc.env:X}}")
     (False, True, True)
@@ -45,7 +45,7 @@ def is_outer(value: Any) -> bool:
 
 
 def is_reference(value: Any) -> bool:
-    """Return whether a value refers to other settings alone.
+    """Return whether a value contains references, inner ones only.
 
     >>> is_reference("${data}"), is_reference("data"), is_reference("${oc.env:HOME}")
     (True, False, False)
@@ -53,10 +53,10 @@ def is_reference(value: Any) -> bool:
     return isinstance(value, str) and "${" in value and not is_outer(value)
 
 
-def settle(config: DictConfig) -> None:
-    """Write what Hydra says of this command into a configuration, since another command says something else.
+def write_hydra_values(config: DictConfig) -> None:
+    """Replace references to Hydra's values by the values of this command, since other commands have others.
 
-    What a job sets in the environment stays a reference, as does the run's folder, which may be moved.
+    References to the job's environment variables stay, and those to the run's folder, which may be moved.
     """
 
     def said(found: re.Match[str]) -> str:
@@ -66,55 +66,55 @@ def settle(config: DictConfig) -> None:
         value = OmegaConf.select(OmegaConf.create({"hydra": HydraConfig.get()}), f"hydra.{name}")
         return found[0] if value is None or OmegaConf.is_config(value) else str(value)
 
-    for way, value in values(OmegaConf.to_container(config, resolve=False)):
+    for key_path, value in values(OmegaConf.to_container(config, resolve=False)):
         settled = _OF_HYDRA.sub(said, value) if isinstance(value, str) else value
         if settled != value:
-            put(config, way, settled)
+            put(config, key_path, settled)
 
 
 def shown(config: DictConfig) -> dict[str, Any]:
-    """Return the settings as they may be stored and shown: references to the outside as they are, all others resolved.
+    """Return the settings as they may be stored and shown: with inner references resolved, and outer ones kept.
 
     >>> shown(OmegaConf.create({"x": "${oc.env:SECRET}", "y": "at ${x}", "z": 1, "w": "${z}"}))
     {'x': '${oc.env:SECRET}', 'y': 'at ${oc.env:SECRET}', 'z': 1, 'w': 1}
     """
     found: list[str] = []
-    # No text of the configuration can stand for a reference: it does not know by what one is masked this time.
+    # A random mask, so that no text of the configuration can pretend to be a masked reference.
     secret = token_hex(16)
     masked_value = re.compile(f"\ue000{secret}([0-9]+)\ue001")
 
-    def mask(way: Way, value: Any) -> Any:
+    def mask(key_path: KeyPath, value: Any) -> Any:
         if not is_outer(value):
             return value
         found.append(value)
         return f"\ue000{secret}{len(found) - 1}\ue001"
 
-    def unmask(way: Way, value: Any) -> Any:
+    def unmask(key_path: KeyPath, value: Any) -> Any:
         return masked_value.sub(lambda part: found[int(part[1])], value) if isinstance(value, str) else value
 
     masked = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), mask))
     return dict(mapped(OmegaConf.to_container(masked, resolve=True), unmask))
 
 
-def values(plain: Any, way: Way = ()) -> Iterator[tuple[Way, Any]]:
-    """Yield each value of plain data that is no container with the way to it.
+def values(plain: Any, key_path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+    """Yield the key path and value of each leaf of plain data.
 
     >>> list(values({"a": [1, {"b": 2}]}))
     [(('a', 0), 1), (('a', 1, 'b'), 2)]
     """
     if isinstance(plain, Mapping):
         for name, part in plain.items():
-            yield from values(part, (*way, name))
+            yield from values(part, (*key_path, name))
     elif isinstance(plain, list | tuple):
         for place, part in enumerate(plain):
-            yield from values(part, (*way, place))
+            yield from values(part, (*key_path, place))
     else:
-        yield way, plain
+        yield key_path, plain
 
 
-def at(plain: Any, way: Way) -> Any:
-    """Return what lies at the end of a way into plain data, or None where nothing does."""
-    for name in way:
+def at(plain: Any, key_path: KeyPath) -> Any:
+    """Return the value at a key path in plain data, or None if there is none."""
+    for name in key_path:
         try:
             plain = plain[name]
         except (KeyError, IndexError, TypeError):
@@ -122,33 +122,36 @@ def at(plain: Any, way: Way) -> Any:
     return plain
 
 
-def put(plain: Any, way: Way, value: Any) -> None:
-    """Put a value to the end of a way into plain data."""
-    at(plain, way[:-1])[way[-1]] = value
+def put(plain: Any, key_path: KeyPath, value: Any) -> None:
+    """Set the value at a key path in plain data."""
+    at(plain, key_path[:-1])[key_path[-1]] = value
 
 
-def written_at(raw: Any, way: Way) -> Way:
-    """Return where a value is written: where a part of the configuration refers to another one, that is the reference.
+def written_at(raw: Any, key_path: KeyPath) -> KeyPath:
+    """Return the key path at which a value is written; inside a referenced part, that of the reference.
 
     >>> written_at({"a": {"b": 1}, "c": "${a}"}, ("c", "b"))
     ('c',)
     """
-    return next((way[:length] for length in range(1, len(way)) if isinstance(at(raw, way[:length]), str)), way)
+    return next(
+        (key_path[:length] for length in range(1, len(key_path)) if isinstance(at(raw, key_path[:length]), str)),
+        key_path,
+    )
 
 
-def mapped(plain: Any, function: Callable[[Way, Any], Any], way: Way = ()) -> Any:
-    """Return plain data with a function of the way to it and of itself for each value that is no container."""
+def mapped(plain: Any, function: Callable[[KeyPath, Any], Any], key_path: KeyPath = ()) -> Any:
+    """Return plain data with a function of its key path and value applied to each leaf."""
     if isinstance(plain, Mapping):
-        return {name: mapped(part, function, (*way, name)) for name, part in plain.items()}
+        return {name: mapped(part, function, (*key_path, name)) for name, part in plain.items()}
     if isinstance(plain, list | tuple):
-        return [mapped(part, function, (*way, place)) for place, part in enumerate(plain)]
-    return function(way, plain)
+        return [mapped(part, function, (*key_path, place)) for place, part in enumerate(plain)]
+    return function(key_path, plain)
 
 
-def dotted(way: Way) -> str:
-    """Return the name of a setting as Hydra has it.
+def dotted(key_path: KeyPath) -> str:
+    """Return the name of a setting as Hydra writes it.
 
     >>> dotted(("data", "files", 0))
     'data.files.0'
     """
-    return ".".join(map(str, way))
+    return ".".join(map(str, key_path))

@@ -1,4 +1,4 @@
-"""One run: its objects made, fitted to the budget, and what came of it."""
+"""One run: make its objects, fit to the budget, and report."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.cli.command_folder import break_command_links, check_command_folder
 from lightning_al.cli.configuration import (
-    ThisTime,
+    CommandOptions,
     agree,
     as_stored,
     check_names,
@@ -25,18 +25,18 @@ from lightning_al.cli.configuration import (
     read_config,
     resolve_allowed,
     settings_of,
-    take_this_time,
+    take_command_options,
     write_config,
 )
 from lightning_al.cli.direction import check_mode
-from lightning_al.cli.job import command_to_go_on, is_cell, is_multirun, new_console, typed
-from lightning_al.cli.outside import check_none_is_recorded
-from lightning_al.cli.references import settle, shown
-from lightning_al.cli.refusals import of_settings
+from lightning_al.cli.external_launch import is_first_rank
+from lightning_al.cli.job import is_cell, is_multirun, new_console, resume_command, typed
+from lightning_al.cli.one_line_errors import of_settings
+from lightning_al.cli.recorded_settings import check_none_is_recorded
+from lightning_al.cli.references import shown, write_hydra_values
 from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.cli.stored import with_how_to_fetch
-from lightning_al.cli.texts import with_texts
-from lightning_al.cli.together import is_first_rank
+from lightning_al.cli.string_settings import with_strings
 from lightning_al.cli.workers import run_apart, take_gpus
 from lightning_al.run.identity import GROWS
 
@@ -48,40 +48,40 @@ if TYPE_CHECKING:
 
 
 def run_to_budget(config: DictConfig, folder: Path) -> float:
-    """Go on with the run in the folder, or begin it, and return the area under its curve.
+    """Start a run in the folder, or resume the run there, and return the area under its learning curve.
 
-    A run that has finished is shown. The area is NaN where the run was stopped before its budget, or diverged.
+    A run that has finished is shown. The area is NaN if the run was stopped before its budget, or diverged.
 
     Raises:
-        ConfigCompositionException: If the configuration is none of a run, or not that of the run in the folder.
+        ConfigCompositionException: If the configuration is invalid, or contradicts that of the run in the folder.
     """
     overrides = typed()
     remember(config)
     check_names(config)
     check_mode(config)
-    this_time = take_this_time(config, overrides)
-    settle(config)
-    config = with_texts(config)
+    options_now = take_command_options(config, overrides)
+    write_hydra_values(config)
+    config = with_strings(config)
     found, composed = read_config(folder), None
-    stored = None if found is None else with_texts(found)
+    stored = None if found is None else with_strings(found)
     if stored is None:
         config = as_stored(config)
     elif is_cell():
-        config = agree(stored, config, overrides, folder, force=this_time.force, is_cell=True)
+        config = agree(stored, config, overrides, folder, force=options_now.force, is_cell=True)
     else:
         composed = config
-        config = agree(stored, config, overrides, folder, force=this_time.force, is_cell=False)
+        config = agree(stored, config, overrides, folder, force=options_now.force, is_cell=False)
     kept, known = shown(config), None if stored is None else shown(stored)
     finished = known is not None and _goes_as_far(known, kept) and _has_finished(folder)
     if finished and known == kept and _is_reported(kept["metric"], kept["mode"], folder):
         return _show(folder) if is_first_rank(composed or config) else _area(folder)
-    settings = resolve_allowed(config, this_time.allow, folder, composed)
-    check_none_is_recorded(config, settings, known, folder, this_time.allow)
-    # Of the user's own classes, a traceback shows where they fail.
-    is_known = stored is not None and not this_time.allow
+    settings = resolve_allowed(config, options_now.allow, folder, composed)
+    check_none_is_recorded(config, settings, known, folder, options_now.allow)
+    # For the user's own classes, a traceback shows where they fail.
+    is_known = stored is not None and not options_now.allow
     plain = OmegaConf.to_container(settings)
     with _threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
-        return fit_and_report(config, settings, folder, this_time, fit=not finished)
+        return fit_and_report(config, settings, folder, options_now, fit=not finished)
 
 
 @dataclass
@@ -93,14 +93,16 @@ class _Objects:
     loggers: dict[str, pl.loggers.Logger]
 
 
-def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_time: ThisTime, *, fit: bool) -> float:
-    """Make every object, fit to the budget unless that is done, and report.
+def fit_and_report(
+    config: DictConfig, settings: DictConfig, folder: Path, options_now: CommandOptions, *, fit: bool
+) -> float:
+    """Make every object, fit to the budget if needed, and report.
 
     Args:
-        config: The configuration as it is kept.
+        config: The configuration as it is stored.
         settings: The same with all references resolved.
         folder: The run's folder.
-        this_time: What holds for this command alone.
+        options_now: The options that hold for this command only.
         fit: Whether the run is not yet finished.
     """
     from lightning_al.cli.metric import check_metric
@@ -115,7 +117,7 @@ def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_
     check_command_folder(folder, settings)
     if is_first_rank(settings):
         break_command_links(folder, settings)
-    objects = _make(settings, folder, force=this_time.force)
+    objects = _make(settings, folder, force=options_now.force)
     secrets.keep_from(objects.trainer, objects.model, getattr(objects.data, "wrapped", objects.data))
     active, data, trainer = objects.active, objects.data, objects.trainer
     console = new_console()
@@ -124,7 +126,7 @@ def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_
         return _area(folder) if _has_finished(folder) else float("nan")
     if trainer.is_global_zero:
         write_config(config, folder)
-        hint = "" if is_cell() else f"  (cut off, it goes on by: {command_to_go_on(folder, config)})"
+        hint = "" if is_cell() else f"  (to resume it: {resume_command(folder, config)})"
         console.print(f"Run folder: {folder}{hint}", soft_wrap=True)
     if fit:
         loggers = objects.loggers if trainer.is_global_zero else {}
@@ -132,7 +134,7 @@ def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_
             with one_log(loggers, folder, hyperparameters(config)):
                 trainer.fit(objects.model, datamodule=data)
         except FileNotFoundError as missing:
-            # Data that are not there need no traceback.
+            # Missing data need no traceback.
             raise CompactHydraException(with_how_to_fetch(str(missing), config, settings)) from missing
         history = active.history
     else:
@@ -142,7 +144,7 @@ def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_
     if not history.done:
         if trainer.is_global_zero:
             console.print(
-                f"Stopped after {len(history)} rounds. Go on by: {command_to_go_on(folder, config)}", soft_wrap=True
+                f"Stopped after {len(history)} rounds. Resume with: {resume_command(folder, config)}", soft_wrap=True
             )
         return float("nan")
     check_metric(settings.metric, history)
@@ -154,7 +156,7 @@ def fit_and_report(config: DictConfig, settings: DictConfig, folder: Path, this_
 
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """Compute with so many threads, and put back how many there were, since the next cell may leave it to torch."""
+    """Set the number of threads inside the context, and restore it: the next cell may leave it to torch."""
     import torch
 
     before = torch.get_num_threads()
@@ -167,7 +169,7 @@ def _threads(number: int | None) -> Iterator[None]:
 
 
 def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
-    """Make every object of the configuration, before anything is run."""
+    """Make every object of the configuration before anything runs."""
     from lightning_al.cli.metric import MetricIsLogged
     from lightning_al.host.loggers import arguments_to_resume
     from lightning_al.run.seeds import derive, seeded
@@ -186,7 +188,7 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
 
 
 def _make_trainer(config: DictConfig, callbacks: list[pl.Callback], loggers: list[pl.loggers.Logger]) -> pl.Trainer:
-    """Make the Trainer, unless its strategy cannot run the rounds: named, it may not even be there to be made."""
+    """Make the Trainer. Check its strategy by name first: making a strategy may fail if its package is missing."""
     from lightning_al.host.strategies import check_strategy, check_strategy_name
 
     try:
@@ -207,18 +209,18 @@ def _node(config: DictConfig, key: str) -> DictConfig:
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigCompositionException(
             f"lightning-al expects `{key}` to be a class and its arguments, but got {node!r}. Give it a `_target_`, or "
-            "leave it out."
+            "remove it."
         )
     return node
 
 
 def _silence() -> None:
-    """Keep what Lightning says about hardware and tips, once a fit, out of the output."""
+    """Silence Lightning's notes on hardware and its tips, which come with every fit."""
     from lightning_al.host.namespace import NAMESPACE
 
     for name in (NAMESPACE, NAMESPACE.replace("pytorch", "fabric"), "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    # A small set in memory needs no workers, and a short epoch no line in the log.
+    # A small dataset in memory needs no workers, and a short epoch no line in the log.
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message=".*number of training batches .* smaller than the logging interval")
     warnings.filterwarnings("ignore", message=".*(Experiment logs|Checkpoint) directory .* exists and is not empty")
@@ -243,14 +245,14 @@ def _has_finished(folder: Path) -> bool:
 
 
 def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
-    """Return whether the folder's summary is of all its rounds, and of the metric and direction that are asked for."""
+    """Return whether the folder's summary covers all rounds, with this metric and direction."""
     from lightning_al.report.runs import Run
     from lightning_al.run.journal import Journal
 
     if not (folder / "summary.json").exists():
         return False
     run, history = Run.read(folder), Journal.read_history(folder)
-    # A label that was corrected since may have changed the last round's figure alone.
+    # A label corrected since then may have changed only the last round's metric.
     return (
         (run.metric, run.mode) == (metric, mode)
         and run.indices == [round.indices for round in history]
@@ -266,7 +268,7 @@ def report_run(
     history: History,
     folder: Path,
 ) -> None:
-    """Draw the pictures, and last write the summary, which says that the run is finished."""
+    """Draw the figures, and write the summary last: it marks the run as finished."""
     from lightning_al.report.asked_picture import asked_picture
     from lightning_al.report.comparison import compare
     from lightning_al.report.curve_pictures import curve_picture
@@ -291,7 +293,7 @@ def report_run(
     if asked and all(_is_image(image) for row in images for image in row):
         labels = [[data.class_of(index) for index in round.indices] for round in asked]
         headings = [f"after {round.spent} labels" for round in asked]
-        picture = asked_picture(images, labels, headings, title=f"{title}: images it asked for, in order")
+        picture = asked_picture(images, labels, headings, title=f"{title}: images queried, in order")
         save_picture(picture, folder / "asked.png")
     run.write(folder)
 
@@ -303,7 +305,7 @@ def _area(folder: Path) -> float:
 
 
 def _show(folder: Path) -> float:
-    """Print the rounds of a finished run and where its files are, and return the area under its curve."""
+    """Print the rounds and files of a finished run, and return the area under its learning curve."""
     from lightning_al.report.printable import printable
     from lightning_al.report.runs import Run
     from lightning_al.report.tables import rounds_table

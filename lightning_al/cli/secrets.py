@@ -1,4 +1,4 @@
-"""What a configuration reads from outside itself is kept out of the files of a run: they have the reference instead."""
+"""Keep values that a configuration reads from outside out of the files of a run: these have the reference instead."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from lightning_al.host.namespace import pl
 
 SHORTEST = 4
-"""How long a text has to be, at least, to be looked for inside others."""
+"""The fewest characters of a text that is searched for inside others."""
 
 LEFT = frozenset(("ActiveDataModule", "ActiveLearning", "loops", "lr_schedulers", "optimizer_states", "state_dict"))
-"""What of a checkpoint is left as it is: Lightning's and our own, in which nothing from outside is."""
+"""Parts of a checkpoint that are not searched: Lightning's and our own, which hold nothing from outside."""
 
 _VARIABLE = re.compile(r"oc\.env\s*:\s*['\"]?(\w+)")
 
@@ -30,11 +30,11 @@ _known: dict[str, str] = {}
 
 @dataclass(frozen=True)
 class Secrets:
-    """The values that a configuration has from outside, each with the reference that it is stored as.
+    """The values that a configuration reads from outside, each with the reference that is stored instead.
 
     Args:
-        texts: References by the text that they stand for.
-        others: References by the name of the setting and a value that is no text.
+        texts: The reference for each text.
+        others: The reference for each other value, by the name of the setting and the value.
     """
 
     texts: Mapping[str, str]
@@ -42,12 +42,12 @@ class Secrets:
 
     @staticmethod
     def of(config: DictConfig, settings: DictConfig) -> Secrets:
-        """Hold a configuration as it is stored against the same one with all references resolved."""
+        """Find the values by comparing a configuration as stored with the same one with all references resolved."""
         plain, texts, others = OmegaConf.to_container(settings), _of_environment(config), {}
-        for way, reference in values(shown(config)):
+        for key_path, reference in values(shown(config)):
             if not isinstance(reference, str) or "${" not in reference:
                 continue
-            for name, value in _parts(at(plain, way), way[-1]):
+            for name, value in _parts(at(plain, key_path), key_path[-1]):
                 if isinstance(value, str) and value != reference:
                     texts[value] = reference
                 elif value is not None and not isinstance(value, bool | str):
@@ -56,7 +56,7 @@ class Secrets:
         return Secrets(texts, others)
 
     def hide(self, plain: Any) -> Any:
-        """Return plain data with references in place of the values.
+        """Return plain data with references instead of the values.
 
         >>> Secrets({"hunter2": "${oc.env:PASSWORD}"}, {}).hide({"url": "https://me:hunter2@host", "lr": 0.1})
         {'url': 'https://me:${oc.env:PASSWORD}@host', 'lr': 0.1}
@@ -64,9 +64,9 @@ class Secrets:
         return self._hide_names(mapped(plain, self._hide_value))
 
     def keep_from(self, trainer: pl.Trainer, *makers: Any) -> None:
-        """Keep the values out of checkpoints, and out of the hyperparameters that Lightning logs.
+        """Keep the values out of checkpoints and logged hyperparameters.
 
-        The hyperparameters themselves, which a module may read, stay as they are.
+        `module.hparams` itself does not change.
 
         Args:
             trainer: The Trainer, whose checkpoints are written with references.
@@ -101,32 +101,32 @@ class Secrets:
             return {_hidden(name, self.texts): self._hide_names(part) for name, part in plain.items()}
         return [self._hide_names(part) for part in plain] if isinstance(plain, list) else plain
 
-    def _hide_value(self, way: Any, value: Any) -> Any:
+    def _hide_value(self, key_path: Any, value: Any) -> Any:
         if isinstance(value, str):
             return self.texts.get(value) or _without(value, self.texts)
         try:
-            return self.others.get((str(way[-1]), value), value) if way else value
-        except TypeError:  # what cannot be hashed is no setting
+            return self.others.get((str(key_path[-1]), value), value) if key_path else value
+        except TypeError:  # an unhashable value is not a setting
             return value
 
 
 def remember(config: DictConfig) -> None:
-    """Know what a configuration reads from outside, so that no error has it, even one of reading it."""
+    """Remember what a configuration reads from outside, to keep it out of errors, even errors of reading it."""
     _remember(_of_environment(config))
-    for way, value in values(OmegaConf.to_container(config, resolve=False)):
-        with suppress(Exception):  # whatever may be wrong with it, it is said elsewhere
+    for key_path, value in values(OmegaConf.to_container(config, resolve=False)):
+        with suppress(Exception):  # reported elsewhere
             if is_outer(value):
-                read = OmegaConf.to_container(OmegaConf.create({"x": OmegaConf.select(config, dotted(way))}))
+                read = OmegaConf.to_container(OmegaConf.create({"x": OmegaConf.select(config, dotted(key_path))}))
                 _remember({part: value for _, part in _parts(read, "") if isinstance(part, str)})
 
 
 def without_secrets(text: str) -> str:
-    """Return a text, such as a traceback, with references in place of what any configuration had from outside."""
+    """Return a text, such as a traceback, with references instead of the values of any configuration so far."""
     return _without(text, _known)
 
 
 def _of_environment(config: DictConfig) -> dict[str, str]:
-    """Return the references by the environment variables that a configuration names, whatever it makes of them."""
+    """Return the references for the values of all environment variables that a configuration names."""
     texts = (str(value) for _, value in values(OmegaConf.to_container(config, resolve=False)))
     names = {name for text in texts for name in _VARIABLE.findall(text) if name in os.environ}
     return {os.environ[name]: f"${{oc.env:{name}}}" for name in names if len(os.environ[name]) >= SHORTEST}
@@ -134,12 +134,12 @@ def _of_environment(config: DictConfig) -> dict[str, str]:
 
 def _remember(texts: Mapping[str, str]) -> None:
     for text, reference in texts.items():
-        # As it is, and as Python and JSON write it.
+        # Plain, and as Python and JSON write it.
         _known.update(dict.fromkeys((text, repr(text)[1:-1], json.dumps(text)[1:-1]), reference))
 
 
 def _parts(value: Any, name: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield all values in plain data with the last name on the way to them, and all names.
+    """Yield each value in plain data with the last name on its path, and each name.
 
     >>> list(_parts({"a": [1]}, "x"))
     [('', 'a'), (0, 1)]
@@ -156,7 +156,7 @@ def _parts(value: Any, name: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _hidden(value: Any, texts: Mapping[str, str]) -> Any:
-    """Return what a checkpoint has with references in place of the texts, in names too, each container of its type."""
+    """Return a part of a checkpoint with references instead of the texts, also in names; containers keep their type."""
     if isinstance(value, str):
         return texts.get(value) or _without(value, texts)
     if type(value) is dict:

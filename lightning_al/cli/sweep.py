@@ -1,4 +1,4 @@
-"""A sweep: where its cells lie, what becomes of one that fails, and the comparison at the end."""
+"""A sweep: the folders of its cells, cells that fail, and the comparison at the end."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
-from lightning_al.cli.configuration import THIS_TIME
+from lightning_al.cli.configuration import COMMAND_ONLY
 from lightning_al.cli.direction import check_sweeper
+from lightning_al.cli.external_launch import is_first_rank, on_first_rank, shared_folder
 from lightning_al.cli.job import is_multirun, new_console
-from lightning_al.cli.references import settle, shown
+from lightning_al.cli.references import shown, write_hydra_values
 from lightning_al.cli.run import run_to_budget
-from lightning_al.cli.together import is_first_rank, on_first_rank, shared_folder
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
 from lightning_al.report.settings import INDIFFERENT, ONLY_SHOWN, PLACED
 from lightning_al.run.folder import ERROR
@@ -37,14 +37,14 @@ class CompareRuns(Callback):
     """Compare all finished runs in a sweep's folder when the sweep ends, and name the cells that failed.
 
     Args:
-        process: Where this process runs a cell for another one, that process.
+        process: The id of the process that this one runs a cell for, if any.
     """
 
     def __init__(self, process: int | None = None) -> None:
         self.process = process
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Take over the signals, and note which cells failed before."""
+        """Handle signals, and record which cells failed before."""
         from lightning_al.run.stopping import StoppedError, Stopping
 
         check_sweeper(config)
@@ -55,7 +55,7 @@ class CompareRuns(Callback):
         self._stopping.begin(lambda number: say_at_exit_how_to_sweep_on(StoppedError(number).name, folder))
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Let a cell that another process on this machine started end with it."""
+        """Let a cell end with the process on this machine that started it."""
         if number_by_joblib() is not None:
             start_processes_as_usual()
         elif is_multirun() or not is_first_rank(config):
@@ -64,7 +64,7 @@ class CompareRuns(Callback):
             end_with(self.process)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        """Print one table, write ``comparison.csv`` and ``comparison.png`` into the folder, and name what failed."""
+        """Print a table, write ``comparison.csv`` and ``comparison.png`` into the folder, and name failed cells."""
         folder = Path(config.hydra.sweep.dir)
         console = new_console()
         try:
@@ -74,14 +74,15 @@ class CompareRuns(Callback):
             console.print(f"The runs in {folder} were not compared. {error}", soft_wrap=True)
             is_compared = False
         except Exception:
-            console.print(
-                traceback.format_exc(), soft_wrap=True
-            )  # which Hydra would make a warning of, and leave what follows out
+            # Hydra would turn the error into a warning, and skip what follows.
+            console.print(traceback.format_exc(), soft_wrap=True)
             is_compared = False
         failed = self._failures.since()
         if failed:
             how_many = f"{len(failed)} cells" if len(failed) > 1 else "1 cell"
-            console.print(f"{how_many} failed. The same command tries again, and skips what is done.", soft_wrap=True)
+            console.print(
+                f"{how_many} failed. The same command runs them again, and skips finished cells.", soft_wrap=True
+            )
         for path, said in failed.items():
             console.print(f"  {said}  (whole traceback: {path})", soft_wrap=True)
         self._stopping.end()
@@ -89,7 +90,7 @@ class CompareRuns(Callback):
             raise SystemExit(1)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tell the processes that run the cells whose they are, and no more."""
+        """Pickle only the process id, for the processes that run the cells."""
         return {"process": self.process}
 
 
@@ -125,7 +126,7 @@ def _compare(folder: Path) -> None:
 
 
 def run_cell(config: DictConfig, folder: Path) -> float:
-    """Run a cell, and keep its error, if it fails, in its folder."""
+    """Run a cell, and write its error into its folder if it fails."""
     if is_multirun():
         clear_error(folder)
     try:
@@ -133,41 +134,41 @@ def run_cell(config: DictConfig, folder: Path) -> float:
     except Exception as error:
         write_error(folder, error)
         if not is_multirun():
-            raise SystemExit(1) from None  # which the sweep's process waits for
+            raise SystemExit(1) from None  # the sweep's process waits for the exit code
         console = new_console()
         console.print(f"Failed: {read_error(folder)}  (whole traceback: {folder / ERROR})", soft_wrap=True)
         if _is_searched():
-            raise  # Optuna's sweeper counts failures, and ends at a value that is NaN
+            raise  # Optuna's sweeper counts failures, and ends at a NaN
         return float("nan")
     if isnan(area) and is_multirun() and _is_searched():
         raise CompactHydraException(
             f"The run in {folder} has no area under its curve, since it diverged or was stopped before its budget. Let "
-            "the sweeper pass it by as one that failed: `hydra.sweeper.max_failure_rate=1`."
+            "the sweeper skip failed cells: `hydra.sweeper.max_failure_rate=1`."
         )
     return area
 
 
 def _is_searched() -> bool:
-    """Return whether a sweeper looks for the best cell, rather than run those it is given."""
+    """Return whether the sweeper searches for the best cell, instead of running a given list."""
     return not HydraConfig.get().sweeper._target_.endswith(".BasicSweeper")
 
 
 def _name_cell(*, _root_: DictConfig) -> str:
-    """Name a cell's folder, for `hydra.sweep.subdir`."""
+    """Return the name of a cell's folder, for `hydra.sweep.subdir`."""
     settings: Any = OmegaConf.to_container(_root_, resolve=False)
     typed = OverridesParser.create().parse_overrides(settings.pop("hydra")["overrides"]["task"])
-    left_out = (*PLACED, *ONLY_SHOWN, *INDIFFERENT, *THIS_TIME)
+    left_out = (*PLACED, *ONLY_SHOWN, *INDIFFERENT, *COMMAND_ONLY)
     overrides = sorted(str(parsed.input_line) for parsed in typed if parsed.key_or_group not in left_out)
     for name in left_out:
         owner, key = _owner(settings, name), name.split(".")[-1]
         if key in owner:
-            owner[key] = None  # others may refer to it
-    # Where the folder is follows from its name.
+            owner[key] = None  # other settings may refer to it
+    # The folder's path depends on its name.
     text = OmegaConf.to_yaml(OmegaConf.create(settings)).replace("${hydra:runtime.output_dir}", ".")
-    # What cannot be resolved, the cell itself will name.
+    # The cell itself reports what cannot be resolved.
     with suppress(OmegaConfBaseException):
         composed: Any = OmegaConf.create(text)
-        settle(composed)
+        write_hydra_values(composed)
         settings = shown(composed)
     for name in left_out:
         _owner(settings, name).pop(name.split(".")[-1], None)
@@ -182,14 +183,14 @@ def _owner(settings: Any, name: str) -> dict[Any, Any]:
 
 def _register(name: str, resolver: Callable[..., Any], *, use_cache: bool = False) -> None:
     try:
-        register: Any = OmegaConf.register_resolver  # as it is from OmegaConf 2.4 on
+        register: Any = OmegaConf.register_resolver  # from OmegaConf 2.4 on
         register(name, resolver, replace=True, use_cache=use_cache)
     except TypeError:
         OmegaConf.register_new_resolver(name, resolver, replace=True, use_cache=use_cache)
 
 
 def say_at_exit_how_to_sweep_on(signal_name: str, folder: str) -> None:
-    """Leave it to the end, since a signal comes where a line may be half printed, and may be heard of twice."""
+    """Print at exit: a signal can arrive in the middle of a line, and twice."""
     atexit.unregister(_say_how_to_sweep_on)
     atexit.register(_say_how_to_sweep_on, signal_name, folder)
 
@@ -198,13 +199,13 @@ def _say_how_to_sweep_on(signal_name: str, folder: str) -> None:
     command = ["lightning-al", *sys.argv[1:]]
     if not any(argument.startswith(("folder=", "hydra.sweep.dir=")) for argument in command):
         command.append(f"folder={folder}")
-    new_console().print(f"Stopped by {signal_name}. Go on with the sweep by: {shlex.join(command)}", soft_wrap=True)
+    new_console().print(f"Stopped by {signal_name}. Resume the sweep with: {shlex.join(command)}", soft_wrap=True)
 
 
 _register("lightning_al.cell", _name_cell)
 _register("lightning_al.shared", shared_folder)
 _register("lightning_al.home", os.path.expanduser)
 _register("lightning_al.on_first_rank", on_first_rank)
-# Seconds do not tell apart runs that are started together. The configuration remembers it, so that all cells of a sweep
-# are told that of the sweep.
+# Runs that start in the same second need different names. The value is cached in the configuration, so all cells of a
+# sweep get that of the sweep.
 _register("lightning_al.process", os.getpid, use_cache=True)

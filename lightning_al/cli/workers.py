@@ -1,4 +1,4 @@
-"""Processes that run the cells of a sweep for another process on the same machine, and the GPUs they take."""
+"""Processes that run the cells of a sweep on the same machine, and the GPUs they use."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def number_by_joblib() -> int | None:
-    """Return the number of this process among the workers of joblib's, counted from 1, or None where it is none."""
+    """Return the number of this process among joblib's workers, counted from 1, or None if it is not a worker."""
     name = re.fullmatch(r"LokyProcess-(\d+)", multiprocessing.current_process().name)
     return None if name is None else int(name[1])
 
 
 def start_processes_as_usual() -> None:
-    """Let a worker of joblib's start the processes of DataLoaders as any program does.
+    """Restore the default start method of multiprocessing in a joblib worker, for the workers of DataLoaders.
 
-    In its workers, joblib makes the default a way of its own, which fails with a `Process` of anyone else's.
+    joblib sets its own start method there, which fails for other kinds of `Process`.
     """
     multiprocessing.set_start_method(None, force=True)
 
 
 @cache
 def end_with(process: int) -> None:
-    """End this process as soon as the one that started it has ended, be it killed, so that no cell runs on unseen.
+    """End this process as soon as the process that started it ends, also by a kill.
 
-    It would hold the journal of its folder while the sweep, started again, comes to the same cell. It is ended like
-    one that is killed, which a run's folder stands at any moment.
+    It would otherwise keep the journal of its folder locked when the restarted sweep reaches the same cell. It ends
+    without cleaning up, which a run's folder survives at any moment.
     """
 
     def watch() -> None:
@@ -51,13 +51,13 @@ def end_with(process: int) -> None:
 def run_apart(folder: Path) -> None:
     """Run a cell of several ranks in a process of its own.
 
-    Lightning starts the other ranks by the command line of the first, which must be that of the cell alone; it kills
-    the first where another dies; and what it leaves in the environment is for one fit.
+    Lightning starts the other ranks with the command line of the first one, which must be that of this cell alone. It
+    kills the first rank if another dies, and leaves variables for one fit in the environment.
 
     Raises:
         RuntimeError: If the process fails.
     """
-    # The modules that are found here are found there too, and in the same order.
+    # The process finds the same modules as this one, in the same order.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONSAFEPATH": "1"}
     with subprocess.Popen([sys.executable, "-m", "lightning_al.cli", *_arguments(folder)], env=environment) as process:
         try:
@@ -66,11 +66,11 @@ def run_apart(folder: Path) -> None:
             process.terminate()
             raise
     if code != 0:
-        raise RuntimeError(f"The process of this cell ended with exit code {code}. Find what it said in the output.")
+        raise RuntimeError(f"The process of this cell ended with exit code {code}. Find its error in the output.")
 
 
 def _arguments(folder: Path) -> list[str]:
-    """Return the command line that runs this cell alone."""
+    """Return the command-line arguments that run this cell alone."""
     config = HydraConfig.get()
     directories = [source.path for source in config.runtime.config_sources if source.provider == "command-line"]
     overrides: Any = OmegaConf.to_container(config.overrides, resolve=False)
@@ -88,12 +88,12 @@ def _arguments(folder: Path) -> list[str]:
 
 
 def share_of_gpus(gpus: Sequence[str], worker: int, size: int) -> list[str]:
-    """Return which GPUs a worker takes, so that as many workers as can have GPUs of their own.
+    """Return the GPUs for a worker, so that workers share GPUs only if there are too few.
 
     Args:
         gpus: All GPUs of the machine.
         worker: Number of the worker, counted from 1.
-        size: How many GPUs it needs.
+        size: The number of GPUs it needs.
 
     >>> [share_of_gpus(["0", "1", "2", "3"], worker, 1) for worker in (1, 2, 3, 4, 5)]
     [['0'], ['1'], ['2'], ['3'], ['0']]
@@ -106,7 +106,7 @@ def share_of_gpus(gpus: Sequence[str], worker: int, size: int) -> list[str]:
 
 
 def take_gpus(config: DictConfig) -> None:
-    """Let a worker of joblib's see the GPUs that are its own, since each cell takes the first that it sees."""
+    """Let a joblib worker see only its own GPUs: each cell uses the first ones that it sees."""
     worker, size = number_by_joblib(), config.trainer.get("devices")
     if worker is None or not isinstance(size, int) or size < 1 or config.trainer.get("accelerator") == "cpu":
         return
@@ -117,7 +117,7 @@ def take_gpus(config: DictConfig) -> None:
 
 @cache
 def _all_gpus() -> list[str]:
-    """Return the GPUs that the sweep may use, as they were before the first cell in this process took its own."""
+    """Return the GPUs that the sweep may use, from before the first cell in this process took its own."""
     import torch
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")

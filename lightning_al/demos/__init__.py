@@ -1,4 +1,4 @@
-"""Small real tasks and reference networks, for the command line, the documentation and the tests."""
+"""Small datasets and reference networks, for the command line, the documentation and the tests."""
 
 from lightning_al.demos.classifier import Classifier
 from lightning_al.demos.digits import Digits

@@ -1,4 +1,4 @@
-"""A plain Lightning classifier, with nothing in it that knows of active learning."""
+"""A plain Lightning classifier, independent of active learning."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from lightning_al.host.namespace import pl
 
 
 class Classifier(pl.LightningModule):
-    """Train a network by Adam on the cross entropy, and log its accuracy and negative log-likelihood.
+    """Train a network with Adam on the cross entropy, and log its loss and accuracy.
 
-    It logs ``train_loss``, ``val_loss``, ``val_acc``, ``test_loss`` and ``test_acc``; a loss is in nats.
+    It logs ``train_loss``, ``val_loss``, ``val_acc``, ``test_loss`` and ``test_acc``; losses are in nats.
 
     Args:
         network: Maps inputs ``[n, ...]`` to logits ``[n, num_classes]``.
         num_classes: Number of classes.
-        lr: Adam's step size.
+        lr: Learning rate.
 
     >>> classifier = Classifier(nn.Linear(4, 3), num_classes=3)
     >>> classifier(torch.zeros(2, 4)).shape

@@ -1,4 +1,4 @@
-"""Handwritten digits that come with scikit-learn, so that nothing has to be downloaded."""
+"""The handwritten digits that come with scikit-learn, without a download."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from lightning_al.host.namespace import pl
 
 
 class Digits(pl.LightningDataModule):
-    """Load 1,797 real images of handwritten digits, 8 by 8 pixels, as float tensors ``[1, 8, 8]`` from 0 to 1.
+    """1,797 images of handwritten digits, as float tensors ``[1, 8, 8]`` from 0 to 1.
 
     Args:
-        batch_size: Points a batch.
-        test_size: How many of the images are kept for the test, with every class in its share.
-        repeats: How many copies of each train image there are.
-        noise: Standard deviation of the Gaussian noise on each train image, where a pixel goes from 0 to 1.
-        seed: Decides which images are kept for the test, and the noise.
+        batch_size: Number of points in a batch.
+        test_size: Number of test images, stratified by class.
+        repeats: Number of copies of each train image.
+        noise: Standard deviation of the Gaussian noise on each train image; pixels are from 0 to 1.
+        seed: Seed of the split and of the noise.
 
     >>> data = Digits(test_size=450)
     >>> data.setup()

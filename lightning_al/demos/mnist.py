@@ -1,4 +1,4 @@
-"""MNIST, the set of the BatchBALD paper."""
+"""MNIST, as in the BatchBALD paper."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ MEAN, SD = 0.1307, 0.3081
 
 
 class MNIST(pl.LightningDataModule):
-    """Load MNIST as float tensors ``[1, 28, 28]``, shifted and scaled to mean 0 and standard deviation 1.
+    """MNIST as float tensors ``[1, 28, 28]``, normalised to mean 0 and standard deviation 1.
 
     Args:
-        root: Folder that holds, or will hold, ``MNIST/raw`` with the four files.
-        download: Fetch files that are missing.
-        batch_size: Points a batch.
-        val_size: How many of the 60,000 train images are kept for validation.
-        train_size: How many of the other train images there are to choose from; all of them where it is None.
-        repeats: How many copies of each train image there are.
-        noise: Standard deviation of the Gaussian noise on each train image, after scaling.
-        seed: Decides which images validate and which train, and the noise.
+        root: The folder of ``MNIST/raw``, which holds the four files.
+        download: Whether to download missing files.
+        batch_size: Number of points in a batch.
+        val_size: Number of the 60,000 train images to use for validation.
+        train_size: Number of the other train images to choose from; by default all.
+        repeats: Number of copies of each train image.
+        noise: Standard deviation of the Gaussian noise on each train image, after normalisation.
+        seed: Seed of the split and of the noise.
     """
 
     train: TensorDataset
@@ -59,15 +59,15 @@ class MNIST(pl.LightningDataModule):
         self.repeats = repeats
         self.noise = noise
         self.seed = seed
-        if val_size:  # Lightning validates where there is such a method
+        if val_size:  # Lightning validates if this method exists
             self.val_dataloader = self._val_dataloader  # type: ignore[method-assign]
 
     @override
     def prepare_data(self) -> None:
-        """Fetch the files where they are missing.
+        """Download missing files.
 
         Raises:
-            FileNotFoundError: If they are missing still; the message says which files belong where.
+            FileNotFoundError: If files are still missing; the message says which files belong where.
         """
         for train in (True, False):
             self._read(train=train, download=self.download)
@@ -114,11 +114,11 @@ class MNIST(pl.LightningDataModule):
         try:
             return datasets.MNIST(self.root, train=train, download=download)
         except (RuntimeError, URLError, OSError) as error:
-            # torchvision says "Dataset not found" or lists the mirrors it could not reach, never what it looked for.
+            # torchvision's message names no files: "Dataset not found", or the mirrors that it could not reach.
             names = [Path(name).stem for name, _ in datasets.MNIST.resources]
             raise FileNotFoundError(
                 f"`MNIST` expects the files {', '.join(names)} in the folder {(self.root / 'MNIST' / 'raw').absolute()}"
-                ", unpacked, or each with .gz where `download` is on, and could not "
+                ", unpacked (or each with .gz if `download` is on), but could not "
                 f"{'download' if download else 'find'} them: {str(error).strip()}. Put them there from a machine with "
                 "a network, or choose another folder by `root`."
             ) from error

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def digits_cnn(num_classes: int = 10) -> nn.Sequential:
-    """Make a small convolutional network for images ``[n, 1, 8, 8]`` with dropout throughout.
+    """Return a small convolutional network with dropout for images ``[n, 1, 8, 8]``.
 
     >>> import torch
     >>> digits_cnn()(torch.zeros(2, 1, 8, 8)).shape
@@ -28,10 +28,10 @@ def digits_cnn(num_classes: int = 10) -> nn.Sequential:
 
 
 def paper_cnn(num_classes: int = 10) -> nn.Sequential:
-    """Make the network that the BatchBALD paper used on MNIST, for images ``[n, 1, 28, 28]``.
+    """Return the network of the BatchBALD paper for MNIST images ``[n, 1, 28, 28]``, as in the authors' code.
 
-    Kirsch, van Amersfoort, Gal: BatchBALD: Efficient and Diverse Batch Acquisition for Deep Bayesian Active Learning,
-    NeurIPS 2019; as its authors' code has it.
+    Andreas Kirsch, Joost van Amersfoort, Yarin Gal, "BatchBALD: Efficient and Diverse Batch Acquisition for Deep
+    Bayesian Active Learning", NeurIPS 2019.
 
     >>> import torch
     >>> paper_cnn()(torch.zeros(2, 1, 28, 28)).shape

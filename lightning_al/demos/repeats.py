@@ -1,4 +1,4 @@
-"""Datasets with near copies of each point, where asking for the same thing twice is the mistake to make."""
+"""Datasets with near copies of each point, which punish methods that query the same thing twice."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from torch.utils.data import TensorDataset
 def with_repeats(
     images: Tensor, labels: Tensor, *, repeats: int = 1, noise: float = 0.0, seed: int = 0
 ) -> TensorDataset:
-    """Repeat each image with noise of its own: point i of n is a copy of image i modulo n.
+    """Repeat each image, each time with other noise: point i is a copy of image i modulo n.
 
     Args:
         images: Images ``[n, ...]``, floating point.
         labels: Labels ``[n]``.
-        repeats: How many copies of each image there are in all.
+        repeats: Number of copies of each image.
         noise: Standard deviation of the Gaussian noise that is added to every copy.
-        seed: The noise is a function of it, so that a copy looks the same whenever it is read.
+        seed: Seed of the noise.
 
     Raises:
-        ValueError: If there is to be no copy at all, or negative noise.
+        ValueError: If `repeats` is below 1, or `noise` is negative.
 
     >>> len(with_repeats(torch.zeros(4, 1, 8, 8), torch.arange(4), repeats=3, noise=0.05))
     12
@@ -28,7 +28,7 @@ def with_repeats(
     if repeats < 1 or noise < 0:
         raise ValueError(
             f"A dataset expects `repeats` of 1 or more and `noise` of 0 or more, but got repeats={repeats} and "
-            f"noise={noise}. Leave them out for the images as they are."
+            f"noise={noise}. Leave them out to use the images unchanged."
         )
     generator = torch.Generator().manual_seed(seed)
     copies = images.repeat(repeats, *[1] * (images.dim() - 1))

@@ -1,4 +1,4 @@
-"""How weights are sampled: posteriors, each known by a name."""
+"""Posteriors: samples of the functions that a fit makes likely. Each is registered by a name."""
 
 from lightning_al.posterior.base import Fit, Posterior, PosteriorSamples
 from lightning_al.posterior.deterministic import Deterministic

@@ -1,4 +1,4 @@
-"""How weights are sampled: what a posterior has to offer."""
+"""The base classes of posteriors and their samples."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from lightning_al.posterior.compiled import run_eagerly
 __all__ = ["Fit", "Forward", "Posterior", "PosteriorError", "PosteriorSamples", "evaluating", "in_evaluation_mode"]
 
 Forward = Callable[[Any, Any], Tensor]
-"""Maps a module and a collated batch to raw outputs [n, ...]; the module may be annotated with its own class."""
+"""Maps a module and a collated batch to raw outputs [n, ...]."""
 
 
 class PosteriorError(ValueError):
-    """A posterior cannot sample a network. Raised from within the network's own code, it is no error of that code."""
+    """A posterior cannot sample a network. It may be raised inside the network's code, which is not at fault."""
 
 
 @final
 @dataclass(frozen=True)
 class Fit:
-    """What one fit of a round ended with.
+    """The result of one fit of a round.
 
     Attributes:
-        weights: The module's `state_dict` on the CPU, and the buffers that it leaves out.
-        seed: The seed that the fit ran with.
+        weights: The module's `state_dict` on the CPU, with non-persistent buffers.
+        seed: The seed of the fit.
     """
 
     weights: Mapping[str, Tensor]
@@ -38,7 +38,7 @@ class Fit:
 
 
 class PosteriorSamples(ABC):
-    """K functions drawn from a posterior, which stay the same for every point.
+    """Base class of posterior samples: K functions, each the same for every point.
 
     Attributes:
         num_samples: Number of posterior samples K.
@@ -50,22 +50,21 @@ class PosteriorSamples(ABC):
     def outputs(self, batch: Any) -> Iterator[Tensor]:
         """Yield the raw outputs ``[n, ...]`` of each sample for a batch of n points, K tensors one after the other.
 
-        Sample k is one function of the input, for every point of every batch on every rank: BatchBALD relies on it. The
-        module is in evaluation mode without gradients meanwhile.
+        Sample k must be one function of the input, for every point of every batch on every rank: BatchBALD relies on
+        it. The module is in evaluation mode without gradients.
 
         Args:
-            batch: A collated batch on the module's device, with labels hidden where they are not known.
+            batch: A collated batch on the module's device, with unknown labels hidden.
         """
 
 
 class Posterior(ABC):
-    """Draw samples of the functions that a round's fits make likely.
+    """Base class of posteriors: draw samples of the functions that a round's fits make likely.
 
     Attributes:
-        num_samples: How many samples K it draws, where that is known beforehand; a method that needs more then fails
-            at once.
-        num_fits: How many fits a round takes. The first starts from what the run says a round starts from, each of the
-            others from newly drawn weights, or with ``reset="warm"`` from its own end of the round before.
+        num_samples: The number of samples K, if it is known in advance; a method that needs more then fails at once.
+        num_fits: The number of fits in a round. The first starts as `reset` says. Each of the others starts from newly
+            drawn weights, or with ``reset="warm"`` from its own end of the round before.
     """
 
     num_samples: int | None = None
@@ -83,13 +82,13 @@ class Posterior(ABC):
     ) -> PosteriorSamples:
         """Draw the samples of a round, once, after its last fit.
 
-        The module is in evaluation mode meanwhile, and has its modes back afterwards.
+        The module is in evaluation mode, and its modes are restored afterwards.
 
         Args:
-            fits: What the round's fits ended with, in order, `num_fits` of them.
+            fits: The results of the round's `num_fits` fits, in order.
             module: The module with the weights of the last fit, on its device.
-            labelled: Batches of the labelled points with their labels, on the module's device; each iteration is a new
-                pass over them. The same on every rank.
+            labelled: Batches of the labelled points with their labels, on the module's device. Each iteration is a new
+                pass. The batches are the same on every rank.
             forward: Maps the module and a batch to raw outputs.
             seed: Seed of the samples. The same seed and fits give the same samples.
         """
@@ -97,10 +96,10 @@ class Posterior(ABC):
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode without gradients, and each of its parts back to its own mode afterwards.
+    """Put a module in evaluation mode without gradients inside the context, and restore the mode of each part.
 
-    What `torch.compile` made of its parts is run as it was written: to compile it once more for scoring takes longer
-    than it saves, and what samples draw could not be answered for.
+    Compiled parts run eagerly: compiling them again for scoring takes longer than it saves, and posteriors could not
+    control their random draws.
     """
     with in_evaluation_mode(module), torch.no_grad(), run_eagerly():
         yield
@@ -108,7 +107,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def in_evaluation_mode(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode, and each of its parts back to its own mode afterwards."""
+    """Put a module in evaluation mode inside the context, and restore the mode of each part."""
     modes = [(part, part.training) for part in module.modules()]
     if any(mode for _, mode in modes):
         module.eval()

@@ -1,4 +1,4 @@
-"""The tensors in a batch of any form: in tuples, lists, dicts, and mappings such as transformers' BatchEncoding."""
+"""The tensors in a batch of any form: tuples, lists, dicts, and mappings such as transformers' BatchEncoding."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lightning_al.values.torch_names import tree_leaves, tree_map
 
 
 def leaves_of(batch: Any) -> list[Any]:
-    """Return what a batch holds, in whatever it is nested.
+    """Return all leaves of a nested batch.
 
     >>> from collections import UserDict
     >>> leaves_of((UserDict(x=1, more=[2, 3]), "a"))
@@ -21,7 +21,7 @@ def leaves_of(batch: Any) -> list[Any]:
     """
     leaves: list[Any] = []
     for leaf in tree_leaves(batch):
-        if isinstance(leaf, Mapping):  # of a kind that torch does not look into
+        if isinstance(leaf, Mapping):  # a mapping that torch does not know as a container
             for value in leaf.values():
                 leaves += leaves_of(value)
         else:
@@ -30,7 +30,7 @@ def leaves_of(batch: Any) -> list[Any]:
 
 
 def map_tensors(function: Callable[[Tensor], Any], batch: Any) -> Any:
-    """Return a batch of the same form with each of its tensors replaced by what a function makes of it."""
+    """Return a batch of the same form with a function applied to each tensor."""
 
     def replaced(leaf: Any) -> Any:
         if isinstance(leaf, Tensor):
@@ -46,7 +46,7 @@ def map_tensors(function: Callable[[Tensor], Any], batch: Any) -> Any:
 
 
 def first_points(batch: Any, m: int) -> Any | None:
-    """Return a batch with its first m points alone, or None where it holds what cannot be cut.
+    """Return a batch with only its first m points, or None if it cannot be cut.
 
     >>> import torch
     >>> first_points({"x": torch.zeros(5, 2), "y": torch.zeros(5), "scale": 3}, 2)["x"].shape
@@ -68,7 +68,7 @@ def first_points(batch: Any, m: int) -> Any | None:
 
 
 def num_points(batch: Any) -> int | None:
-    """Return how many points a batch has, by its first packed sequences or else its first tensor."""
+    """Return the number of points in a batch, from its first packed sequences or else its first tensor."""
     packed = [leaf for leaf in tree_leaves(batch, is_leaf=_is_packed) if _is_packed(leaf)]
     return int(packed[0].batch_sizes[0]) if packed else length_of(batch)
 
@@ -78,12 +78,12 @@ def _is_packed(leaf: Any) -> bool:
 
 
 def copied(batch: Any) -> Any:
-    """Copy a batch, so that what a network does to its input in place is unseen by the next sample."""
+    """Copy a batch, so a network that changes its input in place does not affect the next sample."""
     return map_tensors(Tensor.clone, batch)
 
 
 def length_of(batch: Any) -> int | None:
-    """Return how many points a batch has, by its first tensor; None where it has no tensor that could say.
+    """Return the length of a batch's first tensor with at least one axis, or None if it has no such tensor.
 
     >>> import torch
     >>> length_of({"x": torch.zeros(5, 2), "y": torch.zeros(5)}), length_of(["a", "b"])

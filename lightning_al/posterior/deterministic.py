@@ -17,7 +17,7 @@ from lightning_al.task.outputs import find_output
 @final
 @dataclass(frozen=True)
 class Deterministic(Posterior):
-    """Predict with the fitted weights alone: K = 1, enough for entropy, margin and least confidence.
+    """Predict with the fitted weights only: K = 1, which is enough for entropy, margin and least confidence.
 
     >>> import torch
     >>> samples = Deterministic().draw([], nn.Linear(2, 3), [], forward=lambda net, x: net(x), seed=0)
@@ -37,7 +37,7 @@ class Deterministic(Posterior):
         forward: Forward,
         seed: int,
     ) -> PosteriorSamples:
-        """Return the module itself as the only sample; of the arguments it needs `module` and `forward` alone."""
+        """Return the module itself as the only sample; only `module` and `forward` are used."""
         return _Itself(module, forward)
 
 

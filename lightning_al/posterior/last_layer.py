@@ -1,4 +1,4 @@
-"""What the last layer of a network reads, and how its weights would have to change.
+"""Embeddings, the inputs of a network's last layer, and the factors of its gradients.
 
 Axes: n points of a batch, D embedding dimensions, C classes.
 """
@@ -23,21 +23,20 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 @final
 @dataclass(frozen=True)
 class LastLayer:
-    """Read what the last linear layer is given, the embedding of each point, in evaluation mode and without noise.
+    """Read the embedding of each point, the input of the last linear layer, in evaluation mode.
 
-    With the embedding comes the residual: the probabilities less 1 for the likeliest class. Where the layer's outputs
-    are the logits, residual times embedding is the gradient of its weights for the label that the network itself
-    would give, as BADGE uses it (Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower
-    Bounds", ICLR 2020), and the residual alone that of its bias. The two factors are kept, never their D C products.
+    The residual is read too: the probabilities minus 1 for the likeliest class. If the layer's outputs are the logits,
+    residual times embedding is the gradient of its weights for the label that the network predicts, and the residual
+    that of its bias, as BADGE uses them (Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower
+    Bounds", ICLR 2020). Only the two factors are kept, not their D C products.
 
     Args:
-        layer: Name of another layer in the network, as `named_modules` has it, whose input is taken in place of the
-            last linear layer's.
-        dtype: "float16" halves the memory that embeddings and residuals take. Each number is off by at most 1 part in
-            2,048 (below 6e-5: by at most 3e-8).
+        layer: Name of another layer to read the input of, as in `named_modules`.
+        dtype: "float16" halves the memory of embeddings and residuals. Each number is off by at most 1 part in 2,048
+            (below 6e-5: by at most 3e-8).
 
     Raises:
-        ValueError: If `dtype` is neither.
+        ValueError: If `dtype` is another one.
 
     >>> net = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Dropout(0.5), nn.Linear(2, 2, bias=False))
     >>> for weight in net.parameters():
@@ -74,10 +73,10 @@ class LastLayer:
             module: The network.
             batches: Collated batches.
             forward: Maps the network and a batch to raw outputs.
-            log_probs: Maps these to log-probabilities ``[n, C]``.
+            log_probs: Maps raw outputs to log-probabilities ``[n, C]``.
 
         Raises:
-            ValueError: If there is no such layer, if it is not used, or if an embedding does not fit into `dtype`.
+            ValueError: If there is no such layer, if it is not called, or if an embedding does not fit into `dtype`.
         """
         for batch in batches:
             with evaluating(module), self._noting(module) as noted:
@@ -93,7 +92,7 @@ class LastLayer:
 
     @contextmanager
     def _noting(self, module: nn.Module) -> Iterator[list[Tensor]]:
-        """Keep what the layer was given last."""
+        """Record the last input of the layer."""
         noted: list[Tensor] = []
 
         def note(layer: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]) -> None:

@@ -17,6 +17,9 @@ from lightning_al.report.study import Study
 RUN = ["task", "method", "seed"]
 """Columns that tell runs apart."""
 
+FIELDS = ("validation_labels", "indices", "scores", "class_counts", "seconds", "peak_bytes", "details")
+"""Fields of a round that have a column."""
+
 PHASES = ("fit", "score", "select", "test", "label")
 """Parts of a round, in their order."""
 
@@ -27,8 +30,10 @@ BATCH = ["information", "standard_error", "log_num_samples", "share_used", "pick
 def rounds(studies: Sequence[Study]) -> pd.DataFrame:
     """Return one row a run and round.
 
-    Beside the columns of `History.to_frame` there are ``task``, ``method``, ``seed``, ``state`` and ``folder`` of the
-    run, and the ``metric`` of the task with its ``value``; ``metric`` is None in a round that did not measure it.
+    The columns are ``task``, ``method``, ``seed``, ``state`` and ``folder`` of the run; ``metric`` and ``value`` of the
+    task's metric, where ``metric`` is None in a round that did not measure it; ``labels`` paid for, number of points
+    ``queried``; and fields of the `Round`. Parts such as ``seconds`` stay dictionaries: with one column for each name,
+    a folder full of names would not fit into memory.
     """
     rows: list[dict[str, Any]] = []
     for study in studies:
@@ -36,9 +41,12 @@ def rounds(studies: Sequence[Study]) -> pd.DataFrame:
             for run in runs:
                 identity = {"task": study.title, "method": method, "seed": run.seed}
                 place = {**identity, "state": run.state, "folder": str(run.folder)}
-                for row, round in zip(run.history.to_frame().to_dict("records"), run.history, strict=True):
+                for round in run.history:
                     metric = study.metric if study.metric in round.metrics else None
-                    rows.append({**place, "metric": metric, "value": round.metrics.get(study.metric), **row})
+                    value = round.metrics.get(study.metric)
+                    counts = {"round": round.number, "labels": round.spent, "queried": len(round.indices)}
+                    fields = {name: getattr(round, name) for name in FIELDS}
+                    rows.append({**place, "metric": metric, "value": value, **counts, **fields})
     return pd.DataFrame(rows)
 
 
@@ -69,33 +77,37 @@ def in_order(parts: set[str]) -> list[str]:
 def classes(frame: pd.DataFrame) -> pd.DataFrame:
     """Return training labels by class: one row a run, round and class, with how many were queried since the start."""
     parts = _parts(frame, "class_counts").reset_index()
-    parts["part"] = parts["part"].astype(int)
     found = _with_place(frame, parts.sort_values(["row", "part"]))
-    found = found.rename(columns={"part": "class", "class_counts": "labels"}).astype({"labels": int})
+    found = found.rename(columns={"part": "class", "class_counts": "labels"})
     found["asked_for"] = found["labels"].where(found["round"] == 0)
     start = found.groupby([*RUN, "class"])["asked_for"].transform("max").fillna(0)
     found["asked_for"] = found["labels"] - start
     return found.astype({"asked_for": int})
 
 
-def queried_by_class(frame: pd.DataFrame, up_to: int) -> pd.DataFrame:
+def queried_by_class(frame: pd.DataFrame, classes: Sequence[int], up_to: int) -> pd.DataFrame:
     """Return how many labels of each class a method had queried, mean over its runs.
 
     Args:
         frame: The rounds of the method's runs. Runs whose labels are not class numbers do not count.
-        up_to: Most training labels to look at, or as far as all runs go where they start beyond.
+        classes: All classes of the task.
+        up_to: Most training labels to look at; where all queries lie beyond, as far as all runs go.
 
     Returns:
         One column a class, and one row for each number of training labels that all runs recorded, but for that of the
-        start. It is empty where nothing was queried.
+        start. It is empty if nothing was queried.
     """
-    names = _columns(frame, "class_counts")
-    counts = frame[names].set_axis([int(name.rpartition(".")[2]) for name in names], axis="columns").sort_index(axis=1)
-    is_known = counts.notna().any(axis=1).groupby(frame["seed"]).transform("all")
-    by_labels = counts[is_known].fillna(0).groupby(frame["labels"][is_known])
-    common = by_labels.mean()[by_labels.size() == frame["seed"][is_known].nunique()]
+    known = frame[frame["class_counts"].map(bool).groupby(frame["seed"]).transform("all")]
+    counts = _parts(known, "class_counts").unstack("part", fill_value=0).reindex(columns=classes, fill_value=0)
+    by_labels = counts.groupby(known["labels"])
+    common = by_labels.mean()[by_labels.size() == known["seed"].nunique()]
     queried = (common - common.iloc[:1].sum()).iloc[1:]
     return queried.loc[:up_to] if (queried.index <= up_to).any() else queried
+
+
+def classes_of(frame: pd.DataFrame) -> list[int]:
+    """Return all classes that the rounds have labels of, in order."""
+    return sorted({label for counts in frame["class_counts"] for label in counts or {}})
 
 
 def evenness(counts: pd.DataFrame) -> pd.Series[float]:
@@ -124,9 +136,8 @@ def batches(frame: pd.DataFrame) -> pd.DataFrame:
     of having K posterior samples and no others is larger, and in ``overlap_of_half_samples`` alone.
     """
     names = [*BATCH, "overlap_of_half_samples"]
-    details = frame.reindex(columns=[f"details.{name}" for name in names]).set_axis(names, axis=1)
-    for name in names:
-        details[name] = details[name].map(_last if name in BATCH[:2] else _figure).astype(float)
+    rows = [[_last(name, details) for name in names] for details in frame["details"]]
+    details = pd.DataFrame(rows, index=frame.index, columns=names, dtype=float)
     place = frame[[*RUN, "round"]].assign(training_labels=frame["labels"], picks=frame["queried"])
     return place.join(details.dropna(subset=BATCH), how="inner").astype({"picks_below_noise": int})
 
@@ -179,23 +190,18 @@ def _labels_to_target(studies: Sequence[Study], targets: Sequence[float]) -> pd.
     return pd.DataFrame(rows, dtype=object)
 
 
-def _last(value: Any) -> Any:
-    return value[-1] if isinstance(value, list) and value else None
-
-
-def _figure(value: Any) -> Any:
-    return None if isinstance(value, list) else value
-
-
-def _columns(frame: pd.DataFrame, field: str) -> list[str]:
-    return [name for name in frame if name.startswith(f"{field}.")]
+def _last(name: str, details: dict[str, Any]) -> Any:
+    """Return a figure, or the last one of a list with one for each pick; None if it is not there as it should be."""
+    found = details.get(name)
+    if name in BATCH[:2]:
+        return found[-1] if isinstance(found, list) and found else None
+    return None if isinstance(found, list) else found
 
 
 def _parts(frame: pd.DataFrame, field: str) -> pd.Series[Any]:
     """Return what a field has for each part, by the row of the frame and the part's name."""
-    parts = frame[_columns(frame, field)].rename(columns=lambda name: name.removeprefix(f"{field}."))
-    long = parts.rename_axis("row").melt(var_name="part", value_name=field, ignore_index=False).dropna()
-    return long.set_index("part", append=True)[field]
+    found = [(row, part, value) for row, parts in frame[field].items() for part, value in (parts or {}).items()]
+    return pd.DataFrame(found, columns=["row", "part", field]).set_index(["row", "part"])[field]
 
 
 def _with_place(frame: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:

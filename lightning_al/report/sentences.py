@@ -9,7 +9,7 @@ from lightning_al.report.comparison import Method
 from lightning_al.report.direction import Mode
 from lightning_al.report.drawing import axis_name
 from lightning_al.report.runs import Run
-from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, PairedDifference
+from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, MOST_PAIRS, PairedDifference
 from lightning_al.report.study import Study
 
 
@@ -33,20 +33,24 @@ def caveats(study: Study) -> list[str]:
     """Return the warnings that a reader needs before trusting the sentences."""
     found = []
     high = study.between[1]
-    pairs = [row.difference.n for row in study.compared if row.difference is not None]
+    with_random = [row.difference.n for row in study.compared if row.difference is not None]
     if not study.compared:
         found.append("No part of the curves is common to the runs, so that nothing is compared.")
     elif not study.has_random_choice:
         found.append("There is no run of random choice to compare with.")
     elif study.baseline is None:
         found.append("Runs of random choice diverged and are not counted, so that nothing is compared with it.")
-    elif not pairs:
-        found.append("No method has a seed in common with random choice, so that nothing is compared in pairs.")
+    elif not with_random:
+        found.append("No method has a seed in common with random choice, so that nothing is compared with it.")
+    pairs = [*with_random, *(pair.difference.n for pair in study.pairs)]
     if pairs and min(pairs) < LEAST_SEEDS:
         found.append(
             f"Descriptive: {min(pairs)} paired seed{'s' * (min(pairs) != 1)}, where a claim rests on at least "
             f"{LEAST_SEEDS}."
         )
+    if study.too_many_seeds:
+        named = ", ".join(study.too_many_seeds)
+        found.append(f"Not compared with each other, since they have more than {MOST_PAIRS} seeds: {named}.")
     unfinished = [
         run
         for same in study.recorded.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, common_mode, compare, compare_pairs
@@ -11,6 +12,7 @@ from lightning_al.report.direction import Mode, guess_mode
 from lightning_al.report.recorded import LeftOut, RecordedRun
 from lightning_al.report.runs import Run, group_runs
 from lightning_al.report.settings import differing, of_task, tells_apart
+from lightning_al.report.statistics import MOST_PAIRS
 
 MOST_IN_TITLE = 3
 
@@ -46,11 +48,16 @@ class Study:
         """Random choice, if the others are compared with it."""
         return baseline_of(self.compared)
 
-    @property
+    @cached_property
     def pairs(self) -> list[Pair]:
-        """Comparisons of every two methods other than the baseline."""
-        baseline = self.baseline
-        return compare_pairs([row for row in self.compared if baseline is None or row.name != baseline.name])
+        """Comparisons of every two methods other than the baseline, but for those of `too_many_seeds`."""
+        left_out = {*self.too_many_seeds, *([] if self.baseline is None else [self.baseline.name])}
+        return compare_pairs([row for row in self.compared if row.name not in left_out])
+
+    @property
+    def too_many_seeds(self) -> list[str]:
+        """The methods with more seeds than the exact test can take."""
+        return list(dict.fromkeys(row.name for row in self.compared if len(row.all_runs) > MOST_PAIRS))
 
     @property
     def has_random_choice(self) -> bool:

@@ -17,7 +17,7 @@ from lightning_al.oracle import OracleLike, as_oracle, oracles
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.forward import forward_of
-from lightning_al.run.folder_name import meant
+from lightning_al.run.folder_path import folder_path
 from lightning_al.run.seeds import Seed
 from lightning_al.task import TASKS
 from lightning_al.values.whole_numbers import optional_whole_number, whole_number
@@ -79,7 +79,7 @@ class Arguments(BeforeSetup):
         self.weights = weights
         self.reset = reset
         self.test = test
-        self.folder = None if folder is None else meant(folder)
+        self.folder = None if folder is None else folder_path(folder)
         self.last_layer = LastLayer() if last_layer is None else last_layer
         self.unscorable = unscorable
         self.keep_checkpoints = keep_checkpoints

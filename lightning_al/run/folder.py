@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.run.files import kind_of
-from lightning_al.run.folder_name import check_can_be_folder
+from lightning_al.run.folder_path import check_can_be_folder
 from lightning_al.run.hard_links import break_links_below
 
 JOURNAL = "journal.sqlite"

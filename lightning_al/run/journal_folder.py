@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lightning_al.run.files import parts_in, replacing, sync
 from lightning_al.run.folder import JOURNAL, OF_COMMAND, OF_JOURNAL, OF_LOCK
-from lightning_al.run.folder_name import check_can_be_folder
+from lightning_al.run.folder_path import check_can_be_folder
 from lightning_al.run.journal_database import (
     DURABLE,
     TABLE,

@@ -1,4 +1,4 @@
-"""What a task is: what the outputs of a network mean."""
+"""The base class of tasks."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from torch import Tensor
 
 
 class Task(ABC):
-    """Say what the raw outputs of a network mean.
+    """Base class of tasks, which define what the raw outputs of a network mean.
 
     Attributes:
-        name: What users call the task, in the words of torchmetrics.
+        name: The name of the task, as in torchmetrics.
     """
 
     name: ClassVar[str]
 
     @abstractmethod
     def log_probs(self, outputs: Tensor) -> Tensor:
-        """Return log-probabilities ``[n, C]`` in nats of the classes of n points, C of 2 or more.
+        """Return log-probabilities ``[n, C]`` in nats, with C of 2 or more.
 
         Args:
             outputs: Raw outputs ``[n, ...]``.
 
         Raises:
-            OutputError: If they are not those of such a task; the message says what to pass.
+            OutputError: If the outputs do not fit the task; the message says what to pass.
         """

@@ -1,4 +1,4 @@
-"""One of two classes for each point.
+"""Binary classification.
 
 Axes: n points of a batch.
 """
@@ -32,13 +32,13 @@ class Binary(Task):
         """Return log-probabilities ``[n, 2]`` of class 0 and class 1.
 
         Raises:
-            OutputError: If the shape is another.
+            OutputError: If the outputs have another shape.
         """
         if outputs.dim() == 2 and outputs.shape[1] == 2:
             return Multiclass().log_probs(outputs)
         if not is_one_logit(outputs):
             raise OutputError(
-                "Two classes are scored by one logit a point, [batch] or [batch, 1], or by two, [batch, 2], but the "
+                "A binary task needs one logit a point, [batch] or [batch, 1], or two, [batch, 2], but the "
                 f'module gave {list(outputs.shape)}. Pass `task="multiclass"` for more classes, or `forward=`, a '
                 "function of the module and the batch that returns such logits."
             )

@@ -1,4 +1,4 @@
-"""What the classes of a dataset are called, and which class numbers there are."""
+"""The names and numbers of a dataset's classes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ class Classes:
     """The classes that a label may name.
 
     Attributes:
-        numbers: Class number of each name; several names may stand for one class.
-        allowed: The class numbers that there are, where the user listed the classes; None where a dataset did, whose
-            names need not be those of all labels.
+        numbers: The class number of each name; several names may have the same number.
+        allowed: All class numbers, if the user listed the classes; None if a dataset did, which need not list all.
     """
 
     numbers: dict[str, int] = field(default_factory=dict)
     allowed: tuple[int, ...] | None = None
 
     def name_of(self, number: Any) -> str | None:
-        """Return the first name of a class number, or None where it has none."""
+        """Return the first name of a class number, or None if it has none."""
         return next((name for name, known in self.numbers.items() if known == number), None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -33,7 +32,7 @@ class Classes:
 
     @classmethod
     def from_dict(cls, plain: Mapping[str, Any] | None) -> Classes:
-        """Make classes from plain data; from None, those of which nothing is known."""
+        """Make classes from plain data; None stands for unknown classes."""
         if plain is None:
             return cls()
         allowed = plain["allowed"]
@@ -41,15 +40,15 @@ class Classes:
 
 
 def listed_classes(given: Sequence[str] | Sequence[int]) -> Classes:
-    """Return the classes that a user lists: names in the order of their numbers, or the numbers that labels may be.
+    """Return the classes that a user lists: names in the order of their numbers, or the allowed numbers.
 
     Raises:
-        ValueError: If they are neither, or one comes twice.
+        ValueError: If they are neither, or if one comes twice.
 
     >>> listed_classes(["cat", "dog"]).numbers, listed_classes([1, 2, 3]).allowed
     ({'cat': 0, 'dog': 1}, (1, 2, 3))
     """
-    # A set has another order in each process, and a dict may number its names otherwise.
+    # A set has another order in each process, and a dict may have other numbers as values.
     has_order = isinstance(given, Iterable) and not isinstance(given, str | Set | Mapping)
     plain: list[Any] = [one.item() if isinstance(one, np.generic) else one for one in (given if has_order else ())]
     are_names = all(isinstance(one, str) for one in plain)
@@ -66,10 +65,10 @@ def listed_classes(given: Sequence[str] | Sequence[int]) -> Classes:
 
 
 def classes_of(dataset: Any) -> Classes:
-    """Return the classes that a dataset names by its `classes`, as torchvision's do, or none.
+    """Return the classes in a dataset's `classes` attribute, as in torchvision, or none.
 
-    Of a part of a dataset, those of the whole; of joined datasets, those that all have; of any other dataset that wraps
-    one as its `dataset`, those of that one. Where labels are changed by a `target_transform`, names say nothing.
+    A `Subset`, or another dataset that wraps one as `dataset`, has the classes of the wrapped one. A `ConcatDataset`
+    has the classes that all its parts share. A dataset with a `target_transform`, which may change labels, has none.
 
     >>> from torch.utils.data import TensorDataset
     >>> digits = TensorDataset()
@@ -77,7 +76,7 @@ def classes_of(dataset: Any) -> Classes:
     >>> classes_of(Subset(digits, [0])).numbers
     {'zero': 0, 'one': 1}
     """
-    for _ in range(8):  # datasets in datasets; one may hold itself
+    for _ in range(8):  # nested datasets; one may contain itself
         if getattr(dataset, "target_transform", None) is not None:
             return Classes()
         names = None if isinstance(dataset, Subset | ConcatDataset) else _names(getattr(dataset, "classes", None))
@@ -91,7 +90,7 @@ def classes_of(dataset: Any) -> Classes:
 
 
 def _names(listed: Any) -> dict[str, int] | None:
-    """Return the number of each name of a list, in which a class may also have a tuple of names, as ImageNet's have."""
+    """Return the number of each name in a list, in which a class may have a tuple of names, as in ImageNet."""
     if not isinstance(listed, list | tuple | np.ndarray):
         return None
     numbers: dict[str, int] = {}
@@ -99,6 +98,6 @@ def _names(listed: Any) -> dict[str, int] | None:
         for name in names if isinstance(names, tuple | list) else (names,):
             if not isinstance(name, str):
                 return None
-            # ImageNet has two classes of one name, which then stands for neither.
+            # ImageNet has two classes with the same name, which then stands for neither.
             numbers[name] = number if name not in numbers else -1
     return {name: number for name, number in numbers.items() if number >= 0} or None

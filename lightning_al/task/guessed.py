@@ -1,4 +1,4 @@
-"""Which task it is where nobody said so."""
+"""Infer the task if the user did not name it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from lightning_al.task.multiclass import Multiclass
 
 @final
 class Guessed(Task):
-    """Multiclass, but binary where outputs and labels leave no doubt: one logit a point, and labels of 0 and 1 alone.
+    """Multiclass, or binary if the module gives one logit a point and all labels are 0 or 1.
 
     Args:
-        are_of_two_classes: Whether all labels that are trained on are 0 or 1, and both occur.
-        are_probabilities: Whether the outputs may be what a sigmoid gave. Asked where they are all from 0 to 1.
-        tell: Is called once with what was guessed, where that is binary.
+        are_of_two_classes: Returns whether all training labels are 0 or 1, and both occur.
+        are_probabilities: Returns whether the outputs may come from a sigmoid. Called if all are from 0 to 1.
+        tell: Called once with a message if the task is binary.
 
     >>> import torch
     >>> task = Guessed(lambda: True, lambda: False, tell=lambda said: print(said.partition(",")[0]))
@@ -42,10 +42,10 @@ class Guessed(Task):
         self._is_binary: bool | None = None
 
     def log_probs(self, outputs: Tensor) -> Tensor:
-        """Return log-probabilities ``[n, C]`` by the task that it is.
+        """Return log-probabilities ``[n, C]`` of the inferred task.
 
         Raises:
-            OutputError: If the outputs are those of neither.
+            OutputError: If the outputs fit neither task.
         """
         if is_one_logit(outputs) and self._takes_for_binary(outputs):
             return Binary().log_probs(outputs)
@@ -62,6 +62,6 @@ class Guessed(Task):
             if self._is_binary:
                 self.tell(
                     'The task is taken for "binary", since the module gives one output a point and all labels are 0 '
-                    "or 1. Pass `task=` to say so, or otherwise."
+                    "or 1. Pass `task=` to confirm or change it."
                 )
         return self._is_binary

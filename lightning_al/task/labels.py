@@ -1,7 +1,7 @@
-"""Whether labels are classes that the outputs of a network can be the logits of.
+"""Check that labels can be the classes of a network's logits.
 
-Everything here asks of labels, not of how they are trained on: a training step may do with them what it likes. So only
-what cannot be classes is refused, or what is likely to stand in the label's place by mistake.
+A training step may transform labels in any way. So the checks refuse only labels that cannot be classes, and values
+that are likely taken for the label by mistake.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ ERROR_OF_SUM = 1e-3
 """How far from 1 the entries of a soft label may sum."""
 
 CLASS_ELSEWHERE = (
-    "Pass `target=` to `ActiveDataModule` if the class label stands elsewhere in an item. Otherwise use "
+    "Pass `target=` to `ActiveDataModule` if the class label is elsewhere in an item. Otherwise use "
     '`acquisition="random"`, or an `Acquisition` of your own that does not read class probabilities.'
 )
 
-TEST_LABELS = "Let the test labels be such numbers, or test with `test='module'`."
+TEST_LABELS = "Use class numbers as test labels, or pass `test='module'`."
 
 
 def as_array(label: Any) -> np.ndarray[Any, Any] | None:
-    """Return a label of numbers as an array, a single number as one of no axes; None for any other, a masked one too.
+    """Return a numeric label as an array, a single number with no axes; None for other labels and masked arrays.
 
-    No number is rounded, but one of more digits than a float64 has.
+    Numbers are not rounded, except those with more digits than a float64 has.
 
     >>> as_array(torch.tensor([3])), as_array([0.0, 1.0]), as_array("cat")
     (array(3), array([0., 1.]), None)
@@ -43,7 +43,7 @@ def as_array(label: Any) -> np.ndarray[Any, Any] | None:
     if isinstance(label, np.ma.MaskedArray) and np.ma.getmaskarray(label).any():
         return None
     if isinstance(label, int | float) and not isinstance(label, bool):
-        # NumPy would ask a class of its own, which may say anything.
+        # A subclass could tell NumPy anything.
         label = float.__float__(label) if isinstance(label, float) else int.__int__(label)
     try:
         array = np.asarray(label)
@@ -52,19 +52,19 @@ def as_array(label: Any) -> np.ndarray[Any, Any] | None:
     if array.dtype.kind == "f" and array.dtype.itemsize > 8:
         wide, array = array, array.astype(np.float64)
         if bool(((array != wide) & (array == np.floor(array))).any()):
-            return None  # a fraction that a float64 takes for a whole number
+            return None  # a fraction that a float64 rounds to a whole number
     if array.dtype.kind not in "biuf":
         return None
     return array.reshape(()) if array.size == 1 else array
 
 
 def is_lacking(label: Any, beside: Iterable[Any] = ()) -> bool:
-    """Return whether a label stands for none: None, NaN, -1 as in scikit-learn, or -100 as in torch.
+    """Return whether a label means "no label": None, NaN, -1 as in scikit-learn, or -100 as in torch.
 
     Args:
         label: The label.
-        beside: Labels of several points. Where the only others are 1, -1 is a class, and where there are other negative
-            numbers, it is a number.
+        beside: Labels of several points. If the only other label is 1, -1 is a class; if there are other negative
+            numbers, -1 is a number.
 
     >>> is_lacking(None), is_lacking(-1), is_lacking(0), is_lacking(-1, beside=[1, -1]), is_lacking(-1.0)
     (True, True, False, False, False)
@@ -92,25 +92,24 @@ def check_class_labels(
 
     Args:
         labels: Labels by the index of their points.
-        num_classes: How many logits C the module gives.
+        num_classes: The number of logits C that the module gives.
         module: Name of the module's class.
-        candidates: Positions in an item at which class numbers below C stand, other than the one that was taken.
-        parts: Of how many parts an item is where the last was taken for the label because nobody said which it is; 0
-            where there is no doubt.
+        candidates: Other positions in an item that hold class numbers below C.
+        parts: The number of parts of an item, if the last was taken for the label by default; 0 if the user named it.
 
     Returns:
-        What is to be said of class numbers that the training step has to change, if any.
+        A note on class numbers that the training step has to change, or None.
 
     Raises:
-        ValueError: If a label is a vector that is no distribution over the classes, a number that is no class, or
-            likely not the label at all.
+        ValueError: If a label is a vector that is not a distribution over the classes, a number that is not a class,
+            or likely not the label.
 
     >>> check_class_labels({0: 2, 7: [0.0, 0.5, 0.5], 8: "cat"}, 3, "LitNet")
     """
     seen = f"`{module}` gives {num_classes} logits, which are scored as those of {num_classes} classes, but"
     numbers: dict[int, int] = {}
     arrays = {index: array for index, label in labels.items() if (array := as_array(label)) is not None}
-    # Labels of tokens, some of which have as many tokens as there are classes.
+    # Token labels, a few of which may have as many tokens as there are classes.
     differ_in_length = len({len(array) for array in arrays.values() if array.ndim == 1}) > 1
     for index, array in arrays.items():
         if array.ndim == 1 and differ_in_length and array.dtype.kind in "biu":
@@ -121,28 +120,28 @@ def check_class_labels(
             numbers[index] = int(array)
         else:
             raise ValueError(
-                f"{seen} the label of point {index} is the number {array.item():.6g}, as of a regression. "
+                f"{seen} the label of point {index} is the number {array.item():.6g}, as in a regression. "
                 f"{CLASS_ELSEWHERE}"
             )
     lowest, highest = min(numbers.values(), default=0), max(numbers.values(), default=0)
     if highest >= num_classes and parts > 2:
         places = f"`target={candidates[0]}`" if candidates else "`target=`, the position of the class label,"
         raise ValueError(
-            f"{seen} the labels of training points go up to {highest}. Items have {parts} parts, of which the last was "
-            f"taken for the label. Pass {places} to `ActiveDataModule`; where the last is the label all the same and "
-            f"the training step changes it, `target={parts - 1}`."
+            f"{seen} the labels of training points go up to {highest}. Items have {parts} parts, and the last one was "
+            f"taken for the label. Pass {places} to `ActiveDataModule`. If the last one is the label, and the training "
+            f"step changes it, pass `target={parts - 1}`."
         )
     if lowest < 0 and not set(numbers.values()) <= {-1, 1}:
         index = min(numbers, key=lambda index: numbers[index])
         raise ValueError(
-            f"{seen} the label of the training point {index} is {lowest}, which is no class and may stand for a point "
-            "without a label. Pass `initial=` to `ActiveDataModule`, the indices of points that have one, or let the "
-            "oracle answer with class numbers from 0."
+            f"{seen} the label of the training point {index} is {lowest}, which is not a class and may mean that the "
+            "point has no label. Pass `initial=` to `ActiveDataModule`, the indices of points that have one, or let "
+            "the oracle answer with class numbers from 0."
         )
     if lowest < 0 or highest >= num_classes:
         return (
-            f"{seen} labels are class numbers from {lowest} to {highest}. Where the training step makes numbers from 0 "
-            f"to {num_classes - 1} of them, nothing needs to be done."
+            f"{seen} labels are class numbers from {lowest} to {highest}. If the training step maps them to numbers "
+            f"from 0 to {num_classes - 1}, nothing needs to be done."
         )
     return None
 
@@ -154,18 +153,19 @@ def _check_vector(array: np.ndarray[Any, Any], index: int, num_classes: int, see
             return
         kind = "labels of several classes at once, or of a regression"
     elif whole and array.ndim == 1:
-        return  # attributes, one of which the training step chooses
+        return  # attributes, of which the training step chooses one
     else:
-        kind = "a regression of several numbers" if array.ndim == 1 else "a label for each place of a point"
+        kind = "a regression of several numbers" if array.ndim == 1 else "a label for each pixel or token of a point"
     shown = np.array2string(array.flatten()[:4], precision=3, separator=", ").rstrip("]")
     raise ValueError(
         f"{seen} the label of point {index} has the shape {list(array.shape)}, of {array.dtype}: "
-        f"{shown}{', ...' if array.size > 4 else ''}]. That is no distribution over classes: {kind}. {CLASS_ELSEWHERE}"
+        f"{shown}{', ...' if array.size > 4 else ''}]. That is not a distribution over classes, but {kind}. "
+        f"{CLASS_ELSEWHERE}"
     )
 
 
 def check_no_regression(labels: Mapping[int, Any]) -> None:
-    """Refuse labels of a regression, where a module gives no logits.
+    """Refuse labels of a regression, if the module gives no logits.
 
     Raises:
         ValueError: If labels are floating-point numbers that are not whole.
@@ -181,14 +181,14 @@ def check_no_regression(labels: Mapping[int, Any]) -> None:
 
 
 def check_several_classes(labels: Iterable[Any], where: str) -> None:
-    """Check that not all labels that can be revealed are the same.
+    """Check that the labels that can be revealed are not all the same.
 
     Args:
-        labels: All labels of the dataset; no more are read than needed.
-        where: What the dataset is.
+        labels: All labels of the dataset; only as many as needed are read.
+        where: What the dataset is, for the error message.
 
     Raises:
-        ValueError: If there are two labels or more and all are of one class.
+        ValueError: If there are two or more labels, and all are of one class.
 
     >>> check_several_classes([1, 1, 0], "Images")
     """
@@ -201,14 +201,14 @@ def check_several_classes(labels: Iterable[Any], where: str) -> None:
         count += 1
     if count > 1:
         raise ValueError(
-            f"All {count} labels of {where} are of one class, {first!r}, so there is nothing to learn from asking "
-            "for more. Check the dataset (for an ImageFolder, that each class has a folder of its own), or pass "
+            f"All {count} labels of {where} are of one class, {first!r}, so more labels teach "
+            "nothing. Check the dataset (for an ImageFolder, that each class has a folder of its own), or pass "
             '`acquisition="random"` or an `oracle=` that knows other labels.'
         )
 
 
 def _class_of(label: Any) -> Any:
-    """Return what tells a label's class from others, or None where that is unknown."""
+    """Return a value that identifies the class of a label, or None if it is unknown."""
     array = as_array(label)
     if array is None:
         return label if isinstance(label, str | Enum) else None
@@ -227,7 +227,7 @@ def class_numbers(labels: Any, num_points: int, num_classes: int) -> Tensor:
         num_classes: Number of classes C that were predicted.
 
     Raises:
-        ValueError: If they are none.
+        ValueError: If they are not class numbers.
 
     >>> class_numbers(torch.tensor([[0.0], [2.0]]), 2, 3), class_numbers(torch.eye(2), 2, 2)
     (tensor([0, 2]), tensor([0, 1]))
@@ -249,7 +249,7 @@ def class_numbers(labels: Any, num_points: int, num_classes: int) -> Tensor:
     if found.is_floating_point() and bool((found != found.floor()).any()):
         raise ValueError(
             f"{asked}, but the labels are numbers such as {float(found[found != found.floor()][0]):.6g}, "
-            f"as of a regression. {TEST_LABELS}"
+            f"as in a regression. {TEST_LABELS}"
         )
     if num_points and not (int(found.min()) >= 0 and int(found.max()) < num_classes):
         raise ValueError(

@@ -1,4 +1,4 @@
-"""One of several classes for each point.
+"""Multiclass classification.
 
 Axes: n points of a batch, C classes.
 """
@@ -15,10 +15,10 @@ from lightning_al.task.base import Task
 from lightning_al.task.outputs import OutputError
 
 CLOSE_TO_1 = 1e-3
-"""How far numbers may sum from 1 to be taken for probabilities."""
+"""How far from 1 numbers may sum to be taken for probabilities."""
 
 CLOSE_FOR_ONE_POINT = 1e-5
-"""The same where there is one point alone, whose logits may sum to nearly 1 by chance."""
+"""The same for a single point, whose logits may sum to nearly 1 by chance."""
 
 
 @final
@@ -26,7 +26,7 @@ CLOSE_FOR_ONE_POINT = 1e-5
 class Multiclass(Task):
     """Each point is of one class: outputs are logits or log-probabilities ``[n, C]``, C of 2 or more.
 
-    Log-probabilities pass unchanged, since their log-softmax is they themselves.
+    Log-probabilities pass unchanged: the log-softmax does not change them.
 
     >>> Multiclass().log_probs(torch.tensor([[0.0, 0.0]])).exp()
     tensor([[0.5000, 0.5000]])
@@ -38,7 +38,7 @@ class Multiclass(Task):
         """Return log-probabilities ``[n, C]``.
 
         Raises:
-            OutputError: If the shape is another, or if the outputs are probabilities.
+            OutputError: If the outputs have another shape or are probabilities.
         """
         if outputs.dim() != 2 or outputs.shape[1] < 2:
             raise OutputError(_why_not(outputs))
@@ -57,36 +57,36 @@ def in_single_precision(outputs: Tensor) -> Tensor:
     """Return outputs in single precision or better.
 
     Raises:
-        OutputError: If they are no floating-point numbers.
+        OutputError: If they are not floating-point numbers.
     """
     if not outputs.is_floating_point():
         raise OutputError(
             f"The pool is scored by floating-point logits, but the module gave {outputs.dtype}. Return the values "
-            "before they are rounded or made classes."
+            "before they are rounded or converted to classes."
         )
     return outputs if outputs.dtype == torch.float64 else outputs.float()
 
 
 def _why_not(outputs: Tensor) -> str:
-    """Say what to pass, by the shape that the outputs have; `batch[0]` stands for the inputs."""
+    """Return an error message that says what to pass, depending on the shape of the outputs."""
     seen = (
         "The pool is scored by logits of shape [batch, classes] with two classes or more, but the module gave "
         f"{list(outputs.shape)}"
     )
     if outputs.dim() > 2:
         return (
-            f"{seen}. A prediction for each place of a point, as in segmentation or tagging, is not supported by "
+            f"{seen}. A prediction for each pixel or token, as in segmentation or tagging, is not supported by "
             'methods that read class probabilities. Use `acquisition="random"`, or pass `forward=`, a function of the '
             "module and the batch that returns one row of logits for each point."
         )
     values = outputs.detach().float()
     may_be_probabilities = bool(((values >= 0) & (values <= 1)).all())
     sigmoid = (
-        ", with `forward=lambda module, batch: torch.logit(module(batch[0]))` where it ends in a sigmoid"
+        ", with `forward=lambda module, batch: torch.logit(module(batch[0]))` if it ends in a sigmoid"
         if may_be_probabilities
         else ""
     )
     return (
-        f'{seen}. Where this is the one logit of a model for two classes, pass `task="binary"`{sigmoid}. For '
+        f'{seen}. If this is the logit of a binary model, pass `task="binary"`{sigmoid}. For '
         'regression, use `acquisition="random"`, since other methods read class probabilities.'
     )

@@ -1,4 +1,4 @@
-"""Which part of what a network gives are its raw outputs."""
+"""Find the raw outputs in what a network returns."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from torch import Tensor
 
 
 class OutputError(ValueError):
-    """What a network gives cannot be scored: it is of another type or shape, or holds what the task does not know."""
+    """The output of a network cannot be scored: its type, shape or values do not fit the task."""
 
 
 def find_logits(outputs: Any) -> Any:
-    """Return the logits that stand under the name `logits` in an output, as those of transformers, or the output.
+    """Return the `logits` of an output, as in transformers, or else the output itself.
 
     >>> import torch
     >>> find_logits({"loss": None, "logits": torch.zeros(2, 3)}).shape
@@ -31,7 +31,7 @@ def find_output(outputs: Any) -> Tensor:
     """Return the raw outputs of a batch, a tensor with a row for each point.
 
     Raises:
-        OutputError: If there are none.
+        OutputError: If there is no such tensor.
     """
     found = find_logits(outputs)
     if isinstance(found, Tensor) and found.dim() > 0:
@@ -40,14 +40,14 @@ def find_output(outputs: Any) -> Tensor:
     seen = f"The pool is scored by a tensor with a row of outputs for each point, but the module gave {got}"
     if isinstance(found, tuple | list):
         raise OutputError(
-            f"{seen}. Pass `forward=`, a function of the module and the batch that returns the outputs alone: where "
-            "they come first, `forward=lambda module, batch: module(batch[0])[0]`."
+            f"{seen}. Pass `forward=`, a function of the module and the batch that returns only the outputs. If "
+            "they come first, use `forward=lambda module, batch: module(batch[0])[0]`."
         )
     raise OutputError(f"{seen}. Pass `forward=`, a function of the module and the batch that returns them.")
 
 
 def type_of(outputs: Any) -> str:
-    """Say what a network gave that is no tensor."""
+    """Describe an output that is not a tensor."""
     kind = type(outputs).__name__
     if isinstance(outputs, Mapping):
         return f"{kind} with {', '.join(map(str, outputs)) or 'nothing in it'}"

@@ -1,1 +1,1 @@
-"""What users pass in, read as plain numbers, as parts of an item, and as a hash of what it holds."""
+"""Plain values: numbers that users pass, the parts of an item, content hashes, and how errors show them."""

@@ -1,4 +1,4 @@
-"""What things are known by: a hash of what they hold, the same in every process."""
+"""A hash of the contents of an item, the same in every process."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from lightning_al.values.parts import is_image, is_pandas, is_scipy_sparse, name
 
 
 def spread(size: int, most: int = 32) -> list[int]:
-    """Return some indices of a dataset, evenly spread, the first and the last among them."""
+    """Return evenly spread indices of a dataset, including the first and the last."""
     return sorted({round(place * (size - 1) / (most - 1)) for place in range(most)}) if size else []
 
 
 def content_hash(item: Any) -> str:
     """Return a hash of the tensors, arrays, images, tables and plain values in an item and in its public attributes.
 
-    Of an object that has none of these, its type alone.
+    An object that has none of these is hashed by its type.
     """
     digest = hashlib.sha256()
     _feed(item, digest.update, inside=False)
@@ -31,7 +31,7 @@ def content_hash(item: Any) -> str:
 
 
 def _feed(value: Any, update: Callable[[bytes], None], inside: bool) -> None:
-    # Lengths and types go in first, so that no two values run together to the same bytes.
+    # Types and lengths first, so different values never give the same bytes.
     update(f"{type(value).__name__}:".encode())
     if isinstance(value, Tensor):
         _feed_tensor(value, update, inside)
@@ -65,7 +65,7 @@ def _feed(value: Any, update: Callable[[bytes], None], inside: bool) -> None:
 
 
 def _feed_object(value: Any, update: Callable[[bytes], None], inside: bool) -> None:
-    # An object may know its parent or its whole dataset: the objects in it count by their type.
+    # Nested objects count by their type only: an object may refer to its parent or its whole dataset.
     if not inside:
         for name in sorted(names(value)):
             _feed_parts([name, part(value, name)], update, inside=True)
@@ -85,13 +85,13 @@ def _feed_tensor(value: Tensor, update: Callable[[bytes], None], inside: bool) -
     dense = value.detach().cpu()
     if dense.is_quantized:
         dense = dense.int_repr()
-    # Through a view of bytes, since NumPy has no bfloat16.
+    # As bytes, since NumPy has no bfloat16.
     return update(dense.resolve_conj().resolve_neg().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 
 
 def _arrays_of(rows: Any) -> list[Any]:
     """Return the coordinates and values of a sparse array in SciPy's COO form."""
-    # Before 1.13, there are rows and columns only.
+    # SciPy before 1.13 has rows and columns only.
     coordinates = rows.coords if hasattr(rows, "coords") else (rows.row, rows.col)
     return [*(np.asarray(one, dtype=np.int64) for one in coordinates), rows.data]
 

@@ -21,7 +21,7 @@ def is_single(item: Any) -> bool:
     """
     if item is None or isinstance(item, Tensor | np.ndarray | np.generic | int | float | complex | str | bytes):
         return not (isinstance(item, np.void) and item.dtype.names)
-    # Some mappings answer to any attribute.
+    # Some mappings have every attribute.
     return not isinstance(item, Mapping) and (is_image(item) or is_scipy_sparse(item))
 
 
@@ -41,7 +41,7 @@ def is_pandas(item: Any) -> bool:
 
 
 def names(item: Any) -> list[Any]:
-    """Return by which keys or names the parts of an item are known; none of a tuple, a list or a single value.
+    """Return the keys or names of an item's parts; none for a tuple, a list or a single value.
 
     >>> names({"x": 0.5, "y": 3})
     ['x', 'y']
@@ -55,14 +55,14 @@ def names(item: Any) -> list[Any]:
     if dataclasses.is_dataclass(item):
         return [field.name for field in dataclasses.fields(item)]
     slots = (slot for kind in type(item).__mro__ for slot in _slots(kind))
-    # What keeps its parts elsewhere, as a graph of PyG does, can list them.
+    # A PyG graph keeps its parts elsewhere, and lists them.
     listed = item.to_dict() if hasattr(item, "to_dict") and hasattr(item, "keys") else ()
     known = dict.fromkeys((*getattr(item, "__dict__", {}), *slots, *listed))
     return [name for name in known if isinstance(name, str) and not name.startswith("_") and hasattr(item, name)]
 
 
 def has(item: Any, name: Any) -> bool:
-    """Return whether an item has a part of that key or name."""
+    """Return whether an item has a part with this key or name."""
     if type(item) is dict or _is_keyed(item):
         return name in item
     if isinstance(item, np.void):
@@ -82,7 +82,7 @@ def part(item: Any, place: Any) -> Any:
 
 
 def with_part(item: Any, place: Any, value: Any) -> Any:
-    """Return a copy of an item, of its type, with another value for one part. The item itself is not changed.
+    """Return a copy of an item with another value for one part. The item itself does not change.
 
     >>> with_part((0.5, 3), 1, 7), with_part({"x": 0.5, "y": 3}, "y", 7)
     ((0.5, 7), {'x': 0.5, 'y': 7})
@@ -97,7 +97,7 @@ def with_part(item: Any, place: Any, value: Any) -> Any:
         return _with_field(item, place, value)
     if isinstance(item, np.void) or _is_keyed(item):
         fresh = _copied(item)
-        # A column takes a Series by its index, and numbers by their order.
+        # pandas aligns a Series by its index, but takes numbers in order.
         fresh[place] = value.to_numpy() if is_pandas(value) and is_pandas(item) else value
         return fresh
     fresh = copy.copy(item)
@@ -106,7 +106,7 @@ def with_part(item: Any, place: Any, value: Any) -> Any:
 
 
 def rebuilt(sequence: Sequence[Any], parts: list[Any]) -> Any:
-    """Return a tuple, named tuple or list of other parts."""
+    """Return a tuple, named tuple or list of the same type with other parts."""
     kind: Any = type(sequence)
     if kind is tuple:
         return tuple(parts)
@@ -114,7 +114,7 @@ def rebuilt(sequence: Sequence[Any], parts: list[Any]) -> Any:
 
 
 def form(item: Any) -> str:
-    """Describe of what an item is made.
+    """Describe the types of an item's parts.
 
     >>> form({"x": [1.0, "a"], "y": 3})
     '{x: [float, str], y: int}'
@@ -130,7 +130,7 @@ def form(item: Any) -> str:
 
 
 def described(item: Any, most: int = 8) -> str:
-    """Describe of what an item or a batch is made, with shapes, as an error shows it.
+    """Describe the types and shapes of an item or a batch, for an error message.
 
     >>> described((np.zeros((4, 2)), {"y": 3}))
     '(ndarray [4, 2] of float64, {y: int})'
@@ -151,12 +151,12 @@ def described(item: Any, most: int = 8) -> str:
 
 
 def _is_keyed(item: Any) -> bool:
-    """Return whether an item is a mapping, or is read as one: a Series or a DataFrame."""
+    """Return whether an item is read by keys: a mapping, a Series or a DataFrame."""
     return isinstance(item, Mapping) or is_pandas(item)
 
 
 def _copied(item: Any) -> Any:
-    # A dict's own `copy` gives a plain dict for a subclass; other mappings may share what they keep inside.
+    # `dict.copy` of a subclass returns a plain dict; `copy.copy` of other mappings may share their contents.
     if isinstance(item, dict):
         return copy.copy(item)
     return item.copy() if hasattr(item, "copy") else dict(item)
@@ -166,7 +166,7 @@ def _with_field(item: Any, name: str, value: Any) -> Any:
     try:
         return dataclasses.replace(item, **{name: value})
     except (TypeError, ValueError):
-        # Its `__init__` takes other arguments than its fields.
+        # The arguments of `__init__` differ from the fields.
         fresh = copy.copy(item)
         object.__setattr__(fresh, name, value)
         return fresh

@@ -1,4 +1,4 @@
-"""What a function is known by: its module and name, the same in every process."""
+"""The module and name of a function."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def qualified_name(function: Any) -> str:
-    """Return the module and name of a function, which are the same in every process, as its address is not.
+    """Return the module and name of a function, which are the same in every process, unlike its address.
 
     >>> qualified_name(functools.partial(dict.fromkeys, [1]))
     'functools.partial(builtins.dict.fromkeys)'

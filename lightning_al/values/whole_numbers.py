@@ -1,4 +1,4 @@
-"""Numbers that users pass, as plain ints and floats: whatever says the same is taken, and nothing is rounded."""
+"""Numbers that users pass, as plain ints and floats: any type that holds the same number, without rounding."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 from torch import Tensor
 
 LARGEST = 2**63 - 1
-"""The largest whole number that a tensor or a list's length can be, and `sys.maxsize`."""
+"""The largest number that an int64 tensor or the length of a list can be; `sys.maxsize`."""
 
 MOST_HELD = 10**9
-"""How many points at most may be listed at once, of each of which something is held in memory."""
+"""The most points that may be listed at once, each with something in memory."""
 
 MOST_SAMPLES = 10**6
-"""How many posterior samples there may be at most, of which each is held for every point of a batch."""
+"""The most posterior samples, each of which is held for every point of a batch."""
 
 MOST_WORKERS = 1024
-"""How many worker processes there may be at most."""
+"""The most worker processes."""
 
 
 def plain(value: Any) -> Any:
-    """Return a scalar of NumPy or torch as Python's own bool, int or float, and anything else as it is.
+    """Return a scalar of NumPy or torch as a Python bool, int or float, and anything else unchanged.
 
     >>> plain(np.int64(4)), plain(np.array(0.5)), plain("4")
     (4, 0.5, '4')
     """
-    # `item` would make a number of what is masked, and of a time.
+    # `item` would turn masked values and times into numbers.
     is_masked = isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any())
     if is_masked or isinstance(value, np.datetime64 | np.timedelta64):
         return value
@@ -45,7 +45,7 @@ def as_whole(value: Any) -> int | None:
     """
     number = plain(value)
     if isinstance(number, int) and not isinstance(number, bool):
-        return int.__int__(number)  # whatever a class of its own says of itself
+        return int.__int__(number)  # a subclass may define `__int__`
     if isinstance(number, bool) or not isinstance(number, Real):
         return None
     try:
@@ -58,17 +58,17 @@ def as_whole(value: Any) -> int | None:
 
 
 def whole_number(who: str, name: str, value: Any, *, least: int | None = 1, most: int = LARGEST) -> int:
-    """Return an argument that counts something, as an int.
+    """Return an argument that must be a whole number, as an int.
 
     Args:
         who: The class or function that takes the argument.
         name: The argument's name.
         value: What was passed: an int, a whole float, or a scalar of NumPy or torch.
-        least: The smallest number that makes sense, or None where all do.
-        most: The largest one, where there is a smallest.
+        least: The smallest number allowed, or None if there is none.
+        most: The largest one, if there is a smallest.
 
     Raises:
-        TypeError: If it is no number.
+        TypeError: If it is not a number.
         ValueError: If it is not whole, below `least`, or above `most`.
 
     >>> whole_number("ActiveLearning", "query_size", 4.0)
@@ -85,19 +85,19 @@ def whole_number(who: str, name: str, value: Any, *, least: int | None = 1, most
     if least is not None and number < least:
         raise ValueError(f"`{who}` needs `{name}` of at least {least}, but got {shown(number)}. Pass a larger one.")
     if least is not None and number > most:
-        raise ValueError(f"`{who}` takes `{name}` up to {most:,} alone, but got {shown(number)}. Pass a smaller one.")
+        raise ValueError(f"`{who}` takes `{name}` up to {most:,}, but got {shown(number)}. Pass a smaller one.")
     return number
 
 
 def optional_whole_number(who: str, name: str, value: Any, *, most: int = LARGEST) -> int | None:
-    """Return an argument of at least 1 as `whole_number` does, or None where it was left out."""
+    """Return an argument of at least 1 as `whole_number` does, or None if it is None."""
     return None if value is None else whole_number(who, name, value, most=most)
 
 
 def shown(value: Any, most: int = 60) -> str:
-    """Return what an error says that it got, in a line."""
+    """Return a value in one line, for an error message."""
     try:
         said = " ".join(repr(value).split())
-    except Exception:  # a number of more digits than Python writes, or what a class of its own raises
+    except Exception:  # a number with more digits than Python prints, or an error of the class
         said = f"{type(value).__name__} of too many digits" if isinstance(value, int) else type(value).__name__
     return said if len(said) <= most else f"{said[: most - 3]}..."

@@ -414,7 +414,7 @@ def test_scores_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
         def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
             return torch.zeros(shape)
 
-    with pytest.raises(ValueError, match=r"`Odd.score` was to return scores of shape \[3\], one for each candidate"):
+    with pytest.raises(ValueError, match=r"`Odd.score` should return scores of shape \[3\], one for each candidate"):
         Odd().select(Candidates(3, random_log_probs(3, 2, 2, seed=0)), 1, torch.Generator())
 
 

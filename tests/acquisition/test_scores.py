@@ -62,9 +62,9 @@ def test_variation_ratio(candidates):
         ),
         (
             torch.zeros(3),
-            r"`Given.score` was to return scores of shape \[4\], one for each candidate, but got \[3\]",
+            r"`Given.score` should return scores of shape \[4\], one for each candidate, but got \[3\]",
         ),
-        (torch.zeros(4, 1), r"`Given.score` was to return scores of shape \[4\], .*, but got \[4, 1\]. Return"),
+        (torch.zeros(4, 1), r"`Given.score` should return scores of shape \[4\], .*, but got \[4, 1\]. Return"),
     ],
 )
 def test_scores_of_ones_own_that_rank_nothing_raise(scores_N, said):

@@ -4,7 +4,7 @@ Run on demand, ``python -m tests.benchmarks.agreement``: 5 minutes on a quiet co
 fitted round after round as a run would fit it, on scikit-learn's digits, or on MNIST with the network of the BatchBALD
 paper (``--data mnist --root FOLDER``). In some rounds, BatchBALD chooses the same batch twice for each K: by K samples,
 and by K others. The tables show which share of the picks the two have in common, how much of log K they use up, how
-often the rule of `lightning_al.acquisition.batchbald.agreement` warns, and that the K that its warnings name brings
+often the rule of `lightning_al.acquisition.batchbald.saturation` warns, and that the K that its warnings name brings
 none.
 
 Axes: N points, K posterior samples, C classes, b batch.
@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.acquisition.batchbald import batchbald
-from lightning_al.acquisition.batchbald.agreement import ENOUGH_SAMPLES, too_few_samples
+from lightning_al.acquisition.batchbald.saturation import ENOUGH_SAMPLES, too_few_samples
 from lightning_al.demos.digits import Digits
 from lightning_al.demos.mnist import MNIST
 from lightning_al.demos.networks import digits_cnn, paper_cnn

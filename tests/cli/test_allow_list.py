@@ -384,15 +384,15 @@ def test_a_spelling_is_refused(path):
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("torch", "'torch' is no dotted path of names. Write it as package.module.Class."),
+        ("torch", "'torch' is not a dotted path of names. Write it as package.module.Class."),
         (
             "io.open",
-            "`io` is not on the list, and was not imported. Choose something else, or, where you trust it",
+            "`io` is not on the list, and was not imported. Choose something else, or, if you trust it",
         ),
-        ("torch.nn.Linear.of", "There is no `torch.nn.Linear.of` to be found. Check the spelling."),
+        ("torch.nn.Linear.of", "`torch.nn.Linear.of` does not exist. Check the spelling."),
         (
             "lightning_al.none.A",
-            "`lightning_al.none` is not on the list, and was not imported. Choose something else, or, where you trust",
+            "`lightning_al.none` is not on the list, and was not imported. Choose something else, or, if you trust",
         ),
         (
             "torch.os.system",
@@ -401,7 +401,7 @@ def test_a_spelling_is_refused(path):
         ("torch.nn.modules.module.OrderedDict", "The class `collections.OrderedDict` is not on the list. Choose"),
         (
             "torch.nn.init.ones_",
-            "It is no class but `torch.nn.init.ones_`, and of functions each is allowed by itself",
+            "`torch.nn.init.ones_` is not a class, and each function must be allowed by name",
         ),
     ],
 )
@@ -414,7 +414,7 @@ def test_a_refusal_says_what_is_wrong(path, said):
 
 
 def test_a_package_of_the_users_that_is_not_there_is_named():
-    with pytest.raises(ValueError, match=r"There is no `no_such_package` to be imported: No module named.*Check the"):
+    with pytest.raises(ValueError, match=r"`no_such_package` cannot be imported: No module named.*Check the"):
         AllowList(["no_such_package"]).find("no_such_package.Network")
 
 

@@ -95,7 +95,7 @@ def test_a_run_that_cannot_be_scored_ends_before_its_first_step(refused, tmp_pat
     sizes = ["~model.network.num_classes", "+model.network.in_features=8", "+model.network.out_features=10"]
     network = ["model.network._target_=torch.nn.Linear", *sizes, "allow=[torch]"]
     said = refused(*TINY, f"folder={tmp_path}", *network)
-    assert "the module gave [4, 1, 8, 10]. A prediction for each place" in said
+    assert "the module gave [4, 1, 8, 10]. A prediction for each pixel or token" in said
     assert "This was found by the dry pass before round 0" in said
     assert not (tmp_path / "summary.json").exists()
 
@@ -214,7 +214,7 @@ def test_what_is_sane_goes_on_by_force_with_a_warning(command, refused, tmp_path
     command(*TINY, f"folder={tmp_path}", "active.budget=15")
     before = Journal.read_history(tmp_path)[0]
     said = refused(f"folder={tmp_path}", "active.budget=20", override)
-    assert "Of these, `active.force=true` lets through: " in said
+    assert "With `active.force=true`, these may differ: " in said
     with pytest.warns(UserWarning, match=r"force=(true|True)") as warned:
         command(f"folder={tmp_path}", "active.budget=20", override, "active.force=true")
     messages = [str(warning.message) for warning in warned]
@@ -241,7 +241,7 @@ def test_what_is_not_sane_is_refused_by_the_command_line_even_so(command, refuse
     said = refused(f"folder={tmp_path}", override, "active.force=true")
     assert "was started with other settings" in said
     assert named in said
-    assert "lets through" not in said
+    assert "may differ" not in said
 
 
 @pytest.mark.parametrize(
@@ -282,7 +282,7 @@ def test_settings_that_agree_are_no_contradiction(command, tmp_path):
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("+typo=1", "lightning-al knows no setting named typo. Choose one of: folder, seed"),
+        ("+typo=1", "lightning-al has no setting named typo. Choose one of: folder, seed"),
         ("typo=1", "Key 'typo' is not in struct"),
         ("active.quey_size=1", "Key 'quey_size' is not in struct"),
         ("+active.quey_size=1", "quey_size"),
@@ -345,7 +345,7 @@ def test_lightnings_advice_on_srun_is_not_given_for_each_cell(command, tmp_path,
 
 def test_time_that_runs_out_leaves_a_run_to_go_on_with(command, tmp_path):
     out = command(*TINY, f"folder={tmp_path}", "trainer.max_time=00:00:00:01", "trainer.max_steps=1000000")
-    assert f"Go on by: lightning-al folder={tmp_path}" in out
+    assert f"Resume with: lightning-al folder={tmp_path}" in out
     assert not (tmp_path / "summary.json").exists()
 
 

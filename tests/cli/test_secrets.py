@@ -13,7 +13,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightning_al.cli.cells import clear_error, write_error
-from lightning_al.cli.outside import check_none_is_recorded
+from lightning_al.cli.recorded_settings import check_none_is_recorded
 from lightning_al.cli.references import dotted, shown, values
 from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.report.command import main as report
@@ -113,14 +113,14 @@ def test_a_secret_is_in_no_file_of_its_run(own, command, refused, tmp_path, monk
     assert (run / "csv" / "hparams.yaml").exists()
     assert list((run / "checkpoints").rglob("*.ckpt"))
     assert holding(run, SECRET, str(KEY)) == []
-    hint = next(line for line in said.splitlines() if "goes on by: " in line)
-    again = shlex.split(hint.partition("goes on by: ")[2].rstrip(")"))[1:]
+    hint = next(line for line in said.splitlines() if "to resume it: " in line)
+    again = shlex.split(hint.partition("to resume it: ")[2].rstrip(")"))[1:]
     # A finished run is shown without what it was begun with.
     monkeypatch.delenv("TOKEN")
     assert "BatchBALD, seed 0" in command(f"folder={run}")
     monkeypatch.setenv("TOKEN", SECRET)
     said = refused(f"folder={run}", "active.budget=15", "allow=[own_secrets]")
-    assert "`model.token` refers to ${oc.env:TOKEN}, which is read only where you say it now" in said
+    assert "`model.token` refers to ${oc.env:TOKEN}, which is read only if you repeat it" in said
     assert "++model.token=${oc.env:TOKEN}" in said
     assert SECRET not in said
     # What was begun with it goes on with it.
@@ -171,7 +171,7 @@ def test_what_a_file_would_have_is_not_taken_from_outside(tmp_path, monkeypatch,
             refusals[place] = is_refused(tmp_path, place, form, *parts)
     for place, said in refusals.items():
         if said is not None:
-            assert f"lightning-al writes what `{place}` says into the files" in said
+            assert f"lightning-al writes the value of `{place}` into the files" in said
             assert f'Give the value itself, as a shell does: {place}="$NAME".' in said
             assert SECRET not in said
     taken = {place for place, said in refusals.items() if said is None}

@@ -26,9 +26,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.allowed_names import ALLOWED
 from lightning_al.cli.configuration import agree, as_stored, read_config, resolve_allowed
-from lightning_al.cli.places import FETCHES, Claims
 from lightning_al.cli.references import shown
 from lightning_al.cli.stored import overrides_to_say_again
+from lightning_al.cli.untrusted import FETCHES, Claims
 from lightning_al.host.namespace import pl
 from tests.cli.test_cli import TINY
 from tests.support.stored import Watch, composed, make_payload, on_path
@@ -186,19 +186,19 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     # What is read from outside.
     "the environment": ({"name": "${oc.env:SECRET}"}, r"`name` refers to ${oc.env:SECRET}, which is read only"),
     "the environment in a text": ({"trainer.default_root_dir": "http://${oc.env:SECRET}@host"}, "read only where you"),
-    "the environment in a part": ({"model": "${oc.create:${oc.env:SECRET}}"}, "read only where you say it now"),
-    "the environment by halves": ({"model.x": "env", "name": "${oc.${model.x}:SECRET}"}, "read only where you say"),
+    "the environment in a part": ({"model": "${oc.create:${oc.env:SECRET}}"}, "read only if you repeat it"),
+    "the environment by halves": ({"model.x": "env", "name": "${oc.${model.x}:SECRET}"}, "read only if you repeat"),
     "the environment decoded": (
         {"model.x": "$", "model.y": "{oc.env:SECRET}", "name": "${oc.decode:${model.x}${model.y}}"},
-        "read only where you say it now",
+        "read only if you repeat it",
     ),
-    "the environment as a default": ({"name": "${oc.select:nothing,${oc.env:SECRET}}"}, "read only where you say"),
+    "the environment as a default": ({"name": "${oc.select:nothing,${oc.env:SECRET}}"}, "read only if you repeat"),
     "the environment in a list": ({"pool.initial": ["${oc.env:SECRET}"]}, "`pool.initial.0` refers to"),
     "the environment as a class": ({"model._target_": "${oc.env:SECRET}"}, "`model._target_` refers to"),
-    "what a job sets": ({"name": "${hydra:job.env_set.SECRET}"}, "read only where you say it now"),
-    "what Hydra was told": ({"name": "${hydra:overrides.task}"}, "read only where you say it now"),
-    "a resolver of somebody's": ({"name": "${payload:x}"}, "read only where you say it now"),
-    "with an escape": ({"name": "\\${oc.env:SECRET}"}, "read only where you say it now"),
+    "what a job sets": ({"name": "${hydra:job.env_set.SECRET}"}, "read only if you repeat it"),
+    "what Hydra was told": ({"name": "${hydra:overrides.task}"}, "read only if you repeat it"),
+    "a resolver of somebody's": ({"name": "${payload:x}"}, "read only if you repeat it"),
+    "with an escape": ({"name": "\\${oc.env:SECRET}"}, "read only if you repeat it"),
 }
 
 
@@ -330,7 +330,7 @@ def test_a_reference_of_the_folder_takes_nothing_from_outside_elsewhere(run, mon
     monkeypatch.setenv("SECRET", "hunter2")
     changes = {"model.token": "${oc.env:SECRET}", **REDIRECTIONS[case]}
     for said in ("${oc.env:SECRET}", "typed-by-hand"):
-        with pytest.raises(ConfigCompositionException, match="which is read only where you say it now") as found:
+        with pytest.raises(ConfigCompositionException, match="which is read only if you repeat it") as found:
             resumed(run, changes, f"+model.token={said}")
         assert "hunter2" not in str(found.value)
     again = says_again(str(found.value))
@@ -417,7 +417,7 @@ def test_a_class_that_the_user_allows_reads_from_where_the_folder_says(run, tmp_
     stored = {"data": {"_target_": "own_package.Data", "files": "/data"}}
     assert resumed(run, stored, allow=("own_package",)).data.files == "/data"
     for hostile in ({"files": "s3://bucket"}, {"files": "$SECRET"}, {"files": "/data", "save_dir": "/data"}):
-        with pytest.raises(ConfigCompositionException, match="what only you may say: `data"):
+        with pytest.raises(ConfigCompositionException, match="settings that only you may give: `data"):
             resumed(run, {"data": {"_target_": "own_package.Data", **hostile}}, allow=("own_package",))
     sys.modules.pop("own_package", None)
 
@@ -622,7 +622,7 @@ def test_the_command_says_what_to_give_again_and_takes_it(command, refused, run,
         "+callbacks.c._target_=pytorch_lightning.callbacks.ModelCheckpoint",
     ]
     said = command(*first, f"folder={run}", f"+callbacks.c.dirpath={tmp_path}/c", "trainer.enable_checkpointing=true")
-    assert f"goes on by: lightning-al folder={run} ++callbacks.c.dirpath={tmp_path}/c)" in said
+    assert f"to resume it: lightning-al folder={run} ++callbacks.c.dirpath={tmp_path}/c)" in said
     message = refused(f"folder={run}", "active.max_rounds=2")
     assert "`callbacks.c.dirpath` is a place outside the run's folder to write to" in message
     assert "Traceback" not in message
@@ -739,7 +739,7 @@ def test_what_makes_no_other_run_may_change_in_it(run, override, way, value):
 @pytest.mark.parametrize("override", ["active.weights=best", "active.task=binary", "pool.samples_per_epoch=64"])
 def test_what_makes_another_run_is_refused_without_force(run, override):
     stored = as_stored(composed(run))
-    with pytest.raises(ConfigCompositionException, match=r"Of these, `active\.force=true` lets through: "):
+    with pytest.raises(ConfigCompositionException, match=r"With `active\.force=true`, these may differ: "):
         agree(stored, composed(run, override), [override], run, force=False, is_cell=False)
-    with pytest.warns(UserWarning, match="goes on with other settings"):
+    with pytest.warns(UserWarning, match="resumes with other settings"):
         agree(stored, composed(run, override), [override], run, force=True, is_cell=False)

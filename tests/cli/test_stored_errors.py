@@ -17,10 +17,10 @@ pytestmark = pytest.mark.usefixtures("as_before")
 KEPT: dict[str, Path] = {}
 
 BROKEN: dict[str, tuple[str, Any, str]] = {
-    "lr": ("model.lr", float("nan"), "cannot go on with its `model`. ValueError: Invalid learning rate: nan"),
+    "lr": ("model.lr", float("nan"), "cannot resume with its `model`. ValueError: Invalid learning rate: nan"),
     "a batch size": ("data.batch_size", 0, "batch_size should be a positive integer"),
-    "a seed of the data": ("data.seed", -1, "cannot go on with its `data`. InvalidParameterError"),
-    "an anomaly": ("trainer.detect_anomaly", "x", "cannot go on with its `trainer`. TypeError"),
+    "a seed of the data": ("data.seed", -1, "cannot resume with its `data`. InvalidParameterError"),
+    "an anomaly": ("trainer.detect_anomaly", "x", "cannot resume with its `trainer`. TypeError"),
     "a flush": (
         "logger.csv",
         {
@@ -28,11 +28,11 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
             "save_dir": "${hydra:runtime.output_dir}",
             "flush_logs_every_n_steps": 0,
         },
-        "cannot go on with its `logger.csv`. ZeroDivisionError",
+        "cannot resume with its `logger.csv`. ZeroDivisionError",
     ),
-    "a partial model": ("model._partial_", True, "`model` has `_partial_`, by which it would not be made. Remove it"),
+    "a partial model": ("model._partial_", True, "`model` has `_partial_`, so it would not be made. Remove it"),
     "a partial datamodule": ("data._partial_", True, "`data` has `_partial_`"),
-    "parts that are not made": ("model._recursive_", False, "cannot go on with its `model`. ValueError: optimizer"),
+    "parts that are not made": ("model._recursive_", False, "cannot resume with its `model`. ValueError: optimizer"),
     "an unknown argument": ("trainer.nope", 3, "unexpected keyword argument 'nope'"),
     "a file's name": (
         "callbacks.c",
@@ -41,7 +41,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
             "dirpath": "${hydra:runtime.output_dir}/checkpoints",
             "filename": "{step:.2d}",
         },
-        "cannot go on with its `callbacks.c`. ValueError: Precision not allowed",
+        "cannot resume with its `callbacks.c`. ValueError: Precision not allowed",
     ),
 }
 

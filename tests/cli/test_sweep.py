@@ -211,7 +211,7 @@ def test_a_signal_stops_the_whole_sweep_and_says_how_to_go_on(
     said = stop(process, number, tmp_path, rounds=1)
     assert process.returncode == code, said
     [line] = [line for line in said.splitlines() if line.startswith("Stopped by")]
-    command = line.partition("Go on with the sweep by: lightning-al ")[2].split()
+    command = line.partition("Resume the sweep with: lightning-al ")[2].split()
     assert command == ["-m", *cells]
     assert len(runs(tmp_path)) < 4
     sweep(*command[1:])

@@ -189,7 +189,7 @@ def test_metrics_that_are_no_numbers_are_refused(tmp_path: Path) -> None:
             metrics: Any = {"diversity": "high"}
             return Selection(torch.arange(b), torch.zeros(b), metrics)
 
-    with pytest.raises(TypeError, match=r"(?s)`Wrong.select` was to return .* whose `metrics` map names.*round 0"):
+    with pytest.raises(TypeError, match=r"(?s)`Wrong.select` should return .* whose `metrics` map names.*round 0"):
         run(tmp_path, Wrong())
 
 

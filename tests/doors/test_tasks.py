@@ -107,7 +107,7 @@ def test_other_labels_are_not_guessed_to_be_of_two_classes(tmp_path: Path, label
 
 
 def test_three_logits_are_not_binary(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"Two classes are scored by one logit .* but the module gave \[\d, 4\]"):
+    with pytest.raises(ValueError, match=r"A binary task needs one logit .* but the module gave \[\d, 4\]"):
         picks(tmp_path, LitMLP(), task="binary")
 
 
@@ -134,5 +134,5 @@ def test_a_method_for_one_task_alone_says_which_it_is(tmp_path: Path) -> None:
 
     [(indices, _)] = picks(tmp_path, LitBinary("[B]"), acquisition=ForTwo())
     assert len(indices) == 4
-    with pytest.raises(ValueError, match="Two classes are scored by one logit"):
+    with pytest.raises(ValueError, match="A binary task needs one logit"):
         picks(tmp_path, LitMLP(), acquisition=ForTwo())

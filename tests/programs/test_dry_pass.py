@@ -99,7 +99,7 @@ class Raises(LitMLP):
         ),
         (Probabilities, ValueError, "gave probabilities"),
         (NaNs, ValueError, r"`NaNs` gave NaN or Inf for \d of 6 unlabelled points.*Its weights are finite"),
-        (OneLogit, ValueError, r"gave \[\d, 1\]. Where this is the one logit"),
+        (OneLogit, ValueError, r"gave \[\d, 1\]. If this is the logit"),
     ],
 )
 def test_what_cannot_be_scored_fails_before_the_first_step(
@@ -150,7 +150,7 @@ class Convolutional(LitMLP):
     ("make", "acquisition", "message"),
     [
         (Convolutional, Embeddings(), "found no linear layer in `Convolutional`"),
-        (LitMLP, TooFew(), "`TooFew.select` was to return 4 different positions"),
+        (LitMLP, TooFew(), "`TooFew.select` should return 4 different positions"),
     ],
 )
 def test_a_method_that_does_not_fit_fails_before_the_first_step(

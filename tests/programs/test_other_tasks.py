@@ -142,10 +142,10 @@ def test_a_few_labels_that_happen_to_have_one_class_each(tmp_path: Path) -> None
 REGRESSIONS: dict[str, tuple[int, Callable[[Tensor, int], Any], str]] = {
     "two numbers": (2, lambda x, y: (x, x[:2]), r"label of point \d+ has the shape \[2\].*or of a regression"),
     "two numbers, four outputs": (4, lambda x, y: (x, x[:2]), r"has the shape \[2\].*a regression of several numbers"),
-    "mean and variance": (2, lambda x, y: (x, x[0]), r"the label of point \d+ is the number .*as of a regression"),
-    "plain floats": (2, lambda x, y: (x, float(x[0])), r"the label of point \d+ is the number .*as of a regression"),
-    "doubles of NumPy": (3, lambda x, y: (x, np.float64(x[0])), r"is the number .*as of a regression"),
-    "whole numbers too large": (2, lambda x, y: (x, 10.0 * y + 10), r"is the number \d+, as of a regression"),
+    "mean and variance": (2, lambda x, y: (x, x[0]), r"the label of point \d+ is the number .*as in a regression"),
+    "plain floats": (2, lambda x, y: (x, float(x[0])), r"the label of point \d+ is the number .*as in a regression"),
+    "doubles of NumPy": (3, lambda x, y: (x, np.float64(x[0])), r"is the number .*as in a regression"),
+    "whole numbers too large": (2, lambda x, y: (x, 10.0 * y + 10), r"is the number \d+, as in a regression"),
     "one output": (
         1,
         lambda x, y: (x, float(x[0])),
@@ -280,7 +280,7 @@ def test_a_placeholder_for_no_label_is_not_trained_on(tmp_path: Path) -> None:
         known, unknown = list(range(12)), list(range(8, 20))
         active = fit(tmp_path, Lit(), dataset, oracle=Clerk(), data={"initial": known, "initial_size": None})
         assert len(active.history) == 2
-        message = rf"label of the training point \d+ is {placeholder}, which is no class.*Pass `initial=`"
+        message = rf"label of the training point \d+ is {placeholder}, which is not a class.*Pass `initial=`"
         refused(tmp_path, message, Lit, dataset, data={"initial": unknown, "initial_size": None})
         asked = fit(tmp_path, Lit(), dataset, oracle=Clerk(), data={"initial": unknown, "initial_size": None})
         assert len(asked.history) == 2

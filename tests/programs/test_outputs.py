@@ -136,7 +136,7 @@ class Segments(LitMLP):
 
 def test_segmentation_is_said_not_to_be_supported_and_random_works(tmp_path: Path) -> None:
     images = Items(60, lambda x, y: (x.view(1, 2, 4), torch.full((2, 4), y)))
-    with pytest.raises(ValueError, match=r"gave \[\d, 4, 2, 4\]. A prediction for each place.*segmentation"):
+    with pytest.raises(ValueError, match=r"gave \[\d, 4, 2, 4\]. A prediction for each pixel or token.*segmentation"):
         picks(tmp_path, Segments(), images)
     assert len(picks(tmp_path, Segments(), images, "random")[0]) == 4
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hydra.errors import CompactHydraException, ConfigCompositionException
 
-from lightning_al.cli.refusals import in_one_line
+from lightning_al.cli.one_line_errors import in_one_line
 from lightning_al.report.comparison import compare
 from lightning_al.report.console import PlainConsole
 from lightning_al.report.progress import line_of_round

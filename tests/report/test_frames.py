@@ -55,7 +55,7 @@ def test_parts_of_a_round_add_up(rounds):
 
 
 def test_classes_are_counted_without_those_of_the_start(rounds):
-    queried = frames.queried_by_class(rounds, up_to=40)
+    queried = frames.queried_by_class(rounds, [0, 1], up_to=40)
     assert queried.index.tolist() == [20, 30, 40]
     assert queried.to_dict("records") == [{0: 3, 1: 7}, {0: 6, 1: 14}, {0: 10, 1: 20}]
     assert frames.evenness(queried).iloc[-1] == pytest.approx(-(log(1 / 3) / 3 + 2 * log(2 / 3) / 3) / log(2))
@@ -64,18 +64,29 @@ def test_classes_are_counted_without_those_of_the_start(rounds):
 
 
 def test_classes_are_counted_as_far_as_all_runs_go(rounds):
-    assert frames.queried_by_class(rounds, up_to=25).index.tolist() == [20]
-    assert frames.queried_by_class(rounds, up_to=5).index.tolist() == [20, 30, 40]
-    assert frames.queried_by_class(rounds[:-1], up_to=40).index.tolist() == [20, 30]
+    assert frames.queried_by_class(rounds, [0, 1], up_to=25).index.tolist() == [20]
+    assert frames.queried_by_class(rounds, [0, 1], up_to=5).index.tolist() == [20, 30, 40]
+    assert frames.queried_by_class(rounds[:-1], [0, 1], up_to=40).index.tolist() == [20, 30]
 
 
 def test_runs_whose_labels_are_no_classes_do_not_count(rounds):
-    columns = ["class_counts.0", "class_counts.1"]
-    rounds.loc[0, columns] = float("nan")
-    rounds.loc[4, columns] = 50.0  # the start of the other run
-    assert frames.queried_by_class(rounds, up_to=40).iloc[0].to_dict() == {0: 8 - 50, 1: 12 - 50}
-    rounds.loc[4, columns] = float("nan")
-    assert frames.queried_by_class(rounds, up_to=40).empty
+    rounds.at[0, "class_counts"] = None
+    rounds.at[4, "class_counts"] = {0: 50, 1: 50}  # the start of the other run
+    assert frames.queried_by_class(rounds, [0, 1], up_to=40).iloc[0].to_dict() == {0: 8 - 50, 1: 12 - 50}
+    rounds.at[4, "class_counts"] = None
+    assert frames.queried_by_class(rounds, [0, 1], up_to=40).empty
+
+
+def test_a_class_that_a_method_did_not_query_counts_none(rounds):
+    assert frames.classes_of(rounds) == [0, 1]
+    assert frames.queried_by_class(rounds, [0, 1, 5], up_to=40)[5].tolist() == [0, 0, 0]
+
+
+def test_names_that_differ_in_every_round_take_no_more_room_than_they_do_in_the_folder(rounds):
+    names = [f"{row}-{number}" for row in range(len(rounds)) for number in range(1_000)]
+    rounds["seconds"] = [dict.fromkeys(names[row * 1_000 : (row + 1) * 1_000], 1.0) for row in range(len(rounds))]
+    assert len(rounds.columns) == 17
+    assert len(frames.phases(rounds)) == 8_000 + 8 * 2  # and the peak memory of fit and score
 
 
 def test_as_many_of_each_class_is_even_and_one_class_alone_is_not():
@@ -99,10 +110,8 @@ def test_a_batch_is_that_of_the_last_pick(rounds):
 
 
 def test_what_is_no_report_of_a_batch_is_left_out(rounds):
-    rounds.at[0, "details.information"] = 2.0
-    rounds.at[1, "details.standard_error"] = []
-    rounds["details.shortfall"] = rounds["details.shortfall"].astype(object)
-    rounds.at[2, "details.shortfall"] = [0.0]
+    for row, wrong in enumerate([{"information": 2.0}, {"standard_error": []}, {"shortfall": [0.0]}]):
+        rounds.at[row, "details"] = {**rounds.at[row, "details"], **wrong}
     assert len(frames.batches(rounds)) == 3
 
 

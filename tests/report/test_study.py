@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import pytest
 
+from lightning_al.report.comparison import compare
 from lightning_al.report.recorded import read_all
 from lightning_al.report.sentences import caveats, headlines
-from lightning_al.report.study import make_studies
-from tests.support.runs import record, record_study
+from lightning_al.report.study import Study, make_studies
+from tests.support.runs import record, record_study, run
 
 
 def studies(folder, **asked):
@@ -146,6 +147,24 @@ def test_without_random_choice_there_is_no_comparison(tmp_path):
     [study], _ = studies(tmp_path)
     assert study.baseline is None
     assert any("no run of random choice" in caveat for caveat in caveats(study))
+
+
+def test_methods_are_compared_with_each_other_without_random_choice_too(tmp_path):
+    for seed in range(2):
+        record(tmp_path / f"a-{seed}", seed=seed)
+        record(tmp_path / f"b-{seed}", [0.6, 0.7, 0.8], name="batchbald", acquisition="BatchBALD", seed=seed)
+    [study], _ = studies(tmp_path)
+    [pair] = study.pairs
+    assert (pair.method, pair.other, pair.difference.n) == ("batchbald", "bald", 2)
+    assert pair.difference.mean == pytest.approx(0.1)
+    assert any("Descriptive: 2 paired seeds" in caveat for caveat in caveats(study))
+
+
+def test_more_seeds_than_the_exact_test_takes_are_not_compared_in_pairs():
+    runs = {name: [run(name, seed=seed) for seed in range(count)] for name, count in {"a": 41, "b": 41, "c": 2}.items()}
+    study = Study("Digits", "test_acc", False, {}, {}, (10, 30), compare(runs), [], "max")
+    assert study.pairs == []
+    assert any("since they have more than 40 seeds: a, b." in caveat for caveat in caveats(study))
 
 
 def test_a_pair_that_did_not_start_alike_is_named(tmp_path):

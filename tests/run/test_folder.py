@@ -456,7 +456,10 @@ def test_the_command_line_leaves_a_folder_alone_that_is_not_a_runs(refused: Any,
 def test_a_sweep_leaves_a_folder_alone_that_is_not_a_sweeps(refused: Any, tmp_path: Path) -> None:
     (tmp_path / "comparison.csv").write_text("mine")
     said = refused("-m", *TINY, "seed=0,1", f"folder={tmp_path}")
-    assert "has comparison.csv, which a sweep would overwrite, but no cells, so it holds no sweep. Choose" in said
+    assert (
+        "has comparison.csv, which a sweep would overwrite, but no cells, so it is not the folder of a sweep. Choose"
+        in said
+    )
     assert contents(tmp_path) == {"comparison.csv": b"mine"}
 
 

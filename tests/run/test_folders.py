@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from torch.distributed import TCPStore
 
 import lightning_al.cli  # noqa: F401, whose resolvers the configuration names
-from lightning_al.cli.together import is_first_rank, started_by
+from lightning_al.cli.external_launch import is_first_rank, started_by
 from lightning_al.report import Run
 from tests.support import programs
 
@@ -185,7 +185,7 @@ def as_torchrun(folder: Path) -> str:
 def test_two_processes_of_torchruns_make_one_folder(tmp_path: Path, start: Any) -> None:
     said = start(tmp_path)
     (folder,) = tmp_path.glob("outputs/*/*")
-    assert said.count(f"goes on by: lightning-al folder={folder}") == 1
+    assert said.count(f"to resume it: lightning-al folder={folder}") == 1
     assert Run.read(folder).labels == [10, 15]
     assert {path.name for path in folder.iterdir()} == {
         ".hydra",

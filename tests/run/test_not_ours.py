@@ -21,13 +21,13 @@ from omegaconf import OmegaConf
 
 from lightning_al import ActiveLearning, cli
 from lightning_al.cli.command_folder import check_command_folder
-from lightning_al.cli.hydras_files import check_hydras_files
+from lightning_al.cli.hydra_files import check_hydra_files
 from lightning_al.cli.journal import main as journal_command
-from lightning_al.cli.refusals import in_one_line
+from lightning_al.cli.one_line_errors import in_one_line
 from lightning_al.host.loggers import keep_rows
 from lightning_al.host.namespace import pl
 from lightning_al.report.command import main as report
-from lightning_al.run.folder_name import LONGEST_NAME
+from lightning_al.run.folder_path import LONGEST_NAME
 from lightning_al.run.hard_links import break_link, break_links_below
 from lightning_al.run.journal import Journal
 from lightning_al.run.lock import RunLock
@@ -370,9 +370,9 @@ def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
     ):
         check_command_folder(tmp_path, config)
     (tmp_path / ".hydra").write_text("mine")
-    with pytest.raises(ValueError, match=r"\.hydra is a file, where Hydra keeps a folder\. Remove it"):
-        check_hydras_files(tmp_path, ".hydra")
-    check_hydras_files(tmp_path, None)
+    with pytest.raises(ValueError, match=r"\.hydra is a file, where Hydra needs a folder\. Remove it"):
+        check_hydra_files(tmp_path, ".hydra")
+    check_hydra_files(tmp_path, None)
 
 
 def test_what_the_system_refuses_in_the_folder_is_a_line_and_elsewhere_an_error(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def test_the_command_line_stops_in_a_line(tmp_path: Path, number: signal.Signals
     output = stop(process, "Run folder", number, wait_for=folder / "initial.pt" if at == "steps" else None)
     assert process.returncode == CODES[number], output
     assert "Traceback" not in output
-    assert f"Stopped by {NAMES[number]}. Go on by: lightning-al folder={folder}" in output
+    assert f"Stopped by {NAMES[number]}. Resume with: lightning-al folder={folder}" in output
     assert not {"writer.json", "journal.sqlite-journal"} & {path.name for path in folder.iterdir()}
 
 

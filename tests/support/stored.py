@@ -18,7 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 
 import lightning_al.cli  # noqa: F401, whose resolvers the configuration names
-from lightning_al.cli.references import settle
+from lightning_al.cli.references import write_hydra_values
 
 STARTS_OR_SENDS = ("os.exec", "os.posix_spawn", "os.system", "socket.connect", "socket.getaddrinfo", "subprocess.Popen")
 CHANGES_FILES = ("os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree")
@@ -50,7 +50,7 @@ def composed(folder: Path, *overrides: str) -> DictConfig:
         config.folder = config.hydra.runtime.output_dir = str(folder)
         HydraConfig.instance().set_config(config)
         del config["hydra"]
-        settle(config)
+        write_hydra_values(config)
     return config
 
 

@@ -1,9 +1,9 @@
-"""The joint labels that the chosen points may turn out to have, and what each would tell about the weights.
+"""The possible joint labels of the chosen points, and how likely each makes the posterior samples.
 
 Axes: K posterior samples, C classes, M configurations, n configurations drawn from each posterior sample.
 
-A configuration is one label for each chosen point. All that later choices need of it is how likely it is, and what it
-makes of the posterior samples: from equally likely at first to, at best, a single one that explains all its labels.
+A configuration is one label for each chosen point. Later choices need only its probability and its posterior over the
+samples: uniform at first, and at best a single sample that explains all labels.
 """
 
 from __future__ import annotations
@@ -18,55 +18,55 @@ import torch
 from torch import Tensor
 
 NEGLIGIBLE = 1e-18
-"""Probabilities below this are taken for zero: products of two of them would be denormal floats, which are slow."""
+"""Probabilities below this count as zero: products of two of them would be denormal floats, which are slow."""
 
 BLOCK_VALUES = 2**17
-"""How many values of a table to work on at a time: few enough that intermediate results stay in cache."""
+"""The number of values of a table to work on at a time, so intermediate results stay in cache."""
 
 BLOCK_ROWS = 128
-"""How many configurations float32 adds up before float64 takes over."""
+"""The number of configurations that float32 adds up before float64 takes over."""
 
 ASKING_DEVICES = {"cpu"}
-"""Where a tensor can be asked for a number at no cost. A GPU has to finish all it was told to do before it answers."""
+"""Devices on which reading a number costs nothing. A GPU has to finish all queued work first."""
 
 TILT_STEPS = 40
-"""Most quasi-Newton steps towards a tilt."""
+"""The most quasi-Newton steps towards a tilt."""
 
 SLOW = 0.3
-"""What the imbalance has to fall below in a step, as a share of what it was, for the old Jacobian to serve again."""
+"""The Jacobian is kept if a step reduces the imbalance below this share of what it was."""
 
 UNASKED_TILT_STEPS = 12
 STEPS_OF_A_JACOBIAN = 6
-"""How many steps to take, and with one Jacobian, where to ask how far they got would take longer."""
+"""The number of steps, and of steps with one Jacobian, where reading the imbalance would take longer."""
 
 RIDGE = 1e-6
-"""What is added to a covariance, relative to its diagonal, so that it can be inverted where samples are equal."""
+"""Added to a covariance, relative to its diagonal, so it can be inverted if samples are equal."""
 
 TILT_ERROR = 1e-5
-"""Largest relative difference of a posterior sample's average probability from 1/K that counts as none."""
+"""The largest relative difference of a posterior sample's average probability from 1/K that counts as zero."""
 
 
 ROUNDING = 1e-6
-"""Largest relative error of an average of float32 probabilities."""
+"""The largest relative error of an average of float32 probabilities."""
 
 HIDDEN = 0.1
-"""Share of a row's entropy, with some to spare, that float32 hides where it rounds its largest probability to 1."""
+"""The share of a row's entropy, rounded up, that float32 loses if it rounds the largest probability to 1."""
 
 
 @final
 @dataclass(frozen=True)
 class Configurations:
-    """Hold weighted configurations of the labels of the chosen points.
+    """Weighted configurations of the labels of the chosen points.
 
     Attributes:
-        weights_M: How likely each configuration is; they sum to 1. float64.
-        posteriors_M_K: How likely each configuration makes each posterior sample; each row sums to 1. float64 while
-            all configurations are held. Where they are drawn, chance moves them by more than float32 rounds, and half
-            the memory makes everything that reads them twice as fast. `to` float64 makes each row sum to 1 again.
-        sampled: False while these are all configurations there are. Else they were drawn, the same number from each
-            posterior sample, and stand in the order of the samples.
+        weights_M: The probability of each configuration; they sum to 1. float64.
+        posteriors_M_K: The posterior over the samples given each configuration; each row sums to 1. float64 while all
+            configurations are enumerated. Drawn ones are float32: their Monte Carlo error exceeds its rounding, and
+            half the memory makes everything that reads them twice as fast. `to` float64 normalises each row again.
+        sampled: False while all configurations are enumerated. Otherwise they were drawn, the same number from each
+            posterior sample, and are in the order of the samples.
 
-    A point that two samples flatly disagree about tells which of them is right, and then nothing is left to learn:
+    Two samples disagree about a point. Its label tells which of them is right, and nothing is left to learn:
 
     >>> configurations = Configurations.before_any_label(2)
     >>> configurations.information.item()
@@ -92,30 +92,30 @@ class Configurations:
 
     @cached_property
     def entropies_M(self) -> Tensor:
-        """How many nats of doubt about the posterior sample each configuration leaves."""
+        """The entropy of the posterior over the samples that each configuration leaves, in nats."""
         # In blocks, since fresh memory for whole tables would cost as much as the arithmetic.
         blocks = torch.split(self.posteriors_M_K, max(1, BLOCK_VALUES // self.posteriors_M_K.shape[1]))
         return torch.cat([-(block.clamp_min(NEGLIGIBLE).log_().mul_(block)).sum(1) for block in blocks]).double()
 
     @property
     def entropy_left(self) -> Tensor:
-        """How many nats of doubt about the posterior sample are left on average."""
+        """The average entropy of the posterior over the samples, in nats."""
         return self.weights_M @ self.entropies_M
 
     @property
     def standard_error(self) -> Tensor:
-        """Standard error of the information in nats, were drawn configurations independent; else 0."""
+        """The standard error of the information in nats, taking draws for independent; 0 if enumerated."""
         deviations_M = self.entropies_M - self.entropy_left
         return (self.weights_M * deviations_M).norm() if self.sampled else torch.zeros_like(self.entropy_left)
 
     @cached_property
     def mean_K(self) -> Tensor:
-        """How likely each posterior sample is on average. float64."""
+        """The average probability of each posterior sample. float64."""
         return average(self.weights_M, self.posteriors_M_K)
 
     @cached_property
     def gain_per_bald(self) -> float:
-        """How often its BALD score a point's gain is at most: 1 where all samples are equally likely on average.
+        """The most that a point's gain can be, as a multiple of its BALD score: 1 if all samples are equally likely.
 
         With average probabilities v of the samples, gain <= sum_k v_k KL(p_k, mean p) <= max_k(K v_k) BALD.
         """
@@ -124,7 +124,7 @@ class Configurations:
 
     @property
     def information(self) -> Tensor:
-        """How many nats the labels tell about the posterior sample: log K less the entropy that is left."""
+        """The information of the labels about the posterior sample in nats: log K minus the entropy left."""
         return math.log(self.posteriors_M_K.shape[1]) - self.entropy_left
 
     def observe(self, probs_K_C: Tensor, *, limit: int, generator: torch.Generator) -> Configurations:
@@ -132,8 +132,8 @@ class Configurations:
 
         Args:
             probs_K_C: Probabilities ``[K, C]`` of the point's label under each posterior sample, float64.
-            limit: Most configurations to hold. As long as all of them are fewer, all are held; from then on they are
-                drawn, at least one from each posterior sample.
+            limit: The most configurations to hold. All are enumerated while there are at most so many. After that,
+                they are drawn, at least one from each posterior sample.
             generator: A CPU generator for the draws.
         """
         if not self.sampled and len(self) * probs_K_C.shape[1] <= limit:
@@ -146,15 +146,15 @@ class Configurations:
         return _draw(posteriors_M_K, probs_K_C, uniforms_K_n)
 
     def undecided(self, least_entropy: float, *, drop: bool = True) -> Configurations:
-        """Leave out the configurations that have all but settled which posterior sample is right.
+        """Leave out the configurations that all but decide which posterior sample is right.
 
-        A further label adds at most the entropy that is left. Without these terms, which do little but cancel, gains
-        stay accurate even when nearly everything is known.
+        A further label adds at most the entropy left. Without these terms, which mostly cancel, gains stay accurate
+        even when nearly everything is known.
 
         Args:
-            least_entropy: Least entropy in nats of a configuration that is not left out.
-            drop: Whether to take no room for those left out. Else they get a weight of zero, and a GPU need not say how
-                many they are.
+            least_entropy: The least entropy in nats of a configuration that is kept.
+            drop: Whether to remove the others. If False, they get a weight of zero, which needs no synchronisation of a
+                GPU.
 
         Returns:
             The other configurations with unchanged weights.
@@ -167,18 +167,18 @@ class Configurations:
         return Configurations(self.weights_M[is_kept_M], self.posteriors_M_K[is_kept_M])
 
     def is_undecided_M(self, least_entropy: float) -> Tensor:
-        """Return which configurations `undecided` keeps: those with so much entropy, or else with the most."""
+        """Return which configurations `undecided` keeps: those with enough entropy, or else those with the most."""
         return self.entropies_M >= self.entropies_M.max().clamp_max(least_entropy)
 
     def merged(self, doubts: Sequence[float]) -> Configurations:
-        """Average the configurations that favour the same posterior sample about as clearly.
+        """Average the configurations that favour the same posterior sample about equally clearly.
 
-        An average weighted by `weights_M` never lowers a gain, since entropy is concave. Merging again, by fewer of the
-        doubts, gives what merging so at once would have given.
+        An average weighted by `weights_M` never lowers a gain, since entropy is concave. Merging again, with fewer
+        bounds, gives the same as merging with these at once.
 
         Args:
-            doubts: Ascending bounds on the probability that the likeliest sample is wrong. Two configurations are not
-                averaged if a bound lies between theirs: one that has settled the matter would hide one that has not.
+            doubts: Ascending bounds on the probability that the likeliest sample is wrong. Two configurations with a
+                bound between their probabilities are not averaged: a decided one would hide an undecided one.
         """
         K = self.posteriors_M_K.shape[1]
         leading_probs_M, leading_M = self.posteriors_M_K.max(1)
@@ -191,17 +191,17 @@ class Configurations:
         weights_M = self.weights_M.to(self.posteriors_M_K.dtype)
         sums_G_K = weights_M.new_zeros(num_groups, K).index_add_(0, group_M, weights_M[:, None] * self.posteriors_M_K)
         groups_g = weights_G.nonzero().flatten()
-        # Thousands of equal float32 terms drift as they are added up. Once each row sums to 1, what is left of that
-        # changes a gain by as small a share of it, since a gain is an average by these rows.
+        # Sums of thousands of equal float32 terms drift. Once each row sums to 1, the remaining error changes a gain
+        # by the same small share, since a gain is an average over these rows.
         posteriors_g_K = sums_G_K[groups_g]
         posteriors_g_K /= posteriors_g_K.sum(1, keepdim=True)
         return Configurations(weights_G[groups_g].to(posteriors_g_K.dtype), posteriors_g_K)
 
     def to(self, dtype: torch.dtype) -> Configurations:
-        """Return the configurations in the precision that gains are to be computed in.
+        """Return the configurations in the precision of the gains.
 
-        Rows that were rounded to float32 would add to each gain what they sum to beside 1: enough to lift it above its
-        bound when little is left to learn.
+        Rows rounded to float32 do not sum to exactly 1. The difference would add to each gain, enough to lift it above
+        its bound when little is left to learn.
         """
         posteriors_M_K = self.posteriors_M_K.to(dtype)
         if self.posteriors_M_K.dtype == torch.float32 and dtype == torch.float64:
@@ -209,7 +209,7 @@ class Configurations:
         return Configurations(self.weights_M.to(dtype), posteriors_M_K)
 
     def _branch(self, probs_K_C: Tensor) -> Configurations:
-        """Continue each configuration with each of the C labels, and drop what cannot happen."""
+        """Continue each configuration with each of the C labels, and drop those with no probability."""
         joint_M_C_K = self.posteriors_M_K[:, None, :] * probs_K_C.T
         evidence_M_C = joint_M_C_K.sum(-1)
         weights_M_C = self.weights_M[:, None] * evidence_M_C
@@ -222,11 +222,11 @@ class Configurations:
         return Configurations(weights_M / weights_M.sum(), _without_negligible(posteriors_M_K))
 
     def _systematic(self, n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """For each posterior sample pick n configurations, evenly spread over its distribution of them.
+        """Draw n configurations from each posterior sample by systematic sampling.
 
         Returns:
-            Their places ``[K, n]``, and for each the uniform number ``[K, n]`` that its next label shall be drawn by:
-            what is left of the number that picked it, so that the labels are evenly spread too.
+            Their places ``[K, n]``, and for each the uniform number ``[K, n]`` to draw its next label with: the
+            remainder of the number that picked it, so the labels are evenly spread too.
         """
         K = self.posteriors_M_K.shape[1]
         offset_K_1 = _uniforms((K, 1), generator, self.weights_M.device)
@@ -236,7 +236,7 @@ class Configurations:
         return _where_in(masses_K_M.cumsum_(-1), evenly_K_n)
 
     def _latin_hypercube(self, generator: torch.Generator) -> Tensor:
-        """Spread the n uniform numbers ``[K, n]`` of each posterior sample evenly over [0, 1), in random order."""
+        """Return n stratified uniform numbers ``[K, n]`` for each posterior sample, in random order."""
         K, device = self.posteriors_M_K.shape[1], self.weights_M.device
         n = len(self) // K
         strata_K_n = _uniforms((K, n), generator, device).argsort(1)
@@ -244,9 +244,9 @@ class Configurations:
 
 
 def _draw(posteriors_M_K: Tensor, probs_K_C: Tensor, uniforms_K_n: Tensor) -> Configurations:
-    """Draw the next label of n configurations from each posterior sample, which come in the order of the samples."""
+    """Draw the next label of n configurations from each posterior sample, in the order of the samples."""
     labels_K_n, _ = _where_in(probs_K_C.cumsum(-1), uniforms_K_n)
-    # Products of two float32 numbers that are not negligible are no denormal ones.
+    # Products of two float32 numbers that are not negligible are not denormal.
     probs_C_K = _without_negligible(probs_K_C.T.to(posteriors_M_K.dtype, memory_format=torch.contiguous_format))
     joint_M_K = probs_C_K.index_select(0, labels_K_n.flatten()).mul_(posteriors_M_K)
     posteriors_M_K = _without_negligible(joint_M_K.div_(joint_M_K.sum(1, keepdim=True)))
@@ -254,16 +254,16 @@ def _draw(posteriors_M_K: Tensor, probs_K_C: Tensor, uniforms_K_n: Tensor) -> Co
 
 
 def can_be_asked(tensor: Tensor) -> bool:
-    """Return whether the device of a tensor gives away its numbers at no cost."""
+    """Return whether numbers of a tensor can be read without synchronising a device."""
     return tensor.device.type in ASKING_DEVICES
 
 
 def tilted_weights(posteriors_M_K: Tensor) -> Tensor:
-    """Weigh drawn configurations so that on average they leave all posterior samples equally likely.
+    """Weight drawn configurations so that on average all posterior samples are equally likely.
 
-    All configurations there are have that property, and with it no point's gain exceeds its BALD score. The weights are
-    proportional to exp(lambda . posterior), as near to equal as the property allows. Where quasi-Newton steps find no
-    such lambda, they are equal.
+    The set of all configurations has this property, and with it no point's gain exceeds its BALD score. The weights are
+    proportional to exp(lambda . posterior), as close to equal as the property allows. If quasi-Newton steps do not find
+    such a lambda, the weights are equal.
 
     Returns:
         Weights ``[M]`` that sum to 1.
@@ -326,14 +326,14 @@ def _without_negligible(posteriors_M_K: Tensor) -> Tensor:
 
 
 def _where_in(cumulative_K_J: Tensor, uniforms_K_n: Tensor) -> tuple[Tensor, Tensor]:
-    """Find the interval that each uniform number falls into, out of J as wide as their masses.
+    """Find which of J intervals each uniform number falls into, with widths proportional to their masses.
 
     Args:
-        cumulative_K_J: Masses added up one after the other. They need not sum to 1.
+        cumulative_K_J: Cumulative masses. They need not sum to 1.
         uniforms_K_n: Numbers from 0 to 1.
 
     Returns:
-        Which interval it is, always one with a positive mass, and how far into it the number lies, from 0 to 1.
+        The interval, always one with a positive mass, and the relative position of the number in it, from 0 to 1.
     """
     below_one = 1 - torch.finfo(torch.float64).eps
     masses_K_n = uniforms_K_n.clamp_max(below_one) * cumulative_K_J[:, -1:]

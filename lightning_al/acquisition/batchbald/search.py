@@ -1,4 +1,4 @@
-"""Find the point whose label would add most, without computing what every point's label would add.
+"""Find the point whose label would add most, without computing every point's gain.
 
 Axes: N points, n of them, K posterior samples, C classes, M configurations of the labels chosen so far.
 """
@@ -12,29 +12,27 @@ from typing import final
 import torch
 from torch import Tensor
 
-from lightning_al.acquisition.batchbald.configurations import HIDDEN, NEGLIGIBLE, Configurations, average, can_be_asked
+from lightning_al.acquisition.batchbald.configurations import HIDDEN, Configurations, can_be_asked
+from lightning_al.acquisition.batchbald.gains import exact, gains, num_per_block, probs_and_entropies
 from lightning_al.acquisition.ties import EQUAL_GAINS, Tied, first_of
 
 MERGERS: tuple[Sequence[float], ...] = ((2.0**-3, 2.0**-2, 2.0**-1), ())
-"""How configurations are merged, one after the other, for upper bounds: few for many points, more for those left."""
+"""How configurations are merged for upper bounds: to few for many points, then to more for the points left."""
 
 NO_ENTROPY = 1e-15
-"""Entropy in nats that is no more than what float64 makes of none."""
+"""The largest entropy in nats that may be a rounding error of float64."""
 
 FAINT = 0.05
-"""Share of the entropy left at which what rounding hides calls for float64 throughout."""
+"""The search switches to float64 once rounding hides more than this share of the entropy left."""
 
 MOST = 0.9
-"""Share of the points from which on an expression is computed for all of them."""
+"""If more than this share of the points is needed, all are computed."""
 
 NUM_PROBES = 2
-"""How many likely points are computed in full to know what gain the others have to reach."""
+"""The number of likely points that are computed in full, to find the gain that others have to reach."""
 
 NUM_FINALISTS = 16
-"""How many points are always computed in float64 where to ask how many have to be would take longer."""
-
-BLOCK_BYTES = {"cpu": 2**20, "cuda": 2**28}
-"""How large an intermediate table may be: about a core's cache, or enough to keep a GPU busy."""
+"""The number of points that a GPU always computes in float64, to avoid a synchronisation."""
 
 
 @final
@@ -43,18 +41,18 @@ class GainSearch:
 
     Args:
         log_probs_N_K_C: Log-probabilities ``[N, K, C]`` of the points.
-        dtype: float32 or float64. Once rounding in float32 hides which point tells most, a search goes on in float64.
+        dtype: float32 or float64. Once rounding in float32 hides which point is best, the search switches to float64.
         keys_N: Of points with equal gains and equal BALD scores, the one with the lowest key comes first. By default
             keys are positions.
 
     Attributes:
         probs_N_C_K: Probabilities, laid out for a product with posteriors over samples. They are at least NEGLIGIBLE,
             so that no joint probability is zero and every logarithm is finite.
-        noise_N_K: The entropy of each point's label under each posterior sample, in nats.
-        balds_N: What each point's label tells as long as no other is known, in nats.
-        latest_N: What each point's gain, in nats, did not exceed when it was last looked at. Where all configurations
-            are enumerated, gains only shrink as points are chosen, so that this bounds later ones too; where they are
-            drawn, it only suggests where to look first.
+        entropies_N_K: The entropy of each point's label under each posterior sample, in nats.
+        balds_N: The BALD score of each point in nats: its gain before any point is chosen.
+        latest_N: The last upper bound of each point's gain in nats. If all configurations are enumerated, gains only
+            shrink as points are chosen, so it bounds later gains too. If they are drawn, it only says where to look
+            first.
 
     Two samples that flatly disagree about the second point, and not about the first:
 
@@ -75,20 +73,20 @@ class GainSearch:
     def _tabulate(self, dtype: torch.dtype) -> None:
         N, K, C = self.log_probs_N_K_C.shape
         self.probs_N_C_K = self.log_probs_N_K_C.new_empty(N, C, K, dtype=dtype)
-        self.noise_N_K = self.log_probs_N_K_C.new_empty(N, K, dtype=dtype)
-        # In blocks, so that the only tables of the pool's size are the one given and the one kept.
-        num_points = _num_per_block(K * C, self.probs_N_C_K)
+        self.entropies_N_K = self.log_probs_N_K_C.new_empty(N, K, dtype=dtype)
+        # In blocks, so only the given and the kept table have the pool's size.
+        num_points = num_per_block(K * C, self.probs_N_C_K)
         for start in range(0, N, num_points):
             block = slice(start, start + num_points)
             log_probs_n_K_C = self.log_probs_N_K_C[block].to(dtype)
-            self.probs_N_C_K[block], self.noise_N_K[block] = _probs_and_noise(log_probs_n_K_C)
+            self.probs_N_C_K[block], self.entropies_N_K[block] = probs_and_entropies(log_probs_n_K_C)
         self.balds_N = self._gains(None, self._nothing_known.to(dtype))
         self.latest_N = self.balds_N.clone()
 
     @property
     def dtype(self) -> torch.dtype:
-        """What gains are computed in."""
-        return self.noise_N_K.dtype
+        """The precision of the gains."""
+        return self.entropies_N_K.dtype
 
     def best(
         self,
@@ -100,19 +98,19 @@ class GainSearch:
     ) -> int | None:
         """Return the position of the highest gain; of equal gains, of the highest BALD score, then of the lowest key.
 
-        Upper bounds leave most points out, and what rounding cannot tell apart is computed again in float64.
+        Upper bounds exclude most points. Gains that rounding cannot distinguish are computed again in float64.
 
         Args:
-            configurations: Those of the points chosen so far.
-            taken: Positions that are not to be returned; at least one point is not among them.
-            to_reach: Gain in nats that a point must have to be of interest.
-            levels: What `levels` returned for these configurations, if it was called already.
+            configurations: The configurations of the points chosen so far.
+            taken: Positions to exclude, not all.
+            to_reach: The gain in nats that a point must have.
+            levels: The result of `levels` for these configurations, if it was called already.
 
         Returns:
-            The position, or None where it is certain that no point reaches the gain.
+            The position, or None if certainly no point reaches the gain.
         """
-        # Each bound asks how many points it leaves; a GPU has computed all of them before it could say.
-        if not can_be_asked(self.noise_N_K):
+        # Each bound needs the number of points it leaves. A GPU computes all points faster than it synchronises.
+        if not can_be_asked(self.entropies_N_K):
             position = self._best_of_all(configurations, self._is_open_N(taken))
             if position is not None:
                 return position
@@ -129,7 +127,7 @@ class GainSearch:
         to_reach: float = -math.inf,
         levels: Sequence[Configurations] | None = None,
     ) -> Tied | None:
-        """Return all points that have the highest gain; `best` chooses among them, and takes the same arguments."""
+        """Return all points with the highest gain, among which `best` chooses. The arguments are the same."""
         finalists_n = self._finalists(configurations, taken, to_reach, levels)
         return self._tied(finalists_n, configurations) if len(finalists_n) else None
 
@@ -145,11 +143,11 @@ class GainSearch:
 
     def exact_gain(self, position: int, configurations: Configurations) -> float:
         """Return the gain in nats of one point, computed in float64."""
-        position_1 = torch.tensor([position], device=self.noise_N_K.device)
+        position_1 = torch.tensor([position], device=self.entropies_N_K.device)
         return float(self._exact_gains(position_1, configurations.undecided(NO_ENTROPY)))
 
     def margin(self, configurations: Configurations) -> Tensor:
-        """How far apart, in nats, two computed gains must be for their order to be certain."""
+        """Return how far apart two computed gains must be, in nats, for their order to be certain."""
         least_entropy = self._least_entropy(configurations)
         is_kept_M = configurations.is_undecided_M(least_entropy)
         rounding = least_entropy * (configurations.weights_M @ is_kept_M.double())
@@ -158,22 +156,22 @@ class GainSearch:
 
     @property
     def _nothing_known(self) -> Configurations:
-        return Configurations.before_any_label(self.noise_N_K.shape[1], self.noise_N_K.device)
+        return Configurations.before_any_label(self.entropies_N_K.shape[1], self.entropies_N_K.device)
 
     def _is_open_N(self, taken: Sequence[int]) -> Tensor:
-        is_open_N = torch.ones(len(self.noise_N_K), dtype=torch.bool, device=self.noise_N_K.device)
+        is_open_N = torch.ones(len(self.entropies_N_K), dtype=torch.bool, device=self.entropies_N_K.device)
         is_open_N[list(taken)] = False
         return is_open_N
 
     def _least_entropy(self, configurations: Configurations) -> float:
-        """Twice what rounding does to the entropies that a gain is made of, in nats; less doubt is not worth a term."""
+        """Return twice the rounding error of a gain's entropies in nats; smaller entropies can be left out."""
         _, C, K = self.probs_N_C_K.shape
-        # Errors of n additions in a row grow with the square root of n; a gain averages over M what averages over K.
+        # The error of n additions grows with the square root of n; a gain averages over M, and each term over K.
         additions = 4 + math.sqrt(K) + math.sqrt(len(configurations))
         return 2 * torch.finfo(self.dtype).eps * additions * (1 + math.log(C))
 
     def _is_too_coarse(self, configurations: Configurations) -> Tensor:
-        """Return whether so little is left to learn that rounding would hide which point tells most of it."""
+        """Return whether so little is left to learn that rounding would hide the best point."""
         entropy_left = configurations.entropy_left
         hides = self.margin(configurations) > FAINT * entropy_left
         return hides & (entropy_left > EQUAL_GAINS) & (self.dtype != torch.float64)
@@ -187,7 +185,7 @@ class GainSearch:
     ) -> Tensor:
         """Return the positions of all gains within a margin of the highest, in ascending order.
 
-        Only points whose bound reaches the best gain so far are computed, with bounds from merged configurations. Where
+        Only points whose bound reaches the best gain so far are computed, with bounds from merged configurations. If
         nothing is left to learn, all gains are equal, and the positions are those of the highest BALD scores.
         """
         if self._is_too_coarse(configurations):
@@ -205,10 +203,10 @@ class GainSearch:
         return self._search(open_n, ceilings_n, levels, margin, to_reach)
 
     def _best_of_all(self, configurations: Configurations, is_open_N: Tensor) -> int | None:
-        """Compute all points, so that nothing has to be asked of a GPU but the answer.
+        """Compute all points, so a GPU synchronises only once.
 
         Returns:
-            The position, or None where float32 is too coarse.
+            The position, or None if float32 is too coarse.
         """
         margin = self.margin(configurations)
         undecided = configurations.undecided(self._least_entropy(configurations), drop=False)
@@ -224,12 +222,12 @@ class GainSearch:
         if is_too_coarse:
             return None
         if all_reach and len(gains_n) < len(gains_N):
-            # There may be more of them.
+            # More points may reach it.
             return self._tied((gains_N >= gains_n[0] - margin).nonzero().flatten(), configurations).first
         return int(best)
 
     def _tied(self, finalists_n: Tensor, configurations: Configurations) -> Tied:
-        """Return the points with the highest gain among some."""
+        """Return the points with the highest gain among the finalists."""
         gains_n = self._exact_gains(finalists_n, configurations.undecided(NO_ENTROPY))
         is_best_n = gains_n >= gains_n.max() - EQUAL_GAINS
         positions_n = finalists_n[is_best_n]
@@ -263,7 +261,7 @@ class GainSearch:
             promise_n = bounds_n
 
         places = places[bounds_n[places].argsort(descending=True)]
-        num_points = _num_per_block(len(whole) * self.probs_N_C_K.shape[1], bounds_n)
+        num_points = num_per_block(len(whole) * self.probs_N_C_K.shape[1], bounds_n)
         for start in range(0, len(places), num_points):
             if bounds_n[places[start]] < least():
                 break
@@ -272,81 +270,18 @@ class GainSearch:
         return open_n[gains_n >= least()]
 
     def _gains(self, positions_n: Tensor | None, configurations: Configurations) -> Tensor:
-        # Where nearly all points are asked for, to compute the others too is cheaper than to copy the table.
-        if positions_n is not None and len(positions_n) > MOST * len(self.noise_N_K):
-            return gains(self.probs_N_C_K, self.noise_N_K, None, configurations)[positions_n]
-        return gains(self.probs_N_C_K, self.noise_N_K, positions_n, configurations)
+        # If nearly all points are needed, computing all is cheaper than copying the table.
+        if positions_n is not None and len(positions_n) > MOST * len(self.entropies_N_K):
+            return gains(self.probs_N_C_K, self.entropies_N_K, None, configurations)[positions_n]
+        return gains(self.probs_N_C_K, self.entropies_N_K, positions_n, configurations)
 
     def _exact_gains(self, positions_n: Tensor, configurations: Configurations) -> Tensor:
-        """Compute gains in float64. A second table of the pool's size is not worth its memory for a few points."""
+        """Compute gains in float64, without a second table of the pool's size."""
         configurations = configurations.to(torch.float64)
-        gains_n = torch.empty(len(positions_n), dtype=torch.float64, device=self.noise_N_K.device)
-        num_points = _num_per_block(self.probs_N_C_K[0].numel(), gains_n)
+        gains_n = torch.empty(len(positions_n), dtype=torch.float64, device=self.entropies_N_K.device)
+        num_points = num_per_block(self.probs_N_C_K[0].numel(), gains_n)
         for start in range(0, len(positions_n), num_points):
             block = slice(start, start + num_points)
-            probs_n_C_K, noise_n_K = _probs_and_noise(exact(self.log_probs_N_K_C[positions_n[block]]))
-            gains_n[block] = gains(probs_n_C_K, noise_n_K, None, configurations)
+            probs_n_C_K, entropies_n_K = probs_and_entropies(exact(self.log_probs_N_K_C[positions_n[block]]))
+            gains_n[block] = gains(probs_n_C_K, entropies_n_K, None, configurations)
         return gains_n
-
-
-def gains(probs_N_C_K: Tensor, noise_N_K: Tensor, positions_n: Tensor | None, configurations: Configurations) -> Tensor:
-    """Measure what each point's label adds to the labels of the configurations.
-
-    The gain is sum_m w_m [H(sum_k W_mk p_k) - sum_k W_mk H(p_k)] with weights w and posteriors W. Averaging the second
-    term over the same configurations as the first cancels noise where they were drawn.
-
-    Args:
-        probs_N_C_K: Positive probabilities ``[N, C, K]``.
-        noise_N_K: The entropy ``[N, K]`` of each point's label under each posterior sample, in nats.
-        positions_n: The points to measure, or None for all of them.
-        configurations: The configurations, M of them, of the same type as the probabilities.
-
-    Returns:
-        Gains ``[n]`` in nats.
-    """
-    N, C, K = probs_N_C_K.shape
-    M, n = len(configurations), N if positions_n is None else len(positions_n)
-    negative_entropies_n_C = probs_N_C_K.new_empty(n, C)
-    num_points = max(1, min(n, _num_per_block(C * M, probs_N_C_K)))
-    # Fresh memory for each block would cost as much as the arithmetic.
-    joint, log_joint = probs_N_C_K.new_empty(2, num_points * C * M)
-    for start in range(0, n, num_points):
-        block = slice(start, start + num_points)
-        probs_rows_K = (probs_N_C_K[block] if positions_n is None else probs_N_C_K[positions_n[block]]).view(-1, K)
-        used = slice(0, len(probs_rows_K) * M)
-        _add_up(probs_rows_K, configurations, joint[used], log_joint[used], negative_entropies_n_C[block].view(-1))
-    noise_n_K = noise_N_K if positions_n is None else noise_N_K[positions_n]
-    return -negative_entropies_n_C.sum(1) - noise_n_K @ configurations.mean_K.to(noise_n_K.dtype)
-
-
-def _add_up(
-    probs_rows_K: Tensor, configurations: Configurations, joint: Tensor, log_joint: Tensor, out_rows: Tensor
-) -> None:
-    """Write sum_m w_m q log q with q = sum_k W_mk p_k for each row, by way of two tables of memory."""
-    rows, M = len(probs_rows_K), len(configurations)
-    # A tall product takes little more than half the time of a wide one.
-    if rows >= M:
-        joint = torch.mm(probs_rows_K, configurations.posteriors_M_K.T, out=joint.view(rows, M))
-        log_joint = torch.log(joint, out=log_joint.view(rows, M))
-        torch.mv(log_joint.mul_(joint), configurations.weights_M, out=out_rows)
-    else:
-        joint = torch.mm(configurations.posteriors_M_K, probs_rows_K.T, out=joint.view(M, rows))
-        log_joint = torch.log(joint, out=log_joint.view(M, rows))
-        out_rows.copy_(average(configurations.weights_M, log_joint.mul_(joint)))
-
-
-def exact(tensor: Tensor) -> Tensor:
-    """Return a tensor in float64, on the CPU where its device (Apple's MPS) has none."""
-    return tensor.cpu().double() if tensor.device.type == "mps" else tensor.double()
-
-
-def _probs_and_noise(log_probs_n_K_C: Tensor) -> tuple[Tensor, Tensor]:
-    log_probs_n_C_K = log_probs_n_K_C.transpose(1, 2).contiguous().clamp_min(math.log(NEGLIGIBLE))
-    probs_n_C_K = log_probs_n_C_K.exp()
-    return probs_n_C_K, -(probs_n_C_K * log_probs_n_C_K).sum(1)
-
-
-def _num_per_block(num_values: int, table: Tensor) -> int:
-    """How many things of so many values each make an intermediate table of the right size, at least one."""
-    block_bytes = BLOCK_BYTES.get(table.device.type, BLOCK_BYTES["cuda"])
-    return max(1, block_bytes // (num_values * table.element_size()))

@@ -1,4 +1,4 @@
-"""Ask for the batch of points whose labels together would tell most about the weights.
+"""BatchBALD: query the batch of points whose labels together would tell most about the weights.
 
 Axes: N points, K posterior samples, C classes, M configurations of the labels chosen so far, b batch.
 """
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, Selection, at_most, checked_log_probs
+from lightning_al.acquisition.batchbald.batch_report import BatchReport
 from lightning_al.acquisition.batchbald.configurations import HIDDEN, Configurations
-from lightning_al.acquisition.batchbald.saturation import BatchReport
-from lightning_al.acquisition.batchbald.search import GainSearch, exact
+from lightning_al.acquisition.batchbald.gains import exact
+from lightning_al.acquisition.batchbald.search import GainSearch
 from lightning_al.acquisition.batchbald.shortlist import Shortlist, num_bytes
 from lightning_al.acquisition.registry import register
 from lightning_al.acquisition.ties import EQUAL_GAINS, in_order, tie_keys
@@ -32,39 +33,39 @@ def batchbald(
     min_gain: float | Literal["noise"] = 0.0,
     generator: torch.Generator | None = None,
 ) -> BatchSelection:
-    """Choose b points, one after the other, each for what its label adds to those of the points chosen before.
+    """Select b points greedily, each for what its label adds to the labels of the points before it.
 
     Andreas Kirsch, Joost van Amersfoort, Yarin Gal, "BatchBALD: Efficient and Diverse Batch Acquisition for Deep
     Bayesian Active Learning", NeurIPS 2019.
 
-    While the chosen points have at most `num_configurations` joint labels, all of them are enumerated, and the choice
-    is exactly greedy. After that, joint labels are drawn. No point is chosen twice, but of two equal points both may
-    be: the second label still tells something while the first leaves the posterior samples in doubt.
+    While the chosen points have at most `num_configurations` joint labels, all of them are enumerated, and the result
+    is the exact greedy one. After that, joint labels are drawn. No point is selected twice, but two equal points may
+    be: the second label is still informative while the first leaves the posterior samples in doubt.
 
     Args:
         log_probs_N_K_C: Log-probabilities ``[N, K, C]``; ``-inf`` stands for a probability of zero. Sample k must be
             the same weights for every point.
-        b: How many points to choose, at least 1. All N are chosen where there are fewer.
-        num_configurations: Most joint labels to hold, but at least one a posterior sample is drawn. With few drawn a
+        b: The number of points to select, at least 1. If there are fewer, all are selected.
+        num_configurations: The most joint labels to hold; at least one per posterior sample is drawn. With few per
             sample, the scores are a little too low: for 9 points of 3 classes and 50 samples, on average by .03 of
-            1.7 nats with 200, by .005 to .008 (of .9 to 1.7) with 500, and by less than .004 with 1,000. That comes
-            on top of the standard error, which is that of the draws alone. With 10,000 neither is seen.
-        min_gain: Fewest nats that a pick has to add, or "noise" for the standard error of the information before it.
-            From the first pick on that would add less, points are chosen by their BALD scores.
-        generator: A CPU generator for the draws, whose first seed also decides between equally good points. By default
-            a new one with seed 0, so that calls agree.
+            1.7 nats with 200, by .005 to .008 (of .9 to 1.7) with 500, and by less than .004 with 1,000. This bias
+            comes on top of the standard error of the draws. With 10,000, both are negligible.
+        min_gain: The fewest nats that a pick has to add, or "noise" for the standard error of the information before
+            it. From the first pick that would add less, points are selected by their BALD scores.
+        generator: A CPU generator for the draws; its initial seed also breaks ties. By default a new one with seed 0,
+            so calls agree.
 
     Returns:
-        Positions ``[b]`` in the order of choice, as scores the joint mutual information in nats of all labels so far
-        with the weights, never above log K, and a `BatchReport` of how sure that is. Of points that add equally much,
-        to within 1e-12 nats of the most, the one with the highest BALD score is chosen; of equal ones, one by chance.
+        Positions ``[b]`` in the order of choice. The scores are the joint mutual information in nats of all labels so
+        far with the weights, at most log K; a `BatchReport` says how certain they are. Of points that add equally much,
+        to within 1e-12 nats, the one with the highest BALD score is selected; of equal ones, one at random.
 
     Raises:
         ValueError: If there are fewer than 2 posterior samples, if log-probabilities are NaN or above 0, if b or
             `num_configurations` is below 1, or if `min_gain` is neither "noise" nor a number of at least 0.
 
-    Four samples. The second point asks the same as the first, less clearly, the third another question that tells as
-    much as the first:
+    With four samples, the second point asks the same as the first, less clearly. The third asks another question, as
+    informative as the first:
 
     >>> p = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.9, 0.9, 0.1, 0.1], [1.0, 0.0, 1.0, 0.0]])
     >>> selection = batchbald(torch.stack([p, 1 - p], dim=-1).log(), 2)
@@ -87,17 +88,17 @@ class BatchBALD(Acquisition):
     """Select the candidates whose labels together would tell most about the weights.
 
     Args:
-        num_configurations: Most joint labels to hold; `batchbald` says more.
-        max_memory: Most bytes for the candidates of a stream, as a number or as text such as "2GB". One pass keeps
-            those with the highest BALD scores, which bound what a candidate can add, and the choice is made among
-            them. By default all are kept. What is chosen already takes about 50 K `num_configurations` bytes more.
-        exact: Whether to pass over the stream again for each pick that a candidate left out could have won. Else the
-            report's `shortfall` says by how much at most.
-        min_gain: Fewest nats that a pick has to add, or "noise"; `batchbald` says more.
-        check_samples: Whether to report the `overlap` of the batches chosen by two disjoint halves of the samples.
+        num_configurations: The most joint labels to hold; see `batchbald`.
+        max_memory: The most bytes for the candidates of a stream, as a number or as text such as "2GB". One pass keeps
+            those with the highest BALD scores, which bound what a candidate can add. By default, all are kept. The
+            points selected so far take about 50 K `num_configurations` more bytes.
+        exact: Whether to pass over the stream again for each pick that a candidate left out could have won. If False,
+            the report's `shortfall` bounds the loss.
+        min_gain: The fewest nats that a pick has to add, or "noise"; see `batchbald`.
+        check_samples: Whether to report the `overlap` of the batches selected by two disjoint halves of the samples.
 
     Raises:
-        ValueError: If `num_configurations`, `max_memory` or `min_gain` is out of its range.
+        ValueError: If `num_configurations`, `max_memory` or `min_gain` is out of range.
 
     >>> p = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.9, 0.9, 0.1, 0.1], [1.0, 0.0, 1.0, 0.0]])
     >>> candidates = Candidates(3, torch.stack([p, 1 - p], dim=-1).log())
@@ -179,22 +180,22 @@ NOTHING_YET = BatchReport([], [], num_samples=1)
 
 @dataclass(frozen=True)
 class BatchSelection(Selection):
-    """A selection with what there is to know of its batch.
+    """A selection with the report of its batch.
 
     Attributes:
-        report: How much the batch tells and how sure that is.
+        report: How informative the batch is, and how certain that is.
     """
 
     report: BatchReport = NOTHING_YET
 
     @classmethod
     def of(cls, positions: Tensor, scores: Tensor, report: BatchReport) -> BatchSelection:
-        """Return a selection whose metrics and warning are the report's."""
+        """Return a selection with the metrics and the warning of a report."""
         return cls(positions, scores, report.to_dict(), report.warning, report)
 
 
 class _Greedy:
-    """Choose points one after the other, from those at hand and, where it comes to that, from those left out."""
+    """Select points one after the other, from the shortlist and, if needed, from the points left out of it."""
 
     def __init__(
         self,
@@ -238,7 +239,7 @@ class _Greedy:
             information.append(configurations.information)
             standard_errors.append(configurations.standard_error)
         device, dtype = self.log_probs_n_K_C.device, self.log_probs_n_K_C.dtype
-        # Asked for at the end, so that a GPU is not made to wait after each point.
+        # Read at the end, so a GPU does not synchronise after each point.
         report = BatchReport(_numbers(information), _numbers(standard_errors), K, self.shortfall)
         return BatchSelection.of(
             torch.tensor(positions, dtype=torch.int64, device=device),
@@ -266,7 +267,7 @@ class _Greedy:
         gain = self.search.exact_gain(place, configurations)
         margin = float(self.search.margin(configurations))
         gain_per_bald = configurations.gain_per_bald
-        # Nor can a label tell more than what is left to know.
+        # A label cannot tell more than what is left to know, either.
         ceiling = min(gain_per_bald * highest_bald, (1 + HIDDEN) * float(configurations.entropy_left)) + margin
         if not self.exact or ceiling < gain:
             self.shortfall += max(0.0, ceiling - gain)
@@ -274,7 +275,7 @@ class _Greedy:
         return self._best_of_all(configurations, taken, (gain - margin) / gain_per_bald)
 
     def _best_of_all(self, configurations: Configurations, taken: list[int], least_score: float) -> tuple[int, Tensor]:
-        """Choose among the points at hand and those left out whose BALD score is high enough, passing over them."""
+        """Choose among the shortlist and the points left out whose BALD score is high enough, in another pass."""
         assert self.shortlist is not None
         levels = self.search.levels(configurations)
         tied = self.search.tied(configurations, self._places(taken))
@@ -289,7 +290,7 @@ class _Greedy:
             tied = tied.joined(found.at(positions_m))
             for place in (positions_m == tied.first).nonzero().flatten().tolist():
                 rows[tied.first] = log_probs_m_K_C[place].clone()
-        # A point that comes first at last came first when it was seen, but for gains a tolerance apart.
+        # The point that is first in the end was first when it was seen, except for gains within the tolerance.
         position = tied.first
         return position, rows[position] if position in rows else self.shortlist.log_probs_of(position)
 
@@ -304,7 +305,7 @@ class _Greedy:
         return place if self.shortlist is None else int(self.shortlist.positions_n[place])
 
     def _places(self, taken: list[int]) -> list[int]:
-        """Return where the points taken stand among those at hand."""
+        """Return the places of the points taken within the shortlist."""
         if self.shortlist is None:
             return taken
         kept_n = self.shortlist.positions_n
@@ -321,7 +322,7 @@ def _checked_min_gain(min_gain: float | Literal["noise"]) -> float | Literal["no
     is_number = isinstance(min_gain, int | float) and not isinstance(min_gain, bool) and min_gain >= 0
     if min_gain != "noise" and not is_number:
         raise ValueError(
-            f"`BatchBALD` expected `min_gain` of at least 0 nats or 'noise', but got {min_gain!r}. Leave it at 0, by "
-            "which no pick is too small."
+            f"`BatchBALD` expected `min_gain` of at least 0 nats or 'noise', but got {min_gain!r}. Leave it at 0 to "
+            "accept every pick."
         )
     return min_gain

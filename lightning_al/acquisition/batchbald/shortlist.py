@@ -27,19 +27,19 @@ UNITS = {
 }  # fmt: skip
 
 NUM_TABLES = {torch.float32: 4, torch.float64: 3}
-"""Most that is held of each kept point, in tables of its size: log-probabilities, probabilities, float64 ones."""
+"""The most tables of its size that are held of each kept point: log-probabilities, probabilities, float64 ones."""
 
 
 @final
 @dataclass(frozen=True)
 class Shortlist:
-    """Keep the points with the highest BALD scores, as many as a byte budget holds, and the scores of all.
+    """The points with the highest BALD scores, as many as a memory limit holds, and the scores of all.
 
     Attributes:
         candidates: All N points.
         keys_N: Their keys: of equal scores, those with the lowest keys are kept.
         scores_N: Their BALD scores in nats.
-        positions_n: Which of them are kept, ascending.
+        positions_n: Positions of the kept ones, ascending.
         log_probs_n_K_C: Log-probabilities of the kept ones.
     """
 
@@ -51,16 +51,16 @@ class Shortlist:
 
     @classmethod
     def gather(cls, candidates: Candidates, b: int, max_memory: int, keys_N: Tensor) -> Shortlist:
-        """Pass over the points once.
+        """Make the shortlist in one pass over the points.
 
         Args:
             candidates: The points.
-            b: Fewest points to keep, where there are so many.
-            max_memory: Most bytes for the kept points, and for the tables that a choice among them needs.
+            b: The fewest points to keep, if there are so many.
+            max_memory: The most bytes for the kept points and the tables that a choice among them needs.
             keys_N: Keys of the points; see `tie_keys`.
 
         Raises:
-            ValueError: If the budget holds fewer than b points.
+            ValueError: If the limit holds fewer than b points.
         """
         N = len(candidates)
         scores: list[Tensor] = []
@@ -78,7 +78,7 @@ class Shortlist:
         return cls(candidates, keys_N, torch.cat(scores), positions_n, kept.log_probs_n_K_C[by_position])
 
     def highest_left_out(self, taken: list[int]) -> float:
-        """Return the highest BALD score of a point that is neither kept nor taken, or -inf without any."""
+        """Return the highest BALD score of a point that is neither kept nor taken, or -inf if there is none."""
         scores_N = self._scores_left_out(taken)
         return scores_N.max().item() if len(scores_N) else -math.inf
 
@@ -86,8 +86,8 @@ class Shortlist:
         """Pass over the points again.
 
         Yields:
-            Positions and log-probabilities ``[m, K, C]`` of those that are neither kept nor taken and whose BALD score
-            is high enough, chunk by chunk.
+            Positions and log-probabilities ``[m, K, C]`` of the points that are neither kept nor taken and whose BALD
+            score is high enough, chunk by chunk.
         """
         reaches_N = self._scores_left_out(taken) >= least_score
         first = 0
@@ -98,7 +98,7 @@ class Shortlist:
             first += len(chunk)
 
     def log_probs_of(self, position: int) -> Tensor:
-        """Return log-probabilities ``[K, C]`` of any one point, from another pass over the points."""
+        """Return the log-probabilities ``[K, C]`` of one point, from another pass over the points."""
         first = 0
         for chunk in checked_chunks(self.candidates, who="batchbald", min_samples=2):
             if position < first + len(chunk):
@@ -114,7 +114,7 @@ class Shortlist:
 
 
 class _Kept:
-    """The n points with the highest scores of those seen so far, in any order."""
+    """The n points with the highest scores so far, in any order."""
 
     def __init__(self, n: int, like: Tensor, keys_N: Tensor) -> None:
         self.keys_N = keys_N
@@ -124,7 +124,7 @@ class _Kept:
         self.num_seen = 0
 
     def offer(self, log_probs_m_K_C: Tensor, scores_m: Tensor) -> None:
-        """Let the next points take free places, and then those of the points with the lowest scores."""
+        """Add the next points to free places first, and then in place of the points with the lowest scores."""
         n, num_free = len(self.scores_n), max(0, len(self.scores_n) - self.num_seen)
         entering = torch.arange(len(scores_m), device=scores_m.device)
         self._put(self.num_seen + entering[:num_free], entering[:num_free], log_probs_m_K_C, scores_m)
@@ -141,7 +141,7 @@ class _Kept:
 
 
 def num_bytes(size: int | str) -> int:
-    """Return a number of bytes, given as one or as text with a unit.
+    """Return a number of bytes, given as a number or as text with a unit.
 
     Raises:
         ValueError: If it is neither, or not positive.

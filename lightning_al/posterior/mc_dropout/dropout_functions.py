@@ -1,4 +1,4 @@
-"""The dropout functions of torch, and what each of them makes of a mask."""
+"""The dropout functions of torch, and how each of them applies a mask."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lightning_al.posterior.mc_dropout.randomness import Shape
+from lightning_al.posterior.mc_dropout.layout import Shape
 
 
 def drop_to_zero(input: Tensor, keep: Tensor, p: float) -> Tensor:
-    """Drop units to zero, and scale the others to keep the mean."""
+    """Set dropped units to zero, and scale the others to keep the mean."""
     return input * (keep / (1 - p) if p < 1 else keep)
 
 
 def _drop_to_saturation(input: Tensor, keep: Tensor, p: float) -> Tensor:
-    """Keep mean and variance of a SELU network (Klambauer et al., "Self-Normalizing Networks", NeurIPS 2017)."""
+    """Set dropped units to the negative saturation of SELU, and keep mean and variance.
+
+    Klambauer et al., "Self-Normalizing Networks", NeurIPS 2017.
+    """
     saturation = -1.7580993408473766
     scale = ((1 - p) * (1 + p * saturation**2)) ** -0.5 if p < 1 else 0.0
     return scale * (input * keep + saturation * (1 - keep)) - scale * saturation * p
@@ -27,13 +30,13 @@ def _drop_to_saturation(input: Tensor, keep: Tensor, p: float) -> Tensor:
 
 @dataclass(frozen=True)
 class Apply:
-    """One kind of dropout: what it drops, units or whole channels, and to what."""
+    """One kind of dropout: whether it drops units or whole channels, and to which value."""
 
     channels: bool
     drop: Callable[[Tensor, Tensor, float], Tensor]
 
     def shape(self, shape: Shape) -> Shape:
-        """Return the shape of a mask for all points, by that of the input."""
+        """Return the shape of the mask for all points, given that of the input."""
         return (*shape[:2], *[1] * (len(shape) - 2)) if self.channels else shape
 
 
@@ -61,17 +64,17 @@ DROPOUTS: dict[Callable[..., Any], Apply] = {
 
 
 PARAMETERS = ("input", "p", "training", "inplace")
-"""What these functions take in order; torch's own have `train` in the third place and no fourth."""
+"""The parameters of these functions in order; those of `torch` itself have `train` third, and no fourth."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a dropout function that is in effect, whatever the flags of training mode say.
+    """One call of a dropout function, which drops whatever its flag of training mode says.
 
     Attributes:
-        apply: Which kind of dropout it is.
-        input: What units are dropped from.
-        p: The probability to drop.
+        apply: The kind of dropout.
+        input: The tensor to drop units from.
+        p: Probability to drop a unit.
         inplace: Whether the result is written into the input.
     """
 
@@ -82,7 +85,7 @@ class Call:
 
     @classmethod
     def of(cls, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
-        """Return what a call of a function is, where the function is one of dropout's."""
+        """Return the call, or None if the function is not a dropout function."""
         apply = DROPOUTS.get(func)
         if apply is None:
             return None

@@ -13,11 +13,16 @@ from lightning_al.values.torch_names import TENSOR_VERSION
 Function = Callable[..., Any]
 
 
+def call_function(func: Function, *args: Any, **kwargs: Any) -> Any:
+    """Call a function, with nothing recorded or reused."""
+    return func(*args, **kwargs)
+
+
 class Prefix:
     """The results of the torch functions that a network calls before its first noise, in order.
 
-    They are given again to the other samples in place of being computed. A network that later changes one of them, or
-    its input, in place has to compute everything anew.
+    The other samples reuse them. A network that later changes one of them, or its input, in place has to compute
+    everything again.
     """
 
     def __init__(self, batch: Any) -> None:
@@ -28,10 +33,10 @@ class Prefix:
         self._versions: list[int] | None = None
 
     def recorder(self, num_draws: Callable[[], int]) -> Function:
-        """Return a function that calls a function and keeps its result until the first noise.
+        """Return a function that calls a function, and records its result until the first noise.
 
         Args:
-            num_draws: Counts the noise that was drawn so far inside of functions.
+            num_draws: Returns how many draws functions have made so far.
         """
 
         def compute(func: Function, *args: Any, **kwargs: Any) -> Any:
@@ -40,7 +45,7 @@ class Prefix:
             versions = _versions((args, kwargs))
             result = func(*args, **kwargs)
             if num_draws() > 0:
-                # What this function changed in place it would change once more.
+                # Called again, the function would repeat its change in place.
                 is_intact = versions is not None and versions == _versions((args, kwargs))
                 self.end(is_intact)
                 return result
@@ -52,17 +57,17 @@ class Prefix:
         return compute
 
     def end(self, is_intact: bool = True) -> None:
-        """Say that the first noise comes now."""
+        """End the prefix: the first noise comes now."""
         if not self._has_ended:
             self._has_ended = True
             self._versions = self._current_versions() if is_intact else None
 
-    def is_whole(self) -> bool:
-        """Return whether the prefix ended, and nothing in it was changed since."""
+    def is_reusable(self) -> bool:
+        """Return whether the prefix has ended, and nothing in it was changed in place since."""
         return self._versions is not None and self._versions == self._current_versions()
 
     def replayer(self) -> Function:
-        """Return a function that gives the kept results in order, for as long as the same functions are called."""
+        """Return a function that returns the recorded results, as long as the same functions are called in order."""
         results = iter(self._results)
         same = True
 
@@ -70,7 +75,7 @@ class Prefix:
             nonlocal same
             nothing: tuple[Any, Any] = (None, None)
             kept, result = next(results, nothing) if same else nothing
-            # Equal, not identical: torch makes the getter of an attribute anew each time.
+            # Equal, not identical: torch makes a new getter of an attribute each time.
             same = kept == func
             if not same:
                 return func(*args, **kwargs)
@@ -83,7 +88,7 @@ class Prefix:
 
 
 def _versions(held: Any) -> list[int] | None:
-    """Return how often each tensor was changed in place, or None where one does not say."""
+    """Return how often each tensor was changed in place, or None if one does not count that."""
     tensors = [part for part in leaves_of(held) if isinstance(part, Tensor)]
     if any(tensor.is_inference() for tensor in tensors):
         return None

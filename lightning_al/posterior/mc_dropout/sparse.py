@@ -1,10 +1,10 @@
-"""Dropout that leaves out of the arithmetic what it drops.
+"""Dropout that skips the arithmetic of the channels it drops.
 
 Axes: n points, C channels or units, C' of them kept.
 
-A dropped channel is zero for all points of the pool, so the weights that read it need not be multiplied, and those that
-write it need not either. A `Thin` tensor remembers which channels are kept, goes through operations that treat channels
-alike, and is multiplied with the weights of the kept channels alone. Whatever else is done to it makes it whole first.
+A dropped channel is zero for all points of the pool, so neither the weights that read it nor those that write it need
+to be multiplied. A `ChannelSparse` tensor remembers which channels are kept, passes through operations that treat all
+channels alike, and is multiplied by the weights of the kept channels only. Any other operation makes it dense first.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lightning_al.posterior.mc_dropout.layout import Shape
 from lightning_al.posterior.mc_dropout.prefix import Function
-from lightning_al.posterior.mc_dropout.randomness import Shape
 from lightning_al.values.torch_names import NO_TORCH_FUNCTION, WRAPPER_TENSOR, tree_map_only
 
 SCALING: dict[Function, int | None] = {
@@ -28,7 +28,7 @@ SCALING: dict[Function, int | None] = {
     **dict.fromkeys((torch.max_pool2d, F.max_pool2d, F.avg_pool2d, F.adaptive_avg_pool2d), 4),
     **dict.fromkeys((torch.max_pool3d, F.max_pool3d, F.avg_pool3d, F.adaptive_avg_pool3d), 5),
 }
-"""Functions that map each channel to itself, and a multiple of it to the same multiple, with the axes they need for it.
+"""Functions that act on each channel alone and commute with scaling, with the number of axes that they need.
 
 With fewer axes they would take the points for channels.
 """
@@ -37,7 +37,7 @@ UNIT_BY_UNIT: dict[Function, int | None] = {
     **SCALING,
     **dict.fromkeys((torch.tanh, Tensor.tanh, torch.sigmoid, Tensor.sigmoid, F.gelu, F.silu, F.elu, F.hardtanh)),
 }
-"""Functions that map each channel to itself in any way: what they make of a dropped one need not be computed."""
+"""Functions that act on each channel alone: their result for a dropped channel need not be computed."""
 
 FLATTENING = {torch.flatten, Tensor.flatten}
 
@@ -49,56 +49,58 @@ WRITING = {
     "__setitem__", "__iadd__", "__isub__", "__imul__", "__idiv__", "__itruediv__", "__ifloordiv__", "__imod__",
     "__ipow__", "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__", "__set__",
 }  # fmt: skip
-"""Methods that write into their tensor, beside those whose name ends in an underscore."""
+"""Methods that change their tensor in place, besides those whose name ends in an underscore."""
 
 GETTERS: tuple[Any, ...] = (Tensor.shape, Tensor.dtype, Tensor.device, Tensor.ndim, Tensor.requires_grad, Tensor.layout)
 ABOUT = {
     *(Tensor.size, Tensor.dim, Tensor.__len__, Tensor.numel, Tensor.is_floating_point),
     *(getter.__get__ for getter in GETTERS),
 }
-"""What is asked about a tensor rather than done with it."""
+"""Functions that read the properties of a tensor, not its values."""
 
 
-class Thin(Tensor):
-    """A tensor ``[n, C, ...]`` of which only the kept channels count, or a product that waits to be told which to make.
+class ChannelSparse(Tensor):
+    """A tensor ``[n, C, ...]`` that is zero outside the kept channels, or a deferred product with weights.
+
+    A product is deferred until it is known which of its channels the next dropout keeps.
 
     Attributes:
-        channels: The channels, all of them or (`is_cut`) the kept ones; None for a product that waits.
-        kept: Numbers of the kept channels.
-        scale: What the channels are still to be multiplied by.
-        is_cut: Whether the channels are those of the kept channels alone.
-        in_common: Whether the channels are the same for all posterior samples.
-        product: Computes the channels with the numbers given, or all.
+        channels: The values, of all channels or (`is_gathered`) of the kept ones only; None for a deferred product.
+        kept: Indices of the kept channels.
+        scale: The factor by which the values are still to be multiplied.
+        is_gathered: Whether `channels` holds the kept channels only.
+        is_common: Whether `channels` is the same for all posterior samples.
+        product: Computes the channels with the given indices, or all.
         flattened: The tensor that this one is a view of, if any.
-        result: All channels, once something asked for them.
+        result: The dense tensor, once it was needed.
     """
 
     channels: Tensor | None
     kept: Tensor
     scale: float
-    is_cut: bool
-    in_common: bool
+    is_gathered: bool
+    is_common: bool
     product: Callable[[Tensor | None], Tensor] | None
-    flattened: Thin | None
+    flattened: ChannelSparse | None
     result: Tensor | None
 
     @classmethod
-    def waiting(cls, shape: Shape, like: Tensor, product: Callable[[Tensor | None], Tensor]) -> Thin:
-        """Make a product that waits, of a shape."""
-        thin: Thin = WRAPPER_TENSOR.of(Tensor)(cls, shape, dtype=like.dtype, device=like.device)
-        thin.channels, thin.product, thin.flattened, thin.result = None, product, None, None
-        return thin
+    def deferred(cls, shape: Shape, like: Tensor, product: Callable[[Tensor | None], Tensor]) -> ChannelSparse:
+        """Make a deferred product of the given shape."""
+        made: ChannelSparse = WRAPPER_TENSOR.of(Tensor)(cls, shape, dtype=like.dtype, device=like.device)
+        made.channels, made.product, made.flattened, made.result = None, product, None, None
+        return made
 
     @classmethod
-    def keeping(
-        cls, shape: Shape, channels: Tensor, kept: Tensor, scale: float, *, is_cut: bool, in_common: bool
-    ) -> Thin:
-        """Make a tensor of a shape with so many channels kept."""
-        thin: Thin = WRAPPER_TENSOR.of(Tensor)(cls, shape, dtype=channels.dtype, device=channels.device)
-        thin.channels, thin.kept, thin.scale = channels, kept, scale
-        thin.is_cut, thin.in_common = is_cut, in_common
-        thin.product, thin.flattened, thin.result = None, None, None
-        return thin
+    def of_channels(
+        cls, shape: Shape, channels: Tensor, kept: Tensor, scale: float, *, is_gathered: bool, is_common: bool
+    ) -> ChannelSparse:
+        """Make a tensor of the given shape from its channels."""
+        made: ChannelSparse = WRAPPER_TENSOR.of(Tensor)(cls, shape, dtype=channels.dtype, device=channels.device)
+        made.channels, made.kept, made.scale = channels, kept, scale
+        made.is_gathered, made.is_common = is_gathered, is_common
+        made.product, made.flattened, made.result = None, None, None
+        return made
 
     __torch_function__ = NO_TORCH_FUNCTION.of(torch)
 
@@ -106,40 +108,40 @@ class Thin(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        args, kwargs = tree_map_only(Thin, Thin.whole, (args, kwargs or {}))
+        args, kwargs = tree_map_only(ChannelSparse, ChannelSparse.dense, (args, kwargs or {}))
         return func(*args, **kwargs)
 
-    def cut(self) -> Tensor:
-        """Return the kept channels, before they are scaled."""
+    def gathered(self) -> Tensor:
+        """Return the kept channels, not yet scaled."""
         assert self.channels is not None
-        return self.channels if self.is_cut else _selected(self.channels, self.kept)
+        return self.channels if self.is_gathered else _selected(self.channels, self.kept)
 
-    def is_whole(self) -> bool:
-        """Return whether something asked for all channels, and may have changed them in place since."""
-        return self.result is not None or (self.flattened is not None and self.flattened.is_whole())
+    def is_dense(self) -> bool:
+        """Return whether the dense tensor exists, which may have been changed in place since."""
+        return self.result is not None or (self.flattened is not None and self.flattened.is_dense())
 
-    def whole(self) -> Tensor:
-        """Return all channels, the dropped ones as zeros, one after the other in memory as networks expect them."""
+    def dense(self) -> Tensor:
+        """Return all channels, zeros for the dropped ones, contiguous in memory as networks expect."""
         if self.result is None:
             if self.flattened is not None:
-                self.result = self.flattened.whole().flatten(1)
+                self.result = self.flattened.dense().flatten(1)
             elif self.product is not None:
                 self.result = self.product(None).contiguous()
             else:
-                scaled = self.cut() * self.scale
+                scaled = self.gathered() * self.scale
                 self.result = scaled.new_zeros(shape_of(self)).index_copy_(1, self.kept, scaled)
         return self.result
 
 
-class Shared:
-    """What samples have in common after the first dropout: results of functions that treat channels alike."""
+class SharedResults:
+    """Results after the first dropout that all samples share: those of functions that treat all channels alike."""
 
     def __init__(self, results: list[tuple[Function, Any, Tensor]]) -> None:
         self.results = results
         self.place = 0
 
     def get(self, func: Function, channels: Tensor, rest: Any, compute: Callable[[], Tensor]) -> Tensor:
-        """Return the result at this place if it is of the same function of the same channels, else compute it."""
+        """Return the next result if it is of the same function of the same channels, else compute it."""
         place, self.place = self.place, self.place + 1
         if place < len(self.results):
             kept_func, (kept_channels, kept_rest), result = self.results[place]
@@ -150,7 +152,7 @@ class Shared:
 
 
 def _selected(channels: Tensor, kept: Tensor) -> Tensor:
-    """Return the channels with the numbers given, in the memory format of the channels."""
+    """Return the channels with the given indices, in their memory format."""
     if not _is_channels_last(channels):
         return channels.index_select(1, kept)
     by_place = channels.movedim(1, -1)
@@ -160,7 +162,7 @@ def _selected(channels: Tensor, kept: Tensor) -> Tensor:
 
 
 def _channels_last(channels: Tensor) -> Tensor:
-    """Return images with the channels of a place side by side, which a CPU convolves and pools faster."""
+    """Return images in the channels-last memory format, which a CPU convolves and pools faster."""
     is_faster = channels.dim() == 4 and channels.device.type == "cpu"
     return channels.contiguous(memory_format=torch.channels_last) if is_faster else channels
 
@@ -174,40 +176,42 @@ def _is_channels_last(channels: Tensor) -> bool:
 
 
 def shape_of(tensor: Tensor) -> Shape:
-    """Return the shape of a tensor, thin or not."""
+    """Return the shape of a tensor, sparse or not."""
     return tuple(tensor.size())
 
 
-def has_thin(held: Any) -> bool:
-    """Return whether there is a thin tensor among arguments, which for torch are tensors and lists of them."""
+def has_sparse(held: Any) -> bool:
+    """Return whether arguments contain a sparse tensor, alone or in lists."""
     if isinstance(held, list | tuple):
-        return any(has_thin(value) for value in held)
-    return isinstance(held, Thin)
+        return any(has_sparse(value) for value in held)
+    return isinstance(held, ChannelSparse)
 
 
-def dropped(input: Tensor, keep_C: Tensor, p: float, shared: Shared) -> Thin | None:
-    """Drop channels of a tensor ``[n, C, ...]``, thin or not, with probability p; None where that cannot be put off."""
+def dropped(input: Tensor, keep_C: Tensor, p: float, shared: SharedResults) -> ChannelSparse | None:
+    """Drop channels of a tensor ``[n, C, ...]``, sparse or not; return None if that cannot be done sparsely."""
     kept, scale = keep_C.nonzero().flatten(), 1 / (1 - p)
     if len(kept) == 0:
-        # Convolutions and pooling do not take a tensor without channels.
+        # Convolutions and pooling reject a tensor without channels.
         return None
-    if isinstance(input, Thin) and input.is_whole():
-        input = input.whole()
-    if not isinstance(input, Thin):
+    if isinstance(input, ChannelSparse) and input.is_dense():
+        input = input.dense()
+    if not isinstance(input, ChannelSparse):
         channels = shared.get(_channels_last, input, (), partial(_channels_last, input))
-        return Thin.keeping(tuple(input.shape), channels, kept, scale, is_cut=False, in_common=True)
+        return ChannelSparse.of_channels(tuple(input.shape), channels, kept, scale, is_gathered=False, is_common=True)
     if input.product is not None:
-        return Thin.keeping(shape_of(input), input.product(kept), kept, scale, is_cut=True, in_common=False)
+        return ChannelSparse.of_channels(
+            shape_of(input), input.product(kept), kept, scale, is_gathered=True, is_common=False
+        )
     return None
 
 
-def call(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any], shared: Shared) -> Any:
-    """Call a function that has a thin tensor among its arguments."""
+def call(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any], shared: SharedResults) -> Any:
+    """Call a function with a sparse tensor among its arguments."""
     if func in ABOUT:
         return func(*args, **kwargs)
     input, rest = (args[0], args[1:]) if args else (None, ())
     result: Any = NotImplemented
-    if isinstance(input, Thin) and not input.is_whole() and not has_thin((*rest, *kwargs.values())):
+    if isinstance(input, ChannelSparse) and not input.is_dense() and not has_sparse((*rest, *kwargs.values())):
         if func in PRODUCTS:
             result = _product(func, input, *rest, **kwargs)
         elif input.product is not None and _fits(input, UNIT_BY_UNIT, func):
@@ -218,11 +222,11 @@ def call(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any], shared: 
             result = _flattened(input, shared)
     if result is not NotImplemented:
         return result
-    args, kwargs = tree_map_only(Thin, Thin.whole, (args, kwargs))
+    args, kwargs = tree_map_only(ChannelSparse, ChannelSparse.dense, (args, kwargs))
     return func(*args, **kwargs)
 
 
-def _fits(input: Thin, functions: dict[Function, int | None], func: Function) -> bool:
+def _fits(input: ChannelSparse, functions: dict[Function, int | None], func: Function) -> bool:
     return func in functions and functions[func] in (None, len(shape_of(input)))
 
 
@@ -234,14 +238,14 @@ def changes_in_place(func: Function, args: tuple[Any, ...], kwargs: dict[str, An
 
 
 def _is_in_place(func: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
-    """Return whether a function of `torch.nn.functional` is told to write its result into its input."""
+    """Return whether a function of `torch.nn.functional` writes its result into its input."""
     if "inplace" in kwargs:
         return bool(kwargs["inplace"])
-    # A positional flag that is true may be it.
+    # A positional flag that is true may be `inplace`.
     return getattr(func, "__module__", "") == F.__name__ and any(argument is True for argument in args[1:])
 
 
-def _scaled(func: Function, input: Thin, rest: Any, kwargs: dict[str, Any], shared: Shared) -> Any:
+def _scaled(func: Function, input: ChannelSparse, rest: Any, kwargs: dict[str, Any], shared: SharedResults) -> Any:
     channels = input.channels
     assert channels is not None
     if _is_in_place(func, (input, *rest), kwargs) or kwargs.get("return_indices"):
@@ -251,13 +255,15 @@ def _scaled(func: Function, input: Thin, rest: Any, kwargs: dict[str, Any], shar
         result: Tensor = func(channels, *rest, **kwargs)
         return result
 
-    result = shared.get(func, channels, (rest, kwargs), compute) if input.in_common else compute()
+    result = shared.get(func, channels, (rest, kwargs), compute) if input.is_common else compute()
     shape = (len(result), shape_of(input)[1], *result.shape[2:])
-    return Thin.keeping(shape, result, input.kept, input.scale, is_cut=input.is_cut, in_common=input.in_common)
+    return ChannelSparse.of_channels(
+        shape, result, input.kept, input.scale, is_gathered=input.is_gathered, is_common=input.is_common
+    )
 
 
-def _flattens(func: Function, input: Thin, rest: Any, kwargs: dict[str, Any]) -> bool:
-    """Return whether a function leaves a row for each point."""
+def _flattens(func: Function, input: ChannelSparse, rest: Any, kwargs: dict[str, Any]) -> bool:
+    """Return whether a function flattens everything but the points."""
     if func in FLATTENING:
         return (rest, kwargs) in (((1,), {}), ((1, -1), {}))
     n, *size = shape_of(input)
@@ -266,32 +272,34 @@ def _flattens(func: Function, input: Thin, rest: Any, kwargs: dict[str, Any]) ->
     return func in RESHAPING and not kwargs and units > 0 and sizes in ((n, -1), (n, units), (-1, units))
 
 
-def _flattened(input: Thin, shared: Shared) -> Thin:
+def _flattened(input: ChannelSparse, shared: SharedResults) -> ChannelSparse:
     channels = input.channels
     assert channels is not None
     n, num_channels, *size = shape_of(input)
     units = math.prod(size)
     numbers = input.kept[:, None] * units + torch.arange(units, device=input.kept.device)
-    if input.is_cut and _is_channels_last(channels):
-        # The units may come in any order, so they stay where they are.
+    if input.is_gathered and _is_channels_last(channels):
+        # The units may come in any order, so nothing is copied.
         result, kept = channels.movedim(1, -1).flatten(1), numbers.t().flatten()
     else:
         flatten = partial(torch.flatten, channels, 1)
-        result = shared.get(torch.flatten, channels, (), flatten) if input.in_common else flatten()
+        result = shared.get(torch.flatten, channels, (), flatten) if input.is_common else flatten()
         kept = numbers.flatten()
-    flat = Thin.keeping(
-        (n, num_channels * units), result, kept, input.scale, is_cut=input.is_cut, in_common=input.in_common
+    flat = ChannelSparse.of_channels(
+        (n, num_channels * units), result, kept, input.scale, is_gathered=input.is_gathered, is_common=input.is_common
     )
     flat.flattened = input
     return flat
 
 
-def _product(func: Function, input: Thin, weight: Tensor, bias: Tensor | None = None, *rest: Any, **kwargs: Any) -> Any:
+def _product(
+    func: Function, input: ChannelSparse, weight: Tensor, bias: Tensor | None = None, *rest: Any, **kwargs: Any
+) -> Any:
     groups = rest[3] if len(rest) > 3 else kwargs.get("groups", 1)
     shape = shape_of(input)
     if groups != 1 or len(shape) != weight.dim() or input.product is not None:
         return NotImplemented
-    values, kept, scale = input.cut(), input.kept, input.scale
+    values, kept, scale = input.gathered(), input.kept, input.scale
 
     def compute(kept_out: Tensor | None) -> Tensor:
         used = weight if kept_out is None else weight.index_select(0, kept_out)
@@ -300,22 +308,22 @@ def _product(func: Function, input: Thin, weight: Tensor, bias: Tensor | None = 
         return result
 
     made = _shape_made(func, (shape, tuple(weight.shape)), _in_tuples((None, *rest)), _in_tuples(kwargs.items()))
-    return Thin.waiting(made, values, compute)
+    return ChannelSparse.deferred(made, values, compute)
 
 
 def _in_tuples(arguments: Iterable[Any]) -> tuple[Any, ...]:
-    """Return arguments that a cache can look up, with tuples for lists."""
+    """Return arguments in a hashable form, with tuples for lists."""
     return tuple(_in_tuples(value) if isinstance(value, list | tuple) else value for value in arguments)
 
 
 @lru_cache(maxsize=1000)
 def _shape_made(func: Function, shapes: tuple[Shape, ...], rest: Any, kwargs: Any) -> Shape:
-    """Return the shape that a function makes of tensors of such shapes."""
+    """Return the shape of a function's result for tensors of the given shapes."""
     result = func(*(torch.empty(shape, device="meta") for shape in shapes), *rest, **dict(kwargs))
     return tuple(result.shape)
 
 
-def _after_product(func: Function, input: Thin, rest: Any, kwargs: dict[str, Any]) -> Any:
+def _after_product(func: Function, input: ChannelSparse, rest: Any, kwargs: dict[str, Any]) -> Any:
     product = input.product
     assert product is not None
     if _is_in_place(func, (input, *rest), kwargs) or kwargs.get("return_indices"):
@@ -326,4 +334,4 @@ def _after_product(func: Function, input: Thin, rest: Any, kwargs: dict[str, Any
         return result
 
     made = _shape_made(func, (shape_of(input),), _in_tuples(rest), _in_tuples(kwargs.items()))
-    return Thin.waiting(made, input, compute)
+    return ChannelSparse.deferred(made, input, compute)

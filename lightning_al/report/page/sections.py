@@ -85,11 +85,12 @@ def _targets(study: Study, wanted: Wanted) -> Part | None:
 def _queried(study: Study, frame: pd.DataFrame, prefix: str) -> Part:
     # Validation labels are not queried.
     up_to = frame["labels"].max() if study.with_validation_labels else study.between[1]
+    classes = frames.classes_of(frame)
     too_short = {str(run.folder) for run in study.too_short}
     found: dict[str, pd.DataFrame] = {}
     for method, same in frame.groupby("method", sort=False):
         covering = same[~same["folder"].isin(too_short)]
-        counts = frames.queried_by_class(same if covering.empty else covering, up_to)
+        counts = frames.queried_by_class(same if covering.empty else covering, classes, up_to)
         if not counts.empty:
             found[str(method)] = counts
     folded = [*_images(study), Folded("The indices asked for, in order", table=tables.indices(study))]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from lightning_al.acquisition.bald import bald
 from lightning_al.acquisition.batchbald.configurations import Configurations
-from lightning_al.acquisition.batchbald.search import gains
+from lightning_al.acquisition.batchbald.gains import gains
 from tests import references
 from tests.references import random_log_probs
 
@@ -24,8 +24,8 @@ def configurations_of(log_probs_S_K_C, *, limit, seed=0):
 
 def fast_gains(log_probs_N_K_C, configurations):
     probs_N_C_K = log_probs_N_K_C.exp().clamp_min(1e-18).transpose(1, 2).contiguous()
-    noise_N_K = -(probs_N_C_K * probs_N_C_K.log()).sum(1)
-    return gains(probs_N_C_K, noise_N_K, None, configurations.to(torch.float64))
+    entropies_N_K = -(probs_N_C_K * probs_N_C_K.log()).sum(1)
+    return gains(probs_N_C_K, entropies_N_K, None, configurations.to(torch.float64))
 
 
 def rounding(configurations):

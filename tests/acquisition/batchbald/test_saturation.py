@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from lightning_al.acquisition.bald import bald
-from lightning_al.acquisition.batchbald.saturation import BatchReport
+from lightning_al.acquisition.batchbald.batch_report import BatchReport
 from lightning_al.acquisition.batchbald.selection import BatchBALD, batchbald, half_overlap
 from lightning_al.points import Candidates
 from tests import references

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_al import MCDropout
-from lightning_al.posterior.mc_dropout.randomness import Axis, Place, drawn_by_position
+from lightning_al.posterior.mc_dropout.layout import BatchAxis, Layout, drawn_by_position
 from tests.support.samples import log_probs_of
 
 LENGTHS = [1, 4, 2, 9, 3, 1, 7, 5, 2, 6, 8]
@@ -243,14 +243,14 @@ def test_batches_of_a_tokenizer_are_cut_copied_and_compared_as_dicts_are() -> No
 def test_units_and_channels_are_drawn_in_one_go_as_before() -> None:
     """Picks of such networks stay those of 0.1.0."""
     for shape in ((1, 50), (1, 16, 1, 1), (1, 1, 1, 1), (1,), ()):
-        [place] = drawn_by_position([Place(Axis(0, 1) if shape else None, shape)], [False], reads_images=False)
+        [place] = drawn_by_position([Layout(BatchAxis(0, 1) if shape else None, shape)], [False], reads_images=False)
         assert not place.by_position
     # Feature maps of images, and the same shape in a network that reads sequences.
     for reads_images in (True, False):
-        [place] = drawn_by_position([Place(Axis(0, 1), (1, 16, 4, 4))], [False], reads_images=reads_images)
+        [place] = drawn_by_position([Layout(BatchAxis(0, 1), (1, 16, 4, 4))], [False], reads_images=reads_images)
         assert place.by_position is not reads_images
     # A network that reads sequences beside it.
-    both = [Place(Axis(0, 1), (1, 50)), Place(Axis(0, 1), (1, 8, 1))]
+    both = [Layout(BatchAxis(0, 1), (1, 50)), Layout(BatchAxis(0, 1), (1, 8, 1))]
     [units, channels] = drawn_by_position(both, [False, True], reads_images=False)
     assert not units.by_position
     assert not channels.by_position

@@ -259,13 +259,13 @@ def test_a_view_leaves_units_out_too() -> None:
 
 def test_what_treats_channels_alike_is_computed_once_for_all_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     given = []
-    get = sparse.Shared.get
+    get = sparse.SharedResults.get
 
     def noted(*args: Any) -> Tensor:
         given.append(get(*args))
         return given[-1]
 
-    monkeypatch.setattr(sparse.Shared, "get", noted)
+    monkeypatch.setattr(sparse.SharedResults, "get", noted)
     predict(paper_cnn(), torch.randn(16, 1, 28, 28), num_samples=5)
     # Memory format, pooling and ReLU of five samples, and of the two that are compared for few points by themselves.
     assert len(given) == 3 * (5 + 2)

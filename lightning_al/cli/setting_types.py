@@ -1,4 +1,4 @@
-"""Of which kind each setting at the top is, and how large numbers may be that take memory, processes or files."""
+"""The types of the settings at the top level, and limits on numbers that cost memory, processes or files."""
 
 from __future__ import annotations
 
@@ -23,46 +23,46 @@ LARGEST = {
     "samples_per_epoch": 1_000_000_000,
     "threads": 1_024,
 }
-"""The largest numbers by the last name of the setting, of those that take memory or processes at once."""
+"""The largest number for each setting that costs memory or processes at once, by the setting's last name."""
 
 LONGEST_TEXT = 10_000
-"""Characters of a setting."""
+"""The most characters of a setting."""
 
 LONGEST_NAME = 500
-"""Characters of what titles, tables and folders are named by."""
+"""The most characters of a setting that appears in titles, tables and folder names."""
 
 TEXT = str | int | float
-"""A number is a text of its own where a text is expected."""
+"""Where a text is expected, a number stands for its text."""
 
 _WIDE = re.compile(r":[^{}]*\d{4}")
 
 
-def check_kinds(settings: Mapping[str, Any]) -> None:
-    """Refuse settings of another kind than a run can begin with, or that no machine could hold.
+def check_types(settings: Mapping[str, Any]) -> None:
+    """Check the types of the settings, and that numbers are not absurdly large.
 
     Raises:
-        ValueError: If there is one; the message names it.
+        ValueError: If a setting has another type or is too large; the message names it.
     """
     for name in PARTS:
         if not isinstance(settings[name], Mapping) and not is_outer(settings[name]):
             raise ValueError(
-                f"`{name}` is {_said(settings[name])}, where a class and its arguments are expected. Give one."
+                f"`{name}` is {_said(settings[name])}, but a class and its arguments are expected. Give one."
             )
         if isinstance(settings[name], Mapping) and settings[name].get("_partial_"):
-            raise ValueError(f"`{name}` has `_partial_`, by which it would not be made. Remove it.")
+            raise ValueError(f"`{name}` has `_partial_`, so it would not be made. Remove it.")
     for name in ("callbacks", "logger"):
         if not isinstance(settings[name], Mapping | None):
-            raise ValueError(
-                f"`{name}` is {_said(settings[name])}, where names of classes are expected. Give it names."
-            )
+            raise ValueError(f"`{name}` is {_said(settings[name])}, but named classes are expected. Give it names.")
     for name, kinds in {"seed": int, "threads": int | None, "metric": TEXT, "name": TEXT}.items():
         value = settings[name]
         if not is_outer(value) and (not isinstance(value, kinds) or isinstance(value, bool)):
-            raise ValueError(f"`{name}` is {_said(value)}, which it cannot be. Set it to a plain value of its kind.")
+            raise ValueError(
+                f"`{name}` is {_said(value)}, which has the wrong type. Set it to a plain value of the right type."
+            )
     if isinstance(settings["threads"], int) and settings["threads"] < 1:
-        raise ValueError(f"`threads` is {settings['threads']}, which is less than one. Set it to 1 or null.")
-    for way, value in values(settings):
-        _check_size(dotted(way), str(way[-1]), value)
+        raise ValueError(f"`threads` is {settings['threads']}, which is less than 1. Set it to 1 or null.")
+    for key_path, value in values(settings):
+        _check_size(dotted(key_path), str(key_path[-1]), value)
 
 
 def _check_size(name: str, last: str, value: Any) -> None:

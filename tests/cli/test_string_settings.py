@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from lightning_al.cli.configuration import as_stored, read_config, resolve_allowed
-from lightning_al.cli.texts import with_texts
+from lightning_al.cli.string_settings import with_strings
 from lightning_al.report import Run
 from tests.cli.test_cli import TINY
 from tests.support.stored import composed
@@ -25,7 +25,7 @@ def test_every_text_of_a_run_may_look_like_a_number(tmp_path: Path, name: str, t
     loggers = [f"{logger}.name={name}" for logger in ("logger.csv", "logger.tensorboard", "logger.wandb")]
     typed = [*loggers, f"logger.mlflow.run_name={name}", f"+logger.csv.prefix={name}"]
     config = composed(tmp_path, "logger=[csv,tensorboard,wandb,mlflow]", f"name={name}", f"metric={name}", *typed)
-    config = with_texts(config)
+    config = with_strings(config)
     resolved = resolve_allowed(config, (), tmp_path)
     found = [resolved.name, resolved.metric, resolved.callbacks.progress.metric, resolved.logger.mlflow.run_name]
     found += [resolved.logger[key].name for key in ("csv", "tensorboard", "wandb")] + [resolved.logger.csv.prefix]
@@ -38,7 +38,7 @@ def test_every_text_of_a_run_may_look_like_a_number(tmp_path: Path, name: str, t
 
 def test_what_is_no_text_stays_what_it_is(tmp_path: Path) -> None:
     config = composed(tmp_path, "+logger.csv.flush_logs_every_n_steps=7", "logger.csv.version=3", "seed=5")
-    resolved = resolve_allowed(with_texts(config), (), tmp_path)
+    resolved = resolve_allowed(with_strings(config), (), tmp_path)
     assert (resolved.logger.csv.flush_logs_every_n_steps, resolved.logger.csv.version, resolved.seed) == (7, 3, 5)
 
 

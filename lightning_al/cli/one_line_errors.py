@@ -1,4 +1,4 @@
-"""Which errors say all that there is to know, so that no traceback is shown with them."""
+"""Errors that are shown in one line, without a traceback."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lightning_al.cli.secrets import without_secrets
 from lightning_al.report.printable import printable
 
 MOST = 5_000
-"""Characters of a refusal."""
+"""The most characters of an error."""
 
 
-def is_own_refusal(error: BaseException) -> bool:
-    """Return whether an error was raised by lightning_al itself, and not by what it called.
+def is_own_error(error: BaseException) -> bool:
+    """Return whether lightning_al itself raised an error, and not code that it called.
 
-    An error that was made of another one, to say more, is where that one came from.
+    For an error raised from another one, that other one decides.
 
     >>> import json
     >>> try:
     ...     json.loads("seven")
     ... except ValueError as found:
-    ...     is_own_refusal(found)
+    ...     is_own_error(found)
     False
     """
     while error.__cause__ is not None:
@@ -43,48 +43,48 @@ def is_own_refusal(error: BaseException) -> bool:
 
 @contextmanager
 def of_settings(settings: Any, folder: Path) -> Iterator[None]:
-    """Say in one line why a run cannot go on with the settings in its folder, whatever Lightning or torch raises.
+    """Say in one line why a run cannot resume with the stored settings, whatever Lightning or torch raises.
 
     Args:
-        settings: The settings with all references resolved. All classes in them are known ones.
+        settings: The settings with all references resolved. Their classes are on the allow list.
         folder: The run's folder.
 
     Raises:
-        CompactHydraException: In place of any error that says less.
+        CompactHydraException: In place of other errors.
     """
     try:
         yield
     except (CompactHydraException, OmegaConfBaseException, OSError):
         raise
     except Exception as found:
-        if isinstance(found, ValueError | TypeError | RuntimeError) and is_own_refusal(found):
+        if isinstance(found, ValueError | TypeError | RuntimeError) and is_own_error(found):
             raise
         part = _at_fault(found, settings)
         where = f"its `{part}`" if part else "its settings"
         said = f"{type(found).__name__}: {' '.join(str(found).split())}".rstrip(". ")
         raise CompactHydraException(
-            f"lightning-al: the run in {folder} cannot go on with {where}. {said}. Compare its "
+            f"lightning-al: the run in {folder} cannot resume with {where}. {said}. Compare its "
             "config.yaml with a copy from before, or choose another folder."
         ) from found
 
 
 def _at_fault(error: BaseException, settings: Any) -> str:
-    """Return the setting of which the innermost object was made that an error came out of, or an empty text."""
+    """Return the setting of the innermost object in an error's traceback, or an empty string."""
     made = {}
-    for way, target in values(settings):
-        if way[-1] == "_target_":
-            with suppress(Exception):  # what cannot be found was not made
-                made[get_object(target)] = dotted(way[:-1])
+    for key_path, target in values(settings):
+        if key_path[-1] == "_target_":
+            with suppress(Exception):  # a class that cannot be found was not made
+                made[get_object(target)] = dotted(key_path[:-1])
     within = [frame.f_locals.get("self") for frame, _ in traceback.walk_tb(error.__traceback__)]
     return next((made[type(one)] for one in reversed(within) if type(one) in made), "")
 
 
 @contextmanager
 def in_one_line(folder: Path) -> Iterator[None]:
-    """Let Hydra show what lightning_al refuses, and what the system refuses in the run's folder, without a traceback.
+    """Let Hydra show errors of lightning_al, and of files in the run's folder, without a traceback.
 
     Raises:
-        CompactHydraException: In place of an error that lightning_al raised itself, or that names a file of the folder.
+        CompactHydraException: In place of such an error.
     """
     try:
         yield
@@ -105,7 +105,7 @@ def in_one_line(folder: Path) -> Iterator[None]:
             "and writable, or remove it where no run put it there."
         ) from found
     except (ValueError, TypeError, RuntimeError) as found:
-        if not is_own_refusal(found):
+        if not is_own_error(found):
             raise
         error = printable(without_secrets(" ".join([str(found), *getattr(found, "__notes__", ())])), most=MOST)
         raise CompactHydraException(f"lightning-al: {error}") from found

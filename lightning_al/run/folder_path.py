@@ -10,7 +10,7 @@ LONGEST_NAME = 255
 """Bytes of a file's or a folder's name, in common file systems."""
 
 
-def meant(folder: Any) -> Path:
+def folder_path(folder: Any) -> Path:
     """Return the absolute path of a folder, which does not depend on the current directory later.
 
     A relative path starts from the current directory, and ``~`` stands for the home directory, as in a shell.
@@ -18,7 +18,7 @@ def meant(folder: Any) -> Path:
     Raises:
         ValueError: If it is not the name of a folder.
 
-    >>> meant("runs/1") == Path.cwd() / "runs" / "1", meant("~/runs") == Path.home() / "runs"
+    >>> folder_path("runs/1") == Path.cwd() / "runs" / "1", folder_path("~/runs") == Path.home() / "runs"
     (True, True)
     """
     name = os.fspath(folder) if isinstance(folder, str | os.PathLike) else folder

@@ -1,12 +1,11 @@
-"""What the configuration in a run's folder may not say by itself, since somebody else may have written it.
+"""What a configuration stored in a run's folder may not set, since someone else may have written it.
 
-It may name places to read data from. It may not name a place outside the folder to write to, an address, or anything
-that is looked up by name on the machine that goes on with the run.
+It may name places to read data from. It may not name an address, a place outside the folder to write to, or anything
+that is looked up by name on the machine that resumes the run.
 """
 
 from __future__ import annotations
 
-import inspect
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,29 +14,30 @@ from typing import Any
 
 from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.allowed_names import ALLOWED
-from lightning_al.cli.references import Way, at
+from lightning_al.cli.arguments import arguments_of, parameters_of
+from lightning_al.cli.references import KeyPath
 from lightning_al.registry import Registry
 
 TO_WRITE = frozenset(
     ("artifact_location", "default_root_dir", "dirpath", "log_dir", "output_dir", "save_dir", "tracking_uri")
 )
-"""Arguments that are places to write to, relative ones too."""
+"""Arguments that are places to write to, also when relative."""
 
 NEEDED = {
     "Trainer": ("default_root_dir",),
     "MLFlowLogger": ("artifact_location", "tracking_uri"),
     "WandbLogger": ("offline", "save_dir"),
 }
-"""Arguments without which a class writes into the current folder, or sends what it logs."""
+"""Arguments without which a class writes into the current folder, or uploads what it logs."""
 
 NOT_STORED = {
     "Trainer": frozenset(("model_registry", "plugins", "profiler")),
     "DDPStrategy": frozenset(("accelerator", "checkpoint_io", "cluster_environment", "precision_plugin")),
     "MLFlowLogger": frozenset(("log_model",)),
 }
-"""Arguments that a run can do without, and that lead to code or models by name, or to a place.
+"""Optional arguments that lead to code or models by name, or to a place.
 
-MLflow copies models to where its database says, and the database lies in the folder.
+MLflow copies models to where its database says, and the database is in the folder.
 """
 
 ONLY_STORED = {
@@ -45,79 +45,81 @@ ONLY_STORED = {
         ("group", "job_type", "log_model", "name", "notes", "offline", "prefix", "project", "save_dir", "tags")
     )
 }
-"""Of classes that pass on what they are given, all that may be stored. W&B's others name servers and files."""
+"""For classes that pass their arguments on, all arguments that may be stored. W&B's others name servers and files."""
 
 FETCHES = "fetches files"
-"""Of what a folder claims, what can be left out."""
+"""The claim that can be ignored: without it, nothing is downloaded."""
 
 LISTED_PACKAGES = frozenset(module.split(".")[0] for module in ALLOWED)
-"""The packages whose classes a configuration may name by itself."""
+"""The packages with classes on the list."""
 
 _ADDRESS = re.compile(r"://|::|^[A-Za-z][\w+.-]+:[/\\]")
 _VARIABLE = re.compile(r"\$[\w{(]")
 _SLASH = re.compile(r"[/\\]")
 _FIELD = re.compile(
     r"""\{
-        (?!0[:}])                                   # by which Lightning has all metrics
-        (?!(?:[^{}:]*/)?\.\.?[/:}])                 # a way up
+        (?!0[:}])                                   # by which Lightning passes all metrics
+        (?!(?:[^{}:]*/)?\.\.?[/:}])                 # a parent folder
         [\w.-]+ (?:/[\w.-]+)*                       # a metric, as Lightning names them
         (?: : 0? \d{0,3} (?:\.\d{1,3})? [dfeg]? )? # a number as a number
     \}""",
     re.VERBOSE,
 )
-"""A metric in the name of a file. Other formats make other text of a number, a way up among it."""
+"""A metric in a file name. Other formats can turn a number into any text, `..` included."""
 
 
 class Claims:
-    """Find what a run's folder claims that only the user may say.
+    """Find the settings of a stored configuration that only the user may set.
 
     Args:
         folder: The run's folder.
-        allowed: What may be made; everything in the settings has passed it.
+        allowed: The list that every name in the settings has passed.
     """
 
     def __init__(self, folder: Path, allowed: AllowList) -> None:
         self.folder = folder.resolve()
         self.allowed = allowed
 
-    def find(self, settings: Any) -> Iterator[tuple[Way, str]]:
-        """Yield the way to each such setting, of a node for what it lacks, and what is wrong with it."""
+    def find(self, settings: Any) -> Iterator[tuple[KeyPath, str]]:
+        """Yield the key path of each such setting, or of the argument that a node lacks, and what is wrong with it."""
         yield from self._of(settings, (), None, "")
 
-    def _of(self, value: Any, way: Way, owner: Any, name: str) -> Iterator[tuple[Way, str]]:
-        """Look through a value that an owner is to be made with under a name."""
+    def _of(self, value: Any, key_path: KeyPath, owner: Any, name: str) -> Iterator[tuple[KeyPath, str]]:
+        """Look through a value that is passed to an owner under a name."""
         if isinstance(value, Mapping) and "_target_" in value:
-            yield from self._of_node(value, way)
+            yield from self._of_node(value, key_path)
         elif isinstance(value, Mapping):
             for key, part in value.items():
-                yield from self._of(part, (*way, key), owner, str(key) if owner is None or key in TO_WRITE else name)
+                yield from self._of(
+                    part, (*key_path, key), owner, str(key) if owner is None or key in TO_WRITE else name
+                )
         elif isinstance(value, list | tuple):
             for place, part in enumerate(value):
-                yield from self._of(part, (*way, place), owner, name)
+                yield from self._of(part, (*key_path, place), owner, name)
         else:
             why = self._why(value, owner, name)
             if why:
-                yield way, why
+                yield key_path, why
 
-    def _of_node(self, node: Mapping[str, Any], way: Way) -> Iterator[tuple[Way, str]]:
+    def _of_node(self, node: Mapping[str, Any], key_path: KeyPath) -> Iterator[tuple[KeyPath, str]]:
         made = self.allowed.find(node["_target_"])
         bases = [base.__name__ for base in getattr(made, "__mro__", ())]
         arguments = dict(arguments_of(node, made))
         for needed in (name for base in bases for name in NEEDED.get(base, ())):
             if not any(name == needed and value is not None for name, value in arguments.values()):
-                yield (*way, needed), "is left out, so that this machine would choose it"
+                yield (*key_path, needed), "is left out, so this machine would choose it"
         fetches = _default(made, "download") and not any(name == "download" for name, _ in arguments.values())
         if fetches:
-            yield (*way, "download"), FETCHES
+            yield (*key_path, "download"), FETCHES
         if node.get("_partial_") and not TO_WRITE.isdisjoint(parameters_of(made)):
-            yield (*way, "_partial_"), "leaves places to write to open"
+            yield (*key_path, "_partial_"), "leaves places to write to open"
         for place, (name, value) in arguments.items():
             refused = any(name in NOT_STORED.get(base, ()) for base in bases)
             refused |= any(base in ONLY_STORED and name not in ONLY_STORED[base] for base in bases)
             if refused and value is not None and value is not False:
-                yield (*way, *place), "leads to what is not in the folder"
+                yield (*key_path, *place), "leads to what is not in the folder"
             else:
-                yield from self._of(value, (*way, *place), made, name)
+                yield from self._of(value, (*key_path, *place), made, name)
 
     def _why(self, value: Any, owner: Any, name: str) -> str | None:
         bases = [base.__name__ for base in getattr(owner, "__mro__", ())]
@@ -150,48 +152,15 @@ class Claims:
         return None
 
     def _is_inside(self, text: str) -> bool:
-        """Return whether a place lies in the run's folder, with every link followed."""
+        """Return whether a place is in the run's folder after following every link."""
         return "~" not in text[:1] and "\0" not in text and Path(text).resolve().is_relative_to(self.folder)
 
     def _is_read(self, owner: Any, name: str) -> bool:
-        """Return whether a place is one to read: the root of a dataset, or what a class that the user allows takes."""
+        """Return whether a place is only read: a dataset's root, or an argument of a class that the user allows."""
         home = str(getattr(owner, "__module__", ""))
         if home.startswith(("torchvision.datasets.", "lightning_al.demos.")):
             return name == "root"
         return owner is not None and home.split(".")[0] not in LISTED_PACKAGES
-
-
-def argument_at(settings: Any, way: Way, allowed: AllowList) -> tuple[Any, str]:
-    """Return what the innermost node on a way makes, and the name of the argument that the way leads into.
-
-    Of what lies in no node, these are None and an empty text.
-    """
-    for length in range(len(way) - 1, -1, -1):
-        node = at(settings, way[:length])
-        if isinstance(node, Mapping) and "_target_" in node:
-            made, rest = allowed.find(node["_target_"]), way[length:]
-            names = (name for place, (name, _) in arguments_of(node, made) if rest[: len(place)] == place)
-            return made, next(names, "")
-    return None, ""
-
-
-def arguments_of(node: Mapping[str, Any], made: Any) -> Iterator[tuple[Way, tuple[str, Any]]]:
-    """Yield the way to each argument of a node with its name, those given by their place too, and its value."""
-    parameters = list(parameters_of(made))
-    given = node.get("_args_")
-    for place, value in enumerate(given if isinstance(given, list | tuple) else ()):
-        yield ("_args_", place), (parameters[place] if place < len(parameters) else "", value)
-    for name, value in node.items():
-        if name not in ("_target_", "_args_", "_partial_", "_recursive_", "_convert_"):
-            yield (name,), (str(name), value)
-
-
-def parameters_of(made: Any) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of a class or function by their names, or none where Python does not know them."""
-    try:
-        return inspect.signature(made).parameters
-    except (TypeError, ValueError):
-        return {}
 
 
 def _default(made: Any, name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Whose a configuration of Hydra's is: one of this command's is written anew, one of another program's is not."""
+"""Tell Hydra's files of this command, which may be overwritten, from those of other programs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from lightning_al.run.files import LARGEST_SETTINGS, kind_of, read_text
 from lightning_al.run.folder import CONFIG
 
 NAMES = ("config.yaml", "hydra.yaml", "overrides.yaml")
-"""What Hydra writes in its folder beside each run."""
+"""The files that Hydra writes in its folder for each run."""
 
 _OURS = "lightning_al.cli."
-"""What Hydra's part of this command's configuration names: its callbacks."""
+"""The package of the callbacks in Hydra's part of this command's configuration."""
 
 
 def is_of_command(path: Path) -> bool:
-    """Return whether a file is one of this command: a run's configuration, Hydra's part of one, or both."""
+    """Return whether a file is a configuration of this command, or Hydra's part of one."""
     text = _text(path)
     if _OURS in text:
         return True
@@ -30,14 +30,14 @@ def is_of_command(path: Path) -> bool:
     return isinstance(settings, dict) and set(PARTS) <= set(settings)
 
 
-def check_hydras_files(folder: Path, subfolder: str | None) -> None:
-    """Refuse a folder in which another program has its Hydra's files, or that has folders in their place.
+def check_hydra_files(folder: Path, subfolder: str | None) -> None:
+    """Check that a folder has no Hydra files of another program, and no folders in their place.
 
-    Files without content are of a command that was cut off.
+    Empty files are from a command that was interrupted.
 
     Args:
         folder: The run's folder.
-        subfolder: Where Hydra writes in it, or None where it does not.
+        subfolder: Where Hydra writes in it, or None if it writes nothing.
 
     Raises:
         ValueError: If there are such files.
@@ -46,11 +46,11 @@ def check_hydras_files(folder: Path, subfolder: str | None) -> None:
         return
     home = folder / subfolder
     if kind_of(home) is None and home.exists():
-        raise ValueError(f"{home} is a file, where Hydra keeps a folder. Remove it, or choose another folder.")
+        raise ValueError(f"{home} is a file, where Hydra needs a folder. Remove it, or choose another folder.")
     for name in NAMES:
         if kind_of(home / name) == "a folder":
             raise ValueError(
-                f"{home / name} is a folder, where Hydra keeps a file. Remove it, or choose another folder."
+                f"{home / name} is a folder, where Hydra needs a file. Remove it, or choose another folder."
             )
     written = [home / name for name in NAMES if _text(home / name)]
     if written and not any(map(is_of_command, (*written, folder / CONFIG))):
@@ -61,7 +61,7 @@ def check_hydras_files(folder: Path, subfolder: str | None) -> None:
 
 
 def _text(path: Path) -> str:
-    """Return what a file says; what cannot be read as text still says something, and is none of ours."""
+    """Return the text of a file, empty if there is none; a file that is not text is not ours."""
     try:
         return read_text(path, LARGEST_SETTINGS)
     except OSError:

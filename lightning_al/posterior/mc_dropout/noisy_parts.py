@@ -1,4 +1,4 @@
-"""Which parts of a network have noise in training mode alone."""
+"""The parts of a network that add noise in training mode only."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from lightning_al.posterior.mc_dropout.randomness import Shape
+from lightning_al.posterior.mc_dropout.layout import Shape
 from lightning_al.values.torch_names import NORMS
 
 NOISY_TORCH_PARTS = (nn.MultiheadAttention, nn.TransformerEncoderLayer, nn.TransformerDecoderLayer, nn.RNNBase)
-"""Parts of torch that have dropout of their own in training mode alone; `nn.Dropout` is found in both."""
+"""Modules of torch with dropout of their own in training mode only; `nn.Dropout` is found in both modes."""
 
 QUIET_PACKAGES = {"torch", "lightning", "pytorch_lightning", "lightning_al"}
-"""Packages whose other parts read `training` for other reasons."""
+"""Packages whose other modules read `training` for other reasons."""
 
 
 def parts_that_read_training(module: nn.Module) -> list[nn.Module]:
-    """Return the parts of a network whose code asks whether it is being trained, but for norms with statistics."""
+    """Return the parts of a network whose code reads `training`, except norms with running statistics."""
     return [part for part in module.modules() if not isinstance(part, NORMS.of(nn)) and _reads_training(type(part))]
 
 
@@ -41,13 +41,13 @@ def _mentions(code: CodeType, name: str) -> bool:
 
 
 class Trial(NamedTuple):
-    """What a network draws for a few points, and what shape it gives: of its outputs, and of each draw.
+    """The shapes of a network's outputs and random draws for a few points.
 
     Attributes:
-        outputs: The shape of the outputs.
-        dropouts: The shapes of the masks of dropout functions.
-        draws: The shapes of what other functions draw.
-        in_channels: Which of the dropout functions drop whole channels.
+        outputs: Shape of the outputs.
+        dropouts: Shape of the mask of each call of a dropout function.
+        draws: Shape of each draw inside other functions.
+        in_channels: Which calls of dropout functions drop whole channels.
     """
 
     outputs: Shape
@@ -57,14 +57,14 @@ class Trial(NamedTuple):
 
 
 def noisy_parts(parts: Iterable[nn.Module], attempt: Callable[[], Trial | None]) -> list[nn.Module]:
-    """Choose the parts without which, in training mode, a network would draw something else.
+    """Return the parts that change what a network draws when they are put in training mode.
 
     Args:
         parts: Parts of a network that is in evaluation mode.
-        attempt: Tries the network with a few points; None where that fails.
+        attempt: Tries the network with a few points; returns None if that fails.
 
     Returns:
-        The chosen parts, without the kinds with which the network gives no prediction, or one of another shape.
+        These parts, without the classes that in training mode make the network fail or change its output shape.
     """
     parts = list(parts)
     if not parts:
@@ -94,7 +94,7 @@ def noisy_parts(parts: Iterable[nn.Module], attempt: Callable[[], Trial | None])
 
 @contextmanager
 def training(parts: Iterable[nn.Module]) -> Iterator[None]:
-    """Put parts in training mode, and them and their buffers back as they were afterwards."""
+    """Put parts in training mode inside the context, and restore their modes and buffers afterwards."""
     parts = list(parts)
     modes = [part.training for part in parts]
     buffers = [(buffer, buffer.clone()) for part in parts for buffer in part.buffers(recurse=False)]

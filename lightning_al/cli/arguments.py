@@ -1,0 +1,43 @@
+"""The arguments of an object in a configuration: a node with a `_target_`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lightning_al.cli.allow_list import AllowList
+from lightning_al.cli.references import KeyPath, at
+
+
+def argument_at(settings: Any, key_path: KeyPath, allowed: AllowList) -> tuple[Any, str]:
+    """Return the class of the innermost node on the way to a setting, and the name of the argument it lies in.
+
+    For a setting outside every node, these are None and an empty string.
+    """
+    for length in range(len(key_path) - 1, -1, -1):
+        node = at(settings, key_path[:length])
+        if isinstance(node, Mapping) and "_target_" in node:
+            made, rest = allowed.find(node["_target_"]), key_path[length:]
+            names = (name for place, (name, _) in arguments_of(node, made) if rest[: len(place)] == place)
+            return made, next(names, "")
+    return None, ""
+
+
+def arguments_of(node: Mapping[str, Any], made: Any) -> Iterator[tuple[KeyPath, tuple[str, Any]]]:
+    """Yield the key path of each argument of a node, positional ones included, with its name and value."""
+    parameters = list(parameters_of(made))
+    given = node.get("_args_")
+    for place, value in enumerate(given if isinstance(given, list | tuple) else ()):
+        yield ("_args_", place), (parameters[place] if place < len(parameters) else "", value)
+    for name, value in node.items():
+        if name not in ("_target_", "_args_", "_partial_", "_recursive_", "_convert_"):
+            yield (name,), (str(name), value)
+
+
+def parameters_of(made: Any) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a class or function by name; none if Python cannot tell them."""
+    try:
+        return inspect.signature(made).parameters
+    except (TypeError, ValueError):
+        return {}
