@@ -215,7 +215,7 @@ def test_what_is_sane_goes_on_by_force_with_a_warning(command, refused, tmp_path
     before = Journal.read_history(tmp_path)[0]
     said = refused(f"folder={tmp_path}", "active.budget=20", override)
     assert "With `active.force=true`, these may differ: " in said
-    with pytest.warns(UserWarning, match="resumes with") as warned:
+    with pytest.warns(UserWarning, match=r"force=(true|True)") as warned:
         command(f"folder={tmp_path}", "active.budget=20", override, "active.force=true")
     messages = [str(warning.message) for warning in warned]
     assert any(named in message and message.startswith("`active.force=true`") for message in messages)
