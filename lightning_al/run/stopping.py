@@ -124,7 +124,7 @@ class Stopping:
             while isinstance(before, Stopping) and (before is self or before._process is None):
                 # Lightning restored it after a fit that ended by an exception.
                 before = before._before[number]
-            # A user's own handling of Ctrl-C stays, be it a handler or SIG_IGN.
+            # A user's own handler of Ctrl-C stays, and so does SIG_IGN.
             if number == signal.SIGINT and before is not signal.default_int_handler:
                 continue
             # submitit ends the job and requeues it.
