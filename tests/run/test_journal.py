@@ -128,7 +128,7 @@ def test_a_damaged_row_is_refused_naming_the_last_good_round(
     write(tmp_path)
     damage(tmp_path, row)
     for read in (Journal, Journal.read_history):
-        with pytest.raises(RuntimeError, match=f"is damaged at row {row}; {last_good}. (To go on|Put back)"):
+        with pytest.raises(RuntimeError, match=f"is damaged at row {row}; {last_good}. (To resume|Put back)"):
             read(tmp_path)
 
 
@@ -362,7 +362,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_damage_that_is_found_late_is_named(tmp_path: Path) -> None:
-    words = rf"in {tmp_path} is damaged: malformed. To learn how far it is"
+    words = rf"in {tmp_path} is damaged: malformed. To see how much of it is good"
     with pytest.raises(RuntimeError, match=words), explained(tmp_path):
         raise sqlite3.DatabaseError("malformed")
 
