@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lightning_al.host.namespace import pl
+from lightning_al.host.trainer import callbacks_of
 
 
 class BeforeSetup(pl.Callback):
@@ -19,11 +20,11 @@ class BeforeSetup(pl.Callback):
 
 def has_before_setup(trainer: pl.Trainer) -> bool:
     """Return whether a Trainer has such a callback, which is whether its fits are active learning."""
-    return any(isinstance(callback, BeforeSetup) for callback in getattr(trainer, "callbacks", ()))
+    return any(isinstance(callback, BeforeSetup) for callback in callbacks_of(trainer))
 
 
 def call_before_setup(trainer: pl.Trainer, stage: Any) -> None:
     """Call `before_setup` of each callback of a Trainer that has it."""
-    for callback in getattr(trainer, "callbacks", ()):
+    for callback in callbacks_of(trainer):
         if isinstance(callback, BeforeSetup):
             callback.before_setup(trainer, trainer.lightning_module, getattr(stage, "value", stage))
