@@ -666,7 +666,7 @@ def test_a_file_of_the_configuration_cannot_widen_the_list(refused, tmp_path):
     (tmp_path / "conf" / "experiment" / "wide.yaml").write_text("# @package _global_\nallow: [io]\n")
     overrides = [*TINY, f"folder={tmp_path}", "experiment=wide"]
     message = refused("--config-dir", str(tmp_path / "conf"), *overrides)
-    assert "takes `allow` from the command line alone" in message
+    assert "takes `allow` from the command line only" in message
 
 
 def test_every_file_of_conf_names_only_what_is_allowed():

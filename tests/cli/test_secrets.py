@@ -172,7 +172,7 @@ def test_what_a_file_would_have_is_not_taken_from_outside(tmp_path, monkeypatch,
     for place, said in refusals.items():
         if said is not None:
             assert f"lightning-al writes the value of `{place}` into the files" in said
-            assert f'Give the value itself, as a shell does: {place}="$NAME".' in said
+            assert f'Give the value itself, for example by the shell: {place}="$NAME".' in said
             assert SECRET not in said
     taken = {place for place, said in refusals.items() if said is None}
     assert {

@@ -185,7 +185,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "bytes": ({"callbacks.c": {"_target_": f"{PL}.callbacks.ModelCheckpoint", "dirpath": b"/x"}}, "is no plain value"),
     # What is read from outside.
     "the environment": ({"name": "${oc.env:SECRET}"}, r"`name` refers to ${oc.env:SECRET}, which is read only"),
-    "the environment in a text": ({"trainer.default_root_dir": "http://${oc.env:SECRET}@host"}, "read only where you"),
+    "the environment in a text": ({"trainer.default_root_dir": "http://${oc.env:SECRET}@host"}, "read only if you"),
     "the environment in a part": ({"model": "${oc.create:${oc.env:SECRET}}"}, "read only if you repeat it"),
     "the environment by halves": ({"model.x": "env", "name": "${oc.${model.x}:SECRET}"}, "read only if you repeat"),
     "the environment decoded": (
@@ -207,7 +207,7 @@ def test_a_folder_cannot_say_what_only_the_user_may(run, monkeypatch, case):
     monkeypatch.setenv("SECRET", "hunter2")
     changes, said = HOSTILE[case]
     with pytest.raises(
-        ConfigCompositionException, match=r"does not take from the folder .* what only you may"
+        ConfigCompositionException, match=r"does not take from the folder .* settings that only you may"
     ) as found:
         resumed(run, changes)
     assert said in str(found.value)

@@ -252,8 +252,8 @@ class LitWithId(Lit):
 
 def test_a_number_of_the_item_behind_its_label(tmp_path: Path) -> None:
     message = (
-        r"`LitWithId` gives 4 logits.*labels of training points go up to \d+. Items have 3 parts.*the last was taken "
-        r"for the label. Pass `target=1`"
+        r"`LitWithId` gives 4 logits.*labels of training points go up to \d+. Items have 3 parts.*the last one was "
+        r"taken for the label. Pass `target=1`"
     )
     refused(tmp_path, message, LitWithId, WithId())
     first_part_only = lambda module, batch: module(batch[0])  # noqa: E731
@@ -328,7 +328,7 @@ ONE_CLASS: dict[str, Callable[[], Any]] = {
 
 @pytest.mark.parametrize("name", ONE_CLASS)
 def test_labels_of_one_class_alone(tmp_path: Path, name: str) -> None:
-    message = r"All \d+ labels of `\w+` are of one class.*nothing to learn.*ImageFolder"
+    message = r"All \d+ labels of `\w+` are of one class.*more labels teach nothing.*ImageFolder"
     refused(tmp_path, message, lambda: Lit(2), ONE_CLASS[name](), "entropy", posterior="deterministic")
 
 

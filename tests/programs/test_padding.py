@@ -156,7 +156,9 @@ def test_packed_sequences_work_where_their_layers_draw_nothing(tmp_path: Path, l
     if layers == 1:
         assert run(36) == run(7) == run(1)
     else:
-        with pytest.raises(ValueError, match=r"otherwise for packed sequences: give it padded ones, or use `nn.Dropo"):
+        with pytest.raises(
+            ValueError, match=r"differently for packed sequences: give it padded ones, or use `nn.Dropo"
+        ):
             run(36)
 
 

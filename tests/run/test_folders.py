@@ -146,7 +146,7 @@ def test_processes_that_cannot_agree_are_asked_for_a_folder(environment, refused
         environment.setenv(name, value)
     said = refused(*QUICK, *trainer)
     assert said.startswith("lightning-al was started by ")
-    assert said.endswith(" of their run. Give all of them the same one by `folder=`.\n")
+    assert said.endswith(" cannot agree on a folder. Give all of them the same one by `folder=`.\n")
     assert list(tmp_path.iterdir()) == []
 
 

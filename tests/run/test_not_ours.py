@@ -366,7 +366,7 @@ def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path) -> None:
     (tmp_path / "csv").write_text("mine")
     config = OmegaConf.create({"logger": {}, "callbacks": {}, "trainer": {}})
     with pytest.raises(
-        ValueError, match=r"has a file named csv, where a logger or a checkpoint has a folder\. Remove it"
+        ValueError, match=r"has a file named csv, where a logger or checkpoint needs a folder\. Remove it"
     ):
         check_command_folder(tmp_path, config)
     (tmp_path / ".hydra").write_text("mine")
