@@ -106,11 +106,7 @@ class Own(BatchSampler):
         (DataLoader(points(4), batch_size=None), r"has `batch_size=None`, which leaves batches to its"),
         (
             DataLoader(points(4), batch_sampler=Own(SequentialSampler(points(4)), 2, drop_last=False)),
-<<<<<<< HEAD
             r"has the batch sampler Own, which makes its own batches of .*Pass `batch_size=`, `drop_last=` and",
-=======
-            r"has the batch sampler Own, which makes its own batches of all points\. Pass `batch_size=`, `drop_last=`",
->>>>>>> tests16
         ),
     ],
     ids=["list", "dict", "no batches", "own batches"],

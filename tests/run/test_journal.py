@@ -362,11 +362,7 @@ def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
 
 
 def test_damage_that_is_found_late_is_named(tmp_path: Path) -> None:
-<<<<<<< HEAD
-    words = rf"in {tmp_path} is damaged: malformed. To see how much of it is"
-=======
     words = rf"in {tmp_path} is damaged: malformed. To see how much of it is good"
->>>>>>> tests16
     with pytest.raises(RuntimeError, match=words), explained(tmp_path):
         raise sqlite3.DatabaseError("malformed")
 
