@@ -1,4 +1,7 @@
-"""The Lightning callback that runs active learning: fit, score the pool, query, label, fit again."""
+"""The Lightning callback that runs active learning: fit, score the pool, query, label, fit again.
+
+The class is long because it documents 18 arguments and has 14 hooks. What a hook does is in `rounds/` and `host/`.
+"""
 
 from __future__ import annotations
 

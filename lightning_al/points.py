@@ -1,6 +1,8 @@
 """Points as an acquisition function sees them: candidates, labelled points, and target inputs.
 
 Axes: N points, K posterior samples, C classes, D embedding dimensions.
+
+The two classes share each table and its docstring, half of the file, so they stay together.
 """
 
 from __future__ import annotations
