@@ -39,10 +39,12 @@ def read_initial(given: Any) -> list[int] | list[bool]:
         mask: list[bool] = values
         _check_indices(_indices(mask))
         return mask
-    for place, value in enumerate(values):
-        if as_whole(value) is None:
-            kind: type[Exception] = ValueError if isinstance(value, float) else TypeError
-            raise kind(f"{ASKED}, but got {shown(value)} at place {place}. Pass a flat list of ints.")
+    wrong = [place for place, value in enumerate(values) if as_whole(value) is None]
+    if wrong:
+        # In a mask with a gap, the gap is the fault and not the bools.
+        place = next((place for place in wrong if not isinstance(values[place], bool)), wrong[0])
+        kind: type[Exception] = ValueError if isinstance(values[place], float) else TypeError
+        raise kind(f"{ASKED}, but got {shown(values[place])} at place {place}. Pass a flat list of ints.")
     indices = [index for index in map(as_whole, values) if index is not None]
     _check_indices(indices)
     return sorted(indices) if isinstance(given, set | frozenset) else indices
