@@ -61,7 +61,7 @@ def test_columns_of_pandas() -> None:
         assert initial_of(column) == INDICES
     mask = [index in INDICES for index in range(9)]
     assert initial_of(pandas.Series(mask)) == initial_of(pandas.Series(mask, dtype="boolean")) == sorted(INDICES)
-    with pytest.raises(TypeError, match="a mask with a bool for each point, but got .* at place 1"):
+    with pytest.raises(TypeError, match=r"a mask with a bool for each point, but got .* at place 1"):
         ActiveDataModule(points(3), initial=pandas.Series([True, None, False], dtype="boolean"))
 
 
