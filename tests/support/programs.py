@@ -12,6 +12,7 @@ import io
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ import sys
 import tempfile
 import time
 import traceback
+import weakref
 from collections.abc import Mapping
 from functools import cache
 from multiprocessing import forkserver
@@ -34,7 +36,7 @@ IMPORTED = [
     "lightning_al.callback",
     "lightning_al.cli.run",
     "lightning_al.demos.digits",
-    "lightning_al.report.pictures",
+    "lightning_al.report.curve_pictures",
     "lightning_al.report.tables",
 ]
 
@@ -55,6 +57,7 @@ class Program:
     ) -> None:
         self.command = [str(part) for part in command]
         self.out = Path(tempfile.mkdtemp(prefix="program-"))
+        weakref.finalize(self, shutil.rmtree, self.out, ignore_errors=True)
         variables = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         self.processes = []
         port = free_port() if ranks > 1 else 0
