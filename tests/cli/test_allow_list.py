@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import sys
 from contextlib import suppress
@@ -241,7 +242,7 @@ FORBIDDEN = [
     "lightning_al.run.inert._Unpickler",
     "lightning_al.run.journal.Journal",
     "lightning_al.oracle.function.FunctionOracle",
-    "lightning_al.posterior.mc_dropout.posterior._Network",
+    "lightning_al.posterior.mc_dropout.network.SampledNetwork",
     "lightning_al.registry.Registry",
     "lightning_al.report.runs.Run",
     "sklearn.compose.make_column_selector",
@@ -267,7 +268,7 @@ FORBIDDEN = [
     "lightning_al.cli.workers.subprocess.run",
     "lightning_al.run.files.os.system",
     "lightning_al.points.torch.load",
-    "lightning_al.run.journal.sqlite3.connect",
+    "lightning_al.run.journal_database.sqlite3.connect",
     "lightning_al.host.round_checkpoints.shutil.rmtree",
     "lightning_al.registry.entry_points",
     "lightning_al.lazy_loader.importlib.import_module",
@@ -323,6 +324,13 @@ FORBIDDEN = [
     "torch.nn.Lineer",
     "lightning_al.conf.config",
 ]
+
+
+@pytest.mark.parametrize("name", [name for name in FORBIDDEN if name.startswith("lightning_al.")])
+def test_what_is_forbidden_of_ours_is_there(name):
+    if "._lightning." not in name:  # as an earlier version had it
+        pkgutil.resolve_name(name)
+
 
 DANGEROUS = {
     "builtins": "eval",
