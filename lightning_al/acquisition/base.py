@@ -78,7 +78,7 @@ class ScoreAcquisition(Acquisition):
 
     @abstractmethod
     def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
-        """Return scores ``[N]``, higher for points whose labels are worth more.
+        """Return scores ``[N]``, higher for points whose labels are worth more, and never NaN.
 
         Args:
             candidates: The points to score.

@@ -349,6 +349,8 @@ def assert_is_right(name: str, acquisition: Acquisition, table: Table, b: int, g
         known = references.joint_mutual_information(clean[positions[:3]])
         assert scores[: min(b, 3)][-1] == pytest.approx(known, abs=table.rounding)
         return
+    if name not in references.SCORES:  # one that draws: its own file tests its scores
+        return
     expected = references.SCORES[name](clean)
     assert scores == pytest.approx([expected[position] for position in positions], abs=table.rounding)
     assert scores == sorted(scores, reverse=True)

@@ -140,13 +140,13 @@ def test_an_installed_package_offers_both_by_entry_points(installed: Path) -> No
         "ActiveLearning('bald', query_size=1, oracle='revealed')\n"
         "print('not needed so far')\n"
         "print(ActiveLearning('entropy', query_size=1, posterior='once', oracle='zeros'))\n"
-        "print(available_oracles(), available_posteriors())",
+        "print('zeros' in available_oracles(), 'once' in available_posteriors())",
     )
     assert said.splitlines() == [
         "not needed so far",
         "laboratory is imported",
         "ActiveLearning(Entropy(), query_size=1, posterior=laboratory.Once, oracle=laboratory.Zeros; 0 rounds done)",
-        "['revealed', 'zeros'] ['deterministic', 'mc_dropout', 'once']",
+        "True True",
     ]
 
 

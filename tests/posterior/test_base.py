@@ -131,8 +131,8 @@ def test_a_posterior_needs_one_fit_a_round_unless_it_says_otherwise() -> None:
 
 
 def test_posteriors_are_chosen_by_name() -> None:
-    assert posteriors.available() == ["deterministic", "mc_dropout"]
+    assert {"deterministic", "mc_dropout"} <= set(posteriors.available())
     assert posteriors.create("mc_dropout", num_samples=7) == MCDropout(7)
     assert posteriors.create("deterministic") == Deterministic()
-    with pytest.raises(ValueError, match=r"no posterior named 'dropout'. Choose one of: deterministic, mc_dropout"):
+    with pytest.raises(ValueError, match=r"no posterior named 'dropout'. Choose one of: .*deterministic, .*mc_dropout"):
         posteriors.create("dropout")
