@@ -722,9 +722,9 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("strategy", "message"),
         [
-            ("ddp_spawn", r"starts processes by 'spawn'.*strategy=\"ddp\"` from a script, or one device"),
-            ("ddp_fork", r"starts processes by 'fork'.*strategy=\"ddp\"` from a script, or one device"),
-            ("ddp_notebook", r"starts processes by 'fork'.*strategy=\"ddp\"` from a script, or one device"),
+            ("ddp_spawn", r"starts processes by 'spawn'.*strategy=\"ddp\"` in a script, or one device"),
+            ("ddp_fork", r"starts processes by 'fork'.*strategy=\"ddp\"` in a script, or one device"),
+            ("ddp_notebook", r"starts processes by 'fork'.*strategy=\"ddp\"` in a script, or one device"),
             (pl.strategies.ModelParallelStrategy, r"under `DDPStrategy`, but .* `ModelParallelStrategy`.*`devices=1`"),
         ],
     )
@@ -744,7 +744,7 @@ class TestBadInput:
         active = ActiveLearning("bald", query_size=4)
         spawning = trainer(tmp_path, strategy=strategy, callbacks=[active])
         with pytest.raises(
-            ValueError, match=r"cannot fit .* by 'spawn'.*`strategy=\"ddp\"` from a script, or one device"
+            ValueError, match=r"cannot fit .* by 'spawn'.*`strategy=\"ddp\"` in a script, or one device"
         ):
             spawning.fit(model(), datamodule=active_data())
         assert spawning.strategy.launcher.procs == []

@@ -366,7 +366,7 @@ def test_two_items_are_no_pair_of_arrays() -> None:
         ),
         (
             (X.numpy(), [NAMES[y] for y in Y]),
-            r"takes arrays of numbers, but got \[str, .*which holds <U3. Make numbers",
+            r"takes arrays of numbers, but got \[str, .*which holds <U3. Make names numbers",
         ),
         ((np.array([["a"]] * N), Y), r"data=...\)` takes arrays of numbers, but got ndarray \[24, 1\]"),
         ((np.array([None] * N), Y), r"takes arrays of numbers, but got ndarray \[24\] of object, which holds object"),

@@ -409,7 +409,7 @@ def test_what_differs_is_refused_in_words(going: Going, tmp_path: Path, name: st
     assert error.value.__cause__ is None or isinstance(error.value.__cause__, sqlite3.Error)
     said = str(error.value)
     assert said.count(". ") >= 1
-    assert any(word in said for word in ("Start", "Make", "Put back", "Use", "Leave", "Resume", "To begin", "Choose"))
+    assert any(word in said for word in ("Start", "Make", "Put back", "Use", "Leave", "Resume", "To start", "Choose"))
     assert "force=True" not in said or ("Pass `force=True`" in said) == SETTINGS[name][2]
 
 
