@@ -60,7 +60,9 @@ def test_lightning_cli(tmp_path: Path) -> None:
     pytest.importorskip("jsonargparse")
     config = str(EXAMPLES / "lightning_cli" / "config.yaml")
     quick = ["--trainer.max_epochs=2", "--data.initial_size=30", "--trainer.callbacks.acquisition=BALD"]
-    run(tmp_path, "lightning_cli/main.py", "fit", "--config", config, *quick)
+    # An interpreter of its own: jsonargparse finds classes by their names among all that are imported.
+    arguments = [EXAMPLES / "lightning_cli" / "main.py", "fit", "--config", config, *quick]
+    programs.run(*arguments, cwd=tmp_path, fork=False)
     rounds = [json.loads(line) for line in (tmp_path / "al" / "history.jsonl").read_text().splitlines()]
     assert [round["labelled"] for round in rounds] == [30, 40, 50, 60]
     assert "test_acc" in rounds[-1]["metrics"]
