@@ -138,13 +138,13 @@ def nothing_asked(whole: Ended) -> None:
 
 @pytest.fixture
 def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the process be a job of SLURM's, which ends what it queues again."""
+    """Let the process be a job of SLURM's, which ends what it queues again: once `Popen` has made its object."""
     for name in ("JOB_ID", "NTASKS", "PROCID", "LOCALID", "NODEID"):
         monkeypatch.setenv(f"SLURM_{name}", "1" if name in ("JOB_ID", "NTASKS") else "0")
     monkeypatch.setenv("SLURM_JOB_NAME", "train")
     scontrol = tmp_path / "bin" / "scontrol"
     scontrol.parent.mkdir()
-    scontrol.write_text("#!/bin/sh\nkill -TERM $PPID\n")
+    scontrol.write_text("#!/bin/sh\nsleep 0.1\nkill -TERM $PPID\n")
     scontrol.chmod(scontrol.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(scontrol.parent), prepend=os.pathsep)
 
