@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from lightning_al.data.validation_points import ValidationPoints
 from lightning_al.host.found_checkpoints import let_write
+from lightning_al.host.monitors import refuse_monitors_without_validation
 from lightning_al.host.namespace import check_namespace, pl, rank_zero_info
 from lightning_al.host.ranks import on_each_rank
 from lightning_al.host.same_on_ranks import check_same_on_ranks
@@ -30,7 +31,7 @@ from lightning_al.host.trainer import (
     without_training,
 )
 from lightning_al.host.tuners import refuse_tuners
-from lightning_al.oracle import Query
+from lightning_al.oracle import Query, reveals
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.asking import answer, ask_for_initial, note_lacking, put_last_weights
 from lightning_al.rounds.best_weights import choose_weights
@@ -38,7 +39,7 @@ from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
 from lightning_al.rounds.datamodule import datamodule_of
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.header import text_of
-from lightning_al.rounds.labelling import believed, reveals
+from lightning_al.rounds.labelling import believed
 from lightning_al.rounds.members import fit_seeds
 from lightning_al.rounds.querying import fitted_now, select, try_out
 from lightning_al.rounds.resuming import load_checkpoint, open_folder, resume_from_found, tell_how_to_resume
@@ -196,6 +197,7 @@ class ActiveLearning(Arguments):
         # SWA, EMA and checkpoints act at the end of training; the pool is scored after them.
         set_callbacks(trainer, [*(callback for callback in callbacks_of(trainer) if callback is not self), self])
         self.check_data(data)
+        refuse_monitors_without_validation(trainer)
         if not call.is_nested:
             if self.folder is not None:
                 open_folder(run, trainer, data, self.folder)

@@ -1,4 +1,4 @@
-"""Two arrays, inputs and labels, as a dataset of their rows."""
+"""Arrays and tables as datasets of their rows: inputs and labels, or inputs alone."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ from lightning_al.values.parts import described, is_pandas
 
 
 def as_dataset(data: Any, name: str = "data") -> Any:
-    """Return a pair of arrays as the TensorDataset of their rows, and anything else unchanged.
+    """Return a pair of arrays as the TensorDataset of their rows, inputs alone as their rows, and others unchanged.
 
     Tensors are not converted. In arrays, pandas tables and lists, floats get torch's default type. Whole numbers and
-    booleans among the labels become int64, the type that losses take.
+    booleans among the labels become int64, the type that losses take. The rows of a table that holds more than numbers
+    are dicts.
 
     Args:
-        data: A tuple or list of two: inputs and labels, of the same length.
+        data: A tuple or list of two, inputs and labels, of the same length; or an array or a table of inputs, which
+            have no labels.
         name: The name of the argument, for errors.
 
     Raises:
@@ -30,7 +32,7 @@ def as_dataset(data: Any, name: str = "data") -> Any:
     (torch.float32, tensor(1))
     """
     if not _is_pair(data):
-        return data
+        return _inputs(data, name)
     inputs, labels = (_as_tensor(column, name) for column in data)
     if not isinstance(data[1], Tensor) and not labels.is_floating_point() and not labels.is_complex():
         labels = labels.long()
@@ -40,6 +42,15 @@ def as_dataset(data: Any, name: str = "data") -> Any:
             "label for each input."
         )
     return TensorDataset(inputs, labels)
+
+
+def _inputs(data: Any, name: str) -> Any:
+    """Return the rows of an array or a table of inputs; anything else unchanged."""
+    if is_pandas(data) and data.ndim == 2 and not all(kind.kind in "biuf" for kind in data.dtypes):
+        return data.to_dict("records")
+    if is_pandas(data) and data.ndim == 1 and data.dtype.kind not in "biuf":
+        return data.to_list()
+    return _as_tensor(data, name) if is_pandas(data) or (isinstance(data, np.ndarray) and data.ndim > 1) else data
 
 
 def _is_pair(data: Any) -> bool:

@@ -65,7 +65,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     Args:
         data: A LightningDataModule, a map-style dataset to train on, or a pair of arrays, inputs and labels (see
-            `lightning_al.data.arrays.as_dataset`).
+            `lightning_al.data.arrays.as_dataset`). Data without labels are a dataset of inputs, an array, a table or a
+            list of texts: an oracle gives all labels, and a batch has the form that it would have with labels,
+            ``(inputs, labels)``, or a dict with ``label``.
         initial_size: How many points are labelled before the first round.
         balanced: Draw as many initial points of each class as of any other.
         initial: Indices of the points labelled before the first round, or a mask with a bool for each point of the
@@ -161,6 +163,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.initial = None if initial is None else read_initial(initial)
         self.seed = seed
         self.target = Target(target)
+        if isinstance(self.wrapped, FromDatasets):
+            self.wrapped.target = self.target
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
         self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch, most=MOST_HELD)
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
@@ -331,6 +335,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             raise ValueError("`ActiveDataModule` was given no `groups`. Pass one for each point of the dataset.")
         numbers = {group: number for number, group in enumerate(dict.fromkeys(self.groups))}
         return torch.tensor([numbers[self.groups[index]] for index in indices], dtype=torch.int64)
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether the training data are inputs alone, so that only an oracle knows labels."""
+        return isinstance(self.wrapped, FromDatasets) and self.wrapped.is_unlabelled
 
     # The loaders.
 

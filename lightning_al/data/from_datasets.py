@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, cast
 
 from torch.utils.data import DataLoader, Dataset, IterableDataset
@@ -11,6 +11,8 @@ from typing_extensions import override
 
 from lightning_al.data.arrays import as_dataset
 from lightning_al.data.dataset import AnyDataset
+from lightning_al.data.target import Target
+from lightning_al.data.unlabelled import Unlabelled, with_places
 from lightning_al.host.namespace import check_namespace, pl
 from lightning_al.values.parts import is_pandas
 from lightning_al.values.whole_numbers import MOST_WORKERS, whole_number
@@ -26,6 +28,7 @@ class FromDatasets(pl.LightningDataModule):
 
     Attributes:
         shown_as: The name of the training dataset's class.
+        target: Where the label of an item is; `ActiveDataModule` sets it.
 
     Raises:
         TypeError: If `train` is not a dataset.
@@ -37,9 +40,11 @@ class FromDatasets(pl.LightningDataModule):
         if isinstance(train, Mapping) or is_pandas(train) or not (isinstance(train, IterableDataset) or is_map_style):
             raise TypeError(
                 "`ActiveDataModule` expected a LightningDataModule or a map-style dataset (with `__getitem__` and "
-                f"`__len__`), but got {type(train).__name__}. Pass one of these, or a pair of arrays, (inputs, labels)."
+                f"`__len__`), but got {type(train).__name__}. Pass one of these, a pair of arrays, (inputs, labels), "
+                "or inputs alone."
             )
         self.shown_as = type(train).__name__
+        self.target = Target()
         self._train = train
         self._options = options
         self._val = others["val"]
@@ -52,11 +57,20 @@ class FromDatasets(pl.LightningDataModule):
         """The arguments beside the training data that change the fitted weights."""
         return {**{name: self._options[name] for name in ("batch_size", "collate_fn")}, "val": self._val}
 
+    @cached_property
+    def _training_data(self) -> Any:
+        return with_places(self._train, self.target)
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether the items of the training data have no place for a label, so that nothing knows their labels."""
+        return isinstance(self._training_data, Unlabelled)
+
     @override
     def train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of the training data."""
         shuffle = None if isinstance(self._train, IterableDataset) else True
-        return DataLoader(self._train, shuffle=shuffle, **self._options)
+        return DataLoader(self._training_data, shuffle=shuffle, **self._options)
 
     def _in_order(self, dataset: AnyDataset) -> DataLoader[Any]:
         return DataLoader(cast(Dataset[Any], dataset), **self._options)

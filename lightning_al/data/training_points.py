@@ -14,6 +14,7 @@ from lightning_al.data.pool import Pool
 from lightning_al.data.reading import UNREADABLE, read
 from lightning_al.data.target import Target
 from lightning_al.data.train_loader import TrainLoader
+from lightning_al.data.unlabelled import Unlabelled, with_places
 from lightning_al.data.views import Relabelled
 from lightning_al.host.namespace import is_overridden, pl
 from lightning_al.host.same_on_ranks import check_same_on_ranks, hash_of_items
@@ -103,6 +104,8 @@ class TrainingPoints:
                 f"`ActiveDataModule(pool_dataset=...)` has {len(dataset)} points, but the training data have "
                 f"{len(self)}. Pass the same points in the same order."
             )
+        if isinstance(self.dataset, Unlabelled):
+            dataset = with_places(dataset, self.target)
         return cast(Dataset[Any], dataset)
 
     @property

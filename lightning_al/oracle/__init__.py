@@ -1,7 +1,7 @@
 """Oracles, which answer queries, and their registry."""
 
 from lightning_al.oracle.base import Oracle
-from lightning_al.oracle.function import FunctionOracle, Labels, OracleLike, as_oracle, name_of
+from lightning_al.oracle.function import FunctionOracle, Labels, OracleLike, as_oracle, name_of, reveals
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
 from lightning_al.oracle.revealed import Revealed
@@ -18,4 +18,5 @@ __all__ = [
     "name_of",
     "oracles",
     "register_oracle",
+    "reveals",
 ]

@@ -71,3 +71,8 @@ def as_oracle(oracle: OracleLike) -> Oracle | Labels:
 def name_of(oracle: Oracle | Labels) -> str:
     """Return the name of an oracle in an error: that of its class, or of the function that answers."""
     return qualified_name(oracle.function) if isinstance(oracle, FunctionOracle) else type(oracle).__name__
+
+
+def reveals(oracle: Oracle | Labels) -> bool:
+    """Return whether an oracle's answers are the dataset's own targets."""
+    return bool(getattr(oracle, "reveals", False))

@@ -13,7 +13,7 @@ from lightning_al.acquisition.registry import acquisitions
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Pool
 from lightning_al.host.before_setup import BeforeSetup
-from lightning_al.oracle import OracleLike, as_oracle, oracles
+from lightning_al.oracle import OracleLike, as_oracle, name_of, oracles, reveals
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.forward import forward_of
@@ -116,12 +116,19 @@ class Arguments(BeforeSetup):
         """Refuse data with which the arguments cannot work.
 
         Raises:
-            ValueError: If the budget is below the initial labels, or the posterior cannot be tested.
+            ValueError: If the budget is below the initial labels, nobody knows labels, or the posterior cannot be
+                tested.
         """
         if self.budget is not None and self.budget < len(data.pool.initial):
             raise ValueError(
                 f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
                 "budget counts all training labels, the initial ones included. Raise it, or lower `initial_size`."
+            )
+        if data.is_unlabelled and reveals(self.oracle):
+            raise ValueError(
+                f"The training data of the `ActiveDataModule` have no labels, so `{name_of(self.oracle)}` has none to "
+                "reveal. Pass `oracle=`, who labels: a name, an object with a method `label`, or a function of the "
+                "query; or give items as (input, label)."
             )
         if self.test == "posterior" and callable(data.target.spec):
             raise ValueError(

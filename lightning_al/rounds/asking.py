@@ -12,7 +12,8 @@ from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.host.signals import requeued_between_fits
 from lightning_al.host.trainer import logger_step, set_logger_step
-from lightning_al.rounds.labelling import reveals, weights_name, without_drawing
+from lightning_al.oracle import reveals
+from lightning_al.rounds.labelling import weights_name, without_drawing
 from lightning_al.rounds.log import log_round
 from lightning_al.rounds.run import Run
 from lightning_al.run.history import Round

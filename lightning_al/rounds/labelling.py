@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
-from lightning_al.oracle import Labels, Oracle, Query, name_of
+from lightning_al.oracle import Labels, Oracle, Query, name_of, reveals
 from lightning_al.oracle.asking import ask
 from lightning_al.oracle.query import LazyItems
 from lightning_al.posterior.base import Forward
@@ -23,11 +23,6 @@ from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Label
 from lightning_al.run.records import INITIAL, OpenQuery, changes_since
 from lightning_al.run.seeds import GlobalStates
-
-
-def reveals(oracle: Oracle | Labels) -> bool:
-    """Return whether an oracle's answers are the dataset's own targets."""
-    return bool(getattr(oracle, "reveals", False))
 
 
 class Labelling:

@@ -9,6 +9,7 @@ from lightning_al.acquisition.base import check_selection, plain_metrics
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.namespace import pl, rank_zero_warn
 from lightning_al.host.ranks import on_each_rank
+from lightning_al.oracle import reveals
 from lightning_al.prediction.dry_pass import FEW_LABELLED, dry_pass
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.selecting import PoolPasses
@@ -16,7 +17,6 @@ from lightning_al.prediction.sigmoid import ends_in_sigmoid
 from lightning_al.prediction.task_check import TaskCheck
 from lightning_al.prediction.unscorable import UnscorableError, said_of_left_out
 from lightning_al.rounds.fit import CurrentFit
-from lightning_al.rounds.labelling import reveals
 from lightning_al.rounds.members import Fits, fit_seeds
 from lightning_al.rounds.run import Run
 from lightning_al.run.memory import peak_bytes
