@@ -29,6 +29,7 @@ from lightning_al.data.stages import Stages
 from lightning_al.data.target import Target, TargetSpec
 from lightning_al.data.target_inputs import TargetInputs, dataset_of, read_target_inputs
 from lightning_al.data.training_points import TrainingPoints, are_others
+from lightning_al.data.unlabelled import Unlabelled
 from lightning_al.data.views import Hidden, Labelled, Relabelled
 from lightning_al.host.before_setup import call_before_setup, has_before_setup
 from lightning_al.host.found_checkpoints import choose_checkpoints
@@ -65,9 +66,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     Args:
         data: A LightningDataModule, a map-style dataset to train on, or a pair of arrays, inputs and labels (see
-            `lightning_al.data.arrays.as_dataset`). Data without labels are a dataset of inputs, an array, a table or a
-            list of texts: an oracle gives all labels, and a batch has the form that it would have with labels,
-            ``(inputs, labels)``, or a dict with ``label``.
+            `lightning_al.data.arrays.as_dataset`). Inputs alone, with `classes`, are data without labels: a dataset,
+            an array, a table or a list of texts. An oracle gives all labels, and a batch has the form that it would
+            have with labels, ``(inputs, labels)``, or a dict with ``label``.
         initial_size: How many points are labelled before the first round.
         balanced: Draw as many initial points of each class as of any other.
         initial: Indices of the points labelled before the first round, or a mask with a bool for each point of the
@@ -153,6 +154,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             num_workers=num_workers,
             collate_fn=collate_fn,
             pin_memory=pin_memory,
+            place=None if classes is None else Target(target),
         )
         take_own_hyperparameters(self.wrapped, type(self))
         super().__init__()
@@ -163,8 +165,6 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.initial = None if initial is None else read_initial(initial)
         self.seed = seed
         self.target = Target(target)
-        if isinstance(self.wrapped, FromDatasets):
-            self.wrapped.target = self.target
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
         self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch, most=MOST_HELD)
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
@@ -339,7 +339,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     @property
     def is_unlabelled(self) -> bool:
         """Whether the training data are inputs alone, so that only an oracle knows labels."""
-        return isinstance(self.wrapped, FromDatasets) and self.wrapped.is_unlabelled
+        return isinstance(self.training_points.dataset, Unlabelled)
 
     # The loaders.
 

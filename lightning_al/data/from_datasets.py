@@ -12,7 +12,7 @@ from typing_extensions import override
 from lightning_al.data.arrays import as_dataset
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.target import Target
-from lightning_al.data.unlabelled import Unlabelled, with_places
+from lightning_al.data.unlabelled import with_places
 from lightning_al.host.namespace import check_namespace, pl
 from lightning_al.values.parts import is_pandas
 from lightning_al.values.whole_numbers import MOST_WORKERS, whole_number
@@ -25,16 +25,22 @@ class FromDatasets(pl.LightningDataModule):
         train: The training data, a map-style dataset. They are shuffled.
         others: Datasets for validation, test and prediction, by the names ``val``, ``test`` and ``predict``.
         options: Arguments of each DataLoader.
+        place: Where inputs without labels get a place for one, if they may have none.
 
     Attributes:
         shown_as: The name of the training dataset's class.
-        target: Where the label of an item is; `ActiveDataModule` sets it.
 
     Raises:
         TypeError: If `train` is not a dataset.
     """
 
-    def __init__(self, train: Any, others: Mapping[str, AnyDataset | None], options: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        train: Any,
+        others: Mapping[str, AnyDataset | None],
+        options: dict[str, Any],
+        place: Target | None = None,
+    ) -> None:
         super().__init__()
         is_map_style = hasattr(train, "__getitem__") and hasattr(train, "__len__")
         if isinstance(train, Mapping) or is_pandas(train) or not (isinstance(train, IterableDataset) or is_map_style):
@@ -44,7 +50,7 @@ class FromDatasets(pl.LightningDataModule):
                 "or inputs alone."
             )
         self.shown_as = type(train).__name__
-        self.target = Target()
+        self._place = place
         self._train = train
         self._options = options
         self._val = others["val"]
@@ -59,12 +65,7 @@ class FromDatasets(pl.LightningDataModule):
 
     @cached_property
     def _training_data(self) -> Any:
-        return with_places(self._train, self.target)
-
-    @property
-    def is_unlabelled(self) -> bool:
-        """Whether the items of the training data have no place for a label, so that nothing knows their labels."""
-        return isinstance(self._training_data, Unlabelled)
+        return self._train if self._place is None else with_places(self._train, self._place)
 
     @override
     def train_dataloader(self) -> DataLoader[Any]:
@@ -86,6 +87,7 @@ def as_datamodule(
     num_workers: int,
     collate_fn: Callable[[list[Any]], Any] | None,
     pin_memory: bool,
+    place: Target | None,
 ) -> pl.LightningDataModule:
     """Return a LightningDataModule unchanged, and datasets or arrays as one.
 
@@ -117,4 +119,4 @@ def as_datamodule(
     }
     train = as_dataset(data)
     others = {"val": val, "test": test, "predict": predict}
-    return FromDatasets(train, {name: as_dataset(dataset, name) for name, dataset in others.items()}, options)
+    return FromDatasets(train, {name: as_dataset(dataset, name) for name, dataset in others.items()}, options, place)

@@ -31,7 +31,7 @@ def refuse_monitors_without_validation(trainer: pl.Trainer) -> None:
             name = type(callback).__name__
             raise ValueError(
                 f"`{name}(monitor={monitor!r})` watches a metric of the validation, but there is none: no validation "
-                "data, no `validation_step`, or `limit_val_batches=0`. Train for a fixed number of epochs or steps "
-                f"without `{name}`, pass labelled data as `ActiveDataModule(val=...)`, or monitor a metric of the "
-                "training."
+                "data, no `validation_step`, or `limit_val_batches=0`. Pass labelled data as "
+                f"`ActiveDataModule(val=...)`, monitor a metric of the training, or leave `{name}` out and train for a "
+                "fixed number of epochs or steps."
             )

@@ -119,7 +119,7 @@ def test_each_point_is_asked_once_the_initial_ones_first(tmp_path: Path) -> None
 
 
 def test_rows_of_a_table_with_texts_are_dicts() -> None:
-    data = ActiveDataModule(pd.DataFrame({"text": ["a", "b", "c"], "size": [1, 2, 3]}), initial_size=1)
+    data = ActiveDataModule(pd.DataFrame({"text": ["a", "b", "c"], "size": [1, 2, 3]}), initial_size=1, classes=NAMES)
     data.setup("fit")
     assert data.item_of(1) == {"text": "b", "size": 2, "label": None}
     assert data.is_unlabelled
@@ -127,10 +127,16 @@ def test_rows_of_a_table_with_texts_are_dicts() -> None:
 
 def test_items_that_have_a_place_for_labels_are_unchanged() -> None:
     pairs = TensorDataset(X, Y)
-    data = ActiveDataModule(pairs, initial_size=2)
+    data = ActiveDataModule(pairs, initial_size=2, classes=NAMES)
     data.setup("fit")
     assert data.dataset is pairs
     assert not data.is_unlabelled
+
+
+def test_inputs_are_taken_for_unlabelled_data_only_with_their_classes() -> None:
+    data = ActiveDataModule([{"x": 0.5, "kind": 1}, {"x": 1.5, "kind": 0}], initial_size=1)
+    with pytest.raises(ValueError, match="but found only \\['kind', 'x'\\]"):
+        data.setup("fit")
 
 
 def test_an_unreadable_first_item_does_not_hide_that_there_are_no_labels() -> None:
@@ -139,7 +145,7 @@ def test_an_unreadable_first_item_does_not_hide_that_there_are_no_labels() -> No
             raise OSError("truncated")
         return X[index]
 
-    data = ActiveDataModule(OneByOne(form), initial=[1, 2])
+    data = ActiveDataModule(OneByOne(form), initial=[1, 2], classes=NAMES)
     data.skips_unreadable = True
     data.setup("fit")
     assert data.is_unlabelled
@@ -196,7 +202,7 @@ def test_images_of_pil_are_single_inputs() -> None:
     from PIL import Image
 
     images = [Image.fromarray(np.full((4, 4), shade, dtype=np.uint8)) for shade in range(5)]
-    data = ActiveDataModule(images, initial_size=1, collate_fn=list)
+    data = ActiveDataModule(images, initial_size=1, classes=NAMES, collate_fn=list)
     data.setup("fit")
     assert data.item_of(3)[1] is None
     assert data.item_of(3)[0] is images[3]
