@@ -16,8 +16,11 @@ from .callback import ActiveLearning as ActiveLearning
 from .data.datamodule import ActiveDataModule as ActiveDataModule
 from .data.pool import Pool as Pool
 from .oracle import Oracle as Oracle
+from .oracle import Other as Other
 from .oracle import Query as Query
 from .oracle import Revealed as Revealed
+from .oracle import Skip as Skip
+from .oracle import Unusable as Unusable
 from .oracle import available_oracles as available_oracles
 from .oracle import register_oracle as register_oracle
 from .points import Candidates as Candidates

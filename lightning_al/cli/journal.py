@@ -110,24 +110,30 @@ def _asked(told: list[str]) -> str:
 
 def _told(one: Any, classes: Classes) -> str:
     label = "given back" if one.state == "given back" else _named(one.label, classes)
-    before = f", first {_named(one.given, classes)}" if one.state != "given" else ""
+    before = f", first {_named(one.given, classes)}" if one.state in ("corrected", "given back") else ""
     return f"{one.index} ({label}{before})"
 
 
 def _named(label: Label, classes: Classes) -> str:
+    from lightning_al.run.labels import kind_of_aside
+
     if label is None:
         return "the dataset's own"
+    kind = kind_of_aside(label)
+    if kind is not None:
+        return f"{kind}: {note}" if (note := _note(label)) else kind
     name = classes.name_of(label)
     return json.dumps(label) if name is None else f"{label} {name}"
 
 
 def _correct(asked: argparse.Namespace) -> None:
     from lightning_al.oracle.corrections import correct_by
+    from lightning_al.task.class_names import Classes
 
     labels = _labels([asked.index, asked.label, *asked.more])
     reads = {index: partial(_read, label) for index, label in labels.items()}
     for before in correct_by(asked.folder, reads):
-        was = "the dataset's own" if before.label is None else json.dumps(before.label)
+        was = "the dataset's own" if before.label is None else _named(before.label, Classes())
         is_now = f"the label of {before.index} was {was}, and is {labels[before.index]}"
         print(f"{asked.folder}: {is_now}. {_how_on(asked.folder)}")
 
@@ -210,11 +216,12 @@ def _check_out(out: Path) -> None:
 
 def _rows(records: Records) -> Iterator[dict[str, object]]:
     from lightning_al.oracle.corrections import recorded_labels
+    from lightning_al.run.labels import kind_of_aside
     from lightning_al.task.class_names import Classes
 
     classes = Classes.from_dict((records.header or {}).get("classes"))
     for one in recorded_labels(records):
-        has_label = one.state != "given back"
+        has_label = one.is_there
         yield {
             "index": one.index,
             "label": _cell(one.label) if has_label else None,
@@ -222,8 +229,14 @@ def _rows(records: Records) -> Iterator[dict[str, object]]:
             "state": one.state,
             "round": one.round,
             "score": one.score,
-            "first_label": _cell(one.given),
+            "first_label": _cell(one.given) if kind_of_aside(one.given) is None else None,
+            "note": _note(one.label),
         }
+
+
+def _note(answer: Label) -> str | None:
+    """Return what was said beside an answer that is no label."""
+    return (answer.get("reason") or answer.get("text") or None) if isinstance(answer, dict) else None
 
 
 def _cell(label: Label) -> object:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from lightning_al.run.labels import Change, Label
+from lightning_al.run.labels import UNPAID, Change, Label, kind_of_aside
 from lightning_al.run.records import Records
 from lightning_al.task.labels import as_array
 from lightning_al.values.errors import first_few
@@ -26,6 +26,7 @@ class Pool:
     Attributes:
         size: Number of points in the pool, labelled or not.
         labels: Labels that differ from the dataset's own target, by index.
+        aside: Answers that are no label, by index: these points have left the pool, and are not trained on.
         lacking: Initial points that have no label yet, neither in the dataset nor by an oracle.
         changes: The changes of given labels, in order.
 
@@ -47,6 +48,7 @@ class Pool:
         self._rounds: list[list[int]] = []
         self._is_labelled = torch.zeros(size, dtype=torch.bool)
         self.labels: dict[int, Label] = {}
+        self.aside: dict[int, Label] = {}
         self.lacking: list[int] = []
         self.changes: list[Change] = []
         self.label(initial)
@@ -72,8 +74,10 @@ class Pool:
 
     @property
     def unlabelled(self) -> list[int]:
-        """All other indices in increasing order: position p among the candidates is index ``unlabelled[p]``."""
-        return (self._is_member & ~self._is_labelled).nonzero().flatten().tolist()
+        """Indices that can be queried, in increasing order: position p of the candidates is ``unlabelled[p]``."""
+        is_there = self._is_member & ~self._is_labelled
+        is_there[list(self.aside)] = False
+        return is_there.nonzero().flatten().tolist()
 
     @property
     def dataset_size(self) -> int:
@@ -93,14 +97,30 @@ class Pool:
     @property
     def num_unlabelled(self) -> int:
         """Number of points that can still be queried."""
-        return self.size - self.num_labelled
+        return self.size - self.num_labelled - len(self.aside)
+
+    @property
+    def num_spent(self) -> int:
+        """Number of labels paid for: those that are there, those given back, and answers that are no label."""
+        return self.num_labelled + self.num_given_back + len(self.aside) - len(self.skipped)
+
+    @property
+    def skipped(self) -> list[int]:
+        """Indices that were skipped, which cost no label, in the order of the answers."""
+        return [index for index, answer in self.aside.items() if kind_of_aside(answer) == UNPAID]
+
+    @property
+    def unusable(self) -> list[int]:
+        """Indices with another answer that is no label, in the order of the answers."""
+        return [index for index, answer in self.aside.items() if kind_of_aside(answer) != UNPAID]
 
     def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None) -> None:
         """Move indices from the unlabelled to the labelled ones, as one round. If an error is raised, none is moved.
 
         Args:
             indices: Indices in the numbering of the dataset.
-            labels: Labels that differ from the dataset's own target, by index.
+            labels: Labels that differ from the dataset's own target, by index. An answer that is no label sets its
+                point aside.
 
         Raises:
             TypeError: If an index is not a number.
@@ -121,7 +141,7 @@ class Pool:
                 f"`Pool.label` got indices [{first_few(others)}], which are not among the {self.size} points that the "
                 "sampler of the train loader draws. Pass some of these."
             )
-        known = [index for index in indices if self._is_labelled[index]]
+        known = [index for index in indices if self._is_labelled[index] or index in self.aside]
         if known or len(set(indices)) < len(indices):
             repeated = known or sorted({index for index in indices if indices.count(index) > 1})
             raise ValueError(
@@ -136,7 +156,19 @@ class Pool:
             )
         self._rounds.append(indices)
         self._is_labelled[indices] = True
-        self.labels.update(labels)
+        self._take(labels)
+
+    def _take(self, answers: Mapping[int, Label]) -> None:
+        """Take over labels of labelled points, and set those aside whose answer is no label."""
+        for index, answer in answers.items():
+            if kind_of_aside(answer) is None:
+                self.labels[index] = answer
+                continue
+            self.aside[index] = answer
+            self._is_labelled[index] = False
+            for indices in self._rounds:
+                if index in indices:
+                    indices.remove(index)
 
     def label_initial(self, labels: Mapping[int, Label]) -> None:
         """Give labels to initial points, for which the dataset has none.
@@ -158,7 +190,7 @@ class Pool:
                 f"`Pool.label_initial` got labels for [{first_few(others)}], which are not initial points. Pass labels "
                 "of `initial` alone."
             )
-        self.labels.update({index: label for index, label in labels.items() if label is not None})
+        self._take({index: label for index, label in labels.items() if label is not None})
         self.lacking = [index for index in self.lacking if index not in labels]
 
     def correct(self, index: int, label: Label) -> None:
@@ -223,12 +255,16 @@ class Pool:
                 self.labels[change.index] = change.label
 
     def change(self, change: Change) -> None:
-        """Change a label, and remember the change.
+        """Change a label, and remember the change. A point that was set aside is labelled from then on.
 
         Raises:
             ValueError: If the point is not labelled, or the last labelled point would be given back.
         """
         index = change.index
+        if index in self.aside and not change.given_back:
+            del self.aside[index]
+            self._rounds[-1].append(index)
+            self._is_labelled[index] = True
         if not (0 <= index < len(self._is_labelled) and self._is_labelled[index]):
             raise ValueError(
                 f"`Pool` can only change the labels of labelled points, but got index {index}. Pass one of `labelled`."
@@ -251,7 +287,9 @@ class Pool:
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain ints, lists and dicts."""
         state = {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}
-        if self.changes:
+        if self.aside:
+            state["aside"] = dict(self.aside)
+        if self.changes or self.aside:
             state |= {"initial": self.initial, "changes": [asdict(change) for change in self.changes]}
         return state
 
@@ -278,6 +316,7 @@ class Pool:
         for indices in state["rounds"]:
             fresh.label(indices)
         fresh.labels = dict(state["labels"])
+        fresh.aside = dict(state.get("aside", {}))
         fresh.changes = changes
         fresh._initial = list(state.get("initial", state["rounds"][0] if state["rounds"] else ()))
         self.__dict__.update(fresh.__dict__)

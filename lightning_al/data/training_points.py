@@ -141,12 +141,12 @@ class TrainingPoints:
         return self._class_numbers.of(index)
 
     def stand_in(self, pool: Pool) -> Any:
-        """Return the label that stands for every label of the pool: that of the first initial point.
+        """Return the label that stands for every label of the pool: that of the first initial point that has one.
 
         Args:
             pool: Which points are labelled, and by what.
         """
-        initial = pool.initial[0]
+        initial = next(index for index in pool.initial if index not in pool.aside)
         given = pool.labels.get(initial)
         if self._stand_in is None or self._stand_in[0] != given:
             first = Relabelled(self.dataset, [initial], pool.labels, self.target)

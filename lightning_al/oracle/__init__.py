@@ -1,22 +1,37 @@
 """Oracles, which answer queries, and their registry."""
 
 from lightning_al.oracle.base import Oracle
-from lightning_al.oracle.function import FunctionOracle, Labels, OracleLike, as_oracle, name_of, reveals
+from lightning_al.oracle.function import (
+    FunctionOracle,
+    Labels,
+    OracleLike,
+    as_oracle,
+    enough_of,
+    name_of,
+    reveals,
+    seconds_to_wait,
+)
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
 from lightning_al.oracle.revealed import Revealed
+from lightning_al.oracle.set_aside import Other, Skip, Unusable
 
 __all__ = [
     "FunctionOracle",
     "Labels",
     "Oracle",
     "OracleLike",
+    "Other",
     "Query",
     "Revealed",
+    "Skip",
+    "Unusable",
     "as_oracle",
     "available_oracles",
+    "enough_of",
     "name_of",
     "oracles",
     "register_oracle",
     "reveals",
+    "seconds_to_wait",
 ]

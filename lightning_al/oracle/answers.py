@@ -20,7 +20,8 @@ import torch
 from torch import Tensor
 
 from lightning_al.oracle.label_rules import LabelRules, is_distribution, numbers_of
-from lightning_al.run.labels import Label
+from lightning_al.oracle.set_aside import SetAside
+from lightning_al.run.labels import SET_ASIDE, Label
 from lightning_al.task.labels import as_array
 from lightning_al.values.errors import first_few, said_shortly
 from lightning_al.values.whole_numbers import LARGEST, shown
@@ -53,6 +54,15 @@ def index_of(key: Any) -> int:
         elif not isinstance(key, np.ndarray | np.generic | Tensor):  # such as a masked array or a time span
             return operator.index(key)
     raise AnswerError(f"it is for {shown(key)}, which is not an index")
+
+
+def plain_answer(answer: Any, rules: LabelRules) -> Label:
+    """Return a label, or an answer that is no label, as plain data.
+
+    Raises:
+        AnswerError: If it cannot be a label.
+    """
+    return answer.to_plain() if isinstance(answer, SetAside) else plain_label(answer, rules)
 
 
 def _first_inexact(number: Any) -> float:
@@ -150,7 +160,7 @@ def _plain(label: Any) -> Any:
             raise _too_large(label)
         array = as_array(parts)
         return parts if array is None else array.reshape(np.shape(parts)).tolist()
-    elif isinstance(label, Mapping) and all(isinstance(key, str) for key in label):
+    elif isinstance(label, Mapping) and all(isinstance(key, str) for key in label) and SET_ASIDE not in label:
         return {str.__str__(key): _plain(part) for key, part in label.items()}
     raise AnswerError(f"the label {shown(label)} is of type {type(label).__name__}, which is not plain data")
 

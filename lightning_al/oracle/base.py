@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from lightning_al.oracle.query import Query
 
@@ -14,9 +14,14 @@ class Oracle(ABC):
 
     Attributes:
         reveals: Whether the answers are the dataset's own targets.
+        accept_partial: How many answers of a query are enough for the next fit, or None for all. The other points of
+            the query return to the pool. Initial points are all needed.
+        wait: What `trainer.fit` does while answers are missing: end (`exit`), or ask again after so many seconds.
     """
 
     reveals: ClassVar[bool] = False
+    accept_partial: int | None = None
+    wait: float | Literal["exit"] = "exit"
 
     @abstractmethod
     def label(self, query: Query) -> Mapping[int, Any] | Iterable[tuple[int, Any]]:
@@ -30,5 +35,6 @@ class Oracle(ABC):
             Labels by index: a dict, or pairs of index and label. Points that are left out are pending: `trainer.fit`
             ends, and the next call asks for them. The answers of a generator are recorded as they come, so none is lost
             if it is stopped or fails. Labels may be numbers of Python, NumPy or torch, names of the dataset's classes,
-            or soft labels. None stands for the dataset's own target.
+            or soft labels. None stands for the dataset's own target. `Skip()`, `Unusable(reason)` and `Other(text)`
+            set a point aside.
         """

@@ -17,7 +17,7 @@ from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.run.folder import JOURNAL
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_command import command
-from lightning_al.run.labels import Change, Label
+from lightning_al.run.labels import Change, Label, kind_of_aside
 from lightning_al.run.records import INITIAL, OpenQuery, Records
 from lightning_al.task.class_names import Classes
 from lightning_al.values.errors import first_few
@@ -33,9 +33,9 @@ class RecordedLabel:
 
     Attributes:
         index: The point.
-        label: Its present label; None stands for the dataset's own target.
-        given: The label that was given first.
-        state: Whether the label is the first one, was corrected, or was given back.
+        label: Its present label, or the answer that is no label; None stands for the dataset's own target.
+        given: What was answered first.
+        state: Whether the label is the first one, was corrected, or was given back; or how the point was set aside.
         round: Number of the round that queried it; None if the point was labelled before the first round.
         score: The acquisition function's score, if it was queried.
     """
@@ -43,9 +43,19 @@ class RecordedLabel:
     index: int
     label: Label
     given: Label
-    state: Literal["given", "corrected", "given back"] = "given"
+    state: Literal["given", "corrected", "given back", "skip", "unusable", "other"] = "given"
     round: int | None = None
     score: float | None = None
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the point has a label."""
+        return self.state in ("given", "corrected")
+
+
+def _answered(index: int, answer: Label, round: int | None = None, score: float | None = None) -> RecordedLabel:
+    state: Any = kind_of_aside(answer) or "given"
+    return RecordedLabel(index, answer, answer, state, round, score)
 
 
 def recorded_labels(records: Records) -> list[RecordedLabel]:
@@ -61,7 +71,7 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
     if query is not None and query.number == INITIAL:
         first, lacking = query.answers, set(query.rest)
     found = [
-        RecordedLabel(index, first.get(index), first.get(index))
+        _answered(index, first.get(index))
         for index in (records.header or {}).get("initial", ())
         if index not in lacking
     ]
@@ -75,7 +85,7 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
         if number < len(asked):
             round, labels = asked[number], records.labels[number]
             found += [
-                RecordedLabel(index, labels.get(index), labels.get(index), round=round["number"], score=score)
+                _answered(index, labels.get(index), round["number"], score)
                 for index, score in zip(round["indices"], round["scores"], strict=True)
             ]
     if query is not None and query.number != INITIAL:
@@ -85,10 +95,7 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
 
 def _of_query(query: OpenQuery) -> list[RecordedLabel]:
     scores = dict(zip(query.indices, query.scores, strict=True))
-    return [
-        RecordedLabel(index, label, label, round=query.number, score=scores[index])
-        for index, label in query.answers.items()
-    ]
+    return [_answered(index, label, query.number, scores[index]) for index, label in query.answers.items()]
 
 
 def _places(found: list[RecordedLabel]) -> dict[int, int]:
@@ -186,7 +193,7 @@ def give_back_all(folder: str | os.PathLike[str], indices: Iterable[int]) -> lis
     """
     points = [whole_number("give_back", "index", index, least=None) for index in indices]
     with _opened(folder) as journal:
-        left = set(_places(recorded_labels(replace(journal.records, query=None))))
+        left = {found.index for found in recorded_labels(replace(journal.records, query=None)) if found.is_there}
         before: list[RecordedLabel] = []
         wrong: dict[int, ValueError] = {}
         for index in points:
@@ -209,6 +216,11 @@ def _given_back(journal: Journal, index: int, left: set[int]) -> RecordedLabel:
         left: The points that are still labelled after those before it are given back.
     """
     before = _labelled(journal, index)
+    if before.state not in ("given", "corrected"):
+        raise ValueError(
+            f"Index {index} in {journal.folder} was answered by {before.state!r}, so there is no label to give back. "
+            "Name a labelled point, or give this one a label by `correct`."
+        )
     how = f"`{command('correct', journal.folder, index, 'LABEL')}`"
     query = journal.records.query
     if query is not None and index in query.answers:
@@ -261,7 +273,8 @@ def _labelled(journal: Journal, index: int) -> RecordedLabel:
 def _rules(records: Records, but: int) -> LabelRules:
     """Return what a label may be, inferred from the other labels of the run, the classes and the number of outputs."""
     header = records.header or {}
-    given = [found.label for found in recorded_labels(records) if found.index != but and found.label is not None]
+    others = [found for found in recorded_labels(records) if found.index != but and found.is_there]
+    given = [found.label for found in others if found.label is not None]
     # The dataset may have a placeholder for points without a label.
     own = [label for label in header.get("data", {}).get("labels", ()) if label is not None and label >= 0]
     return rules_for(own or given, Classes.from_dict(header.get("classes")), records.num_outputs)

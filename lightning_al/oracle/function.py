@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final, runtime_checkable
@@ -9,6 +10,7 @@ from typing import Any, Protocol, final, runtime_checkable
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.query import Query
 from lightning_al.values.qualified_name import qualified_name
+from lightning_al.values.whole_numbers import whole_number
 
 Answers = Mapping[int, Any] | Iterable[tuple[int, Any]]
 """Labels by index: a mapping, or pairs that come one by one."""
@@ -66,6 +68,30 @@ def as_oracle(oracle: OracleLike) -> Oracle | Labels:
         f"the query, but got {type(oracle).__name__}. Pass `lambda query: {{index: labels[index] for index in "
         "query}}`, say."
     )
+
+
+def enough_of(oracle: Oracle | Labels, query_size: int) -> int:
+    """Return how many answers of a query are enough for the next fit.
+
+    Raises:
+        ValueError: If the oracle's `accept_partial` is not a whole number from 1 on.
+    """
+    given = getattr(oracle, "accept_partial", None)
+    return query_size if given is None else min(query_size, whole_number(name_of(oracle), "accept_partial", given))
+
+
+def seconds_to_wait(oracle: Oracle | Labels) -> float | None:
+    """Return after how many seconds an oracle is asked again for what is missing, or None where the call ends.
+
+    Raises:
+        ValueError: If its `wait` is neither "exit" nor a number above 0.
+    """
+    wait = getattr(oracle, "wait", "exit")
+    if wait == "exit":
+        return None
+    if isinstance(wait, int | float) and not isinstance(wait, bool) and 0 < wait < math.inf:
+        return float(wait)
+    raise ValueError(f"`{name_of(oracle)}(wait={wait!r})` is no time. Pass 'exit', or a number of seconds above 0.")
 
 
 def name_of(oracle: Oracle | Labels) -> str:

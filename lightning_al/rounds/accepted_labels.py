@@ -22,6 +22,7 @@ from lightning_al.host.namespace import pl
 from lightning_al.oracle.answers import AnswerError, plain_label
 from lightning_al.oracle.asking import Accept
 from lightning_al.oracle.label_rules import LabelRules, rules_for
+from lightning_al.oracle.set_aside import SetAside
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.prediction.dry_pass import unchanged
 from lightning_al.prediction.predictions import predicting
@@ -85,6 +86,8 @@ def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool,
     def accept(index: int, answer: Any) -> Label:
         if answer is None and reveals:
             return None
+        if isinstance(answer, SetAside):
+            return answer.to_plain()
         rules = find_rules()
         with seeded(derive(data.seed, "answer", index)):
             if answer is None:

@@ -13,7 +13,7 @@ from lightning_al.acquisition.registry import acquisitions
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Pool
 from lightning_al.host.before_setup import BeforeSetup
-from lightning_al.oracle import OracleLike, as_oracle, name_of, oracles, reveals
+from lightning_al.oracle import OracleLike, as_oracle, enough_of, name_of, oracles, reveals, seconds_to_wait
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.forward import forward_of
@@ -86,12 +86,14 @@ class Arguments(BeforeSetup):
         self.force = force
 
     def take_numbers(self) -> None:
-        """Convert all numbers to plain ints: when they are passed, and at each setup, since users also assign them."""
+        """Check the numbers and make them plain ints, when they are passed and at each setup: users assign them too."""
         who = type(self).__name__
         self.query_size = whole_number(who, "query_size", self.query_size)
         self.budget = optional_whole_number(who, "budget", self.budget)
         self.max_rounds = optional_whole_number(who, "max_rounds", self.max_rounds)
         self.rounds_per_fit = optional_whole_number(who, "rounds_per_fit", self.rounds_per_fit)
+        enough_of(self.oracle, self.query_size)
+        seconds_to_wait(self.oracle)
         self.num_fits = whole_number(type(self.posterior).__name__, "num_fits", self.posterior.num_fits)
 
     @property
@@ -105,7 +107,7 @@ class Arguments(BeforeSetup):
             return 0
         left = pool.num_unlabelled
         if self.budget is not None:
-            left = max(0, min(left, self.budget - pool.num_labelled - pool.num_given_back))
+            left = max(0, min(left, self.budget - pool.num_spent))
         return min(self.query_size, left)
 
     def forward_on(self, data: ActiveDataModule) -> Forward:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import Any
 
 from torch import nn
 
@@ -60,11 +61,29 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
     if query.round is None:
         data.pool.label_initial(labels)
         run.labelling.end()
+        run.check_pool(data.pool)
         return
     seconds = {**query.round["seconds"], "label": time.perf_counter() - began}
     memory = {**query.round["peak_bytes"], **peak_bytes("label")}
-    plain = {**query.round, "seconds": seconds, "peak_bytes": memory}
+    plain = {**answered_part(query.round, labels), "seconds": seconds, "peak_bytes": memory}
     end_round(run, trainer, data, Round.from_dict(from_first_rank(trainer, lambda: plain)), labels)
+
+
+def answered_part(round: Mapping[str, Any], answers: Mapping[int, Label]) -> dict[str, Any]:
+    """Return a round whose query has only the points that were answered. The others return to the pool.
+
+    >>> round = {"indices": [7, 3], "scores": [0.5, 0.2], "details": {"information": [0.5, 0.6], "used": 1.0}}
+    >>> answered_part(round, {3: 1})
+    {'indices': [3], 'scores': [0.2], 'details': {'information': [0.6], 'used': 1.0}}
+    """
+    places = [place for place, index in enumerate(round["indices"]) if index in answers]
+    size = len(round["indices"])
+
+    def of_answered(values: Any) -> Any:
+        return [values[place] for place in places] if isinstance(values, list) and len(values) == size else values
+
+    details = {name: of_answered(values) for name, values in round["details"].items()}
+    return {**round, **{name: of_answered(round[name]) for name in ("indices", "scores")}, "details": details}
 
 
 def end_round(run: Run, trainer: pl.Trainer, data: ActiveDataModule, round: Round, labels: Mapping[int, Label]) -> None:

@@ -133,4 +133,6 @@ class CurrentFit:
             unscorable=self.unscorable,
             corrected=[change.index for change in changes if not change.given_back],
             given_back=[change.index for change in changes if change.given_back],
+            skipped=data.pool.skipped,
+            unusable=data.pool.unusable,
         )

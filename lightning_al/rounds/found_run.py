@@ -27,7 +27,7 @@ class FoundRun:
         path: The checkpoint.
         header: What the run is, or None where that was not known yet.
         history: Its rounds.
-        labels: The labels by index that differ from the dataset's own.
+        labels: The labels by index that differ from the dataset's own, and the answers that are no label.
         changes: What was changed of labels, in order.
         initial: The weights before the first fit, or None where they were not known yet.
         ends: The weights at the end of the last rounds, by their names, for ``reset="warm"``.
@@ -102,4 +102,13 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
     history.load_state_dict(state["history"])
     changes = [Change(**change) for change in pool.get("changes", ())]
     ends, members = read_ends(state), state.get("members")
-    return FoundRun(path, state.get("run"), history, pool["labels"], changes, state["initial"], ends, members)
+    return FoundRun(
+        path,
+        state.get("run"),
+        history,
+        {**pool["labels"], **pool.get("aside", {})},
+        changes,
+        state["initial"],
+        ends,
+        members,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
-from lightning_al.oracle import Labels, Oracle, Query, name_of, reveals
+from lightning_al.oracle import Labels, Oracle, Query, enough_of, name_of, reveals, seconds_to_wait
 from lightning_al.oracle.asking import ask
 from lightning_al.oracle.query import LazyItems
 from lightning_al.posterior.base import Forward
@@ -114,7 +115,7 @@ class Labelling:
             folder: The folder.
 
         Returns:
-            A label for each index of the query, or None if some are still pending.
+            The answers by index, or None if not enough are there.
 
         Raises:
             ValueError: If answers were refused.
@@ -132,18 +133,31 @@ class Labelling:
             told = reveals(oracle)
             accept = accepting(data, asked.num_outputs, reveals=told, asked=() if told else asked.rest)
             kept = "for the next fit of this program" if folder is None else f"in {folder}"
-            shown = self._shown()
-            wrong = ask(
-                lambda: oracle.label(shown), asked, name=name_of(oracle), accept=accept, record=record, kept=kept
-            )
-            return asked.answers, wrong
+            pause = seconds_to_wait(oracle)
+            while True:
+                shown = self._shown()
+                wrong = ask(
+                    lambda shown=shown: oracle.label(shown),  # type: ignore[misc]
+                    asked,
+                    name=name_of(oracle),
+                    accept=accept,
+                    record=record,
+                    kept=kept,
+                )
+                if wrong is not None or is_enough() or pause is None:
+                    return asked.answers, wrong
+                time.sleep(pause)
+
+        def is_enough() -> bool:
+            needed = len(asked.indices)
+            return len(asked.answers) >= (needed if asked.number == INITIAL else enough_of(oracle, needed))
 
         answers, wrong = from_first_rank(trainer, find)
         asked.answers.update(answers)
         if wrong is not None:
             data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
-        if asked.rest:
+        if not is_enough():
             tell_pending(asked)
             return None
         return answers

@@ -117,11 +117,17 @@ class Run:
             ValueError: If it has other labels than the history tells of.
         """
         queried = sum(len(round.indices) for round in self.history)
-        if pool.num_labelled + pool.num_given_back != len(pool.initial) + queried:
+        if pool.num_labelled + pool.num_given_back + len(pool.aside) != len(pool.initial) + queried:
             raise ValueError(
                 f"`ActiveLearning` has a history of {len(self.history)} rounds, but the pool of its "
                 "`ActiveDataModule` has other labels. Use a new `ActiveDataModule` with a new `ActiveLearning`, "
                 "and keep the two together."
+            )
+        if pool.num_labelled == 0:
+            raise ValueError(
+                f"All {len(pool.initial)} initial points were set aside by their answers, so there is nothing to train "
+                "on. Correct one, by `data.pool.correct` or `lightning-al-journal correct`, or begin another run with "
+                "a larger `initial_size`."
             )
 
     def change_journal(self, trainer: pl.Trainer, change: Callable[[Journal], object]) -> None:

@@ -40,6 +40,8 @@ class Round:
         unscorable: Dataset indices of the points that could not be scored, and were left out of the selection.
         corrected: Dataset indices whose labels were corrected since the run began and before the fit, in order.
         given_back: Dataset indices given back to the pool since the run began and before the fit, in order.
+        skipped: Dataset indices that were skipped since the run began and before the fit, in order.
+        unusable: Dataset indices whose answer was no label, but cost one, since the run began and before the fit.
         members: The metrics of each fit, if the round has several.
     """
 
@@ -58,13 +60,15 @@ class Round:
     unscorable: list[int] = field(default_factory=list)
     corrected: list[int] = field(default_factory=list)
     given_back: list[int] = field(default_factory=list)
+    skipped: list[int] = field(default_factory=list)
+    unusable: list[int] = field(default_factory=list)
     warning: str | None = None
     members: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def spent(self) -> int:
-        """Number of labels paid for by then: those of the fit, and those given back."""
-        return self.labelled + len(self.given_back)
+        """Number of labels paid for by then: those of the fit, those given back, and unusable points."""
+        return self.labelled + len(self.given_back) + len(self.unusable)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the round as plain data."""
@@ -110,6 +114,8 @@ class History(Sequence[Round]):
             + "".join(f"{name} {value:.4g}, " for name, value in round.metrics.items())
             + (f"{len(round.corrected)} corrected so far, " if round.corrected else "")
             + (f"{len(round.given_back)} given back so far, " if round.given_back else "")
+            + (f"{len(round.skipped)} skipped so far, " if round.skipped else "")
+            + (f"{len(round.unusable)} unusable so far, " if round.unusable else "")
             + (f"asked {round.indices}" if round.indices else "asked nothing")
             + (f", left out {len(round.unscorable)} that cannot be scored" if round.unscorable else "")
             for round in self

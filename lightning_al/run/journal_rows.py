@@ -22,8 +22,11 @@ def check_round(plain: Any, number: int, labels: Collection[int], asked: Sequenc
     """
     if plain["number"] != number:
         raise contradiction(f"it is round {plain['number']!r:.80} where round {number} is the next")
-    if asked is not None and plain["indices"] != asked:
-        raise contradiction(f"round {number} asked other points than its query")
+    if asked is not None:
+        # Points that nobody answered for returned to the pool.
+        kept = [index for index in asked if index in set(plain["indices"])]
+        if plain["indices"] != kept or (asked and not kept):
+            raise contradiction(f"round {number} asked other points than its query")
     _check_points(plain, f"round {number}", labels)
 
 
@@ -58,6 +61,8 @@ def check_query(
         raise contradiction(f"{_said(given)} does not have the probabilities of each of its points")
     if plain.get("round") is not None:
         check_round(plain["round"], given, (), asked=plain["indices"])
+        if plain["round"]["indices"] != plain["indices"]:
+            raise contradiction(f"{_said(given)} has other points than its round")
         check_types(Round.from_dict(plain["round"]))
 
 
@@ -189,6 +194,8 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "unscorable": _all(_is_count),
     "corrected": _all(_is_count),
     "given_back": _all(_is_count),
+    "skipped": _all(_is_count),
+    "unusable": _all(_is_count),
     "warning": lambda value: value is None or isinstance(value, str),
     "members": _all(_named(_is_figure)),
 }

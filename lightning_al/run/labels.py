@@ -1,4 +1,4 @@
-"""A label as plain data, and a change of a label."""
+"""A label as plain data, an answer that is no label, and a change of a label."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from typing import Any
 
 Label = int | float | str | list[Any] | dict[str, Any] | None
 """A label as plain data. None stands for the dataset's own target."""
+
+SET_ASIDE = "set aside"
+"""The key of an answer that is no label, as plain data: ``{"set aside": "unusable", "reason": "blurred"}``."""
+
+UNPAID = "skip"
+"""The kind of such an answer that costs no label."""
+
+
+def kind_of_aside(answer: Any) -> str | None:
+    """Return the kind of a recorded answer that is no label (`skip`, `unusable` or `other`), or None for a label.
+
+    >>> kind_of_aside({"set aside": "skip"}), kind_of_aside(3), kind_of_aside({"boxes": []})
+    ('skip', None, None)
+    """
+    return answer.get(SET_ASIDE) if isinstance(answer, dict) else None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from lightning_al.oracle import Labels, OracleLike, Query, as_oracle, name_of
-from lightning_al.oracle.answers import AnswerError, index_of, plain_label
+from lightning_al.oracle.answers import AnswerError, index_of, plain_answer
 from lightning_al.oracle.asking import pair_of, together
 from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.oracle.query import LazyItems
@@ -156,7 +156,7 @@ class _Trial:
                     index not in found,
                     f"`{self.who}` answers twice for {index}. Answer once for each point of a query.",
                 )
-                found[index] = None if answer is None else plain_label(answer, self.rules)
+                found[index] = None if answer is None else plain_answer(answer, self.rules)
         return found
 
     def _close_after_first_answer(self, part: Query) -> None:
