@@ -14,12 +14,15 @@ class Oracle(ABC):
 
     Attributes:
         reveals: Whether the answers are the dataset's own targets.
+        leaves_open: Whether answers come between two calls of `trainer.fit`, as from people who work in a tool of their
+            own. The run then needs a folder, where the query waits.
         accept_partial: How many answers of a query are enough for the next fit, or None for all. The other points of
             the query return to the pool. Initial points are all needed.
         wait: What `trainer.fit` does while answers are missing: end (`exit`), or ask again after so many seconds.
     """
 
     reveals: ClassVar[bool] = False
+    leaves_open: ClassVar[bool] = False
     accept_partial: int | None = None
     wait: float | Literal["exit"] = "exit"
 

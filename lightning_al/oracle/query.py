@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Query(list[int]):
@@ -20,6 +25,8 @@ class Query(list[int]):
             network itself if no samples were drawn. None if there is no model yet, or its outputs are not classes.
         answers: The recorded labels of the round's other points, by index.
         items: The dataset's items of the points, each read when it is accessed.
+        classes: The names of the classes by their numbers, as far as they are known.
+        folder: The run's folder, if it has one.
 
     >>> query = Query(0, [7, 3], scores=[0.5, 0.2], items=["a", "b"])
     >>> query, query.round, query.items[1], {index: 1 for index in query}
@@ -36,6 +43,8 @@ class Query(list[int]):
         probs: Sequence[Sequence[float]] | None = None,
         answers: Mapping[int, Any] | None = None,
         items: Sequence[Any] = (),
+        classes: Mapping[int, str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__(indices)
         self.round = round
@@ -44,11 +53,32 @@ class Query(list[int]):
         self.probs = None if probs is None else [list(row) for row in probs]
         self.answers = dict(answers or {})
         self.items = items
+        self.classes = dict(classes or {})
+        self.folder = None if folder is None else Path(folder)
 
     @property
     def indices(self) -> list[int]:
         """The indices alone."""
         return list(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the query as a table of one row a point, in the order of choice.
+
+        Its columns are `round`, `index`, `key`, `score` (in the acquisition function's unit), `predicted` (the class
+        that the model thinks most likely, by its name if it has one) and `probability` (of that class).
+
+        >>> Query(0, [7], keys=["a.png"], scores=[0.5], probs=[[0.2, 0.8]], classes={1: "dog"}).to_frame()
+           round  index    key  score predicted  probability
+        0      0      7  a.png    0.5       dog          0.8
+        """
+        import pandas as pd
+
+        table = pd.DataFrame({"round": self.round, "index": self.indices, "key": self.keys})
+        table["score"] = self.scores or None
+        predicted = [max(range(len(row)), key=row.__getitem__) for row in self.probs or ()]
+        table["predicted"] = [self.classes.get(number, number) for number in predicted] or None
+        table["probability"] = [max(row) for row in self.probs or ()] or None
+        return table
 
 
 class LazyItems(Sequence[Any]):

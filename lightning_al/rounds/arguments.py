@@ -118,13 +118,18 @@ class Arguments(BeforeSetup):
         """Refuse data with which the arguments cannot work.
 
         Raises:
-            ValueError: If the budget is below the initial labels, nobody knows labels, or the posterior cannot be
-                tested.
+            ValueError: If the budget is below the initial labels, nobody knows labels, queries have nowhere to wait, or
+                the posterior cannot be tested.
         """
         if self.budget is not None and self.budget < len(data.pool.initial):
             raise ValueError(
                 f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
                 "budget counts all training labels, the initial ones included. Raise it, or lower `initial_size`."
+            )
+        if getattr(self.oracle, "leaves_open", False) and self.folder is None:
+            raise ValueError(
+                f"`{name_of(self.oracle)}` is answered between two calls of `trainer.fit`, so its queries have to be "
+                "kept. Pass `ActiveLearning(folder=...)`."
             )
         if data.is_unlabelled and reveals(self.oracle):
             raise ValueError(

@@ -38,6 +38,7 @@ class Labelling:
         self.query: OpenQuery | None = None
         self.weights: dict[str, Tensor] | None = None
         self._data: ActiveDataModule | None = None
+        self._folder: str | os.PathLike[str] | None = None
         self._num_outputs: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,7 +123,7 @@ class Labelling:
         """
         assert self.query is not None
         data.training_points.check_length(data.pool)
-        self._data, asked = data, self.query
+        self._data, self._folder, asked = data, folder, self.query
 
         def record(answers: Mapping[int, Label]) -> None:
             # What is revealed can be revealed again.
@@ -178,6 +179,8 @@ class Labelling:
             probs=None if query.probs is None else [query.probs[place] for place in places],
             answers=query.answers,
             items=() if data is None else LazyItems(data.pool_item, rest),
+            classes={} if data is None else data.training_points.classes.names,
+            folder=self._folder,
         )
 
     def take_changes(

@@ -26,6 +26,11 @@ class Classes:
         """Return the first name of a class number, or None if it has none."""
         return next((name for name, known in self.numbers.items() if known == number), None)
 
+    @property
+    def names(self) -> dict[int, str]:
+        """The first name of each class number."""
+        return {number: name for name, number in reversed(self.numbers.items())}
+
     def to_dict(self) -> dict[str, Any]:
         """Return the classes as plain data."""
         return {"numbers": dict(self.numbers), "allowed": None if self.allowed is None else list(self.allowed)}
