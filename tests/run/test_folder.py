@@ -18,10 +18,10 @@ import pytest
 from lightning_al import ActiveLearning
 from lightning_al.host.namespace import pl
 from lightning_al.report.command import main as report
-from lightning_al.report.recorded import read_header
 from lightning_al.run.folder import check_places, check_tree
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_database import hash_of
+from lightning_al.run.journal_reading import read_header
 from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
 from tests.run.test_files import MAKE
