@@ -74,7 +74,7 @@ def curves_picture(study: Study, band: Band, name: str) -> Picture:
         draw_curves(axes, study.compared, study.methods, study_lines(study, ink), band)
         title = f"Mean over seeds; band: {BANDS[band]}" if has_band else "One run each"
         counted = "training + validation labels" if study.with_validation_labels else _labels_axis(study.methods)
-        finish_curves(figure, axes, study.metric, ink, title=title, labels=counted)
+        finish_curves(figure, axes, ink, title=title, x=counted, y=axis_name(study.metric))
 
     return picture(name, says[:1].upper() + says[1:], draw, height=3.5 + legend_height(list(study.methods)))
 
@@ -105,12 +105,8 @@ def evenness_picture(study: Study, queried: Mapping[str, pd.DataFrame], name: st
                 counts.index, evenness(counts), "o", linestyle=kind, color=colour, linewidth=1.6, markersize=3.5,
                 label=short(method),
             )  # fmt: skip
-        axes.set_xlabel("training labels")
-        axes.set_ylabel("evenness of classes asked for")
-        label_ticks(axes, 8)
-        heading(axes, "1: as many of each class; 0: one class alone", ink)
-        tidy(axes, ink)
-        legend(figure, axes, ink)
+        title = "1: as many of each class; 0: one class alone"
+        finish_curves(figure, axes, ink, title=title, x="training labels", y="evenness of classes asked for")
 
     says = "Evenness of the classes asked for, over labels"
     return picture(name, says, draw, height=3.1 + legend_height(list(queried)))
@@ -193,10 +189,10 @@ def draw_curves(
             axes.plot(labels, finite, ".-", color=colour, linewidth=0.8, markersize=3, alpha=0.8, label=said)
 
 
-def finish_curves(figure: Figure, axes: Axes, metric: str, ink: Ink, *, title: str, labels: str) -> None:
-    """Name the axes of learning curves, and add title and legend."""
-    axes.set_xlabel(labels)
-    axes.set_ylabel(axis_name(metric))
+def finish_curves(figure: Figure, axes: Axes, ink: Ink, *, title: str, x: str, y: str) -> None:
+    """Name the axes of curves over labels, and add title and legend."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
     label_ticks(axes, 8)
     heading(axes, title, ink)
     tidy(axes, ink)
@@ -263,7 +259,7 @@ def _draw_of_methods(figure: Figure, axes: Axes, methods: Sequence[Method], metr
     curves = {row.name: row.all_runs for row in methods if row.stand_in is None}
     draw_curves(axes, methods, curves, _lines_of_methods(methods), "sd", with_heights=True)
     said = f"{title}; band: {BANDS['sd']}" if any(len(row.runs) > 1 for row in methods) else title
-    finish_curves(figure, axes, metric, DAY, title=said, labels=_labels_axis(curves))
+    finish_curves(figure, axes, DAY, title=said, x=_labels_axis(curves), y=axis_name(metric))
 
 
 def _lines_of_methods(methods: Sequence[Method]) -> Lines:

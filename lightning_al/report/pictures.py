@@ -187,9 +187,7 @@ def asked_picture(
         headings: Text to the left of each row.
         title: Title of the picture.
     """
-    rows = [(list(images)[:MOST_COLUMNS], heading) for images, heading in zip(rounds, headings, strict=True)][
-        :MOST_ROWS
-    ]
+    rows = [(list(images)[:MOST_COLUMNS], beside) for images, beside in zip(rounds, headings, strict=True)][:MOST_ROWS]
     hidden = len(rounds) > MOST_ROWS or any(len(images) > MOST_COLUMNS for images in rounds)
     columns = max([8, *(len(images) for images, _ in rows)])
     # An image with its label is a square of side 1; the margins hold title, headings and the note below.
@@ -198,8 +196,8 @@ def asked_picture(
     figure = new_figure(width * inch, height * inch, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    for row, (images, heading) in enumerate(rows):
-        axes.text(-0.2, row + 0.4, heading, ha="right", va="center", fontsize=8)
+    for row, (images, beside) in enumerate(rows):
+        axes.text(-0.2, row + 0.4, beside, ha="right", va="center", fontsize=8)
         for column, (image, label) in enumerate(zip(images, labels[row], strict=False)):
             box = (column, column + 0.8, row + 0.8, row)
             axes.imshow(_shown(image), cmap="gray", vmin=0, vmax=1, extent=box, interpolation="nearest")

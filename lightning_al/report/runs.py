@@ -74,7 +74,7 @@ class Run:
     versions: dict[str, str]
     mode: Mode | None = None
     num_classes: int | None = None
-    # A summary holds what is compared.
+    # Neither compared nor in a summary.
     folder: Path = field(default=Path(), compare=False)
     state: State = field(default="finished", compare=False)
     history: History = field(default_factory=History, compare=False, repr=False)
@@ -135,7 +135,9 @@ class Run:
         )
 
     def on(self, metric: str, *, with_validation_labels: bool = False) -> Run:
-        """Return the run with the curve of a metric, with or without validation labels in its counts.
+        """Return the run with the curve of a metric, whose counts may include validation labels.
+
+        The run's mode is that of its own metric, and is left out with another one.
 
         Raises:
             KeyError: If no round has the metric; the message lists those there are.

@@ -62,7 +62,7 @@ def caveats(study: Study) -> list[str]:
     found += of_diverged(study.compared, study.metric, study.mode)
     found += _gaps(study)
     found += _constant(study)
-    longer = max(run.labels[-1] for run in study.runs)
+    longer = max((run.labels[-1] for run in study.runs), default=0)
     if study.compared and longer > high and not study.too_short:
         found.append(f"Compared up to {high} labels; the longest run goes to {longer}.")
     unlike = _unlike_starts(study)
