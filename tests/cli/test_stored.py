@@ -55,7 +55,7 @@ def resumed(folder: Path, changes: dict[str, Any], *now: str, allow: tuple[str, 
     for name, value in changes.items():
         if value is MISSING:
             owner, _, key = name.rpartition(".")
-            OmegaConf.select(stored, owner).pop(key)
+            del OmegaConf.select(stored, owner)[key]
         else:
             OmegaConf.update(stored, name, read_again(OmegaConf.create({"it": value}))["it"])
     return resolve_allowed(stored, allow, folder, composed(folder, *now))
@@ -347,9 +347,26 @@ def test_a_reference_of_the_folder_takes_nothing_from_outside_elsewhere(run, mon
         with pytest.raises(ConfigCompositionException, match="which is read only if you repeat it") as found:
             resumed(run, changes, f"+model.token={said}")
         assert "hunter2" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "case",
+    # What is said again is a text, a list or a part; that of the others is a text too.
+    [
+        case
+        if case in ("in a text", "in a list", "with its whole part")
+        else pytest.param(case, marks=pytest.mark.slow)
+        for case in REDIRECTIONS
+    ],
+)
+def test_where_all_that_a_reference_leads_to_is_said_all_of_it_holds(run, monkeypatch, case):
+    monkeypatch.setenv("SECRET", "hunter2")
+    changes = {"model.token": "${oc.env:SECRET}", **REDIRECTIONS[case]}
+    with pytest.raises(ConfigCompositionException, match="which is read only if you repeat it") as found:
+        resumed(run, changes, "+model.token=typed-by-hand")
     again = says_again(str(found.value))
     settings = resumed(run, changes, *again, "++model.token=${oc.env:SECRET}")
-    assert settings.model.token == "hunter2"  # where all of it is said, all of it holds
+    assert settings.model.token == "hunter2"
 
 
 def test_what_the_command_says_goes_nowhere_else_by_a_reference_of_the_folder(run):
