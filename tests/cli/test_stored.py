@@ -491,7 +491,7 @@ def test_a_class_that_the_user_allows_reads_from_where_the_folder_says(run, tmp_
 )
 def test_an_override_says_what_it_is_to_say(run, monkeypatch, value):
     monkeypatch.setenv("A", "b")
-    config = as_stored(composed(run))
+    config = OmegaConf.create({"trainer": OmegaConf.to_container(composed(run).trainer)})
     OmegaConf.update(config, "trainer.plugins", "x" if value is None else value, force_add=True)
     [override] = map(shlex.split, overrides_to_say_again(config, run, ()))
     parsed = OverridesParser.create().parse_override(override[0])

@@ -70,7 +70,11 @@ def break_it(run: Path, case: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("case", BROKEN)
+@pytest.mark.parametrize(
+    "case",
+    # The datamodule is refused by the same words as the model.
+    [pytest.param(case, marks=pytest.mark.slow if case == "a partial datamodule" else []) for case in BROKEN],
+)
 def test_what_a_folder_says_is_an_error_of_one_line(run: Path, case: str) -> None:
     said = break_it(run, case)
     found = refusal(run, "active.budget=15")
