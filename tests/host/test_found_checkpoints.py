@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_al import ActiveDataModule, ActiveLearning, Oracle
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Oracle
 from lightning_al.host.found_checkpoints import by_age
 from lightning_al.host.namespace import pl
 from lightning_al.run.journal import Journal
@@ -113,6 +113,7 @@ def program(
     """Run a user's program, which is the same each time that it is started."""
     oracle = Logged(cut)
     arguments: dict[str, Any] = {"query_size": 4, "budget": 16, "folder": folder, "seed": 1, **kwargs}
+    arguments.setdefault("posterior", MCDropout(3))
     active = ActiveLearning(arguments.pop("acquisition", "bald"), oracle=oracle, **arguments)
     torch.manual_seed(seed_of_weights)
     module, data = LitMLP(), active_data(20)
@@ -368,7 +369,7 @@ def test_an_error_before_the_checkpoint_was_read_leaves_it_as_it_is(tmp_path: Pa
 
 def test_the_same_objects_fitted_again_go_on_with_their_own_run(tmp_path: Path, whole: Ended) -> None:
     oracle, data = Logged(), active_data(20)
-    active = ActiveLearning("bald", query_size=4, budget=16, seed=1, oracle=oracle)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=16, seed=1, oracle=oracle)
     torch.manual_seed(7)
     module = LitMLP()
     saving = pl.callbacks.OnExceptionCheckpoint(tmp_path)
@@ -480,7 +481,9 @@ def test_slurms_signal_is_answered_while_points_are_labelled_unless_the_user_doe
 
 def test_labels_that_were_corrected_or_given_back_in_a_program_are_so_after_resuming(tmp_path: Path) -> None:
     def made() -> tuple[ActiveLearning, Any, pl.Trainer]:
-        active = ActiveLearning("bald", query_size=4, budget=16, oracle=Logged(), rounds_per_fit=1)
+        active = ActiveLearning(
+            "bald", posterior=MCDropout(3), query_size=4, budget=16, oracle=Logged(), rounds_per_fit=1
+        )
         kept = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
         data = ActiveDataModule(points(40), initial=range(8), batch_size=8)
         return active, data, trainer(tmp_path, callbacks=[active, kept], max_epochs=1, enable_checkpointing=True)

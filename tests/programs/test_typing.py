@@ -24,7 +24,16 @@ NOT_READ = [
     *(f"torch.{name}" for name in ("_decomp", "_dynamo", "_export", "_functorch", "_higher_order_ops", "_inductor")),
     *(f"torch.{name}" for name in ("_lazy", "_library", "_meta_registrations", "_numpy", "_prims", "_prims_common")),
     *(f"torch.{name}" for name in ("_refs", "_subclasses", "_torch_docs")),
-    *("torchmetrics.functional", "torchmetrics.image", "filelock", "hydra", "matplotlib", "networkx", "numpy", "pandas"),
+    *(
+        "torchmetrics.functional",
+        "torchmetrics.image",
+        "filelock",
+        "hydra",
+        "matplotlib",
+        "networkx",
+        "numpy",
+        "pandas",
+    ),
     *("PIL", "rich", "scipy", "sklearn", "sympy"),
 ]
 """What the program names nothing of, and what would take two thirds of mypy's time to read."""
