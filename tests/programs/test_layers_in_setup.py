@@ -302,7 +302,7 @@ def test_each_round_is_the_plain_program(tmp_path: Path, program: type[LitBase])
     ],
 )
 def test_a_test_is_of_the_module_that_the_user_has(tmp_path: Path, program: type[LitBase]) -> None:
-    module, active, _ = run(lambda: made(program), tmp_path, max_epochs=10)
+    module, active, _ = run(lambda: made(program), tmp_path, max_rounds=3, max_epochs=6)
     assert active.history[-1].metrics["test_loss"] == pytest.approx(loss_of(module), rel=1e-4)
     assert loss_of(module) < 1.0  # a module that was not trained is at 1.4
 
