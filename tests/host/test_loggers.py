@@ -52,6 +52,7 @@ each_kind = pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs[kind
 def command(*arguments: Any) -> None:
     """Run the command line in this process, and put back what it leaves changed."""
     threads, handlers = torch.get_num_threads(), logging.getLogger().handlers[:]
+    levels = {name: logging.getLogger(name).level for name in (None, "pytorch_lightning", "lightning_fabric")}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setattr(sys, "argv", ["lightning-al", *map(str, arguments)])
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -63,6 +64,8 @@ def command(*arguments: Any) -> None:
         finally:
             torch.set_num_threads(threads)
             logging.getLogger().handlers[:] = handlers
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
             GlobalHydra.instance().clear()
             HydraConfig.instance().cfg = None
 
