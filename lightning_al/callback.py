@@ -5,9 +5,11 @@ The class is long because it documents 18 arguments and has 14 hooks. What a hoo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
+from lightning_utilities.core.rank_zero import rank_zero_only
 from typing_extensions import override
 
 from lightning_al.data.validation_points import ValidationPoints
@@ -32,6 +34,7 @@ from lightning_al.host.trainer import (
 )
 from lightning_al.host.tuners import refuse_tuners
 from lightning_al.oracle import Query, reveals
+from lightning_al.oracle.telling import pending_in, tell
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.asking import answer, ask_for_initial, note_lacking, put_last_weights
 from lightning_al.rounds.best_weights import choose_weights
@@ -151,8 +154,41 @@ class ActiveLearning(Arguments):
 
     @property
     def pending(self) -> Query | None:
-        """The query whose answers are pending, or None. The next call of `trainer.fit` queries them, without a fit."""
+        """The query whose answers are pending, or None. The next call of `trainer.fit` queries them, without a fit.
+
+        In a new process it is read from the run's folder, without the items.
+        """
+        if self.folder is not None and self._run.header is None and self._run.labelling.query is None:
+            return pending_in(self.folder)
         return self._run.labelling.pending
+
+    def tell(
+        self, answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, by: Literal["index", "key"] = "index"
+    ) -> None:
+        """Record answers to the pending query, between two calls of `trainer.fit`. They are on disk when this returns.
+
+        Valid answers are recorded even if others are refused. With several ranks, the first one records them.
+
+        Args:
+            answers: Labels, `Skip()`, `Unusable(reason)` or `Other(text)`, by the index or by the key of their points.
+            by: Whether they come by index or by key.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run yet.
+            RuntimeError: If another process runs the run, or the journal is damaged.
+            ValueError: If the run has no folder, no query is pending, or answers were refused.
+        """
+        if self.folder is None:
+            raise ValueError("`ActiveLearning.tell` records answers in the run's folder. Pass `folder=`.")
+        if by not in ("index", "key"):
+            raise ValueError(
+                f"`ActiveLearning.tell(by=...)` takes 'index' or 'key', but got {by!r}. Pass one of the two."
+            )
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            try:
+                tell(self.folder, answers, by=by)
+            finally:
+                self._run.labelling.take_answers(self.folder)
 
     @property
     def round(self) -> int:

@@ -333,6 +333,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """Return the key of an item, or its index where items have none."""
         return index if self.keys is None else self.keys[index]
 
+    def keys_of(self, indices: Sequence[int]) -> list[Key] | None:
+        """Return the keys of some items, or None where items have none."""
+        return None if self.keys is None else [self.keys[index] for index in indices]
+
     def class_of(self, index: int) -> int | None:
         """Return the class of a point by an oracle's label or the dataset's target; None if that is not a class."""
         label = self.pool.labels.get(index) if self._pool is not None else None

@@ -173,7 +173,7 @@ class Renumbered(Dataset[Any]):
     def __getitem__(self, index: int) -> Any:
         place = self.numbering.places[index]
         if place is None:
-            raise LookupError(f"{self.numbering.keys[index]!r} is gone from the data")
+            raise LookupError(f"{self.numbering.keys[index]!r} is gone from the data. Put it back.")
         return self.renumbered[place]
 
     def __getattr__(self, name: str) -> Any:

@@ -104,7 +104,8 @@ def note_lacking(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
 def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
     """Ask for the labels of initial points that have none."""
     if not run.labelling.is_pending and data.pool.lacking:
-        begin_query(run, trainer, OpenQuery(INITIAL, list(data.pool.lacking), []))
+        points = list(data.pool.lacking)
+        begin_query(run, trainer, OpenQuery(INITIAL, points, [], keys=data.keys_of(points)))
         answer(run, trainer, data)
 
 

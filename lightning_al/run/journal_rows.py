@@ -59,6 +59,9 @@ def check_query(
     probs = plain.get("probs")
     if probs is not None and (not _all(_all(_is_figure))(probs) or len(probs) != len(plain["indices"])):
         raise contradiction(f"{_said(given)} does not have the probabilities of each of its points")
+    keys = plain.get("keys")
+    if keys is not None and (not isinstance(keys, list) or len(keys) != len(plain["indices"])):
+        raise contradiction(f"{_said(given)} does not have the key of each of its points")
     if plain.get("round") is not None:
         check_round(plain["round"], given, (), asked=plain["indices"])
         if plain["round"]["indices"] != plain["indices"]:

@@ -55,5 +55,5 @@ def check_keys(folder: str | os.PathLike[str], keys: Sequence[str | int], begun_
 
 def _checked(key: Any) -> str | int:
     if isinstance(key, bool) or not isinstance(key, str | int):
-        raise ValueError(f"it has {key!r:.80} for a key")
+        raise ValueError(f"{key!r:.80} is no key that a run writes. Put back a copy.")
     return key

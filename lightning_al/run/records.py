@@ -37,6 +37,7 @@ class OpenQuery:
         unscorable: Dataset indices of the points that could not be scored.
         num_outputs: How many outputs the network has, if that is known.
         probs: The model's probability of each class for each point ``[b][C]``, if that is known.
+        keys: The key of each point, where items have keys.
         round: The round as plain data, as far as it is known before the answers; None in a query of schema 1.
         answers: The labels given so far, by index.
     """
@@ -51,6 +52,7 @@ class OpenQuery:
     probs: list[list[float]] | None = None
     round: dict[str, Any] | None = None
     answers: dict[int, Label] = field(default_factory=dict)
+    keys: list[str | int] | None = None
 
     @property
     def is_of_a_fit(self) -> bool:

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query
+from lightning_al.host.namespace import pl
 from lightning_al.oracle.corrections import give_back, recorded_labels
 from lightning_al.run.journal import Journal
 from tests.support.tasks import LitMLP, points, trainer
@@ -165,18 +166,66 @@ def test_without_keys_another_pool_is_refused(tmp_path: Path) -> None:
         run(tmp_path, X, answers, folder, max_rounds=3)
 
 
-@pytest.mark.parametrize("damage", ["missing", "other keys", "no JSON"])
-def test_lost_numbers_are_not_guessed(tmp_path: Path, begun: Path, damage: str) -> None:
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.unlink(), "does not hold the keys that the run began with"),
+        (lambda path: path.write_text(path.read_text().replace("000", "999")), "does not hold the keys that"),
+        (lambda path: path.write_text("{"), r"cannot be read: .* Put back a copy of journal.sqlite"),
+        (lambda path: path.write_text("0.5\n"), r"0.5 is no key that a run writes. Put back a copy"),
+    ],
+    ids=["missing", "other keys", "no JSON", "no key"],
+)
+def test_lost_numbers_are_not_guessed(tmp_path: Path, begun: Path, damage: Any, said: str) -> None:
     path = begun / "keys.jsonl"
     whole = path.read_text()
-    if damage == "missing":
-        path.unlink()
-    else:
-        path.write_text(whole.replace("000", "999") if damage == "other keys" else "{")
-    with pytest.raises(RuntimeError, match=r"does not hold the keys that the run began with|cannot be read"):
+    damage(path)
+    with pytest.raises(RuntimeError, match=said):
         run(tmp_path, Photos(range(30)), ByKey(), begun)
     path.write_text(whole)
     assert run(tmp_path, Photos(range(30)), ByKey(), begun)[0].done
+
+
+def test_numbers_of_items_that_joined_are_checked_too(tmp_path: Path, begun: Path) -> None:
+    run(tmp_path, Photos([*range(30), 31, 32]), ByKey(), begun, max_rounds=8)
+    path = begun / "keys.jsonl"
+    *first, last, end = path.read_text().splitlines()
+    labelled = {one.index for one in recorded_labels(Journal.read(begun))}
+    assert {30, 31} <= labelled
+    path.write_text("\n".join([*first, end, last, ""]))
+    with pytest.raises(RuntimeError, match=r"says that item \d+ is 'photos/03\d\.png', but the journal says"):
+        run(tmp_path, Photos([*range(30), 31, 32]), ByKey(), begun, max_rounds=9)
+
+
+def test_an_item_that_is_gone_cannot_be_read(tmp_path: Path, begun: Path) -> None:
+    records = Journal.read(begun)
+    stay = {*(one.index for one in recorded_labels(records)), *records.query.indices}
+    gone = next(number for number in range(30) if number not in stay)
+    _, pool, _ = run(tmp_path, Photos([number for number in range(30) if number != gone]), ByKey(), begun)
+    with pytest.raises(LookupError, match=f"'photos/{gone:03}.png' is gone from the data"):
+        pool.item_of(gone)
+    with pytest.raises(ValueError, match=r"`Pool.leave` got indices \[\d+\], which are labelled"):
+        pool.pool.leave(pool.pool.labelled[:1])
+
+
+def test_the_keys_of_a_datamodule_may_not_change(tmp_path: Path) -> None:
+    class Data(pl.LightningDataModule):
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(TensorDataset(X[:20], Y[:20]), batch_size=8, shuffle=True)
+
+    def start(keys: list[str], rounds: int) -> Any:
+        torch.manual_seed(0)
+        pool = ActiveDataModule(Data(), initial_size=6, keys=keys, seed=0)
+        options: Any = {"posterior": MCDropout(2), "folder": tmp_path / "run", "seed": 0, "max_rounds": rounds}
+        active = ActiveLearning("bald", query_size=4, **options)
+        trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=pool)
+        return pool
+
+    keys = Photos(range(20)).keys
+    assert start(keys, 2).key_of(3) == "photos/003.png"
+    start(keys, 3)
+    with pytest.raises(ValueError, match="have other keys, or another order, than when the run began"):
+        start(keys[::-1], 4)
 
 
 def test_the_keys_come_from_a_column(tmp_path: Path) -> None:
@@ -216,9 +265,9 @@ def test_files_are_known_by_their_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("keys", "error", "said"),
     [
-        (["a", "b"], ValueError, "got 2 keys for 3 items"),
+        (["a", "b"], ValueError, "got 2 keys for 3 items. Pass one for each item, in the order"),
         (["a", "b", "a"], ValueError, "got keys that come twice: 'a'"),
-        (["a", 0.5, "b"], TypeError, "got 0.5 for a key"),
+        (["a", 0.5, "b"], TypeError, "got 0.5 for a key. Pass texts or whole numbers"),
         (7, TypeError, "expected one key for each item, but got 7"),
         ("id", ValueError, "names a column of a table, but `data`"),
     ],
@@ -226,12 +275,3 @@ def test_files_are_known_by_their_bytes(tmp_path: Path) -> None:
 def test_keys_that_are_none(keys: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         ActiveDataModule(X[:3], initial_size=1, classes=NAMES, keys=keys).setup("fit")
-
-
-def test_the_keys_of_a_datamodule_name_its_items() -> None:
-    class Data(torch.utils.data.TensorDataset):
-        pass
-
-    data = ActiveDataModule(Data(X[:3], Y[:3]), initial_size=1, keys=["a", "b", "c"])
-    data.setup("fit")
-    assert [data.key_of(index) for index in range(3)] == ["a", "b", "c"]
