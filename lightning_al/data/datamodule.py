@@ -20,7 +20,7 @@ from typing_extensions import override
 from lightning_al.data.arrays import as_dataset
 from lightning_al.data.augmentation import warn_of_augmentation
 from lightning_al.data.batches import needs_two_points
-from lightning_al.data.class_numbers import as_class
+from lightning_al.data.class_numbers import as_class, listed_targets
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.delegation import Delegation, shown
 from lightning_al.data.from_datasets import FromDatasets, as_datamodule
@@ -380,8 +380,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     @property
     def is_unlabelled(self) -> bool:
-        """Whether the training data are inputs alone, so that only an oracle knows labels."""
-        return isinstance(self.training_points.dataset, Unlabelled)
+        """Whether the training data have no labels, or not all of them, so that only an oracle knows some."""
+        dataset = self.training_points.dataset
+        return isinstance(dataset, Unlabelled) or None in listed_targets(dataset)
 
     # The loaders.
 
