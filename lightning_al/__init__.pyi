@@ -15,6 +15,8 @@ from .acquisition.batchbald.selection import batchbald as batchbald
 from .callback import ActiveLearning as ActiveLearning
 from .data.datamodule import ActiveDataModule as ActiveDataModule
 from .data.pool import Pool as Pool
+from .oracle import Ask as Ask
+from .oracle import Files as Files
 from .oracle import Oracle as Oracle
 from .oracle import Other as Other
 from .oracle import Query as Query

@@ -49,13 +49,13 @@ _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum 
 
 _BY_MODULE = {
     "lightning_al": (
-        "ActiveDataModule ActiveLearning BALD BatchBALD Deterministic Entropy LastLayer LeastConfidence MCDropout "
-        "Margin Random Revealed VariationRatio"
+        "ActiveDataModule ActiveLearning Ask BALD BatchBALD Deterministic Entropy Files LastLayer LeastConfidence "
+        "MCDropout Margin Random Revealed VariationRatio"
     ),
     "lightning_al.acquisition": "BALD BatchBALD Entropy LeastConfidence Margin Random VariationRatio",
     "lightning_al.demos": "Classifier Digits MNIST digits_cnn paper_cnn",
     "lightning_al.demos.networks": "digits_cnn paper_cnn",
-    "lightning_al.oracle": "Revealed",
+    "lightning_al.oracle": "Ask Files Revealed",
     "lightning_al.posterior": "Deterministic LastLayer MCDropout",
     "lightning_al.posterior.last_layer": "LastLayer",
     "lightning_al.report.progress": "RoundProgress",
