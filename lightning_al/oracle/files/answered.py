@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +30,13 @@ class Answered:
     Attributes:
         answers: The answers by index, in the order of the query.
         refused: What was refused: file, line and reason of each.
+        unlisted: The points of the query for which no file has a line, where all lines could be read.
         expected: What a label may be, in words.
     """
 
     answers: dict[int, Any]
     refused: list[str] = field(default_factory=list)
+    unlisted: list[int] = field(default_factory=list)
     expected: str = ""
 
 
@@ -48,6 +51,7 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
     points, texts = Points(keys), LabelTexts(query.classes)
     refused: list[str] = []
     found: dict[int, dict[Any, list[str]]] = {}
+    listed: set[int] = set()
     for path in sheets.filled():
         try:
             rows = rows_of(read_bytes(path, LARGEST))
@@ -58,8 +62,12 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
             try:
                 if row.fault is not None:
                     raise AnswerError(row.fault)
-                if row["label"]:
+                if not row["label"]:
+                    with suppress(AnswerError):  # of a line that says nothing
+                        listed.add(points.index_of(row))
+                else:
                     index, answer = points.index_of(row), _answer(row, texts)
+                    listed.add(index)
                     found.setdefault(index, {}).setdefault(answer, []).append(_where(path, row))
             except AnswerError as error:
                 refused.append(f"{_where(path, row)}: {error}")
@@ -75,7 +83,8 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
             refused.append(str(error) if len(given) > 1 else f"{next(iter(given.values()))[0]}: {error}")
             asked.discard(index)
     answers = {index: next(iter(found[index])) for index in query if index in asked and index in found}
-    return Answered(answers, refused, texts.expected)
+    unlisted = [] if refused else [index for index in query if index not in listed]
+    return Answered(answers, refused, unlisted, texts.expected)
 
 
 def _answer(row: Row, texts: LabelTexts) -> Any:
@@ -86,10 +95,8 @@ def _answer(row: Row, texts: LabelTexts) -> Any:
 
 
 def _check_recorded(index: int, answer: Any, query: Query) -> None:
-    """Refuse an answer that was changed after it was recorded."""
-    if index not in query.answers:
-        raise AnswerError(f"it is for the index {index}, which is not in this query any more")
-    recorded, now = query.answers[index], answer.to_plain() if isinstance(answer, SetAside) else answer
+    """Refuse an answer that was changed after it was recorded. A point may also have left the pool since."""
+    recorded, now = query.answers.get(index), answer.to_plain() if isinstance(answer, SetAside) else answer
     if recorded is None or recorded == now or str(recorded) == str(now):
         return
     is_label = not isinstance(answer, SetAside)

@@ -53,7 +53,7 @@ def rows_of(content: bytes) -> list[Row]:
     for separator in _SEPARATORS:
         rows = _split(text, separator)
         for _, header, _ in rows:
-            if len(header) == 1 and re.fullmatch("sep=.?", header[0].strip()):  # Excel's word on the separator
+            if re.fullmatch("sep=.?", separator.join(header).strip(" ")):  # Excel's word on the separator
                 continue
             places = _places(header)
             if "label" in places and ("index" in places or "key" in places):

@@ -99,7 +99,7 @@ class LabelTexts:
         names = {name.casefold(): name for name in self._classes.values()}
         close = get_close_matches(text.casefold(), names, n=1, cutoff=0.5)
         raise AnswerError(
-            f"{shown(text)} is not a class" + (f"; the nearest one is {shown(names[close[0]])}" if close else "")
+            f"{shown(text)} names no class" + (f"; the nearest one is {shown(names[close[0]])}" if close else "")
         )
 
 

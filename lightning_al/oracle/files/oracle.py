@@ -27,7 +27,7 @@ class Files(Oracle):
     The run's folder gets a folder `queries`. Each query writes two files there: `round-000.csv` has the columns
     `index`, `key`, `label` and `note`, and `round-000.html` shows the items. Those of the initial points are called
     `initial`. People fill in the column `label` with a class, `skip`, `unusable` (the note says why) or `other: TEXT`,
-    in any order and over several days. A line without a label is still pending.
+    in any order and over several days. A line without a label is still pending. The page saves such a file too.
 
     The file may be saved by any spreadsheet: with semicolons or tabs, in another encoding, with its columns in another
     order or with more of them. Several people may each save a copy, such as `round-000-anna.csv`. A line that cannot be
@@ -56,7 +56,7 @@ class Files(Oracle):
     suggestions: bool = False
 
     def label(self, query: Query) -> Iterator[tuple[int, Any]]:
-        """Write the files of a query if they are missing, and yield the answers that they hold.
+        """Write files for points that have no line in any, and yield the answers that they hold.
 
         Raises:
             ValueError: If the run has no folder, or if lines were refused. The other answers are yielded first. While
@@ -70,7 +70,10 @@ class Files(Oracle):
             )
         sheets = Sheets(Path(query.folder) / "queries", query.round)
         keys = sheets.write(query, suggestions=self.suggestions)
-        return self._yielded(take_up(sheets, query, keys), sheets)
+        found = take_up(sheets, query, keys)
+        if found.unlisted:
+            sheets.write_more(query, found.unlisted, suggestions=self.suggestions)
+        return self._yielded(found, sheets)
 
     def _yielded(self, found: Answered, sheets: Sheets) -> Iterator[tuple[int, Any]]:
         yield from found.answers.items()

@@ -53,7 +53,7 @@ class Points:
             return self._by_key(key)
         value = as_number(number)
         if value is None or value not in self._keys:
-            raise AnswerError(f"it is for the index {shown(number)}, which is not in this query")
+            raise AnswerError(f"no point of this query has the index {shown(number)}")
         index = int(value)
         if key and not _agree(key, self._keys[index]):
             raise AnswerError(
@@ -69,7 +69,7 @@ class Points:
                 return indices.pop()
             if indices:
                 raise AnswerError(f"its key {shown(key)} may stand for {len(indices)} points; give the index too")
-        raise AnswerError(f"it is for the key {shown(key)}, which is not in this query")
+        raise AnswerError(f"no point of this query has the key {shown(key)}")
 
 
 def _forms(key: str) -> tuple[set[str], set[str], set[Any]]:

@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+from collections.abc import Collection
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import pandas as pd
 from lightning_al.oracle.files.contact_sheet import contact_sheet
 from lightning_al.oracle.files.csv_rows import COLUMNS
 from lightning_al.oracle.files.points import key_text
-from lightning_al.oracle.query import Query
+from lightning_al.oracle.query import LazyItems, Query
 from lightning_al.run.files import MEBIBYTE, kind_of, parts_in, read_json, replacing
 from lightning_al.run.records import INITIAL
+from lightning_al.values.errors import said_shortly
 from lightning_al.values.spreadsheets import harmless
 
 BELIEFS = ("predicted", "probability")
@@ -59,16 +62,38 @@ class Sheets:
                 "another folder for the run."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in parts_in(self.folder, re.compile(rf"\.?{self.stem}\.(json|html|csv)")):
+        for part in parts_in(self.folder, re.compile(rf"\.?{self.stem}(-\d+)?\.(json|html|csv)")):
             part.unlink(missing_ok=True)  # of a process that was killed
         keys = self._keep_keys(query)
         sheet, page = self.folder / f"{self.stem}.csv", self.folder / f"{self.stem}.html"
         is_there = os.path.lexists(sheet)
         if not is_there or not os.path.lexists(page):
-            _write(page, contact_sheet(query, file=sheet.name, title=self.title, suggestions=suggestions))
+            self._write_page(self.stem, query, suggestions)
         if not is_there:
             _write(sheet, _table(query, suggestions=suggestions))
         return keys
+
+    def write_more(self, query: Query, unlisted: Collection[int], *, suggestions: bool) -> None:
+        """Write a page and a CSV file of the next free number, such as `round-000-2.csv`, for some points of a query.
+
+        They are missing in the files where people removed lines, or where a run before this one left files.
+        """
+        number = next(number for number in count(2) if not os.path.lexists(self.folder / f"{self.stem}-{number}.csv"))
+        places = [place for place, index in enumerate(query) if index in unlisted]
+        part = Query(
+            query.round,
+            [query[place] for place in places],
+            keys=[query.keys[place] for place in places],
+            probs=None if query.probs is None else [query.probs[place] for place in places],
+            items=LazyItems(query.items.__getitem__, places) if len(query.items) else (),
+            classes=query.classes,
+        )
+        self._write_page(f"{self.stem}-{number}", part, suggestions)
+        _write(self.folder / f"{self.stem}-{number}.csv", _table(part, suggestions=suggestions))
+
+    def _write_page(self, stem: str, query: Query, suggestions: bool) -> None:
+        page = contact_sheet(query, file=f"{stem}-page.csv", title=self.title, suggestions=suggestions)
+        _write(self.folder / f"{stem}.html", page)
 
     def filled(self) -> list[Path]:
         """Return the CSV files of the query: the one that was written, and copies such as `round-000-anna.csv`."""
@@ -84,7 +109,9 @@ class Sheets:
         except FileNotFoundError:
             keys = {}
         except (AttributeError, ValueError) as error:
-            raise ValueError(f"The keys of a query in {path} cannot be read: {error} Remove this file.") from error
+            raise ValueError(
+                f"The keys of a query in {path} cannot be read ({said_shortly(error)}). Remove this file."
+            ) from error
         given = dict(zip(query.indices, map(key_text, query.keys), strict=True))
         if not given.items() <= keys.items():
             keys = {index: keys[index] for index in query.answers if index in keys} | given
