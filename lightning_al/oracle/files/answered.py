@@ -48,7 +48,7 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
         query: The query, whose `answers` were recorded before.
         keys: The key of each point as text, by index, with those that were answered before.
     """
-    points, texts = Points(keys), LabelTexts(query.classes)
+    points, texts = Points(dict.fromkeys(query.answers, "") | dict(keys)), LabelTexts(query.classes)
     refused: list[str] = []
     found: dict[int, dict[Any, list[str]]] = {}
     listed: set[int] = set()

@@ -27,10 +27,11 @@ class LabelTexts:
 
     def __init__(self, classes: Mapping[int, str]) -> None:
         self._classes = dict(classes)
-        self._exact = {name.strip(): number for number, name in classes.items()}
+        self._exact: dict[str, set[int]] = {}
         self._folded: dict[str, set[int]] = {}
         self._as_number: dict[Any, set[int]] = {}
         for number, name in classes.items():
+            self._exact.setdefault(name.strip(), set()).add(number)
             self._folded.setdefault(folded(name).casefold(), set()).add(number)
             if (value := as_number(name)) is not None:
                 self._as_number.setdefault(value, set()).add(number)
@@ -78,14 +79,13 @@ class LabelTexts:
         return not self._classes or bool(longer) or start.isdigit() or ":" in start
 
     def _of_name(self, text: str) -> int | None:
-        if text in self._exact:
-            return self._exact[text]
-        for found in (self._folded.get(folded(text).casefold()), self._as_number.get(as_number(text))):
+        same, like = self._exact.get(text.strip()), self._folded.get(folded(text).casefold())
+        for found in (same, like, self._as_number.get(as_number(text))):
             if found is not None and len(found) == 1:
                 return next(iter(found))
             if found:
                 names = " and ".join(shown(self._classes[number]) for number in sorted(found))
-                raise AnswerError(f"{shown(text)} may be {names}; write it as the class is written")
+                raise AnswerError(f"{shown(text)} may be {names}; write it as the class is written, or its number")
         return None
 
     def _of_number(self, text: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
-from lightning_al.host.namespace import rank_zero_warn
+from lightning_al.host.namespace import rank_zero_info, rank_zero_warn
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.files.answered import Answered, take_up
 from lightning_al.oracle.files.sheets import Sheets
@@ -69,10 +69,14 @@ class Files(Oracle):
                 "`ActiveLearning(folder=...)`."
             )
         sheets = Sheets(Path(query.folder) / "queries", query.round)
+        is_new = not sheets.table.exists()
         keys = sheets.write(query, suggestions=self.suggestions)
         found = take_up(sheets, query, keys)
         if found.unlisted:
             sheets.write_more(query, found.unlisted, suggestions=self.suggestions)
+        left = len(query) - len(found.answers)
+        if left and (is_new or self.wait == "exit"):
+            rank_zero_info(f"`Files`: {left} points wait for a label in {sheets.table}; {sheets.page.name} shows them.")
         return self._yielded(found, sheets)
 
     def _yielded(self, found: Answered, sheets: Sheets) -> Iterator[tuple[int, Any]]:

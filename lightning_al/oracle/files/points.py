@@ -25,7 +25,7 @@ class Points:
     """Find the point that a row of a file is for.
 
     Args:
-        keys: The key of each point as text, by index.
+        keys: The key of each point as text, by index; empty where it is not known any more.
 
     >>> points = Points({7: "a.png", 3: "b.png"})
     >>> points.index_of(Row(2, {"key": "a.png"})), points.index_of(Row(3, {"index": "3.0"}))
@@ -55,7 +55,7 @@ class Points:
         if value is None or value not in self._keys:
             raise AnswerError(f"no point of this query has the index {shown(number)}")
         index = int(value)
-        if key and not _agree(key, self._keys[index]):
+        if key and self._keys[index] and not _agree(key, self._keys[index]):
             raise AnswerError(
                 f"its key {shown(key)} and its index {index} disagree: the point with this index is "
                 f"{shown(self._keys[index])}"

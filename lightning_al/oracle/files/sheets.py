@@ -39,11 +39,16 @@ class Sheets:
     Args:
         folder: The folder of all queries.
         round: Number of the round; -1 for the initial points.
+
+    Attributes:
+        table: The CSV file.
+        page: The contact sheet.
     """
 
     def __init__(self, folder: Path, round: int) -> None:
         self.folder = folder
         self.stem = "initial" if round == INITIAL else f"round-{round:03}"
+        self.table, self.page = folder / f"{self.stem}.csv", folder / f"{self.stem}.html"
         self.title = "The initial points" if round == INITIAL else f"Round {round}"
 
     def write(self, query: Query, *, suggestions: bool) -> dict[int, str]:
@@ -65,12 +70,11 @@ class Sheets:
         for part in parts_in(self.folder, re.compile(rf"\.?{self.stem}(-\d+)?\.(json|html|csv)")):
             part.unlink(missing_ok=True)  # of a process that was killed
         keys = self._keep_keys(query)
-        sheet, page = self.folder / f"{self.stem}.csv", self.folder / f"{self.stem}.html"
-        is_there = os.path.lexists(sheet)
-        if not is_there or not os.path.lexists(page):
+        is_there = os.path.lexists(self.table)
+        if not is_there or not os.path.lexists(self.page):
             self._write_page(self.stem, query, suggestions)
         if not is_there:
-            _write(sheet, _table(query, suggestions=suggestions))
+            _write(self.table, _table(query, suggestions=suggestions))
         return keys
 
     def write_more(self, query: Query, unlisted: Collection[int], *, suggestions: bool) -> None:
