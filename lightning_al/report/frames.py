@@ -12,12 +12,11 @@ from scipy.special import entr
 
 from lightning_al.report.curves import labels_to_reach
 from lightning_al.run.files import replacing
+from lightning_al.values.spreadsheets import harmless
 
 if TYPE_CHECKING:
     from lightning_al.report.comparison import Method, Pair
     from lightning_al.report.study import Study
-
-FORMULA = ("=", "+", "-", "@")
 
 RUN = ["task", "method", "seed"]
 """Columns that tell runs apart."""
@@ -202,8 +201,8 @@ def write_table(table: pd.DataFrame, path: Path, *, nan: str = "") -> None:
 def print_table(table: pd.DataFrame, file: TextIO, *, nan: str = "") -> None:
     """Write a table as `write_table` does, to a file that is open."""
     # With dtype object, integers stay integers in a column with missing values.
-    rows = [[_harmless(value) for value in row] for row in table.astype(object).to_numpy()]
-    plain = pd.DataFrame(rows, columns=[_harmless(name) for name in table], dtype=object)
+    rows = [[harmless(value) for value in row] for row in table.astype(object).to_numpy()]
+    plain = pd.DataFrame(rows, columns=[harmless(name) for name in table], dtype=object)
     plain.to_csv(file, index=False, lineterminator="\r\n", na_rep=nan)
 
 
@@ -271,7 +270,3 @@ def _plain(compared: Method | Pair) -> dict[str, Any]:
         "p_t_holm": compared.p_t_holm,
         "n_too_small": compared.n_too_small,
     }
-
-
-def _harmless(value: Any) -> Any:
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -194,6 +194,8 @@ def _part_of(query: Query, places: Sequence[int], answers: Mapping[int, Any]) ->
         scores=some(query.scores),
         probs=some(query.probs),
         answers=answers,
+        classes=query.classes,
+        folder=query.folder,
         items=LazyItems(query.items.__getitem__, places) if len(query.items) else (),
     )
 

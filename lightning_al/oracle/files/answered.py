@@ -1,0 +1,120 @@
+"""The answers in the files of a query, and the lines that are none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lightning_al.oracle.answers import AnswerError
+from lightning_al.oracle.files.csv_rows import Row, rows_of
+from lightning_al.oracle.files.label_text import LabelTexts
+from lightning_al.oracle.files.points import Points
+from lightning_al.oracle.files.sheets import LARGEST, Sheets
+from lightning_al.oracle.query import Query
+from lightning_al.oracle.set_aside import SetAside
+from lightning_al.run.files import read_bytes
+from lightning_al.run.journal_command import command
+from lightning_al.run.labels import kind_of_aside
+from lightning_al.values.errors import said_shortly
+from lightning_al.values.whole_numbers import shown
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What the files of a query hold.
+
+    Attributes:
+        answers: The answers by index, in the order of the query.
+        refused: What was refused: file, line and reason of each.
+        unlisted: The points of the query for which no file has a line, where all lines could be read.
+        expected: What a label may be, in words.
+    """
+
+    answers: dict[int, Any]
+    refused: list[str] = field(default_factory=list)
+    unlisted: list[int] = field(default_factory=list)
+    expected: str = ""
+
+
+def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
+    """Read the files of a query.
+
+    Args:
+        sheets: The files.
+        query: The query, whose `answers` were recorded before.
+        keys: The key of each point as text, by index, with those that were answered before.
+    """
+    points, texts = Points(dict.fromkeys(query.answers, "") | dict(keys)), LabelTexts(query.classes)
+    refused: list[str] = []
+    found: dict[int, dict[Any, list[str]]] = {}
+    listed: set[int] = set()
+    for path in sheets.filled():
+        try:
+            rows = rows_of(read_bytes(path, LARGEST))
+        except (OSError, ValueError) as error:
+            refused.append(f"{path.name} as a whole: {str(error) or said_shortly(error)}".rstrip(". "))
+            continue
+        for row in rows:
+            try:
+                if row.fault is not None:
+                    raise AnswerError(row.fault)
+                if not row["label"]:
+                    with suppress(AnswerError):  # of a line that says nothing
+                        listed.add(points.index_of(row))
+                else:
+                    index, answer = points.index_of(row), _answer(row, texts)
+                    listed.add(index)
+                    found.setdefault(index, {}).setdefault(answer, []).append(_where(path, row))
+            except AnswerError as error:
+                refused.append(f"{_where(path, row)}: {error}")
+    asked = set(query)
+    for index, given in found.items():
+        try:
+            if len(given) > 1:
+                several = " and ".join(f"{_written(one, query)} in {places[0]}" for one, places in given.items())
+                raise AnswerError(f"index {index} has more than one answer, {several}")
+            if index not in asked:
+                _check_recorded(index, next(iter(given)), query)
+        except AnswerError as error:
+            refused.append(str(error) if len(given) > 1 else f"{next(iter(given.values()))[0]}: {error}")
+            asked.discard(index)
+    answers = {index: next(iter(found[index])) for index in query if index in asked and index in found}
+    unlisted = [] if refused else [index for index in query if index not in listed]
+    return Answered(answers, refused, unlisted, texts.expected)
+
+
+def _answer(row: Row, texts: LabelTexts) -> Any:
+    label, note = row["label"], re.sub(r"^'(?=[=+\-@])", "", row["note"])
+    if row.is_cut and texts.may_go_on(label):
+        raise AnswerError(f"the file ends in the middle of {shown(label)}, or right after it; add the end of the line")
+    return texts.answer(label, note)
+
+
+def _check_recorded(index: int, answer: Any, query: Query) -> None:
+    """Refuse an answer that was changed after it was recorded. A point may also have left the pool since."""
+    recorded, now = query.answers.get(index), answer.to_plain() if isinstance(answer, SetAside) else answer
+    if recorded is None or recorded == now or str(recorded) == str(now):
+        return
+    is_label = not isinstance(answer, SetAside)
+    correct = command("correct", query.folder or "", index, _written(answer, query))
+    raise AnswerError(
+        f"index {index} is recorded as {_written(recorded, query)}, and a changed line changes no recorded answer; put "
+        f"it back{f', or correct it by `{correct}`' if is_label else ''}"
+    )
+
+
+def _written(answer: Any, query: Query) -> str:
+    """Return an answer as it is written, given as an oracle returns it or as it is recorded."""
+    plain = answer.to_plain() if isinstance(answer, SetAside) else answer
+    if (kind := kind_of_aside(plain)) is not None:
+        return ": ".join(filter(None, [kind, plain.get("reason"), plain.get("text")]))
+    name = query.classes.get(answer) if isinstance(answer, int) else None
+    return str(answer if name is None else name)
+
+
+def _where(path: Path, row: Row) -> str:
+    return f"{path.name}, line {row.line}"

@@ -1,0 +1,126 @@
+"""The rows of a CSV file that people filled in, whichever program saved it."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+COLUMNS = ("index", "key", "label", "note")
+"""The columns that are read, by their names in any case."""
+
+_SEPARATORS = ",;\t"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a CSV file.
+
+    Attributes:
+        line: Number of its first line in the file, from 1.
+        cells: The text of each known column, without surrounding blanks. Missing columns are empty.
+        fault: Why the row cannot be read, as part of a sentence, or None.
+        is_cut: Whether the file ends in the middle of the label, or may do so.
+    """
+
+    line: int
+    cells: Mapping[str, str]
+    fault: str | None = None
+    is_cut: bool = False
+
+    def __getitem__(self, column: str) -> str:
+        """Return the text of a known column."""
+        return self.cells.get(column, "")
+
+
+def rows_of(content: bytes) -> list[Row]:
+    r"""Return the rows below the header.
+
+    The separator is a comma, a semicolon or a tab; the encoding UTF-8, UTF-16 or, for what is neither, Windows-1252.
+
+    Raises:
+        ValueError: If no header names the columns.
+
+    >>> [row] = rows_of("Label;Index\r\n cat ;7\r\n".encode("utf-16"))
+    >>> row.line, row["index"], row["label"], row["note"]
+    (2, '7', 'cat', '')
+    """
+    text = decoded(content)
+    for separator in _SEPARATORS:
+        rows = _split(text, separator)
+        for _, header, _ in rows:
+            if re.fullmatch("sep=.?", separator.join(header).strip(" ")):  # Excel's word on the separator
+                continue
+            places = _places(header)
+            if "label" in places and ("index" in places or "key" in places):
+                ends = text.endswith(("\n", "\r"))
+                return list(_named(list(rows), places, len(header), ends=ends))
+            break
+    raise ValueError(
+        "The first line names no column `label` together with `index` or `key`. Put back the header "
+        "`index,key,label,note`, with commas, semicolons or tabs between the names, each name once."
+    )
+
+
+def decoded(content: bytes) -> str:
+    r"""Return the text of a file. A character that is cut off at the end is left out.
+
+    >>> decoded("é".encode()), decoded("é".encode("cp1252")), decoded("aé".encode("utf-8-sig")[:-1])
+    ('é', 'é', 'a')
+    """
+    if content.startswith(codecs.BOM_UTF8):
+        return _decoded(content[3:], "utf-8", errors="replace")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _decoded(content, "utf-16", errors="replace")
+    if 0 in content[:2]:  # ASCII in UTF-16 without a mark
+        return _decoded(content, "utf-16-be" if content[0] == 0 else "utf-16-le", errors="replace")
+    for encoding in ("utf-8", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            text = _decoded(content, encoding)
+            if not text.isascii() or len(text) == len(content):  # else a lone last letter of Windows-1252 was left out
+                return text
+    return content.decode("latin-1")
+
+
+def _decoded(content: bytes, encoding: str, errors: str = "strict") -> str:
+    return codecs.getincrementaldecoder(encoding)(errors).decode(content)
+
+
+def _split(text: str, separator: str) -> Iterator[tuple[int, list[str], str | None]]:
+    """Yield the number of the first line, the cells and the fault of each row that is not empty."""
+    lines = io.StringIO(text, newline="")
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, [], str(error)
+        else:
+            if any(cell.strip() for cell in cells):
+                yield line, cells, None
+
+
+def _places(header: list[str]) -> dict[str, int]:
+    names = [name.strip().casefold() for name in header]
+    return {name: names.index(name) for name in COLUMNS if names.count(name) == 1}
+
+
+def _named(
+    rows: list[tuple[int, list[str], str | None]], places: Mapping[str, int], width: int, *, ends: bool
+) -> Iterator[Row]:
+    for number, (line, cells, fault) in enumerate(rows, 1):
+        if fault is not None:
+            unclosed = "a quotation mark is opened and never closed"
+            fault = unclosed if fault == "unexpected end of data" else f"it is no row of a CSV file ({fault})"
+        elif any(cell.strip() for cell in cells[width:]):
+            fault = "it has more cells than the header; a text with a separator in it needs quotation marks"
+        found = {name: cells[place].strip() for name, place in places.items() if place < len(cells)}
+        is_last = number == len(rows) and not ends
+        yield Row(line, found, fault, is_cut=is_last and len(cells) <= places["label"] + 1)

@@ -1,0 +1,65 @@
+"use strict";
+(() => {
+  const tiles = [...document.querySelectorAll("article")];
+  const place = `lightning_al ${document.body.dataset.file} ${document.body.dataset.about}`;
+  const field = (tile, name) => tile.querySelector(`input.${name}`);
+  let isSaved = true;
+
+  const show = (tile) => {
+    const label = field(tile, "label").value.trim();
+    tile.classList.toggle("done", label !== "");
+    for (const button of tile.querySelectorAll(".buttons button")) {
+      button.setAttribute("aria-pressed", String(button.value === label));
+    }
+  };
+  const count = () => {
+    const done = tiles.filter((tile) => tile.classList.contains("done")).length;
+    document.getElementById("count").textContent = `${done} of ${tiles.length} labelled`;
+  };
+  const keep = () => {
+    isSaved = false;
+    const written = tiles.map((tile) => [field(tile, "label").value, field(tile, "note").value]);
+    try { localStorage.setItem(place, JSON.stringify(written)); } catch { /* a browser may not let files store */ }
+  };
+  const recall = () => {
+    let written = [];
+    try { written = JSON.parse(localStorage.getItem(place) ?? "[]"); } catch { /* as above */ }
+    if (!Array.isArray(written) || written.length !== tiles.length) return;
+    tiles.forEach((tile, number) => {
+      field(tile, "label").value = String(written[number]?.[0] ?? "");
+      field(tile, "note").value = String(written[number]?.[1] ?? "");
+    });
+  };
+  const cell = (text) => {
+    const line = text.replace(/[\r\n]+/g, " ");
+    const harmless = /^[=+\-@]/.test(line) ? `'${line}` : line;
+    return /[",;\t' ]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+  };
+  const key = (text) => (/[",;\t\r\n' ]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".buttons button");
+    if (button === null) return;
+    const tile = button.closest("article");
+    const label = field(tile, "label");
+    label.value = label.value.trim() === button.value ? "" : button.value;
+    show(tile); count(); keep();
+  });
+  document.addEventListener("input", (event) => {
+    const tile = event.target.closest("article");
+    if (tile !== null) { show(tile); count(); keep(); }
+  });
+  document.getElementById("save").addEventListener("click", () => {
+    const rows = tiles.map((tile) => [
+      tile.dataset.index, key(tile.dataset.key), cell(field(tile, "label").value.trim()), cell(field(tile, "note").value.trim()),
+    ].join(","));
+    const text = ["index,key,label,note", ...rows, ""].join("\r\n");
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv" }));
+    link.download = document.body.dataset.file;
+    link.click();
+    isSaved = true;
+  });
+  addEventListener("beforeunload", (event) => { if (!isSaved) event.preventDefault(); });
+  recall(); tiles.forEach(show); count();
+})();

@@ -1,0 +1,43 @@
+"""Text in the cells of a CSV file, which spreadsheets may take for a formula or a number."""
+
+from __future__ import annotations
+
+import re
+from decimal import Context, Decimal
+from typing import Any
+
+FORMULA = ("=", "+", "-", "@")
+
+_NUMBER = re.compile(r"[+-]?\d{1,40}([.,]\d{0,40})?([eE][+-]?\d{1,4})?", re.ASCII)
+
+
+def harmless(value: Any) -> Any:
+    """Return a value, with an apostrophe before a text that a spreadsheet would take for a formula.
+
+    >>> harmless("=1+1"), harmless("cat"), harmless(-3)
+    ("'=1+1", 'cat', -3)
+    """
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def as_number(text: str) -> Decimal | None:
+    """Return the number that a cell shows, with a point or a comma, or None for other text.
+
+    >>> as_number(" 7.0 "), as_number("3,5"), as_number("1e2"), as_number("cat")
+    (Decimal('7.0'), Decimal('3.5'), Decimal('1E+2'), None)
+    """
+    text = text.strip()
+    return Decimal(text.replace(",", ".")) if _NUMBER.fullmatch(text) else None
+
+
+def shows_number(cell: str, text: str) -> bool:
+    """Return whether a spreadsheet may show a text as a cell: as the same number, perhaps with fewer digits.
+
+    >>> shows_number("7", "007"), shows_number("1.23E+11", "123456789012"), shows_number("8", "007")
+    (True, True, False)
+    """
+    shown, number = as_number(cell), as_number(text)
+    if shown is None or number is None:
+        return False
+    digits = len(shown.as_tuple().digits)
+    return shown == number or ("e" in cell.lower() and digits > 1 and shown == Context(prec=digits).plus(number))

@@ -1,0 +1,91 @@
+"""A contact sheet in a real browser: it asks for nothing, shows what it should, and saves what was clicked."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_al import Files, Query, Unusable
+from tests.report.test_browser import BROWSER, DRIVER, SWITCHES
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(BROWSER is None or DRIVER is None, reason="needs Chromium and its chromedriver"),
+]
+
+webdriver = pytest.importorskip("selenium.webdriver")
+
+NAMES = ["cat", '<b>"dog"</b>', "=1+1"]
+
+
+@pytest.fixture(scope="module")
+def query(tmp_path_factory: pytest.TempPathFactory) -> Query:
+    items = [(torch.rand(1, 8, 8), 0), ("<script>document.title = 1</script>" * 99, 0), ("a text", 0)]
+    keys = ["<img src=x onerror=alert(1)>", "=b", "c\nd"]
+    folder = tmp_path_factory.mktemp("run")
+    query = Query(0, [4, 2, 7], keys=keys, items=items, classes=dict(enumerate(NAMES)), folder=folder)
+    assert dict(Files().label(query)) == {}
+    return query
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory, query: Query) -> Iterator[Any]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for switch in [*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    options.add_experimental_option("prefs", {"download.default_directory": str(query.folder / "queries")})
+    service = webdriver.chrome.service.Service(DRIVER)
+    driver = webdriver.Chrome(options=options, service=service)
+    yield driver
+    driver.quit()
+    service.stop()
+
+
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_asks_for_nothing_and_fits(browser: Any, query: Query, width: int, mode: str) -> None:
+    page = query.folder / "queries" / "round-000.html"
+    browser.get("about:blank")
+    browser.get_log("performance")
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": mode}]}
+    )
+    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.get(page.as_uri())
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        message["params"]["request"]["url"] for message in messages if message["method"] == "Network.requestWillBeSent"
+    ]
+    assert {url for url in asked if not url.startswith("data:")} == {page.as_uri()}
+    assert browser.title == "Round 0"
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert browser.execute_script("return [...document.images].map((image) => image.naturalWidth)") == [8]
+
+
+def test_what_is_clicked_is_saved_and_read(browser: Any, query: Query) -> None:
+    saved = Path(query.folder, "queries", "round-000-page.csv")
+    browser.get(saved.with_name("round-000.html").as_uri())
+    first, second, third = browser.find_elements("css selector", "article")
+    first.find_elements("css selector", ".buttons button")[1].click()
+    second.find_elements("css selector", ".buttons button")[2].click()
+    third.find_element("css selector", "input.label").send_keys("unusable")
+    third.find_element("css selector", "input.note").send_keys('=too "dark", é')
+    assert browser.find_element("id", "count").text == "3 of 3 labelled"
+    browser.find_element("id", "save").click()
+    until = time.monotonic() + 10
+    while not saved.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert dict(Files().label(query)) == {4: 1, 2: 2, 7: Unusable('=too "dark", é')}
+    browser.refresh()
+    assert browser.find_element("id", "count").text == "3 of 3 labelled"
+    assert browser.find_elements("css selector", "button[aria-pressed=true]")[0].text == NAMES[1]
