@@ -23,7 +23,7 @@ LAYERS = [
     ["oracle", "prediction"],
     ["evaluation"],
     ["rounds"],
-    ["callback"],
+    ["callback", "pool_scores"],
     ["demos", "report", "testing"],
     ["cli"],
 ]
