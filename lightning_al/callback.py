@@ -39,6 +39,7 @@ from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
 from lightning_al.rounds.datamodule import datamodule_of
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.header import text_of
+from lightning_al.rounds.items import recall_items
 from lightning_al.rounds.labelling import believed
 from lightning_al.rounds.members import fit_seeds
 from lightning_al.rounds.querying import fitted_now, select, try_out
@@ -171,6 +172,7 @@ class ActiveLearning(Arguments):
         """Make the fit start as a new Trainer with a new module would."""
         if stage == "fit":
             datamodule_of(trainer).skips_unreadable = self.skips_unscorable
+            recall_items(trainer, datamodule_of(trainer), self.folder)
             self._call.start.before_setup(trainer, pl_module)
             if self._run.starts.initial is not None and self.reset != "warm":
                 # A callback may copy in its `setup` what the round starts from.
@@ -201,6 +203,7 @@ class ActiveLearning(Arguments):
         if not call.is_nested:
             if self.folder is not None:
                 open_folder(run, trainer, data, self.folder)
+                run.keep_new_keys(trainer, data)
             resume_from_found(run, trainer, data, self.state_key)
             run.take_back_changed_round(data.pool)
             run.take_changes(trainer, data, run.num_changes_told)

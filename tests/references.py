@@ -103,8 +103,10 @@ def best_scores(scores: list[float], b: int, initial_seed: int = 0) -> list[int]
 
 def first_of(gains: Mapping[int, float], balds: list[float], keys: list[int], equal: float = 1e-12) -> int:
     """The point with the highest gain; of equal ones, that with the highest BALD score, and then the lowest key."""
-    tied = [i for i in gains if gains[i] >= max(gains.values()) - equal]
-    best = [i for i in tied if balds[i] >= max(balds[j] for j in tied) - equal]
+    highest_gain = max(gains.values())
+    tied = [i for i in gains if gains[i] >= highest_gain - equal]
+    highest_bald = max(balds[i] for i in tied)
+    best = [i for i in tied if balds[i] >= highest_bald - equal]
     return min(best, key=lambda i: keys[i])
 
 

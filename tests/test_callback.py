@@ -20,7 +20,16 @@ from torch import Tensor, nn
 from torch.multiprocessing import ProcessRaisedException
 from torch.utils.data import DataLoader, Subset
 
-from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Oracle, Round, ScoreAcquisition, Selection
+from lightning_al import (
+    ActiveDataModule,
+    ActiveLearning,
+    Candidates,
+    MCDropout,
+    Oracle,
+    Round,
+    ScoreAcquisition,
+    Selection,
+)
 from lightning_al.acquisition import Acquisition, available
 from lightning_al.host.namespace import pl
 from lightning_al.host.round_folder import MARK
@@ -46,6 +55,10 @@ def on_two_devices(strategy: Any) -> pl.Trainer:
 def model(cls: type[LitMLP] = LitMLP) -> LitMLP:
     with seeded(7):
         return cls()
+
+
+# The default is 20 samples, of which tests need no more than differ.
+FEW = MCDropout(3)
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -92,7 +105,7 @@ class TestWhatIsAsked:
         self, tmp_path: Path, budget: int | None, query_size: int, labelled: list[int]
     ) -> None:
         data = active_data()
-        active = ActiveLearning("entropy", query_size=query_size, budget=budget)
+        active = ActiveLearning("entropy", query_size=query_size, budget=budget, posterior=FEW)
         trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(model(), datamodule=data)
         assert [round.labelled for round in active.history] == labelled
         assert active.done
@@ -141,7 +154,7 @@ class TestWhatIsAsked:
 
     def test_what_a_round_says(self, tmp_path: Path) -> None:
         data = active_data()
-        active = ActiveLearning("bald", query_size=5, budget=18)
+        active = ActiveLearning("bald", query_size=5, budget=18, posterior=FEW)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
         labels = [int(label) for _, label in points(60)]
         labelled = list(data.pool.initial)
@@ -166,7 +179,7 @@ class TestWhatIsAsked:
             def val_dataloader(self) -> list[DataLoader[Any]]:
                 return []
 
-        active = ActiveLearning("bald", query_size=5, budget=13)
+        active = ActiveLearning("bald", query_size=5, budget=13, posterior=FEW)
         data = ActiveDataModule(NoValidation(), initial_size=8)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
         assert [round.validation_labels for round in active.history] == [0, 0]
@@ -189,7 +202,7 @@ class TestWhatIsAsked:
     def test_round_0_is_the_same_for_all_methods(self, tmp_path: Path) -> None:
         first: list[Any] = []
         for name in available():
-            active = ActiveLearning(name, query_size=3, budget=11, seed=4)
+            active = ActiveLearning(name, query_size=3, budget=11, seed=4, posterior=FEW, rounds_per_fit=1)
             data = active_data(seed=4)
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
             first.append((data.pool.initial, active.history[0].metrics, active.history[0].class_counts))
@@ -255,6 +268,10 @@ CASES: dict[str, tuple[type[LitMLP], Callable[[], list[pl.Callback]], dict[str, 
 }  # fmt: skip
 
 
+def slow_unless(is_default: bool, *values: Any) -> Any:
+    return pytest.param(*values, marks=[] if is_default else [pytest.mark.slow])
+
+
 LAST = ["early stopping and checkpoints", "swa"]
 
 
@@ -270,11 +287,22 @@ class TestEveryRoundIsAsIfItWereTheOnlyOne:
     )
     def test_one_fit_equals_a_new_trainer_for_each_round(self, tmp_path: Path, case: str, place: str) -> None:
         """What Lightning, callbacks, schedules and seeds keep from a round would make the two differ."""
+        self.assert_equal_one_fit(tmp_path, case, place, [(1, True), (1, False)])
+
+    # Two rounds in a call and then one in another are both of the ways above, one after the other.
+    @pytest.mark.parametrize("case", [slow_unless(case == LAST[0], case) for case in CASES])
+    def test_one_fit_equals_two_rounds_and_then_the_rest(self, tmp_path: Path, case: str) -> None:
+        self.assert_equal_one_fit(tmp_path, case, "first", [(2, False)])
+
+    def assert_equal_one_fit(self, tmp_path: Path, case: str, place: str, ways: list[tuple[int, bool]]) -> None:
+        """Compare a single fit with calls of so many rounds, by the same Trainer or by a new one each."""
         cls, callbacks, settings = CASES[case]
 
         def run(rounds_per_fit: int | None, same_trainer: bool, folder: str) -> tuple[Any, ...]:
-            module, data = model(cls), active_data(20)
-            active = ActiveLearning("bald", query_size=4, budget=20, rounds_per_fit=rounds_per_fit, seed=1)
+            module, data = model(cls), active_data(20, val=points(8, seed=1), test=points(8, seed=2))
+            active = ActiveLearning(
+                "bald", query_size=4, budget=16, rounds_per_fit=rounds_per_fit, seed=1, posterior=FEW
+            )
 
             def new_trainer() -> pl.Trainer:
                 others = callbacks()
@@ -288,9 +316,9 @@ class TestEveryRoundIsAsIfItWereTheOnlyOne:
             return plain(active.history), weights(module)
 
         history, final = run(None, True, "all")
-        assert [round["labelled"] for round in history] == [8, 12, 16, 20]
-        for rounds_per_fit, same_trainer, folder in ((1, True, "same"), (1, False, "new"), (2, True, "two")):
-            other_history, other_final = run(rounds_per_fit, same_trainer, folder)
+        assert [round["labelled"] for round in history] == [8, 12, 16]
+        for rounds_per_fit, same_trainer in ways:
+            other_history, other_final = run(rounds_per_fit, same_trainer, f"{rounds_per_fit} {same_trainer}")
             assert other_history == history
             assert same_weights(other_final, final)
 
@@ -298,7 +326,7 @@ class TestEveryRoundIsAsIfItWereTheOnlyOne:
         torch.manual_seed(11)
         expected = torch.rand(3)
         torch.manual_seed(11)
-        active = ActiveLearning("bald", query_size=4, budget=12)
+        active = ActiveLearning("bald", query_size=4, budget=12, posterior=FEW)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
         assert torch.equal(torch.rand(3), expected)
 
@@ -306,7 +334,7 @@ class TestEveryRoundIsAsIfItWereTheOnlyOne:
         from pytorch_lightning.loggers import CSVLogger
 
         logger = CSVLogger(tmp_path)
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", query_size=4, budget=16, posterior=FEW)
         trainer(tmp_path, logger=logger, log_every_n_steps=1, callbacks=[active]).fit(model(), datamodule=active_data())
         header, *lines = (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()
         rows = [dict(zip(header.split(","), line.split(","), strict=True)) for line in lines]
@@ -323,7 +351,7 @@ class TestEveryRoundIsAsIfItWereTheOnlyOne:
         from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
         logger = TensorBoardLogger(tmp_path)
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", query_size=4, budget=16, posterior=FEW)
         trainer(tmp_path, logger=logger, log_every_n_steps=1, callbacks=[active]).fit(model(), datamodule=active_data())
         found = {}
         for file in Path(logger.log_dir).glob("events*"):
@@ -337,7 +365,7 @@ class TestEveryRoundIsAsIfItWereTheOnlyOne:
     ) -> None:
         importlib.import_module("lightning.pytorch")  # which takes over what Lightning's two namespaces log by
         caplog.set_level("INFO")
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", query_size=4, budget=16, posterior=FEW)
         fitting = trainer(tmp_path, enable_model_summary=True, callbacks=[active])
         fitting.fit(model(), datamodule=active_data())
         # What is logged may be printed too.
@@ -351,7 +379,7 @@ class TestKindsOfTrainers:
     @pytest.mark.filterwarnings("ignore:You are running in")
     @pytest.mark.parametrize("settings", [{"fast_dev_run": True}, {"limit_train_batches": 1, "limit_test_batches": 1}])
     def test_short_runs_go_through_every_round(self, tmp_path: Path, settings: dict[str, Any]) -> None:
-        active = ActiveLearning("batchbald", query_size=20)
+        active = ActiveLearning("batchbald", query_size=20, posterior=FEW)
         trainer(tmp_path, callbacks=[active], **settings).fit(model(), datamodule=active_data())
         assert [round.labelled for round in active.history] == [8, 28, 48, 60]
 
@@ -361,7 +389,7 @@ class TestKindsOfTrainers:
                 return stopping()
 
         caplog.set_level("INFO")
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", query_size=4, budget=16, posterior=FEW)
         fitting = trainer(tmp_path, enable_checkpointing=True, max_epochs=5, callbacks=[active])
         fitting.fit(model(Configuring), datamodule=active_data())
         assert [round.labelled for round in active.history] == [8, 12, 16]
@@ -378,7 +406,7 @@ class TestKindsOfTrainers:
                 if not hasattr(self, "net"):
                     self.net = LitMLP().net
 
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", query_size=4, budget=16, posterior=FEW)
         trainer(tmp_path, callbacks=[active]).fit(model(Lazy), datamodule=active_data())
         assert [round.labelled for round in active.history] == [8, 12, 16]
 
@@ -391,7 +419,7 @@ class TestWeights:
 
         checkpoint = pl.callbacks.ModelCheckpoint(monitor="val_loss")
         module = model(Diverging)
-        active = ActiveLearning("bald", query_size=4, budget=12)
+        active = ActiveLearning("bald", query_size=4, budget=12, posterior=FEW)
         fitting = trainer(tmp_path, max_epochs=8, enable_checkpointing=True, callbacks=[active, checkpoint])
         fitting.fit(module, datamodule=active_data())
         best = torch.load(checkpoint.best_model_path, weights_only=True)
@@ -403,7 +431,7 @@ class TestWeights:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level("INFO")
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", query_size=4, budget=16, posterior=FEW)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
         assert caplog.text.count("keeps its last weights") == 1
 
@@ -526,7 +554,7 @@ class TestExceptions:
     def test_each_callback_is_told_once_and_everything_is_put_back(
         self, tmp_path: Path, exception: BaseException
     ) -> None:
-        watching, active = self.Watching(), ActiveLearning("bald", query_size=4, budget=20)
+        watching, active = self.Watching(), ActiveLearning("bald", query_size=4, budget=20, posterior=FEW)
         fitting = trainer(tmp_path, callbacks=[watching, active])
         module, data = model(self.Failing), active_data()
         module.exception = exception
@@ -547,7 +575,7 @@ class TestExceptions:
         fitting = trainer(tmp_path, callbacks=[watching, active])
         fitting.fit(module, datamodule=data)
         assert [round.labelled for round in active.history] == [8, 12, 16, 20]
-        undisturbed = ActiveLearning("bald", query_size=4, budget=20)
+        undisturbed = ActiveLearning("bald", query_size=4, budget=20, posterior=FEW)
         trainer(tmp_path, callbacks=[undisturbed]).fit(model(), datamodule=active_data())
         assert plain(active.history) == plain(undisturbed.history)
 
@@ -557,7 +585,7 @@ class TestExceptions:
                 raise RuntimeError("boom")
 
         watching = self.Watching()
-        active = ActiveLearning("bald", query_size=4, budget=20)
+        active = ActiveLearning("bald", query_size=4, budget=20, posterior=FEW)
         with pytest.raises(RuntimeError, match="boom"):
             trainer(tmp_path, callbacks=[watching, active]).fit(model(FailingTest), datamodule=active_data())
         assert len(watching.told) == 1
@@ -576,7 +604,7 @@ class TestHooksAndStages:
                 assert bool(batch[0].isnan().all())
                 return super().training_step((batch[0].nan_to_num(), batch[1]), batch_idx)
 
-        active = ActiveLearning("bald", query_size=4, budget=12)
+        active = ActiveLearning("bald", query_size=4, budget=12, posterior=FEW)
         trainer(tmp_path, callbacks=[active]).fit(model(Augmenting), datamodule=active_data())
         assert active.done
 
@@ -589,7 +617,7 @@ class TestHooksAndStages:
                     seen.append(len(batch[0]))
                 return batch
 
-        active = ActiveLearning("bald", query_size=4, budget=12)
+        active = ActiveLearning("bald", query_size=4, budget=12, posterior=FEW)
         trainer(tmp_path, callbacks=[active]).fit(model(Hooked), datamodule=active_data())
         assert sum(seen) == 52
 
@@ -599,12 +627,12 @@ class TestHooksAndStages:
                 found.append((pl_module.net[2].training, all(p.requires_grad for p in pl_module.parameters())))
 
         found: list[tuple[bool, bool]] = []
-        active = ActiveLearning("bald", query_size=4, budget=12, test=None)
+        active = ActiveLearning("bald", query_size=4, budget=12, test=None, posterior=FEW)
         trainer(tmp_path, callbacks=[active, Last()]).fit(model(), datamodule=active_data())
         assert found == [(True, True)] * 2
 
     def test_posterior_mean_is_tested_under_names_of_its_own(self, tmp_path: Path) -> None:
-        active = ActiveLearning("bald", query_size=4, budget=12, test="posterior")
+        active = ActiveLearning("bald", query_size=4, budget=12, test="posterior", posterior=MCDropout(10))
         trainer(tmp_path, max_epochs=20, callbacks=[active]).fit(model(), datamodule=active_data())
         for round in active.history:
             assert round.tested_with == "posterior"
@@ -612,7 +640,7 @@ class TestHooksAndStages:
             assert {"deterministic_accuracy", "deterministic_nll", "deterministic_ece"} <= set(round.metrics)
 
     def test_without_a_test_step_nothing_is_tested(self, tmp_path: Path) -> None:
-        active = ActiveLearning("bald", query_size=4, budget=12)
+        active = ActiveLearning("bald", query_size=4, budget=12, posterior=FEW)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data(test=None))
         assert "test" not in active.history[0].seconds
 
@@ -770,7 +798,7 @@ class TestBadInput:
             active.setup(fitting, model(), "fit")
 
     def test_a_history_and_a_pool_that_do_not_belong_together(self, tmp_path: Path) -> None:
-        active = ActiveLearning("bald", query_size=4, budget=12)
+        active = ActiveLearning("bald", query_size=4, budget=12, posterior=FEW)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
         with pytest.raises(ValueError, match=r"history of 2 rounds, but the pool .* has other labels"):
             trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data())
@@ -808,7 +836,7 @@ def test_an_acquisition_function_of_ones_own(tmp_path: Path) -> None:
 
 
 def test_a_done_run_fitted_again_gives_the_same_weights_and_history(tmp_path: Path) -> None:
-    active, module, data = ActiveLearning("bald", query_size=4, budget=16), model(), active_data()
+    active, module, data = ActiveLearning("bald", query_size=4, budget=16, posterior=FEW), model(), active_data()
     trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
     history, final = list[Round](active.history), weights(module)
     trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from lightning_al.cli.allow_list import REMEDY
-from lightning_al.report.recorded import COPY
-from lightning_al.run.folder import PUT_BACK
+from lightning_al.run.folder import COPY, PUT_BACK
 from lightning_al.task.labels import CLASS_ELSEWHERE, TEST_LABELS
 from tests.test_imports import FILES, HOME, name_of
 

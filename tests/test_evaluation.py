@@ -241,13 +241,13 @@ class WithoutTest(DropoutAfterwards):
     test_step = pl.LightningModule.test_step
 
 
-def run(folder: Path, cls: type[LitMLP], **kwargs: Any) -> ActiveLearning:
-    arguments: dict[str, Any] = {"val": points(30, seed=1), "test": points(400, seed=5), "batch_size": 8}
+def run(folder: Path, cls: type[LitMLP], *, rounds: int = 2, epochs: int = 10, **kwargs: Any) -> ActiveLearning:
+    arguments: dict[str, Any] = {"val": points(30, seed=1), "test": points(400, seed=5), "batch_size": 16}
     data = ActiveDataModule(points(60), initial_size=40, **{**arguments, **kwargs})
-    active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(10), test="posterior")
+    active = ActiveLearning("bald", query_size=4, max_rounds=rounds, posterior=MCDropout(10), test="posterior")
     torch.manual_seed(0)
     logger = pl.loggers.CSVLogger(folder)
-    trainer(folder, callbacks=[active], max_epochs=10, logger=logger).fit(cls(), datamodule=data)
+    trainer(folder, callbacks=[active], max_epochs=epochs, logger=logger).fit(cls(), datamodule=data)
     return active
 
 
@@ -303,7 +303,7 @@ def test_the_stand_in_changes_nothing_else(tmp_path: Path) -> None:
     def rounds(test_with: Any) -> list[Any]:
         torch.manual_seed(0)
         data = ActiveDataModule(Limited(), initial_size=8)
-        active = ActiveLearning("bald", query_size=4, max_rounds=3, posterior=MCDropout(10), test=test_with)
+        active = ActiveLearning("bald", query_size=4, max_rounds=2, posterior=MCDropout(10), test=test_with)
         trainer(tmp_path, callbacks=[active], max_epochs=10, limit_val_batches=2).fit(LitMLP(p=0.05), datamodule=data)
         return list(active.history)
 
@@ -317,7 +317,7 @@ def test_the_stand_in_changes_nothing_else(tmp_path: Path) -> None:
 
 
 def test_without_test_and_validation_there_are_no_figures(tmp_path: Path) -> None:
-    active = run(tmp_path, DropoutAfterwards, test=None, val=None)
+    active = run(tmp_path, DropoutAfterwards, epochs=1, test=None, val=None)
     assert not any("nll" in name for round in active.history for name in round.metrics)
 
 
@@ -325,7 +325,7 @@ def test_the_labels_of_the_test_change_no_fit_and_no_pick(tmp_path: Path) -> Non
     def asked(shift: int) -> list[Any]:
         x, y = points(100, seed=2).tensors
         test = torch.utils.data.TensorDataset(x, (y + shift) % TASK_CLASSES)
-        active = run(tmp_path / str(shift), Healthy, test=test)
+        active = run(tmp_path / str(shift), Healthy, epochs=3, test=test)
         return [(round.indices, round.scores, round.metrics["val_loss"]) for round in active.history]
 
     assert asked(0) == asked(1)
@@ -346,6 +346,13 @@ class AnyLabels(Healthy):
         self.log("test_norm", self(batch[0]).norm(), batch_size=len(batch[0]))
 
 
+@pytest.fixture(scope="module")
+def by_numbers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
+    """What a test on class numbers gives."""
+    active = run(tmp_path_factory.mktemp("plain"), AnyLabels, epochs=1, test=labelled_by(lambda x, y: (x, y)))
+    return [round.metrics for round in active.history]
+
+
 @pytest.mark.parametrize(
     "form",
     [
@@ -357,10 +364,9 @@ class AnyLabels(Healthy):
     ],
     ids=["[B, 1]", "floats", "floats [B, 1]", "one-hot", "one-hot floats"],
 )
-def test_class_numbers_are_read_from_labels_of_any_form(tmp_path: Path, form: Any) -> None:
-    plain = run(tmp_path / "plain", AnyLabels, test=labelled_by(lambda x, y: (x, y)))
-    other = run(tmp_path / "other", AnyLabels, test=labelled_by(form))
-    assert [round.metrics for round in other.history] == [round.metrics for round in plain.history]
+def test_class_numbers_are_read_from_labels_of_any_form(tmp_path: Path, by_numbers: Any, form: Any) -> None:
+    active = run(tmp_path, AnyLabels, epochs=1, test=labelled_by(form))
+    assert [round.metrics for round in active.history] == by_numbers
 
 
 @pytest.mark.parametrize(
@@ -381,7 +387,7 @@ def test_class_numbers_are_read_from_labels_of_any_form(tmp_path: Path, form: An
 )
 def test_labels_that_are_no_class_numbers_are_refused(tmp_path: Path, form: Any, message: str) -> None:
     with pytest.raises(ValueError, match=f"`test='posterior'` compares predictions with .*{message}"):
-        run(tmp_path, AnyLabels, test=labelled_by(form))
+        run(tmp_path, AnyLabels, epochs=1, test=labelled_by(form))
 
 
 def test_more_rows_than_labels_are_refused() -> None:

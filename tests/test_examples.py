@@ -25,15 +25,34 @@ def run(tmp_path: Path, name: str, *arguments: str) -> str:
     return programs.run(EXAMPLES / name, *arguments, cwd=tmp_path).stdout
 
 
+# Whole, they take half a minute. By default they run as they are but for fewer epochs, steps and posterior samples.
+LENGTHS = ["short", pytest.param("whole", marks=pytest.mark.slow)]
+SHORTER = {r"max_epochs=\d+": "max_epochs=1", r"num_samples=50\b": "num_samples=5", r"=640\b": "=64"}
+
+
+def run_of_length(tmp_path: Path, name: str, length: str) -> str:
+    if length == "whole":
+        return run(tmp_path, name)
+    for path in EXAMPLES.glob("*.py"):
+        text = path.read_text()
+        for pattern, number in SHORTER.items():
+            text = re.sub(pattern, number, text)
+        (tmp_path / path.name).write_text(text)
+    assert (tmp_path / name).read_text().count("max_epochs=1,") == 1
+    return programs.run(tmp_path / name, cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("name", ["quickstart.py", "own_acquisition.py", "own_posterior.py", "own_ensemble.py"])
-def test_prints_its_history(tmp_path: Path, name: str) -> None:
-    said = run(tmp_path, name)
+def test_prints_its_history(tmp_path: Path, name: str, length: str) -> None:
+    said = run_of_length(tmp_path, name, length)
     assert "round 0: 20 labels, test_acc" in said
     assert "asked nothing" in said
 
 
-def test_own_loop(tmp_path: Path) -> None:
-    said = run(tmp_path, "own_loop.py")
+@pytest.mark.parametrize("length", LENGTHS)
+def test_own_loop(tmp_path: Path, length: str) -> None:
+    said = run_of_length(tmp_path, "own_loop.py", length)
     assert [line.split(":")[0] for line in said.splitlines() if line.startswith("round")] == [
         "round 0",
         "round 1",

@@ -44,7 +44,7 @@ def test_holds_every_module_and_every_yaml(wheel: Path) -> None:
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "lightning_al").rglob("*.py*") if path.suffix != ".pyc"}
     yamls = {f"lightning_al/{path.relative_to(ROOT)}" for path in (ROOT / "conf").rglob("*.yaml")}
     assert len(yamls) > 10
-    page = {f"lightning_al/report/page/page.{form}" for form in ("html", "css")}
+    page = {f"lightning_al/report/page.{form}" for form in ("html", "css")}
     assert modules | yamls | page | {"lightning_al/py.typed", "lightning_al/conf/__init__.py"} <= names
 
 

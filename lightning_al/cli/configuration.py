@@ -17,11 +17,10 @@ from lightning_al.cli.namespace import in_this_process, rename_earlier
 from lightning_al.cli.references import KeyPath, at, dotted, is_reference, mapped, put, shown, values, written_at
 from lightning_al.cli.resolved_size import check_size
 from lightning_al.cli.setting_types import check_types
-from lightning_al.report.printable import printable
-from lightning_al.report.settings import ONLY_SHOWN, PLACED, is_part, leaves
-from lightning_al.report.settings_file import check_numbers, read_settings
+from lightning_al.report.settings import ONLY_SHOWN, PLACED, check_numbers, is_part, leaves, read_settings
 from lightning_al.run.folder import CONFIG
 from lightning_al.run.identity import GROWS, forced_settings, free_settings
+from lightning_al.run.printable import printable
 
 PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
 VALUES = ("folder", "seed", "name", "metric", "mode", "threads", "allow")

@@ -7,8 +7,8 @@ import sys
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig
 
-from lightning_al.report.direction import checked_mode, guess_mode
-from lightning_al.report.printable import printable
+from lightning_al.report.metric import checked_mode, guess_mode
+from lightning_al.run.printable import printable
 
 
 def check_mode(config: DictConfig) -> None:

@@ -23,8 +23,8 @@ from lightning_al.cli.command_folder import break_hydras_links, check_before_hyd
 from lightning_al.cli.job import typed
 from lightning_al.cli.one_line_errors import MOST
 from lightning_al.cli.recorded_settings import check_folder
-from lightning_al.report.printable import printable
 from lightning_al.run.folder_path import folder_path
+from lightning_al.run.printable import printable
 
 RANKS = ("SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
 SIZES = ("WORLD_SIZE", "JSM_NAMESPACE_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE")

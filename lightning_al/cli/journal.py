@@ -70,8 +70,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show(asked: argparse.Namespace) -> None:
-    from lightning_al.report.printable import printable
     from lightning_al.run.journal import Journal
+    from lightning_al.run.printable import printable
 
     for line in _lines(Journal.read(asked.folder)):
         print(printable(line, most=10_000))
@@ -185,7 +185,7 @@ def _read(text: str, rules: LabelRules) -> Label:
 def _export(asked: argparse.Namespace) -> None:
     import pandas as pd
 
-    from lightning_al.report.csv_tables import print_table, write_table
+    from lightning_al.report.frames import print_table, write_table
     from lightning_al.run.journal import Journal
 
     if asked.out is not None:
@@ -257,7 +257,7 @@ def _plural(number: int, one: str, several: str | None = None) -> str:
 
 
 def _in_a_line(error: Exception) -> str:
-    from lightning_al.report.printable import printable
+    from lightning_al.run.printable import printable
 
     said = str(error)
     if not isinstance(error, RuntimeError | ValueError | OSError):

@@ -15,7 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.references import dotted, values
 from lightning_al.cli.secrets import without_secrets
-from lightning_al.report.printable import printable
+from lightning_al.run.printable import printable
 
 MOST = 5_000
 """The most characters of an error."""

@@ -269,10 +269,10 @@ def report_run(
     folder: Path,
 ) -> None:
     """Draw the figures, and write the summary last: it marks the run as finished."""
-    from lightning_al.report.asked_picture import asked_picture
     from lightning_al.report.comparison import compare
     from lightning_al.report.curve_pictures import curve_picture
-    from lightning_al.report.drawing import axis_name, save_picture
+    from lightning_al.report.metric import axis_name
+    from lightning_al.report.pictures import asked_picture, save_picture
     from lightning_al.report.runs import Run
 
     run = Run.from_history(
@@ -306,10 +306,10 @@ def _area(folder: Path) -> float:
 
 def _show(folder: Path) -> float:
     """Print the rounds and files of a finished run, and return the area under its learning curve."""
-    from lightning_al.report.printable import printable
+    from lightning_al.report.console import rounds_table
     from lightning_al.report.runs import Run
-    from lightning_al.report.tables import rounds_table
     from lightning_al.run.journal import Journal
+    from lightning_al.run.printable import printable
 
     run = Run.read(folder)
     console, metric = new_console(), printable(run.metric)

@@ -95,13 +95,15 @@ class CompareRuns(Callback):
 
 
 def _compare(folder: Path) -> None:
-    from lightning_al.report.comparison import common_mode, compare, write_csv
+    from lightning_al.report.comparison import compare, mode_of
+    from lightning_al.report.console import comparison_table
     from lightning_al.report.curve_pictures import comparison_picture
-    from lightning_al.report.direction import guess_mode
-    from lightning_al.report.drawing import axis_name, save_picture
-    from lightning_al.report.runs import group_runs, load_runs
+    from lightning_al.report.frames import comparison_frame, write_table
+    from lightning_al.report.metric import axis_name
+    from lightning_al.report.pictures import save_picture
+    from lightning_al.report.runs import load_runs
     from lightning_al.report.sentences import of_diverged
-    from lightning_al.report.tables import comparison_table
+    from lightning_al.report.study import group_runs
 
     found = load_runs(folder)
     runs = [run for run in found if run.versions["lightning_al"] == version("lightning_al")]
@@ -109,9 +111,9 @@ def _compare(folder: Path) -> None:
     if runs:
         methods, metric = compare(group_runs(runs)), runs[0].metric
         title = f"{axis_name(metric).capitalize()} over labels, {len(runs)} runs"
-        write_csv(methods, folder / "comparison.csv")
+        write_table(comparison_frame(methods), folder / "comparison.csv")
         save_picture(comparison_picture(methods, metric, title=title), folder / "comparison.png")
-        mode = common_mode(runs) or guess_mode(metric)
+        mode = mode_of(runs)
         console.print(comparison_table(methods, metric, mode=mode))
         for said in of_diverged(methods, metric, mode):
             console.print(said, soft_wrap=True)

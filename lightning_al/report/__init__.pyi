@@ -4,11 +4,11 @@ from .comparison import compare as compare
 from .comparison import compare_pairs as compare_pairs
 from .curves import area_under_curve as area_under_curve
 from .curves import labels_to_reach as labels_to_reach
-from .divergence import chance_level as chance_level
+from .metric import chance_level as chance_level
 from .runs import Run as Run
-from .runs import group_runs as group_runs
 from .runs import load_runs as load_runs
 from .statistics import PairedDifference as PairedDifference
 from .statistics import holm as holm
 from .statistics import paired_difference as paired_difference
 from .statistics import sign_flip_p as sign_flip_p
+from .study import group_runs as group_runs

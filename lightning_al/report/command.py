@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lightning_al.report.console import PlainConsole
-    from lightning_al.report.page.html import Table, Task
+    from lightning_al.report.page import Task
     from lightning_al.report.study import Study
 
 NAME = "lightning-al-report"
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _report(asked, shlex.join([NAME, *given]))
     except ReportError as error:
-        from lightning_al.report.printable import printable
+        from lightning_al.run.printable import printable
 
         print(f"{NAME}: {printable(error, most=10_000)}", file=sys.stderr)
         return 2
@@ -81,10 +80,10 @@ def _number(text: str) -> float:
 
 
 def _report(asked: argparse.Namespace, command: str) -> None:
-    from lightning_al.report.page.sections import Wanted, section
-    from lightning_al.report.printable import printable
-    from lightning_al.report.recorded import read_all
+    from lightning_al.report.page import section
+    from lightning_al.report.runs import read_all
     from lightning_al.report.study import make_studies
+    from lightning_al.run.printable import printable
 
     _check_out(asked.out)
     try:
@@ -114,9 +113,8 @@ def _report(asked: argparse.Namespace, command: str) -> None:
             f"--target: whether less or more of {unclear[0]} is better is not known, since its name does not say it. "
             "Give --mode min or --mode max."
         )
-    wanted = Wanted(asked.target, asked.band)
     prefixes = ["" if len(studies) == 1 else f"task-{place + 1}-" for place in range(len(studies))]
-    tasks = [section(study, wanted, prefix) for study, prefix in zip(studies, prefixes, strict=True)]
+    tasks = [section(study, asked.target, asked.band, prefix) for study, prefix in zip(studies, prefixes, strict=True)]
     try:
         _write(asked.out, studies, tasks, asked.target, missing, printable(command, most=2_000))
     except OSError as error:
@@ -125,7 +123,7 @@ def _report(asked: argparse.Namespace, command: str) -> None:
 
 
 def _check_out(out: Path) -> None:
-    from lightning_al.report.recorded import is_run_folder
+    from lightning_al.report.runs import is_run_folder
 
     absolute = out.absolute()
     inside = next((folder for folder in (absolute, *absolute.parents) if is_run_folder(folder)), None)
@@ -143,17 +141,15 @@ def _write(
     missing: list[str],
     command: str,
 ) -> None:
-    from lightning_al.report.csv_tables import write_table
-    from lightning_al.report.frames import tables
-    from lightning_al.report.page.html import page
-    from lightning_al.report.page.sections import pictures
+    from lightning_al.report.frames import tables, write_table
+    from lightning_al.report.page import page, pictures
     from lightning_al.run.files import replacing
 
-    runs = sum(study.num_runs for study in studies)
-    seeds = len({run.seed for study in studies for same in study.recorded.values() for run in same})
-    states = [run.state for study in studies for same in study.recorded.values() for run in same]
-    going = f", {len(states) - states.count('finished')} not finished" if states.count("finished") < len(states) else ""
-    about = f"{runs} run{'s' * (runs != 1)} with {seeds} seed{'s' * (seeds != 1)}{going}"
+    runs = [run for study in studies for run in study.runs]
+    seeds = len({run.seed for run in runs})
+    going = sum(run.state != "finished" for run in runs)
+    about = f"{len(runs)} run{'s' * (len(runs) != 1)} with {seeds} seed{'s' * (seeds != 1)}"
+    about += f", {going} not finished" if going else ""
     text = page(tasks, about=about, left_out=missing, command=command, made=datetime.now())
     for name, table in tables(studies, targets).items():
         # A value of a curve that is NaN was measured, where other tables have nothing.
@@ -167,10 +163,9 @@ def _write(
 
 
 def _show(studies: Sequence[Study], targets: Sequence[float], out: Path) -> None:
-    from lightning_al.report.console import PlainConsole
-    from lightning_al.report.page.tables import labels_to_targets, pairs
+    from lightning_al.report.console import PlainConsole, comparison_table, plain_table
     from lightning_al.report.sentences import caveats, headlines
-    from lightning_al.report.tables import comparison_table
+    from lightning_al.report.tables import labels_to_targets, pairs
 
     console = PlainConsole()
     for study in studies:
@@ -180,7 +175,7 @@ def _show(studies: Sequence[Study], targets: Sequence[float], out: Path) -> None
             console.print(comparison_table(study.compared, study.metric, mode=study.mode))
         for table in (pairs(study, most=MOST_PAIRS), labels_to_targets(study, targets)):
             if table is not None:
-                _print(table, console)
+                console.print(plain_table(table))
         if len(study.pairs) > MOST_PAIRS:
             console.print(f"The {MOST_PAIRS} largest differences of {len(study.pairs)} pairs; pairs.csv has all.")
         for sentence, rests in headlines(study):
@@ -188,18 +183,6 @@ def _show(studies: Sequence[Study], targets: Sequence[float], out: Path) -> None
         for caveat in caveats(study):
             console.print(caveat, soft_wrap=True)
     console.print(f"Report: {out / 'index.html'}, with CSV files and pictures beside it.", soft_wrap=True)
-
-
-def _print(table: Table, console: PlainConsole) -> None:
-    from rich.table import Table as Drawn
-
-    drawn = Drawn(title=table.name, header_style="bold")
-    for place, heading in enumerate(table.headings):
-        # A terminal is narrow.
-        drawn.add_column(heading.replace(" ", "\n"), justify="right" if place else "left", overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*row)
-    console.print(drawn)
 
 
 if __name__ == "__main__":

@@ -2,25 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import isnan, nan
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from lightning_al.report.csv_tables import write_table
 from lightning_al.report.curves import area_or_nan
-from lightning_al.report.direction import Mode
-from lightning_al.report.divergence import StandIn, stand_in
+from lightning_al.report.metric import Mode, chance_level, guess_mode
 from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEVEL, PairedDifference, holm, paired_difference
 
 BASELINE = "Random"
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """What a diverged run counts as.
+
+    Attributes:
+        height: The area that is counted for it: chance level, or the area of the worst other run if that is worse.
+        chance: Chance level.
+        num_classes: The number of classes that chance level follows from, or None if chance level was given.
+    """
+
+    height: float
+    chance: float
+    num_classes: int | None
+
+    @property
+    def said(self) -> str:
+        """Where the height comes from, in words."""
+        of_classes = "" if self.num_classes is None else f" of {self.num_classes} classes"
+        if self.height == self.chance:
+            return f"chance level{of_classes}"
+        return f"the worst of the other runs, since chance level{of_classes}, {self.chance:.3f}, would be better"
 
 
 @dataclass(frozen=True)
@@ -180,7 +200,7 @@ def compare(
     counted_as = stand_in(
         metrics[0],
         [area for row in rows for area in row.areas],
-        mode=mode or common_mode(runs),
+        mode_of(runs, mode),
         chance=chance,
         num_classes=max((run.num_classes for run in runs if run.num_classes is not None), default=None),
     )
@@ -218,19 +238,44 @@ def compare_pairs(methods: Sequence[Method]) -> list[Pair]:
     return [Pair(*pair, **p) for pair, p in zip(found, corrected, strict=True)]
 
 
-def common_mode(runs: Sequence[Run]) -> Mode | None:
-    """Return what runs say of whether less or more of their metric is better, or None where none of them says it.
+def stand_in(
+    metric: str,
+    heights: Iterable[float],
+    mode: Mode | None,
+    *,
+    chance: float | None = None,
+    num_classes: int | None = None,
+) -> StandIn | None:
+    """Return what a diverged run counts as, or None if chance level or the metric's direction is not known.
+
+    It never counts as better than another run, whose heights are given: a network that is sure of wrong answers has a
+    loss above chance level.
+
+    >>> stand_in("test_acc", [0.8, 0.9], "max", num_classes=10).height
+    0.1
+    >>> stand_in("test_loss", [1.2, 3.5], "min", num_classes=10).height
+    3.5
+    """
+    level = chance_level(metric, num_classes) if chance is None else chance
+    if level is None or mode is None:
+        return None
+    known = [level, *heights]
+    return StandIn(max(known) if mode == "min" else min(known), level, None if chance is not None else num_classes)
+
+
+def mode_of(runs: Sequence[Run], given: Mode | None = None) -> Mode | None:
+    """Return whether less or more of runs' metric is better: as given, or as they say, or else as its name says.
 
     Raises:
-        ValueError: If they contradict each other.
+        ValueError: If no mode is given and the runs contradict each other.
     """
     said = {run.mode for run in runs if run.mode is not None}
-    if len(said) > 1:
+    if given is None and len(said) > 1:
         raise ValueError(
             f"Some runs say that less of the metric `{runs[0].metric}` is better, and others that more is. Give one "
             "`mode` for all: min or max."
         )
-    return said.pop() if said else None
+    return given or next(iter(said), None) or guess_mode(runs[0].metric)
 
 
 def baseline_of(rows: Sequence[Method]) -> Method | None:
@@ -275,47 +320,3 @@ def _corrected(differences: Sequence[PairedDifference]) -> list[dict[str, Any]]:
         {"p_sign_flip_holm": exact, "p_t_holm": of_t, "n_too_small": least > LEVEL}
         for exact, of_t, least in zip(sign_flip, t, smallest, strict=True)
     ]
-
-
-def comparison_frame(methods: Sequence[Method]) -> pd.DataFrame:
-    """Return one row a method, as ``comparison.csv`` has them."""
-    rows = [
-        {
-            "method": row.title,
-            "runs": len(row.runs),
-            "diverged": len(row.diverged),
-            "diverged_counted_at": None if row.stand_in is None else row.stand_in.height,
-            "area_mean": row.mean_area,
-            "area_sd": row.sd_area,
-        }
-        | _plain(row)
-        for row in methods
-    ]
-    return pd.DataFrame(rows, dtype=object)
-
-
-def pairs_frame(pairs: Sequence[Pair]) -> pd.DataFrame:
-    """Return one row a pair of methods, as ``pairs.csv`` has them."""
-    return pd.DataFrame([{"method": pair.method, "minus": pair.other} | _plain(pair) for pair in pairs], dtype=object)
-
-
-def write_csv(methods: Sequence[Method], path: Path) -> None:
-    """Write a comparison as CSV, one row a method."""
-    write_table(comparison_frame(methods), path)
-
-
-def _plain(compared: Method | Pair) -> dict[str, Any]:
-    difference = compared.difference
-    if difference is None:
-        return {}
-    return {
-        "pairs": difference.n,
-        "difference": difference.mean,
-        "ci95_low": difference.low,
-        "ci95_high": difference.high,
-        "p_sign_flip": difference.p_sign_flip,
-        "p_sign_flip_holm": compared.p_sign_flip_holm,
-        "p_t": difference.p_t,
-        "p_t_holm": compared.p_t_holm,
-        "n_too_small": compared.n_too_small,
-    }

@@ -1,14 +1,22 @@
-"""A terminal that prints text of a run safely."""
+"""What is printed on a terminal: text of a run, made safe to print, and tables."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from math import isfinite
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.table import Table
 
-from lightning_al.report.printable import printable
+from lightning_al.run.printable import printable
+
+if TYPE_CHECKING:
+    from lightning_al.report import tables
+    from lightning_al.report.comparison import Method
+    from lightning_al.report.metric import Mode
+    from lightning_al.run.history import History
 
 
 class PlainConsole(Console):
@@ -24,6 +32,71 @@ class PlainConsole(Console):
         """Yield the segments to print, each made printable."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(_plain(segment.text), segment.style)
+
+
+def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
+    """Return a table with one row a round: labels, the metric, seconds, and the first of the indices queried."""
+    table = Table(header_style="bold")
+    for heading in ("round", "labels", printable(metric), "seconds"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("asked for, in order")
+    for round in history:
+        value = round.metrics.get(metric)
+        more = f" ... {len(round.indices)} in all" if len(round.indices) > most else ""
+        table.add_row(
+            str(round.number),
+            str(round.spent),
+            "" if value is None else f"{value:.4f}",
+            f"{sum(round.seconds.values()):.1f}",
+            " ".join(map(str, round.indices[:most])) + more,
+        )
+    return table
+
+
+def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | None = None) -> Table:
+    """Return a table with one row a method: the area under its curve, and its difference to the baseline."""
+    less = " (less is better)" if mode == "min" else ""
+    table = Table(
+        title=f"Mean height of the {printable(metric)} curve over labels{less}", header_style="bold", show_lines=True
+    )
+    table.add_column("method")
+    headings = ["mean ± sd"]
+    if any(row.difference is not None for row in methods):
+        baseline = printable(methods[0].name, most=2_000)
+        headings += [f"minus {baseline}\n95 % interval", "p sign-flip\nby Holm", "p t test\nby Holm"]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in methods:
+        num_runs = len(row.runs)
+        runs = f"{num_runs} run{'s' * (num_runs != 1)}" if row.is_complete else row.num_diverged
+        cells = [f"{printable(row.title, most=2_000)}\n{runs}", row.height]
+        against = row.difference
+        if against is not None:
+            interval = f"{against.low:+.3f} to {against.high:+.3f}" if isfinite(against.low) else "one pair only"
+            exact = f"{_p(against.p_sign_flip)}\n{_p(row.p_sign_flip_holm)}"
+            cells += [
+                f"{against.mean:+.3f}\n{interval}",
+                "n too small" if row.n_too_small else exact,
+                f"{_p(against.p_t)}\n{_p(row.p_t_holm)}" if against.n > 1 else "n too small",
+            ]
+        table.add_row(*cells)
+    return table
+
+
+def plain_table(table: tables.Table) -> Table:
+    """Return a table of the page for the terminal, which is narrow."""
+    drawn = Table(title=table.name, header_style="bold")
+    for place, heading in enumerate(table.headings):
+        drawn.add_column(heading.replace(" ", "\n"), justify="right" if place else "left", overflow="fold")
+    for row in table.rows:
+        drawn.add_row(*row)
+    return drawn
+
+
+def _p(p: float | None) -> str:
+    assert p is not None
+    # Rounded, a small p would be shown as zero.
+    return f"{p:.4f}" if p >= 0.0001 else "<.0001"
 
 
 def _plain(text: str) -> str:

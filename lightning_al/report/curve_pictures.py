@@ -1,4 +1,4 @@
-"""Pictures of learning curves, and of the paired differences between methods."""
+"""Pictures of curves over labels, one line a method, and of the paired differences between methods."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from math import isfinite, nan, sqrt
 from typing import Literal
 
 import matplotlib
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy import stats
 
 from lightning_al.report.comparison import BASELINE, Method, baseline_of
-from lightning_al.report.drawing import (
+from lightning_al.report.frames import evenness
+from lightning_al.report.metric import axis_name
+from lightning_al.report.pictures import (
     DAY,
     STYLE,
     Ink,
-    Lines,
     Picture,
-    axis_name,
     heading,
     label_ticks,
-    legend,
-    legend_height,
-    lines_of,
     new_figure,
     picture,
     short,
@@ -34,6 +32,9 @@ from lightning_al.report.drawing import (
 from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEVEL
 from lightning_al.report.study import Study
+
+Lines = dict[str, tuple[str, str]]
+"""Colour and line style of each method."""
 
 Band = Literal["sd", "interval"]
 
@@ -70,12 +71,12 @@ def curves_picture(study: Study, band: Band, name: str) -> Picture:
 
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.subplots()
-        draw_curves(axes, study.compared, study.curves, study_lines(study, ink), band)
+        draw_curves(axes, study.compared, study.methods, study_lines(study, ink), band)
         title = f"Mean over seeds; band: {BANDS[band]}" if has_band else "One run each"
-        counted = "training + validation labels" if study.with_validation_labels else _labels_axis(study.curves)
-        finish_curves(figure, axes, study.metric, ink, title=title, labels=counted)
+        counted = "training + validation labels" if study.with_validation_labels else _labels_axis(study.methods)
+        finish_curves(figure, axes, ink, title=title, x=counted, y=axis_name(study.metric))
 
-    return picture(name, says[:1].upper() + says[1:], draw, height=3.5 + legend_height(list(study.curves)))
+    return picture(name, says[:1].upper() + says[1:], draw, height=3.5 + legend_height(list(study.methods)))
 
 
 def differences_picture(study: Study, name: str) -> Picture | None:
@@ -92,12 +93,61 @@ def differences_picture(study: Study, name: str) -> Picture | None:
     return picture(name, says, draw, height=min(12.0, 1.5 + 0.75 * len(compared)))
 
 
+def evenness_picture(study: Study, queried: Mapping[str, pd.DataFrame], name: str) -> Picture:
+    """Draw how evenly the labels queried are spread over the classes."""
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        axes = figure.subplots()
+        lines = study_lines(study, ink)
+        for method, counts in queried.items():
+            colour, kind = lines[method]
+            axes.plot(
+                counts.index, evenness(counts), "o", linestyle=kind, color=colour, linewidth=1.6, markersize=3.5,
+                label=short(method),
+            )  # fmt: skip
+        title = "1: as many of each class; 0: one class alone"
+        finish_curves(figure, axes, ink, title=title, x="training labels", y="evenness of classes asked for")
+
+    says = "Evenness of the classes asked for, over labels"
+    return picture(name, says, draw, height=3.1 + legend_height(list(queried)))
+
+
+def batches_picture(study: Study, batches: pd.DataFrame, name: str) -> Picture:
+    """Draw the share of log K that each batch used, and how many of its picks fell below the Monte Carlo error."""
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
+        lines = study_lines(study, ink)
+        for method, same in batches.groupby("method", sort=False):
+            colour, kind = lines[str(method)]
+            means = same.groupby("training_labels")[["share_used", "picks_below_noise"]].mean()
+            for axes, figures in zip((above, below), means, strict=True):
+                axes.plot(
+                    means.index, means[figures], "o", linestyle=kind, color=colour, linewidth=1.6, markersize=3.5,
+                    label=short(str(method)),
+                )  # fmt: skip
+        above.axhline(1, color=ink.baseline, linewidth=1, linestyle=":")
+        above.set_ylim(0, 1.05)
+        above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        heading(above, "Share of log K that a batch tells", ink)
+        heading(below, "Picks of a batch below the Monte Carlo error", ink)
+        below.set_ylim(bottom=0, top=max(1.0, below.get_ylim()[1]))
+        below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+        label_ticks(below, 8)
+        below.set_xlabel("training labels before the batch")
+        tidy(above, ink)
+        tidy(below, ink)
+        legend(figure, above, ink)
+
+    return picture(name, "Share of log K used up, and picks below the Monte Carlo error, over labels", draw, height=3.9)
+
+
 def study_lines(study: Study, ink: Ink) -> Lines:
     """Return colour and kind of line of each of a study's methods, grey for random choice."""
-    first = next(iter(study.recorded))
-    is_random = study.recorded[first][0].acquisition == BASELINE
+    first = next(iter(study.methods))
+    is_random = study.methods[first][0].acquisition == BASELINE
     baseline = study.baseline.name if study.baseline is not None else first if is_random else None
-    return lines_of(list(study.recorded), baseline, ink)
+    return lines_of(list(study.methods), baseline, ink)
 
 
 def draw_curves(
@@ -111,13 +161,7 @@ def draw_curves(
 ) -> None:
     """Draw the mean curve of each method with a band, and as thin lines the parts of curves that it does not stand for.
 
-    Args:
-        axes: Where to draw.
-        methods: The methods, as `compare` returns them.
-        curves: All runs of each method, also those that are not compared.
-        lines: Colour and kind of line of each method.
-        band: What the band shows.
-        with_heights: Whether to give the mean height of each curve in the legend.
+    The curves are those of all runs, also of those that are not compared. The legend may have their mean heights.
     """
     rows = {row.name: row for row in methods if row.stand_in is None}
     for method, runs in curves.items():
@@ -145,10 +189,10 @@ def draw_curves(
             axes.plot(labels, finite, ".-", color=colour, linewidth=0.8, markersize=3, alpha=0.8, label=said)
 
 
-def finish_curves(figure: Figure, axes: Axes, metric: str, ink: Ink, *, title: str, labels: str) -> None:
-    """Name the axes of learning curves, and add title and legend."""
-    axes.set_xlabel(labels)
-    axes.set_ylabel(axis_name(metric))
+def finish_curves(figure: Figure, axes: Axes, ink: Ink, *, title: str, x: str, y: str) -> None:
+    """Name the axes of curves over labels, and add title and legend."""
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
     label_ticks(axes, 8)
     heading(axes, title, ink)
     tidy(axes, ink)
@@ -178,6 +222,31 @@ def draw_differences(axes: Axes, compared: Sequence[Method], baseline: Method, i
     axes.spines["left"].set_visible(False)
 
 
+def legend_height(names: Sequence[str]) -> float:
+    """Return the height in inches of the legend of some lines."""
+    return 0.19 * (len(names) if max(map(len, names)) > 14 else (len(names) + 1) // 2)
+
+
+def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
+    """Add a legend below the axes, where it hides nothing."""
+    handles, names = axes.get_legend_handles_labels()
+    columns = 2 if len(names) > 1 and max(map(len, names)) <= 26 else 1
+    figure.legend(
+        handles, names, loc="outside lower left", ncols=columns, frameon=False, fontsize=9, labelcolor=ink.text
+    )
+
+
+def lines_of(names: Sequence[str], baseline: str | None, ink: Ink) -> Lines:
+    """Return a colour and a line style for each method; the style changes once all colours are used."""
+    others = [name for name in names if name != baseline]
+    kinds = ("-", "--", ":", "-.")
+    found = {
+        name: (ink.methods[place % len(ink.methods)], kinds[place // len(ink.methods) % len(kinds)])
+        for place, name in enumerate(others)
+    }
+    return {**found, **({} if baseline is None else {baseline: (ink.baseline, "-")})}
+
+
 def mean_with_band(row: Method, band: Band) -> tuple[list[int], list[float], list[float]]:
     """Return the labels that all runs of a method recorded, the mean of the metric, and half the band's width."""
     labels, means, sds = row.mean_curve()
@@ -190,7 +259,7 @@ def _draw_of_methods(figure: Figure, axes: Axes, methods: Sequence[Method], metr
     curves = {row.name: row.all_runs for row in methods if row.stand_in is None}
     draw_curves(axes, methods, curves, _lines_of_methods(methods), "sd", with_heights=True)
     said = f"{title}; band: {BANDS['sd']}" if any(len(row.runs) > 1 for row in methods) else title
-    finish_curves(figure, axes, metric, DAY, title=said, labels=_labels_axis(curves))
+    finish_curves(figure, axes, DAY, title=said, x=_labels_axis(curves), y=axis_name(metric))
 
 
 def _lines_of_methods(methods: Sequence[Method]) -> Lines:

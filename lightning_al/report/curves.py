@@ -1,15 +1,15 @@
-"""Numbers that sum up a learning curve: its area, and the labels it takes to reach a value."""
+"""Numbers that sum up learning curves: the area under one, and the labels it takes to reach a value."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from math import isfinite, isnan, nan
+from math import inf, isfinite, isnan, nan
 
 import numpy as np
 
-from lightning_al.report.direction import Mode
+from lightning_al.report.metric import Mode
 
 
 def area_under_curve(
@@ -101,3 +101,46 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
     sign = -1 if mode == "min" else 1
     points = zip(labels, values, strict=True)
     return next((count for count, value in points if isfinite(value) and sign * value >= sign * target), None)
+
+
+def labels_to_target(
+    curves: Sequence[tuple[Sequence[int], Sequence[float]]], target: float, *, mode: Mode
+) -> list[int | None]:
+    """Return the number of labels with which each run reaches a target, or None for a run that does not.
+
+    All runs are looked at up to the same number of labels, so a shorter run does not count as one that failed. A run
+    that diverged counts.
+
+    Args:
+        curves: Labels and values of each run.
+        target: Value of the metric to reach.
+        mode: Whether less or more of the metric is better.
+
+    >>> labels_to_target([([10, 20], [0.5, 0.8]), ([10, 20, 30], [0.5, 0.6, 0.9])], 0.8, mode="max")
+    [20, None]
+    """
+    within = min(labels[-1] for labels, _ in curves)
+    reached = [labels_to_reach(labels, values, target, mode=mode) for labels, values in curves]
+    return [count if count is not None and count <= within else None for count in reached]
+
+
+def quartile(numbers: Sequence[float | None], share: float) -> float | None:
+    """Return a quantile of numbers of labels, where None stands for more labels than were recorded.
+
+    It interpolates linearly between the two numbers beside it; if the upper one is None, so is the quantile.
+
+    Raises:
+        ValueError: If there are no numbers, or one of them is NaN.
+
+    >>> quartile([10, 20, None], 0.5), quartile([10, 20, None], 0.75), quartile([10, 20], 0.5)
+    (20.0, None, 15.0)
+    """
+    if not numbers or any(number is not None and isnan(number) for number in numbers):
+        raise ValueError(
+            f"`quartile` expects one number or more, with None for more than were recorded, but got {numbers}. Leave "
+            "out NaN."
+        )
+    known = np.array([inf if number is None else number for number in numbers], dtype=float)
+    above = np.quantile(known, share, method="higher")
+    # Beyond the number above the quantile, any number does.
+    return None if above == inf else float(np.quantile(np.minimum(known, above), share))

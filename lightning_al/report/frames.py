@@ -1,18 +1,23 @@
-"""What runs recorded as tidy pandas frames: one row a run and round, and longer ones made of that."""
+"""What runs recorded as tidy pandas frames, one row a run and round, and the tables made of that as CSV files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 import pandas as pd
 from scipy.special import entr
 
-from lightning_al.report.comparison import comparison_frame, pairs_frame
 from lightning_al.report.curves import labels_to_reach
-from lightning_al.report.direction import needed_mode
-from lightning_al.report.study import Study
+from lightning_al.run.files import replacing
+
+if TYPE_CHECKING:
+    from lightning_al.report.comparison import Method, Pair
+    from lightning_al.report.study import Study
+
+FORMULA = ("=", "+", "-", "@")
 
 RUN = ["task", "method", "seed"]
 """Columns that tell runs apart."""
@@ -37,7 +42,7 @@ def rounds(studies: Sequence[Study]) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for study in studies:
-        for method, runs in study.recorded.items():
+        for method, runs in study.methods.items():
             for run in runs:
                 identity = {"task": study.title, "method": method, "seed": run.seed}
                 place = {**identity, "state": run.state, "folder": str(run.folder)}
@@ -158,6 +163,50 @@ def tables(studies: Sequence[Study], targets: Sequence[float]) -> dict[str, pd.D
     return {name: table for name, table in found.items() if not table.empty}
 
 
+def comparison_frame(methods: Sequence[Method]) -> pd.DataFrame:
+    """Return one row a method, as ``comparison.csv`` has them."""
+    rows = [
+        {
+            "method": row.title,
+            "runs": len(row.runs),
+            "diverged": len(row.diverged),
+            "diverged_counted_at": None if row.stand_in is None else row.stand_in.height,
+            "area_mean": row.mean_area,
+            "area_sd": row.sd_area,
+        }
+        | _plain(row)
+        for row in methods
+    ]
+    return pd.DataFrame(rows, dtype=object)
+
+
+def pairs_frame(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """Return one row a pair of methods, as ``pairs.csv`` has them."""
+    return pd.DataFrame([{"method": pair.method, "minus": pair.other} | _plain(pair) for pair in pairs], dtype=object)
+
+
+def write_table(table: pd.DataFrame, path: Path, *, nan: str = "") -> None:
+    """Write a table, whole or not at all.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+
+    Args:
+        table: The table; its index is not written.
+        path: Where to write it.
+        nan: What stands for None and NaN.
+    """
+    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
+        print_table(table, file, nan=nan)
+
+
+def print_table(table: pd.DataFrame, file: TextIO, *, nan: str = "") -> None:
+    """Write a table as `write_table` does, to a file that is open."""
+    # With dtype object, integers stay integers in a column with missing values.
+    rows = [[_harmless(value) for value in row] for row in table.astype(object).to_numpy()]
+    plain = pd.DataFrame(rows, columns=[_harmless(name) for name in table], dtype=object)
+    plain.to_csv(file, index=False, lineterminator="\r\n", na_rep=nan)
+
+
 def _of_tasks(found: Iterable[tuple[Study, pd.DataFrame]]) -> pd.DataFrame:
     rows = []
     for study, table in found:
@@ -168,25 +217,23 @@ def _of_tasks(found: Iterable[tuple[Study, pd.DataFrame]]) -> pd.DataFrame:
 
 
 def _labels_to_target(studies: Sequence[Study], targets: Sequence[float]) -> pd.DataFrame:
-    rows: list[dict[str, Any]] = []
-    for study in studies:
-        too_short = study.too_short
-        for target in targets:
-            mode = needed_mode(study.metric, study.mode, who="`labels_to_target.csv`")
-            for method, same in study.curves.items():
-                rows += [
-                    {
-                        "task": study.title,
-                        "method": method,
-                        "seed": curve.seed,
-                        "metric": study.metric,
-                        "target": target,
-                        "labels": labels_to_reach(curve.labels, curve.values, target, mode=mode),
-                        "recorded_to": curve.labels[-1],
-                        "in_quartiles": run not in too_short,
-                    }
-                    for run, curve in zip(study.recorded[method], same, strict=True)
-                ]
+    rows = [
+        {
+            "task": study.title,
+            "method": method,
+            "seed": run.seed,
+            "metric": study.metric,
+            "target": target,
+            "labels": labels_to_reach(run.labels, run.values, target, mode=study.mode),
+            "recorded_to": run.labels[-1],
+            "in_quartiles": not study.is_too_short(run),
+        }
+        for study in studies
+        if study.mode is not None
+        for target in targets
+        for method, same in study.methods.items()
+        for run in same
+    ]
     return pd.DataFrame(rows, dtype=object)
 
 
@@ -207,3 +254,24 @@ def _parts(frame: pd.DataFrame, field: str) -> pd.Series[Any]:
 def _with_place(frame: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
     place = frame[[*RUN, "round"]].assign(training_labels=frame["labels"])
     return place.join(parts.set_index("row"), how="right")
+
+
+def _plain(compared: Method | Pair) -> dict[str, Any]:
+    difference = compared.difference
+    if difference is None:
+        return {}
+    return {
+        "pairs": difference.n,
+        "difference": difference.mean,
+        "ci95_low": difference.low,
+        "ci95_high": difference.high,
+        "p_sign_flip": difference.p_sign_flip,
+        "p_sign_flip_holm": compared.p_sign_flip_holm,
+        "p_t": difference.p_t,
+        "p_t_holm": compared.p_t_holm,
+        "n_too_small": compared.n_too_small,
+    }
+
+
+def _harmless(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value

@@ -11,8 +11,8 @@ from typing_extensions import override
 from lightning_al.callback import ActiveLearning
 from lightning_al.host.namespace import pl
 from lightning_al.report.console import PlainConsole
-from lightning_al.report.printable import printable
 from lightning_al.run.history import History, Round
+from lightning_al.run.printable import printable
 
 
 class RoundProgress(pl.callbacks.ProgressBar):

@@ -1,35 +1,48 @@
-"""Finished runs, as the summaries in their folders."""
+"""Runs, finished or still going, read from their folders. Reading writes nothing and runs no code of a folder."""
 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
+from itertools import pairwise
 from math import isfinite, nan
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal
+
+import yaml
 
 from lightning_al.report.curves import area_or_nan
-from lightning_al.report.direction import Mode
-from lightning_al.report.settings import differing, tells_apart
-from lightning_al.run.files import is_absurd, read_json, replacing
-from lightning_al.run.folder import SUMMARY
+from lightning_al.report.metric import Mode, checked_mode, usual_metric
+from lightning_al.report.settings import absurd_numbers, flat, read_config, settings_of_header
+from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, read_json, replacing
+from lightning_al.run.folder import CONFIG, COPY, ERROR, JOURNAL, LINES, SUMMARY
 from lightning_al.run.history import History, Round
+from lightning_al.run.identity import described
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_reading import read_header, read_lines
+from lightning_al.run.lock import InUseError
+from lightning_al.run.printable import printable
 
 PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "scikit-learn", "numpy")
+
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, sqlite3.Error, yaml.YAMLError)
+
+State = Literal["finished", "going", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its method, its learning curve, and what it queried.
+    """A run: its method, its learning curve, and what it queried.
 
     Attributes:
         name: Name of its method.
         acquisition: Class of the acquisition function.
         seed: Seed of the run; runs with the same seed are compared as a pair.
-        metric: Name of the metric on the curve.
+        metric: Name of the metric on the curve; empty where nothing was measured.
         labels: Training labels at each recorded round.
         values: The metric after the fit with so many labels.
         area: Normalised area under the curve, the endpoint; NaN if the run diverged.
@@ -41,6 +54,9 @@ class Run:
         versions: Version of each package that the result depends on.
         mode: Whether less or more of the metric is better ("min" or "max"), if that was given.
         num_classes: Least number of classes that its training labels imply, or None if they are not class numbers.
+        folder: Folder that the run was read from.
+        state: `finished`; `going` in another process; `failed` as a cell of a sweep; or `stopped` before its end.
+        history: The rounds; none if only the summary was read.
     """
 
     name: str
@@ -58,11 +74,20 @@ class Run:
     versions: dict[str, str]
     mode: Mode | None = None
     num_classes: int | None = None
+    # Neither compared nor in a summary.
+    folder: Path = field(default=Path(), compare=False)
+    state: State = field(default="finished", compare=False)
+    history: History = field(default_factory=History, compare=False, repr=False)
 
     @property
     def has_diverged(self) -> bool:
         """Whether the metric is NaN or infinite in some round."""
         return not all(map(isfinite, self.values))
+
+    @property
+    def metrics(self) -> set[str]:
+        """Names of the metrics of all rounds."""
+        return {name for round in self.history for name in round.metrics}
 
     @classmethod
     def from_history(
@@ -76,50 +101,63 @@ class Run:
         initial: Sequence[int],
         settings: Mapping[str, Any],
         mode: Mode | None = None,
-        versions: Mapping[str, str] | None = None,
-        with_validation_labels: bool = False,
     ) -> Run:
-        """Make the summary of a history.
-
-        Args:
-            history: The rounds of the run.
-            name: Name of its method.
-            acquisition: Class of the acquisition function.
-            seed: Seed of the run.
-            metric: Name of the metric on the curve.
-            initial: Dataset indices labelled at the start.
-            settings: All settings of the run, flat, by their dotted name.
-            mode: Whether less or more of the metric is better.
-            versions: Version of each package; by default those installed.
-            with_validation_labels: Whether the curve counts validation labels as well.
+        """Make a run of its rounds, with the packages that are installed; the arguments are attributes of the run.
 
         Raises:
             KeyError: If no round has the metric; the message lists those there are.
         """
-        labels, values = history.curve(metric)
-        if with_validation_labels:
-            labels = [round.spent + round.validation_labels for round in history if metric in round.metrics]
-        return cls(
+        run = cls._without_curve(
+            history,
             name=name,
             acquisition=acquisition,
             seed=seed,
             metric=metric,
+            initial=list(initial),
+            settings=dict(settings),
+            mode=mode,
+            versions={package: version(package) for package in PACKAGES},
+        )
+        return run.on(metric)
+
+    @classmethod
+    def _without_curve(cls, history: History, **known: Any) -> Run:
+        return cls(
+            labels=[],
+            values=[],
+            area=nan,
+            indices=[list(round.indices) for round in history],
+            validation_labels=0,
+            seconds=sum(sum(round.seconds.values()) for round in history),
+            num_classes=max((label + 1 for round in history for label in round.class_counts or {}), default=None),
+            history=history,
+            **known,
+        )
+
+    def on(self, metric: str, *, with_validation_labels: bool = False) -> Run:
+        """Return the run with the curve of a metric, whose counts may include validation labels.
+
+        The run's mode is that of its own metric, and is left out with another one.
+
+        Raises:
+            KeyError: If no round has the metric; the message lists those there are.
+        """
+        labels, values = self.history.curve(metric)
+        if with_validation_labels:
+            labels = [round.spent + round.validation_labels for round in self.history if metric in round.metrics]
+        return replace(
+            self,
+            metric=metric,
+            mode=self.mode if metric == self.metric else None,
             labels=labels,
             values=values,
             area=area_or_nan(labels, values),
-            initial=list(initial),
-            indices=[list(round.indices) for round in history],
-            validation_labels=0 if with_validation_labels else max(round.validation_labels for round in history),
-            seconds=sum(sum(round.seconds.values()) for round in history),
-            settings=dict(settings),
-            versions={package: version(package) for package in PACKAGES} if versions is None else dict(versions),
-            mode=mode,
-            num_classes=num_classes(history),
+            validation_labels=0 if with_validation_labels else max(round.validation_labels for round in self.history),
         )
 
     def write(self, folder: Path) -> None:
         """Write the run into its folder as ``summary.json``, with null for NaN and infinity, which JSON lacks."""
-        plain = asdict(self)
+        plain = {field.name: getattr(self, field.name) for field in fields(self) if field.compare}
         plain["values"] = [value if isfinite(value) else None for value in self.values]
         plain["area"] = self.area if isfinite(self.area) else None
         with replacing(folder / SUMMARY) as path:
@@ -127,7 +165,7 @@ class Run:
 
     @classmethod
     def read(cls, folder: Path) -> Run:
-        """Read the run of a folder.
+        """Read the summary of the run in a folder.
 
         Raises:
             FileNotFoundError: If no run has finished there.
@@ -136,17 +174,15 @@ class Run:
         path = folder / SUMMARY
         try:
             plain = read_json(path)
-            # An earlier version wrote only the fields without a default.
-            known = {field.name: plain.get(field.name, field.default) for field in fields(cls)}
-            missing = [name for name, value in known.items() if value is MISSING]
-            if missing:
-                raise KeyError(missing[0])
+            names = [field.name for field in fields(cls) if field.compare]
+            # An earlier version wrote neither of these two.
+            known = {name: plain[name] for name in names if name in plain or name not in ("mode", "num_classes")}
             for name in ("name", "metric"):  # an earlier version wrote names that look like numbers as numbers
                 known[name] = str(known[name]) if type(known[name]) in (int, float) else known[name]
             known["values"] = [nan if value is None else value for value in known["values"]]
             known["area"] = nan if known["area"] is None else known["area"]
-            run = cls(**known)
-            _check(run)
+            run = cls(**known, folder=folder)
+            _check_summary(run)
             return run
         except (ValueError, KeyError, TypeError, AttributeError) as error:  # not JSON, or not text
             reason = str(error).rstrip(".")
@@ -156,21 +192,151 @@ class Run:
             ) from error
 
 
-def num_classes(history: Iterable[Round]) -> int | None:
-    """Return the least number of classes that the labels of some rounds imply, or None if they are not class numbers.
+@dataclass(frozen=True)
+class LeftOut:
+    """A folder whose run is not in the report, and the reason."""
 
-    >>> num_classes([Round(0, 3, [], [], class_counts={0: 1, 4: 2})])
-    5
-    """
-    return max((label + 1 for round in history for label in round.class_counts or {}), default=None)
+    folder: Path
+    reason: str
 
 
-def _check(run: Run) -> None:
-    """Refuse values that no run writes.
+def load_runs(folder: Path) -> list[Run]:
+    """Read the summaries of all finished runs in a folder and the folders below."""
+    return [Run.read(path.parent) for path in sorted(folder.rglob(SUMMARY))]
+
+
+def read_all(folders: Sequence[Path]) -> tuple[list[Run], list[LeftOut]]:
+    """Read every run in some folders and the folders below, and return those that could not be read with a reason.
 
     Raises:
-        TypeError, ValueError: If the run holds one.
+        ValueError: If one of the paths is not a folder, or cannot be opened.
     """
+    runs: list[Run] = []
+    left_out: list[LeftOut] = []
+    for folder in dict.fromkeys(found for top in folders for found in _run_folders(top, left_out)):
+        try:
+            run = read_run(folder)
+        except RecursionError:
+            left_out.append(LeftOut(folder, f"its files are nested too deeply. {COPY}"))
+        except UNREADABLE as error:
+            said = error if isinstance(error, RuntimeError | ValueError) else f"{type(error).__name__}: {error}"
+            left_out.append(LeftOut(folder, printable(said, most=500)))
+        else:
+            if len(run.history) > 0:
+                runs.append(run)
+            else:
+                left_out.append(LeftOut(folder, _failure(folder) or "it has no round yet"))
+    return runs, left_out
+
+
+def is_run_folder(folder: Path) -> bool:
+    """Return whether the folder itself holds a run."""
+    return any(os.path.lexists(folder / name) for name in (JOURNAL, LINES, SUMMARY))
+
+
+def read_run(folder: Path) -> Run:
+    """Read all that a run has recorded, or raise one of `UNREADABLE`; `Run.on` gives it the curve of a metric."""
+    history, state = _read_history(folder)
+    summary = Run.read(folder) if os.path.lexists(folder / SUMMARY) else None
+    config = read_config(folder)
+    metric: Any = None
+    if config:
+        settings = flat(config)
+        acquisition = str(settings["acquisition._target_"]).split(".")[-1]
+        name, seed, metric = settings.get("name", acquisition.lower()), settings["seed"], settings.get("metric")
+    elif summary is not None:
+        settings, acquisition = summary.settings, summary.acquisition
+        name, seed, metric = summary.name, summary.seed, summary.metric
+    else:
+        header = read_header(folder)
+        acquisition = str(described(header, "acquisition")).split("(")[0].split(".")[-1]
+        name, seed, settings = acquisition.lower(), header["seed"], settings_of_header(header)
+    if not isinstance(seed, int):
+        raise ValueError(f"its seed is {seed!r}, which is not a number. {COPY}")
+    if metric is None:
+        metric = usual_metric({name for round in history for name in round.metrics})
+    versions = {} if summary is None else summary.versions
+    mode = config.get("mode", summary and summary.mode)
+    return Run._without_curve(
+        history,
+        name=printable(name),
+        acquisition=printable(acquisition),
+        seed=seed,
+        metric=printable(metric),
+        initial=[],
+        settings={
+            printable(key): value if isinstance(value, bool | int | float | None) else printable(value)
+            for key, value in settings.items()
+        },
+        versions={printable(package): printable(number) for package, number in versions.items()},
+        mode=checked_mode(mode, who=CONFIG if config else SUMMARY),
+        folder=folder,
+        state=state,
+    )
+
+
+def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
+    def note(error: OSError) -> None:
+        left_out.append(LeftOut(Path(error.filename or folder), f"the folder cannot be read: {error.strerror}"))
+
+    try:
+        os.scandir(folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"{folder} is not a folder that can be read: {error.strerror}. Name a run's or a sweep's."
+        ) from error
+    for place, folders, files in os.walk(folder.resolve(), onerror=note):
+        folders.sort()
+        if is_run_folder(Path(place)):
+            yield Path(place)
+        elif ERROR in files:
+            left_out.append(LeftOut(Path(place), _failure(Path(place))))
+
+
+def _failure(folder: Path) -> str:
+    """Return the reason why a cell failed as one line, or an empty string if it did not fail."""
+    try:
+        with open_plain(folder / ERROR, LARGEST_TEXT) as file:
+            line = file.readline(LARGEST_TEXT).decode(errors="replace")
+            return f"it failed: {printable(line.rstrip(), most=500)}"
+    except FileNotFoundError:
+        return ""
+    except (OSError, ValueError) as error:
+        return f"it failed, and {ERROR} cannot be read: {error.strerror if isinstance(error, OSError) else error}"
+
+
+def _read_history(folder: Path) -> tuple[History, State]:
+    is_going = False
+    try:
+        rounds = Journal.read_history(folder)
+    except FileNotFoundError:
+        rounds = read_lines(folder)
+    except InUseError:
+        # The process that runs it holds the journal, but replaces these lines beside it after each round.
+        rounds = read_lines(folder) if (folder / LINES).exists() else History()
+        is_going = True
+    history = History(map(_printable_round, rounds))
+    for before, after in pairwise(history):
+        if after.spent <= before.spent:
+            raise ValueError(f"its round {after.number} does not hold what a round holds. {COPY}")
+    if history.done:
+        return history, "finished"
+    return history, "going" if is_going else "failed" if (folder / ERROR).exists() else "stopped"
+
+
+def _printable_round(round: Round) -> Round:
+    """Return a round with printable names, after checking the sizes of its numbers."""
+    if any(absurd_numbers(round.to_dict())):
+        raise ValueError(f"its round {round.number} has a number larger than any that a run records. {COPY}")
+    fields_with_names = ("metrics", "seconds", "peak_bytes", "details")
+    named: dict[str, Any] = {
+        field: {printable(name): value for name, value in getattr(round, field).items()} for field in fields_with_names
+    }
+    return replace(round, **named)
+
+
+def _check_summary(run: Run) -> None:
+    """Refuse values that no run writes."""
     counts: list[Any] = [run.seed, run.validation_labels, *run.labels, *run.initial]
     counts += [index for query in run.indices for index in query]
     figures: list[Any] = [run.area, run.seconds, *run.values]
@@ -179,67 +345,6 @@ def _check(run: Run) -> None:
     for kind, found in ((int, counts), (int | float, figures), (str, texts)):
         wrong = [value for value in found if not isinstance(value, kind) or is_absurd(value)]
         if wrong:
-            raise ValueError(f"it holds {wrong[0]!r:.80}. Put back a copy of the folder from before.")
+            raise ValueError(f"it holds {wrong[0]!r:.80}. {COPY}")
     if len(run.labels) != len(run.values) or not run.labels:
         raise ValueError(f"it has {len(run.labels)} labels and {len(run.values)} values. Put back a copy from before.")
-
-
-def load_runs(folder: Path) -> list[Run]:
-    """Read all finished runs in a folder and the folders below."""
-    return [Run.read(path.parent) for path in sorted(folder.rglob(SUMMARY))]
-
-
-class Named(Protocol):
-    """What runs are grouped by."""
-
-    @property
-    def name(self) -> str:
-        """Name of its method."""
-
-    @property
-    def seed(self) -> int:
-        """Its seed."""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Its settings by dotted name."""
-
-
-Member = TypeVar("Member", bound=Named)
-
-
-def group_runs(runs: Iterable[Member]) -> dict[str, list[Member]]:
-    """Group runs by method, in the order of their seeds.
-
-    If runs of one name have different settings, these complete the name. Settings that make no other method do not
-    count: seeds, budgets, paths and what is only shown. A setting is named by the last part of its dotted name where
-    that is unique.
-
-    Raises:
-        ValueError: If two runs of a method have the same seed.
-    """
-    by_name: dict[str, list[Member]] = defaultdict(list)
-    for run in runs:
-        by_name[run.name].append(run)
-    methods: dict[str, list[Member]] = {}
-    for name, namesakes in by_name.items():
-        keys = differing([tells_apart(run.settings) for run in namesakes])
-        short = _short(keys)
-        for run in sorted(namesakes, key=lambda run: run.seed):
-            method = " ".join([name, *(f"{short[key]}={run.settings.get(key)}" for key in keys)])
-            methods.setdefault(method, []).append(run)
-    for method, same in methods.items():
-        seeds = [run.seed for run in same]
-        if len(set(seeds)) < len(seeds):
-            raise ValueError(
-                f"Two runs of {method} have the same seed and settings; their seeds are {seeds}. Remove all but one of "
-                "a seed."
-            )
-    return methods
-
-
-def _short(keys: Sequence[str]) -> dict[str, str]:
-    """Return the last part of each dotted name, or all of it where the last part is ambiguous."""
-    last = {key: key.split(".")[-1] for key in keys}
-    alike = Counter(last.values())
-    return {key: last[key] if alike[last[key]] == 1 and last[key] != "_target_" else key for key in keys}

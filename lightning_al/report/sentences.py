@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from math import isfinite
 
 from lightning_al.report.comparison import Method
-from lightning_al.report.direction import Mode
-from lightning_al.report.drawing import axis_name
+from lightning_al.report.metric import Mode, axis_name
 from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, MOST_PAIRS, PairedDifference
 from lightning_al.report.study import Study
@@ -51,14 +50,9 @@ def caveats(study: Study) -> list[str]:
     if study.too_many_seeds:
         named = ", ".join(study.too_many_seeds)
         found.append(f"Not compared with each other, since they have more than {MOST_PAIRS} seeds: {named}.")
-    unfinished = [
-        run
-        for same in study.recorded.values()
-        for run in same
-        if run.state != "finished" and run not in study.too_short and study.compared
-    ]
-    if unfinished:
-        found.append(f"Of the runs compared, {len(unfinished)} have not finished; the figures will change.")
+    going = [run for run in study.runs if run.state != "finished" and not study.is_too_short(run)]
+    if going and study.compared:
+        found.append(f"Of the runs compared, {len(going)} have not finished; the figures will change.")
     found += _too_short(study)
     if study.mode is None:
         found.append(
@@ -68,7 +62,7 @@ def caveats(study: Study) -> list[str]:
     found += of_diverged(study.compared, study.metric, study.mode)
     found += _gaps(study)
     found += _constant(study)
-    longer = max((curve.labels[-1] for same in study.curves.values() for curve in same), default=0)
+    longer = max((run.labels[-1] for run in study.runs), default=0)
     if study.compared and longer > high and not study.too_short:
         found.append(f"Compared up to {high} labels; the longest run goes to {longer}.")
     unlike = _unlike_starts(study)
@@ -84,21 +78,14 @@ def caveats(study: Study) -> list[str]:
 
 
 def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[str]:
-    """Return which runs diverged and what they count as; nothing if no run did.
-
-    Args:
-        rows: The methods, as `compare` returns them.
-        metric: Name of the metric.
-        mode: Whether less or more of it is better, or None if that is not known.
-    """
+    """Return which runs diverged and what they count as; nothing if no run did."""
     incomplete = [row for row in rows if not row.is_complete]
     if not incomplete:
         return []
     named = [
         f"{row.name} seed {run.seed} with {_diverged_at(run)} labels" for row in incomplete for run in row.diverged
     ]
-    more = f" and {len(named) - 6} more" if len(named) > 6 else ""
-    which = f"Diverged, since {metric} is not a finite number: {', '.join(named[:6])}{more}."
+    which = f"Diverged, since {metric} is not a finite number: {_listed(named)}."
     counted_as = next((row.stand_in for row in rows if row.stand_in is not None), None)
     if counted_as is not None:
         return [
@@ -191,12 +178,11 @@ def _too_short(study: Study) -> list[str]:
     if not runs:
         return []
     low, high = study.between
-    named = ", ".join(f"{run.name} seed {run.seed}" for run in runs[:6])
-    more = f" and {len(runs) - 6} more" if len(runs) > 6 else ""
+    named = _listed([f"{run.name} seed {run.seed}" for run in runs])
     failed = sum(run.state == "failed" for run in runs)
     better = f" Of them, {failed} failed, without which their methods may look better than they are." if failed else ""
     return [
-        f"Not compared, since they do not cover {low} to {high} labels yet: {named}{more}. They are in the curves "
+        f"Not compared, since they do not cover {low} to {high} labels yet: {named}. They are in the curves "
         f"as thin lines.{better}"
     ]
 
@@ -215,7 +201,7 @@ def _constant(study: Study) -> list[str]:
 def _gaps(study: Study) -> list[str]:
     """Return the runs that lack the metric in a round between others that have it."""
     found = []
-    for method, runs in study.recorded.items():
+    for method, runs in study.methods.items():
         for run in runs:
             has = [study.metric in round.metrics for round in run.history]
             missing = has[has.index(True) : len(has) - has[::-1].index(True)].count(False)
@@ -223,8 +209,7 @@ def _gaps(study: Study) -> list[str]:
                 found.append(f"{method} seed {run.seed} ({missing} round{'s' * (missing != 1)})")
     if not found:
         return []
-    more = f" and {len(found) - 6} more" if len(found) > 6 else ""
-    return [f"Rounds without {study.metric}, over which the curve is taken as straight: {', '.join(found[:6])}{more}."]
+    return [f"Rounds without {study.metric}, over which the curve is taken as straight: {_listed(found)}."]
 
 
 def _unlike_starts(study: Study) -> list[int]:
@@ -232,11 +217,14 @@ def _unlike_starts(study: Study) -> list[int]:
     if "posterior" in study.metric:  # it depends on the samples
         return []
     starts: dict[int, set[tuple[int, str]]] = {}
-    for curves in study.curves.values():
-        for curve in curves:
-            # As text, where NaN equals NaN.
-            starts.setdefault(curve.seed, set()).add((curve.labels[0], repr(curve.values[0])))
+    for run in study.runs:
+        # As text, where NaN equals NaN.
+        starts.setdefault(run.seed, set()).add((run.labels[0], repr(run.values[0])))
     return sorted(seed for seed, values in starts.items() if len(values) > 1)
+
+
+def _listed(named: Sequence[str]) -> str:
+    return ", ".join(named[:6]) + (f" and {len(named) - 6} more" if len(named) > 6 else "")
 
 
 def _diverged_at(run: Run) -> int:

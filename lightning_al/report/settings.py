@@ -1,14 +1,35 @@
-"""Which settings of a run make another method, which make another task, and which make neither."""
+"""The settings of a run: read safely from its folder, by dotted name, and which make another method or task."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator, Mapping
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
-from lightning_al.run.identity import indifferent_settings
+import yaml
+
+from lightning_al.run.files import LARGEST_SETTINGS, is_absurd, read_text
+from lightning_al.run.folder import CONFIG, COPY
+from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, described, indifferent_settings
 
 MOST_SETTINGS = 5_000
+
+DEEPEST = 50
+"""Deepest nesting of settings."""
+
+LONGEST_NUMBER = 64
+"""Most characters of a number."""
+
+MOST_REFERENCES = 20
+"""Most references in a text."""
+
+LONGEST_REFERENCE = 2_000
+"""Most characters of a text with references."""
+
+_NUMBER = re.compile(r"[-+]?(0x[0-9a-fA-F_]+|[0-9][0-9_:.]*)")
 
 METHOD = (
     "acquisition",
@@ -110,3 +131,89 @@ def is_part(name: str, whole: str) -> bool:
     (True, False)
     """
     return name == whole or name.startswith(f"{whole}.")
+
+
+def read_settings(path: Path) -> str:
+    """Read the text of a configuration, after checking that no parser needs unbounded time or memory for it.
+
+    Raises:
+        FileNotFoundError: If it does not exist.
+        ValueError: If it is not a file, too large or nested too deeply, or has aliases or an absurdly long number.
+        yaml.YAMLError: If it is not YAML.
+    """
+    text = read_text(path, LARGEST_SETTINGS)
+    depth = 0
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if isinstance(event, yaml.AliasEvent):
+            # A few aliases of aliases can expand to more settings than fit into memory.
+            raise ValueError(f"{path.name} has aliases, which no run writes. {COPY}")
+        if depth > DEEPEST:
+            raise ValueError(f"{path.name} is nested too deeply. {COPY}")
+        said = event.value if isinstance(event, yaml.ScalarEvent) else ""
+        if said.count("${") > MOST_REFERENCES or ("${" in said and len(said) > LONGEST_REFERENCE):
+            # OmegaConf's grammar takes minutes, or the whole stack, to parse such a text.
+            raise ValueError(f"{path.name} has a text with references that is too long to be parsed. {COPY}")
+        is_plain = isinstance(event, yaml.ScalarEvent) and event.style is None
+        if is_plain and len(event.value) > LONGEST_NUMBER and _NUMBER.fullmatch(event.value):
+            raise _absurd(path, f"of {len(event.value)} characters")
+    return text
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the configuration of a run's folder; it is empty where there is none.
+
+    Raises:
+        ValueError: If the file is not a whole configuration.
+        yaml.YAMLError: If it is not YAML.
+    """
+    if not os.path.lexists(folder / CONFIG):
+        return {}
+    config = yaml.safe_load(read_settings(folder / CONFIG))
+    if not isinstance(config, dict):
+        raise ValueError(f"{CONFIG} holds no settings. {COPY}")
+    check_numbers(config, folder / CONFIG)
+    return config
+
+
+def settings_of_header(header: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings that a journal's first row holds, under the names that a configuration gives them."""
+    data = header["data"]
+    named = {"acquisition": "acquisition", "posterior": "posterior"}
+    settings = {
+        named.get(name, f"active.{name}"): described(header, name)
+        for name, argument in OF_ACTIVE_LEARNING.items()
+        if isinstance(argument, Recorded)
+    }
+    pool = {"initial_size": len(header["initial"]), **header.get("datamodule", {})}
+    of_data = {f"data.{name}": data[name] for name in ("length", "classes", "form")}
+    return {**dict(leaves({**settings, "pool": pool})), **of_data}
+
+
+def check_numbers(settings: Any, path: Path) -> None:
+    """Refuse settings with a number larger than any that a run records.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    for number in absurd_numbers(settings):
+        raise _absurd(path, f"as large as {number:.0e}" if isinstance(number, float) else f"as large as {number}")
+
+
+def absurd_numbers(plain: Any) -> Iterator[int | float]:
+    """Yield the numbers in plain data that are larger than any that a run records.
+
+    >>> list(absurd_numbers({"a": [1, 10**30], "b": 2.5}))
+    [1000000000000000000000000000000]
+    """
+    if isinstance(plain, dict):
+        plain = [*plain.keys(), *plain.values()]
+    if isinstance(plain, list | tuple):
+        for part in plain:
+            yield from absurd_numbers(part)
+    elif is_absurd(plain):
+        yield plain
+
+
+def _absurd(path: Path, size: str) -> ValueError:
+    return ValueError(f"{path.name} has a number {size}. No run writes one so large. {COPY}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
-from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, common_mode, compare, compare_pairs
-from lightning_al.report.direction import Mode, guess_mode
-from lightning_al.report.recorded import LeftOut, RecordedRun
-from lightning_al.report.runs import Run, group_runs
+from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, compare, compare_pairs, mode_of
+from lightning_al.report.metric import Mode
+from lightning_al.report.runs import LeftOut, Run
 from lightning_al.report.settings import differing, of_task, tells_apart
 from lightning_al.report.statistics import MOST_PAIRS
 
@@ -25,8 +26,7 @@ class Study:
         title: Name of the data, with settings that tell the task from others of the report.
         metric: Metric of the curves.
         with_validation_labels: Whether validation labels count as well.
-        recorded: The runs of each method, in the order of their seeds.
-        curves: The learning curves of the same runs.
+        methods: The runs of each method, random choice first, in the order of their seeds.
         between: Fewest and most labels that are compared.
         compared: Each method's runs that cover this range, the baseline first.
         differing: The settings in which the methods differ.
@@ -36,12 +36,16 @@ class Study:
     title: str
     metric: str
     with_validation_labels: bool
-    recorded: dict[str, list[RecordedRun]]
-    curves: dict[str, list[Run]]
+    methods: dict[str, list[Run]]
     between: tuple[int, int]
     compared: list[Method]
     differing: list[str]
     mode: Mode | None = None
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs."""
+        return [run for same in self.methods.values() for run in same]
 
     @property
     def baseline(self) -> Method | None:
@@ -64,25 +68,19 @@ class Study:
         """Whether random choice is among the methods compared."""
         return bool(self.compared) and self.compared[0].acquisition == BASELINE
 
-    @property
-    def too_short(self) -> list[RecordedRun]:
-        """The runs that are not compared, since they do not cover the range."""
-        return [
-            run
-            for method, curves in self.curves.items()
-            for run, curve in zip(self.recorded[method], curves, strict=True)
-            if not _covers(curve, self.between)
-        ]
+    def is_too_short(self, run: Run) -> bool:
+        """Return whether a run is not compared, since it does not cover the range."""
+        return not _covers(run, self.between)
 
     @property
-    def num_runs(self) -> int:
-        """Number of all runs."""
-        return sum(map(len, self.recorded.values()))
+    def too_short(self) -> list[Run]:
+        """The runs that are not compared."""
+        return [run for run in self.runs if self.is_too_short(run)]
 
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that all runs share."""
-        runs = [run for same in self.recorded.values() for run in same]
+        runs = self.runs
         return {
             key: value for key, value in runs[0].settings.items() if all(run.settings.get(key) == value for run in runs)
         }
@@ -90,13 +88,13 @@ class Study:
     @property
     def versions(self) -> dict[str, list[str]]:
         """The versions of each package that the finished runs used."""
-        runs = [run for same in self.recorded.values() for run in same if run.versions]
+        runs = [run for run in self.runs if run.versions]
         packages = dict.fromkeys(name for run in runs for name in run.versions)
         return {name: sorted({run.versions.get(name, "unknown") for run in runs}) for name in packages}
 
 
 def make_studies(
-    recorded: Sequence[RecordedRun],
+    runs: Sequence[Run],
     *,
     metric: str | None = None,
     with_validation_labels: bool = False,
@@ -107,7 +105,7 @@ def make_studies(
     """Group runs by task, and compare the methods of each task.
 
     Args:
-        recorded: The runs.
+        runs: The runs, as `read_all` returns them.
         metric: Metric of the curves; by default the one that the runs of a task name.
         with_validation_labels: Whether to count validation labels as well.
         up_to: Most labels to compare; by default where the shortest finished run of the task ends, or the shortest run
@@ -122,89 +120,112 @@ def make_studies(
         ValueError: If no run has the metric, if runs of a task name different metrics, or if two runs with the same
             settings and seed differ.
     """
-    known = sorted({name for run in recorded for name in run.metrics})
+    known = sorted({name for run in runs for name in run.metrics})
     if metric is not None and metric not in known:
         raise ValueError(f"No run has the metric {metric}. Choose one of: {', '.join(known) or 'none'}.")
-    by_task: dict[str, list[RecordedRun]] = {}
-    for run in recorded:
-        by_task.setdefault(repr(sorted(of_task(run.settings).items())), []).append(run)
-    titles = _titles([runs[0] for runs in by_task.values()])
+    by_task: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_task[repr(sorted(of_task(run.settings).items()))].append(run)
     studies: list[Study] = []
     left_out: list[LeftOut] = []
-    for title, runs in zip(titles, by_task.values(), strict=True):
-        study = _study(runs, title, metric, with_validation_labels, up_to, left_out, mode, chance)
-        if study is not None:
-            studies.append(study)
+    for title, same in zip(_titles([same[0] for same in by_task.values()]), by_task.values(), strict=True):
+        chosen = _own_metric(same, title) if metric is None else metric
+        there = _without_repeats(_measured(same, chosen, left_out), left_out)
+        if not there:
+            continue
+        curves = [run.on(chosen, with_validation_labels=with_validation_labels) for run in there]
+        methods = dict(sorted(group_runs(curves).items(), key=lambda method: method[1][0].acquisition != BASELINE))
+        between = _between(curves, up_to)
+        covering = {name: [run for run in same if _covers(run, between)] for name, same in methods.items()}
+        covering = {name: same for name, same in covering.items() if same}
+        known_mode = mode_of(curves, mode)
+        study = Study(
+            title=title,
+            metric=chosen,
+            with_validation_labels=with_validation_labels,
+            methods=methods,
+            between=between,
+            compared=compare(covering, between=between, mode=known_mode, chance=chance) if covering else [],
+            differing=differing([tells_apart(run.settings) for run in curves]),
+            mode=known_mode,
+        )
+        studies.append(study)
     return studies, left_out
 
 
-def _study(
-    runs: list[RecordedRun],
-    title: str,
-    metric: str | None,
-    with_validation_labels: bool,
-    up_to: int | None,
-    left_out: list[LeftOut],
-    mode: Mode | None,
-    chance: float | None,
-) -> Study | None:
-    own = sorted({run.metric for run in runs if run.metric is not None})
-    if metric is None and len(own) > 1:
+def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Group runs by method, in the order of their seeds.
+
+    If runs of one name have different settings, these complete the name. Settings that make no other method do not
+    count: seeds, budgets, paths and what is only shown. A setting is named by the last part of its dotted name where
+    that is unique.
+
+    Raises:
+        ValueError: If two runs of a method have the same seed.
+    """
+    by_name: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        by_name[run.name].append(run)
+    methods: dict[str, list[Run]] = defaultdict(list)
+    for name, namesakes in by_name.items():
+        keys = differing([tells_apart(run.settings) for run in namesakes])
+        short = _short(keys)
+        for run in sorted(namesakes, key=lambda run: run.seed):
+            methods[" ".join([name, *(f"{short[key]}={run.settings.get(key)}" for key in keys)])].append(run)
+    for method, same in methods.items():
+        seeds = [run.seed for run in same]
+        if len(set(seeds)) < len(seeds):
+            raise ValueError(
+                f"Two runs of {method} have the same seed and settings; their seeds are {seeds}. Remove all but one of "
+                "a seed."
+            )
+    return dict(methods)
+
+
+def _short(keys: Sequence[str]) -> dict[str, str]:
+    """Return the last part of each dotted name, or all of it where the last part is ambiguous."""
+    last = {key: key.split(".")[-1] for key in keys}
+    alike = Counter(last.values())
+    return {key: last[key] if alike[last[key]] == 1 and last[key] != "_target_" else key for key in keys}
+
+
+def _own_metric(runs: Sequence[Run], title: str) -> str:
+    """Return the metric that the runs of a task name; it is empty if they measured nothing."""
+    own = sorted({run.metric for run in runs} - {""})
+    if len(own) > 1:
         common = set.intersection(*(run.metrics for run in runs))
         raise ValueError(
             f"The runs of {title} name different metrics: {', '.join(own)}. Choose one by --metric; all runs have: "
             f"{', '.join(sorted(common)) or 'none'}."
         )
-    if metric is None and not own:
-        left_out += [LeftOut(run.folder, "it has measured nothing") for run in runs]
-        return None
-    metric = own[0] if metric is None else metric
-    curve_of: dict[int, Run] = {}
+    return own[0] if own else ""
+
+
+def _measured(runs: Sequence[Run], metric: str, left_out: list[LeftOut]) -> list[Run]:
+    """Leave out runs without the metric."""
     for run in runs:
-        try:
-            curve_of[id(run)] = run.run(metric, with_validation_labels=with_validation_labels)
-        except ValueError as error:
-            left_out.append(LeftOut(run.folder, str(error)))
-    there = _without_repeats([run for run in runs if id(run) in curve_of], left_out)
-    if not there:
-        return None
-    recorded = _grouped(there)
-    curves = {method: [curve_of[id(run)] for run in same] for method, same in recorded.items()}
-    between = _between([(run, curve_of[id(run)]) for run in there], up_to)
-    complete = {method: [curve for curve in same if _covers(curve, between)] for method, same in curves.items()}
-    complete = {method: same for method, same in complete.items() if same}
-    mode = mode or common_mode([curve_of[id(run)] for run in there]) or guess_mode(metric)
-    return Study(
-        title=title,
-        metric=metric,
-        with_validation_labels=with_validation_labels,
-        recorded=recorded,
-        curves=curves,
-        between=between,
-        compared=compare(complete, between=between, mode=mode, chance=chance) if complete else [],
-        differing=differing([tells_apart(run.settings) for run in there]),
-        mode=mode,
-    )
+        if not metric:
+            left_out.append(LeftOut(run.folder, "it has measured nothing"))
+        elif metric not in run.metrics:
+            known = ", ".join(sorted(run.metrics)) or "none"
+            left_out.append(LeftOut(run.folder, f"it has no metric {metric}. Choose by --metric one of: {known}."))
+    return [run for run in runs if metric and metric in run.metrics]
 
 
-def _grouped(runs: list[RecordedRun]) -> dict[str, list[RecordedRun]]:
-    methods = group_runs(runs)
-    return dict(sorted(methods.items(), key=lambda method: method[1][0].acquisition != BASELINE))
-
-
-def _without_repeats(runs: list[RecordedRun], left_out: list[LeftOut]) -> list[RecordedRun]:
+def _without_repeats(runs: list[Run], left_out: list[LeftOut]) -> list[Run]:
     """Leave out runs that another run with the same settings and seed continues, as with a larger budget.
 
     Raises:
         ValueError: If two such runs queried different points.
     """
-    longest: dict[tuple[str, int, str], RecordedRun] = {}
+    longest: dict[tuple[str, int, str], Run] = {}
     for run in sorted(runs, key=lambda run: len(run.history), reverse=True):
         key = run.name, run.seed, repr(sorted(tells_apart(run.settings).items()))
         other = longest.setdefault(key, run)
         if other is run:
             continue
-        if _queried(run) != _queried(other)[: len(_queried(run))]:
+        queried, all_queried = list(chain(*run.indices)), list(chain(*other.indices))
+        if queried != all_queried[: len(queried)]:
             raise ValueError(
                 f"Two runs of {run.name} have the seed {run.seed} and the same settings, but queried different points: "
                 f"{other.folder} and {run.folder}. Leave one of them out."
@@ -214,22 +235,17 @@ def _without_repeats(runs: list[RecordedRun], left_out: list[LeftOut]) -> list[R
     return [run for run in runs if id(run) in kept]
 
 
-def _queried(run: RecordedRun) -> list[int]:
-    return [index for round in run.history for index in round.indices]
-
-
-def _between(runs: list[tuple[RecordedRun, Run]], up_to: int | None) -> tuple[int, int]:
+def _between(runs: Sequence[Run], up_to: int | None) -> tuple[int, int]:
     """Return the range of labels to compare; its low end is above its high end if the runs have no range in common."""
-    finished = [curve for run, curve in runs if run.state == "finished"] or [curve for _, curve in runs]
-    high = up_to or min(curve.labels[-1] for curve in finished)
-    return max(curve.labels[0] for _, curve in runs), high
+    finished = [run for run in runs if run.state == "finished"] or runs
+    return max(run.labels[0] for run in runs), up_to or min(run.labels[-1] for run in finished)
 
 
-def _covers(curve: Run, between: tuple[int, int]) -> bool:
-    return curve.labels[0] <= between[0] <= between[1] <= curve.labels[-1]
+def _covers(run: Run, between: tuple[int, int]) -> bool:
+    return run.labels[0] <= between[0] <= between[1] <= run.labels[-1]
 
 
-def _titles(runs: list[RecordedRun]) -> list[str]:
+def _titles(runs: Sequence[Run]) -> list[str]:
     """Name each task by its data, with some of the settings that differ where several tasks have the same data."""
     data = [str(run.settings.get("data._target_", run.settings.get("pool.data._target_", "One task"))) for run in runs]
     names = [name.split(".")[-1] for name in data]

@@ -1,81 +1,294 @@
-"""Tables for a terminal."""
+"""The tables of a report, for the page and the terminal: its figures as text."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite
 
-from rich.table import Table
+import numpy as np
+import pandas as pd
 
-from lightning_al.report.comparison import Method, baseline_of
-from lightning_al.report.direction import Mode, guess_mode
-from lightning_al.report.printable import printable
-from lightning_al.run.history import History
+from lightning_al.report.comparison import Method, Pair
+from lightning_al.report.curves import labels_to_target, quartile
+from lightning_al.report.frames import evenness, in_order
+from lightning_al.report.metric import Mode
+from lightning_al.report.sentences import p_value, signed
+from lightning_al.report.study import Study
+
+MOST_CLASSES = 20
+MOST_INDICES = 40
+
+TESTS = ["95 % interval", "pairs", "p sign-flip", "by Holm", "p paired t", "by Holm"]
+
+STATES = {"finished": "finished", "going": "still going", "failed": "failed", "stopped": "stopped before its end"}
 
 
-def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
-    """Return a table with one row a round: labels, the metric, seconds, and the indices queried.
+@dataclass(frozen=True)
+class Table:
+    """A table of the page or the terminal; `text` has the positions of columns that hold text, besides the first."""
 
-    Args:
-        history: The rounds.
-        metric: Which metric to show.
-        most: How many of the queried indices to show of each round.
-    """
-    table = Table(header_style="bold")
-    for heading in ("round", "labels", printable(metric), "seconds"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("asked for, in order")
-    for round in history:
-        value = round.metrics.get(metric)
-        more = f" ... {len(round.indices)} in all" if len(round.indices) > most else ""
-        table.add_row(
-            str(round.number),
-            str(round.spent),
-            "" if value is None else f"{value:.4f}",
-            f"{sum(round.seconds.values()):.1f}",
-            " ".join(map(str, round.indices[:most])) + more,
+    name: str
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    text: Sequence[int] = ()
+
+
+def comparison(study: Study) -> Table:
+    """Return the methods' mean heights and their differences to random choice."""
+    low, high = study.between
+    notes = [
+        f"Mean height of the {study.metric} curve, its area by trapezoids divided by its range, {low} to {high} labels."
+    ]
+    headings = ["method", "seeds", "mean height ± sd"]
+    baseline = study.baseline
+    if baseline is not None and any(row.difference for row in study.compared):
+        headings += [f"minus {baseline.title}", *TESTS]
+        notes.append(
+            "Differences are paired by seed; intervals are Student's t and not corrected for several methods, p values "
+            "are two-sided and by Holm corrected for them. “n too small”: with so few pairs no outcome could reach .05."
         )
-    return table
+    rows = []
+    for row in study.compared:
+        seeds = str(len(row.runs)) if row.is_complete else row.num_diverged
+        cells = [row.title, seeds, row.height, *_difference(row)]
+        rows.append(cells + [""] * (len(headings) - len(cells)))
+    return Table("comparison", headings, rows, notes)
 
 
-def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | None = None) -> Table:
-    """Return a table with one row a method: the area under its curve, and its difference to the baseline.
+def pairs(study: Study, *, most: int) -> Table | None:
+    """Return the largest differences between every two methods but random choice, or None where there are none."""
+    found = study.pairs
+    if not found:
+        return None
+    shown = sorted(found, key=lambda pair: -abs(pair.difference.mean))[:most]
+    notes = [
+        "Difference of the mean height of the curve, paired by seed; the largest first. Intervals are Student's t and "
+        f"not corrected; p values are two-sided and Holm-corrected for the {len(found)} pairs."
+    ]
+    if len(found) > len(shown):
+        notes.append(f"The {len(shown)} largest; pairs.csv has all.")
+    rows = [[pair.method, pair.other, *_difference(pair)] for pair in shown]
+    return Table("pairs", ["method", "minus", "difference", *TESTS], rows, notes, text=[1])
 
-    Args:
-        methods: The methods, as `compare` returns them.
-        metric: Name of the metric.
-        mode: Whether less or more of it is better; by default as its name says.
-    """
-    less = " (less is better)" if (mode or guess_mode(metric)) == "min" else ""
-    table = Table(
-        title=f"Mean height of the {printable(metric)} curve over labels{less}", header_style="bold", show_lines=True
+
+def labels_to_targets(study: Study, values: Sequence[float]) -> Table | None:
+    """Return the labels with which methods reach values of the metric, or None where there are none."""
+    # The second row of a method is of the same runs.
+    rows = [row for row in study.compared if row.stand_in is None]
+    mode = study.mode
+    if not values or not rows or mode is None:
+        return None
+    beyond = "at or below" if mode == "min" else "at or above"
+    counted = "training and validation labels" if study.with_validation_labels else "training labels"
+    return Table(
+        "labels to target",
+        ["method", "target", "q25", "median", "q75", "reached by", "step"],
+        [[row.name, f"{value:g}", *cells_of_target(row, value, mode)] for value in values for row in rows],
+        [
+            f"Number of {counted} at the first recorded round {beyond} the target, unsmoothed, so exact to the "
+            "step: most labels between two rounds. “over N”: the quartile falls among runs that did not reach it "
+            "within N labels; a round in which a run diverged reaches nothing. Each seed is in labels_to_target.csv."
+        ],
     )
-    table.add_column("method")
-    table.add_column("mean ± sd", justify="right", no_wrap=True)
-    baseline = baseline_of(methods)
-    if baseline is not None and any(row.difference is not None for row in methods):
-        table.add_column(f"minus {printable(baseline.name, most=2_000)}\n95 % interval", justify="right", no_wrap=True)
-        table.add_column("p sign-flip\nby Holm", justify="right", no_wrap=True)
-        table.add_column("p t test\nby Holm", justify="right", no_wrap=True)
-    for row in methods:
-        num_runs = len(row.runs)
-        runs = f"{num_runs} run{'s' * (num_runs != 1)}" if row.is_complete else row.num_diverged
-        cells = [f"{printable(row.title, most=2_000)}\n{runs}", row.height]
-        against = row.difference
-        if against is not None:
-            interval = f"{against.low:+.3f} to {against.high:+.3f}" if isfinite(against.low) else "one pair only"
-            assert row.p_sign_flip_holm is not None
-            assert row.p_t_holm is not None
-            exact = f"{_p(against.p_sign_flip)}\n{_p(row.p_sign_flip_holm)}"
-            cells += [
-                f"{against.mean:+.3f}\n{interval}",
-                "n too small" if row.n_too_small else exact,
-                f"{_p(against.p_t)}\n{_p(row.p_t_holm)}" if against.n > 1 else "n too small",
+
+
+def cells_of_target(row: Method, value: float, mode: Mode) -> list[str]:
+    """Return quartiles of the labels with which a method reaches a value, by how many of its runs, and the step."""
+    curves = [(run.labels, run.values) for run in row.all_runs]
+    reached = labels_to_target(curves, value, mode=mode)
+    over = f"over {min(labels[-1] for labels, _ in curves)}"
+    quartiles = [quartile(reached, share) for share in (0.25, 0.5, 0.75)]
+    step = max((after - before for labels, _ in curves for before, after in pairwise(labels)), default=0)
+    return [
+        *(over if number is None else f"{number:g}" for number in quartiles),
+        f"{len(reached) - reached.count(None)} of {len(reached)}",
+        str(step),
+    ]
+
+
+def classes(queried: Mapping[str, pd.DataFrame]) -> Table:
+    """Return how many labels of each class each method queried."""
+    names = next(iter(queried.values())).columns
+    shown = names[:MOST_CLASSES]
+    notes = [
+        "Mean number of labels asked for of each class over the seeds, without those of the start. Evenness is the "
+        "entropy of the classes' shares by that of even shares: 1 is as many of each class."
+    ]
+    if len(names) > len(shown):
+        notes.append(f"The first {len(shown)} of {len(names)} classes; classes.csv has all.")
+    headings = ["method", "at labels", *(f"class {label}" for label in shown), "evenness"]
+    rows = []
+    for method, counts in queried.items():
+        last = counts.iloc[-1]
+        even = evenness(counts).iloc[-1]
+        rows.append([method, str(counts.index[-1]), *(f"{last[label]:.1f}" for label in shown), f"{even:.3f}"])
+    return Table("classes asked for", headings, rows, notes)
+
+
+def indices(study: Study) -> Table:
+    """Return the indices that the first seed of each method queried, in order."""
+    rows = []
+    for method, [run, *_] in study.methods.items():
+        for round in run.history:
+            if round.indices:
+                more = " …" if len(round.indices) > MOST_INDICES else ""
+                shown = " ".join(map(str, round.indices[:MOST_INDICES])) + more
+                rows.append([method, str(run.seed), str(round.spent), shown])
+    notes = [
+        "The first seed of each method, in the wrapped dataset's numbering; asked.csv has all seeds, with the scores."
+    ]
+    return Table("asked", ["method", "seed", "after labels", "indices"], rows, notes, text=[3])
+
+
+def time(seconds: pd.DataFrame, num_rounds: pd.Series[int]) -> Table:
+    """Return the wall time of each part of a round, one row a method, over all rounds."""
+    total = seconds.sum(axis=1)
+    shares = seconds.div(total.replace(0, 1), axis=0)
+    rows = [
+        [
+            method,
+            str(num_rounds[method]),
+            duration(total[method]),
+            *(
+                "" if np.isnan(spent) else f"{duration(spent)} ({share:.0%})"
+                for spent, share in zip(seconds.loc[method], shares.loc[method], strict=True)
+            ),
+            duration(total[method] / num_rounds[method]),
+        ]
+        for method in seconds.index
+    ]
+    notes = ["Wall time over all recorded rounds of all seeds, with each part's share."]
+    return Table("time", ["method", "rounds", "total", *seconds.columns, "a round"], rows, notes)
+
+
+def memory(peak_bytes: pd.DataFrame) -> Table:
+    """Return the peak memory by the end of each part of a round, one row a method."""
+    headings = ["method", *(f"by the end of {part}".replace("_cuda", " on the GPU") for part in peak_bytes)]
+    rows = [
+        [method, *("" if np.isnan(peak) else f"{peak / 2**20:,.0f} MiB" for peak in peaks)]
+        for method, peaks in zip(peak_bytes.index, peak_bytes.to_numpy(), strict=True)
+    ]
+    notes = [
+        "Most memory that the first process had held by then since it began, greatest over rounds and "
+        "seeds. It never falls: a part that takes less than one before it shows the peak of "
+        "that one, and several runs in one process show the peak of all before."
+    ]
+    return Table("memory", headings, rows, notes)
+
+
+def batches(found: pd.DataFrame) -> Table:
+    """Return what BatchBALD reports of its batches, one row a method."""
+    headings = [
+        *("method", "K", "log K", "share used, mean", "largest", "picks below Monte Carlo error"),
+        *("largest Monte Carlo error", "largest shortfall", "halves agree"),
+    ]
+    rows = []
+    for method, same in found.groupby("method", sort=False):
+        log_K = np.sort(same["log_num_samples"].unique())
+        overlap = same["overlap_of_half_samples"].mean()
+        rows.append(
+            [
+                str(method),
+                ", ".join(str(count) for count in np.unique(np.exp(log_K).round().astype(int))),
+                ", ".join(f"{value:.2f}" for value in log_K),
+                f"{same['share_used'].mean():.0%}",
+                f"{same['share_used'].max():.0%}",
+                f"{same['picks_below_noise'].sum()} of {same['picks'].sum()}",
+                f"{same['standard_error'].max():.4f}",
+                f"{same['shortfall'].max():.4f}",
+                "not measured" if np.isnan(overlap) else f"{overlap:.0%}",
             ]
-        table.add_row(*cells)
-    return table
+        )
+    notes = [
+        "In nats. K posterior samples can tell at most log K nats apart: a batch close to that leaves little "
+        "by which its last picks could differ. The Monte Carlo error is that of the joint labels that were drawn; "
+        "a pick below it adds no more than this error. The shortfall is how much better at most a batch from all "
+        "points could have been, where memory was limited.",
+        "None of these figures holds the sampling noise, which is larger: K other posterior samples would have "
+        "chosen other points. “Halves agree” is the share of the picks that two halves of the samples have in "
+        "common, where `BatchBALD(check_samples=True)` measured it; two draws of all K agree better than that.",
+    ]
+    return Table("noise", headings, rows, notes)
 
 
-def _p(p: float) -> str:
-    # Rounded, a small p would be shown as zero.
-    return f"{p:.4f}" if p >= 0.0001 else "<.0001"
+def runs(study: Study) -> Table:
+    """Return the state of each run, and where it lies."""
+    rows = [
+        [
+            method,
+            str(run.seed),
+            STATES[run.state],
+            str(len(run.history)),
+            f"{run.history[0].spent} to {run.history[-1].spent}",
+            "no" if study.is_too_short(run) or not study.compared else "yes",
+            str(run.folder),
+        ]
+        for method, same in study.methods.items()
+        for run in same
+    ]
+    return Table("runs", ["method", "seed", "state", "rounds", "labels", "compared", "folder"], rows, text=[2, 6])
+
+
+def methods(study: Study) -> Table | None:
+    """Return the settings in which the methods differ, or None where there are none."""
+    if not study.differing:
+        return None
+    rows = [
+        [method, *(str(same[0].settings.get(key, "")) for key in study.differing)]
+        for method, same in study.methods.items()
+    ]
+    notes = ["The settings in which the methods differ."]
+    text = range(1, 1 + len(study.differing))
+    return Table("methods", ["method", *study.differing], rows, notes, text)
+
+
+def settings(study: Study) -> Table:
+    """Return the settings that all runs share."""
+    rows = [[key, str(value)] for key, value in sorted(study.settings.items())]
+    return Table("settings", ["setting", "value"], rows, text=[1])
+
+
+def versions(study: Study) -> Table | None:
+    """Return the versions of packages that finished runs used, or None where no run has finished."""
+    rows = [[name, ", ".join(found)] for name, found in study.versions.items()]
+    return Table("versions", ["package", "version"], rows, text=[1]) if rows else None
+
+
+def by_method(phases: pd.DataFrame, field: str, how: str) -> pd.DataFrame:
+    """Return a frame of the parts of a round with one row a method, and one column for each part that has the field."""
+    found = phases.dropna(subset=field).pivot_table(index="method", columns="phase", values=field, aggfunc=how)
+    in_sequence = found.reindex(index=phases["method"].unique(), columns=in_order(set(found.columns)))
+    return in_sequence.astype(float)
+
+
+def duration(seconds: float) -> str:
+    """Write a time span as people read it.
+
+    >>> duration(0.0123), duration(4.26), duration(250), duration(8000)
+    ('0.01 s', '4.3 s', '4 min 10 s', '2 h 13 min')
+    """
+    if seconds < 1:
+        return f"{seconds:.2f} s"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _difference(compared: Method | Pair) -> list[str]:
+    difference = compared.difference
+    if difference is None:
+        return []
+    assert compared.p_sign_flip_holm is not None
+    assert compared.p_t_holm is not None
+    interval = f"{signed(difference.low)} to {signed(difference.high)}" if isfinite(difference.low) else "one pair only"
+    exact = (difference.p_sign_flip, compared.p_sign_flip_holm) if not compared.n_too_small else None
+    t = (difference.p_t, compared.p_t_holm) if difference.n > 1 else None
+    return [signed(difference.mean), interval, str(difference.n), *_p_values(exact), *_p_values(t)]
+
+
+def _p_values(tested: tuple[float, float] | None) -> list[str]:
+    return ["n too small"] * 2 if tested is None else [p_value(p).removeprefix("= ") for p in tested]

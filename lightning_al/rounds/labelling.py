@@ -178,6 +178,7 @@ class Labelling:
             scores=[query.scores[place] for place in places] if query.scores else [],
             probs=None if query.probs is None else [query.probs[place] for place in places],
             answers=query.answers,
+            keys=None if data is None else [data.key_of(index) for index in rest],
             items=() if data is None else LazyItems(data.pool_item, rest),
             classes={} if data is None else data.training_points.classes.names,
             folder=self._folder,

@@ -14,6 +14,12 @@ from lightning_al.run.hard_links import break_links_below
 
 JOURNAL = "journal.sqlite"
 
+LINES = "history.jsonl"
+"""The rounds for people to read, which the journal's writer replaces after each."""
+
+KEYS = "keys.jsonl"
+"""The key of each index, where items have keys."""
+
 CONFIG = "config.yaml"
 """Configuration of a run of the command line."""
 
@@ -23,10 +29,12 @@ SUMMARY = "summary.json"
 ERROR = "error.txt"
 """Error of a failed cell of a sweep: one line, then the whole traceback."""
 
+COPY = "Put back a copy of the folder from before."
+
 PUT_BACK = f"Put back a copy of {JOURNAL} and the files beside it from before, or begin again in another folder."
 
 OF_JOURNAL = re.compile(
-    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
+    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|keys\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
     r"|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"
 )
 """The files that the journal keeps in the folder."""
@@ -86,7 +94,7 @@ def check_is_a_run(folder: Path, *names: re.Pattern[str]) -> None:
     listed = [name for name in _listed(folder) if not name.startswith(JOURNAL)]  # SQLite's may be of a killed start
     found = [name for name in listed if any(one.fullmatch(name) for one in names)]
     journal = folder / JOURNAL
-    if journal.exists() and (journal.stat().st_size > 0 or (folder / "history.jsonl").exists()):
+    if journal.exists() and (journal.stat().st_size > 0 or (folder / LINES).exists()):
         return  # it is a run, though perhaps a damaged one
     if found:
         raise ValueError(

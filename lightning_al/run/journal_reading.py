@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import itertools
 import os
+import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from lightning_al.run.files import LARGEST_JOURNAL, check_plain, replacing
-from lightning_al.run.folder import JOURNAL, OF_JOURNAL, OF_LOCK, PUT_BACK, check_files, check_is_a_run
+from lightning_al.run.files import LARGEST_JOURNAL, check_plain, parse_json, read_text, replacing
+from lightning_al.run.folder import COPY, JOURNAL, LINES, OF_JOURNAL, OF_LOCK, PUT_BACK, check_files, check_is_a_run
 from lightning_al.run.hard_links import break_link
-from lightning_al.run.hostile_database import check_database
+from lightning_al.run.history import History, Round
+from lightning_al.run.hostile_database import check_database, has_program
 from lightning_al.run.journal_command import command
-from lightning_al.run.journal_database import Row, connected, good_rows, locked_rows, write_rows
-from lightning_al.run.journal_rows import check_types
+from lightning_al.run.journal_database import Row, connected, good_rows, hash_of, locked_rows, write_rows
+from lightning_al.run.journal_rows import check_round, check_types
 from lightning_al.run.lock import holding, reading
 from lightning_al.run.records import Records, replay
 from lightning_al.run.schemas import READ, SCHEMA
@@ -38,6 +41,44 @@ def read_records(folder: Path) -> Records:
             break_links(folder)  # to read it, SQLite first completes or undoes what was cut off
         with closing(connected(folder, 1.0)) as database:
             return records_of(checked(folder, *good_rows(database)))
+
+
+def read_header(folder: Path) -> dict[str, Any]:
+    """Read the journal's first row, which describes the run and never changes, even while another process writes.
+
+    Raises:
+        ValueError: If it is damaged, or if the database computes something.
+        sqlite3.Error: If it is not a journal.
+    """
+    address = f"{(folder / JOURNAL).absolute().as_uri()}?mode=ro&immutable=1"
+    with closing(sqlite3.connect(address, uri=True)) as database:
+        if has_program(database):
+            raise ValueError(f"the database of {JOURNAL} computes something, which no run's does. {COPY}")
+        text, digest = database.execute("SELECT body, hash FROM rows WHERE number = 0").fetchone()
+    if hash_of("", text) != digest:
+        raise ValueError(f"the first row of {JOURNAL} is damaged. {COPY}")
+    header: dict[str, Any] = parse_json(text)
+    return header
+
+
+def read_lines(folder: Path) -> History:
+    """Read the rounds that lie beside the journal as lines of text, even while another process writes.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If a line is not the next round.
+    """
+    history = History()
+    for number, line in enumerate(read_text(folder / LINES).splitlines()):
+        plain = parse_json(line)
+        try:
+            check_round(plain, number, ())
+            round = Round.from_dict(plain)
+            check_types(round)
+        except UNWRITTEN as error:
+            raise ValueError(f"its round {number} does not hold what a round holds. {COPY}") from error
+        history.append(round)
+    return history
 
 
 def salvage(folder: Path) -> int:
@@ -110,7 +151,7 @@ def checked(folder: Path, rows: list[Row], is_whole: bool) -> list[Row]:
     Raises:
         RuntimeError: If they are not; the message says how far they are good.
     """
-    if not rows and (folder / "history.jsonl").exists():
+    if not rows and (folder / LINES).exists():
         is_whole = False  # an empty database, where there were rounds
     if not is_whole:
         last = _num_rounds(rows) - 1

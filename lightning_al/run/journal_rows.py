@@ -103,6 +103,19 @@ def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
         raise contradiction(f"it answers for {min(set(answered) - set(asked))}, which its query did not ask")
 
 
+def check_items(items: dict[int, Any]) -> dict[int, list[Any]]:
+    """Return what a row says of labelled items: the key and the hash of each.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    for index, item in items.items():
+        is_pair = isinstance(item, list) and len(item) == 2
+        if not is_pair or not isinstance(item[0], str | int) or not isinstance(item[1], str | None):
+            raise contradiction(f"item {index} has {item!r:.80} for its key and hash")
+    return items
+
+
 def check_change(
     change: Any, header: Mapping[str, Any], rounds: Collection[dict[str, Any]], answered: Collection[int]
 ) -> None:

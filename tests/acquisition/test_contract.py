@@ -7,7 +7,7 @@ from lightning_al.acquisition import Acquisition, available, create
 from lightning_al.points import Candidates
 from tests.references import random_log_probs
 
-N, K, C = 30, 6, 4
+N, K, C = 20, 6, 4
 
 pytestmark = pytest.mark.parametrize("name", available())
 

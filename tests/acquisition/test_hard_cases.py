@@ -11,6 +11,7 @@ from lightning_al.acquisition.batchbald import batchbald
 from lightning_al.acquisition.batchbald.configurations import Configurations
 from tests import references
 from tests.references import random_log_probs
+from tests.support.combinations import one_in
 
 
 def plain(log_probs_N_K_C, generator):
@@ -90,7 +91,7 @@ def assert_equal_up_to_ties(chosen, expected, log_probs_N_K_C, M):
         configurations = configurations.observe(probs_K_C, limit=M, generator=generator)
 
 
-@settings(max_examples=120)
+@settings(max_examples=50)
 @given(problem=problems(most_points=16, most_samples=16), M=st.sampled_from([1, 30, 300]))
 def test_picks_are_those_of_evaluating_everything(problem, M):
     assert_picks_of_evaluating_everything(problem, M)
@@ -112,15 +113,17 @@ def test_thousands_of_equal_terms_are_added_up_without_a_drift():
     assert_picks_of_evaluating_everything((log_probs_N_K_C, 26), 10_000)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("N", "K", "C", "b"), [(6, 2, 1000, 3), (6, 1000, 2, 6), (5, 300, 40, 3), (40, 2, 2, 40)])
-def test_extreme_sizes(N, K, C, b, kind, dtype):
+SIZES = [(6, 2, 1000, 3), (6, 1000, 2, 6), (5, 300, 40, 3), (40, 2, 2, 40)]
+
+
+@pytest.mark.parametrize(("sizes", "kind", "dtype"), one_in(2, SIZES, KINDS, [torch.float32, torch.float64]))
+def test_extreme_sizes(sizes, kind, dtype):
+    N, K, C, b = sizes
     log_probs_N_K_C = kind(random_log_probs(N, K, C, seed=1), torch.Generator().manual_seed(1)).to(dtype)
     assert_picks_of_evaluating_everything((log_probs_N_K_C, b), 400)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(problem=problems(most_points=7, most_samples=6, most_classes=3))
 def test_picks_are_those_of_enumerating_all_outcomes(problem):
     """An independent greedy search by the definition; of points that tie, either may be chosen."""

@@ -106,10 +106,11 @@ def test_each_order_of_equal_points_is_equally_likely(name):
     """Three equal points at places of their own among others that tell less."""
     sure, torn = [[0.99, 0.01]] * 2, [[0.9, 0.1], [0.1, 0.9]]
     candidates = Candidates(5, torch.tensor([torn, sure, torn, sure, torn]).log())
-    orders = Counter(tuple(create(name).select(candidates, 3, seeded(seed)).positions.tolist()) for seed in range(300))
+    draws = range(150)
+    orders = Counter(tuple(create(name).select(candidates, 3, seeded(seed)).positions.tolist()) for seed in draws)
     assert set(orders) == set(permutations([0, 2, 4]))
-    # The standard deviation of each count is 6.5.
-    assert all(abs(count - 50) < 30 for count in orders.values())
+    # The standard deviation of each count is 4.6.
+    assert all(abs(count - 25) < 20 for count in orders.values())
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 50))
@@ -141,7 +142,7 @@ def tied_problems(draw):
     log_probs_N_K_C = random_log_probs(N, K, C, seed=seed)
     for kind in draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=2)):
         log_probs_N_K_C = kind(log_probs_N_K_C, seeded(seed))
-    return log_probs_N_K_C.to(dtype), draw(st.integers(1, N))
+    return log_probs_N_K_C.to(dtype), draw(st.integers(1, min(N, 10)))
 
 
 def in_all_ways(log_probs_N_K_C, b, *, M, seed, num_kept, chunk_size):

@@ -17,8 +17,11 @@ from omegaconf import OmegaConf
 
 from lightning_al.cli.allow_list import AllowList, leaves
 from lightning_al.cli.allowed_names import ALLOWED as LISTED
+from lightning_al.cli.configuration import as_stored
 from tests.cli.test_cli import TINY
 from tests.cli.test_conf import CONF
+from tests.support.commands import refusal, run
+from tests.support.stored import composed
 
 ALLOWED = [
     "lightning_al.ActiveLearning",
@@ -649,28 +652,32 @@ def test_the_command_line_refuses_before_it_makes_anything(package, command, ref
     assert note.exists()
 
 
-def test_a_stored_configuration_cannot_widen_the_list(package, command, refused, tmp_path):
+def test_a_stored_configuration_cannot_widen_the_list(package, tmp_path):
     note = tmp_path / "note"
     folder = tmp_path / "run"
     folder.mkdir()
-    config = OmegaConf.create(command(*TINY, f"folder={folder}", "--cfg", "job"))
-    config.name, config.folder = "batchbald", "???"
+    config = as_stored(composed(folder, *TINY))
     config.allow = ["noting_package"]
     config.model.network = {"_target_": "noting_package.part.Noting", "file": str(note)}
     OmegaConf.save(config, folder / "config.yaml")
-    assert "`model.network._target_: noting_package.part.Noting` is refused" in refused(f"folder={folder}")
+    assert "`model.network._target_: noting_package.part.Noting` is refused" in refusal(folder)
     assert not note.exists()
     assert package not in sys.modules
-    refused(f"folder={folder}", "allow=[noting_package]")  # it is the user's word that counts
+    with suppress(Exception):  # a network of nothing, but it was made
+        run(folder, "allow=[noting_package]")  # it is the user's word that counts
     assert note.exists()
 
 
 @pytest.mark.parametrize(
     "override",
-    ["allow=torch", "allow=3", "allow={a: b}", "+allow.x=torch", "~allow", "allow=[[torch]]", "allow=null"],
+    ["allow=3", "allow={a: b}", "+allow.x=torch", "~allow", "allow=[[torch]]", "allow=null"],
 )
-def test_the_list_is_added_to_by_names_alone(refused, tmp_path, override):
-    assert "allow" in refused(*TINY, f"folder={tmp_path}", override)
+def test_the_list_is_added_to_by_names_alone(tmp_path, override):
+    assert "allow" in refusal(tmp_path, override)
+
+
+def test_the_command_line_adds_to_the_list_by_names_alone(refused, tmp_path):
+    assert "allow" in refused(*TINY, f"folder={tmp_path}", "allow=torch")
 
 
 def test_a_file_of_the_configuration_cannot_widen_the_list(refused, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -13,6 +15,7 @@ from omegaconf import OmegaConf
 
 from lightning_al.cli.configuration import as_stored, read_config, resolve_allowed
 from tests.cli.test_cli import TINY
+from tests.support.commands import refusal
 from tests.support.stored import composed
 
 LAUGHS = {f"a{place}": f"${{model.c.a{place + 1}}}" * 2 for place in range(60)} | {"a60": ""}
@@ -50,8 +53,13 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
 }
 
 
-def stored(folder: Path, name: str, value: Any) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(as_stored(composed(folder)), resolve=False)
+@cache
+def of_any_run() -> Any:
+    return OmegaConf.to_container(as_stored(composed(Path("nowhere"))), resolve=False)
+
+
+def stored(name: str, value: Any) -> dict[str, Any]:
+    plain = copy.deepcopy(of_any_run())
     *owners, last = name.split(".")
     owner = plain
     for key in owners:
@@ -65,7 +73,7 @@ def stored(folder: Path, name: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_broken_setting_is_refused_in_a_line(tmp_path: Path, case: str) -> None:
     name, value, said = BROKEN[case]
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored(tmp_path, name, value), sort_keys=False))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(stored(name, value), sort_keys=False))
     begun = monotonic()
     with pytest.raises(ConfigCompositionException, match="is not the configuration of a run: ") as found:
         read_config(tmp_path)
@@ -102,9 +110,15 @@ def test_what_is_typed_is_held_to_the_same(tmp_path: Path, typed: str) -> None:
         resolve_allowed(composed(tmp_path, typed), (), tmp_path)
 
 
-@pytest.mark.parametrize("typed", ["name=${nope}", "+model.x=${nope}", "model.lr=???"])
-def test_a_typed_reference_to_nothing_is_refused_in_a_line(refused, tmp_path: Path, typed: str) -> None:
-    said = refused(*TINY, f"folder={tmp_path / 'run'}", typed)
+@pytest.mark.parametrize("typed", ["name=${nope}", "model.lr=???"])
+def test_a_typed_reference_to_nothing_is_an_error_of_one_line(as_before, tmp_path: Path, typed: str) -> None:
+    said = refusal(tmp_path, *TINY, typed)
+    assert "Check what the settings refer to, and their types." in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_typed_reference_to_nothing_is_refused_in_a_line(refused, tmp_path: Path) -> None:
+    said = refused(*TINY, f"folder={tmp_path / 'run'}", "+model.x=${nope}")
     assert "Check what the settings refer to, and their types." in said
     assert "Traceback" not in said
     assert len([line for line in said.splitlines() if line.strip()]) == 3  # Hydra's own before and after

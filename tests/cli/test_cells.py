@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_al.cli import sweep
 from lightning_al.cli.cells import Failures, cell_folder, clear_error, read_error, write_error
@@ -23,8 +25,16 @@ Name = Callable[..., str]
 
 def name_in(folder: Path, *overrides: str) -> str:
     """Name the folder of the cell of a command line, as Hydra asks for it before the cell runs."""
+    return named(composed_in.__wrapped__(folder, *overrides))
+
+
+@cache
+def composed_in(folder: Path, *overrides: str) -> DictConfig:
     with initialize_config_module("lightning_al.conf", version_base="1.3"):
-        config = compose("config", overrides=[f"folder={folder}", *overrides], return_hydra_config=True)
+        return compose("config", overrides=[f"folder={folder}", *overrides], return_hydra_config=True)
+
+
+def named(config: DictConfig) -> str:
     HydraConfig.instance().set_config(config)
     try:
         return str(OmegaConf.select(config, "hydra.sweep.subdir"))
@@ -52,55 +62,70 @@ def test_it_says_what_was_overridden_and_ends_in_a_hash(name: Name) -> None:
     assert digest(name()) == name(), "nothing was overridden"
 
 
-@pytest.mark.parametrize(
-    "override",
-    [
-        "folder=elsewhere",
-        "name=mine",
-        "metric=test_loss",
-        "data.root=elsewhere",
-        "data.download=false",
-        "allow=[somebody]",
-        "logger=none",
-        "logger=tensorboard",
-        "callbacks=none",
-        "trainer.enable_progress_bar=false",
-        "trainer.enable_model_summary=true",
-        "trainer.log_every_n_steps=1",
-        "active.keep_checkpoints=true",
-        "pool.pool_batch_size=64",
-        "active.budget=200",
-        "active.max_rounds=7",
-        "active.force=true",
-        "active.query_size=10",
-    ],
-)
-def test_what_shows_places_or_grows_makes_no_other_cell(name: Name, override: str) -> None:
-    assert digest(name("data=mnist", override)) == unchanged("data=mnist")
+SHOWS_PLACES_OR_GROWS = [
+    "folder=elsewhere",
+    "name=mine",
+    "metric=test_loss",
+    "mode=min",
+    "data.root=elsewhere",
+    "data.download=false",
+    "allow=[somebody]",
+    "logger=none",
+    "callbacks=none",
+    "trainer.enable_progress_bar=false",
+    "trainer.enable_model_summary=true",
+    "trainer.log_every_n_steps=1",
+    "active.keep_checkpoints=true",
+    "pool.pool_batch_size=64",
+    "active.budget=200",
+    "active.max_rounds=7",
+    "active.force=true",
+    "active.query_size=10",
+]
 
 
 @pytest.mark.parametrize(
-    "override",
+    "overrides",
     [
-        "seed=1",
-        "acquisition=bald",
-        "active.query_size=7",
-        "active.test=posterior",
-        "active.weights=best",
-        "+oracle.answers=1",
-        "pool.initial_size=12",
-        "posterior.num_samples=7",
-        "model.lr=0.5",
-        "data=digits_repeated",
-        "trainer.max_steps=7",
-        "trainer.devices=2",
-        "callbacks=early_stopping",
-        "threads=2",
-        "experiment=mnist_paper",
-        "+trainer.gradient_clip_val=1",
+        SHOWS_PLACES_OR_GROWS,
+        ["logger=tensorboard"],
+        # One by one, which says which one it is where all of them make another cell.
+        *(pytest.param([override], marks=pytest.mark.slow) for override in SHOWS_PLACES_OR_GROWS),
+    ],
+    ids=lambda overrides: overrides[-1],
+)
+def test_what_shows_places_or_grows_makes_no_other_cell(name: Name, overrides: list[str]) -> None:
+    assert digest(name("data=mnist", *overrides)) == unchanged("data=mnist")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("seed", 1),
+        ("active.query_size", 7),
+        ("active.test", "posterior"),
+        ("active.weights", "best"),
+        ("oracle.answers", 1),
+        ("pool.initial_size", 12),
+        ("posterior.num_samples", 7),
+        ("model.lr", 0.5),
+        ("trainer.max_steps", 7),
+        ("trainer.devices", 2),
+        ("threads", 2),
+        ("trainer.gradient_clip_val", 1),
     ],
 )
-def test_what_the_results_depend_on_makes_another_cell(name: Name, override: str) -> None:
+def test_what_the_results_depend_on_makes_another_cell(setting: str, value: Any) -> None:
+    """By the settings, of which a cell's name has the hash, however a command came to them."""
+    config = copy.deepcopy(composed_in(Path("nowhere")))
+    OmegaConf.update(config, setting, value, force_add=True)
+    assert digest(named(config)) != unchanged()
+
+
+@pytest.mark.parametrize(
+    "override", ["acquisition=bald", "data=digits_repeated", "callbacks=early_stopping", "experiment=mnist_paper"]
+)
+def test_what_a_group_changes_in_the_results_makes_another_cell(name: Name, override: str) -> None:
     assert digest(name(override)) != unchanged()
 
 
@@ -112,8 +137,9 @@ def test_a_preset_that_changed_makes_another_cell(name: Name, tmp_path: Path) ->
     before = name(*given)
     assert name(*given) == before
     preset.write_text("# @package _global_\nactive:\n  query_size: 4\n")
-    assert name(*given) != before
-    assert name(*given).startswith("experiment-mine_")
+    after = name(*given)
+    assert after != before
+    assert after.startswith("experiment-mine_")
 
 
 def test_another_version_of_the_package_makes_another_cell(name: Name, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,7 +165,7 @@ def test_sweeps_of_one_second_have_folders_of_their_own() -> None:
     assert str(OmegaConf.select(config, "hydra.sweep.dir")).endswith(f"-{os.getpid()}")
 
 
-@given(st.text(max_size=2000))
+@given(st.text(max_size=600))
 def test_any_name_is_one_folder_that_hydra_takes_unquoted(overrides: str) -> None:
     folder = cell_folder(Path("nowhere"), overrides, {"seed": 0}, "1")
     assert len(folder.encode()) <= 255

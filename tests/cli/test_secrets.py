@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from itertools import cycle
 from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from hydra import compose, initialize_config_module
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lightning_al.cli.cells import clear_error, write_error
-from lightning_al.cli.recorded_settings import check_none_is_recorded
+from lightning_al.cli.recorded_settings import check_folder, check_none_is_recorded
 from lightning_al.cli.references import dotted, shown, values
 from lightning_al.cli.secrets import Secrets, remember
+from lightning_al.cli.sweep import run_cell
 from lightning_al.report.command import main as report
+from lightning_al.run.folder import ERROR
 from lightning_al.run.journal import Journal
 from tests.cli.test_cli import TINY
+from tests.support.commands import refusal, run
 from tests.support.stored import composed
 
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -91,8 +96,8 @@ def holding(folder: Path, *secrets: str) -> list[str]:
     ]
 
 
-def test_a_secret_is_in_no_file_of_its_run(own, command, refused, tmp_path, monkeypatch):
-    run = tmp_path / "run"
+def test_a_secret_is_in_no_file_of_its_run(own, command, tmp_path, monkeypatch, capfd):
+    folder = tmp_path / "run"
     conf = ["--config-dir", str(tmp_path / "conf")]
     quick = [one for one in TINY if not one.startswith(("logger", "callbacks"))]
     started = [
@@ -109,28 +114,27 @@ def test_a_secret_is_in_no_file_of_its_run(own, command, refused, tmp_path, monk
         "allow=[own_secrets]",
         "active.budget=10",
     ]
-    said = command(*conf, *quick, *started, f"folder={run}")
-    assert (run / "csv" / "hparams.yaml").exists()
-    assert list((run / "checkpoints").rglob("*.ckpt"))
-    assert holding(run, SECRET, str(KEY)) == []
+    said = command(*conf, *quick, *started, "acquisition=random", f"folder={folder}")
+    assert (folder / "csv" / "hparams.yaml").exists()
+    assert list((folder / "checkpoints").rglob("*.ckpt"))
+    assert holding(folder, SECRET, str(KEY)) == []
     hint = next(line for line in said.splitlines() if "to resume it: " in line)
     again = shlex.split(hint.partition("to resume it: ")[2].rstrip(")"))[1:]
     # A finished run is shown without what it was begun with.
     monkeypatch.delenv("TOKEN")
-    assert "BatchBALD, seed 0" in command(f"folder={run}")
+    run(folder)
+    assert "Random, seed 0" in capfd.readouterr().out
     monkeypatch.setenv("TOKEN", SECRET)
-    said = refused(f"folder={run}", "active.budget=15", "allow=[own_secrets]")
+    said = refusal(folder, "active.budget=15", "allow=[own_secrets]")
     assert "`model.token` refers to ${oc.env:TOKEN}, which is read only if you repeat it" in said
     assert "++model.token=${oc.env:TOKEN}" in said
     assert SECRET not in said
     # What was begun with it goes on with it.
     command(*again, "active.budget=15")
-    assert [round.labelled for round in Journal.read_history(run)] == [10, 15]
-    assert holding(run, SECRET, str(KEY)) == []
-    stored = OmegaConf.to_container(OmegaConf.load(run / "config.yaml"), resolve=False)
+    assert [round.labelled for round in Journal.read_history(folder)] == [10, 15]
+    assert holding(folder, SECRET, str(KEY)) == []
+    stored = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"), resolve=False)
     assert stored["model"]["token"] == "${oc.env:TOKEN}"
-    report([str(run), "--out", str(tmp_path / "page")])
-    assert holding(tmp_path / "page", SECRET, str(KEY)) == []
 
 
 def strings(folder: Path, *overrides: str) -> list[str]:
@@ -161,14 +165,16 @@ def is_refused(folder: Path, place: str, value: str, *parts: str) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("form", FORMS)
+# By default each place has one form, and each form a part of the places, since how a value is read from outside is
+# found before where it is used.
+@pytest.mark.parametrize("form", ["each in turn", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS)])
 def test_what_a_file_would_have_is_not_taken_from_outside(tmp_path, monkeypatch, form):
     monkeypatch.setenv("TOKEN", SECRET)
     refusals = {}
-    for place in PLACES:
+    for place, next_form in zip(PLACES, cycle(FORMS), strict=False):
         parts = ("data=mnist", "logger=mlflow") if place.startswith(("data.root", "logger.mlflow")) else PARTS
         if place != "folder" and not place.endswith("_target_"):
-            refusals[place] = is_refused(tmp_path, place, form, *parts)
+            refusals[place] = is_refused(tmp_path, place, form if form in FORMS else next_form, *parts)
     for place, said in refusals.items():
         if said is not None:
             assert f"lightning-al writes the value of `{place}` into the files" in said
@@ -201,14 +207,30 @@ def test_a_place_in_the_folder_is_not_named_from_outside(tmp_path, monkeypatch):
     check_none_is_recorded(config, settings, shown(config), tmp_path, ())
 
 
-@pytest.mark.parametrize("place", ["folder", "hydra.run.dir", "hydra.job.name", "hydra.output_subdir"])
-def test_no_folder_is_named_from_outside(refused, tmp_path, monkeypatch, place):
+OF_FOLDERS = [
+    ("folder", "x/${oc.env:TOKEN}"),
+    ("folder", "x/${name}"),
+    *((f"hydra.{name}", "x/${oc.env:TOKEN}") for name in ("run.dir", "job.name", "output_subdir")),
+]
+
+
+@pytest.mark.parametrize(("place", "value"), OF_FOLDERS[1:])
+def test_the_name_of_a_folder_is_not_read_from_outside(monkeypatch, place, value):
+    monkeypatch.setenv("TOKEN", SECRET)
+    with initialize_config_module("lightning_al.conf", version_base="1.3"):
+        config = compose("config", ["name=${oc.env:TOKEN}"], return_hydra_config=True)
+    OmegaConf.update(config, place, value)
+    with pytest.raises(ValueError, match=f"`{place}` names a folder or a file, but is read from outside by"):
+        check_folder(config)
+
+
+def test_no_folder_is_named_from_outside(refused, tmp_path, monkeypatch):
     monkeypatch.setenv("TOKEN", SECRET)
     monkeypatch.chdir(tmp_path)
-    for value in ("x/${oc.env:TOKEN}", "x/${name}") if place == "folder" else ("x/${oc.env:TOKEN}",):
-        said = refused(*TINY, "name=${oc.env:TOKEN}", f"{place}={value}")
-        assert f"`{place}` names a folder or a file, but is read from outside by" in said
-        assert list(tmp_path.iterdir()) == []
+    place, value = OF_FOLDERS[0]
+    said = refused(*TINY, f"{place}={value}")
+    assert f"`{place}` names a folder or a file, but is read from outside by" in said
+    assert list(tmp_path.iterdir()) == []
 
 
 TAKEN = {
@@ -240,7 +262,7 @@ def test_what_is_taken_from_outside_is_in_no_file(own, command, tmp_path, monkey
         "data._target_=own_secrets.Data", "oracle._target_=own_secrets.Oracle", "callbacks=early_stopping",
         "~callbacks.early_stopping", "~callbacks.progress", "callbacks.checkpoint.monitor=null",
         "trainer.enable_checkpointing=true", "logger=[csv,tensorboard]", "allow=[own_secrets]", "active.budget=10",
-        *given, f"folder={run}",
+        *given, "acquisition=random", f"folder={run}",
     )  # fmt: skip
     checkpoints = list((tmp_path / SECRET / "checkpoints").rglob("*.ckpt"))
     assert checkpoints
@@ -256,7 +278,6 @@ def test_what_is_taken_from_outside_is_in_no_file(own, command, tmp_path, monkey
 @pytest.mark.parametrize(
     "wrong",
     [
-        "trainer.precision=${oc.env:TOKEN}",
         "mode=${oc.env:TOKEN}",
         "metric=${oc.env:TOKEN}",
         "allow=${oc.env:TOKEN}",
@@ -265,11 +286,21 @@ def test_what_is_taken_from_outside_is_in_no_file(own, command, tmp_path, monkey
         "model.lr='${oc.decode:${oc.env:BROKEN}}'",
     ],
 )
-def test_a_secret_is_in_no_error_of_a_cell(refused, tmp_path, monkeypatch, wrong):
+def test_a_secret_is_in_no_error_of_a_cell(tmp_path, monkeypatch, wrong):
     monkeypatch.setenv("TOKEN", SECRET)
     monkeypatch.setenv("BROKEN", f"[{SECRET}")
-    said = refused("-m", *TINY, f"folder={tmp_path}", "seed=0", wrong)
+    with pytest.raises(SystemExit):
+        run_cell(composed(tmp_path, *TINY, wrong), tmp_path)
+    said = (tmp_path / ERROR).read_text()
     assert "Error" in said or "lightning-al" in said
+    assert holding(tmp_path, SECRET) == []
+
+
+def test_a_secret_is_in_no_file_of_a_cell_that_is_not_made(refused, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKEN", SECRET)
+    said = refused("-m", *TINY, f"folder={tmp_path}", "seed=0", "trainer.precision=${oc.env:TOKEN}")
+    assert "Error" in said
+    assert len(list(tmp_path.rglob(ERROR))) == 1
     assert holding(tmp_path, SECRET) == []
 
 

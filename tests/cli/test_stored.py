@@ -9,6 +9,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,10 @@ from lightning_al.cli.references import shown
 from lightning_al.cli.stored import overrides_to_say_again
 from lightning_al.cli.untrusted import FETCHES, Claims
 from lightning_al.host.namespace import pl
+from lightning_al.report import Run
 from tests.cli.test_cli import TINY
+from tests.support.commands import refusal
+from tests.support.commands import run as begin
 from tests.support.stored import Watch, composed, make_payload, on_path
 
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -47,16 +51,25 @@ def run(tmp_path: Path) -> Path:
 
 def resumed(folder: Path, changes: dict[str, Any], *now: str, allow: tuple[str, ...] = ()) -> DictConfig:
     """The settings by which a run goes on whose stored configuration was changed, with what the command says now."""
-    stored = as_stored(composed(folder))
+    stored = OmegaConf.create(unchanged())
     for name, value in changes.items():
         if value is MISSING:
             owner, _, key = name.rpartition(".")
-            with open_dict(stored):
-                OmegaConf.select(stored, owner).pop(key)
+            del OmegaConf.select(stored, owner)[key]
         else:
-            OmegaConf.update(stored, name, value, force_add=True)
-    stored = OmegaConf.create(yaml.safe_load(OmegaConf.to_yaml(stored)))  # as it is read from a file
+            OmegaConf.update(stored, name, read_again(OmegaConf.create({"it": value}))["it"])
     return resolve_allowed(stored, allow, folder, composed(folder, *now))
+
+
+@cache
+def unchanged() -> Any:
+    """The stored configuration of any run, which does not name the folder."""
+    return read_again(as_stored(composed(Path("nowhere"))))
+
+
+def read_again(config: DictConfig) -> Any:
+    """What is read from the file of a configuration."""
+    return yaml.safe_load(OmegaConf.to_yaml(config))
 
 
 PL = "pytorch_lightning"
@@ -243,31 +256,32 @@ def says_again(error: str) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "case",
-    [
-        "a root",
-        "no root",
-        "a root at an address",
-        "checkpoints",
-        "a file name that is a program",
-        "a log by way of its name",
-        "a database elsewhere",
-        "wandb online",
-        "a plugin",
-        "an acquisition of a package",
-        "a posterior of a package",
-        "an oracle of a package",
-        "data in a variable",
-        "a place of Windows",
-        "the environment",
-        "the environment in a text",
-        "the environment as a default",
-        "the environment in a list",
+    "cases",
+    [  # together, where they change different settings
+        [
+            "a root",
+            "checkpoints",
+            "a log by way of its name",
+            "a database elsewhere",
+            "wandb online",
+            "a plugin",
+            "an acquisition of a package",
+            "a posterior of a package",
+            "an oracle of a package",
+            "data in a variable",
+            "a place of Windows",
+        ],
+        ["no root", "a file name that is a program"],
+        ["a root at an address"],
+        ["the environment", "the environment in a text", "the environment in a list"],
+        ["the environment as a default"],
     ],
+    ids=lambda cases: cases[0],
 )
-def test_what_the_message_says_to_give_again_is_enough(run, monkeypatch, case):
+def test_what_the_message_says_to_give_again_is_enough(run, monkeypatch, cases):
     monkeypatch.setenv("SECRET", "hunter2")
-    changes, _ = HOSTILE[case]
+    changes = {name: value for case in cases for name, value in HOSTILE[case][0].items()}
+    assert len(changes) >= sum(len(HOSTILE[case][0]) for case in cases)
     with pytest.raises(ConfigCompositionException) as found:
         resumed(run, changes)
     again = says_again(str(found.value))
@@ -333,9 +347,26 @@ def test_a_reference_of_the_folder_takes_nothing_from_outside_elsewhere(run, mon
         with pytest.raises(ConfigCompositionException, match="which is read only if you repeat it") as found:
             resumed(run, changes, f"+model.token={said}")
         assert "hunter2" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    "case",
+    # What is said again is a text, a list or a part; that of the others is a text too.
+    [
+        case
+        if case in ("in a text", "in a list", "with its whole part")
+        else pytest.param(case, marks=pytest.mark.slow)
+        for case in REDIRECTIONS
+    ],
+)
+def test_where_all_that_a_reference_leads_to_is_said_all_of_it_holds(run, monkeypatch, case):
+    monkeypatch.setenv("SECRET", "hunter2")
+    changes = {"model.token": "${oc.env:SECRET}", **REDIRECTIONS[case]}
+    with pytest.raises(ConfigCompositionException, match="which is read only if you repeat it") as found:
+        resumed(run, changes, "+model.token=typed-by-hand")
     again = says_again(str(found.value))
     settings = resumed(run, changes, *again, "++model.token=${oc.env:SECRET}")
-    assert settings.model.token == "hunter2"  # where all of it is said, all of it holds
+    assert settings.model.token == "hunter2"
 
 
 def test_what_the_command_says_goes_nowhere_else_by_a_reference_of_the_folder(run):
@@ -460,7 +491,7 @@ def test_a_class_that_the_user_allows_reads_from_where_the_folder_says(run, tmp_
 )
 def test_an_override_says_what_it_is_to_say(run, monkeypatch, value):
     monkeypatch.setenv("A", "b")
-    config = as_stored(composed(run))
+    config = OmegaConf.create({"trainer": OmegaConf.to_container(composed(run).trainer)})
     OmegaConf.update(config, "trainer.plugins", "x" if value is None else value, force_add=True)
     [override] = map(shlex.split, overrides_to_say_again(config, run, ()))
     parsed = OverridesParser.create().parse_override(override[0])
@@ -615,23 +646,25 @@ def test_a_secret_is_shown_as_its_reference(monkeypatch):
 # By the command itself.
 
 
-def test_the_command_says_what_to_give_again_and_takes_it(command, refused, run, tmp_path):
+def test_the_command_says_what_to_give_again_and_takes_it(command, refused, run, tmp_path, capfd):
     first = [
         *TINY,
+        "acquisition=random",
         "active.max_rounds=1",
         "+callbacks.c._target_=pytorch_lightning.callbacks.ModelCheckpoint",
     ]
-    said = command(*first, f"folder={run}", f"+callbacks.c.dirpath={tmp_path}/c", "trainer.enable_checkpointing=true")
+    begin(run, *first, f"+callbacks.c.dirpath={tmp_path}/c", "trainer.enable_checkpointing=true")
+    said = capfd.readouterr().out
     assert f"to resume it: lightning-al folder={run} ++callbacks.c.dirpath={tmp_path}/c)" in said
     message = refused(f"folder={run}", "active.max_rounds=2")
     assert "`callbacks.c.dirpath` is a place outside the run's folder to write to" in message
     assert "Traceback" not in message
-    assert "BatchBALD" in command(f"folder={run}", "active.max_rounds=2", f"++callbacks.c.dirpath={tmp_path}/c")
+    assert "Random" in command(f"folder={run}", "active.max_rounds=2", f"++callbacks.c.dirpath={tmp_path}/c")
 
 
-def test_files_that_are_missing_are_not_fetched_for_a_folder_alone(refused, run, tmp_path):
+def test_files_that_are_missing_are_not_fetched_for_a_folder_alone(run, tmp_path):
     OmegaConf.save(as_stored(composed(run, "experiment=mnist_10k", f"data.root={tmp_path}/none")), run / "config.yaml")
-    message = refused(f"folder={run}")
+    message = refusal(run)
     assert "could not find them" in message
     assert "To download them, pass '++data.download=true' again." in message
     assert not (tmp_path / "none").exists()
@@ -662,21 +695,23 @@ def test_settings_that_earlier_versions_called_otherwise_are_read(run, before, n
     assert {name: active[name] for name in now} == now
 
 
-def test_classes_of_lightning_that_earlier_versions_named_otherwise_are_read(command, run):
+def test_classes_of_lightning_that_earlier_versions_named_otherwise_are_read(run):
     config = as_stored(composed(run, *TINY, "active.max_rounds=1"))
     config.trainer._target_ = "lightning_al._lightning.pl.Trainer"
     OmegaConf.save(config, run / "config.yaml")
     assert read_config(run).trainer._target_ == "pytorch_lightning.Trainer"
-    assert "BatchBALD" in command(f"folder={run}")
+    begin(run)
+    assert Run.read(run).acquisition == "BatchBALD"
 
 
 @pytest.mark.parametrize("name", ["hydra", "defaults", "payload"])
-def test_a_stored_configuration_has_no_settings_of_hydras(refused, run, name):
+def test_a_stored_configuration_has_no_settings_of_hydras(run, name):
     config = as_stored(composed(run))
     with open_dict(config):
         config[name] = {"searchpath": ["pkg://payload"], "launcher": {"_target_": "payload.Payload"}}
     OmegaConf.save(config, run / "config.yaml")
-    assert f"is not the configuration of a run: no run has the settings {name}" in refused(f"folder={run}")
+    with pytest.raises(ConfigCompositionException, match=f"of a run: no run has the settings {name}"):
+        read_config(run)
 
 
 @pytest.mark.slow
@@ -711,28 +746,22 @@ def test_no_checkpoint_that_lightning_finds_by_itself_runs_code(command, run, tm
     assert not trace.exists()
 
 
-@pytest.mark.parametrize(
-    ("override", "way", "value"),
-    [
-        ("active.unscorable=skip", "active.unscorable", "skip"),
-        ("active.test=posterior", "active.test", "posterior"),
-        ("pool.pool_batch_size=64", "pool.pool_batch_size", 64),
-        ("oracle._target_=lightning_al.FunctionOracle", "oracle._target_", "lightning_al.FunctionOracle"),
-    ],
-)
-def test_what_makes_no_other_run_may_change_in_it(run, override, way, value):
+MAY_CHANGE = {
+    "active.unscorable": "skip",
+    "active.test": "posterior",
+    "pool.pool_batch_size": 64,
+    "oracle._target_": "lightning_al.FunctionOracle",
+}
+
+
+def test_what_makes_no_other_run_may_change_in_it(run):
     stored = as_stored(composed(run))
     OmegaConf.set_struct(stored, False)
     stored.oracle.answers = 1  # which the other class does not take
-    agreed = agree(
-        stored,
-        composed(run, override, "oracle=revealed"),
-        [override, "oracle=revealed"],
-        run,
-        force=False,
-        is_cell=False,
-    )
-    assert OmegaConf.select(agreed, way) == value
+    overrides = [f"{name}={value}" for name, value in MAY_CHANGE.items()]
+    given = [*overrides, "oracle=revealed"]
+    agreed = agree(stored, composed(run, *given), given, run, force=False, is_cell=False)
+    assert {name: OmegaConf.select(agreed, name) for name in MAY_CHANGE} == MAY_CHANGE
     assert "answers" not in agreed.oracle
 
 

@@ -11,6 +11,8 @@ import yaml
 
 from lightning_al.run.same_run import check_same_run
 from tests.cli.test_cli import TINY
+from tests.support.commands import refusal
+from tests.support.commands import run as begin
 
 pytestmark = pytest.mark.usefixtures("as_before")
 
@@ -47,17 +49,17 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
 
 
 @pytest.fixture
-def run(command: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if "run" not in KEPT:
         folder = tmp_path_factory.mktemp("kept") / "run"
-        command(*TINY, f"folder={folder}", "active.budget=10", "trainer.enable_checkpointing=true")
+        begin(folder, *TINY, "active.budget=10", "trainer.enable_checkpointing=true")
         KEPT["run"] = folder
     shutil.copytree(KEPT["run"], tmp_path / "run")
     return tmp_path / "run"
 
 
-@pytest.mark.parametrize("case", BROKEN)
-def test_what_a_folder_says_fails_in_a_line(run: Path, refused: Any, case: str) -> None:
+def break_it(run: Path, case: str) -> str:
+    """Put something into the folder that cannot be made or run, and return what is to be said of it."""
     name, value, said = BROKEN[case]
     plain = yaml.safe_load((run / "config.yaml").read_text())
     owner, _, last = name.rpartition(".")
@@ -65,6 +67,23 @@ def test_what_a_folder_says_fails_in_a_line(run: Path, refused: Any, case: str) 
         plain[key] = plain[key] or {}
     plain[owner][last] = value
     (run / "config.yaml").write_text(yaml.safe_dump(plain, sort_keys=False))
+    return said
+
+
+@pytest.mark.parametrize(
+    "case",
+    # The datamodule is refused by the same words as the model.
+    [pytest.param(case, marks=pytest.mark.slow if case == "a partial datamodule" else []) for case in BROKEN],
+)
+def test_what_a_folder_says_is_an_error_of_one_line(run: Path, case: str) -> None:
+    said = break_it(run, case)
+    found = refusal(run, "active.budget=15")
+    assert said in found
+    assert len(found.splitlines()) == 1
+
+
+def test_what_a_folder_says_fails_in_a_line(run: Path, refused: Any) -> None:
+    said = break_it(run, "a flush")
     found = refused(f"folder={run}", "active.budget=15")
     assert "Traceback" not in found
     lines = [line for line in found.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]

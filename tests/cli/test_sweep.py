@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
+from matplotlib.image import imread
 from omegaconf import OmegaConf
 
 from lightning_al import cli
@@ -49,21 +51,55 @@ def whole(out: Path, command: Command) -> Path:
     """The folder of a sweep that nothing disturbed."""
     folder = out / "whole"
     if not folder.exists():
-        command("-m", *TINY, f"folder={folder}", "acquisition=random,bald", "seed=0,1")
+        said = command("-m", *TINY, f"folder={folder}", "acquisition=random,bald", "seed=0,1")
+        (out / "said").write_text(said)
     return folder
 
 
-def test_what_is_done_is_shown_and_not_run_again(command: Command, whole: Path) -> None:
+def test_a_sweep_ends_with_one_comparison(whole: Path) -> None:
+    found = runs(whole)
+    assert sorted((run.name, run.seed) for run in found) == [("bald", 0), ("bald", 1), ("random", 0), ("random", 1)]
+    first = {(run.name, run.seed): (run.initial, run.values[0]) for run in found}
+    for seed in (0, 1):
+        assert first["bald", seed] == first["random", seed], "round 0 is the same for all methods of a seed"
+    with (whole / "comparison.csv").open(newline="") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["random", "bald"]
+    areas = {key: [run.area for run in found if run.name == key] for key in rows}
+    difference = sum(areas["bald"]) / 2 - sum(areas["random"]) / 2
+    assert float(rows["bald"]["difference"]) == pytest.approx(difference)
+    assert imread(whole / "comparison.png").std() > 0.05
+    said = (whole.parent / "said").read_text()
+    assert said.count("minus random") == 1
+    assert said.count("┏") == 1
+    assert "n too small" in said
+
+
+def test_a_job_of_a_sweep_goes_on_by_its_folder_unquoted(command: Command, whole: Path) -> None:
+    [folder] = whole.glob("*bald*seed-0*")
+    assert "BALD, seed 0" in command(f"folder={folder}")
+
+
+def test_what_is_done_is_shown_and_not_run_again(
+    command: Command, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = table(whole), {path: path.stat().st_mtime_ns for path in whole.glob("*/[!.]*")}
+    returned, of_cell = [], cli.run_cell
+    monkeypatch.setattr(cli, "run_cell", lambda *given: returned.append(of_cell(*given)) or returned[-1])
+    HydraConfig.instance().cfg = None  # as in the first command of a process, which reads the folder before it is set
     said = command("-m", *TINY, f"folder={whole}", "acquisition=random,bald", "seed=0,1")
     assert (table(whole), {path: path.stat().st_mtime_ns for path in whole.glob("*/[!.]*")}) == before
     assert said.count("labels is") == 4
     assert said.count("┏") == 1
+    assert sorted(returned) == sorted(run.area for run in runs(whole)), "what a sweeper gets"
 
 
-def test_a_sweep_grows_by_seeds_and_budget_and_not_back(command: Command, refused: Command, tmp_path: Path) -> None:
+def test_a_sweep_grows_by_seeds_and_budget_and_not_back(
+    command: Command, refused: Command, whole: Path, tmp_path: Path
+) -> None:
     small = [*TINY, "acquisition=random", f"folder={tmp_path}"]
-    command("-m", *small, "seed=0")
+    [cell] = whole.glob("*random*seed-0*")
+    shutil.copytree(cell, tmp_path / cell.name)
     command("-m", *small, "seed=0,1", "active.budget=20", "metric=test_loss")
     assert [(run.seed, run.labels, run.metric) for run in runs(tmp_path)] == [
         (0, [10, 15, 20], "test_loss"),
@@ -94,20 +130,17 @@ def test_a_cell_that_fails_leaves_the_others_be_and_is_tried_again(
     assert len(runs(folder)) == 2
 
 
-def test_what_cannot_be_made_fails_by_cell_too(refused: Command, tmp_path: Path) -> None:
+def test_what_cannot_be_made_fails_by_cell_too_and_is_worth_nan_to_a_sweeper(
+    refused: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    returned, of_cell = [], cli.run_cell
+    monkeypatch.setattr(cli, "run_cell", lambda *given: returned.append(of_cell(*given)) or returned[-1])
     said = refused("-m", *TINY, "acquisition=random", "active.query_size=0,-1", f"folder={tmp_path}")
     assert "2 cells failed" in said
     assert "Compared" not in said
     assert len(list(tmp_path.rglob(ERROR))) == 2
-
-
-def test_a_failed_cell_is_worth_nan_to_a_sweeper(tmp_path: Path, monkeypatch: Any, refused: Command) -> None:
-    returned = []
-    of_cell = cli.run_cell
-    monkeypatch.setattr(cli, "run_cell", lambda *given: returned.append(of_cell(*given)) or returned[-1])
-    refused("-m", *TINY, "acquisition=random", "active.query_size=5,0", f"folder={tmp_path}")
-    assert returned[0] == runs(tmp_path)[0].area
-    assert isnan(returned[1])
+    assert len(returned) == 2
+    assert all(map(isnan, returned))
 
 
 def test_runs_of_another_version_stay_beside_and_are_not_compared(
@@ -115,12 +148,12 @@ def test_runs_of_another_version_stay_beside_and_are_not_compared(
 ) -> None:
     folder = Path(shutil.copytree(whole, tmp_path / "sweep"))
     for path in list(folder.rglob("summary.json")):
-        if "random" in path.parent.name:
+        if "random" in path.parent.name and "seed-0" in path.parent.name:
             path.write_text(path.read_text().replace('"lightning_al": "', '"lightning_al": "99.'))
             path.parent.rename(f"{path.parent}-of-another-version")
-    said = command("-m", *TINY, f"folder={folder}", "acquisition=random", "seed=0,1")
-    assert len(runs(folder)) == 6
-    assert "Left out 2 runs of other versions of lightning_al" in said
+    said = command("-m", *TINY, f"folder={folder}", "acquisition=random", "seed=0")
+    assert len(runs(folder)) == 5
+    assert "Left out 1 runs of other versions of lightning_al" in said
     with (folder / "comparison.csv").open(newline="") as file:
         assert [(row["method"], row["runs"]) for row in csv.DictReader(file)] == [("random", "2"), ("bald", "2")]
 
@@ -176,9 +209,11 @@ def stop(process: subprocess.Popen[str] | Program, number: int, folder: Path, *,
 
 
 def test_a_sweep_that_is_killed_goes_on_to_the_same_end(command: Command, whole: Path, tmp_path: Path) -> None:
-    cells = [*TINY, f"folder={tmp_path}", "acquisition=random,bald", "seed=0,1"]
+    cells = [*TINY, f"folder={tmp_path}", "acquisition=random", "seed=0,1"]
     stop(Program("-m", "lightning_al.cli", "-m", *cells), signal.SIGKILL, tmp_path, rounds=3)
-    assert 0 < len(runs(tmp_path)) < 4
+    assert len(runs(tmp_path)) == 1
+    for cell in whole.glob("*bald*"):  # of other sweeps in the folder
+        shutil.copytree(cell, tmp_path / cell.name)
     command("-m", *cells)
     assert table(tmp_path) == table(whole)
     assert results(tmp_path) == results(whole)

@@ -12,10 +12,14 @@ import pytest
 from hydra.core.plugins import Plugins
 from omegaconf import OmegaConf
 
+from lightning_al.cli.configuration import agree, as_stored
+from lightning_al.cli.direction import check_sweeper
 from lightning_al.report import Run
 from lightning_al.report.command import main as report
 from lightning_al.run.folder import ERROR
 from tests.conftest import Command
+from tests.support.commands import refusal, run
+from tests.support.stored import composed
 from tests.support.sweeps import TINY, Searching
 
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -32,7 +36,9 @@ def searching(monkeypatch: pytest.MonkeyPatch) -> str:
 DIVERGING = [*TINY, "acquisition=random", "metric=test_loss", "model.lr=0.001,1e30"]
 
 
-def test_a_sweep_in_which_runs_diverge_ends_with_its_table(command: Command, tmp_path: Path) -> None:
+def test_a_sweep_in_which_runs_diverge_ends_with_its_table(
+    command: Command, refused: Command, searching: str, tmp_path: Path
+) -> None:
     said = command("-m", *DIVERGING, f"folder={tmp_path}")
     assert "Random, seed 0: diverged: test_loss is not a finite number in 2 of 2 rounds, first with 10 labels" in said
     assert "less is better" in said
@@ -49,20 +55,16 @@ def test_a_sweep_in_which_runs_diverge_ends_with_its_table(command: Command, tmp
     summaries = [json.loads(path.read_text()) for path in tmp_path.rglob("summary.json")]
     assert sorted(str(summary["area"]) for summary in summaries)[-1] == "None"
     # The same again shows what is there.
-    assert "Compared 2 runs" in command("-m", *DIVERGING, f"folder={tmp_path}")
-    assert report([str(tmp_path), "--out", str(tmp_path / "report"), "--target", "2.5"]) == 0
-
-
-def test_a_run_that_diverged_is_no_trial_that_a_sweeper_can_rank(
-    refused: Command, searching: str, tmp_path: Path
-) -> None:
+    assert "Compared 2 runs" in command("-m", *DIVERGING[:-1], "model.lr=1e30", f"folder={tmp_path}")
+    [cell] = [path.parent for path in tmp_path.rglob("summary.json") if isnan(Run.read(path.parent).area)]
+    assert report([str(cell), "--out", str(tmp_path / "report"), "--target", "2.5"]) == 0
+    # It is no trial that a sweeper can rank.
     sweeper = [searching, "+hydra.sweeper.direction=minimize"]
     said = refused("-m", *DIVERGING[:-1], "model.lr=1e30", *sweeper, f"folder={tmp_path}")
     assert "has no area under its curve, since it diverged or was stopped before its budget. Let" in said
     assert "hydra.sweeper.max_failure_rate=1" in said
     assert list(tmp_path.rglob(ERROR)) == []
-    [path] = tmp_path.rglob("summary.json")
-    assert isnan(Run.read(path.parent).area)
+    assert isnan(Run.read(cell).area)
 
 
 @pytest.mark.parametrize(
@@ -95,34 +97,30 @@ def test_a_sweeper_that_looks_for_the_worst_is_refused_before_it_begins(
     ],
 )
 def test_a_sweeper_that_may_look_for_the_best_is_let_be(direction: Any, metric: str, mode: str | None) -> None:
-    from lightning_al.cli.direction import check_sweeper
-
     sweeper = {} if direction is None else {"direction": direction}
     check_sweeper(OmegaConf.create({"metric": metric, "mode": mode, "hydra": {"sweeper": sweeper}}))
 
 
-def test_a_mode_is_kept_shown_and_that_of_its_metric(command: Command, refused: Command, tmp_path: Path) -> None:
-    said = refused(*TINY, f"folder={tmp_path}", "mode=minimize")
+def test_a_mode_is_kept_shown_and_that_of_its_metric(command: Command, tmp_path: Path) -> None:
+    said = refusal(tmp_path, *TINY, "mode=minimize")
     assert "lightning-al expects `mode` to be min (less of the metric is better) or max" in said
-    command(*TINY, f"folder={tmp_path}", "acquisition=random", "active.max_rounds=1", "metric=test_loss", "mode=max")
-    command(f"folder={tmp_path}", "active.max_rounds=2")
+    run(tmp_path, *TINY, "acquisition=random", "active.max_rounds=1", "metric=test_loss", "mode=max")
+    run(tmp_path, "active.max_rounds=2")
     assert Run.read(tmp_path).mode == "max"
     command(f"folder={tmp_path}", "mode=min")
     assert (Run.read(tmp_path).mode, Run.read(tmp_path).metric) == ("min", "test_loss")
     # Less of another metric need not be better.
-    command(f"folder={tmp_path}", "metric=test_acc")
+    run(tmp_path, "metric=test_acc")
     assert (Run.read(tmp_path).mode, Run.read(tmp_path).metric) == (None, "test_acc")
     # Earlier versions stored none.
     config = tmp_path / "config.yaml"
     config.write_text("".join(line for line in config.read_text().splitlines(True) if not line.startswith("mode:")))
     before = (tmp_path / "summary.json").stat().st_mtime_ns
-    command(f"folder={tmp_path}")
+    run(tmp_path)
     assert (tmp_path / "summary.json").stat().st_mtime_ns == before
 
 
-def test_the_mode_makes_no_other_cell(command: Command, tmp_path: Path) -> None:
-    cells = [*TINY, "acquisition=random", f"folder={tmp_path}", "active.max_rounds=1"]
-    command("-m", *cells)
-    command("-m", *cells, "mode=min")
-    [path] = tmp_path.glob("*/config.yaml")
-    assert OmegaConf.load(path).mode == "min"
+def test_the_mode_is_stored_anew_in_a_cell(tmp_path: Path) -> None:
+    stored = as_stored(composed(tmp_path))
+    now = composed(tmp_path, "mode=min")
+    assert agree(stored, now, ["mode=min"], tmp_path, force=False, is_cell=True).mode == "min"

@@ -228,17 +228,27 @@ FALSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run with no arguments but those that all have, which what is refused leaves as it is."""
+    folder = tmp_path_factory.mktemp("begun") / "run"
+    run(folder, folder.parent)
+    return folder
+
+
 @pytest.mark.parametrize("name", [*OTHERS, *FALSE])
-def test_another_one_is_refused_and_named(tmp_path: Path, name: str) -> None:
+def test_another_one_is_refused_and_named(tmp_path: Path, begun: Path, name: str) -> None:
     before, now, said = {**OTHERS, **FALSE}[name]
-    run(tmp_path / "run", tmp_path, **before)
+    folder = tmp_path / "run" if before else begun
+    if before:
+        run(folder, tmp_path, **before)
     with pytest.raises(ValueError, match=said) as error:
-        run(tmp_path / "run", tmp_path, **{"max_rounds": 2, **now})
+        run(folder, tmp_path, **{"max_rounds": 2, **now})
     assert (name in FALSE) == ("`force=True` cannot help" in str(error.value))
 
 
 # By force all resume by the same way.
-FORCED = [name if place % 4 == 0 else pytest.param(name, marks=pytest.mark.slow) for place, name in enumerate(OTHERS)]
+FORCED = [name if place % 8 == 0 else pytest.param(name, marks=pytest.mark.slow) for place, name in enumerate(OTHERS)]
 
 
 @pytest.mark.parametrize("name", FORCED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +56,34 @@ LABELS = {
 def picks(tmp_path: Path, module: Any, label: Any = LABELS["int"], **arguments: Any) -> Any:
     test = arguments.pop("test", None)
     data = ActiveDataModule(Items(60, lambda x, y: (x, label(y))), initial_size=8, batch_size=8, test=test)
-    arguments = {"acquisition": "bald", "query_size": 4, "max_rounds": 2, "posterior": MCDropout(6), **arguments}
+    given = {"acquisition": "bald", "query_size": 4, "max_rounds": 2, "rounds_per_fit": 1, "posterior": MCDropout(6)}
+    arguments = {**given, **arguments}
     active = ActiveLearning(arguments.pop("acquisition"), **arguments)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(module, datamodule=data)
-    return [(round.indices, round.scores) for round in active.history][:1]
+    return [(round.indices, round.scores) for round in active.history]
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Any]:
+    """Return what is picked with two logits, by a form of the labels and a method."""
+
+    @cache
+    def found(label: str, acquisition: str) -> Any:
+        root = tmp_path_factory.mktemp("two")
+        return picks(root, LitBinary("[B, 2]"), LABELS[label], acquisition=acquisition)
+
+    return found
 
 
 @pytest.mark.parametrize(
     ("label", "shape", "task", "acquisition"),
     one_in(3, LABELS, ["[B]", "[B, 1]"], [None, "binary"], ["bald", "batchbald", "margin"]),
 )
-def test_one_logit_is_scored_as_two_are(tmp_path: Path, label: str, shape: str, task: Any, acquisition: str) -> None:
+def test_one_logit_is_scored_as_two_are(
+    tmp_path: Path, of_two: Any, label: str, shape: str, task: Any, acquisition: str
+) -> None:
     [(one, scores)] = picks(tmp_path, LitBinary(shape), LABELS[label], task=task, acquisition=acquisition)
-    [(two, expected)] = picks(tmp_path, LitBinary("[B, 2]"), LABELS[label], acquisition=acquisition)
+    [(two, expected)] = of_two(label, acquisition)
     assert one == two
     assert scores == pytest.approx(expected, abs=1e-5)
 
@@ -77,7 +94,7 @@ def test_two_logits_are_binary_too(tmp_path: Path) -> None:
 
 def test_a_guess_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
-        picks(tmp_path, LitBinary())
+        picks(tmp_path, LitBinary(), rounds_per_fit=None)
     assert caplog.text.count('The task is taken for "binary"') == 1
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 
 from lightning_al.run.journal import Journal
 from tests.host.test_ranks import found_by_rank
+from tests.support import programs
 from tests.support.programs import ROOT
 from tests.support.ranks import PLACES
 
@@ -54,7 +56,21 @@ def die(out: Path, *, rank: int, place: str, how: str) -> tuple[float, str]:
     return ended - float((out / "run-0" / "died").read_text()), said
 
 
-def check_dead(out: Path, *, rank: int, place: str, how: str) -> None:
+def die_in_forks(out: Path, *, rank: int, place: str, how: str) -> tuple[float, str]:
+    """The same of two processes of which neither started the other, as those of torchrun's."""
+    (out / "run-0").mkdir(parents=True)
+    death = {"rank": rank, "place": place, "how": how}
+    runs = [{"acquisition": "bald", "epochs": 1, "folder": str(out / "folder"), "die": death}]
+    both = programs.Program("-m", "tests.support.ranks", out, 2, json.dumps(runs), ranks=2)
+    latest = time.monotonic() + STARTS + SECONDS
+    while both.poll() is None and time.monotonic() < latest:
+        time.sleep(0.05)
+    ended = time.time()
+    both.send_signal(signal.SIGKILL)
+    return ended - float((out / "run-0" / "died").read_text()), both.stdout + both.stderr
+
+
+def check_dead(out: Path, *, rank: int, place: str, how: str, die: Callable[..., tuple[float, str]] = die) -> None:
     seconds, said = die(out, rank=rank, place=place, how=how)
     assert seconds < SECONDS, said
     recorded = [round.number for round in Journal.read_history(out / "folder")]
@@ -71,7 +87,7 @@ def ends(out: Path, folders: list[Path]) -> list[dict[str, Any]]:
 
 
 def test_a_rank_that_gets_a_sigterm_between_fits_ends_the_other(tmp_path: Path) -> None:
-    check_dead(tmp_path, rank=1, place="gather", how="SIGTERM")
+    check_dead(tmp_path, rank=1, place="gather", how="SIGTERM", die=die_in_forks)
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from lightning_al import ActiveDataModule, ActiveLearning, Oracle
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Oracle
 from lightning_al.host.found_checkpoints import by_age
 from lightning_al.host.namespace import pl
 from lightning_al.run.journal import Journal
@@ -113,6 +113,7 @@ def program(
     """Run a user's program, which is the same each time that it is started."""
     oracle = Logged(cut)
     arguments: dict[str, Any] = {"query_size": 4, "budget": 16, "folder": folder, "seed": 1, **kwargs}
+    arguments.setdefault("posterior", MCDropout(3))
     active = ActiveLearning(arguments.pop("acquisition", "bald"), oracle=oracle, **arguments)
     torch.manual_seed(seed_of_weights)
     module, data = LitMLP(), active_data(20)
@@ -137,7 +138,7 @@ def nothing_asked(whole: Ended) -> None:
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let the process be a job of SLURM's, which ends what it queues again: once `Popen` has made its object."""
     for name in ("JOB_ID", "NTASKS", "PROCID", "LOCALID", "NODEID"):
         monkeypatch.setenv(f"SLURM_{name}", "1" if name in ("JOB_ID", "NTASKS") else "0")
@@ -147,6 +148,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scontrol.write_text("#!/bin/sh\nsleep 0.1\nkill -TERM $PPID\n")
     scontrol.chmod(scontrol.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", str(scontrol.parent), prepend=os.pathsep)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +373,7 @@ def test_an_error_before_the_checkpoint_was_read_leaves_it_as_it_is(tmp_path: Pa
 
 def test_the_same_objects_fitted_again_go_on_with_their_own_run(tmp_path: Path, whole: Ended) -> None:
     oracle, data = Logged(), active_data(20)
-    active = ActiveLearning("bald", query_size=4, budget=16, seed=1, oracle=oracle)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=16, seed=1, oracle=oracle)
     torch.manual_seed(7)
     module = LitMLP()
     saving = pl.callbacks.OnExceptionCheckpoint(tmp_path)
@@ -480,7 +485,9 @@ def test_slurms_signal_is_answered_while_points_are_labelled_unless_the_user_doe
 
 def test_labels_that_were_corrected_or_given_back_in_a_program_are_so_after_resuming(tmp_path: Path) -> None:
     def made() -> tuple[ActiveLearning, Any, pl.Trainer]:
-        active = ActiveLearning("bald", query_size=4, budget=16, oracle=Logged(), rounds_per_fit=1)
+        active = ActiveLearning(
+            "bald", posterior=MCDropout(3), query_size=4, budget=16, oracle=Logged(), rounds_per_fit=1
+        )
         kept = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
         data = ActiveDataModule(points(40), initial=range(8), batch_size=8)
         return active, data, trainer(tmp_path, callbacks=[active, kept], max_epochs=1, enable_checkpointing=True)

@@ -19,7 +19,7 @@ import yaml
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 
-from lightning_al import ActiveLearning, cli
+from lightning_al import ActiveLearning, MCDropout, cli
 from lightning_al.demos import Classifier
 from lightning_al.host.loggers import NAME, arguments_to_resume, held_open, one_log
 from lightning_al.host.namespace import pl
@@ -52,6 +52,7 @@ each_kind = pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs[kind
 def command(*arguments: Any) -> None:
     """Run the command line in this process, and put back what it leaves changed."""
     threads, handlers = torch.get_num_threads(), logging.getLogger().handlers[:]
+    levels = {name: logging.getLogger(name).level for name in (None, "pytorch_lightning", "lightning_fabric")}
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         patch.setattr(sys, "argv", ["lightning-al", *map(str, arguments)])
         patch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -63,6 +64,8 @@ def command(*arguments: Any) -> None:
         finally:
             torch.set_num_threads(threads)
             logging.getLogger().handlers[:] = handlers
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)
             GlobalHydra.instance().clear()
             HydraConfig.instance().cfg = None
 
@@ -241,7 +244,7 @@ class Ends(pl.loggers.CSVLogger):
 class TestOneFitOfManyRounds:
     def test_ends_its_loggers_once(self, tmp_path: Path) -> None:
         logger = Ends(tmp_path)
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=16)
         fitting = trainer(tmp_path, logger=logger, log_every_n_steps=1, callbacks=[active])
         fitting.fit(LitMLP(), datamodule=active_data())
         assert len(active.history) == 3
@@ -258,7 +261,7 @@ class TestOneFitOfManyRounds:
                     raise RuntimeError("boom")
 
         logger = Ends(tmp_path)
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=16)
         fitting = trainer(tmp_path, logger=logger, log_every_n_steps=1, callbacks=[active, Failing()])
         with pytest.raises(RuntimeError, match="boom"):
             fitting.fit(LitMLP(), datamodule=active_data())

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_al import ActiveLearning
+from lightning_al import ActiveLearning, MCDropout
 from lightning_al.host.namespace import pl
 from lightning_al.host.round_checkpoints import RoundCheckpoints
 from lightning_al.host.round_folder import MARK
@@ -126,7 +126,7 @@ def test_what_a_cut_off_fit_saved_is_set_aside_until_there_is_more(tmp_path: Pat
 def run(place: Path | None, home: Path, *, budget: int = 16, extra: tuple[pl.Callback, ...] = (), **kwargs: Any) -> Any:
     """Run to the budget with checkpoints in a place, or in the default one."""
     checkpoint = pl.callbacks.ModelCheckpoint(dirpath=place, monitor="val_loss", save_last=True)
-    active = ActiveLearning("bald", query_size=4, budget=budget, **kwargs)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=budget, **kwargs)
     epochs, callbacks = 2 if extra else 1, [active, checkpoint, *extra]
     fitting = trainer(home, max_epochs=epochs, enable_checkpointing=True, callbacks=callbacks)
     fitting.fit(model(), datamodule=active_data(20))
@@ -249,7 +249,7 @@ def test_a_checkpoint_says_whose_its_folder_is(tmp_path: Path) -> None:
         == json.loads((place / "round-2" / MARK).read_text())["run"]
     )
     checkpoint = pl.callbacks.ModelCheckpoint(dirpath=place, monitor="val_loss", save_last=True)
-    active = ActiveLearning("bald", query_size=4, budget=20)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=20)
     fitting = trainer(tmp_path, max_epochs=2, enable_checkpointing=True, callbacks=[active, checkpoint])
     fitting.fit(model(), datamodule=active_data(20), ckpt_path=path)
     assert {path.name for path in place.iterdir()} == {"round-3"}
@@ -272,7 +272,7 @@ def test_a_checkpoint_without_an_id_is_gone_on_from_in_its_folder(tmp_path: Path
     without_ids(place, checkpoint=True)
     (place / "round-1").mkdir(exist_ok=True)
     checkpoint = pl.callbacks.ModelCheckpoint(dirpath=place, monitor="val_loss", save_last=True)
-    active = ActiveLearning("bald", query_size=4, budget=20)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=20)
     fitting = trainer(tmp_path, max_epochs=2, enable_checkpointing=True, callbacks=[active, checkpoint])
     fitting.fit(model(), datamodule=active_data(20), ckpt_path=place / "round-2" / "last.ckpt")
     assert {path.name for path in place.iterdir()} == {"round-1", "round-3"}

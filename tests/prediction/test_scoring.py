@@ -31,7 +31,7 @@ from tests.support.tasks import LitMLP, points, trainer
 def scored(tmp_path: Path, **kwargs: Any) -> tuple[list[int], list[float]]:
     torch.manual_seed(0)
     data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=8, **kwargs)
-    active = ActiveLearning("batchbald", query_size=6, max_rounds=2, posterior=MCDropout(10))
+    active = ActiveLearning("batchbald", query_size=6, max_rounds=2, posterior=MCDropout(3))
     trainer(tmp_path, callbacks=[active]).fit(LitMLP(), datamodule=data)
     return active.history[0].indices, active.history[0].scores
 

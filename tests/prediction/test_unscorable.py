@@ -88,7 +88,7 @@ def run(
     module = LitMLP() if module is None else module
     wrapped = LitFaulty(dataset, members, workers, collate)
     data_module = ActiveDataModule(wrapped, **{"initial": INITIAL, "pool_batch_size": batch_size, **(data or {})})
-    settings = {"query_size": 4, "max_rounds": 3, "posterior": MCDropout(5), "seed": 1, **arguments}
+    settings = {"query_size": 4, "max_rounds": 3, "posterior": MCDropout(3), "seed": 1, **arguments}
     active = ActiveLearning(acquisition, **settings)
     steps = {"num_sanity_val_steps": 2} if dry else {}
     trainer(tmp_path, callbacks=[active], max_epochs=1, **steps).fit(module, datamodule=data_module)
@@ -104,7 +104,7 @@ ACQUISITIONS: dict[str, Callable[[], Any]] = {
     "random": lambda: "random",
     "entropy": lambda: "entropy",
     "batchbald": lambda: "batchbald",
-    "streamed": lambda: BatchBALD(max_memory=16 * 30 * 5),
+    "streamed": lambda: BatchBALD(max_memory=16 * 30 * 3),
     "embeddings": Embeddings,
 }
 

@@ -77,7 +77,7 @@ def test_a_run_passes_every_size_of_the_labelled_set(tmp_path: Path, make: Any) 
     ],
 )
 def test_other_modules_and_other_sizes_train_the_batches_of_today(shuffle: bool, samples: int | None) -> None:
-    """Sizes up to 40 and several batch sizes, against a datamodule that no module is fitted with."""
+    """Several sizes and batch sizes, against a datamodule that no module is fitted with."""
 
     def batches(norm: bool | None, size: int, batch_size: int, drop_last: bool) -> list[list[list[int]]]:
         wrapped = LitData(lambda: DataLoader(DS, batch_size, shuffle=shuffle, drop_last=drop_last))
@@ -91,7 +91,7 @@ def test_other_modules_and_other_sizes_train_the_batches_of_today(shuffle: bool,
         assert {len(loader)} == {len(epoch) for epoch in epochs}
         return epochs
 
-    for size in [*range(2, 20), 24, 25, 33, 40]:
+    for size in [*range(2, 12), 17, 25, 40]:
         for batch_size in (2, 3, 8):
             drop_last = size % 2 == 0
             plain = batches(None, size, batch_size, drop_last)

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from tests.support.plain import TEST, TRAIN, VAL, same_weights, weights_of
 from tests.support.tasks import CLASSES, LitMLP, LitPoints, trainer
 
 
 def active_learning(rounds_per_fit: int | None = 1) -> ActiveLearning:
-    return ActiveLearning("bald", query_size=5, max_rounds=3, rounds_per_fit=rounds_per_fit)
+    return ActiveLearning("bald", posterior=MCDropout(3), query_size=5, max_rounds=3, rounds_per_fit=rounds_per_fit)
 
 
 def data() -> ActiveDataModule:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lightning_al import ActiveDataModule, ActiveLearning, LastLayer
+from lightning_al import ActiveDataModule, ActiveLearning, LastLayer, MCDropout
 from lightning_al.acquisition import Acquisition, Selection
 from lightning_al.host.namespace import pl
 from tests.support.tasks import CLASSES, FEATURES, points, trainer
@@ -145,11 +145,11 @@ COMPILED = [CompiledPart, CompiledInPlace, CompiledInSetup, CompiledMethod, comp
     ids=lambda value: getattr(value, "__name__", None),
 )
 def test_what_is_compiled_for_training_is_compiled_once_a_run(tmp_path: Path, make: Any, acquisition: Any) -> None:
-    picks, compilations = run(tmp_path, make, acquisition, posterior="mc_dropout")
+    picks, compilations = run(tmp_path, make, acquisition, posterior=MCDropout(3))
     assert compilations[0] > 0
     # Neither the dry pass, nor the pools of two rounds, nor the rounds after the first let anything be compiled anew.
     assert compilations == compilations[:1] * 3
-    assert same_picks(picks, run(tmp_path, lambda counting: Lit(), acquisition)[0])
+    assert same_picks(picks, run(tmp_path, lambda counting: Lit(), acquisition, posterior=MCDropout(3))[0])
 
 
 def test_a_layer_of_a_compiled_network_is_named_as_it_was_written(tmp_path: Path) -> None:

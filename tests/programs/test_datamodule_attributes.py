@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.host.namespace import pl
 from tests.support.net import LitNet
 from tests.support.tasks import CLASSES, FEATURES, points, trainer
@@ -54,7 +54,7 @@ class LitData(pl.LightningDataModule):
 
 
 def run(tmp_path: Path, module: pl.LightningModule, data: ActiveDataModule, *callbacks: pl.Callback) -> ActiveLearning:
-    active = ActiveLearning("bald", query_size=2, max_rounds=2)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=2, max_rounds=2)
     trainer(tmp_path, callbacks=[active, *callbacks], max_epochs=1).fit(module, datamodule=data)
     assert len(active.history) == 2
     return active
@@ -280,7 +280,7 @@ def test_the_training_data_are_found_by_index_whatever_the_user_calls_dataset() 
 
 def test_each_says_what_it_is(tmp_path: Path) -> None:
     data = ActiveDataModule(LitData(), initial=[3, 1])
-    active = ActiveLearning("bald", query_size=2, budget=4)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=2, budget=4)
     assert repr(data) == "ActiveDataModule(LitData, initial_size=2, not set up)"
     assert repr(active).startswith("ActiveLearning(BALD(), query_size=2, budget=4, posterior=MCDropout(")
     assert repr(active).endswith("oracle=Revealed(); 0 rounds done)")

@@ -36,6 +36,7 @@ def fit(
 ) -> tuple[ActiveLearning, int]:
     """Fit two rounds, and return how many steps were trained, whatever came of it."""
     steps = Steps()
+    kwargs.setdefault("posterior", MCDropout(3))
     active = ActiveLearning(acquisition, query_size=4, max_rounds=kwargs.pop("max_rounds", 3), seed=1, **kwargs)
     data = ActiveDataModule(points(60), initial_size=8, batch_size=8, seed=2)
     try:

@@ -137,13 +137,13 @@ class Kept(ActiveLearning):
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_end(trainer, pl_module)
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        self.log_probs = torch.cat(list(predict_pool(trainer, pl_module, data, posterior=MCDropout(4), seed=0)))
+        self.log_probs = torch.cat(list(predict_pool(trainer, pl_module, data, posterior=MCDropout(2), seed=0)))
         self.labels = [batch[1] for batch in data.pool_dataloader()]
 
 
 def round_of(tmp_path: Path, dataset: Dataset[Any], collate: Any, **arguments: Any) -> Kept:
     torch.manual_seed(0)
-    active = Kept("bald", query_size=3, max_rounds=2, posterior=MCDropout(4), **arguments)
+    active = Kept("bald", query_size=3, max_rounds=2, posterior=MCDropout(2), **arguments)
     data = ActiveDataModule(dataset, initial=range(6), batch_size=4, collate_fn=collate)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitNet(), datamodule=data)
     return active
@@ -191,7 +191,7 @@ def test_all_rounds_are_the_same_where_an_oracle_gives_the_labels(tmp_path: Path
     runs = []
     for dataset in (Labelled(KINDS["int"]), Labelled(KINDS["int"], 3), Placeholders(KINDS["int"])):
         torch.manual_seed(0)
-        active = ActiveLearning("bald", query_size=3, max_rounds=4, oracle=ask)
+        active = ActiveLearning("bald", posterior=MCDropout(3), query_size=3, max_rounds=4, oracle=ask)
         data = ActiveDataModule(dataset, initial=range(6), batch_size=4)
         trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitNet(), datamodule=data)
         runs.append([(round.indices, round.scores) for round in active.history])
@@ -211,7 +211,13 @@ def test_a_model_that_computes_its_loss_in_forward(tmp_path: Path) -> None:
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             return self(**batch)["loss"]  # type: ignore[no-any-return]
 
-    active = ActiveLearning("bald", query_size=3, max_rounds=2, forward=lambda module, batch: module(**batch)["logits"])
+    active = ActiveLearning(
+        "bald",
+        posterior=MCDropout(3),
+        query_size=3,
+        max_rounds=2,
+        forward=lambda module, batch: module(**batch)["logits"],
+    )
     data = ActiveDataModule(Items(N, lambda x, y: {"x": x, "labels": y}), initial_size=6, batch_size=4)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitTransformer(), datamodule=data)
     assert len(active.history) == 2
@@ -226,7 +232,7 @@ def test_a_transfer_hook_that_makes_labels_one_hot(tmp_path: Path) -> None:
             x, y = batch
             return x, F.one_hot(y, CLASSES).float()
 
-    active = ActiveLearning("bald", query_size=3, max_rounds=2)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=3, max_rounds=2)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(
         LitNet(), datamodule=ActiveDataModule(LitData(), initial_size=6)
     )

@@ -19,7 +19,7 @@ from scipy import sparse
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.host.namespace import pl
 from tests.support.net import LitNet
 from tests.support.tasks import CLASSES, FEATURES, trainer
@@ -48,7 +48,7 @@ def rounds(
     tmp_path: Path, module: pl.LightningModule, data: Any, **arguments: Any
 ) -> list[tuple[list[int], list[float]]]:
     """Run a program, and return what it chose by which scores."""
-    active = ActiveLearning("bald", query_size=2, max_rounds=3)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=2, max_rounds=2)
     torch.manual_seed(0)
     with torch.no_grad():
         for parameter in module.parameters():

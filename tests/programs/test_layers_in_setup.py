@@ -281,11 +281,11 @@ REBUILT_FOR_A_TEST = {
 @pytest.mark.parametrize("program", [program for program in PROGRAMS if program is not ReadsTheSizesFromTheData])
 def test_each_round_is_the_plain_program(tmp_path: Path, program: type[LitBase]) -> None:
     torch.manual_seed(9)
-    module, active, data = run(lambda: made(program), tmp_path, max_epochs=3)
+    module, active, data = run(lambda: made(program), tmp_path, max_epochs=2)
     is_tested = program not in REBUILT_FOR_A_TEST
     for number, round in enumerate(active.history):
         torch.manual_seed(9)
-        plain = plain_round(lambda: made(program), active, data, number, tmp_path, tested=is_tested, max_epochs=3)
+        plain = plain_round(lambda: made(program), active, data, number, tmp_path, tested=is_tested, max_epochs=2)
         assert plain.metrics.items() <= round.metrics.items()
     assert same_weights(weights_of(module), plain.weights)
     assert is_tested == bool(plain.metrics)
@@ -302,7 +302,7 @@ def test_each_round_is_the_plain_program(tmp_path: Path, program: type[LitBase])
     ],
 )
 def test_a_test_is_of_the_module_that_the_user_has(tmp_path: Path, program: type[LitBase]) -> None:
-    module, active, _ = run(lambda: made(program), tmp_path, max_epochs=6)
+    module, active, _ = run(lambda: made(program), tmp_path, max_rounds=3, max_epochs=6)
     assert active.history[-1].metrics["test_loss"] == pytest.approx(loss_of(module), rel=1e-4)
     assert loss_of(module) < 1.0  # a module that was not trained is at 1.4
 
@@ -339,8 +339,8 @@ def test_a_run_in_one_call_is_the_run_call_by_call_and_the_resumed_one(
             )  # fmt: skip
         return [(round.indices, round.scores, round.metrics) for round in active.history], weights_of(module)
 
-    picks, ends = whole("at once", [3])
-    other_picks, other_ends = whole("resumed", [2, 3], folder=True)
+    picks, ends = whole("at once", [2])
+    other_picks, other_ends = whole("resumed", [1, 2], folder=True)
     assert other_picks == picks
     assert same_weights(other_ends, ends)
 
@@ -381,7 +381,7 @@ def test_a_network_that_setup_compiles_is_compiled_once(tmp_path: Path, stages: 
     assert same_weights(weights_of(module), plain.weights)
     torch._dynamo.reset()
     compilations.clear()
-    module, _, _ = run(lambda: made(Compiles), tmp_path, acquisition="random", max_epochs=1, max_rounds=4)
+    module, _, _ = run(lambda: made(Compiles), tmp_path, acquisition="random", max_epochs=1, max_rounds=3)
     assert 0 < len(compilations) <= in_one_round + 2
     assert [name for name, _ in module.named_modules() if "_orig_mod" in name] == [
         name for name, _ in plain_names(Compiles) if "_orig_mod" in name

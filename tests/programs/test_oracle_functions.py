@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lightning_al import ActiveDataModule, ActiveLearning, Oracle
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Oracle
 from lightning_al.oracle import FunctionOracle, Revealed, as_oracle
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
@@ -65,7 +65,7 @@ ORACLES: dict[str, tuple[Any, str]] = {
 
 
 def run(tmp_path: Path, oracle: Any) -> ActiveLearning:
-    active = ActiveLearning("bald", query_size=2, max_rounds=3, oracle=oracle)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=2, max_rounds=3, oracle=oracle)
     data = ActiveDataModule(points(24), initial_size=4, batch_size=4)
     trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(), datamodule=data)
     return active

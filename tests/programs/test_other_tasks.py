@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset, Subset, default_collate
 
-from lightning_al import ActiveDataModule, ActiveLearning, Oracle
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Oracle
 from lightning_al.acquisition import Acquisition, Selection
 from lightning_al.host.namespace import pl
 from tests.support.tasks import CLASSES, FEATURES, Items, LitMLP, points, trainer
@@ -43,6 +43,7 @@ def fit(
     data: Mapping[str, Any] | None = None,
     **kwargs: Any,
 ) -> ActiveLearning:
+    kwargs.setdefault("posterior", MCDropout(3))
     active = ActiveLearning(acquisition, query_size=4, max_rounds=2, seed=1, **kwargs)
     pool = ActiveDataModule(dataset, **{"initial_size": 12, "batch_size": 8, "seed": 2, **(data or {})})
     callbacks = [active, steps or Counted()]

@@ -98,7 +98,7 @@ def test_predictions_do_not_depend_on_what_a_text_is_padded_to(tmp_path: Path, s
         data = ActiveDataModule(
             Texts(), initial_size=12, batch_size=6, collate_fn=pad, pool_batch_size=pool_batch_size, seed=3
         )
-        active = ActiveLearning(Keeping(tables), query_size=5, max_rounds=2, posterior=MCDropout(4), seed=1)
+        active = ActiveLearning(Keeping(tables), query_size=5, max_rounds=2, posterior=MCDropout(2), seed=1)
         trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitText(), datamodule=data)
         return active.history[0].indices, tables[0]
 
@@ -114,7 +114,7 @@ def test_predictions_do_not_depend_on_what_a_text_is_padded_to(tmp_path: Path, s
 def test_a_run_over_padded_texts_repeats(tmp_path: Path, acquisition: str) -> None:
     def run() -> Any:
         data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pad, seed=3)
-        active = ActiveLearning(acquisition, query_size=5, max_rounds=3, posterior=MCDropout(4), seed=1)
+        active = ActiveLearning(acquisition, query_size=5, max_rounds=2, posterior=MCDropout(3), seed=1)
         trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitText(), datamodule=data)
         return [(round.indices, round.scores) for round in active.history]
 
@@ -149,7 +149,7 @@ class LitPacked(pl.LightningModule):
 def test_packed_sequences_work_where_their_layers_draw_nothing(tmp_path: Path, layers: int) -> None:
     def run(size: int) -> list[int]:
         data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pack, pool_batch_size=size, seed=3)
-        active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(4), seed=1)
+        active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(2), seed=1)
         trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(LitPacked(layers), datamodule=data)
         return active.history[0].indices
 
@@ -169,6 +169,6 @@ def test_a_network_that_drops_along_an_axis_of_padding_alone_is_refused_at_once(
             return self.model(**{**inputs, "attention_mask": inputs["attention_mask"] * (weights > 0)})
 
     data = ActiveDataModule(Texts(), initial_size=12, batch_size=6, collate_fn=pad, seed=3)
-    active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(4), seed=1)
+    active = ActiveLearning("bald", query_size=5, max_rounds=2, posterior=MCDropout(2), seed=1)
     with pytest.raises(ValueError, match=r"(?s)keeps one mask for the whole pool.*padding them to one.*before round 0"):
         trainer(tmp_path, callbacks=[active], num_sanity_val_steps=2).fit(Drops(), datamodule=data)

@@ -14,7 +14,7 @@ import pytest
 from matplotlib.image import imread
 
 from lightning_al.report.command import main
-from lightning_al.report.recorded import read_all
+from lightning_al.report.runs import read_all
 from lightning_al.report.study import make_studies
 from tests.report.conftest import HOSTILE
 from tests.support import programs

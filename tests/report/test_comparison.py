@@ -6,7 +6,7 @@ import pytest
 from scipy import stats
 
 from lightning_al.report import area_under_curve, compare, compare_pairs, holm
-from lightning_al.report.comparison import pairs_frame, write_csv
+from lightning_al.report.frames import comparison_frame, pairs_frame, write_table
 from tests.support.runs import run
 
 HEIGHTS = {"random": [0.50, 0.52, 0.49, 0.51, 0.50, 0.53], "bald": [0.51, 0.52, 0.48, 0.53, 0.50, 0.56]}
@@ -109,7 +109,7 @@ def test_runs_of_different_tasks_are_refused():
 
 def test_csv_has_a_line_for_each_method(tmp_path):
     rows = compare(methods())
-    write_csv(rows, tmp_path / "comparison.csv")
+    write_table(comparison_frame(rows), tmp_path / "comparison.csv")
     with (tmp_path / "comparison.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
     assert [line["method"] for line in written] == ["random", "bald", "batchbald"]

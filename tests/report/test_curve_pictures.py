@@ -4,8 +4,8 @@ import pytest
 from matplotlib.image import imread
 
 from lightning_al.report.comparison import compare
-from lightning_al.report.curve_pictures import comparison_picture, curve_picture
-from lightning_al.report.drawing import axis_name, save_picture
+from lightning_al.report.curve_pictures import comparison_picture, curve_picture, lines_of
+from lightning_al.report.pictures import DAY, save_picture
 from tests.report.test_comparison import methods
 from tests.support.runs import run
 
@@ -46,14 +46,14 @@ def test_pictures_are_written_without_pyplot(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["curve.png"]
 
 
-@pytest.mark.parametrize(
-    ("metric", "name"), [("posterior_nll", "posterior negative log-likelihood (nats)"), ("f1", "f1")]
-)
-def test_axis_names(metric, name):
-    assert axis_name(metric) == name
-
-
 def test_a_name_is_no_formula(tmp_path):
     rows = compare({r"$\frac{1$": [run("bald")], "$random$": [run("random", "Random")]})
     save_picture(comparison_picture(rows, "$m$", title="$x"), tmp_path / "curve.png")
     assert (tmp_path / "curve.png").exists()
+
+
+def test_each_method_has_a_line_of_its_own():
+    names = [str(number) for number in range(28)]
+    found = lines_of([*names, "random"], "random", DAY)
+    assert len(set(found.values())) == 29
+    assert found["random"] == (DAY.baseline, "-")

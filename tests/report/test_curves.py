@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from math import isnan
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
 from lightning_al.report import area_under_curve, labels_to_reach
-from lightning_al.report.curves import area_or_nan
+from lightning_al.report.curves import area_or_nan, quartile
 
 curves = st.lists(
     st.tuples(st.integers(1, 500), st.floats(0, 1)), min_size=2, max_size=20, unique_by=lambda point: point[0]
@@ -94,3 +95,29 @@ def _touches(labels, place, low, high):
         or (labels[place] < high < after)
         or (before < high < labels[place] or labels[place] < low < after)
     )
+
+
+counts = st.lists(st.integers(1, 500), min_size=1, max_size=12)
+shares = st.sampled_from([0.25, 0.5, 0.75])
+
+
+@given(counts, shares)
+def test_quartiles_are_numpys_where_all_runs_reach_the_target(numbers, share):
+    assert quartile(numbers, share) == pytest.approx(np.quantile(numbers, share))
+
+
+@given(counts, st.integers(1, 12), shares, st.integers(501, 10_000))
+def test_a_quartile_stands_or_falls_with_whether_it_depends_on_runs_that_never_reach(numbers, missing, share, never):
+    found = quartile([*numbers, *[None] * missing], share)
+    # Any number beyond all that were recorded may stand in for the missing ones, where the quartile does not need them.
+    stand_ins = [np.quantile([*numbers, *[later] * missing], share) for later in (never, 2 * never)]
+    if found is None:
+        assert stand_ins[0] != stand_ins[1]
+    else:
+        assert stand_ins == pytest.approx([found, found])
+
+
+@pytest.mark.parametrize("numbers", [[], [float("nan")], [10, float("nan"), None]])
+def test_a_quartile_is_of_numbers(numbers):
+    with pytest.raises(ValueError, match=r"`quartile` expects one number or more, .* Leave out"):
+        quartile(numbers, 0.5)

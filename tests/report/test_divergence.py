@@ -7,20 +7,17 @@ import io
 from math import inf, isfinite, nan
 
 import pytest
-import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
-from sklearn.metrics import roc_auc_score
 
-from lightning_al.report import area_under_curve, chance_level, compare, paired_difference
-from lightning_al.report.comparison import baseline_of, write_csv
+from lightning_al.report import area_under_curve, compare, paired_difference
+from lightning_al.report.comparison import baseline_of, stand_in
+from lightning_al.report.console import comparison_table
 from lightning_al.report.curve_pictures import comparison_picture, curve_picture
-from lightning_al.report.divergence import stand_in
-from lightning_al.report.labels_to_target import labels_to_target
+from lightning_al.report.curves import labels_to_target
+from lightning_al.report.frames import comparison_frame, write_table
 from lightning_al.report.sentences import of_diverged
-from lightning_al.report.tables import comparison_table
 from tests.support.runs import run
 
 CLASS = {"random": "Random", "bald": "BALD", "batchbald": "BatchBALD"}
@@ -45,36 +42,9 @@ def shown(rows):
     return console.export_text()
 
 
-@pytest.mark.parametrize("C", [2, 3, 10])
-def test_chance_level_is_what_equal_probabilities_get(C):
-    labels, logits = torch.arange(C).repeat(5), torch.zeros(5 * C, C, dtype=torch.float64)
-    first_class = torch.zeros_like(labels)  # which they predict, or logits that are NaN
-    measured = {
-        "test_acc": (first_class == labels).double().mean().item(),
-        "val/errorRate": (first_class != labels).double().mean().item(),
-        "test_loss": F.cross_entropy(logits, labels).item(),
-        "posterior_nll": F.nll_loss(logits.log_softmax(1), labels).item(),
-        "valCrossEntropy": F.cross_entropy(logits, labels).item(),
-        "perplexity": F.cross_entropy(logits, labels).exp().item(),
-        "test_bce": F.binary_cross_entropy_with_logits(logits[:, 0], (labels > 0).double()).item(),
-        "val_auroc": roc_auc_score(labels > 0, logits[:, 0]),
-    }
-    assert {name: chance_level(name, C) for name in measured} == pytest.approx(measured)
-
-
-@pytest.mark.parametrize("metric", ["f1", "test_mse", "test_ece", "score", "top5_acc", "loss_std", "aux_loss", "brier"])
-def test_chance_level_is_not_guessed(metric):
-    assert chance_level(metric, 10) is None
-
-
-@pytest.mark.parametrize("num_classes", [None, 0, 1])
-def test_chance_level_needs_classes(num_classes):
-    assert chance_level("test_acc", num_classes) is None
-
-
 @given(st.sampled_from(["min", "max"]), st.floats(0, 5), st.lists(st.floats(0, 5), max_size=5))
 def test_a_diverged_run_is_never_better_than_chance_or_another_run(mode, chance, heights):
-    height = stand_in("anything", heights, mode=mode, chance=chance).height
+    height = stand_in("anything", heights, mode, chance=chance).height
     assert height in (chance, *heights)
     sign = -1 if mode == "min" else 1
     assert all(sign * height <= sign * other for other in (chance, *heights))
@@ -170,7 +140,7 @@ def test_all_runs_may_diverge(seeds, tmp_path):
     assert f"{seeds} of {seeds} diverged" in shown(rows).replace("\n", " ")
     comparison_picture(rows, "test_acc", title="").draw_without_rendering()
     curve_picture(rows[:1], "test_acc", title="").draw_without_rendering()
-    write_csv(rows, tmp_path / "comparison.csv")
+    write_table(comparison_frame(rows), tmp_path / "comparison.csv")
     assert "nan" not in (tmp_path / "comparison.csv").read_text()
 
 
@@ -209,7 +179,7 @@ def test_a_mean_curve_leaves_out_rounds_that_diverged_and_the_picture_shows_the_
 
 
 def test_the_table_of_a_file_tells_the_rows_apart(tmp_path):
-    write_csv(compare(methods(bald={3: nan})), tmp_path / "comparison.csv")
+    write_table(comparison_frame(compare(methods(bald={3: nan}))), tmp_path / "comparison.csv")
     with (tmp_path / "comparison.csv").open(newline="") as file:
         lines = list(csv.DictReader(file))
     found = [(line["method"], line["runs"], line["diverged"], line["diverged_counted_at"]) for line in lines]
@@ -220,8 +190,8 @@ def test_the_table_of_a_file_tells_the_rows_apart(tmp_path):
 
 def test_labels_to_a_target_count_runs_that_diverged():
     rows = compare(methods(4, bald={0: nan, 3: inf}))
-    found = labels_to_target(rows[1], 0.7)
-    assert found.labels == [30, 20, 20, 30]
+    curves = [(run.labels, run.values) for run in rows[1].all_runs]
+    assert labels_to_target(curves, 0.7, mode="max") == [30, 20, 20, 30]
 
 
 def test_runs_that_differ_in_their_mode_are_refused():

@@ -7,9 +7,8 @@ from math import log
 import pandas as pd
 import pytest
 
-from lightning_al.report import frames
-from lightning_al.report.page import tables
-from lightning_al.report.recorded import read_all
+from lightning_al.report import frames, tables
+from lightning_al.report.runs import read_all
 from lightning_al.report.study import make_studies
 from tests.support.runs import record
 
@@ -36,7 +35,7 @@ def test_there_is_a_row_a_run_and_round(rounds):
 
 
 def test_a_round_without_the_metric_is_in_no_curve_and_one_that_diverged_is(study):
-    first = study.recorded["bald"][0].history[0]
+    first = study.methods["bald"][0].history[0]
     first.metrics.clear()
     curves = frames.curves(frames.rounds([study]))
     assert len(curves) == 7
@@ -116,7 +115,7 @@ def test_what_is_no_report_of_a_batch_is_left_out(rounds):
 
 
 def test_the_sampling_noise_is_shown_where_it_was_measured(study):
-    for run, share in zip(study.recorded["bald"], (0.2, 0.4), strict=True):
+    for run, share in zip(study.methods["bald"], (0.2, 0.4), strict=True):
         for round in run.history:
             if round.details:
                 round.details["overlap_of_half_samples"] = share

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 
 from lightning_al.report.comparison import compare
-from lightning_al.report.recorded import read_all
+from lightning_al.report.runs import read_all
 from lightning_al.report.sentences import caveats, headlines
-from lightning_al.report.study import Study, make_studies
+from lightning_al.report.study import Study, group_runs, make_studies
 from tests.support.runs import record, record_study, run
 
 
@@ -16,7 +16,7 @@ def studies(folder, **asked):
 def test_random_choice_comes_first_and_the_others_are_compared_with_it(tmp_path):
     record_study(tmp_path)
     [study], left_out = studies(tmp_path)
-    assert (study.title, list(study.recorded), left_out) == ("Digits", ["random", "bald"], [])
+    assert (study.title, list(study.methods), left_out) == ("Digits", ["random", "bald"], [])
     assert study.between == (10, 30)
     [_, bald] = study.compared
     # Areas over two steps: half of the first height, the middle one, half of the last.
@@ -50,7 +50,7 @@ def test_other_data_and_other_training_are_other_tasks(tmp_path):
         record(tmp_path / f"random-{place}", name="random", acquisition="Random", **changes)
         record(tmp_path / f"bald-{place}", **changes)
     found, _ = studies(tmp_path)
-    assert [list(study.recorded) for study in found] == [["random", "bald"]] * 3
+    assert [list(study.methods) for study in found] == [["random", "bald"]] * 3
     assert {study.title for study in found} == {
         "Digits data.noise=0.0 trainer.max_steps=500",
         "Digits data.noise=0.1 trainer.max_steps=500",
@@ -62,7 +62,7 @@ def test_a_larger_budget_is_the_same_method(tmp_path):
     record(tmp_path / "short", [0.5, 0.6], seed=0)
     record(tmp_path / "long", [0.5, 0.6, 0.8], seed=1, active__budget=40)
     [study], _ = studies(tmp_path)
-    assert [run.seed for run in study.recorded["bald"]] == [0, 1]
+    assert [run.seed for run in study.methods["bald"]] == [0, 1]
     assert study.between == (10, 20)
     assert study.compared[0].areas == pytest.approx([0.55, 0.55])
     assert any("Compared up to 20 labels" in caveat for caveat in caveats(study))
@@ -82,7 +82,7 @@ def test_a_run_still_going_does_not_cut_the_others_short(tmp_path):
     [study], _ = studies(tmp_path)
     assert study.between == (10, 30)
     assert [run.state for run in study.too_short] == ["going"]
-    assert len(study.curves["bald"]) == 3
+    assert len(study.methods["bald"]) == 3
     assert any("Not compared, since they do not cover 10 to 30 labels yet: bald seed 2" in c for c in caveats(study))
     journal.close()
 
@@ -99,7 +99,7 @@ def test_a_run_that_a_longer_one_repeats_is_left_out(tmp_path):
     record(tmp_path / "short", [0.5, 0.6], finished=False)
     record(tmp_path / "long", [0.5, 0.6, 0.7])
     [study], [left_out] = studies(tmp_path)
-    assert study.recorded["bald"][0].folder.name == "long"
+    assert study.methods["bald"][0].folder.name == "long"
     assert (left_out.folder.name, "part of the run in" in left_out.reason) == ("short", True)
 
 
@@ -124,7 +124,7 @@ def test_a_metric_that_only_some_have_leaves_the_others_out(tmp_path):
     record(tmp_path / "a")
     record(tmp_path / "b", seed=1, metric="val_acc")
     [study], [left_out] = studies(tmp_path, metric="val_acc")
-    assert study.recorded["bald"][0].seed == 1
+    assert study.methods["bald"][0].seed == 1
     assert "no metric val_acc. Choose by --metric one of: test_acc, test_loss." in left_out.reason
 
 
@@ -138,7 +138,7 @@ def test_runs_that_show_different_metrics_are_refused(tmp_path):
 def test_validation_labels_are_labels(tmp_path):
     record(tmp_path)
     [study], _ = studies(tmp_path, with_validation_labels=True)
-    assert study.curves["bald"][0].labels == [17, 27, 37]
+    assert study.methods["bald"][0].labels == [17, 27, 37]
 
 
 def test_without_random_choice_there_is_no_comparison(tmp_path):
@@ -162,7 +162,7 @@ def test_methods_are_compared_with_each_other_without_random_choice_too(tmp_path
 
 def test_more_seeds_than_the_exact_test_takes_are_not_compared_in_pairs():
     runs = {name: [run(name, seed=seed) for seed in range(count)] for name, count in {"a": 41, "b": 41, "c": 2}.items()}
-    study = Study("Digits", "test_acc", False, {}, {}, (10, 30), compare(runs), [], "max")
+    study = Study("Digits", "test_acc", False, {}, (10, 30), compare(runs), [], "max")
     assert study.pairs == []
     assert any("since they have more than 40 seeds: a, b." in caveat for caveat in caveats(study))
 
@@ -255,7 +255,7 @@ def test_rounds_without_the_metric_are_named(tmp_path):
         journal.append(type(round).from_dict({**round.to_dict(), "metrics": kept}), labels={})
     journal.close()
     [study], _ = studies(tmp_path)
-    assert study.curves["bald"][0].labels == [10, 30, 40]
+    assert study.methods["bald"][0].labels == [10, 30, 40]
     assert any(
         "Rounds without test_acc, over which the curve is taken as straight: bald seed 0 (1 round)" in c
         for c in caveats(study)
@@ -275,3 +275,31 @@ def test_runs_that_diverged_alike_at_the_start_started_alike(tmp_path):
     record(tmp_path / "b", [float("nan"), 0.6, 0.7])
     [study], _ = studies(tmp_path)
     assert not any("Round 0 differs" in caveat for caveat in caveats(study))
+
+
+def test_runs_group_by_name_in_the_order_of_seeds():
+    methods = group_runs([run("bald", seed=2), run("random", seed=0), run("bald", seed=0)])
+    assert {name: [member.seed for member in runs] for name, runs in methods.items()} == {"bald": [0, 2], "random": [0]}
+
+
+def test_settings_that_differ_complete_the_name():
+    runs = [
+        run(seed=seed, settings={"active.query_size": size, "data.noise": 0.1}) for size in (5, 10) for seed in (0, 1)
+    ]
+    assert list(group_runs(runs)) == ["bald query_size=5", "bald query_size=10"]
+
+
+def test_settings_that_end_alike_or_name_a_class_are_named_in_full():
+    runs = [
+        run(settings={"acquisition.size": size, "active.size": size, "posterior._target_": f"a.{letter}"})
+        for size, letter in ((5, "B"), (10, "C"))
+    ]
+    assert list(group_runs(runs)) == [
+        "bald acquisition.size=5 active.size=5 posterior._target_=a.B",
+        "bald acquisition.size=10 active.size=10 posterior._target_=a.C",
+    ]
+
+
+def test_the_same_run_twice_is_refused():
+    with pytest.raises(ValueError, match="Two runs of bald have the same seed and settings"):
+        group_runs([run(seed=1), run(seed=1)])

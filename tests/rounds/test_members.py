@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from lightning_al.run.journal import Journal
 from lightning_al.run.records import replay
 from tests.doors.test_several_fits import Ensemble, active_data, plain
 from tests.support import programs
+from tests.support.combinations import one_in
 from tests.support.tasks import LitMLP, trainer
 
 DEATHS = {
@@ -34,17 +37,32 @@ DEATHS = {
 }
 
 
+REPEATED = ("in the test of the first", "in the second fit of the second round", "in the last fit")
+"""The same places in other fits: those of the two runs that are stopped by a signal are in the second round too."""
+
+SIGNALS = ("SIGTERM", "SIGINT")
+
+RUNS: dict[str, dict[str, Any]] = {
+    "whole": {},
+    "whole and warm": {"reset": "warm"},
+    **{name: {"place": place, "fit": fit} for name, (place, fit, _) in DEATHS.items()},
+    "warm in the second round": {"place": "fit", "fit": 4, "reset": "warm"},
+    **{number: {"place": "fit", "fit": 4, "signal": number} for number in SIGNALS},
+}
+
+
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """How runs that died and were resumed ended, by name, and ones that nothing disturbed."""
-    warm = {"reset": "warm"}
-    runs: list[dict[str, Any]] = [{"name": "whole"}, {"name": "whole and warm", **warm}]
-    runs += [{"name": name, "place": place, "fit": fit} for name, (place, fit, _) in DEATHS.items()]
-    runs += [{"name": "warm in the second round", "place": "fit", "fit": 4, **warm}]
-    runs += [{"name": number, "place": "fit", "fit": 4, "signal": number} for number in ("SIGTERM", "SIGINT")]
-    out = tmp_path_factory.mktemp("members")
-    done = programs.run("-m", "tests.support.ensemble_runs", out, json.dumps(runs))
-    return {outcome["name"]: outcome for outcome in map(json.loads, done.stdout.splitlines())}
+def found(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], dict[str, Any]]:
+    """Return how a run ended that died and was resumed, or one that nothing disturbed; each is made once."""
+
+    @cache
+    def ended(name: str) -> dict[str, Any]:
+        out = tmp_path_factory.mktemp("members")
+        done = programs.run("-m", "tests.support.ensemble_runs", out, json.dumps([{"name": name, **RUNS[name]}]))
+        outcome: dict[str, Any] = json.loads(done.stdout)
+        return outcome
+
+    return ended
 
 
 def check_as_whole(ended: dict[str, Any], whole: dict[str, Any], fits: int) -> None:
@@ -54,30 +72,32 @@ def check_as_whole(ended: dict[str, Any], whole: dict[str, Any], fits: int) -> N
     assert ended["fits"] == fits
 
 
-@pytest.mark.parametrize("name", DEATHS)
-def test_a_killed_run_resumes_in_its_fit_and_ends_as_a_whole_one(found: dict[str, Any], name: str) -> None:
-    assert found[name]["died"] == -signal.SIGKILL
-    check_as_whole(found[name], found["whole"], DEATHS[name][2])
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in REPEATED else name for name in DEATHS]
+)
+def test_a_killed_run_resumes_in_its_fit_and_ends_as_a_whole_one(found: Any, name: str) -> None:
+    assert found(name)["died"] == -signal.SIGKILL
+    check_as_whole(found(name), found("whole"), DEATHS[name][2])
 
 
-def test_a_killed_run_resumes_each_fit_from_its_own_end_of_the_round_before(found: dict[str, Any]) -> None:
-    check_as_whole(found["warm in the second round"], found["whole and warm"], 2)
+def test_a_killed_run_resumes_each_fit_from_its_own_end_of_the_round_before(found: Any) -> None:
+    check_as_whole(found("warm in the second round"), found("whole and warm"), 2)
 
 
-@pytest.mark.parametrize("number", ["SIGTERM", "SIGINT"])
-def test_a_stopped_run_resumes_in_its_fit_too(found: dict[str, Any], number: str) -> None:
-    assert found[number]["died"] == 128 + signal.Signals[number]
-    check_as_whole(found[number], found["whole"], 2)
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_stopped_run_resumes_in_its_fit_too(found: Any, number: str) -> None:
+    assert found(number)["died"] == 128 + signal.Signals[number]
+    check_as_whole(found(number), found("whole"), 2)
 
 
-def test_a_whole_run_leaves_no_weights_of_its_fits(found: dict[str, Any]) -> None:
+def test_a_whole_run_leaves_no_weights_of_its_fits(found: Any) -> None:
     kept = [f"run/kept/round-1/member-{member}/epoch=0-step=2.ckpt" for member in range(3)]
     journals = ["run/history.jsonl", "run/initial.pt", "run/journal.sqlite"]
     checkpoints = ["run/kept/round-1/.lightning_al.json", *kept]
-    assert found["whole"]["fits"] == 6
-    assert found["whole"]["files"] == sorted([*journals, *checkpoints])
+    assert found("whole")["fits"] == 6
+    assert found("whole")["files"] == sorted([*journals, *checkpoints])
     warm = [f"run/warm-{number}{member}.pt" for number in range(2) for member in ("", "-member-1", "-member-2")]
-    assert found["whole and warm"]["files"] == sorted([*journals, *checkpoints, *warm])
+    assert found("whole and warm")["files"] == sorted([*journals, *checkpoints, *warm])
 
 
 class CutError(Exception):
@@ -143,8 +163,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return ended
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm"])
-@pytest.mark.parametrize("folder", ["run", None])
+@pytest.mark.parametrize(("folder", "reset"), one_in(2, ["run", None], ["initial", "warm"]))
 def test_the_same_program_may_call_again(tmp_path: Path, whole: Any, folder: str | None, reset: str) -> None:
     run = Run(tmp_path, folder, reset=reset)
     with pytest.raises(CutError):
@@ -153,8 +172,7 @@ def test_the_same_program_may_call_again(tmp_path: Path, whole: Any, folder: str
     assert run.ended == whole[reset]
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm"])
-@pytest.mark.parametrize("folder", ["run", None])
+@pytest.mark.parametrize(("folder", "reset"), one_in(2, ["run", None], ["initial", "warm"]))
 def test_a_checkpoint_of_the_middle_of_a_fit_goes_on_there(
     tmp_path: Path, whole: Any, folder: str | None, reset: str
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Subset
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.acquisition import BALD, Acquisition, Selection
 from lightning_al.host.namespace import pl
 from lightning_al.points import Candidates
@@ -58,7 +59,8 @@ class Cut(pl.Callback):
 def run(
     tmp_path: Path, folder: Path | None, *extra: pl.Callback, seed_of_weights: int = 7, **kwargs: Any
 ) -> tuple[Any, ...]:
-    arguments: dict[str, Any] = {"query_size": 4, "budget": 20, "folder": folder, "seed": 1, **kwargs}
+    arguments: dict[str, Any] = {"query_size": 4, "budget": 16, "folder": folder, "seed": 1, **kwargs}
+    arguments.setdefault("posterior", MCDropout(3))
     active = ActiveLearning(arguments.pop("acquisition", "bald"), **arguments)
     torch.manual_seed(seed_of_weights)
     module, data = LitMLP(), active_data(20)
@@ -66,11 +68,23 @@ def run(
     return plain(active.history), weights(module), data.pool.state_dict()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Return how a run ends that nothing cuts off, and its folder; each is made once."""
+
+    @cache
+    def undisturbed(reset: str = "initial") -> tuple[tuple[Any, ...], Path]:
+        folder = tmp_path_factory.mktemp(reset) / "whole"
+        return run(folder.parent, folder, reset=reset), folder
+
+    return undisturbed
+
+
 @pytest.mark.parametrize(
-    ("fit", "place", "reset"), one_in(3, [1, 3, 4], ["fit", "test", "between"], ["initial", "warm", "fresh"])
+    ("fit", "place", "reset"), one_in(3, [1, 2, 3], ["fit", "test", "between"], ["initial", "warm", "fresh"])
 )
-def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, fit: int, place: str, reset: Any) -> None:
-    undisturbed = run(tmp_path, tmp_path / "whole", reset=reset)
+def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, whole: Any, fit: int, place: str, reset: Any) -> None:
+    undisturbed, whole_folder = whole(reset)
     with pytest.raises(InterruptedFitError):
         run(tmp_path, tmp_path / "cut", Cut(fit, place), reset=reset)
     # Other initial weights, as a user's new process may have: those of the run's start are what counts.
@@ -79,10 +93,10 @@ def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, fit: int, place: 
     assert history == undisturbed[0]
     assert same_weights(final, undisturbed[1])
     assert pool == undisturbed[2]
-    whole, cut = (Journal.read_history(tmp_path / name) for name in ("whole", "cut"))
-    assert plain(whole) == plain(cut) == undisturbed[0]
+    rounds, cut = (Journal.read_history(folder) for folder in (whole_folder, tmp_path / "cut"))
+    assert plain(rounds) == plain(cut) == undisturbed[0]
     left = {path.name for path in (tmp_path / "cut").iterdir()}
-    assert left == {path.name for path in (tmp_path / "whole").iterdir()}
+    assert left == {path.name for path in whole_folder.iterdir()}
 
 
 class Terminated(Acquisition):
@@ -113,8 +127,8 @@ class Terminated(Acquisition):
 
 
 @pytest.mark.parametrize("place", ["before", "while", "after"])
-def test_a_sigterm_between_fits_ends_the_run_and_it_goes_on(tmp_path: Path, place: str) -> None:
-    undisturbed = run(tmp_path, tmp_path / "whole")
+def test_a_sigterm_between_fits_ends_the_run_and_it_goes_on(tmp_path: Path, whole: Any, place: str) -> None:
+    undisturbed, _ = whole()
     with pytest.raises(StoppedError) as raised:
         run(tmp_path, tmp_path / "cut", acquisition=Terminated(place))
     assert raised.value.code == 128 + signal.SIGTERM
@@ -130,9 +144,9 @@ def test_a_run_without_a_folder_says_that_nothing_is_kept(tmp_path: Path, caplog
     assert "Stopped by SIGTERM in round 0. Without `folder=`, there is nothing to resume from." in caplog.messages
 
 
-def test_history_for_people_has_every_round(tmp_path: Path) -> None:
-    history, _, _ = run(tmp_path, tmp_path / "run")
-    lines = [json.loads(line) for line in (tmp_path / "run" / "history.jsonl").read_text().splitlines()]
+def test_history_for_people_has_every_round(whole: Any) -> None:
+    (history, _, _), folder = whole()
+    lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
     assert [line["indices"] for line in lines] == [round["indices"] for round in history]
 
 
@@ -144,47 +158,49 @@ def test_a_finished_run_started_again_only_repeats_its_last_fit(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("reset", ["initial", "warm"])
-def test_a_larger_budget_goes_on_further(tmp_path: Path, reset: Any) -> None:
-    whole = run(tmp_path, tmp_path / "whole", reset=reset)
+def test_a_larger_budget_goes_on_further(tmp_path: Path, whole: Any, reset: Any) -> None:
+    undisturbed, _ = whole(reset)
     run(tmp_path, tmp_path / "run", budget=12, reset=reset)
     assert len(Journal.read_history(tmp_path / "run")) == 2
     further = run(tmp_path, tmp_path / "run", reset=reset, seed_of_weights=8)
-    assert further[0] == whole[0]
-    assert same_weights(further[1], whole[1])
+    assert further[0] == undisturbed[0]
+    assert same_weights(further[1], undisturbed[1])
 
 
 @pytest.mark.parametrize("reset", ["initial", "warm"])
 def test_a_larger_budget_of_the_same_callback_goes_on_too(tmp_path: Path, reset: Any) -> None:
-    active, data, module = ActiveLearning("bald", query_size=4, budget=12, reset=reset), active_data(20), model()
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=12, reset=reset)
+    data, module = active_data(20), model()
     trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
-    active.budget = 20
+    active.budget = 16
     trainer(tmp_path, callbacks=[active]).fit(module, datamodule=data)
-    whole, other = ActiveLearning("bald", query_size=4, budget=20, reset=reset), model()
+    whole, other = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=16, reset=reset), model()
     trainer(tmp_path, callbacks=[whole]).fit(other, datamodule=active_data(20))
     assert plain(active.history) == plain(whole.history)
     assert same_weights(weights(module), weights(other))
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"acquisition": "entropy"}, r"its acquisition differ.*BALD\(\)' there and 'Entropy\(\)' here"),
-        ({"query_size": 2}, "its query_size differ.*query_size` is 4 there and 2 here"),
-        ({"seed": 2}, "its seed differ"),
-        ({"reset": "fresh"}, "its reset differ"),
-        ({"posterior": "deterministic", "acquisition": "entropy"}, "its acquisition, posterior differ"),
-    ],
-)
-def test_a_folder_of_another_run_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+OTHER_RUNS: list[tuple[dict[str, Any], str]] = [
+    ({"acquisition": "entropy"}, r"its acquisition differ.*BALD\(\)' there and 'Entropy\(\)' here"),
+    ({"query_size": 2}, "its query_size differ.*query_size` is 4 there and 2 here"),
+    ({"seed": 2}, "its seed differ"),
+    ({"reset": "fresh"}, "its reset differ"),
+    ({"posterior": "deterministic", "acquisition": "entropy"}, "its acquisition, posterior differ"),
+]
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path: Path) -> None:
     run(tmp_path, tmp_path / "run", max_rounds=1)
-    with pytest.raises(ValueError, match=message):
-        run(tmp_path, tmp_path / "run", **change)
-    run(tmp_path, tmp_path / "run")  # and the right one still goes on
+    for change, message in OTHER_RUNS:
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path, tmp_path / "run", **change)
+    run(tmp_path, tmp_path / "run", max_rounds=2)  # and the right one still goes on
+    assert len(Journal.read_history(tmp_path / "run")) == 2
 
 
 def test_other_data_are_refused(tmp_path: Path) -> None:
     def fit(n: int, seed: int) -> None:
-        active = ActiveLearning("bald", query_size=4, max_rounds=1, folder=tmp_path / "run")
+        active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, max_rounds=1, folder=tmp_path / "run")
         data = ActiveDataModule(points(n), initial_size=8, seed=seed)
         trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=data)
 
@@ -201,7 +217,7 @@ def test_a_checkpoint_from_the_middle_of_a_round_goes_on_there(tmp_path: Path, w
 
     def fit(*extra: pl.Callback, **kwargs: Any) -> tuple[ActiveLearning, pl.Trainer, ActiveDataModule, nn.Module]:
         checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", monitor="val_loss", save_last=True)
-        active = ActiveLearning("bald", query_size=4, budget=20, seed=1, **folder)
+        active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=20, seed=1, **folder)
         fitting = trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=[active, checkpoint, *extra])
         module, data = model(), active_data(20)
         fitting.fit(module, datamodule=data, **kwargs)
@@ -222,7 +238,7 @@ def test_a_checkpoint_from_the_middle_of_a_round_goes_on_there(tmp_path: Path, w
     assert epochs[0] == saved["epoch"] + 1  # the round goes on, and is not begun again
     assert epochs[-4:] == [0, 1, 2, 3]  # the next one is whole
     assert [round.labelled for round in active.history] == [8, 12, 16, 20]
-    whole = ActiveLearning("bald", query_size=4, budget=20, seed=1)
+    whole = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=20, seed=1)
     checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "whole", monitor="val_loss")
     trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=[whole, checkpoint]).fit(
         model(), datamodule=active_data(20)
@@ -236,7 +252,7 @@ def test_a_checkpoint_that_is_only_tried_takes_nothing_of_the_run(tmp_path: Path
     """A test of it, as of the best one after the run, wants its weights."""
     checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
     stopping = pl.callbacks.EarlyStopping("val_loss", patience=9)
-    active = ActiveLearning("bald", query_size=4, budget=16, keep_checkpoints=True)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=16, keep_checkpoints=True)
     fitting = trainer(tmp_path, enable_checkpointing=True, callbacks=[active, checkpoint, stopping])
     module, data = model(), active_data(20, predict=[x for x, _ in points(5)])
     fitting.fit(module, datamodule=data)
@@ -259,7 +275,7 @@ def test_a_checkpoint_is_tested_in_a_new_process_and_a_run_begun_there(tmp_path:
     def start() -> tuple[ActiveLearning, pl.Trainer, ActiveDataModule]:
         checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
         stopping = pl.callbacks.EarlyStopping("val_loss", patience=1, min_delta=0.5)
-        active = ActiveLearning("bald", query_size=4, budget=16)
+        active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=16)
         callbacks = [active, checkpoint, stopping]
         fitting = trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=callbacks)
         return active, fitting, active_data(20)
@@ -301,7 +317,7 @@ def test_a_checkpoint_and_a_folder_that_disagree_are_refused(tmp_path: Path) -> 
 def test_a_checkpoint_of_a_fit_that_had_finished_is_said_to_be_one(tmp_path: Path, dry: int) -> None:
     def fit(**kwargs: Any) -> ActiveLearning:
         checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
-        active = ActiveLearning("entropy", query_size=4, budget=12, keep_checkpoints=True)
+        active = ActiveLearning("entropy", posterior=MCDropout(3), query_size=4, budget=12, keep_checkpoints=True)
         settings: Any = {"enable_checkpointing": True, "num_sanity_val_steps": dry}
         trainer(tmp_path, callbacks=[active, checkpoint], **settings).fit(model(), datamodule=active_data(20), **kwargs)
         return active
@@ -315,7 +331,7 @@ def test_a_checkpoint_of_a_fit_that_had_finished_is_said_to_be_one(tmp_path: Pat
 
 
 def test_the_state_of_a_network_is_plain(tmp_path: Path) -> None:
-    active = ActiveLearning("bald", query_size=4, budget=12)
+    active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=12)
     trainer(tmp_path, callbacks=[active]).fit(model(), datamodule=active_data(20))
 
     def leaves(state: Any) -> list[Any]:
@@ -371,8 +387,7 @@ class Checks(pl.Callback):
         self.rounds.append(self.active.round)
 
 
-@pytest.mark.parametrize("net", [LitMLP, Marked])
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(("net", "workers"), one_in(2, [LitMLP, Marked], [0, 1]))
 def test_what_a_sanity_check_leaves_makes_no_round_another_one(tmp_path: Path, net: type[LitMLP], workers: int) -> None:
     """It belongs to the first round, as Lightning's plain program has it, and to no later one."""
 
@@ -387,7 +402,9 @@ def test_what_a_sanity_check_leaves_makes_no_round_another_one(tmp_path: Path, n
 
         torch.manual_seed(7)
         module, data = net(), ActiveDataModule(Validated(workers), initial=list(range(8)))
-        active = ActiveLearning("bald", query_size=4, budget=16, folder=tmp_path / folder, oracle=answer)
+        active = ActiveLearning(
+            "bald", posterior=MCDropout(3), query_size=4, budget=16, folder=tmp_path / folder, oracle=answer
+        )
         checks = Checks(active)
         current = trainer(tmp_path, callbacks=[active, checks], num_sanity_val_steps=2)
         try:

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.errors import ConfigCompositionException
 
 from lightning_al import ActiveLearning
+from lightning_al.cli.configuration import read_config
 from lightning_al.host.namespace import pl
+from lightning_al.report import Run
 from lightning_al.report.command import main as report
-from lightning_al.report.recorded import read_header
 from lightning_al.run.folder import check_places, check_tree
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_database import hash_of
+from lightning_al.run.journal_reading import read_header
 from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
 from tests.run.test_files import MAKE
@@ -409,23 +412,47 @@ def test_the_command_line_refuses_what_leads_elsewhere(
     assert kind in said
 
 
+ABSURD: list[tuple[str, Callable[[Path], None]]] = [
+    ("config.yaml", sparse),
+    ("summary.json", sparse),
+    ("config.yaml", config(f"other: {'9' * 5_000}\n")),
+    ("config.yaml", config(f"other: {'9' * 30}\n")),
+    ("config.yaml", config(f"other: {':'.join(['1'] * 400_000)}\n")),
+    ("config.yaml", config(f"other: {'[' * 2_000}\n")),
+    ("config.yaml", config("a: &a [1]\nb: [*a, *a]\n")),
+    ("summary.json", write_text("[" * 100_000)),
+    ("summary.json", write_text('{"name": ' + "9" * 6_000 + "}")),
+    ("summary.json", write_text("\0")),
+    ("summary.json", summary(labels=[10, 10**30])),
+    ("summary.json", summary(values=[1e300, 0.5])),
+    ("summary.json", summary(name=[3])),
+]
+
+
+@pytest.mark.parametrize(("name", "make"), ABSURD)
+def test_absurd_sizes_are_refused_where_a_file_is_read(
+    finished: Path, tmp_path: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    make(run / name)
+    read: Callable[[Path], Any] = read_config if name == "config.yaml" else Run.read
+    with pytest.raises((ValueError, ConfigCompositionException)) as raised:
+        read(run)
+    assert name in str(raised.value)
+    assert len(str(raised.value).splitlines()) == 1
+    assert len(str(raised.value)) < 1_000
+
+
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("config.yaml", sparse),
-        ("summary.json", sparse),
         ("journal.sqlite", sparse),
-        ("config.yaml", config(f"other: {'9' * 5_000}\n")),
-        ("config.yaml", config(f"other: {'9' * 30}\n")),
-        ("config.yaml", config(f"other: {':'.join(['1'] * 400_000)}\n")),
-        ("config.yaml", config(f"other: {'[' * 2_000}\n")),
-        ("config.yaml", config("a: &a [1]\nb: [*a, *a]\n")),
-        ("summary.json", write_text("[" * 100_000)),
-        ("summary.json", write_text('{"name": ' + "9" * 6_000 + "}")),
-        ("summary.json", write_text("\0")),
-        ("summary.json", summary(labels=[10, 10**30])),
-        ("summary.json", summary(values=[1e300, 0.5])),
-        ("summary.json", summary(name=[3])),
+        # One for each other file; the errors of the rest are tested above.
+        *(
+            case if place in (3, 11) else pytest.param(*case, marks=pytest.mark.slow)
+            for place, case in enumerate(ABSURD)
+        ),
     ],
 )
 def test_absurd_sizes_end_in_one_line(

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.host.namespace import pl
 from lightning_al.oracle import Oracle
 from lightning_al.run import journal_folder, lock
@@ -396,7 +396,9 @@ class OnTrainEnd(pl.Callback):
 def fit(folder: str | Path, tmp_path: Path, oracle: Oracle, act: Callable[[], object] = int) -> ActiveLearning:
     torch.manual_seed(3)
     data = ActiveDataModule(points(40), initial_size=8, batch_size=8)
-    active = ActiveLearning("bald", query_size=4, budget=20, folder=folder, reset="warm", oracle=oracle)
+    active = ActiveLearning(
+        "bald", posterior=MCDropout(3), query_size=4, budget=20, folder=folder, reset="warm", oracle=oracle
+    )
     trainer(tmp_path, callbacks=[active, OnTrainEnd(act)], max_epochs=1).fit(LitMLP(), datamodule=data)
     return active
 

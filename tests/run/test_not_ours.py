@@ -34,6 +34,7 @@ from lightning_al.run.lock import RunLock
 from lightning_al.run.lock_file import MARK
 from tests.cli.test_cli import TINY
 from tests.run.test_folder import contents, finished, never_waiting, rewrite  # noqa: F401, which are fixtures
+from tests.support.combinations import one_in
 from tests.support.rounds import LABELS, ROUNDS, write
 from tests.support.tasks import trainer
 from tests.test_callback import active_data, model
@@ -166,8 +167,14 @@ def test_a_lock_says_whose_it_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "config.yaml"])
-@pytest.mark.parametrize("content", [b"lr: 1\nmodel: x\n", b"\xff\xfe", b"hydra: {job: {name: theirs}}"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    one_in(
+        3,
+        [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "config.yaml"],
+        [b"lr: 1\nmodel: x\n", b"\xff\xfe", b"hydra: {job: {name: theirs}}"],
+    ),
+)
 def test_another_programs_configuration_is_not_overwritten(
     refused: Any, tmp_path: Path, name: str, content: bytes
 ) -> None:
@@ -245,8 +252,9 @@ def one_line(said: str) -> None:
 @pytest.mark.parametrize(
     ("mode", "step"),
     # A sweep checks its folder as a run does: some of the names show that it does.
-    [([], 1), (["-m"], 4), pytest.param(["-m"], 1, marks=pytest.mark.slow)],
-    ids=["run", "sweep", "sweep, all names"],
+    # The names are refused above without the command line, of which a few show that it refuses them in a line.
+    [([], 3), (["-m"], 8), *(pytest.param(mode, 1, marks=pytest.mark.slow) for mode in ([], ["-m"]))],
+    ids=["run", "sweep", "run, all names", "sweep, all names"],
 )
 def test_the_command_line_refuses_what_can_be_no_folder_in_a_line(
     refused: Any, tmp_path: Path, mode: list[str], step: int
@@ -435,12 +443,11 @@ LEFT = [
 ]
 NOT_LEFT = ["writer.lock", "writer.json", "error.txt", "checkpoints", "lightning-al.log", "journal.sqlite-wal"]
 SAMPLE = {
-    (".hydra", "an empty file"),
     (".hydra/config.yaml", "a folder"),
-    ("csv", "a hard link"),
     ("csv/metrics.csv", "random bytes"),
     ("journal.sqlite", "a hard link"),
 }
+"""One of each end: a refusal by Hydra's files, one by a logger's, and a run that goes on. Single files are above."""
 
 
 def test_the_walk_knows_all_that_a_run_leaves(finished: Path) -> None:  # noqa: F811

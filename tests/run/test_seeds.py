@@ -114,6 +114,14 @@ def test_seeded_draws_the_same_from_all_three_global_generators() -> None:
     assert all(one != two for one, two in zip(first, other, strict=True))
 
 
+def test_seeded_seeds_torch_as_its_own_function_does() -> None:
+    with seeded(0):
+        torch.manual_seed(2**62 + 5)
+        expected = torch.rand(3)
+        with seeded(2**62 + 5):
+            assert torch.equal(torch.rand(3), expected)
+
+
 def test_seeded_puts_the_global_generators_back() -> None:
     before = states()
     with seeded(1):

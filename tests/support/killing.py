@@ -45,7 +45,7 @@ from lightning_al.run.journal_folder import JournalFolder
 from lightning_al.run.weights import copy_weights
 from tests.support.diary import Diary
 
-for module in ("demos.digits", "report.curve_pictures", "report.tables"):
+for module in ("demos.digits", "report.curve_pictures", "report.console"):
     import_module(f"lightning_al.{module}")  # which the command line imports late, and each fork would again
 
 SECONDS = 120

@@ -82,7 +82,7 @@ def run(
     *,
     val: Callable[[], Any] | None = None,
     module: LitNumbers | None = None,
-    rounds: int = 3,
+    rounds: int = 2,
     epochs: int = 2,
     query_size: int = 4,
     trainer_arguments: dict[str, Any] | None = None,

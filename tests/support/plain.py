@@ -90,7 +90,7 @@ def run(
     *,
     folder: Path | None = None,
     acquisition: str = "bald",
-    max_rounds: int = 3,
+    max_rounds: int = 2,
     rounds_per_fit: int | None = None,
     reset: Any = "initial",
     weights: Any = "best",

@@ -37,7 +37,7 @@ IMPORTED = [
     "lightning_al.cli.run",
     "lightning_al.demos.digits",
     "lightning_al.report.curve_pictures",
-    "lightning_al.report.tables",
+    "lightning_al.report.console",
 ]
 
 

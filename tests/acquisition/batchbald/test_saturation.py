@@ -31,7 +31,7 @@ def test_the_standard_error_is_that_of_repeated_draws():
     log_probs_N_K_C = random_log_probs(7, 6, 3, seed=1)
     reports = [
         batchbald(log_probs_N_K_C, 7, num_configurations=60, generator=torch.Generator().manual_seed(s)).report
-        for s in range(60)
+        for s in range(30)
     ]
     seen = torch.tensor([report.information[-1] for report in reports]).std().item()
     told = sum(report.standard_errors[-1] for report in reports) / len(reports)

@@ -19,10 +19,11 @@ from torchvision.models import VisionTransformer
 from torchvision.ops import StochasticDepth
 
 from lightning_al import MCDropout
+from lightning_al.posterior.mc_dropout import vectorized
 from tests.support.samples import log_probs_of
 
 
-def predict(net: nn.Module, batches: Any, num_samples: int = 5, seed: int = 0) -> Tensor:
+def predict(net: nn.Module, batches: Any, num_samples: int = 3, seed: int = 0) -> Tensor:
     return torch.cat(list(log_probs_of(MCDropout(num_samples), net, batches, seed=seed)))
 
 
@@ -119,7 +120,7 @@ class LayerDrop(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(3))
+        self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(2))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers:
@@ -190,7 +191,7 @@ class Images(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = VisionTransformer(8, 4, 2, 2, 8, 16, dropout=0.2, attention_dropout=0.3, num_classes=3)
+        self.net = VisionTransformer(8, 4, 1, 2, 8, 16, dropout=0.2, attention_dropout=0.3, num_classes=3)
         nn.init.normal_(self.net.heads.head.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -199,7 +200,7 @@ class Images(nn.Module):
 
 def encoder() -> nn.Module:
     layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.3, batch_first=True)
-    return nn.TransformerEncoder(layer, 2)
+    return nn.TransformerEncoder(layer, 1)
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -239,20 +240,22 @@ def make(name: str, n: int = 11) -> tuple[nn.Module, Tensor]:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_sample_k_is_one_function_of_a_point(name: str) -> None:
-    net, pool = make(name)
-    whole = predict(net, [pool], num_samples=8)
+    net, pool = make(name, n=7)
+    whole = predict(net, [pool], num_samples=6)
     assert whole.std(1).max() > 1e-3
     # Batches as long as a sequence, single points, and ragged ones.
     for size in (5, 4, 1):
-        torch.testing.assert_close(predict(net, pool.split(size), num_samples=8), whole, rtol=0, atol=1e-5)
+        torch.testing.assert_close(predict(net, pool.split(size), num_samples=6), whole, rtol=0, atol=1e-5)
     order = torch.randperm(len(pool))
-    shuffled = predict(net, pool[order].split(6), num_samples=8)
+    shuffled = predict(net, pool[order].split(4), num_samples=6)
     torch.testing.assert_close(shuffled, whole[order], rtol=0, atol=1e-5)
-    assert (predict(net, [pool], num_samples=8, seed=1) - whole).abs().max() > 1e-3
+    assert (predict(net, [pool], num_samples=6, seed=1) - whole).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_samples_are_distributed_as_the_network_s_own_noise(name: str) -> None:
+def test_samples_are_distributed_as_the_network_s_own_noise(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # In one pass where the network allows it: test_vectorized.py has it that these are the samples of single passes.
+    monkeypatch.setattr(vectorized, "DEVICES", {"cpu"})
     net, pool = make(name, n=2)
     num_samples = 300
     ours = predict(net, [pool], num_samples).exp()

@@ -206,8 +206,8 @@ def test_a_prediction_does_not_depend_on_padding_batch_and_order(name: str) -> N
     assert whole.std(1).max() > 1e-3
     assert (predict(net, [padded(pool)], seed=1) - whole).abs().max() > 1e-3
     order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(2)).tolist()
-    for places in (range(len(pool)), order, order[::-1]):
-        for size in (1, 2, 3, 5):
+    for places, sizes in ((range(len(pool)), (1, 3)), (order, (2, 5))):
+        for size in sizes:
             chunks = [places[first : first + size] for first in range(0, len(pool), size)]
             got = predict(net, [padded([pool[place] for place in chunk]) for chunk in chunks])
             torch.testing.assert_close(got, whole[list(places)], rtol=0, atol=2e-5)

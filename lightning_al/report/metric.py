@@ -1,8 +1,10 @@
-"""Whether less or more of a metric is better: as given, or as its name says where that is safe."""
+"""What the name of a metric says, where that is safe: its direction, its chance level, and how an axis calls it."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+from math import log
 from typing import Literal, get_args
 
 Mode = Literal["min", "max"]
@@ -52,6 +54,19 @@ ARITHMETIC = re.compile(
 TURNED = {"neg", "negative", "minus"}
 """Words with which less of a likelihood is better; of any other metric they leave the direction open."""
 
+USUAL = ("test_acc", "posterior_accuracy", "val_acc")
+
+PLACES = {
+    *("train", "training", "val", "valid", "validation", "test", "testing", "posterior", "deterministic", "epoch"),
+    *("step", "mean", "macro", "micro", "balanced", "multiclass", "dataloader", "idx"),
+}
+"""Words of a metric's name that do not change its chance level: where or how it was measured."""
+
+CROSS_ENTROPIES = {
+    *("loss", "nll", "nll loss", "ce", "ce loss", "cross entropy", "cross entropy loss", "crossentropy", "log loss"),
+    *("logloss", "xent", "negative log likelihood"),
+}
+
 
 def words(metric: str) -> list[str]:
     """Return the words of a metric's name in lower case, without a stage that a word may begin with.
@@ -89,6 +104,44 @@ def guess_mode(metric: str) -> Mode | None:
     return "min" if less else "max"
 
 
+def usual_metric(known: Collection[str]) -> str:
+    """Return the metric for the curve of a run that names none: a usual one, or else any; empty if there is none."""
+    return next((name for name in USUAL if name in known), min(known, default=""))
+
+
+def chance_level(metric: str, num_classes: int | None) -> float | None:
+    """Return the value of a metric for a prediction that gives each of C classes the same probability.
+
+    It is 1/C for an accuracy, 1 - 1/C for an error rate, log C for a cross-entropy in nats, log 2 for a binary
+    cross-entropy, C for a perplexity and 1/2 for the area under the ROC curve. A metric called just "loss" is taken for
+    a cross-entropy.
+
+    Args:
+        metric: Name of the metric. Its stage and kind of mean are ignored.
+        num_classes: The number of classes C, if it is known.
+
+    Returns:
+        The level, or None if it does not follow from the name and the number of classes.
+
+    >>> chance_level("test_acc", 10), round(chance_level("val_loss", 10), 4), chance_level("test_f1", 10)
+    (0.1, 2.3026, None)
+    """
+    core = " ".join(word for word in words(metric) if word not in PLACES)
+    if core in ("auroc", "auc"):
+        return 0.5
+    if core in ("bce", "bce loss"):
+        return log(2)
+    if num_classes is None or num_classes < 2:
+        return None
+    if core in ("acc", "accuracy"):
+        return 1 / num_classes
+    if core in ("error", "err", "error rate"):
+        return 1 - 1 / num_classes
+    if core == "perplexity":
+        return float(num_classes)
+    return log(num_classes) if core in CROSS_ENTROPIES else None
+
+
 def checked_mode(mode: str | None, *, who: str) -> Mode | None:
     """Return a mode, or None, unchanged.
 
@@ -103,19 +156,14 @@ def checked_mode(mode: str | None, *, who: str) -> Mode | None:
     return mode  # type: ignore[return-value]
 
 
-def needed_mode(metric: str, mode: Mode | None = None, *, who: str) -> Mode:
-    """Return the mode given, or else that of the metric's name.
+def axis_name(metric: str) -> str:
+    """Return the name of a metric as the label of an axis.
 
-    Raises:
-        ValueError: If neither is known.
+    >>> axis_name("test_acc"), axis_name("val_loss")
+    ('test accuracy', 'validation loss (nats)')
     """
-    found = mode or guess_mode(metric)
-    if found is None:
-        raise ValueError(
-            f"{who} needs to know whether less or more of the metric `{metric}` is better, but its name does not say "
-            "it. Give `mode`: min or max."
-        )
-    return found
+    written = {"acc": "accuracy", "loss": "loss (nats)", "nll": "negative log-likelihood (nats)", "val": "validation"}
+    return " ".join(written.get(word, word) for word in metric.split("_"))
 
 
 def _without_stage(word: str) -> str:

@@ -1,24 +1,34 @@
-"""The section of the page on one task."""
+"""The report as one self-contained HTML page: no network, no script, no other file."""
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
 import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from PIL import Image
 
-from lightning_al.report import frames
-from lightning_al.report.curve_pictures import Band, curves_picture, differences_picture
-from lightning_al.report.drawing import Picture, data_address
-from lightning_al.report.page import tables
-from lightning_al.report.page.html import Folded, Part, Task
-from lightning_al.report.page.pictures import batches_picture, classes_picture, evenness_picture, time_picture
-from lightning_al.report.recorded import RecordedRun
+from lightning_al import __version__
+from lightning_al.report import frames, tables
+from lightning_al.report.curve_pictures import (
+    Band,
+    batches_picture,
+    curves_picture,
+    differences_picture,
+    evenness_picture,
+)
+from lightning_al.report.pictures import Picture, classes_picture, data_address, time_picture
+from lightning_al.report.runs import Run
 from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import Study
+from lightning_al.report.tables import Table
 from lightning_al.run.files import read_bytes
 
 MOST_METHODS_DRAWN = 12
@@ -27,34 +37,73 @@ LARGEST_IMAGE = 8 * 2**20
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a report shows besides the curves.
+class Folded:
+    """An image, by its URL, or a table that the reader can unfold."""
 
-    Attributes:
-        targets: Values of the metric to reach.
-        band: What the bands of the curves show.
-    """
-
-    targets: Sequence[float]
-    band: Band
+    summary: str
+    image: str | None = None
+    table: Table | None = None
+    is_open: bool = False
 
 
-def section(study: Study, wanted: Wanted, prefix: str = "") -> Task:
+@dataclass(frozen=True)
+class Part:
+    """A part of a task's section: pictures, tables, small pictures, and what is folded."""
+
+    title: str
+    pictures: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    small: Sequence[Picture] = ()
+    folded: Sequence[Folded] = ()
+
+
+@dataclass(frozen=True)
+class Task:
+    """The section of a task: sentences with their evidence, caveats to read before trusting them, and parts."""
+
+    title: str
+    headlines: Sequence[tuple[str, str]]
+    caveats: Sequence[str]
+    parts: Sequence[Part]
+
+
+def page(tasks: Sequence[Task], *, about: str, left_out: Sequence[str], command: str, made: datetime) -> str:
+    """Return the page, which says what it is about, what is left out, and by which command it was made."""
+    # Nothing is escaped by hand: Jinja escapes everything but Markup.
+    environment = Environment(
+        loader=PackageLoader("lightning_al.report", ""), autoescape=True, undefined=StrictUndefined
+    )
+    environment.globals["data_address"] = data_address
+    assert environment.loader is not None
+    style, _, _ = environment.loader.get_source(environment, "page.css")
+    return environment.get_template("page.html").render(
+        tasks=tasks,
+        about=about,
+        left_out=left_out,
+        command=command,
+        made=f"{made:%Y-%m-%d %H:%M}",
+        title=f"Active learning report: {', '.join(task.title for task in tasks)}",
+        version=__version__,
+        style=Markup(style),
+        style_hash=b64encode(sha256(style.encode()).digest()).decode(),
+    )
+
+
+def section(study: Study, targets: Sequence[float], band: Band, prefix: str = "") -> Task:
     """Return the section of a task; the names of its pictures begin with the prefix."""
     frame = frames.rounds([study])
     parts = [
-        _curves(study, wanted, prefix),
-        _pairs(study),
-        _targets(study, wanted),
+        _curves(study, band, prefix),
+        _of_table("Methods compared in pairs", tables.pairs(study, most=MOST_PAIRS)),
+        _of_table("Labels to reach a target", tables.labels_to_targets(study, targets)),
         _queried(study, frame, prefix),
         _time(frame, prefix),
         _batches(study, frame, prefix),
         _settings(study),
     ]
+    num_runs = len(study.runs)
     return Task(
-        title=f"{study.title}: {study.num_runs} runs, {len(study.recorded)} methods"
-        if study.num_runs > 1
-        else study.title,
+        title=study.title + (f": {num_runs} runs, {len(study.methods)} methods" if num_runs > 1 else ""),
         headlines=headlines(study),
         caveats=caveats(study),
         parts=[part for part in parts if part is not None],
@@ -66,20 +115,14 @@ def pictures(task: Task) -> list[Picture]:
     return [picture for part in task.parts for picture in (*part.pictures, *part.small)]
 
 
-def _curves(study: Study, wanted: Wanted, prefix: str) -> Part:
-    found = [curves_picture(study, wanted.band, f"{prefix}curves"), differences_picture(study, f"{prefix}differences")]
+def _curves(study: Study, band: Band, prefix: str) -> Part:
+    found = [curves_picture(study, band, f"{prefix}curves"), differences_picture(study, f"{prefix}differences")]
     compared = [tables.comparison(study)] if study.compared else []
     return Part("", [picture for picture in found if picture is not None], compared)
 
 
-def _pairs(study: Study) -> Part | None:
-    table = tables.pairs(study, most=MOST_PAIRS)
-    return None if table is None else Part("Methods compared in pairs", tables=[table])
-
-
-def _targets(study: Study, wanted: Wanted) -> Part | None:
-    table = tables.labels_to_targets(study, wanted.targets)
-    return None if table is None else Part("Labels to reach a target", tables=[table])
+def _of_table(title: str, table: Table | None) -> Part | None:
+    return None if table is None else Part(title, tables=[table])
 
 
 def _queried(study: Study, frame: pd.DataFrame, prefix: str) -> Part:
@@ -110,7 +153,7 @@ def _images(study: Study) -> list[Folded]:
     """Return the images that a run of each method queried, where it kept a picture; that of the best method is open."""
     ranked = sorted((row for row in study.compared if row.is_complete), key=lambda row: row.mean_area)
     best = None if study.mode is None or not ranked else ranked[0 if study.mode == "min" else -1].name
-    found = [(method, _image(runs)) for method, runs in study.recorded.items()]
+    found = [(method, _image(runs)) for method, runs in study.methods.items()]
     return [
         Folded(f"The images that {method} asked for, seed {image[0]}", image[1], is_open=method == best)
         for method, image in found
@@ -118,7 +161,7 @@ def _images(study: Study) -> list[Folded]:
     ]
 
 
-def _image(runs: Sequence[RecordedRun]) -> tuple[int, str] | None:
+def _image(runs: Sequence[Run]) -> tuple[int, str] | None:
     for run in runs:
         content = read_png(run.folder / "asked.png")
         if content is not None:

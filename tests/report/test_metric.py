@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
+import torch.nn.functional as F
 import torchmetrics
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
 from torchmetrics import classification, regression, retrieval, text
 
-from lightning_al.report import labels_to_reach
-from lightning_al.report.direction import LESS, MORE, checked_mode, guess_mode, needed_mode
+from lightning_al.report import chance_level, labels_to_reach
+from lightning_al.report.metric import LESS, MORE, axis_name, checked_mode, guess_mode, usual_metric
 
 KNOWN = {
     "min": [
@@ -138,15 +141,6 @@ def test_any_name_has_a_direction_or_none(metric):
     assert guess_mode(metric) in ("min", "max", None)
 
 
-def test_what_is_given_wins_and_what_is_not_known_is_asked_for():
-    assert needed_mode("test_acc", "min", who="x") == "min"
-    assert needed_mode("test_acc", who="x") == "max"
-    with pytest.raises(
-        ValueError, match=r"x needs to know whether less or more of the metric `quality` is better.*Give `mode`: min or"
-    ):
-        needed_mode("quality", who="x")
-
-
 @pytest.mark.parametrize("mode", ["minimize", "MIN", "", True, 1, ["min"]])
 def test_a_mode_is_min_or_max(mode):
     with pytest.raises(ValueError, match=r"x expects `mode` to be min .* or max .*, but got .* Give one of them"):
@@ -167,3 +161,45 @@ def test_a_round_that_diverged_reaches_no_target(mode):
 def test_a_target_is_a_number():
     with pytest.raises(ValueError, match=r"`labels_to_reach` expects a number as `target`, but got nan\. Give one"):
         labels_to_reach([10], [0.5], float("nan"))
+
+
+@pytest.mark.parametrize("C", [2, 3, 10])
+def test_chance_level_is_what_equal_probabilities_get(C):
+    labels, logits = torch.arange(C).repeat(5), torch.zeros(5 * C, C, dtype=torch.float64)
+    first_class = torch.zeros_like(labels)  # which they predict, or logits that are NaN
+    measured = {
+        "test_acc": (first_class == labels).double().mean().item(),
+        "val/errorRate": (first_class != labels).double().mean().item(),
+        "test_loss": F.cross_entropy(logits, labels).item(),
+        "posterior_nll": F.nll_loss(logits.log_softmax(1), labels).item(),
+        "valCrossEntropy": F.cross_entropy(logits, labels).item(),
+        "perplexity": F.cross_entropy(logits, labels).exp().item(),
+        "test_bce": F.binary_cross_entropy_with_logits(logits[:, 0], (labels > 0).double()).item(),
+        "val_auroc": roc_auc_score(labels > 0, logits[:, 0]),
+    }
+    assert {name: chance_level(name, C) for name in measured} == pytest.approx(measured)
+
+
+@pytest.mark.parametrize("metric", ["f1", "test_mse", "test_ece", "score", "top5_acc", "loss_std", "aux_loss", "brier"])
+def test_chance_level_is_not_guessed(metric):
+    assert chance_level(metric, 10) is None
+
+
+@pytest.mark.parametrize("num_classes", [None, 0, 1])
+def test_chance_level_needs_classes(num_classes):
+    assert chance_level("test_acc", num_classes) is None
+
+
+@pytest.mark.parametrize(
+    ("metric", "name"), [("posterior_nll", "posterior negative log-likelihood (nats)"), ("f1", "f1")]
+)
+def test_axis_names(metric, name):
+    assert axis_name(metric) == name
+
+
+@pytest.mark.parametrize(
+    ("known", "found"),
+    [({"val_acc", "test_acc"}, "test_acc"), ({"val_acc", "loss"}, "val_acc"), ({"b", "a"}, "a"), (set(), "")],
+)
+def test_a_run_that_names_no_metric_has_a_usual_one(known, found):
+    assert usual_metric(known) == found
