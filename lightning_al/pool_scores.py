@@ -23,6 +23,7 @@ from lightning_al.prediction.selecting import PoolPasses, ScoredPool
 from lightning_al.prediction.sigmoid import ends_in_sigmoid
 from lightning_al.prediction.task_check import TaskCheck
 from lightning_al.rounds.arguments import Arguments
+from lightning_al.rounds.items import recall_items
 from lightning_al.rounds.members import Fits, fit_seeds
 from lightning_al.run.seeds import derive, generator, seeded
 from lightning_al.run.weights import uninitialised
@@ -44,7 +45,8 @@ def score_pool(
 ) -> pd.DataFrame:
     """Score every unlabelled item, and predict its class, without a fit and without a query.
 
-    The scores are those that a round of `ActiveLearning` computes with the same weights and seed, on the Trainer's
+    The pool is that of the datamodule as it stands: a run in a folder labels it when `trainer.fit` resumes the run. The
+    scores are those that a round of `ActiveLearning` computes with the same weights and seed, on the Trainer's
     devices and ranks and in its precision. Model, Trainer, datamodule and the global random generators are as before
     afterwards, except that the datamodule has a pool once it was set up. Every rank of a distributed program calls the
     function, and gets the same table.
@@ -75,6 +77,8 @@ def score_pool(
         - `predicted`: the most probable class, by its name if that is known, else by its number,
         - `probability`: its probability under the mean of the posterior samples,
         - `unscorable`, only with ``unscorable="skip"``: why an item has no score, or None.
+
+        Its `attrs` say under ``acquisition`` which class scored.
 
     Raises:
         ValueError: If the acquisition function gives no scores, or an argument does not fit.
@@ -108,16 +112,21 @@ def score_pool(
         if datamodule.pool.num_unlabelled > 0:
             found.append(on_each_rank(trainer, lambda: _scored(active, trainer, module, datamodule)))
 
+    def recall() -> None:
+        recall_items(trainer, datamodule, None if run is None else run.folder)
+
     skipped, datamodule.skips_unreadable = datamodule.skips_unreadable, active.skips_unscorable
     try:
         with seeded(derive(active.seed, "score pool")), unchanged(model):
-            use_outside_fit(trainer, model, datamodule, score)
+            use_outside_fit(trainer, model, datamodule, score, before_setup=recall)
     finally:
         datamodule.skips_unreadable = skipped
     # A sum of floats may differ between machines; one rank's table is everybody's.
-    return from_first_rank(
+    table = from_first_rank(
         trainer, lambda: _table(datamodule, found, probabilities=probabilities, skips=active.skips_unscorable)
     )
+    table.attrs["acquisition"] = type(active.acquisition).__name__
+    return table
 
 
 def scoring_names() -> list[str]:
@@ -152,9 +161,7 @@ def _arguments(run: Arguments | None, **given: Any) -> Arguments:
     known = {} if run is None else {name: getattr(run, name) for name in names}
     known |= {name: value for name, value in given.items() if value is not None and name != "acquisition"}
     acquisition = given["acquisition"]
-    if acquisition is None:
-        acquisition = Entropy() if run is None or not isinstance(run.acquisition, ScoreAcquisition) else run.acquisition
-    active = Arguments(acquisition, query_size=1, **known)
+    active = Arguments(_own_or_entropy(run) if acquisition is None else acquisition, query_size=1, **known)
     if not isinstance(active.acquisition, ScoreAcquisition):
         raise ValueError(
             f"`{type(active.acquisition).__name__}` selects whole batches and gives single items no score, so "
@@ -166,6 +173,11 @@ def _arguments(run: Arguments | None, **given: Any) -> Arguments:
             "one. Pass a posterior of one fit, such as `posterior='mc_dropout'` or `posterior='deterministic'`."
         )
     return active
+
+
+def _own_or_entropy(run: Arguments | None) -> Acquisition:
+    """Return the acquisition function of a run, if it scores single items."""
+    return Entropy() if run is None or not isinstance(run.acquisition, ScoreAcquisition) else run.acquisition
 
 
 def _scored(active: Arguments, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> ScoredPool:
@@ -208,9 +220,7 @@ def _task(
 def _table(data: ActiveDataModule, found: Sequence[ScoredPool], *, probabilities: bool, skips: bool) -> pd.DataFrame:
     indices = data.pool.unlabelled
     table = pd.DataFrame({"index": pd.Series(indices, dtype="int64")})
-    keys: Any = getattr(data, "keys", None)
-    has_keys = keys is not None and not callable(keys) and len(keys) > 0
-    table["key"] = [keys[index] for index in indices] if has_keys else indices
+    table["key"] = [data.key_of(index) for index in indices]
     rows: dict[str, Any] = {"score": [], "predicted": [], "probability": []}
     scored, left_out, names = [], {}, data.training_points.classes.names
     for pool in found:

@@ -29,6 +29,8 @@ def use_outside_fit(
     module: pl.LightningModule,
     data: pl.LightningDataModule,
     use: Callable[[pl.LightningModule], None],
+    *,
+    before_setup: Callable[[], object] = lambda: None,
 ) -> None:
     """Call a function in a prediction of the Trainer that reads no batch, on every rank.
 
@@ -40,6 +42,7 @@ def use_outside_fit(
         module: The module.
         data: The datamodule.
         use: Is called with the module, on its device, in evaluation mode and without gradients.
+        before_setup: Is called before the datamodule is set up.
     """
     state, callbacks, loggers = dict(vars(trainer.state)), list(callbacks_of(trainer)), list(trainer.loggers)
     bars = [callback for callback in callbacks if isinstance(callback, pl.callbacks.ProgressBar)]
@@ -57,7 +60,7 @@ def use_outside_fit(
         before.callback(_put_back_metrics, trainer, metrics)
         before.callback(set_callbacks, trainer, callbacks)
         before.callback(setattr, trainer, "loggers", loggers)
-        set_callbacks(trainer, [_AtStart(act, bars)])
+        set_callbacks(trainer, [_AtStart(before_setup, act, bars)])
         trainer.loggers = []
         before.enter_context(PROFILER.replaced(trainer, pl.profilers.PassThroughProfiler()))
         # Lightning skips a prediction of 0 batches, so the loader does not say that it has none.
@@ -83,9 +86,20 @@ def _put_back_metrics(trainer: pl.Trainer, metrics: Mapping[str, Mapping[str, An
 class _AtStart(BeforeSetup):
     """Call a function when a prediction starts. It finds the Trainer's progress bars, which show no other progress."""
 
-    def __init__(self, act: Callable[[pl.LightningModule], None], bars: Sequence[pl.Callback]) -> None:
+    def __init__(
+        self,
+        first: Callable[[], object],
+        act: Callable[[pl.LightningModule], None],
+        bars: Sequence[pl.Callback],
+    ) -> None:
+        self._first = first
         self._act = act
         self._bars = bars
+
+    @override
+    def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Call what comes first. That there is such a callback tells the data that this is active learning."""
+        self._first()
 
     @override
     def on_predict_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -234,9 +234,24 @@ def test_a_pool_that_is_used_up_gives_a_table_without_rows(tmp_path: Path) -> No
 
 
 def test_keys_of_the_data_are_shown(tmp_path: Path) -> None:
-    data = active_data(12)
-    data.keys = [f"{index}.png" for index in range(12)]
+    data = active_data(12, keys=[f"{index}.png" for index in range(12)])
     assert score_pool(trainer(tmp_path), made(), data)["key"].tolist() == ["8.png", "9.png", "10.png", "11.png"]
+
+
+def test_items_have_the_numbers_that_they_have_in_the_folder_of_the_run(tmp_path: Path) -> None:
+    def data(order: Sequence[int]) -> ActiveDataModule:
+        items = [points(40)[index] for index in order]
+        return ActiveDataModule(items, initial_size=8, keys=[f"{index}.png" for index in order])
+
+    def active() -> ActiveLearning:
+        return ActiveLearning("entropy", query_size=4, max_rounds=1, folder=tmp_path / "run", posterior="deterministic")
+
+    fitting, module, before = trainer(tmp_path, callbacks=[active()]), made(), data(range(40))
+    fitting.fit(module, datamodule=before)
+    reversed_ = trainer(tmp_path, callbacks=[active()])
+    frame, after = score_pool(fitting, module, before), score_pool(reversed_, module, data(range(39, -1, -1)))
+    assert after["key"].tolist() == frame["key"].tolist() == [f"{index}.png" for index in frame["index"]]
+    assert np.allclose(after["score"], frame["score"], atol=1e-6)
 
 
 def test_data_without_labels_are_scored(tmp_path: Path) -> None:
