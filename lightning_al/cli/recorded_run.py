@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_al.run.folder import MODEL
+
 if TYPE_CHECKING:
     from lightning_al.callback import ActiveLearning
     from lightning_al.data.datamodule import ActiveDataModule
     from lightning_al.host.namespace import pl
     from lightning_al.run.records import Records
-
-MODEL = "model.ckpt"
-"""The Lightning checkpoint that a finished run leaves in its folder."""
 
 
 def put_labels(
