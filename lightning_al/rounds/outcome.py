@@ -46,7 +46,7 @@ def save_model(journal: Journal, module: pl.LightningModule) -> None:
         pickle.PicklingError,
         TypeError,
         AttributeError,
-    ) as error:  # of what the module adds, which the run does without
+    ) as error:  # of what a module adds
         rank_zero_warn(f"`ActiveLearning` wrote no {MODEL}, since it cannot be pickled: {said_shortly(error)}.")
 
 
