@@ -163,7 +163,7 @@ def read_run(folder: Path) -> RecordedRun:
         name=printable(name),
         acquisition=printable(acquisition),
         seed=seed,
-        metric=_usual(history) if metric is None else printable(metric),
+        metric=_metric_of(history, metric, is_configured=bool(config)),
         state=state,
         history=history,
         settings={printable(key): _shown(value) for key, value in settings.items()},
@@ -264,8 +264,16 @@ def _settings_of(header: Mapping[str, Any]) -> dict[str, Any]:
     return {**dict(leaves({**settings, "pool": pool})), **{f"data.{name}": value for name, value in known.items()}}
 
 
-def _usual(history: History) -> str | None:
+def _metric_of(history: History, named: Any, *, is_configured: bool) -> str | None:
+    """Return the metric of a run's curve, or None if it has no curve.
+
+    A configuration that names none means the test accuracy, which a run without test data lacks.
+    """
+    if named is not None:
+        return printable(named)
     known = {name for round in history for name in round.metrics}
+    if is_configured:
+        return USUAL_METRICS[0] if USUAL_METRICS[0] in known else None
     return next((name for name in USUAL_METRICS if name in known), min(known, default=None))
 
 

@@ -14,6 +14,7 @@ from sklearn.datasets import load_digits
 
 from lightning_al import Oracle, Query
 from lightning_al.report import Run
+from lightning_al.report.recorded import read_run
 from lightning_al.run.journal import Journal
 from tests.cli.test_cli import names
 
@@ -81,6 +82,7 @@ def test_a_flat_folder_is_labelled_without_test_data(command: Any, flat: Path, t
     assert "round 1: 10 labels, asked for 4 in" in out
     assert "test_acc" not in out
     assert names(run) == {"asked.png", "config.yaml", "history.jsonl", "initial.pt", "journal.sqlite"}
+    assert read_run(run).metric is None
     again = command(f"folder={run}", f"allow=[{ME}]")
     assert "14 labels in 3 rounds. There is no learning curve" in again
     assert "round 1" not in again
@@ -97,6 +99,7 @@ def test_with_a_test_folder_there_is_the_usual_curve(command: Any, photos: Path,
     out = command(*SETTINGS, *IMAGES, "data=image_folder", f"data.root={photos}", f"folder={tmp_path}")
     run = Run.read(tmp_path)
     assert (run.metric, run.labels) == ("test_acc", [6, 10, 14])
+    assert read_run(tmp_path).metric == "test_acc"
     assert f"mean test_acc over 6 to 14 labels is {run.area:.4f}" in out
     assert {"asked.png", "curve.png", "summary.json"} <= names(tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir() if path.suffix in (".png", ".json")}
