@@ -5,9 +5,11 @@ The class is long because it documents 18 arguments and has 14 hooks. What a hoo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
+from lightning_utilities.core.rank_zero import rank_zero_only
 from typing_extensions import override
 
 from lightning_al.data.validation_points import ValidationPoints
@@ -32,6 +34,7 @@ from lightning_al.host.trainer import (
 )
 from lightning_al.host.tuners import refuse_tuners
 from lightning_al.oracle import Query, reveals
+from lightning_al.oracle.telling import pending_in, tell
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.asking import answer, ask_for_initial, note_lacking, put_last_weights
 from lightning_al.rounds.best_weights import choose_weights
@@ -39,6 +42,7 @@ from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
 from lightning_al.rounds.datamodule import datamodule_of
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.header import text_of
+from lightning_al.rounds.items import recall_items
 from lightning_al.rounds.labelling import believed
 from lightning_al.rounds.members import fit_seeds
 from lightning_al.rounds.querying import fitted_now, select, try_out
@@ -150,8 +154,41 @@ class ActiveLearning(Arguments):
 
     @property
     def pending(self) -> Query | None:
-        """The query whose answers are pending, or None. The next call of `trainer.fit` queries them, without a fit."""
+        """The query whose answers are pending, or None. The next call of `trainer.fit` queries them, without a fit.
+
+        In a new process it is read from the run's folder, without the items.
+        """
+        if self.folder is not None and self._run.header is None and self._run.labelling.query is None:
+            return pending_in(self.folder)
         return self._run.labelling.pending
+
+    def tell(
+        self, answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, by: Literal["index", "key"] = "index"
+    ) -> None:
+        """Record answers to the pending query, between two calls of `trainer.fit`. They are on disk when this returns.
+
+        Valid answers are recorded even if others are refused. With several ranks, the first one records them.
+
+        Args:
+            answers: Labels, `Skip()`, `Unusable(reason)` or `Other(text)`, by the index or by the key of their points.
+            by: Whether they come by index or by key.
+
+        Raises:
+            FileNotFoundError: If the folder holds no run yet.
+            RuntimeError: If another process runs the run, or the journal is damaged.
+            ValueError: If the run has no folder, no query is pending, or answers were refused.
+        """
+        if self.folder is None:
+            raise ValueError("`ActiveLearning.tell` records answers in the run's folder. Pass `folder=`.")
+        if by not in ("index", "key"):
+            raise ValueError(
+                f"`ActiveLearning.tell(by=...)` takes 'index' or 'key', but got {by!r}. Pass one of the two."
+            )
+        if getattr(rank_zero_only, "rank", 0) == 0:
+            try:
+                tell(self.folder, answers, by=by)
+            finally:
+                self._run.labelling.take_answers(self.folder)
 
     @property
     def round(self) -> int:
@@ -171,6 +208,7 @@ class ActiveLearning(Arguments):
         """Make the fit start as a new Trainer with a new module would."""
         if stage == "fit":
             datamodule_of(trainer).skips_unreadable = self.skips_unscorable
+            recall_items(trainer, datamodule_of(trainer), self.folder)
             self._call.start.before_setup(trainer, pl_module)
             if self._run.starts.initial is not None and self.reset != "warm":
                 # A callback may copy in its `setup` what the round starts from.
@@ -201,6 +239,7 @@ class ActiveLearning(Arguments):
         if not call.is_nested:
             if self.folder is not None:
                 open_folder(run, trainer, data, self.folder)
+                run.keep_new_keys(trainer, data)
             resume_from_found(run, trainer, data, self.state_key)
             run.take_back_changed_round(data.pool)
             run.take_changes(trainer, data, run.num_changes_told)

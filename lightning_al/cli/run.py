@@ -35,6 +35,7 @@ from lightning_al.cli.one_line_errors import of_settings
 from lightning_al.cli.recorded_settings import check_none_is_recorded
 from lightning_al.cli.references import shown, write_hydra_values
 from lightning_al.cli.secrets import Secrets, remember
+from lightning_al.cli.sizes import with_sizes
 from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.string_settings import with_strings
 from lightning_al.cli.workers import run_apart, take_gpus
@@ -50,7 +51,8 @@ if TYPE_CHECKING:
 def run_to_budget(config: DictConfig, folder: Path) -> float:
     """Start a run in the folder, or resume the run there, and return the area under its learning curve.
 
-    A run that has finished is shown. The area is NaN if the run was stopped before its budget, or diverged.
+    A run that has finished is shown. The area is NaN if the run was stopped before its budget, diverged, or has no test
+    data.
 
     Raises:
         ConfigCompositionException: If the configuration is invalid, or contradicts that of the run in the folder.
@@ -74,7 +76,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     kept, known = shown(config), None if stored is None else shown(stored)
     finished = known is not None and _goes_as_far(known, kept) and _has_finished(folder)
     if finished and known == kept and _is_reported(kept["metric"], kept["mode"], folder):
-        return _show(folder) if is_first_rank(composed or config) else _area(folder)
+        return _show(folder, kept) if is_first_rank(composed or config) else _area(folder)
     settings = resolve_allowed(config, options_now.allow, folder, composed)
     check_none_is_recorded(config, settings, known, folder, options_now.allow)
     # For the user's own classes, a traceback shows where they fail.
@@ -105,7 +107,7 @@ def fit_and_report(
         options_now: The options that hold for this command only.
         fit: Whether the run is not yet finished.
     """
-    from lightning_al.cli.metric import check_metric
+    from lightning_al.cli.metric import check_metric, curve_metric
     from lightning_al.host.loggers import one_log
     from lightning_al.report.curves import area_or_nan
     from lightning_al.run.journal import Journal
@@ -148,10 +150,11 @@ def fit_and_report(
             )
         return float("nan")
     check_metric(settings.metric, history)
+    metric = curve_metric(settings.metric, history)
     if not trainer.is_global_zero:
-        return area_or_nan(*history.curve(settings.metric))
-    report_run(config, settings, active, data, history, folder)
-    return _show(folder)
+        return float("nan") if metric is None else area_or_nan(*history.curve(metric))
+    report_run(config, settings, active, data, history, folder, metric)
+    return _show(folder, shown(config))
 
 
 @contextmanager
@@ -174,8 +177,9 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
     from lightning_al.host.loggers import arguments_to_resume
     from lightning_al.run.seeds import derive, seeded
 
+    data = _instantiate(config, "pool")
     with seeded(derive(config.seed, "weights")):
-        model = _instantiate(config, "model")
+        model = _instantiate(with_sizes(config, data), "model")
     active = _instantiate(config, "active", folder=str(folder), force=force)
     callbacks = [active, *(_instantiate(config, f"callbacks.{key}") for key in config.callbacks or {})]
     callbacks.append(MetricIsLogged(config.metric, active))
@@ -184,7 +188,7 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
         made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
         loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_resume(made_by, key, folder))
     trainer = _make_trainer(config, callbacks, list(loggers.values()))
-    return _Objects(model, _instantiate(config, "pool"), active, trainer, loggers)
+    return _Objects(model, data, active, trainer, loggers)
 
 
 def _make_trainer(config: DictConfig, callbacks: list[pl.Callback], loggers: list[pl.loggers.Logger]) -> pl.Trainer:
@@ -244,14 +248,17 @@ def _has_finished(folder: Path) -> bool:
         return False
 
 
-def _is_reported(metric: str, mode: str | None, folder: Path) -> bool:
+def _is_reported(metric: str | None, mode: str | None, folder: Path) -> bool:
     """Return whether the folder's summary covers all rounds, with this metric and direction."""
+    from lightning_al.cli.metric import curve_metric
     from lightning_al.report.runs import Run
     from lightning_al.run.journal import Journal
 
-    if not (folder / "summary.json").exists():
-        return False
-    run, history = Run.read(folder), Journal.read_history(folder)
+    history = Journal.read_history(folder)
+    metric = curve_metric(metric, history)
+    if metric is None or not (folder / "summary.json").exists():
+        return metric is None
+    run = Run.read(folder)
     # A label corrected since then may have changed only the last round's metric.
     return (
         (run.metric, run.mode) == (metric, mode)
@@ -267,12 +274,30 @@ def report_run(
     data: ActiveDataModule,
     history: History,
     folder: Path,
+    metric: str | None,
 ) -> None:
-    """Draw the figures, and write the summary last: it marks the run as finished."""
+    """Draw the figures, and write the summary last: it marks the run as finished.
+
+    Without a metric, there is neither a learning curve nor a summary, which is of the curve.
+    """
+    _draw_asked(active, data, history, folder, settings.seed)
+    if metric is not None:
+        _report_curve(config, settings, active, data, history, folder, metric)
+
+
+def _report_curve(
+    config: DictConfig,
+    settings: DictConfig,
+    active: ActiveLearning,
+    data: ActiveDataModule,
+    history: History,
+    folder: Path,
+    metric: str,
+) -> None:
     from lightning_al.report.comparison import compare
     from lightning_al.report.curve_pictures import curve_picture
     from lightning_al.report.metric import axis_name
-    from lightning_al.report.pictures import asked_picture, save_picture
+    from lightning_al.report.pictures import save_picture
     from lightning_al.report.runs import Run
 
     run = Run.from_history(
@@ -280,7 +305,7 @@ def report_run(
         name=shown(config)["name"],
         acquisition=type(active.acquisition).__name__,
         seed=settings.seed,
-        metric=settings.metric,
+        metric=metric,
         initial=data.pool.initial,
         settings=settings_of(config, folder),
         mode=settings.mode,
@@ -288,33 +313,52 @@ def report_run(
     title = f"{run.acquisition}, seed {run.seed}"
     curve = curve_picture(compare({run.name: [run]}), run.metric, title=f"{title}: {axis_name(run.metric)} over labels")
     save_picture(curve, folder / "curve.png")
+    run.write(folder)
+
+
+def _draw_asked(active: ActiveLearning, data: ActiveDataModule, history: History, folder: Path, seed: int) -> None:
+    """Draw the images that were queried, where the points are images."""
+    from lightning_al.report.pictures import asked_picture, save_picture
+
     asked = [round for round in history if round.indices]
     images = [[data.target.inputs(data.item_of(index)) for index in round.indices] for round in asked]
     if asked and all(_is_image(image) for row in images for image in row):
         labels = [[data.class_of(index) for index in round.indices] for round in asked]
         headings = [f"after {round.spent} labels" for round in asked]
-        picture = asked_picture(images, labels, headings, title=f"{title}: images queried, in order")
-        save_picture(picture, folder / "asked.png")
-    run.write(folder)
+        title = f"{type(active.acquisition).__name__}, seed {seed}: images queried, in order"
+        save_picture(asked_picture(images, labels, headings, title=title), folder / "asked.png")
 
 
 def _area(folder: Path) -> float:
     from lightning_al.report.runs import Run
 
-    return Run.read(folder).area
+    return Run.read(folder).area if (folder / "summary.json").exists() else float("nan")
 
 
-def _show(folder: Path) -> float:
-    """Print the rounds and files of a finished run, and return the area under its learning curve."""
+def _show(folder: Path, kept: Mapping[str, Any]) -> float:
+    """Print the rounds and files of a finished run, and return the area under its learning curve.
+
+    Args:
+        folder: The run's folder.
+        kept: Its settings.
+    """
+    from lightning_al.cli.metric import curve_metric
     from lightning_al.report.console import rounds_table
     from lightning_al.report.runs import Run
     from lightning_al.run.journal import Journal
     from lightning_al.run.printable import printable
 
-    run = Run.read(folder)
-    console, metric = new_console(), printable(run.metric)
+    history = Journal.read_history(folder)
+    run = Run.read(folder) if curve_metric(kept["metric"], history) is not None else None
+    console = new_console()
     if not is_cell():  # a sweep ends in one table of all its runs
-        console.print(rounds_table(Journal.read_history(folder), run.metric))
+        console.print(rounds_table(history, None if run is None else run.metric))
+    if run is None:
+        labels = f"{history[-1].spent} labels in {len(history)} rounds"
+        console.print(f"{labels}. There is no learning curve, since there are no test data.", soft_wrap=True)
+        _print_files(folder)
+        return float("nan")
+    metric = printable(run.metric)
     if run.has_diverged:
         unfit = [count for count, value in zip(run.labels, run.values, strict=True) if not isfinite(value)]
         rounds = f"{len(unfit)} of {len(run.labels)} rounds, first with {unfit[0]} labels"
@@ -323,9 +367,14 @@ def _show(folder: Path) -> float:
         range_ = f"{run.labels[0]} to {run.labels[-1]} labels"
         said = f"mean {metric} over {range_} is {run.area:.4f}, the last {run.values[-1]:.4f}."
     console.print(f"{printable(run.acquisition)}, seed {run.seed}: {said}", soft_wrap=True)
-    files = [name for name in ("curve.png", "asked.png", "summary.json") if (folder / name).exists()]
-    console.print(f"Run folder: {folder}  ({', '.join(files)})", soft_wrap=True)
+    _print_files(folder)
     return run.area
+
+
+def _print_files(folder: Path) -> None:
+    files = [name for name in ("curve.png", "asked.png", "summary.json") if (folder / name).exists()]
+    listed = f"  ({', '.join(files)})" if files else ""
+    new_console().print(f"Run folder: {folder}{listed}", soft_wrap=True)
 
 
 def _is_image(item: Any) -> bool:

@@ -13,15 +13,20 @@ PARTS = ("model", "data", "trainer", "pool", "active")
 """Settings that are a class and its arguments."""
 
 LARGEST = {
+    "depth": 1_000,
     "devices": 1_024,
+    "image_size": 10_000,
+    "num_buckets": 100_000_000,
     "num_classes": 1_000_000,
     "num_configurations": 10_000_000,
+    "num_inputs": 10_000_000,
     "num_nodes": 10_000,
     "num_samples": 1_000_000,
     "num_workers": 1_024,
     "repeats": 10_000,
     "samples_per_epoch": 1_000_000_000,
     "threads": 1_024,
+    "width": 1_000_000,
 }
 """The largest number for each setting that costs memory or processes at once, by the setting's last name."""
 
@@ -53,7 +58,7 @@ def check_types(settings: Mapping[str, Any]) -> None:
     for name in ("callbacks", "logger"):
         if not isinstance(settings[name], Mapping | None):
             raise ValueError(f"`{name}` is {_said(settings[name])}, but named classes are expected. Give it names.")
-    for name, kinds in {"seed": int, "threads": int | None, "metric": TEXT, "name": TEXT}.items():
+    for name, kinds in {"seed": int, "threads": int | None, "metric": TEXT | None, "name": TEXT}.items():
         value = settings[name]
         if not is_outer(value) and (not isinstance(value, kinds) or isinstance(value, bool)):
             raise ValueError(

@@ -138,6 +138,8 @@ class Claims:
             return None if _is_own(name, text) else "is looked up among the packages of this machine"
         if name == "tracking_uri" and text.startswith("sqlite:///") and "?" not in text:
             text = text.removeprefix("sqlite:///")
+        if name == "weights" and text == "default":
+            return "is downloaded"
         if _ADDRESS.search(text):
             return "is an address"
         if _VARIABLE.search(text):
@@ -158,6 +160,8 @@ class Claims:
     def _is_read(self, owner: Any, name: str) -> bool:
         """Return whether a place is only read: a dataset's root, or an argument of a class that the user allows."""
         home = str(getattr(owner, "__module__", ""))
+        if home.startswith("lightning_al.data."):
+            return name in ("root", "path", "val", "test")
         if home.startswith(("torchvision.datasets.", "lightning_al.demos.")):
             return name == "root"
         return owner is not None and home.split(".")[0] not in LISTED_PACKAGES

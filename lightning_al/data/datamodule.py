@@ -6,8 +6,10 @@ these do lies in the modules that it puts together.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -18,11 +20,12 @@ from typing_extensions import override
 from lightning_al.data.arrays import as_dataset
 from lightning_al.data.augmentation import warn_of_augmentation
 from lightning_al.data.batches import needs_two_points
-from lightning_al.data.class_numbers import as_class
+from lightning_al.data.class_numbers import as_class, listed_targets
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.delegation import Delegation, shown
 from lightning_al.data.from_datasets import FromDatasets, as_datamodule
 from lightning_al.data.initial import check_one_is_given, draw_initial, initial_indices, num_initial, read_initial
+from lightning_al.data.keys import Key, Known, Numbering, read_keys, without_column
 from lightning_al.data.pool import Pool
 from lightning_al.data.reading import OF_LABELLED, OF_QUERY, read
 from lightning_al.data.stages import Stages
@@ -38,6 +41,7 @@ from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank
 from lightning_al.run.seeds import Seed, derive, generator, seeded
 from lightning_al.task.class_names import listed_classes
 from lightning_al.task.labels import is_lacking
+from lightning_al.values.content_hash import content_hash
 from lightning_al.values.whole_numbers import MOST_HELD, optional_whole_number
 
 # LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
@@ -91,6 +95,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             default the pool.
         groups: The group that each point of the dataset belongs to, such as the patient or the video it comes from: one
             number or name a point, in the order of the dataset.
+        keys: What each item is known by outside, such as its path or id: one text or whole number an item, or the name
+            of a column of the table `data`. By default the dataset's attribute `keys`, if that is a list. With keys and
+            a run folder, items may join between two starts and unlabelled ones may leave; order does not matter.
         val: Validation dataset or pair of arrays, if `data` is a dataset or a pair of arrays. The arguments below are
             for that case too.
         test: Test dataset or pair of arrays.
@@ -103,6 +110,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     Attributes:
         wrapped: The wrapped LightningDataModule.
         target: A `Target`, which finds the label of an item.
+        keys: The key of each index, after `setup`, or None where items have none.
+        known_items: What the run's folder knows of its items, as `ActiveLearning` sets it before the first `setup`.
         skips_unreadable: Whether points of the pool that cannot be read are passed over, as
             ``ActiveLearning(unscorable="skip")`` sets it.
 
@@ -136,6 +145,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         classes: Sequence[str] | Sequence[int] | None = None,
         target_inputs: AnyDataset | Literal["val"] | None = None,
         groups: Sequence[Any] | None = None,
+        keys: Sequence[Any] | str | None = None,
         val: AnyDataset | None = None,
         test: AnyDataset | None = None,
         predict: AnyDataset | None = None,
@@ -144,6 +154,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = False,
     ) -> None:
+        if isinstance(keys, str):
+            data, keys = without_column(data, keys)
         # The base class sets a trainer, which is the wrapped datamodule's.
         self.__dict__["wrapped"] = as_datamodule(
             data,
@@ -171,6 +183,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self._classes = None if classes is None else listed_classes(classes)
         self.target_inputs = read_target_inputs(target_inputs)
         self.groups = None if groups is None else list(groups)
+        self.keys: list[Key] | None = None
+        self.known_items: Known | None = None
+        self._keys_given = keys
+        self._numbering: Numbering | None = None
         self.skips_unreadable = False
         self._stages = Stages(self.wrapped)
         self._points: TrainingPoints | None = None
@@ -296,6 +312,31 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """Return an item for scoring, from `pool_dataset` if given. An error names one that cannot be read."""
         return read(self.training_points.scored, index, remedy=OF_QUERY)
 
+    def content_of(self, index: int) -> str | None:
+        """Return a hash of an item's inputs, or of its file; None where reading it twice gives two things."""
+        dataset = self.wrapped.train_data if isinstance(self.wrapped, FromDatasets) else None
+        path_of = getattr(dataset, "path_of", None)
+        if callable(path_of):
+            place = index if self._numbering is None else self._numbering.places[index]
+            return hashlib.sha256(Path(path_of(place)).read_bytes()).hexdigest()
+        with seeded(derive(self.seed, "content", index)):
+            first, again = (content_hash(self.target.inputs(self.item_of(index))) for _ in range(2))
+        return first if first == again else None
+
+    @property
+    def gone_items(self) -> set[int]:
+        """The indices of items that the run had in an earlier start, and that the data have no longer."""
+        places = [] if self._numbering is None else self._numbering.places
+        return {index for index, place in enumerate(places) if place is None}
+
+    def key_of(self, index: int) -> Key:
+        """Return the key of an item, or its index where items have none."""
+        return index if self.keys is None else self.keys[index]
+
+    def keys_of(self, indices: Sequence[int]) -> list[Key] | None:
+        """Return the keys of some items, or None where items have none."""
+        return None if self.keys is None else [self.keys[index] for index in indices]
+
     def class_of(self, index: int) -> int | None:
         """Return the class of a point by an oracle's label or the dataset's target; None if that is not a class."""
         label = self.pool.labels.get(index) if self._pool is not None else None
@@ -333,13 +374,15 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """
         if self.groups is None:
             raise ValueError("`ActiveDataModule` was given no `groups`. Pass one for each point of the dataset.")
-        numbers = {group: number for number, group in enumerate(dict.fromkeys(self.groups))}
-        return torch.tensor([numbers[self.groups[index]] for index in indices], dtype=torch.int64)
+        groups = self._by_index(self.groups)
+        numbers = {group: number for number, group in enumerate(dict.fromkeys(groups))}
+        return torch.tensor([numbers[groups[index]] for index in indices], dtype=torch.int64)
 
     @property
     def is_unlabelled(self) -> bool:
-        """Whether the training data are inputs alone, so that only an oracle knows labels."""
-        return isinstance(self.training_points.dataset, Unlabelled)
+        """Whether the training data have no labels, or not all of them, so that only an oracle knows some."""
+        dataset = self.training_points.dataset
+        return isinstance(dataset, Unlabelled) or None in listed_targets(dataset)
 
     # The loaders.
 
@@ -395,7 +438,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         found: Any = self.target_inputs
         if isinstance(found, str):
             found = dataset_of(self.wrapped.val_dataloader() if is_overridden("val_dataloader", self) else [])
-        like = self.item_of(self.pool.initial[0])
+        like = self.item_of(self.training_points.reference(self.pool))
         stand_in = None if callable(self.target.spec) else self.training_points.stand_in(self.pool)
         return TargetInputs(found, like, self.target, stand_in)
 
@@ -407,6 +450,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     # What `setup` finds.
 
     def _take_training_points(self) -> None:
+        if self._points is None:
+            self._number_items()
         points = self._points = self._read_points()
         if self.trainer is not None and self.trainer.world_size > 1:
             points.check_same_on_ranks(self.trainer)
@@ -415,11 +460,40 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self._fingerprint = self._fingerprint or found
         points.check_same(found, self._fingerprint)
         if self._pool is None:
-            self._pool = Pool(len(points), self._initial_of(points), members=points.members)
+            members = (
+                points.members if self.known_items is None else sorted({*points.members, *self.known_items.answered})
+            )
+            self._pool = Pool(len(points), self._initial_of(points), members=members)
             self._check_pool()
         if needs_two_points(self.trainer):
             # Refuses one point alone here, before anything of the run is written.
             self.train_dataloader()
+
+    def _number_items(self) -> None:
+        """Give each item the number that its key has in the run."""
+        wrapped = self.wrapped
+        dataset = wrapped.train_data if isinstance(wrapped, FromDatasets) else wrapped.train_dataloader().dataset
+        keys = read_keys(self._keys_given, dataset)
+        if keys is None:
+            return
+        known = [] if self.known_items is None else self.known_items.keys
+        self._numbering = Numbering(keys, known)
+        self.keys = self._numbering.keys
+        if self.known_items is not None:
+            self.known_items.check_none_is_gone(self._numbering)
+        if isinstance(wrapped, FromDatasets):
+            wrapped.number_by(self._numbering)
+        elif known and not self._numbering.is_plain:
+            raise ValueError(
+                f"The items of `{type(wrapped).__name__}` have other keys, or another order, than when the run began. "
+                "Give it the same items, or pass the dataset itself to `ActiveDataModule`, whose items may change."
+            )
+
+    def _by_index(self, values: list[Any] | None) -> Any:
+        """Return what was given for each place of the dataset by the items' numbers; None for items that are gone."""
+        if values is None or self._numbering is None or len(values) != len(self._numbering.present):
+            return values
+        return [None if place is None else values[place] for place in self._numbering.places]
 
     def _read_points(self) -> TrainingPoints:
         return TrainingPoints(
@@ -427,7 +501,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             target=self.target,
             pool_dataset=self.pool_dataset,
             classes=self._classes,
-            groups=self.groups,
+            groups=self._by_index(self.groups),
+            keys=self.keys,
             target_inputs=self.target_inputs,
             seed=self.seed,
             skips_unreadable=self.skips_unreadable,
@@ -446,10 +521,19 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         return later
 
     def _initial_of(self, points: TrainingPoints) -> list[int]:
+        if self.known_items is not None and len(self.known_items.initial) == self.initial_size:
+            return list(self.known_items.initial)
         if self.initial is not None:
-            return initial_indices(self.initial, len(points), points.members)
+            return self._numbers_of(initial_indices(self.initial, len(points), points.members))
         assert self.initial_size is not None
         return draw_initial(points, self.initial_size, balanced=self.balanced, seed=self.seed)
+
+    def _numbers_of(self, places: list[int]) -> list[int]:
+        """Return the numbers of items by their places in the dataset."""
+        if self._numbering is None or self._numbering.is_plain:
+            return places
+        numbers = {place: index for index, place in enumerate(self._numbering.places) if place is not None}
+        return [numbers[place] for place in places]
 
     def _check_pool(self) -> None:
         """Refuse batches whose labels cannot be hidden, and warn of random augmentation."""

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any, cast
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
 from typing_extensions import override
 
 from lightning_al.data.arrays import as_dataset
 from lightning_al.data.dataset import AnyDataset
+from lightning_al.data.keys import Numbering, Renumbered
 from lightning_al.data.target import Target
-from lightning_al.data.unlabelled import with_places
+from lightning_al.data.unlabelled import Unlabelled, with_places
 from lightning_al.host.namespace import check_namespace, pl
 from lightning_al.values.parts import is_pandas
 from lightning_al.values.whole_numbers import MOST_WORKERS, whole_number
@@ -29,6 +30,7 @@ class FromDatasets(pl.LightningDataModule):
 
     Attributes:
         shown_as: The name of the training dataset's class.
+        train_data: The training data as they were passed.
 
     Raises:
         TypeError: If `train` is not a dataset.
@@ -51,7 +53,8 @@ class FromDatasets(pl.LightningDataModule):
             )
         self.shown_as = type(train).__name__
         self._place = place
-        self._train = train
+        self._numbering: Numbering | None = None
+        self.train_data = train
         self._options = options
         self._val = others["val"]
         for name, dataset in others.items():
@@ -63,14 +66,28 @@ class FromDatasets(pl.LightningDataModule):
         """The arguments beside the training data that change the fitted weights."""
         return {**{name: self._options[name] for name in ("batch_size", "collate_fn")}, "val": self._val}
 
+    def number_by(self, numbering: Numbering) -> None:
+        """Let an index mean an item with the same key in every start of a run, whatever its place in the dataset."""
+        self._numbering = None if numbering.is_plain else numbering
+
+    def numbered(self, dataset: Any) -> Any:
+        """Return a dataset that has the training data's order by the numbers of their items."""
+        return dataset if self._numbering is None else Renumbered(dataset, self._numbering)
+
     @cached_property
     def _training_data(self) -> Any:
-        return self._train if self._place is None else with_places(self._train, self._place)
+        if self._place is not None and isinstance(with_places(self.train_data, self._place), Unlabelled):
+            return Unlabelled(self.numbered(self.train_data), self._place)
+        return self.numbered(self.train_data)
 
     @override
     def train_dataloader(self) -> DataLoader[Any]:
         """Return a loader of the training data."""
-        shuffle = None if isinstance(self._train, IterableDataset) else True
+        if self._numbering is not None:
+            return DataLoader(
+                self._training_data, sampler=SubsetRandomSampler(self._numbering.members), **self._options
+            )
+        shuffle = None if isinstance(self.train_data, IterableDataset) else True
         return DataLoader(self._training_data, shuffle=shuffle, **self._options)
 
     def _in_order(self, dataset: AnyDataset) -> DataLoader[Any]:

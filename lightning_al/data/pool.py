@@ -284,6 +284,18 @@ class Pool:
             self.labels[index] = change.label
         self.changes.append(change)
 
+    def leave(self, indices: Sequence[int]) -> None:
+        """Remove unlabelled points whose items are gone.
+
+        Raises:
+            ValueError: If one is labelled.
+        """
+        labelled = [index for index in indices if self._is_labelled[index]]
+        if labelled:
+            raise ValueError(f"`Pool.leave` got indices [{first_few(labelled)}], which are labelled. Name others.")
+        self._is_member[list(indices)] = False
+        self.size = int(self._is_member.sum()) + len([index for index in self.aside if not self._is_member[index]])
+
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain ints, lists and dicts."""
         state = {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}

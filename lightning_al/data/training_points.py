@@ -10,6 +10,8 @@ from torch.utils.data import Dataset
 from lightning_al.data.class_numbers import ClassNumbers
 from lightning_al.data.delegation import shown
 from lightning_al.data.fingerprint import fingerprint
+from lightning_al.data.from_datasets import FromDatasets
+from lightning_al.data.keys import Key
 from lightning_al.data.pool import Pool
 from lightning_al.data.reading import UNREADABLE, read
 from lightning_al.data.target import Target
@@ -36,6 +38,7 @@ class TrainingPoints:
         classes: The classes that the user listed, if any.
         groups: The group of each point, if any.
         target_inputs: Where predictions will be made, if the user said so: "val" or a dataset.
+        keys: The key of each point, if it has one.
         seed: Seed of what the dataset draws at random when an item is read.
         skips_unreadable: Whether points that cannot be read are passed over.
 
@@ -55,6 +58,7 @@ class TrainingPoints:
         classes: Classes | None,
         groups: Sequence[Any] | None,
         target_inputs: Any,
+        keys: Sequence[Key] | None,
         seed: int,
         skips_unreadable: bool,
     ) -> None:
@@ -72,6 +76,7 @@ class TrainingPoints:
         self._classes = classes
         self._groups = groups
         self._target_inputs = target_inputs
+        self.keys = keys
         self._class_numbers = ClassNumbers(self.dataset, target, self.read)
         self._stand_in: tuple[Any, Any] | None = None
 
@@ -99,6 +104,8 @@ class TrainingPoints:
             return self.dataset
         given: Any = self._pool_dataset
         dataset: Any = given if hasattr(given, "__getitem__") else given(self.wrapped)
+        if isinstance(self.wrapped, FromDatasets):
+            dataset = self.wrapped.numbered(dataset)
         if len(dataset) != len(self):
             raise ValueError(
                 f"`ActiveDataModule(pool_dataset=...)` has {len(dataset)} points, but the training data have "
@@ -140,13 +147,18 @@ class TrainingPoints:
         """Return the class of a point by the dataset's own label, or None where that is not a class number."""
         return self._class_numbers.of(index)
 
+    def reference(self, pool: Pool) -> int:
+        """Return the first initial point that has a label and whose item is there."""
+        there = self.members if len(self.members) == len(self) else frozenset(self.members)
+        return next(index for index in pool.initial if index not in pool.aside and index in there)
+
     def stand_in(self, pool: Pool) -> Any:
         """Return the label that stands for every label of the pool: that of the first initial point that has one.
 
         Args:
             pool: Which points are labelled, and by what.
         """
-        initial = next(index for index in pool.initial if index not in pool.aside)
+        initial = self.reference(pool)
         given = pool.labels.get(initial)
         if self._stand_in is None or self._stand_in[0] != given:
             first = Relabelled(self.dataset, [initial], pool.labels, self.target)
@@ -158,7 +170,8 @@ class TrainingPoints:
     def fingerprint(self) -> dict[str, Any]:
         """Return what the points are recognised by, as plain data: see `lightning_al.data.fingerprint`.
 
-        Groups and target inputs belong to it.
+        Groups and target inputs belong to it. Points with keys may change between two starts, so of them only the form
+        is recognised; labelled ones have hashes of their own.
         """
         members, scored = self.members, self.scored
         with seeded(derive(self.seed, "fingerprint")):
@@ -167,9 +180,11 @@ class TrainingPoints:
                 lambda place: self.class_of(members[place]),
                 lambda place: read(scored, members[place], skip=self.skips_unreadable),
             )
-        if len(members) < len(self):
+        if self.keys is not None:
+            found = {"keyed": True, "form": found["form"]}
+        elif len(members) < len(self):
             found["members"] = content_hash(list(members))
-        if self._groups is not None:
+        if self._groups is not None and self.keys is None:
             found["groups"] = content_hash([str(group) for group in self._groups])
         if isinstance(self._target_inputs, str):
             found["target_inputs"] = self._target_inputs

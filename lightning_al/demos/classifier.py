@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,12 +35,12 @@ class Classifier(pl.LightningModule):
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
 
     @override
-    def forward(self, inputs: Tensor) -> Tensor:
+    def forward(self, inputs: Any) -> Tensor:
         """Return logits ``[n, num_classes]``."""
         return cast(Tensor, self.network(inputs))
 
     @override
-    def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
+    def training_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> Tensor:
         """Return the cross entropy of a batch."""
         inputs, labels = batch
         loss = nn.functional.cross_entropy(self(inputs), labels)
@@ -48,12 +48,12 @@ class Classifier(pl.LightningModule):
         return loss
 
     @override
-    def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def validation_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Log ``val_loss`` and ``val_acc``."""
         self._evaluate(batch, "val", self.val_acc)
 
     @override
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
+    def test_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
         """Log ``test_loss`` and ``test_acc``."""
         self._evaluate(batch, "test", self.test_acc)
 
@@ -62,7 +62,7 @@ class Classifier(pl.LightningModule):
         """Return Adam over all parameters."""
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
-    def _evaluate(self, batch: tuple[Tensor, Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
+    def _evaluate(self, batch: tuple[Any, Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
         inputs, labels = batch
         logits = self(inputs)
         accuracy(logits, labels)

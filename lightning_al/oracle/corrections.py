@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from lightning_al.oracle.answers import AnswerError, plain_label
 from lightning_al.oracle.label_rules import LabelRules, rules_for
-from lightning_al.run.folder import JOURNAL
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_command import command
+from lightning_al.run.journal_reading import check_is_there
 from lightning_al.run.labels import Change, Label, kind_of_aside
 from lightning_al.run.records import INITIAL, OpenQuery, Records
 from lightning_al.task.class_names import Classes
@@ -130,7 +130,7 @@ def correct_by(
 ) -> list[RecordedLabel]:
     """Correct labels as `correct` does, all or none. Each new label is read by the rules for labels of the run."""
     reads = {whole_number("correct", "index", index, least=None): read for index, read in reads.items()}
-    with _opened(folder) as journal:
+    with opened(folder) as journal:
         before: list[RecordedLabel] = []
         changes: list[Change] = []
         wrong: dict[int, ValueError] = {}
@@ -147,7 +147,7 @@ def correct_by(
 
 def _read(journal: Journal, index: int, read: Callable[[LabelRules], Label]) -> Label:
     try:
-        return read(_rules(journal.records, index))
+        return read(rules_of(journal.records, index))
     except AnswerError as error:
         raise ValueError(
             f"The label of index {index} in {journal.folder} cannot be corrected: {error}. Give a label of this "
@@ -192,7 +192,7 @@ def give_back_all(folder: str | os.PathLike[str], indices: Iterable[int]) -> lis
             left.
     """
     points = [whole_number("give_back", "index", index, least=None) for index in indices]
-    with _opened(folder) as journal:
+    with opened(folder) as journal:
         left = {found.index for found in recorded_labels(replace(journal.records, query=None)) if found.is_there}
         before: list[RecordedLabel] = []
         wrong: dict[int, ValueError] = {}
@@ -252,9 +252,14 @@ def _refuse(wrong: Mapping[int, ValueError], number: int, folder: str | os.PathL
 
 
 @contextmanager
-def _opened(folder: str | os.PathLike[str]) -> Iterator[Journal]:
-    if not (Path(folder) / JOURNAL).exists():  # `Journal` would make one
-        raise FileNotFoundError(f"There is no run in {folder}: it has no {JOURNAL}.")
+def opened(folder: str | os.PathLike[str]) -> Iterator[Journal]:
+    """Open the journal of a run that no process runs, to write to it.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        RuntimeError: If a process runs the run, or the journal is damaged.
+    """
+    check_is_there(Path(folder))  # `Journal` would make one
     with closing(Journal(folder)) as journal:
         yield journal
 
@@ -270,7 +275,7 @@ def _labelled(journal: Journal, index: int) -> RecordedLabel:
     return found[places[index]]
 
 
-def _rules(records: Records, but: int) -> LabelRules:
+def rules_of(records: Records, but: int | None = None) -> LabelRules:
     """Return what a label may be, inferred from the other labels of the run, the classes and the number of outputs."""
     header = records.header or {}
     others = [found for found in recorded_labels(records) if found.index != but and found.is_there]

@@ -34,19 +34,19 @@ class PlainConsole(Console):
             yield segment if segment.control else Segment(_plain(segment.text), segment.style)
 
 
-def rounds_table(history: History, metric: str, *, most: int = 20) -> Table:
-    """Return a table with one row a round: labels, the metric, seconds, and the first of the indices queried."""
+def rounds_table(history: History, metric: str | None, *, most: int = 20) -> Table:
+    """Return a table with one row a round: labels, the metric if any, seconds, and the first of the indices queried."""
     table = Table(header_style="bold")
-    for heading in ("round", "labels", printable(metric), "seconds"):
+    for heading in ("round", "labels", *([] if metric is None else [printable(metric)]), "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("asked for, in order")
     for round in history:
-        value = round.metrics.get(metric)
+        value = None if metric is None else round.metrics.get(metric)
         more = f" ... {len(round.indices)} in all" if len(round.indices) > most else ""
         table.add_row(
             str(round.number),
             str(round.spent),
-            "" if value is None else f"{value:.4f}",
+            *([] if metric is None else ["" if value is None else f"{value:.4f}"]),
             f"{sum(round.seconds.values()):.1f}",
             " ".join(map(str, round.indices[:most])) + more,
         )

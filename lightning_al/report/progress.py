@@ -22,13 +22,13 @@ class RoundProgress(pl.callbacks.ProgressBar):
     the lines of the rounds are printed.
 
     Args:
-        metric: Metric to show of each round.
+        metric: Metric to show of each round, or None for the test accuracy, if there is one.
         console: Where to print; by default standard output.
     """
 
-    def __init__(self, metric: str = "test_acc", console: Console | None = None) -> None:
+    def __init__(self, metric: str | None = "test_acc", console: Console | None = None) -> None:
         super().__init__()
-        self.metric = metric
+        self.metric = "test_acc" if metric is None else metric
         self.console = console or PlainConsole()
         self._enabled = True
         self._told = 0

@@ -88,7 +88,7 @@ def answered_part(round: Mapping[str, Any], answers: Mapping[int, Label]) -> dic
 
 def end_round(run: Run, trainer: pl.Trainer, data: ActiveDataModule, round: Round, labels: Mapping[int, Label]) -> None:
     """Record a round, log it, and name the folder of the next one's checkpoints."""
-    run.add_round(trainer, round, labels, data.pool)
+    run.add_round(trainer, round, labels, data)
     set_logger_step(trainer, max(logger_step(trainer), run.steps))
     on_first_rank(trainer, lambda: log_round(trainer, round))
     if not run.done:
@@ -104,7 +104,8 @@ def note_lacking(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
 def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
     """Ask for the labels of initial points that have none."""
     if not run.labelling.is_pending and data.pool.lacking:
-        begin_query(run, trainer, OpenQuery(INITIAL, list(data.pool.lacking), []))
+        points = list(data.pool.lacking)
+        begin_query(run, trainer, OpenQuery(INITIAL, points, [], keys=data.keys_of(points)))
         answer(run, trainer, data)
 
 

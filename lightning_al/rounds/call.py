@@ -173,7 +173,8 @@ class Call:
             run.starts.keep_ends(run.round, [*(fit.weights for fit in run.members.fits), copy_weights(module)])
         number = run.round
         if fit.indices:
-            query = OpenQuery(number, fit.indices, fit.scores, probs=fit.probs, round=plain)
+            keys = data.keys_of(fit.indices)
+            query = OpenQuery(number, fit.indices, fit.scores, probs=fit.probs, round=plain, keys=keys)
             begin_query(run, trainer, query, module)
             answer(run, trainer, data)
         else:

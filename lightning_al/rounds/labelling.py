@@ -15,6 +15,7 @@ from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
 from lightning_al.oracle import Labels, Oracle, Query, enough_of, name_of, reveals, seconds_to_wait
 from lightning_al.oracle.asking import ask
+from lightning_al.oracle.open_query import rest_of
 from lightning_al.oracle.query import LazyItems
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.fitted import Fitted
@@ -163,6 +164,14 @@ class Labelling:
             return None
         return answers
 
+    def take_answers(self, folder: str | os.PathLike[str]) -> None:
+        """Take over the answers of the query that were recorded in the run's folder since the last call."""
+        with suppress(OSError, RuntimeError):  # the next call reads the folder, and says what is wrong with it
+            records = Journal.read(folder)
+            known = records.initial if records.query is None else records.query.answers
+            if self.query is not None:
+                self.query.answers.update({index: known[index] for index in self.query.indices if index in known})
+
     def end(self) -> None:
         """Forget the query, whose round is recorded."""
         self.query = self.weights = None
@@ -170,18 +179,10 @@ class Labelling:
     def _shown(self) -> Query:
         query, data = self.query, self._data
         assert query is not None
-        rest = query.rest
-        places = [place for place, index in enumerate(query.indices) if index not in query.answers]
-        return Query(
-            query.number,
-            rest,
-            scores=[query.scores[place] for place in places] if query.scores else [],
-            probs=None if query.probs is None else [query.probs[place] for place in places],
-            answers=query.answers,
-            items=() if data is None else LazyItems(data.pool_item, rest),
-            classes={} if data is None else data.training_points.classes.names,
-            folder=self._folder,
-        )
+        if data is None:
+            return rest_of(query, folder=self._folder)
+        items = LazyItems(data.pool_item, query.rest)
+        return rest_of(query, items=items, classes=data.training_points.classes, folder=self._folder)
 
     def take_changes(
         self, data: ActiveDataModule, journal: Journal | None, folder: str | os.PathLike[str] | None, told: int

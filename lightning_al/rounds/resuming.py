@@ -15,6 +15,7 @@ from lightning_al.host.ranks import from_first_rank, on_each_rank
 from lightning_al.rounds.call import Call
 from lightning_al.rounds.datamodule import datamodule_of
 from lightning_al.rounds.found_run import read_run
+from lightning_al.rounds.items import check_labelled
 from lightning_al.rounds.run import Run
 from lightning_al.run.folder import break_links, check_places, places_of
 from lightning_al.run.journal import Journal
@@ -53,11 +54,15 @@ def open_folder(run: Run, trainer: pl.Trainer, data: ActiveDataModule, folder: s
             pool.label_initial({i: label for i, label in records.initial.items() if i not in pool.labels})
         if run.round == 0 and len(rounds) > 0:
             label_as_recorded(pool, records)
+            if run.header is None:
+                on_each_rank(trainer, lambda: check_labelled(data, records, folder))
             run.history.load_state_dict(rounds.state_dict())
             rank_zero_info(f"Resuming the run in {folder}, which has {len(rounds)} rounds.")
             return
         for change in changes_since(pool.changes, records.changes):
             pool.change(change)
+        if run.header is None and run.is_resumed:
+            on_each_rank(trainer, lambda: check_labelled(data, records, folder))
         there = len(records.queries) if run.take_back_changed_round(pool) else len(rounds)
         if run.round != there:
             raise ValueError(

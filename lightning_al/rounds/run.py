@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
@@ -15,6 +15,7 @@ from lightning_al.host.ranks import on_each_rank, on_first_rank
 from lightning_al.host.round_checkpoints import RoundCheckpoints
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.header import Header, on_every_rank
+from lightning_al.rounds.items import described_items
 from lightning_al.rounds.labelling import Labelling, weights_name
 from lightning_al.rounds.members import Member, Members, fit_seeds, read_ends
 from lightning_al.rounds.once import Once
@@ -22,6 +23,7 @@ from lightning_al.rounds.starts import Starts, loaded
 from lightning_al.run.folder import end_name, member_name
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
+from lightning_al.run.keys_file import described_keys
 from lightning_al.run.labels import Label
 from lightning_al.run.same_run import flat
 from lightning_al.run.stopping import held_back
@@ -155,13 +157,27 @@ class Run:
             return
         initial = self.starts.initial = copy_weights(module)
         header = {**self.header_of(data), "id": self.checkpoints.run_id}
+        if data.keys is not None and self.active.folder is not None:
+            header |= {"keys": described_keys(data.keys)}
 
         def record(journal: Journal) -> None:
             journal.save_weights("initial", initial)
-            journal.begin(header)
+            if data.keys is not None:
+                journal.save_keys(data.keys)
+            journal.begin(header | self._items_of(data, data.pool.initial))
 
         self.change_journal(trainer, record)
         self.take_changes(trainer, data, 0)
+
+    def _items_of(self, data: ActiveDataModule, indices: Sequence[int]) -> dict[str, Any]:
+        items = described_items(data, indices)
+        return {"items": {str(index): item for index, item in items.items()}} if items else {}
+
+    def keep_new_keys(self, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+        """Record the keys of items that joined since the run was started last, before anything of them is."""
+        keys, known = data.keys, data.known_items
+        if keys is not None and known is not None and self.is_resumed:
+            self.change_journal(trainer, lambda journal: journal.save_keys(keys))
 
     def load_weights(self, name: str, module: nn.Module) -> dict[str, Tensor]:
         """Return weights that the folder has by a name."""
@@ -207,19 +223,19 @@ class Run:
             self.members.done.append(member)
             self.change_journal(trainer, record)
 
-    def add_round(self, trainer: pl.Trainer, round: Round, labels: Mapping[int, Label], pool: Pool) -> None:
+    def add_round(self, trainer: pl.Trainer, round: Round, labels: Mapping[int, Label], data: ActiveDataModule) -> None:
         """Record a round, and move what it queried to the labelled points."""
 
         def record(journal: Journal) -> None:
             if self.active.reset == "warm" and not round.indices:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
-            journal.append(round, labels)
+            journal.append(round, labels, described_items(data, round.indices))
             _remove_older_weights(journal, round.number, self.active.num_fits)
 
         with held_back():
             self.change_journal(trainer, record)
             if round.indices:
-                pool.label(round.indices, labels)
+                data.pool.label(round.indices, labels)
             self.history.append(round)
             self.labelling.end()
             self.members = Members()

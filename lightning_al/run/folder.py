@@ -17,6 +17,9 @@ JOURNAL = "journal.sqlite"
 LINES = "history.jsonl"
 """The rounds for people to read, which the journal's writer replaces after each."""
 
+KEYS = "keys.jsonl"
+"""The key of each index, where items have keys."""
+
 CONFIG = "config.yaml"
 """Configuration of a run of the command line."""
 
@@ -31,7 +34,7 @@ COPY = "Put back a copy of the folder from before."
 PUT_BACK = f"Put back a copy of {JOURNAL} and the files beside it from before, or begin again in another folder."
 
 OF_JOURNAL = re.compile(
-    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
+    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|keys\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
     r"|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"
 )
 """The files that the journal keeps in the folder."""

@@ -80,6 +80,7 @@ OF_DATA: Mapping[str, Recorded | Free] = {
     "classes": Recorded("classes", force=False),
     "target_inputs": Recorded("data.target_inputs"),
     "groups": Recorded("data.groups"),
+    "keys": Recorded("data.keyed", force=False),
     "val": Recorded("datamodule.val"),
     "test": Free("It is measured after the query, and nothing follows from it.", tells_apart=True),
     "predict": Free("Nothing of it is used in `trainer.fit`."),

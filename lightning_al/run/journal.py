@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from lightning_al.run.folder import member_name
+from lightning_al.run.folder import KEYS, member_name
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal_database import chained
 from lightning_al.run.journal_folder import JournalFolder
 from lightning_al.run.journal_reading import read_records, records_of, salvage
+from lightning_al.run.keys_file import keys_text
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.records import OpenQuery, Records
 from lightning_al.run.schemas import SCHEMA
@@ -125,8 +126,8 @@ class Journal:
             raise RuntimeError(f"`Journal.begin`: the run in {self.folder} has begun already.")
         self.write_rows({"schema": SCHEMA, **header})
 
-    def append(self, round: Round, labels: Mapping[int, Any]) -> None:
-        """Write what a round did, with the labels of the points that it queried.
+    def append(self, round: Round, labels: Mapping[int, Any], items: Mapping[int, Sequence[Any]] | None = None) -> None:
+        """Write what a round did, with the labels of the points that it queried, and their keys and hashes if known.
 
         Raises:
             RuntimeError: If it is not the next round.
@@ -138,7 +139,8 @@ class Journal:
             raise RuntimeError(
                 f"`Journal.append` expected round {number} of the run in {self.folder}, but got round {round.number}."
             )
-        self.write_rows({"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}})
+        body = {"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}}
+        self.write_rows(body | ({"items": {str(i): list(item) for i, item in items.items()}} if items else {}))
 
     def ask(self, query: OpenQuery) -> None:
         """Write a query, before anybody is asked. An open query may be written again."""
@@ -189,6 +191,12 @@ class Journal:
         content = weights_file(weights)
         self._place.is_moved_out(self._rows, self._rows)
         self._place.write(f"{name}.pt", content)
+
+    def save_keys(self, keys: Sequence[str | int]) -> None:
+        """Save the key of each index, in one step."""
+        self._place.keys = keys_text(keys)
+        self._place.is_moved_out(self._rows, self._rows)
+        self._place.write(KEYS, self._place.keys)
 
     def remove_weights(self, name: str) -> None:
         """Remove weights that are no longer needed, if there are any of that name."""

@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from lightning_al.run.files import parts_in, replacing, sync
-from lightning_al.run.folder import JOURNAL, OF_COMMAND, OF_JOURNAL, OF_LOCK
+from lightning_al.run.folder import JOURNAL, KEYS, OF_COMMAND, OF_JOURNAL, OF_LOCK
 from lightning_al.run.folder_path import check_can_be_folder
 from lightning_al.run.journal_database import (
     DURABLE,
@@ -55,12 +55,14 @@ class JournalFolder:
         path: The folder: the new one where the run lost its own.
         lost: What happened to the run's own folder, and what to do; None where nothing did.
         weights_at_hand: Returns the weights, by name, that the run needs in a new folder.
+        keys: The content of the file of keys, which a new folder needs too.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lost: str | None = None
         self.weights_at_hand: Callable[[], Mapping[str, Mapping[str, Tensor]]] = dict
+        self.keys: str | None = None
         self._told: list[dict[str, Any]] | None = None
         self._lock = RunLock(path)
 
@@ -168,6 +170,8 @@ class JournalFolder:
             with suppress(RuntimeError, OSError):  # the labels matter more
                 for name, weights in self.weights_at_hand().items():
                     self.write(f"{name}.pt", weights_file(weights))
+            if self.keys is not None:
+                self.write(KEYS, self.keys)
             with replacing(draft / JOURNAL) as temporary:
                 write_rows(rows, temporary)
             self.write_writer()

@@ -34,7 +34,7 @@ def read_records(folder: Path) -> Records:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If a process writes to the folder, or if a row is damaged.
     """
-    _check_is_there(folder)
+    check_is_there(folder)
     check_folder(folder)
     with explained(folder), reading(folder):
         if any(os.path.lexists(folder / f"{JOURNAL}{end}") for end in ("-journal", "-wal")):
@@ -91,7 +91,7 @@ def salvage(folder: Path) -> int:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If no row is good, or if a process writes to the folder.
     """
-    _check_is_there(folder)
+    check_is_there(folder)
     check_folder(folder)
     with explained(folder), holding(folder):
         break_links(folder)
@@ -181,7 +181,12 @@ def records_of(rows: Iterable[Row]) -> Records:
     return replay(row.body for row in rows)
 
 
-def _check_is_there(folder: Path) -> None:
+def check_is_there(folder: Path) -> None:
+    """Refuse a folder without a journal.
+
+    Raises:
+        FileNotFoundError: If it has none.
+    """
     if not os.path.lexists(folder / JOURNAL):
         raise FileNotFoundError(f"There is no run in {folder}: it has no {JOURNAL}.")
 

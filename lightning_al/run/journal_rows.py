@@ -59,6 +59,9 @@ def check_query(
     probs = plain.get("probs")
     if probs is not None and (not _all(_all(_is_figure))(probs) or len(probs) != len(plain["indices"])):
         raise contradiction(f"{_said(given)} does not have the probabilities of each of its points")
+    keys = plain.get("keys")
+    if keys is not None and (not isinstance(keys, list) or len(keys) != len(plain["indices"])):
+        raise contradiction(f"{_said(given)} does not have the key of each of its points")
     if plain.get("round") is not None:
         check_round(plain["round"], given, (), asked=plain["indices"])
         if plain["round"]["indices"] != plain["indices"]:
@@ -101,6 +104,19 @@ def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
     """
     if not set(answered) <= set(asked):
         raise contradiction(f"it answers for {min(set(answered) - set(asked))}, which its query did not ask")
+
+
+def check_items(items: dict[int, Any]) -> dict[int, list[Any]]:
+    """Return what a row says of labelled items: the key and the hash of each.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    for index, item in items.items():
+        is_pair = isinstance(item, list) and len(item) == 2
+        if not is_pair or not isinstance(item[0], str | int) or not isinstance(item[1], str | None):
+            raise contradiction(f"item {index} has {item!r:.80} for its key and hash")
+    return items
 
 
 def check_change(

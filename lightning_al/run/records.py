@@ -11,6 +11,7 @@ from lightning_al.run.history import History, Round
 from lightning_al.run.journal_rows import (
     check_answers,
     check_change,
+    check_items,
     check_member,
     check_query,
     check_round,
@@ -36,6 +37,7 @@ class OpenQuery:
         unscorable: Dataset indices of the points that could not be scored.
         num_outputs: How many outputs the network has, if that is known.
         probs: The model's probability of each class for each point ``[b][C]``, if that is known.
+        keys: The key of each point, where items have keys.
         round: The round as plain data, as far as it is known before the answers; None in a query of schema 1.
         answers: The labels given so far, by index.
     """
@@ -50,6 +52,7 @@ class OpenQuery:
     probs: list[list[float]] | None = None
     round: dict[str, Any] | None = None
     answers: dict[int, Label] = field(default_factory=dict)
+    keys: list[str | int] | None = None
 
     @property
     def is_of_a_fit(self) -> bool:
@@ -80,6 +83,7 @@ class Records:
         changes: The changes of labels, in order.
         query: The open query, if any.
         num_outputs: How many outputs the network has, if a query recorded it.
+        items: The key and the hash of each labelled point, by index, where items have keys.
         members: The finished fits of the next round as plain data, if a round takes several.
     """
 
@@ -91,6 +95,14 @@ class Records:
     num_outputs: int | None = None
     initial: dict[int, Label] = field(default_factory=dict)
     members: list[dict[str, Any]] = field(default_factory=list)
+    items: dict[int, list[Any]] = field(default_factory=dict)
+
+    @property
+    def answered(self) -> frozenset[int]:
+        """All points that were labelled, set aside or queried, at any time."""
+        asked = [index for round in self.rounds for index in round["indices"]]
+        open_now = [] if self.query is None else self.query.indices
+        return frozenset([*(self.header or {}).get("initial", ()), *asked, *open_now])
 
     @property
     def history(self) -> History:
@@ -125,7 +137,10 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     num_outputs: int | None = None
     initial: dict[int, Label] = {}
     members: list[dict[str, Any]] = []
+    items: dict[int, list[Any]] = {}
     for body in bodies:
+        if "items" in body:
+            items |= check_items(by_index(body["items"]))
         if header is None:
             header = dict(body)
         elif "round" in body:
@@ -165,7 +180,7 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             raise ValueError(
                 f"The journal holds an unknown kind of row, {kind}. Use the version of lightning_al that wrote it."
             )
-    return Records(header, rounds, labels, changes, query, num_outputs, initial, members)
+    return Records(header, rounds, labels, changes, query, num_outputs, initial, members, items)
 
 
 def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:

@@ -31,6 +31,10 @@ ALLOWED = [
     "pytorch_lightning.loggers.TensorBoardLogger",
     "pytorch_lightning.loggers.WandbLogger",
     "lightning_al.demos.Classifier",
+    "lightning_al.demos.image_network",
+    "lightning_al.demos.table_network",
+    "lightning_al.image_folder",
+    "lightning_al.table",
     "lightning_al.demos.digits_cnn",
     "lightning_al.demos.networks.paper_cnn",
     "lightning_al.posterior.last_layer.LastLayer",
@@ -456,7 +460,16 @@ def test_every_alias_of_something_dangerous_is_refused():
     assert live > 40
 
 
-FUNCTIONS = {"lightning_al.demos.networks.digits_cnn", "lightning_al.demos.networks.paper_cnn"}
+FUNCTIONS = {
+    "lightning_al.data.image_folder.image_folder",
+    "lightning_al.data.table.table",
+    "lightning_al.demos.image_network.image_network",
+    "lightning_al.demos.mlp.mlp",
+    "lightning_al.demos.networks.digits_cnn",
+    "lightning_al.demos.networks.paper_cnn",
+    "lightning_al.demos.table_network.table_network",
+    "lightning_al.demos.text_network.text_network",
+}
 
 
 @pytest.mark.filterwarnings("ignore")  # of names that are deprecated

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -11,11 +12,15 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import ConfigCompositionException
 from hydra.utils import get_class, get_method, instantiate
 from omegaconf import DictConfig, OmegaConf
+from PIL import Image
 
 import lightning_al
 from lightning_al.cli import configuration
+from lightning_al.cli.sizes import SIZES, with_sizes
+from lightning_al.data.from_files import FromFiles
 
 CONF = Path(str(files("lightning_al.conf")))
 FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml"))
@@ -31,6 +36,21 @@ PURPOSE = {
     "posterior/mc_dropout_50": {"num_samples"},
     "data/digits_repeated": {"repeats", "noise"},
 }
+
+
+# What a file leaves to the user.
+NEEDED = {
+    "data/image_folder": ("data.root={folder}", "data.classes=[even,odd]"),
+    "data/table": ("data.path={folder}/table.csv", "data.text=review", "data.classes=[even,odd]"),
+}
+
+
+@pytest.fixture
+def needed(tmp_path: Path) -> Callable[[Path], list[str]]:
+    """A function that returns what the user adds to a file, of data that are there."""
+    Image.new("L", (8, 8)).save(tmp_path / "image.png")
+    (tmp_path / "table.csv").write_text("review\ngood\nbad\n")
+    return lambda file: [override.format(folder=tmp_path) for override in NEEDED.get(str(file), ())]
 
 
 @cache
@@ -77,12 +97,21 @@ def test_an_acquisition_file_makes_what_its_name_stands_for(composed, file):
 
 
 @pytest.mark.parametrize("file", OBJECTS, ids=str)
-def test_every_object_is_made(composed, file):
+def test_every_object_is_made(composed, needed, file):
     group = file.parts[0]
-    config = composed(*with_file(file))
+    config = composed(*with_file(file), *needed(file))
     config.trainer.accelerator = "cpu"
-    made = instantiate(config[group])
-    assert type(made) is get_class(config[group]._target_)
+    made = instantiate(with_sizes(config, Namespace(num_classes=2, num_inputs=3))[group])
+    assert type(made) is kind_of(config[group]._target_)
+
+
+def kind_of(target: str) -> type:
+    """The class that a file names, or that the function makes that it names."""
+    return FromFiles if is_function(target) else get_class(target)
+
+
+def is_function(target: str) -> bool:
+    return target.rsplit(".", 1)[1].islower()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what MLflow uses itself
@@ -106,14 +135,18 @@ def test_every_knob_is_there_and_keeps_the_default_of_the_class(composed, file):
 
 
 def assert_defaults(config: DictConfig, purpose: set[str]) -> None:
-    knobs = {key: value for key, value in config.items() if key != "_target_"}
+    # What only the user knows has no value, and what the data say is null.
+    left = {key: config[key] for key in config if key != "_target_" and not OmegaConf.is_missing(config, key)}
+    knobs = {str(key): left.get(key) for key in config if key != "_target_"}
     target = config._target_
-    signature = inspect.signature(get_method(target) if target.rsplit(".", 1)[1].islower() else get_class(target))
+    signature = inspect.signature(get_method(target) if is_function(target) else get_class(target))
     parameters = signature.parameters
     assert set(knobs) == set(parameters), "an absent key cannot be overridden"
     for key, value in knobs.items():
         if OmegaConf.is_config(value):
             assert_defaults(value, set())
+        elif parameters[key].default is inspect.Parameter.empty or (key in SIZES and value is None):
+            continue
         elif key not in purpose:
             default = parameters[key].default
             assert value == default, f"{key} is {value!r}, but the signature says {default!r}"
@@ -175,3 +208,28 @@ def test_the_seed_reaches_all_that_draws(composed):
     config = composed("seed=7")
     assert (config.active.seed, config.pool.seed, config.data.seed) == (7, 7, 7)
     assert composed("data=mnist", "seed=7").data.seed == 7
+
+
+def test_own_data_bring_a_network_and_their_classes(composed):
+    images = composed("data=image_folder", "data.root=photos", "data.classes=[cat,dog]")
+    assert images.model == composed("model=image").model
+    assert (list(images.pool.classes), images.metric) == (["cat", "dog"], None)
+    rows = composed("data=table", "data.path=x.csv", "data.columns=[a,b]")
+    assert rows.model == composed("model=table").model
+    assert rows.pool.classes is None
+    assert composed("data=table", "data.path=x.csv", "model=mlp").model == composed("model=mlp").model
+    assert set(images) == set(composed())
+
+
+def test_a_size_is_that_of_the_data_unless_it_is_given(composed):
+    rows = composed("data=table", "data.path=x.csv")
+    plain = rows.copy()
+    OmegaConf.resolve(plain.model)
+    model = with_sizes(plain, Namespace(num_classes=3, num_inputs=None)).model
+    assert (model.num_classes, model.network.num_classes, model.network.num_inputs) == (3, 3, None)
+    plain.model.num_classes = 7
+    assert with_sizes(plain, Namespace(num_classes=3, num_inputs=5)).model.num_classes == 7
+    with pytest.raises(
+        ConfigCompositionException, match=r"is null, but `Namespace` has no attribute `num_inputs`\. Give"
+    ):
+        with_sizes(plain, Namespace(num_classes=3))

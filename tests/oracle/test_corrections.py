@@ -28,6 +28,7 @@ from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change
 from tests.support.combinations import one_in
+from tests.support.named import shown
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
 NAMES = ["ash", "beech", "cedar", "date"]
@@ -175,7 +176,7 @@ def test_in_a_program_the_pool_is_changed(tmp_path: Path, folder: bool) -> None:
             program.fit()
 
 
-@pytest.mark.parametrize(("label", "folder"), one_in(2, [float("nan"), object(), 99, "oak"], [False, True]), ids=str)
+@pytest.mark.parametrize(("label", "folder"), one_in(2, [float("nan"), object(), 99, "oak"], [False, True]), ids=shown)
 def test_a_refused_correction_in_a_program_leaves_nothing_behind(tmp_path: Path, label: Any, folder: bool) -> None:
     program = Program(tmp_path, folder=folder, rounds_per_fit=1).fit()
     index = program.active.history[0].indices[0]

@@ -1,0 +1,42 @@
+"""Sizes of the model that follow from the data, such as the number of classes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf
+
+from lightning_al.cli.references import KeyPath, dotted, mapped
+
+SIZES = ("num_classes", "num_inputs")
+"""Arguments of a model or network that are read from the data where they are null."""
+
+
+def with_sizes(config: DictConfig, data: Any) -> DictConfig:
+    """Return a configuration in which the sizes of the model are those of the data, where they are null.
+
+    Args:
+        config: The configuration, with all references resolved.
+        data: The data. Their LightningDataModule has the sizes as attributes; None stays null.
+
+    Raises:
+        ConfigCompositionException: If the data do not say a size.
+    """
+    wrapped = getattr(data, "wrapped", data)
+
+    def put_size(key_path: KeyPath, value: Any) -> Any:
+        name = str(key_path[-1])
+        if value is not None or name not in SIZES:
+            return value
+        if not hasattr(wrapped, name):
+            raise ConfigCompositionException(
+                f"lightning-al: `model.{dotted(key_path)}` is null, but `{type(wrapped).__name__}` has no attribute "
+                f"`{name}`. Give it, as in model.{name}=10."
+            )
+        return getattr(wrapped, name)
+
+    plain: Any = OmegaConf.to_container(config)
+    filled = OmegaConf.create({**plain, "model": mapped(plain["model"], put_size)})
+    assert isinstance(filled, DictConfig)
+    return filled

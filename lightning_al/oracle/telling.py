@@ -1,0 +1,95 @@
+"""Tell a run the answers to its open query, from any process, while no process runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning_al.oracle.answers import AnswerError, plain_answer
+from lightning_al.oracle.asking import ask, pair_of, together
+from lightning_al.oracle.corrections import opened, rules_of
+from lightning_al.oracle.open_query import rest_of
+from lightning_al.oracle.query import Query
+from lightning_al.run.folder import JOURNAL
+from lightning_al.run.journal import Journal
+from lightning_al.run.labels import Label
+from lightning_al.run.records import OpenQuery
+from lightning_al.task.class_names import Classes
+from lightning_al.values.errors import first_few
+from lightning_al.values.whole_numbers import plain, shown
+
+By = Literal["index", "key"]
+
+
+def tell(
+    folder: str | os.PathLike[str], answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, by: By = "index"
+) -> dict[int, Label]:
+    """Record answers to the open query of a run. They are on disk when this returns.
+
+    Valid answers are recorded even if others are refused.
+
+    Args:
+        folder: The run's folder.
+        answers: Labels, or answers that are no label, by the index or by the key of their points.
+        by: Whether they come by index or by key.
+
+    Returns:
+        All answers of the query so far as plain data, by index.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        RuntimeError: If a process runs the run, or the journal is damaged.
+        ValueError: If no query is open, or if answers were refused.
+    """
+    with opened(folder) as journal:
+        query, rules = journal.records.query, rules_of(journal.records)
+        if query is None or not query.is_of_a_fit or not query.rest:
+            raise ValueError(f"The run in {folder} awaits no answers. Start it again, and tell what it asks then.")
+        wrong = ask(
+            lambda: answers if by == "index" else _by_index(answers, query),
+            query,
+            name="tell",
+            accept=lambda index, answer: plain_answer(answer, rules),
+            record=journal.answer,
+            kept=f"in {folder}",
+        )
+    if wrong is not None:
+        raise wrong
+    return dict(query.answers)
+
+
+def pending_in(folder: str | os.PathLike[str]) -> Query | None:
+    """Return the query of a run in a folder that awaits answers, without its items, or None.
+
+    Raises:
+        RuntimeError: If a process runs the run, or the journal is damaged.
+    """
+    if not (Path(folder) / JOURNAL).exists():
+        return None
+    records = Journal.read(folder)
+    query = records.query
+    if query is None or not query.is_of_a_fit or not query.rest:
+        return None
+    return rest_of(query, classes=Classes.from_dict((records.header or {}).get("classes")), folder=folder)
+
+
+def _by_index(answers: Any, query: OpenQuery) -> Iterator[tuple[int, Any]]:
+    """Yield answers by index instead of by key.
+
+    Raises:
+        AnswerError: After all others, if a key is none of the query's.
+    """
+    keys = query.indices if query.keys is None else query.keys
+    places = dict(zip(keys, query.indices, strict=True))
+    strange = []
+    for pairs in together(answers):
+        for key, answer in map(pair_of, pairs):
+            known = plain(key)
+            if isinstance(known, str | int) and known in places:
+                yield places[known], answer
+            else:
+                strange.append(key)
+    if strange:
+        raise AnswerError(f"the keys {first_few(list(map(shown, strange)))} were not queried")

@@ -1,0 +1,91 @@
+"""The items of a run that is started again: each keeps its number, and labelled ones are what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.keys import Known
+from lightning_al.host.namespace import pl, rank_zero_info
+from lightning_al.host.ranks import from_first_rank
+from lightning_al.oracle.corrections import recorded_labels
+from lightning_al.run.folder import KEYS
+from lightning_al.run.journal import Journal
+from lightning_al.run.journal_command import command
+from lightning_al.run.keys_file import check_keys, load_keys
+from lightning_al.run.records import Records
+from lightning_al.values.errors import first_few
+
+
+def recall_items(trainer: pl.Trainer, data: ActiveDataModule, folder: Any) -> None:
+    """Tell the data which numbers their items have in the run's folder, before they are set up for the first time."""
+    if folder is None or data.keys is not None:
+        return
+
+    def read() -> Known | None:
+        if not (folder / KEYS).is_file():
+            return None
+        records = Journal.read(folder)
+        if records.header is None:  # a killed start
+            return None
+        keys = load_keys(folder)
+        if "keys" in records.header:
+            check_keys(folder, keys, records.header["keys"])
+        labelled = [found.index for found in recorded_labels(records) if found.is_there]
+        pending = [] if records.query is None else records.query.rest
+        return Known(Path(folder), keys, records.header["initial"], records.answered, labelled, pending)
+
+    data.known_items = from_first_rank(trainer, read)
+
+
+def described_items(data: ActiveDataModule, indices: Iterable[int]) -> dict[int, list[Any]]:
+    """Return the key and the hash of points that are labelled, by index; nothing where items have no keys."""
+    if data.keys is None:
+        return {}
+    return {index: [data.keys[index], data.content_of(index)] for index in indices}
+
+
+def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> None:
+    """Refuse data in which a labelled item is another one, and let unlabelled items leave that are gone.
+
+    Args:
+        data: The data, with the pool as the records say.
+        records: What the journal holds.
+        folder: The run's folder.
+
+    Raises:
+        ValueError: If the content of a labelled item changed.
+        RuntimeError: If the numbers of the items are unknown.
+    """
+    keys, header = data.keys, records.header or {}
+    if keys is None:
+        return
+    if data.known_items is None:
+        if "keys" in header:
+            check_keys(folder, [], header["keys"])
+        return
+    changed = []
+    for index in data.pool.labelled:
+        key, before = records.items.get(index, (keys[index], None))
+        if key != keys[index]:
+            raise RuntimeError(
+                f"{folder / KEYS} says that item {index} is {keys[index]!r}, but the journal says {key!r}. Put back "
+                "copies of both from before."
+            )
+        if before is not None and data.content_of(index) not in (before, None):
+            changed.append(index)
+    if changed:
+        raise ValueError(
+            f"{len(changed)} labelled items of the run in {folder} have other contents than when they were labelled: "
+            f"{first_few([repr(keys[index]) for index in changed])}. Put the old contents back, or give the points "
+            f"back by `{command('give-back', folder, changed[0])}`, so that they are asked for again."
+        )
+    left = sorted(data.gone_items - set(data.pool.aside))
+    data.pool.leave(left)
+    new = len(keys) - len(data.known_items.keys)
+    if new or left:
+        rank_zero_info(
+            f"`ActiveDataModule`: {new} items joined since the run began or last grew; {len(left)} are gone."
+        )

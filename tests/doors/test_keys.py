@@ -1,0 +1,277 @@
+"""Items with keys: a pool that changes between two starts of a run, while labelled items stay what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query
+from lightning_al.host.namespace import pl
+from lightning_al.oracle.corrections import give_back, recorded_labels
+from lightning_al.run.journal import Journal
+from tests.support.tasks import LitMLP, points, trainer
+
+X, Y = points(60).tensors
+NAMES = ["ant", "bee", "cat", "dog"]
+
+
+class Photos(Dataset[Tensor]):
+    """Some of the points, each known by a name, in any order."""
+
+    def __init__(self, numbers: Sequence[int], changed: Sequence[int] = ()) -> None:
+        self.numbers = list(numbers)
+        self.changed = set(changed)
+        self.keys = [f"photos/{number:03}.png" for number in self.numbers]
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, place: int) -> Tensor:
+        number = self.numbers[place]
+        return X[number] + (number in self.changed)
+
+
+def number_of(key: Any) -> int:
+    return int(str(key)[7:10])
+
+
+class ByKey:
+    """Answers by the key alone, some rounds a call."""
+
+    def __init__(self, rounds: int = 99) -> None:
+        self.rounds = rounds
+        self.asked: list[str] = []
+
+    def label(self, query: Query) -> dict[int, str]:
+        if query.round >= self.rounds:
+            return {}
+        self.asked += query.keys
+        return {index: NAMES[int(Y[number_of(key)])] for index, key in zip(query, query.keys, strict=True)}
+
+
+def run(root: Path, data: Any, oracle: Any, folder: Path | None, max_rounds: int = 4, **arguments: Any) -> Any:
+    """Run a program from its start."""
+    torch.manual_seed(0)
+    pool = ActiveDataModule(data, classes=NAMES, batch_size=8, seed=0, **{"initial_size": 6, **arguments})
+    active = ActiveLearning(
+        "bald", query_size=4, max_rounds=max_rounds, posterior=MCDropout(2), oracle=oracle, folder=folder, seed=0
+    )
+    module = LitMLP()
+    trainer(root, max_epochs=1, callbacks=[active]).fit(module, datamodule=pool)
+    return active, pool, module
+
+
+def keys_labelled(pool: ActiveDataModule) -> list[Any]:
+    return [pool.key_of(index) for index in pool.pool.labelled]
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """The folder of a run that was stopped while the query of round 1 is open."""
+    run(tmp_path, Photos(range(30)), ByKey(rounds=1), tmp_path / "run")
+    assert Journal.read(tmp_path / "run").query is not None
+    return tmp_path / "run"
+
+
+def labelled_keys(folder: Path) -> dict[str, Any]:
+    records, keys = Journal.read(folder), Photos(range(30)).keys
+    return {keys[one.index]: one.label for one in recorded_labels(records)}
+
+
+@pytest.mark.parametrize(
+    "numbers", [list(range(30)), list(reversed(range(30))), [*range(0, 30, 2), *range(1, 30, 2)]], ids=str
+)
+def test_the_order_of_the_items_does_not_matter(tmp_path: Path, begun: Path, numbers: list[int]) -> None:
+    whole = run(tmp_path, Photos(range(30)), ByKey(), tmp_path / "whole")
+    found = run(tmp_path, Photos(numbers), ByKey(), begun)
+    assert keys_labelled(found[1]) == keys_labelled(whole[1])
+    assert [round.indices for round in found[0].history] == [round.indices for round in whole[0].history]
+    for name, value in found[2].state_dict().items():
+        assert torch.equal(value, whole[2].state_dict()[name])
+
+
+def test_items_join_and_unlabelled_ones_leave(tmp_path: Path, begun: Path) -> None:
+    before = labelled_keys(begun)
+    records = Journal.read(begun)
+    stay = {*(number_of(key) for key in before), *records.query.indices}
+    gone = next(number for number in range(30) if number not in stay)
+    numbers = [number for number in [*range(30, 60), *range(30)] if number != gone]
+    oracle = ByKey()
+    active, pool, _ = run(tmp_path, Photos(numbers), oracle, begun, max_rounds=7)
+    assert active.done
+    labelled = keys_labelled(pool)
+    assert labelled[: len(before)] == list(before)
+    assert not set(oracle.asked) & set(before)
+    assert any(number_of(key) >= 30 for key in labelled)
+    assert all(label == int(Y[number_of(pool.key_of(index))]) for index, label in pool.pool.labels.items())
+    assert pool.pool.num_unlabelled == len(numbers) - len(labelled)
+    # A third start numbers the items as the second one did, in any order again.
+    again = run(tmp_path, Photos(sorted(numbers)), ByKey(), begun, max_rounds=8)
+    assert keys_labelled(again[1])[: len(labelled)] == labelled
+    assert [round.indices for round in again[0].history][:6] == [round.indices for round in active.history][:6]
+
+
+@pytest.mark.parametrize("is_initial", [True, False])
+def test_a_labelled_item_that_is_gone_is_named(tmp_path: Path, begun: Path, is_initial: bool) -> None:
+    key = list(labelled_keys(begun))[0 if is_initial else -1]
+    others = [number for number in range(30) if number != number_of(key)]
+    with pytest.raises(ValueError, match=f"1 labelled items of the run .* are gone from the data: '{key}'"):
+        run(tmp_path, Photos(others), ByKey(), begun)
+    assert labelled_keys(begun)[key] is not None
+    run(tmp_path, Photos(range(30)), ByKey(), begun)
+
+
+def test_one_that_was_given_back_may_be_gone(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    run(tmp_path, Photos(range(30)), ByKey(), folder, max_rounds=2)
+    index = Journal.read(folder).rounds[0]["indices"][0]
+    give_back(folder, index)
+    oracle = ByKey()
+    _, pool, _ = run(tmp_path, Photos([n for n in range(30) if n != index]), oracle, folder, max_rounds=4)
+    assert index not in pool.pool.labelled
+    assert index not in pool.pool.unlabelled
+    assert Photos([index]).keys[0] not in oracle.asked
+
+
+def test_one_that_is_being_asked_for_is_named_too(tmp_path: Path, begun: Path) -> None:
+    first = Journal.read(begun).query.indices[0]
+    with pytest.raises(ValueError, match="1 items that are being labelled of the run"):
+        run(tmp_path, Photos([number for number in range(30) if number != first]), ByKey(), begun)
+
+
+def test_a_labelled_item_with_other_contents_is_named(tmp_path: Path, begun: Path) -> None:
+    key = list(labelled_keys(begun))[-1]
+    with pytest.raises(ValueError, match=f"1 labelled items of the run .* have other contents .*'{key}'"):
+        run(tmp_path, Photos(range(30), changed=[number_of(key)]), ByKey(), begun)
+
+
+def test_unlabelled_items_may_have_other_contents(tmp_path: Path, begun: Path) -> None:
+    labelled = {number_of(key) for key in labelled_keys(begun)}
+    others = [number for number in range(30) if number not in labelled]
+    assert run(tmp_path, Photos(range(30), changed=others), ByKey(), begun)[0].done
+
+
+def test_without_keys_another_pool_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    answers = lambda query: {index: NAMES[int(Y[index])] for index in query}  # noqa: E731
+    run(tmp_path, X[:30], answers, folder, max_rounds=2)
+    with pytest.raises(ValueError, match=r"data\.length"):
+        run(tmp_path, X, answers, folder, max_rounds=3)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda path: path.unlink(), "does not hold the keys that the run began with"),
+        (lambda path: path.write_text(path.read_text().replace("000", "999")), "does not hold the keys that"),
+        (lambda path: path.write_text("{"), r"cannot be read: .* Put back a copy of journal.sqlite"),
+        (lambda path: path.write_text("0.5\n"), r"0.5 is no key that a run writes. Put back a copy"),
+    ],
+    ids=["missing", "other keys", "no JSON", "no key"],
+)
+def test_lost_numbers_are_not_guessed(tmp_path: Path, begun: Path, damage: Any, said: str) -> None:
+    path = begun / "keys.jsonl"
+    whole = path.read_text()
+    damage(path)
+    with pytest.raises(RuntimeError, match=said):
+        run(tmp_path, Photos(range(30)), ByKey(), begun)
+    path.write_text(whole)
+    assert run(tmp_path, Photos(range(30)), ByKey(), begun)[0].done
+
+
+def test_numbers_of_items_that_joined_are_checked_too(tmp_path: Path, begun: Path) -> None:
+    run(tmp_path, Photos([*range(30), 31, 32]), ByKey(), begun, max_rounds=8)
+    path = begun / "keys.jsonl"
+    *first, last, end = path.read_text().splitlines()
+    labelled = {one.index for one in recorded_labels(Journal.read(begun))}
+    assert {30, 31} <= labelled
+    path.write_text("\n".join([*first, end, last, ""]))
+    with pytest.raises(RuntimeError, match=r"says that item \d+ is 'photos/03\d\.png', but the journal says"):
+        run(tmp_path, Photos([*range(30), 31, 32]), ByKey(), begun, max_rounds=9)
+
+
+def test_an_item_that_is_gone_cannot_be_read(tmp_path: Path, begun: Path) -> None:
+    records = Journal.read(begun)
+    stay = {*(one.index for one in recorded_labels(records)), *records.query.indices}
+    gone = next(number for number in range(30) if number not in stay)
+    _, pool, _ = run(tmp_path, Photos([number for number in range(30) if number != gone]), ByKey(), begun)
+    with pytest.raises(LookupError, match=f"'photos/{gone:03}.png' is gone from the data"):
+        pool.item_of(gone)
+    with pytest.raises(ValueError, match=r"`Pool.leave` got indices \[\d+\], which are labelled"):
+        pool.pool.leave(pool.pool.labelled[:1])
+
+
+def test_the_keys_of_a_datamodule_may_not_change(tmp_path: Path) -> None:
+    class Data(pl.LightningDataModule):
+        def train_dataloader(self) -> DataLoader[Any]:
+            return DataLoader(TensorDataset(X[:20], Y[:20]), batch_size=8, shuffle=True)
+
+    def start(keys: list[str], rounds: int) -> Any:
+        torch.manual_seed(0)
+        pool = ActiveDataModule(Data(), initial_size=6, keys=keys, seed=0)
+        options: Any = {"posterior": MCDropout(2), "folder": tmp_path / "run", "seed": 0, "max_rounds": rounds}
+        active = ActiveLearning("bald", query_size=4, **options)
+        trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=pool)
+        return pool
+
+    keys = Photos(range(20)).keys
+    assert start(keys, 2).key_of(3) == "photos/003.png"
+    start(keys, 3)
+    with pytest.raises(ValueError, match="have other keys, or another order, than when the run began"):
+        start(keys[::-1], 4)
+
+
+def test_the_keys_come_from_a_column(tmp_path: Path) -> None:
+    table = pd.DataFrame(X[:20].numpy(), columns=[f"f{column}" for column in range(X.shape[1])])
+    table["id"] = [f"photos/{number:03}.png" for number in range(20)]
+    shuffled = table.sample(frac=1, random_state=3)
+    first = run(tmp_path, table, ByKey(rounds=1), tmp_path / "run", keys="id")
+    assert first[1].item_of(3)[0].tolist() == X[3].tolist()
+    _, pool, _ = run(tmp_path, shuffled, ByKey(), tmp_path / "run", keys="id")
+    for index, label in pool.pool.labels.items():
+        assert label == int(Y[number_of(pool.key_of(index))])
+
+
+def test_groups_follow_their_items(tmp_path: Path, begun: Path) -> None:
+    numbers = list(reversed(range(30)))
+    _, pool, _ = run(tmp_path, Photos(numbers), ByKey(), begun, groups=[number % 5 for number in numbers])
+    same = pool.group_numbers(list(range(30)))
+    for index in range(30):
+        assert (same == same[index]).nonzero().flatten().tolist() == [i for i in range(30) if i % 5 == index % 5]
+
+
+def test_files_are_known_by_their_bytes(tmp_path: Path) -> None:
+    class Files(Photos):
+        def path_of(self, place: int) -> Path:
+            return tmp_path / str(self.numbers[place])
+
+    for number in range(12):
+        (tmp_path / str(number)).write_bytes(bytes([number]))
+    folder = tmp_path / "run"
+    _, pool, _ = run(tmp_path, Files(range(12)), ByKey(), folder, max_rounds=2)
+    labelled = pool.pool.labelled[-1]
+    (tmp_path / str(labelled)).write_bytes(b"other")
+    with pytest.raises(ValueError, match="have other contents than when they were labelled"):
+        run(tmp_path, Files(reversed(range(12))), ByKey(), folder, max_rounds=3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("keys", "error", "said"),
+    [
+        (["a", "b"], ValueError, "got 2 keys for 3 items. Pass one for each item, in the order"),
+        (["a", "b", "a"], ValueError, "got keys that come twice: 'a'"),
+        (["a", 0.5, "b"], TypeError, "got 0.5 for a key. Pass texts or whole numbers"),
+        (7, TypeError, "expected one key for each item, but got 7"),
+        ("id", ValueError, "names a column of a table, but `data`"),
+    ],
+)
+def test_keys_that_are_none(keys: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        ActiveDataModule(X[:3], initial_size=1, classes=NAMES, keys=keys).setup("fit")
