@@ -38,6 +38,7 @@ from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.cli.sizes import with_sizes
 from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.string_settings import with_strings
+from lightning_al.cli.waiting import IN_A_SWEEP, WAITING, end_waiting, leaves_open
 from lightning_al.cli.workers import run_apart, take_gpus
 from lightning_al.run.identity import GROWS
 
@@ -122,6 +123,8 @@ def fit_and_report(
     objects = _make(settings, folder, force=options_now.force)
     secrets.keep_from(objects.trainer, objects.model, getattr(objects.data, "wrapped", objects.data))
     active, data, trainer = objects.active, objects.data, objects.trainer
+    if is_cell() and leaves_open(active.oracle):
+        raise ConfigCompositionException(IN_A_SWEEP.format(type(active.oracle).__name__.lower()))
     console = new_console()
     if fit and is_multirun() and trainer.strategy.launcher is not None:
         run_apart(folder)
@@ -144,6 +147,8 @@ def fit_and_report(
         data.setup("fit")
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)
     if not history.done:
+        if fit and active.pending is not None:
+            raise end_waiting(active, resume_command(folder, config)) if trainer.is_global_zero else SystemExit(WAITING)
         if trainer.is_global_zero:
             console.print(
                 f"Stopped after {len(history)} rounds. Resume with: {resume_command(folder, config)}", soft_wrap=True

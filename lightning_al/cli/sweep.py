@@ -28,6 +28,7 @@ from lightning_al.cli.external_launch import is_first_rank, on_first_rank, share
 from lightning_al.cli.job import is_multirun, new_console
 from lightning_al.cli.references import shown, write_hydra_values
 from lightning_al.cli.run import run_to_budget
+from lightning_al.cli.waiting import refuse_waiting_oracle
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
 from lightning_al.report.settings import INDIFFERENT, ONLY_SHOWN, PLACED
 from lightning_al.run.folder import ERROR
@@ -48,6 +49,7 @@ class CompareRuns(Callback):
         from lightning_al.run.stopping import StoppedError, Stopping
 
         check_sweeper(config)
+        refuse_waiting_oracle(config)
         folder = str(config.hydra.sweep.dir)
         self.process = os.getpid()
         self._failures = Failures(Path(folder))

@@ -28,6 +28,10 @@ class Ask(Oracle):
     leaves_open: ClassVar[bool] = True
     accept_partial: int | None = None
 
+    def how_to_answer(self, query: Query) -> str:
+        """Say where the answers are awaited."""
+        return "Tell them by `ActiveLearning(...).tell`"
+
     def label(self, query: Query) -> Mapping[int, Label]:
         """Return no answer."""
         return {}

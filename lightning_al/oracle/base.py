@@ -26,6 +26,10 @@ class Oracle(ABC):
     accept_partial: int | None = None
     wait: float | Literal["exit"] = "exit"
 
+    def how_to_answer(self, query: Query) -> str:
+        """Say in an imperative how people answer a query that waits, such as where a file lies that they fill in."""
+        return "Label them"
+
     @abstractmethod
     def label(self, query: Query) -> Mapping[int, Any] | Iterable[tuple[int, Any]]:
         """Return labels for the points of a query, all together or one by one.
