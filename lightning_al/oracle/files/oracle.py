@@ -92,8 +92,8 @@ class Files(Oracle):
         more = f"; and {len(found.refused) - MOST_NAMED} more" if len(found.refused) > MOST_NAMED else ""
         said = (
             f"`Files` could not take up {len(found.refused)} of the answers in {sheets.folder}: "
-            f"{'; '.join(found.refused[:MOST_NAMED])}{more}. A label is one of {found.expected}. Correct these lines "
-            "and save the file. The other answers are kept, and `trainer.fit` resumes from them."
+            f"{'; '.join(found.refused[:MOST_NAMED])}{more}. A label is one of {found.expected}. Correct these lines, "
+            "save the file and call `trainer.fit` again."
         )
         if self.wait != "exit":
             rank_zero_warn(said)  # Python shows the same warning once
