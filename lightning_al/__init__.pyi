@@ -29,6 +29,7 @@ from .oracle import available_oracles as available_oracles
 from .oracle import register_oracle as register_oracle
 from .points import Candidates as Candidates
 from .points import Points as Points
+from .pool_scores import score_pool as score_pool
 from .posterior import Deterministic as Deterministic
 from .posterior import Fit as Fit
 from .posterior import LastLayer as LastLayer

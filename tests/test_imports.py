@@ -23,7 +23,7 @@ LAYERS = [
     ["oracle", "prediction"],
     ["evaluation"],
     ["rounds"],
-    ["callback"],
+    ["callback", "pool_scores"],
     ["demos", "report", "testing"],
     ["cli"],
 ]
@@ -95,7 +95,7 @@ def test_methods_and_records_do_without_lightning(path):
     assert not packages & {"pytorch_lightning", "lightning", "lightning_fabric"}
 
 
-@pytest.mark.parametrize("module", ["lightning_al", "lightning_al.cli"])
+@pytest.mark.parametrize("module", ["lightning_al", "lightning_al.cli", "lightning_al.cli.score"])
 def test_the_command_line_answers_before_torch_is_imported(module):
     slow = {"torch", "pytorch_lightning", "lightning", "numpy", "rich"}
     code = f"import sys, {module}; print(sorted({slow} & set(sys.modules)))"

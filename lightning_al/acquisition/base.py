@@ -92,20 +92,30 @@ class ScoreAcquisition(Acquisition):
             ValueError: If a score is NaN, or if there is not one for each candidate.
         """
         b = at_most(b, len(candidates))
-        scores_N = self.score(candidates, generator).detach()
-        if scores_N.shape != (len(candidates),):
-            raise ValueError(
-                f"`{type(self).__name__}.score` should return scores of shape [{len(candidates)}], one for each "
-                f"candidate, but got {list(scores_N.shape)}. Return a score for each."
-            )
-        if scores_N.isnan().any():
-            bad = scores_N.isnan().nonzero().flatten().tolist()
-            raise ValueError(
-                f"`{type(self).__name__}` scored {len(bad)} candidates as NaN, the first at position {bad[0]}. "
-                "Check the model's outputs there."
-            )
+        scores_N = checked_scores(self, candidates, generator)
         positions = in_order(scores_N, tie_keys(len(scores_N), generator))[:b]
         return Selection(positions, scores_N[positions])
+
+
+def checked_scores(acquisition: ScoreAcquisition, candidates: Candidates, generator: torch.Generator) -> Tensor:
+    """Return the scores ``[N]`` that an acquisition function gives to candidates.
+
+    Raises:
+        ValueError: If a score is NaN, or if there is not one for each candidate.
+    """
+    scores_N = acquisition.score(candidates, generator).detach()
+    if scores_N.shape != (len(candidates),):
+        raise ValueError(
+            f"`{type(acquisition).__name__}.score` should return scores of shape [{len(candidates)}], one for each "
+            f"candidate, but got {list(scores_N.shape)}. Return a score for each."
+        )
+    if scores_N.isnan().any():
+        bad = scores_N.isnan().nonzero().flatten().tolist()
+        raise ValueError(
+            f"`{type(acquisition).__name__}` scored {len(bad)} candidates as NaN, the first at position {bad[0]}. "
+            "Check the model's outputs there."
+        )
+    return scores_N
 
 
 def check_selection(acquisition: Acquisition, positions: list[int], scores: list[float], b: int, size: int) -> None:

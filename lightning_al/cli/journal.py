@@ -185,33 +185,18 @@ def _read(text: str, rules: LabelRules) -> Label:
 def _export(asked: argparse.Namespace) -> None:
     import pandas as pd
 
+    from lightning_al.cli.out_file import check_out
     from lightning_al.report.frames import print_table, write_table
     from lightning_al.run.journal import Journal
 
     if asked.out is not None:
-        _check_out(asked.out)
+        check_out(asked.out)
     table = pd.DataFrame(_rows(Journal.read(asked.folder)), dtype=object)
     if asked.out is None:
         print_table(table, sys.stdout)
         return
     write_table(table, asked.out)
     print(f"{asked.out}: {_plural(len(table), 'label')} of {asked.folder}")
-
-
-def _check_out(out: Path) -> None:
-    """Check that a table does not replace a file of a run, or a device such as /dev/null, which root can remove.
-
-    Raises:
-        ValueError: If it does.
-    """
-    from lightning_al.run.files import kind_of
-    from lightning_al.run.folder import OF_COMMAND, OF_JOURNAL, OF_LOCK
-
-    kind = kind_of(out)
-    if kind not in (None, "a link"):
-        raise ValueError(f"--out {out} is {kind}. Name a file, or leave it out to print the labels.")
-    if any(names.fullmatch(out.name) for names in (OF_COMMAND, OF_JOURNAL, OF_LOCK)):
-        raise ValueError(f"--out {out} has the name of a file that a run keeps in its folder. Choose another name.")
 
 
 def _rows(records: Records) -> Iterator[dict[str, object]]:

@@ -83,12 +83,14 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     # For the user's own classes, a traceback shows where they fail.
     is_known = stored is not None and not options_now.allow
     plain = OmegaConf.to_container(settings)
-    with _threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
+    with threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
         return fit_and_report(config, settings, folder, options_now, fit=not finished)
 
 
 @dataclass
-class _Objects:
+class Objects:
+    """The objects of a run."""
+
     model: pl.LightningModule
     data: ActiveDataModule
     active: ActiveLearning
@@ -113,14 +115,14 @@ def fit_and_report(
     from lightning_al.report.curves import area_or_nan
     from lightning_al.run.journal import Journal
 
-    _silence()
+    silence()
     if is_cell():
         take_gpus(settings)
     secrets = Secrets.of(config, settings)
     check_command_folder(folder, settings)
     if is_first_rank(settings):
         break_command_links(folder, settings)
-    objects = _make(settings, folder, force=options_now.force)
+    objects = make_objects(settings, folder, force=options_now.force)
     secrets.keep_from(objects.trainer, objects.model, getattr(objects.data, "wrapped", objects.data))
     active, data, trainer = objects.active, objects.data, objects.trainer
     if is_cell() and leaves_open(active.oracle):
@@ -163,7 +165,7 @@ def fit_and_report(
 
 
 @contextmanager
-def _threads(number: int | None) -> Iterator[None]:
+def threads(number: int | None) -> Iterator[None]:
     """Set the number of threads inside the context, and restore it: the next cell may leave it to torch."""
     import torch
 
@@ -176,7 +178,7 @@ def _threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
+def make_objects(config: DictConfig, folder: Path, *, force: bool) -> Objects:
     """Make every object of the configuration before anything runs."""
     from lightning_al.cli.metric import MetricIsLogged
     from lightning_al.host.loggers import arguments_to_resume
@@ -193,7 +195,7 @@ def _make(config: DictConfig, folder: Path, *, force: bool) -> _Objects:
         made_by = hydra.utils.get_object(_node(config, f"logger.{key}")._target_)
         loggers[key] = _instantiate(config, f"logger.{key}", **arguments_to_resume(made_by, key, folder))
     trainer = _make_trainer(config, callbacks, list(loggers.values()))
-    return _Objects(model, data, active, trainer, loggers)
+    return Objects(model, data, active, trainer, loggers)
 
 
 def _make_trainer(config: DictConfig, callbacks: list[pl.Callback], loggers: list[pl.loggers.Logger]) -> pl.Trainer:
@@ -223,7 +225,7 @@ def _node(config: DictConfig, key: str) -> DictConfig:
     return node
 
 
-def _silence() -> None:
+def silence() -> None:
     """Silence Lightning's notes on hardware and its tips, which come with every fit."""
     from lightning_al.host.namespace import NAMESPACE
 

@@ -26,6 +26,7 @@ LOGS_BY_ITSELF = PrivateName(
     "Lightning 2.5.2 to 2.6", "Trainer", "enable_autolog_hparams", "log the hyperparameters once a run"
 )
 TRAIN_BATCH_LIMIT = _name("Trainer", "limit_train_batches", "end a fit before its first step")
+PREDICT_BATCH_LIMIT = _name("Trainer", "limit_predict_batches", "score the pool outside a fit")
 STAGE = _name("Trainer", "state.stage", "stop a run by a signal")
 TEARDOWN = _name("Trainer", "_teardown", "stop a run by a signal")
 CLUSTER = _name("Trainer", "_accelerator_connector.cluster_environment", "requeue a SLURM job between two fits")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_al.acquisition.base import Acquisition, Selection
+from lightning_al.acquisition.base import Acquisition, ScoreAcquisition, Selection, checked_scores
+from lightning_al.information import posterior_mean
 from lightning_al.points import Candidates, Points
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.predictions import Check, Predict, Rows, Source
@@ -17,6 +19,23 @@ from lightning_al.prediction.unscorable import leave_out, unscorable_error
 
 Timed = Callable[[Iterator[Any]], Iterator[Any]]
 """Counts the time that an iterator takes."""
+
+
+@dataclass(frozen=True)
+class ScoredPool:
+    """What a pass over the pool says of N points.
+
+    Attributes:
+        indices: Their dataset indices, in increasing order.
+        scores_N: Their scores ``[N]``.
+        log_probs_N_C: Log-probabilities ``[N, C]`` of the posterior mean, in nats.
+        left_out: Why other points could not be scored, by index.
+    """
+
+    indices: list[int]
+    scores_N: Tensor
+    log_probs_N_C: Tensor
+    left_out: dict[int, str]
 
 
 class PoolPasses:
@@ -70,12 +89,46 @@ class PoolPasses:
         selection, left_out = leave_out(unlabelled, suspects, select, self._look_at)
         return selection, [index for index in unlabelled if index not in left_out], left_out
 
-    def _candidates(self, points: list[int]) -> Candidates:
+    def score(self, acquisition: ScoreAcquisition, generator: Callable[[], torch.Generator]) -> ScoredPool:
+        """Score all points, and predict their classes in the same pass, if the method reads predictions.
+
+        Args:
+            acquisition: Scores them.
+            generator: Makes the generator that the scores draw from.
+
+        Raises:
+            UnscorableError: If points cannot be scored and may not be left out, or if no point can be scored.
+        """
+
+        def score(points: list[int]) -> tuple[Tensor, Tensor]:
+            self._made.clear()
+            means: list[Tensor] = []
+
+            def keep_means(log_probs: Iterator[Tensor]) -> Iterator[Tensor]:
+                means.clear()
+                for log_probs_n_K_C in log_probs:
+                    means.append(posterior_mean(log_probs_n_K_C.detach()))
+                    yield log_probs_n_K_C
+
+            candidates = self._candidates(points, keep_means)
+            scores_N = checked_scores(acquisition, candidates, generator())
+            if sum(map(len, means)) < len(points):
+                for _ in candidates.chunks():
+                    pass
+            return scores_N, torch.cat(means)
+
+        unlabelled = self.fitted.data.pool.unlabelled
+        if not self.skip:
+            return ScoredPool(unlabelled, *score(unlabelled), {})
+        scored, left_out = leave_out(unlabelled, [], score, self._look_at)
+        return ScoredPool([index for index in unlabelled if index not in left_out], *scored, left_out)
+
+    def _candidates(self, points: list[int], kept: Callable[[Iterator[Tensor]], Iterator[Tensor]] = iter) -> Candidates:
         data = self.fitted.data
         source = self.fitted.pool
         return Candidates.stream(
             len(points),
-            lambda: self._log_probs(source, points, "Scoring the pool", self.check),
+            lambda: kept(self._log_probs(source, points, "Scoring the pool", self.check)),
             lambda: self._embeddings(source, points, "Embedding the pool", self.check),
             groups=None if data.groups is None else lambda: data.group_numbers(points),
             labelled=self._labelled,

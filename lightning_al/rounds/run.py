@@ -19,6 +19,7 @@ from lightning_al.rounds.items import described_items
 from lightning_al.rounds.labelling import Labelling, weights_name
 from lightning_al.rounds.members import Member, Members, fit_seeds, read_ends
 from lightning_al.rounds.once import Once
+from lightning_al.rounds.outcome import save_model, write_labels
 from lightning_al.rounds.starts import Starts, loaded
 from lightning_al.run.folder import end_name, member_name
 from lightning_al.run.history import History, Round
@@ -224,12 +225,16 @@ class Run:
             self.change_journal(trainer, record)
 
     def add_round(self, trainer: pl.Trainer, round: Round, labels: Mapping[int, Label], data: ActiveDataModule) -> None:
-        """Record a round, and move what it queried to the labelled points."""
+        """Record a round, and move what it queried to the labelled points. The last one leaves the model behind."""
+        module = trainer.lightning_module
 
         def record(journal: Journal) -> None:
             if self.active.reset == "warm" and not round.indices:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
+            if not round.indices:
+                save_model(journal, module)
             journal.append(round, labels, described_items(data, round.indices))
+            write_labels(journal, data)
             _remove_older_weights(journal, round.number, self.active.num_fits)
 
         with held_back():

@@ -20,6 +20,12 @@ LINES = "history.jsonl"
 KEYS = "keys.jsonl"
 """The key of each index, where items have keys."""
 
+MODEL = "model.ckpt"
+"""The trained model of a finished run, as a checkpoint of Lightning's."""
+
+LABELS = "labels.csv"
+"""All labels of a run, as a table."""
+
 CONFIG = "config.yaml"
 """Configuration of a run of the command line."""
 
@@ -34,8 +40,8 @@ COPY = "Put back a copy of the folder from before."
 PUT_BACK = f"Put back a copy of {JOURNAL} and the files beside it from before, or begin again in another folder."
 
 OF_JOURNAL = re.compile(
-    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|keys\.jsonl|writer\.json|(damaged|schema-1)-\d+\.sqlite"
-    r"|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"
+    r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|keys\.jsonl|model\.ckpt|labels\.csv|writer\.json"
+    r"|(damaged|schema-1)-\d+\.sqlite|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"
 )
 """The files that the journal keeps in the folder."""
 

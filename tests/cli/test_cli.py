@@ -92,6 +92,8 @@ def test_a_run_leaves_its_table_pictures_and_summary(whole):
         "history.jsonl",
         "initial.pt",
         "journal.sqlite",
+        "labels.csv",
+        "model.ckpt",
         "summary.json",
     }
     said = (whole.parent / "said").read_text()

@@ -80,7 +80,10 @@ def test_a_flat_folder_is_labelled_without_test_data(command: Any, flat: Path, t
     assert "14 labels in 3 rounds. There is no learning curve, since there are no test data." in out
     assert "round 1: 10 labels, asked for 4 in" in out
     assert "test_acc" not in out
-    assert names(run) == {"asked.png", "config.yaml", "history.jsonl", "initial.pt", "journal.sqlite"}
+    assert names(run) == {
+        *("asked.png", "config.yaml", "history.jsonl", "initial.pt", "journal.sqlite"),
+        *("keys.jsonl", "labels.csv", "model.ckpt"),
+    }
     again = command(f"folder={run}", f"allow=[{ME}]")
     assert "14 labels in 3 rounds. There is no learning curve" in again
     assert "round 1" not in again

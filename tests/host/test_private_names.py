@@ -33,6 +33,7 @@ from lightning_al.host.loaders import mode_of, split_among_ranks, splits_among_r
 from lightning_al.host.module_state import ModulePart
 from lightning_al.host.namespace import pl
 from lightning_al.host.nested_fits import end_fit_early
+from lightning_al.host.outside_fit import use_outside_fit
 from lightning_al.host.quiet import quiet
 from lightning_al.host.ranks import from_first_rank
 from lightning_al.host.round_start import RoundStart
@@ -226,6 +227,10 @@ def get_sigterm(fitting: pl.Trainer) -> None:
     names.ON_SIGTERM.of(fitting)(15, None)
 
 
+def use_outside(fitting: pl.Trainer) -> None:
+    use_outside_fit(fitting, LitMLP(), LitPoints(), lambda module: None)
+
+
 def choose(fitting: pl.Trainer) -> None:
     choose_checkpoints(fitting, lambda _: True, has_fitted=True)
 
@@ -247,6 +252,7 @@ USES: dict[str, Callable[[Path], tuple[Any, Exercise]]] = {
     "Lightning: SANITY_CHECK_STEPS": of_trainer(lambda fitting: under(without_sanity_check(fitting))),
     "Lightning: LOGS_BY_ITSELF": of_trainer(lambda fitting: under(loggers.held_open(fitting))),
     "Lightning: TRAIN_BATCH_LIMIT": of_trainer(lambda fitting: under(without_training(fitting))),
+    "Lightning: PREDICT_BATCH_LIMIT": of_trainer(use_outside),
     "Lightning: STAGE": of_trainer(leave),
     "Lightning: TEARDOWN": of_trainer(leave),
     "Lightning: CLUSTER": of_trainer(lambda fitting: under(requeued_between_fits(fitting))),

@@ -196,7 +196,9 @@ def test_two_processes_of_torchruns_make_one_folder(tmp_path: Path, start: Any) 
         "history.jsonl",
         "initial.pt",
         "journal.sqlite",
+        "labels.csv",
         "loggers.json",
+        "model.ckpt",
         "summary.json",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]

@@ -438,7 +438,9 @@ LEFT = [
     "history.jsonl",
     "initial.pt",
     "journal.sqlite",
+    "labels.csv",
     "loggers.json",
+    "model.ckpt",
     "summary.json",
 ]
 NOT_LEFT = ["writer.lock", "writer.json", "error.txt", "checkpoints", "lightning-al.log", "journal.sqlite-wal"]

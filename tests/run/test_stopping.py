@@ -53,7 +53,7 @@ def assert_stopped(process: Program, output: str, number: signal.Signals, folder
     assert "Traceback" not in output
     assert "after the run" not in output
     left = {path.name for path in folder.iterdir() if not path.name.startswith("fit-")}  # where it was asking
-    assert left <= {"journal.sqlite", "history.jsonl", "initial.pt"}
+    assert left <= {"journal.sqlite", "history.jsonl", "initial.pt", "labels.csv"}
 
 
 @pytest.fixture(scope="module")
@@ -424,7 +424,7 @@ def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times:
         assert one["said"].count(f"Stopped by {NAMES[number]} in round ") == 1, one
         assert "StoppedError" not in one["said"], one
         left = {name for name in one["left"] if not name.startswith("fit-")}  # where it was stopped while it asked
-        assert left <= {"journal.sqlite", "history.jsonl", "initial.pt"}, one
+        assert left <= {"journal.sqlite", "history.jsonl", "initial.pt", "labels.csv"}, one
 
 
 class EndingLoader(DataLoader[Any]):
