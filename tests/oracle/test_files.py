@@ -38,7 +38,7 @@ ANIMALS = {0: "cat", 1: "dog", 2: "polar bear", 3: "Cat Fish"}
 
 def query(folder: Path, indices: Sequence[int] = (7, 3, 11, 5), **given: Any) -> Query:
     keys = [f"photos/{index}.png" for index in indices]
-    return Query(0, indices, **{"keys": keys, "classes": ANIMALS, "folder": folder, **given})
+    return Query(0, indices, **{"keys": keys, "classes": dict(reversed(ANIMALS.items())), "folder": folder, **given})
 
 
 def sheet(folder: Path, name: str = "round-000.csv") -> Path:
@@ -78,6 +78,11 @@ def refusal(asked: Query, kept: Mapping[int, Any] | None = None) -> str:
 def test_a_query_writes_a_table_and_a_page_and_reads_what_was_filled_in(tmp_path: Path) -> None:
     asked = query(tmp_path)
     assert answers(asked) == {}
+    assert re.findall('button type="button" value="(.*?)"', sheet(tmp_path, "round-000.html").read_text())[:4] == [
+        *ANIMALS.values()
+    ]
+    said = Files().how_to_answer(asked)
+    assert said == f"Write the labels into {sheet(tmp_path)} (round-000.html shows the items)"
     assert sheet(tmp_path).read_bytes().splitlines()[:2] == [b"index,key,label,note", b"7,photos/7.png,,"]
     fill(sheet(tmp_path), {3: "dog", 5: "skip"})
     assert answers(asked) == {3: 1, 5: Skip()}
@@ -542,19 +547,20 @@ def test_a_kill_between_two_files_leaves_what_the_next_call_completes(
 # A whole run
 
 
-def fit(root: Path, oracle: Any, name: str) -> ActiveLearning:
+def fit(root: Path, oracle: Any, name: str) -> tuple[ActiveLearning, LitMLP]:
     dataset = points(40)
     dataset.tensors[1][8:] = 0
     torch.manual_seed(7)
     data = ActiveDataModule(dataset, initial=range(8), batch_size=8)
     active = ActiveLearning("bald", query_size=4, budget=20, oracle=oracle, folder=root / name)
-    trainer(root, callbacks=[active], max_epochs=1).fit(LitMLP(hidden=4), datamodule=data)
-    return active
+    module = LitMLP(hidden=4)
+    trainer(root, callbacks=[active], max_epochs=1).fit(module, datamodule=data)
+    return active, module
 
 
 def test_a_run_answered_in_files_equals_the_run_answered_at_once(tmp_path: Path) -> None:
-    whole = fit(tmp_path, lambda query: {index: index % CLASSES for index in query}, "whole")
-    calls, active = 0, fit(tmp_path, Files(), "asked")
+    whole, whole_module = fit(tmp_path, lambda query: {index: index % CLASSES for index in query}, "whole")
+    calls, (active, module) = 0, fit(tmp_path, Files(), "asked")
     while not active.done:
         calls += 1
         path = sheet(tmp_path / "asked", f"round-{len(active.history):03}.csv")
@@ -563,10 +569,12 @@ def test_a_run_answered_in_files_equals_the_run_answered_at_once(tmp_path: Path)
         empty = rows.index[rows["label"] == ""][: calls + 1]  # two the first time
         rows.loc[empty, "label"] = [str(int(index) % CLASSES) for index in rows.loc[empty, "index"]]
         rows.sample(frac=1, random_state=calls).to_csv(path, sep=";", index=False, encoding="utf-16")
-        active = fit(tmp_path, "files", "asked")
+        active, module = fit(tmp_path, "files", "asked")
     assert calls == 4
     assert [(one.indices, one.scores) for one in active.history] == [(one.indices, one.scores) for one in whole.history]
     assert len(active.history) == len(whole.history) == 4
+    for weights, same in zip(module.parameters(), whole_module.parameters(), strict=True):
+        assert torch.equal(weights, same)
 
 
 # Attacks

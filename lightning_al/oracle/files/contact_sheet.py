@@ -58,7 +58,7 @@ def contact_sheet(query: Query, *, file: str, title: str, suggestions: bool) -> 
     )
     assert environment.loader is not None
     style, script = (environment.loader.get_source(environment, f"sheet.{kind}")[0] for kind in ("css", "js"))
-    names = list(query.classes.values())
+    names = [name for _, name in sorted(query.classes.items())]
     tiles = _tiles(query, suggestions)
     return environment.get_template("sheet.html").render(
         title=title,

@@ -26,7 +26,7 @@ class LabelTexts:
     """
 
     def __init__(self, classes: Mapping[int, str]) -> None:
-        self._classes = dict(classes)
+        self._classes = dict(sorted(classes.items()))
         self._exact: dict[str, set[int]] = {}
         self._folded: dict[str, set[int]] = {}
         self._as_number: dict[Any, set[int]] = {}

@@ -55,6 +55,13 @@ class Files(Oracle):
     wait: float | Literal["exit"] = "exit"
     suggestions: bool = False
 
+    def how_to_answer(self, query: Query) -> str:
+        """Say which file people fill in."""
+        if query.folder is None:
+            return super().how_to_answer(query)
+        sheets = _sheets_of(query.folder, query.round)
+        return f"Write the labels into {sheets.table} ({sheets.page.name} shows the items)"
+
     def label(self, query: Query) -> Iterator[tuple[int, Any]]:
         """Write files for points that have no line in any, and yield the answers that they hold.
 
@@ -68,15 +75,14 @@ class Files(Oracle):
                 "`Files` writes its queries into the run's folder, but this query comes from a run without one. Pass "
                 "`ActiveLearning(folder=...)`."
             )
-        sheets = Sheets(Path(query.folder) / "queries", query.round)
+        sheets = _sheets_of(query.folder, query.round)
         is_new = not sheets.table.exists()
         keys = sheets.write(query, suggestions=self.suggestions)
         found = take_up(sheets, query, keys)
         if found.unlisted:
             sheets.write_more(query, found.unlisted, suggestions=self.suggestions)
-        left = len(query) - len(found.answers)
-        if left and (is_new or self.wait == "exit"):
-            rank_zero_info(f"`Files`: {left} points wait for a label in {sheets.table}; {sheets.page.name} shows them.")
+        if is_new:
+            rank_zero_info(f"`Files`: {self.how_to_answer(query)}.")
         return self._yielded(found, sheets)
 
     def how_to_answer(self, query: Query) -> str:
@@ -92,10 +98,14 @@ class Files(Oracle):
         more = f"; and {len(found.refused) - MOST_NAMED} more" if len(found.refused) > MOST_NAMED else ""
         said = (
             f"`Files` could not take up {len(found.refused)} of the answers in {sheets.folder}: "
-            f"{'; '.join(found.refused[:MOST_NAMED])}{more}. A label is one of {found.expected}. Correct these lines "
-            "and save the file. The other answers are kept, and `trainer.fit` resumes from them."
+            f"{'; '.join(found.refused[:MOST_NAMED])}{more}. A label is one of {found.expected}. Correct these lines, "
+            "save the file and call `trainer.fit` again."
         )
         if self.wait != "exit":
             rank_zero_warn(said)  # Python shows the same warning once
         else:
             raise ValueError(said)
+
+
+def _sheets_of(folder: Path, round: int) -> Sheets:
+    return Sheets(folder / "queries", round)
