@@ -85,12 +85,6 @@ class Files(Oracle):
             rank_zero_info(f"`Files`: {self.how_to_answer(query)}.")
         return self._yielded(found, sheets)
 
-    def how_to_answer(self, query: Query) -> str:
-        """Say where the file lies that people fill in."""
-        assert query.folder is not None
-        sheets = Sheets(Path(query.folder) / "queries", query.round)
-        return f"Fill in {sheets.table} ({sheets.page.name} shows the items)"
-
     def _yielded(self, found: Answered, sheets: Sheets) -> Iterator[tuple[int, Any]]:
         yield from found.answers.items()
         if not found.refused:
