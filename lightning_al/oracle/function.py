@@ -76,7 +76,7 @@ def enough_of(oracle: Oracle | Labels, query_size: int) -> int:
     Raises:
         ValueError: If the oracle's `accept_partial` is not a whole number from 1 on.
     """
-    given = getattr(oracle, "accept_partial", None)
+    given = _option(oracle, "accept_partial", None)
     return query_size if given is None else min(query_size, whole_number(name_of(oracle), "accept_partial", given))
 
 
@@ -86,12 +86,19 @@ def seconds_to_wait(oracle: Oracle | Labels) -> float | None:
     Raises:
         ValueError: If its `wait` is neither "exit" nor a number above 0.
     """
-    wait = getattr(oracle, "wait", "exit")
+    wait = _option(oracle, "wait", "exit")
     if wait == "exit":
         return None
     if isinstance(wait, int | float) and not isinstance(wait, bool) and 0 < wait < math.inf:
         return float(wait)
     raise ValueError(f"`{name_of(oracle)}(wait={wait!r})` is no time. Pass 'exit', or a number of seconds above 0.")
+
+
+def _option(oracle: Oracle | Labels, name: str, default: Any) -> Any:
+    """Return an option of an oracle. In another class, its name may be that of something else, such as a method."""
+    given = getattr(oracle, name, default)
+    is_one = isinstance(oracle, Oracle) or isinstance(given, str | int | float)
+    return given if is_one else default
 
 
 def name_of(oracle: Oracle | Labels) -> str:

@@ -28,8 +28,8 @@ class Classes:
 
     @property
     def names(self) -> dict[int, str]:
-        """The first name of each class number."""
-        return {number: name for name, number in reversed(self.numbers.items())}
+        """The first name of each class number, in the order of the numbers."""
+        return {number: name for name, number in sorted(reversed(self.numbers.items()), key=lambda pair: pair[1])}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the classes as plain data."""

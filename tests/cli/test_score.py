@@ -105,7 +105,8 @@ def test_a_finished_run_is_scored_with_its_model(run: Path, said: Any, tmp_path:
 
 
 def test_a_run_without_weights_says_how_to_get_them(run: Path, said: Any) -> None:
-    (run / "warm-1.pt").unlink()
+    for weights in ("warm-1.pt", "model.ckpt"):
+        (run / weights).unlink()
     told = said(run, code=2)
     assert told.startswith(f"lightning-al-score: The run in {run} has no weights of its last fit. Resume it by ")
     assert f"`lightning-al folder={run} active.budget=16`" in told

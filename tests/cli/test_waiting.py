@@ -61,7 +61,10 @@ def test_files_say_which_one_to_fill_in(command: Any, capfd: pytest.CaptureFixtu
         command(*TINY, "oracle=files", f"folder={folder}")
     assert ended.value.code == WAITING
     table = folder / "queries" / "round-000.csv"
-    assert f"Fill in {table} (round-000.html shows the items), then run: lightning-al" in capfd.readouterr().out
+    assert (
+        f"Write the labels into {table} (round-000.html shows the items), then run: lightning-al"
+        in capfd.readouterr().out
+    )
     labels = load_digits().target
     header, *lines = table.read_text().splitlines()
     columns = header.split(",")

@@ -167,6 +167,14 @@ def test_an_oracle_with_impossible_patience_is_refused(options: dict[str, Any]) 
         ActiveLearning("bald", query_size=4, oracle=oracle)
 
 
+def test_another_class_may_mean_something_else_by_these_names(tmp_path: Path) -> None:
+    class Tool(Knows):
+        def wait(self) -> None:
+            raise AssertionError
+
+    assert run(tmp_path, Tool(accept_partial=["a"]), max_rounds=2)[0].done
+
+
 class TestAfterwards:
     """What a finished run's folder tells of such points, and what can be changed."""
 

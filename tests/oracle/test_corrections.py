@@ -484,6 +484,7 @@ def test_the_command_exports_csv(folder: Path, tmp_path: Path, capsys: pytest.Ca
         "round": "1",
         "score": "0.125",
         "first_label": "0",
+        "note": "",
     }
     assert f"5 labels of {folder}" in said(capsys, "export", folder, "--out", tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_bytes() == printed.encode()

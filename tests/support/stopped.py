@@ -86,12 +86,12 @@ class WaitingSamples(PosteriorSamples):
 
 class WaitingOracle(Oracle):
     def __init__(self, wait: Waiting) -> None:
-        self.wait = wait
+        self.wait_at = wait
         self.round = -1
 
     def label(self, indices: Sequence[int]) -> dict[int, Any]:
         self.round += 1
-        self.wait("label", self.round)
+        self.wait_at("label", self.round)
         return dict.fromkeys(indices)
 
 
