@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import pandas as pd
@@ -110,7 +111,8 @@ def score_pool(
 
     def score(module: pl.LightningModule) -> None:
         if datamodule.pool.num_unlabelled > 0:
-            found.append(on_each_rank(trainer, lambda: _scored(active, trainer, module, datamodule)))
+            with _lacking_noted(datamodule):
+                found.append(on_each_rank(trainer, lambda: _scored(active, trainer, module, datamodule)))
 
     def recall() -> None:
         recall_items(trainer, datamodule, None if run is None else run.folder)
@@ -173,6 +175,18 @@ def _arguments(run: Arguments | None, **given: Any) -> Arguments:
             "one. Pass a posterior of one fit, such as `posterior='mc_dropout'` or `posterior='deterministic'`."
         )
     return active
+
+
+@contextmanager
+def _lacking_noted(data: ActiveDataModule) -> Iterator[None]:
+    """Let a model that was trained elsewhere score data before anybody has labelled the initial points."""
+    before = data.pool.lacking
+    if data.is_unlabelled:
+        data.pool.lacking = data.without_label()
+    try:
+        yield
+    finally:
+        data.pool.lacking = before
 
 
 def _own_or_entropy(run: Arguments | None) -> Acquisition:

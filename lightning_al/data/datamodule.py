@@ -73,7 +73,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             `lightning_al.data.arrays.as_dataset`). Inputs alone, with `classes`, are data without labels: a dataset,
             an array, a table or a list of texts. An oracle gives all labels, and a batch has the form that it would
             have with labels, ``(inputs, labels)``, or a dict with ``label``.
-        initial_size: How many points are labelled before the first round.
+        initial_size: How many points are labelled before the first round. If the dataset's `targets` are None for some
+            points, all others are labelled then, even if they are more.
         balanced: Draw as many initial points of each class as of any other.
         initial: Indices of the points labelled before the first round, or a mask with a bool for each point of the
             dataset, instead of a draw.

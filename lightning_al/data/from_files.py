@@ -66,6 +66,6 @@ def class_names(who: str, given: Sequence[str]) -> list[str]:
     if len(names) < 2 or wrong or len(set(names)) < len(names):
         raise ValueError(
             f"`{who}(classes=...)` expected the names of two or more classes, each once, but got {given!r}. Pass texts "
-            "in the order of their class numbers, such as `classes=['cat', 'dog']`."
+            "in the order of their class numbers, such as `classes=['cat', 'dog']`, with quotes around numbers."
         )
     return names

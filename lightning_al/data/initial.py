@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_al.data.class_numbers import listed_targets
 from lightning_al.data.training_points import TrainingPoints
 from lightning_al.run.seeds import generator
 from lightning_al.values.errors import first_few
@@ -89,6 +90,9 @@ def initial_indices(initial: list[int] | list[bool], size: int, members: Sequenc
 def draw_initial(points: TrainingPoints, size: int, *, balanced: bool, seed: int) -> list[int]:
     """Draw the indices to begin with.
 
+    Where the dataset lists `targets` of which some are None, all points that have a label come first, whatever their
+    number: nobody needs to be asked for them.
+
     Args:
         points: The training data.
         size: How many points to draw.
@@ -105,7 +109,13 @@ def draw_initial(points: TrainingPoints, size: int, *, balanced: bool, seed: int
             "points. Lower it, so that there is a pool to choose from."
         )
     order = [members[place] for place in torch.randperm(len(members), generator=generator(seed, "initial")).tolist()]
-    return (_class_by_class(points, order) if balanced else order)[:size]
+    if balanced:
+        return _class_by_class(points, order)[:size]
+    listed = listed_targets(points.dataset)
+    if None in listed:
+        order.sort(key=lambda index: listed[index] is None)
+        size = max(size, sum(listed[index] is not None for index in members))
+    return order[:size]
 
 
 def _class_by_class(points: TrainingPoints, order: list[int]) -> list[int]:

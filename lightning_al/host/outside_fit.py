@@ -21,6 +21,9 @@ from lightning_al.run.weights import copy_weights, put_matching
 _METRICS = ("callback_metrics", "logged_metrics", "progress_bar_metrics")
 """What the Trainer tells of its last run."""
 
+_TOLD = ("on_predict_start", "on_predict_epoch_start", "on_predict_epoch_end", "on_predict_end")
+"""Hooks of a module that would look for predictions, and which scoring after a fit does not call."""
+
 _MISSING = object()
 
 
@@ -34,8 +37,9 @@ def use_outside_fit(
 ) -> None:
     """Call a function in a prediction of the Trainer that reads no batch, on every rank.
 
-    The datamodule is set up and torn down for a fit. No callback, logger or profiler is told. Layers that the module
-    builds in `setup` get the weights back that it had before. Trainer and weights are as before afterwards.
+    The datamodule is set up and torn down for a fit, and the module for a prediction, of which no callback, logger or
+    profiler is told, nor the module itself. Layers that it builds in `setup` get the weights back that it had before.
+    Trainer and weights are as before afterwards.
 
     Args:
         trainer: The Trainer, which runs nothing.
@@ -75,6 +79,7 @@ def use_outside_fit(
                 predict_dataloader=lambda: iter(()),
             )
         )
+        before.enter_context(_hooks(module, configure_callbacks=list, **dict.fromkeys(_TOLD, lambda: None)))
         trainer.predict(module, datamodule=data, return_predictions=False)
 
 
@@ -114,17 +119,17 @@ class _AtStart(BeforeSetup):
 
 
 @contextmanager
-def _hooks(data: pl.LightningDataModule, **hooks: Callable[..., Any]) -> Iterator[None]:
-    """Give a datamodule other hooks for a while."""
-    before = {name: vars(data).get(name, _MISSING) for name in hooks}
-    vars(data).update(hooks)
+def _hooks(owner: Any, **hooks: Callable[..., Any]) -> Iterator[None]:
+    """Give a module or a datamodule other hooks for a while."""
+    before = {name: vars(owner).get(name, _MISSING) for name in hooks}
+    vars(owner).update(hooks)
     try:
         yield
     finally:
         for name, hook in before.items():
-            vars(data).pop(name)
+            vars(owner).pop(name)
             if hook is not _MISSING:
-                vars(data)[name] = hook
+                vars(owner)[name] = hook
 
 
 @contextmanager

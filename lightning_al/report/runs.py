@@ -16,7 +16,7 @@ from typing import Any, Literal
 import yaml
 
 from lightning_al.report.curves import area_or_nan
-from lightning_al.report.metric import Mode, checked_mode, usual_metric
+from lightning_al.report.metric import USUAL, Mode, checked_mode, usual_metric
 from lightning_al.report.settings import absurd_numbers, flat, read_config, settings_of_header
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, read_json, replacing
 from lightning_al.run.folder import CONFIG, COPY, ERROR, JOURNAL, LINES, SUMMARY
@@ -254,7 +254,9 @@ def read_run(folder: Path) -> Run:
     if not isinstance(seed, int):
         raise ValueError(f"its seed is {seed!r}, which is not a number. {COPY}")
     if metric is None:
-        metric = usual_metric({name for round in history for name in round.metrics})
+        known = {name for round in history for name in round.metrics}
+        # A configuration that names none means the test accuracy, which a run without test data lacks.
+        metric = usual_metric(known & {USUAL[0]} if config else known)
     versions = {} if summary is None else summary.versions
     mode = config.get("mode", summary and summary.mode)
     return Run._without_curve(

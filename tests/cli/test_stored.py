@@ -192,6 +192,18 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "data at an address": ({"data": {"_target_": "lightning_al.demos.MNIST", "root": "s3://bucket"}}, "is an address"),
     "data by a chain": ({"data": {"_target_": "lightning_al.demos.MNIST", "root": "zip::x"}}, "is an address"),
     "data in a variable": ({"data": {"_target_": "lightning_al.demos.MNIST", "root": "$HOME/x"}}, "reads the environ"),
+    "images at an address": (
+        {"data": {"_target_": "lightning_al.image_folder", "root": "s3://bucket"}},
+        "is an address",
+    ),
+    "weights to download": (
+        {"model.network": {"_target_": "lightning_al.demos.image_network", "name": "resnet18", "weights": "default"}},
+        "`model.network.weights` is downloaded",
+    ),
+    "weights elsewhere": (
+        {"model.network": {"_target_": "lightning_al.demos.image_network", "name": "resnet18", "weights": "/w.pt"}},
+        "`model.network.weights` is a place outside",
+    ),
     "a home as a place": ({"callbacks.progress.metric": "~root"}, "is a place outside"),
     "a place of Windows": ({"callbacks.progress.metric": "C:\\x"}, "is a place outside"),
     "a share of Windows": ({"callbacks.progress.metric": "\\\\host\\x"}, "is a place outside"),
@@ -411,6 +423,8 @@ HARMLESS = {
         },
     },
     "data to read": {"data": {"_target_": "lightning_al.demos.MNIST", "root": "/data", "seed": "${oc.select:seed,3}"}},
+    "images to read": {"data": {"_target_": "lightning_al.image_folder", "root": "/photos", "classes": ["a", "b"]}},
+    "a table to read": {"data": {"_target_": "lightning_al.table", "path": "../x.csv", "test": "~/test.csv"}},
     "data of torchvision": {
         "data": {
             "_target_": "torchvision.datasets.ImageFolder",

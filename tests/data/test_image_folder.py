@@ -201,11 +201,15 @@ def test_pixels_of_unknown_range_are_refused(tmp_path: Path) -> None:
         files(tmp_path)[0]
 
 
-def fit(root: Path, oracle: Any, **arguments: Any) -> ActiveLearning:
-    data = ActiveDataModule(image_folder(root, classes=CLASSES, image_size=4), classes=CLASSES, seed=0, initial=[1, 2])
+def fit(
+    root: Path, oracle: Any, *, budget: int = 4, initial_size: int | None = None, **arguments: Any
+) -> ActiveLearning:
+    initial = {"initial": [1, 2]} if initial_size is None else {"initial_size": initial_size}
+    images = image_folder(root, classes=CLASSES, image_size=4)
+    data = ActiveDataModule(images, classes=CLASSES, seed=0, **initial)  # type: ignore[arg-type]
     model = Classifier(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 2)), num_classes=2)
     active = ActiveLearning(
-        "entropy", query_size=2, budget=4, posterior=Deterministic(), oracle=oracle, seed=0, **arguments
+        "entropy", query_size=2, budget=budget, posterior=Deterministic(), oracle=oracle, seed=0, **arguments
     )
     trainer(root / "runs", max_epochs=1, callbacks=[active]).fit(model, datamodule=data)
     return active
@@ -225,6 +229,28 @@ def test_a_labelled_image_that_cannot_be_read_ends_a_run(tmp_path: Path) -> None
     truncated(root / "2.png")
     with pytest.raises(OSError, match=r"The image 2\.png cannot be read"):
         fit(root, lambda query: {index: CLASSES[index % 2] for index in query}, unscorable="skip")
+
+
+@pytest.mark.parametrize(("size", "labelled"), [(1, 3), (3, 3), (5, 5)])
+def test_what_is_labelled_already_is_labelled_from_the_start(tmp_path: Path, size: int, labelled: int) -> None:
+    root = make(tmp_path, "a.png", "b.png", "cat/c.png", "dog/d.png", "dog/e.png", "f.png", "g.png")
+    data = ActiveDataModule(image_folder(root, classes=CLASSES), classes=CLASSES, initial_size=size, seed=0)
+    data.setup("fit")
+    assert data.pool.num_labelled == labelled
+    assert {2, 3, 4} <= set(data.pool.initial)
+    assert len(data.without_label()) == labelled - 3
+
+
+def test_what_is_labelled_already_is_not_asked_for(tmp_path: Path) -> None:
+    root = make(tmp_path, "a.png", "b.png", "cat/c.png", "dog/d.png", "dog/e.png", "f.png", "g.png")
+    asked: list[int] = []
+
+    def answers(query: Any) -> dict[int, str]:
+        asked.extend(query)
+        return dict.fromkeys(query, "cat")
+
+    fit(root, answers, initial_size=1, budget=7)
+    assert sorted(asked) == [0, 1, 5, 6]
 
 
 def test_the_labels_of_some_cannot_be_revealed_for_others(tmp_path: Path) -> None:

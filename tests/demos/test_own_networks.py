@@ -162,7 +162,7 @@ class Items(Dataset[Any]):
     ("network", "form"),
     [
         (lambda: text_network(2, num_buckets=64), lambda label: WORDS[2 * label]),
-        (lambda: mlp(3, 2, width=16), lambda label: torch.ones(3) * label),
+        pytest.param(lambda: mlp(3, 2, width=16), lambda label: torch.ones(3) * label, marks=pytest.mark.slow),
     ],
     ids=["texts", "vectors"],
 )
@@ -171,6 +171,6 @@ def test_a_run_learns_with_each_network(tmp_path: Path, network: Callable[[], nn
     model = Classifier(network(), num_classes=2, lr=0.03)
     data = ActiveDataModule(Items(form), test=Items(form), initial_size=8, samples_per_epoch=64, seed=0, batch_size=16)
     active = ActiveLearning("bald", query_size=4, max_rounds=2, posterior=MCDropout(3), seed=0)
-    trainer(tmp_path, max_epochs=6, callbacks=[active]).fit(model, datamodule=data)
+    trainer(tmp_path, max_epochs=4, callbacks=[active]).fit(model, datamodule=data)
     assert [len(round.indices) for round in active.history] == [4, 0]
     assert active.history[-1].metrics["test_acc"] > 0.9

@@ -82,7 +82,7 @@ def test_a_query_writes_a_table_and_a_page_and_reads_what_was_filled_in(tmp_path
         *ANIMALS.values()
     ]
     said = Files().how_to_answer(asked)
-    assert said == f"Fill in {sheet(tmp_path)} (round-000.html shows the items)"
+    assert said == f"Write the labels into {sheet(tmp_path)} (round-000.html shows the items)"
     assert sheet(tmp_path).read_bytes().splitlines()[:2] == [b"index,key,label,note", b"7,photos/7.png,,"]
     fill(sheet(tmp_path), {3: "dog", 5: "skip"})
     assert answers(asked) == {3: 1, 5: Skip()}

@@ -21,7 +21,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -315,7 +315,7 @@ def differences(whole: Path, folder: Path) -> Iterator[str]:
         yield "history.jsonl"
     if labels(whole) != labels(folder):
         yield f"labels: {labels(whole)} and {labels(folder)}"
-    if {**asdict(Run.read(whole)), "seconds": None} != {**asdict(Run.read(folder)), "seconds": None}:
+    if replace(Run.read(whole), seconds=0.0) != replace(Run.read(folder), seconds=0.0):
         yield "summary.json"
     if asked_in_vain(folder):
         yield f"asked again: {asked_in_vain(folder)}"

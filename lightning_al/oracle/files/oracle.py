@@ -55,6 +55,13 @@ class Files(Oracle):
     wait: float | Literal["exit"] = "exit"
     suggestions: bool = False
 
+    def how_to_answer(self, query: Query) -> str:
+        """Say which file people fill in."""
+        if query.folder is None:
+            return super().how_to_answer(query)
+        sheets = _sheets_of(query.folder, query.round)
+        return f"Write the labels into {sheets.table} ({sheets.page.name} shows the items)"
+
     def label(self, query: Query) -> Iterator[tuple[int, Any]]:
         """Write files for points that have no line in any, and yield the answers that they hold.
 
@@ -77,13 +84,6 @@ class Files(Oracle):
         if is_new:
             rank_zero_info(f"`Files`: {self.how_to_answer(query)}.")
         return self._yielded(found, sheets)
-
-    def how_to_answer(self, query: Query) -> str:
-        """Say which file people fill in."""
-        if query.folder is None:
-            return super().how_to_answer(query)
-        sheets = _sheets_of(query.folder, query.round)
-        return f"Fill in {sheets.table} ({sheets.page.name} shows the items)"
 
     def _yielded(self, found: Answered, sheets: Sheets) -> Iterator[tuple[int, Any]]:
         yield from found.answers.items()

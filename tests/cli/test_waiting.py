@@ -1,0 +1,72 @@
+"""Commands whose run awaits answers: they end with an exit code of their own, and the same command resumes them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.datasets import load_digits
+
+from lightning_al import ActiveLearning
+from lightning_al.cli.waiting import WAITING
+from lightning_al.run.journal import Journal
+
+TINY = [
+    "trainer.max_steps=2",
+    "pool.samples_per_epoch=32",
+    "active.query_size=4",
+    "active.budget=14",
+    "posterior=deterministic",
+    "acquisition=entropy",
+    "callbacks=none",
+    "trainer.enable_progress_bar=false",
+    "logger=none",
+]
+
+pytestmark = pytest.mark.usefixtures("as_before")
+
+
+def test_the_same_command_goes_on_once_the_answers_are_told(
+    command: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(SystemExit) as ended:
+        command(*TINY, "oracle=ask", f"folder={folder}")
+    assert ended.value.code == WAITING == 75
+    said = capfd.readouterr().out
+    [line] = [line for line in said.splitlines() if line.startswith("Waiting for")]
+    how = r"Tell them by `ActiveLearning\(\.\.\.\)\.tell`, then run: "
+    assert re.fullmatch(rf"Waiting for 4 answers for round 0\. {how}lightning-al folder=.*run", line)
+    active = ActiveLearning("entropy", query_size=4, oracle="ask", folder=folder, posterior="deterministic")
+    query = active.pending
+    assert query is not None
+    active.tell(dict.fromkeys(query, 3))
+    out = command(f"folder={folder}")
+    assert "mean test_acc" in out
+    assert Journal.read(folder).labels[0] == dict.fromkeys(query.indices, 3)
+
+
+@pytest.mark.parametrize("oracle", ["ask", "files"])
+def test_a_sweep_is_refused_before_its_first_cell(refused: Any, tmp_path: Path, oracle: str) -> None:
+    said = refused("-m", *TINY, f"oracle={oracle}", "seed=0,1", f"folder={tmp_path / 'sweep'}")
+    assert f"`oracle={oracle}` is answered between two commands, so it cannot answer the cells of a sweep" in said
+    assert not list((tmp_path / "sweep").glob("*/journal.sqlite"))
+
+
+def test_files_say_which_one_to_fill_in(command: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(SystemExit) as ended:
+        command(*TINY, "oracle=files", f"folder={folder}")
+    assert ended.value.code == WAITING
+    table = folder / "queries" / "round-000.csv"
+    assert f"Fill in {table} (round-000.html shows the items), then run: lightning-al" in capfd.readouterr().out
+    labels = load_digits().target
+    header, *lines = table.read_text().splitlines()
+    columns = header.split(",")
+    filled = [line.split(",") for line in lines]
+    for row in filled:
+        row[columns.index("label")] = str(labels[0])
+    table.write_text("\n".join([header, *(",".join(row) for row in filled)]))
+    assert "mean test_acc" in command(f"folder={folder}")
