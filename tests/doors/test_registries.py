@@ -98,9 +98,9 @@ def test_a_name_stands_for_a_class() -> None:
     def ask(query: Any) -> dict[int, int]:
         return dict.fromkeys(query, 0)
 
-    with pytest.raises(TypeError, match=r"oracle name 'ask' stands for a class, but got function\. Register a class"):
-        register_oracle("ask")(ask)  # type: ignore[type-var]
-    assert "ask" not in available_oracles()
+    with pytest.raises(TypeError, match=r"oracle name 'hand' stands for a class, but got function\. Register a class"):
+        register_oracle("hand")(ask)  # type: ignore[type-var]
+    assert "hand" not in available_oracles()
 
 
 @pytest.fixture
