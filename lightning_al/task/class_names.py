@@ -29,7 +29,7 @@ class Classes:
     @property
     def names(self) -> dict[int, str]:
         """The first name of each class number, in the order of the numbers."""
-        return {number: name for name, number in sorted(reversed(self.numbers.items()), key=lambda pair: pair[1])}
+        return {number: str(self.name_of(number)) for number in sorted(set(self.numbers.values()))}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the classes as plain data."""
