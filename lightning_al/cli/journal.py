@@ -78,8 +78,8 @@ def _show(asked: argparse.Namespace) -> None:
 
 
 def _lines(records: Records) -> Iterator[str]:
-    from lightning_al.oracle.corrections import recorded_labels
     from lightning_al.run.identity import described
+    from lightning_al.run.recorded_labels import recorded_labels
     from lightning_al.run.records import INITIAL
     from lightning_al.task.class_names import Classes
 
@@ -200,8 +200,8 @@ def _export(asked: argparse.Namespace) -> None:
 
 
 def _rows(records: Records) -> Iterator[dict[str, object]]:
-    from lightning_al.oracle.corrections import recorded_labels
     from lightning_al.run.labels import kind_of_aside
+    from lightning_al.run.recorded_labels import recorded_labels
     from lightning_al.task.class_names import Classes
 
     classes = Classes.from_dict((records.header or {}).get("classes"))

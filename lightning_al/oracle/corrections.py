@@ -8,99 +8,24 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning_al.oracle.answers import AnswerError, plain_label
 from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_command import command
 from lightning_al.run.journal_reading import check_is_there
-from lightning_al.run.labels import Change, Label, kind_of_aside
-from lightning_al.run.records import INITIAL, OpenQuery, Records
+from lightning_al.run.labels import Change, Label
+from lightning_al.run.recorded_labels import RecordedLabel, places_of, recorded_labels
+from lightning_al.run.records import Records
 from lightning_al.task.class_names import Classes
 from lightning_al.values.errors import first_few
 from lightning_al.values.whole_numbers import whole_number
 
 MOST_NAMED = 5
 """The most changes whose errors are shown in full."""
-
-
-@dataclass(frozen=True)
-class RecordedLabel:
-    """A label of a run, and where it came from.
-
-    Attributes:
-        index: The point.
-        label: Its present label, or the answer that is no label; None stands for the dataset's own target.
-        given: What was answered first.
-        state: Whether the label is the first one, was corrected, or was given back; or how the point was set aside.
-        round: Number of the round that queried it; None if the point was labelled before the first round.
-        score: The acquisition function's score, if it was queried.
-    """
-
-    index: int
-    label: Label
-    given: Label
-    state: Literal["given", "corrected", "given back", "skip", "unusable", "other"] = "given"
-    round: int | None = None
-    score: float | None = None
-
-    @property
-    def is_there(self) -> bool:
-        """Whether the point has a label."""
-        return self.state in ("given", "corrected")
-
-
-def _answered(index: int, answer: Label, round: int | None = None, score: float | None = None) -> RecordedLabel:
-    state: Any = kind_of_aside(answer) or "given"
-    return RecordedLabel(index, answer, answer, state, round, score)
-
-
-def recorded_labels(records: Records) -> list[RecordedLabel]:
-    """Return all labels in the order in which they were given, those of an open query last.
-
-    >>> rounds = [{"number": 0, "indices": [7], "scores": [0.5]}]
-    >>> records = Records({"initial": [3]}, rounds, [{7: 1}], [Change(7, label=2, after=1)])
-    >>> [(found.index, found.given, found.label, found.state) for found in recorded_labels(records)]
-    [(3, None, None, 'given'), (7, 1, 2, 'corrected')]
-    """
-    query = records.query
-    first, lacking = records.initial, set[int]()
-    if query is not None and query.number == INITIAL:
-        first, lacking = query.answers, set(query.rest)
-    found = [
-        _answered(index, first.get(index))
-        for index in (records.header or {}).get("initial", ())
-        if index not in lacking
-    ]
-    asked = [round for round in records.rounds if round["indices"]]
-    for number in range(len(asked) + 1):
-        for change in records.changes:
-            if change.after == number:
-                place = _places(found)[change.index]
-                state: Any = "given back" if change.given_back else "corrected"
-                found[place] = replace(found[place], label=change.label, state=state)
-        if number < len(asked):
-            round, labels = asked[number], records.labels[number]
-            found += [
-                _answered(index, labels.get(index), round["number"], score)
-                for index, score in zip(round["indices"], round["scores"], strict=True)
-            ]
-    if query is not None and query.number != INITIAL:
-        found += _of_query(query)
-    return found
-
-
-def _of_query(query: OpenQuery) -> list[RecordedLabel]:
-    scores = dict(zip(query.indices, query.scores, strict=True))
-    return [_answered(index, label, query.number, scores[index]) for index, label in query.answers.items()]
-
-
-def _places(found: list[RecordedLabel]) -> dict[int, int]:
-    """Return the place of each point that has a label."""
-    return {one.index: place for place, one in enumerate(found) if one.state != "given back"}
 
 
 def correct(folder: str | os.PathLike[str], index: int, label: Any) -> RecordedLabel:
@@ -266,7 +191,7 @@ def opened(folder: str | os.PathLike[str]) -> Iterator[Journal]:
 
 def _labelled(journal: Journal, index: int) -> RecordedLabel:
     found = recorded_labels(journal.records)
-    places = _places(found)
+    places = places_of(found)
     if index not in places:
         raise ValueError(
             f"Index {index} in {journal.folder} has no label. Name one of the {len(places)} that have, which "

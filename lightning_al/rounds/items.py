@@ -10,11 +10,11 @@ from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.keys import Known
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
-from lightning_al.oracle.corrections import recorded_labels
 from lightning_al.run.folder import KEYS
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_command import command
 from lightning_al.run.keys_file import check_keys, load_keys
+from lightning_al.run.recorded_labels import recorded_labels
 from lightning_al.run.records import Records
 from lightning_al.values.errors import first_few
 

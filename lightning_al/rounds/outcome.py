@@ -12,10 +12,10 @@ import torch
 
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.namespace import pl, rank_zero_warn
-from lightning_al.oracle.corrections import RecordedLabel, recorded_labels
 from lightning_al.run.files import replacing
 from lightning_al.run.folder import LABELS, MODEL
 from lightning_al.run.journal import Journal
+from lightning_al.run.recorded_labels import RecordedLabel, recorded_labels
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.spreadsheets import harmless
 

@@ -14,8 +14,9 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query
 from lightning_al.host.namespace import pl
-from lightning_al.oracle.corrections import give_back, recorded_labels
+from lightning_al.oracle.corrections import give_back
 from lightning_al.run.journal import Journal
+from lightning_al.run.recorded_labels import recorded_labels
 from tests.support.tasks import LitMLP, points, trainer
 
 X, Y = points(60).tensors

@@ -12,9 +12,10 @@ import torch
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Other, Pool, Query, Skip, Unusable
 from lightning_al.cli.journal import main as journal_main
-from lightning_al.oracle.corrections import correct, give_back, recorded_labels
+from lightning_al.oracle.corrections import correct, give_back
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import kind_of_aside
+from lightning_al.run.recorded_labels import recorded_labels
 from lightning_al.testing import check_oracle
 from tests.support.tasks import LitMLP, points, trainer
 

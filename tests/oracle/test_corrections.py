@@ -22,11 +22,12 @@ from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.cli.journal import main
 from lightning_al.data.pool import Pool
 from lightning_al.host.namespace import pl
-from lightning_al.oracle.corrections import correct, give_back, give_back_all, recorded_labels
+from lightning_al.oracle.corrections import correct, give_back, give_back_all
 from lightning_al.report.runs import read_run
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change
+from lightning_al.run.recorded_labels import recorded_labels
 from tests.support.combinations import one_in
 from tests.support.named import shown
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
