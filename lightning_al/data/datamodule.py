@@ -7,7 +7,8 @@ these do lies in the modules that it puts together.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +24,7 @@ from lightning_al.data.batches import needs_two_points
 from lightning_al.data.class_numbers import as_class, listed_targets
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.delegation import Delegation, shown
+from lightning_al.data.earlier_labels import read_labels
 from lightning_al.data.from_datasets import FromDatasets, as_datamodule
 from lightning_al.data.initial import check_one_is_given, draw_initial, initial_indices, num_initial, read_initial
 from lightning_al.data.keys import Key, Known, Numbering, read_keys, without_column
@@ -99,6 +101,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         keys: What each item is known by outside, such as its path or id: one text or whole number an item, or the name
             of a column of the table `data`. By default the dataset's attribute `keys`, if that is a list. With keys and
             a run folder, items may join between two starts and unlabelled ones may leave; order does not matter.
+        labels: Labels to start from: the folder of an earlier run, or its ``labels.csv``. Their points are the initial
+            ones, before others that `initial_size` may draw. A budget counts them, and so it does unusable points.
         val: Validation dataset or pair of arrays, if `data` is a dataset or a pair of arrays. The arguments below are
             for that case too.
         test: Test dataset or pair of arrays.
@@ -147,6 +151,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         target_inputs: AnyDataset | Literal["val"] | None = None,
         groups: Sequence[Any] | None = None,
         keys: Sequence[Any] | str | None = None,
+        labels: str | os.PathLike[str] | None = None,
         val: AnyDataset | None = None,
         test: AnyDataset | None = None,
         predict: AnyDataset | None = None,
@@ -171,7 +176,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         )
         take_own_hyperparameters(self.wrapped, type(self))
         super().__init__()
-        check_one_is_given(initial_size, initial, balanced)
+        self.earlier_labels = None if labels is None else read_labels(labels)
+        if labels is None or initial is not None:
+            check_one_is_given(initial_size, initial, balanced)
         who = type(self).__name__
         self.initial_size = optional_whole_number(who, "initial_size", initial_size)
         self.balanced = balanced
@@ -524,10 +531,43 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def _initial_of(self, points: TrainingPoints) -> list[int]:
         if self.known_items is not None and len(self.known_items.initial) == self.initial_size:
             return list(self.known_items.initial)
+        if self.earlier_labels is not None:
+            return self._initial_with_earlier(points)
         if self.initial is not None:
             return self._numbers_of(initial_indices(self.initial, len(points), points.members))
         assert self.initial_size is not None
         return draw_initial(points, self.initial_size, balanced=self.balanced, seed=self.seed)
+
+    def _initial_with_earlier(self, points: TrainingPoints) -> list[int]:
+        """Return the points of an earlier run's labels, and others that are drawn beside them."""
+        if self.known_items is not None:
+            return list(self.known_items.initial)
+        assert self.earlier_labels is not None
+        first = list(self.earlier_labels.by_index(self.keys, len(points)))
+        size = min(max(self.initial_size or 1, len(first)), len(points.members))
+        drawn = draw_initial(points, len(points.members), balanced=self.balanced, seed=self.seed)
+        return [*first, *(index for index in drawn if index not in set(first))][:size]
+
+    def given_labels(self) -> dict[int, Any]:
+        """Return the labels of an earlier run by index, which initial points have."""
+        if self.earlier_labels is None:
+            return {}
+        return self.earlier_labels.by_index(self.keys, len(self.training_points))
+
+    def check_given(self, given: Mapping[int, Any]) -> None:
+        """Refuse labels of an earlier run that contradict the dataset's own.
+
+        Raises:
+            ValueError: If some do; the message names them.
+        """
+        points, numbers = self.training_points, self.training_points.classes.numbers
+        for index, answer in given.items():
+            own, other = points.class_of(index), numbers.get(answer) if isinstance(answer, str) else answer
+            if isinstance(other, int) and own not in (None, other) and not is_lacking(own):
+                raise ValueError(
+                    f"The label of {self.key_of(index)!r} is {answer!r} in the earlier run, but class {own} in the "
+                    "data. Correct one of them: the run's by `lightning-al-journal correct`."
+                )
 
     def _numbers_of(self, places: list[int]) -> list[int]:
         """Return the numbers of items by their places in the dataset."""

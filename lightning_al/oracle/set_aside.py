@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, final
 
-from lightning_al.run.labels import SET_ASIDE, UNPAID
+from lightning_al.run.labels import SET_ASIDE, UNPAID, Label, kind_of_aside
 
 
 class SetAside:
@@ -60,3 +60,17 @@ class Other(SetAside):
     def to_plain(self) -> dict[str, Any]:
         """Return the answer as the journal has it."""
         return {SET_ASIDE: "other", "text": str(self.text)}
+
+
+def as_answer(recorded: Label) -> Any:
+    """Return a recorded answer as an oracle gives it: an answer that is no label as an object.
+
+    >>> as_answer({"set aside": "unusable", "reason": "blurred"}), as_answer(3)
+    (Unusable(reason='blurred'), 3)
+    """
+    kind = kind_of_aside(recorded)
+    if kind is None or not isinstance(recorded, dict):
+        return recorded
+    return {"unusable": Unusable(recorded.get("reason", "")), "other": Other(recorded.get("text", ""))}.get(
+        kind, Skip()
+    )

@@ -18,6 +18,7 @@ from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.forward import forward_of
 from lightning_al.run.folder_path import folder_path
+from lightning_al.run.labels import UNPAID, kind_of_aside
 from lightning_al.run.seeds import Seed
 from lightning_al.task import TASKS
 from lightning_al.values.whole_numbers import optional_whole_number, whole_number
@@ -121,9 +122,11 @@ class Arguments(BeforeSetup):
             ValueError: If the budget is below the initial labels, nobody knows labels, queries have nowhere to wait, or
                 the posterior cannot be tested.
         """
-        if self.budget is not None and self.budget < len(data.pool.initial):
+        given = data.given_labels()
+        num_initial = sum(kind_of_aside(given.get(index)) != UNPAID for index in data.pool.initial)
+        if self.budget is not None and self.budget < num_initial:
             raise ValueError(
-                f"`ActiveLearning(budget={self.budget})` is below the {len(data.pool.initial)} initial labels. The "
+                f"`ActiveLearning(budget={self.budget})` is below the {num_initial} initial labels. The "
                 "budget counts all training labels, the initial ones included. Raise it, or lower `initial_size`."
             )
         if getattr(self.oracle, "leaves_open", False) and self.folder is None:

@@ -14,6 +14,7 @@ from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.host.signals import requeued_between_fits
 from lightning_al.host.trainer import logger_step, set_logger_step
 from lightning_al.oracle import reveals
+from lightning_al.oracle.earlier_run import EarlierRun
 from lightning_al.rounds.labelling import weights_name, without_drawing
 from lightning_al.rounds.log import log_round
 from lightning_al.rounds.run import Run
@@ -42,7 +43,7 @@ def begin_query(run: Run, trainer: pl.Trainer, query: OpenQuery, module: nn.Modu
         if run.journal is not None and active.reset == "warm" and query.number != INITIAL:
             run.starts.save_ends(run.journal, query.number, active.num_fits)
         # What is revealed can be revealed again, after another fit.
-        run.labelling.begin(query, weights, None if told else run.journal)
+        run.labelling.begin(query, weights, None if told and query.number != INITIAL else run.journal)
 
     with held_back():
         on_each_rank(trainer, begin)
@@ -96,9 +97,17 @@ def end_round(run: Run, trainer: pl.Trainer, data: ActiveDataModule, round: Roun
 
 
 def note_lacking(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
-    """Find the initial points without a label, unless the oracle only reveals the dataset's own labels."""
-    if run.round == 0 and not reveals(run.active.oracle):
-        data.pool.lacking = on_each_rank(trainer, data.without_label)
+    """Find the initial points without a label, unless the oracle only reveals the dataset's own labels.
+
+    Those with a label of an earlier run are among them, so that it is checked and recorded as an answer.
+    """
+    if run.round == 0:
+        given = data.given_labels()
+        lacking = [] if reveals(run.active.oracle) else on_each_rank(trainer, data.without_label)
+        known = {*data.pool.labels, *data.pool.aside}
+        data.pool.lacking = [
+            index for index in data.pool.initial if index in lacking or (index in given and index not in known)
+        ]
 
 
 def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
@@ -106,7 +115,17 @@ def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> No
     if not run.labelling.is_pending and data.pool.lacking:
         points = list(data.pool.lacking)
         begin_query(run, trainer, OpenQuery(INITIAL, points, [], keys=data.keys_of(points)))
+        if data.earlier_labels is not None:
+            take_earlier(run, trainer, data)
         answer(run, trainer, data)
+
+
+def take_earlier(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+    """Answer the query of the initial points by the labels of an earlier run, as far as that has some."""
+    given = data.given_labels()
+    on_each_rank(trainer, lambda: data.check_given(given))
+    with without_drawing():
+        run.labelling.ask(EarlierRun(given), trainer, data, run.journal, run.active.folder, says_pending=False)
 
 
 def put_last_weights(run: Run, trainer: pl.Trainer, module: pl.LightningModule) -> None:

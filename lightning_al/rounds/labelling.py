@@ -106,6 +106,8 @@ class Labelling:
         data: ActiveDataModule,
         journal: Journal | None,
         folder: str | os.PathLike[str] | None,
+        *,
+        says_pending: bool = True,
     ) -> Mapping[int, Label] | None:
         """Ask on the first rank for what the query lacks, record each good answer at once, and tell the other ranks.
 
@@ -115,6 +117,7 @@ class Labelling:
             data: The data.
             journal: The journal, on the first rank, if the run has a folder.
             folder: The folder.
+            says_pending: Whether to say which answers are missing. Others may be asked for them next.
 
         Returns:
             The answers by index, or None if not enough are there.
@@ -160,7 +163,8 @@ class Labelling:
             data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
         if not is_enough():
-            tell_pending(asked)
+            if says_pending:
+                tell_pending(asked)
             return None
         return answers
 

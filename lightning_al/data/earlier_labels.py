@@ -1,0 +1,134 @@
+"""The labels of an earlier run, from which another one starts: with another network, task or method."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_al.data.keys import Key
+from lightning_al.run.folder import JOURNAL, LABELS
+from lightning_al.run.journal import Journal
+from lightning_al.run.keys_file import load_keys
+from lightning_al.run.labels import SET_ASIDE, Label
+from lightning_al.run.recorded_labels import recorded_labels
+from lightning_al.task.class_names import Classes
+from lightning_al.values.errors import first_few
+
+COLUMNS = ("key", "index", "label", "class", "state", "note")
+"""The columns of a ``labels.csv`` that are read."""
+
+
+@dataclass(frozen=True)
+class EarlierLabels:
+    """The answers of an earlier run in their order.
+
+    Attributes:
+        source: Where they come from, for errors.
+        by_key: The answers by the key of their items, or by index where items have no keys. A class is its name where
+            it has one.
+    """
+
+    source: str
+    by_key: Mapping[Key, Label]
+
+    def by_index(self, keys: list[Key] | None, size: int) -> dict[int, Label]:
+        """Return the answers by the indices of this run.
+
+        Args:
+            keys: The key of each index, or None where items have none.
+            size: Number of items.
+
+        Raises:
+            ValueError: If an answer is for an item that is not there.
+        """
+        places: Mapping[Any, int] = {key: index for index, key in enumerate(range(size) if keys is None else keys)}
+        strange = [key for key in self.by_key if key not in places]
+        if strange:
+            raise ValueError(
+                f"`ActiveDataModule(labels=...)`: {len(strange)} labels of {self.source} are of items that the data do "
+                f"not have: {first_few(list(map(repr, strange)))}. Put the items back, or remove these lines from a "
+                f"copy of {LABELS}, and pass that."
+            )
+        return {places[key]: answer for key, answer in self.by_key.items()}
+
+
+def read_labels(given: str | os.PathLike[str]) -> EarlierLabels:
+    """Read the labels of an earlier run.
+
+    Args:
+        given: The run's folder, or its ``labels.csv`` or a copy of that.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+        RuntimeError: If a process runs the run, or its journal is damaged.
+        ValueError: If the table has not the columns of a ``labels.csv``, or contradicts itself.
+    """
+    path = Path(given)
+    if (path / JOURNAL).is_file():
+        return EarlierLabels(str(path), _of_run(path))
+    if path.is_file():
+        return EarlierLabels(str(path), _of_table(path))
+    raise FileNotFoundError(
+        f"`ActiveDataModule(labels={str(given)!r})` is neither a run's folder nor a file. Pass the folder of an "
+        f"earlier run, or its {LABELS}."
+    )
+
+
+def _of_run(folder: Path) -> dict[Key, Label]:
+    records, keys = Journal.read(folder), load_keys(folder)
+    classes = Classes.from_dict((records.header or {}).get("classes"))
+    found: dict[Key, Label] = {}
+    for one in recorded_labels(records):
+        key: Key = keys[one.index] if keys else one.index
+        if one.state == "given back":
+            found.pop(key, None)
+        elif one.label is not None:  # the dataset's own, which another run finds there too
+            name = classes.name_of(one.label) if isinstance(one.label, int) else None
+            found[key] = one.label if name is None else name
+    return found
+
+
+def _of_table(path: Path) -> dict[Key, Label]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        table = csv.DictReader(file)
+        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
+        if missing:
+            raise ValueError(
+                f"The table of labels {path} lacks the columns {', '.join(missing)}. Pass the {LABELS} of a run to "
+                "`ActiveDataModule(labels=...)`, or a copy of it."
+            )
+        found: dict[Key, Label] = {}
+        for row in table:
+            key, answer = _key(row), _answer(row)
+            if row["state"] == "given back":
+                found.pop(key, None)
+            elif key in found and found[key] != answer:
+                raise ValueError(
+                    f"The table of labels {path} has two labels for {key!r}: {found[key]!r}, and {answer!r} in line "
+                    f"{table.line_num}. Remove one of them from the table that `ActiveDataModule(labels=...)` reads."
+                )
+            else:
+                found[key] = answer
+    return found
+
+
+def _key(row: Mapping[str, str]) -> Key:
+    key = row["key"].removeprefix("'") if row["key"][1:2] in ("=", "+", "-", "@") else row["key"]
+    return int(row["index"]) if key == row["index"] else key
+
+
+def _answer(row: Mapping[str, str]) -> Label:
+    if row["state"] in ("skip", "unusable", "other"):
+        note = {"unusable": "reason", "other": "text"}.get(row["state"])
+        return {SET_ASIDE: row["state"], **({note: row["note"]} if note else {})}
+    name = row["class"]
+    if name:
+        return name.removeprefix("'") if name[1:2] in ("=", "+", "-", "@") else name
+    try:
+        return int(row["label"])
+    except ValueError:
+        return row["label"]

@@ -1,0 +1,166 @@
+"""Labels outlive the run: another network, task or method starts from the labels of an earlier run."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Other, Query, Skip, Unusable
+from lightning_al.oracle.corrections import correct, give_back
+from lightning_al.run.journal import Journal
+from tests.support.tasks import LitMLP, points, trainer
+
+X, Y = points(48).tensors
+NAMES = ["ant", "bee", "cat", "dog"]
+KEYS = [f"{number:02}.png" for number in range(len(X))]
+ASIDE = {3: Skip(), 11: Unusable("dark"), 17: Other("fox"), 26: Unusable(""), 30: Skip()}
+
+
+class Person:
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def label(self, query: Query) -> dict[int, Any]:
+        self.asked += query
+        return {index: ASIDE.get(index, NAMES[int(Y[index])]) for index in query}
+
+
+def run(root: Path, name: str, data: Any = X, oracle: Any = None, hidden: int = 16, **arguments: Any) -> Any:
+    torch.manual_seed(0)
+    options: dict[str, Any] = {"initial_size": 8, "seed": 0, **arguments}
+    active_options = {key: options.pop(key) for key in ("budget", "acquisition") if key in options}
+    if data is X:
+        options = {"keys": KEYS, "classes": NAMES, **options}
+    pool = ActiveDataModule(data, batch_size=8, **options)
+    oracle = Person() if oracle is None else oracle
+    active = ActiveLearning(
+        active_options.pop("acquisition", "bald"),
+        query_size=5,
+        oracle=oracle,
+        folder=root / name,
+        posterior=MCDropout(2),
+        seed=0,
+        **{"budget": 20, **active_options},
+    )
+    trainer(root, max_epochs=1, callbacks=[active]).fit(LitMLP(hidden), datamodule=pool)
+    return active, pool, oracle
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    root = tmp_path_factory.mktemp("first")
+    return root, *run(root, "run")
+
+
+@pytest.fixture(params=["run", "run/labels.csv"])
+def source(request: pytest.FixtureRequest, first: Any) -> Path:
+    path: Path = first[0] / request.param
+    return path
+
+
+def test_another_network_and_method_start_from_the_labels(tmp_path: Path, first: Any, source: Path) -> None:
+    _, before, _ = first[1:]
+    active, pool, person = run(tmp_path, "next", hidden=8, acquisition="entropy", labels=source, budget=26)
+    state = pool.pool.state_dict()
+    assert pool.pool.rounds[0] == before.pool.labelled
+    assert {index: state["labels"][index] for index in before.pool.labels} == before.pool.labels
+    assert {index: pool.pool.aside[index] for index in before.pool.aside} == before.pool.aside
+    assert not set(person.asked) & ({*before.pool.labelled} | {*before.pool.aside})
+    assert active.history[0].spent == before.pool.num_spent == 20
+    assert active.history[-1].spent == 26
+
+
+def test_the_order_of_the_items_may_be_another(tmp_path: Path, first: Any, source: Path) -> None:
+    order = list(reversed(range(len(X))))
+    _, pool, _ = run_in_order(tmp_path, order, source)
+    for index, label in pool.pool.labels.items():
+        assert label == int(Y[order[index]])
+    assert {pool.key_of(index) for index in pool.pool.rounds[0]} == {KEYS[index] for index in first[2].pool.labelled}
+
+
+def run_in_order(root: Path, order: list[int], source: Path) -> Any:
+    def knows(query: Query) -> dict[int, str]:
+        return {index: NAMES[int(Y[order[index]])] for index in query}
+
+    keys = [KEYS[number] for number in order]
+    return run(root, "next", data=X[order], oracle=knows, keys=keys, classes=NAMES, labels=source)
+
+
+def test_classes_keep_their_names_where_numbers_change(tmp_path: Path, source: Path) -> None:
+    names = ["dog", "ant", "cat", "bee"]
+    _, pool, _ = run(tmp_path, "next", classes=names, labels=source)
+    for index in pool.pool.rounds[0]:
+        assert names[pool.pool.labels[index]] == NAMES[int(Y[index])]
+
+
+def test_they_are_recorded_and_the_earlier_run_is_not_needed_again(tmp_path: Path, first: Any) -> None:
+    copy = Path(shutil.copytree(first[0] / "run", tmp_path / "copy"))
+    oracle = Person()
+    _, pool, _ = run(tmp_path, "next", labels=copy, oracle=oracle, budget=24)
+    assert Journal.read(tmp_path / "next").initial == {**first[2].pool.labels, **first[2].pool.aside}
+    (copy / "journal.sqlite").write_bytes(b"")
+    shutil.copyfile(first[0] / "run" / "labels.csv", tmp_path / "labels.csv")
+    again, resumed, _ = run(tmp_path, "next", labels=tmp_path / "labels.csv", budget=30)
+    assert resumed.pool.rounds[0] == pool.pool.rounds[0]
+    assert again.history[-1].spent == 30
+
+
+def test_more_initial_points_are_drawn_and_asked_for(tmp_path: Path, first: Any, source: Path) -> None:
+    answered = {*first[2].pool.labelled, *first[2].pool.aside}
+    _, pool, person = run(tmp_path, "next", labels=source, initial_size=len(answered) + 3, budget=40)
+    assert len(pool.pool.initial) == len(answered) + 3
+    assert set(person.asked[:3]) == set(pool.pool.initial) - answered
+
+
+def test_what_was_given_back_is_no_label(tmp_path: Path, first: Any) -> None:
+    folder = Path(shutil.copytree(first[0] / "run", tmp_path / "run"))
+    a, b, *_ = first[2].pool.labelled
+    give_back(folder, a)
+    correct(folder, b, "dog")
+    _, pool, _ = run(tmp_path, "next", labels=folder, budget=24)
+    assert a not in pool.pool.rounds[0]
+    assert pool.pool.labels[b] == 3
+
+
+def changed(source: Path, target: Path, change: Any) -> Path:
+    with source.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows = change(rows)
+    with target.open("w", newline="") as file:
+        table = csv.DictWriter(file, list(rows[0]))
+        table.writeheader()
+        table.writerows(rows)
+    return target
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda rows: [{**rows[0], "key": "no.png"}, *rows[1:]], "are of items that the data do not have: 'no.png'"),
+        (lambda rows: [*rows, {**rows[0], "class": "cow"}], "has two labels for '.*': .* Remove one of them"),
+        (lambda rows: [{**rows[0], "class": "cow"}, *rows[1:]], "'cow' is not the name of a class"),
+        (lambda rows: [{"key": row["key"], "label": row["label"]} for row in rows], "lacks the columns index, class"),
+    ],
+    ids=["a strange key", "two labels", "a strange class", "other columns"],
+)
+def test_conflicts_are_named(tmp_path: Path, first: Any, change: Any, said: str) -> None:
+    table = changed(first[0] / "run" / "labels.csv", tmp_path / "table.csv", change)
+    with pytest.raises(ValueError, match=said):
+        run(tmp_path, "next", labels=table)
+
+
+def test_labels_that_the_dataset_contradicts_are_named(tmp_path: Path) -> None:
+    data = points(48)
+    run(tmp_path, "run", data=data, oracle=lambda query: {index: (int(Y[index]) + 1) % 4 for index in query}, budget=13)
+    with pytest.raises(ValueError, match=r"in the earlier run, but class \d in the data"):
+        run(tmp_path, "next", data=data, labels=tmp_path / "run", oracle="revealed", initial_size=8)
+
+
+def test_a_path_of_nothing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="is neither a run's folder nor a file"):
+        ActiveDataModule(X, initial_size=2, classes=NAMES, labels=tmp_path / "nothing")
