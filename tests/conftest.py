@@ -36,8 +36,9 @@ def pytest_collection_finish() -> None:
 @pytest.fixture(autouse=True)
 def open_streams() -> None:
     """Let no logger write to what pytest captured for an earlier test, which is closed."""
-    for name in (None, "pytorch_lightning", "lightning", "lightning.pytorch", "lightning_fabric", "lightning.fabric"):
-        for handler in logging.getLogger(name).handlers:
+    loggers = [logging.getLogger(), *logging.getLogger().manager.loggerDict.values()]
+    for logger in loggers:
+        for handler in getattr(logger, "handlers", ()):
             if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
                 handler.stream = sys.__stderr__
 

@@ -13,15 +13,13 @@ from lightning_al.values.parts import described, is_pandas
 
 
 def as_dataset(data: Any, name: str = "data") -> Any:
-    """Return a pair of arrays as the TensorDataset of their rows, inputs alone as their rows, and others unchanged.
+    """Return a pair of arrays as the TensorDataset of their rows, and anything else unchanged.
 
     Tensors are not converted. In arrays, pandas tables and lists, floats get torch's default type. Whole numbers and
-    booleans among the labels become int64, the type that losses take. The rows of a table that holds more than numbers
-    are dicts.
+    booleans among the labels become int64, the type that losses take.
 
     Args:
-        data: A tuple or list of two, inputs and labels, of the same length; or an array or a table of inputs, which
-            have no labels.
+        data: A tuple or list of two: inputs and labels, of the same length.
         name: The name of the argument, for errors.
 
     Raises:
@@ -32,7 +30,7 @@ def as_dataset(data: Any, name: str = "data") -> Any:
     (torch.float32, tensor(1))
     """
     if not _is_pair(data):
-        return _inputs(data, name)
+        return data
     inputs, labels = (_as_tensor(column, name) for column in data)
     if not isinstance(data[1], Tensor) and not labels.is_floating_point() and not labels.is_complex():
         labels = labels.long()
@@ -44,8 +42,16 @@ def as_dataset(data: Any, name: str = "data") -> Any:
     return TensorDataset(inputs, labels)
 
 
-def _inputs(data: Any, name: str) -> Any:
-    """Return the rows of an array or a table of inputs; anything else unchanged."""
+def as_inputs(data: Any, name: str = "data") -> Any:
+    """Return the rows of an array or a table of inputs, which have no labels; anything else unchanged.
+
+    The rows of a table that holds more than numbers are dicts.
+
+    >>> as_inputs(np.ones((2, 3)))[1].dtype
+    torch.float32
+    """
+    if _is_pair(data):
+        return data
     if is_pandas(data) and data.ndim == 2 and not all(kind.kind in "biuf" for kind in data.dtypes):
         return data.to_dict("records")
     if is_pandas(data) and data.ndim == 1 and data.dtype.kind not in "biuf":

@@ -458,9 +458,13 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     # What `setup` finds.
 
     def _take_training_points(self) -> None:
-        if self._points is None:
-            self._number_items()
+        is_first, wrapped = self._points is None, self.wrapped
+        if is_first and isinstance(wrapped, FromDatasets):
+            self._number_items(wrapped.train_data)
         points = self._points = self._read_points()
+        if is_first and self._keys_given is not None and not isinstance(wrapped, FromDatasets):
+            self._number_items(points.dataset)
+            points.keys = self.keys
         if self.trainer is not None and self.trainer.world_size > 1:
             points.check_same_on_ranks(self.trainer)
         points.check_groups()
@@ -477,10 +481,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             # Refuses one point alone here, before anything of the run is written.
             self.train_dataloader()
 
-    def _number_items(self) -> None:
-        """Give each item the number that its key has in the run."""
+    def _number_items(self, dataset: Any) -> None:
+        """Give each item of the training data the number that its key has in the run."""
         wrapped = self.wrapped
-        dataset = wrapped.train_data if isinstance(wrapped, FromDatasets) else wrapped.train_dataloader().dataset
         keys = read_keys(self._keys_given, dataset)
         if keys is None:
             return

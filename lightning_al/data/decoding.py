@@ -34,8 +34,8 @@ def decoded(path: Path, size: int) -> Tensor:
 
     with Image.open(path) as image:
         image.draft(None, (2 * size, 2 * size))  # large JPEG files are decoded at a lower resolution, which is faster
-        image.load()
-        pixels = functional.pil_to_tensor(_as_rgb(ImageOps.exif_transpose(image)))
+        decoded = image.copy()
+        pixels = functional.pil_to_tensor(_as_rgb(ImageOps.exif_transpose(decoded)))
     # Cropping first gives the same pixels as resizing first, and needs no memory for long narrow images.
     square = functional.center_crop(pixels, [min(pixels.shape[1:])] * 2)
     resized: Tensor = functional.resize(square, [size, size], antialias=True)

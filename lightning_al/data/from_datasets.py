@@ -9,7 +9,7 @@ from typing import Any, cast
 from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
 from typing_extensions import override
 
-from lightning_al.data.arrays import as_dataset
+from lightning_al.data.arrays import as_dataset, as_inputs
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.keys import Numbering, Renumbered
 from lightning_al.data.target import Target
@@ -48,8 +48,8 @@ class FromDatasets(pl.LightningDataModule):
         if isinstance(train, Mapping) or is_pandas(train) or not (isinstance(train, IterableDataset) or is_map_style):
             raise TypeError(
                 "`ActiveDataModule` expected a LightningDataModule or a map-style dataset (with `__getitem__` and "
-                f"`__len__`), but got {type(train).__name__}. Pass one of these, a pair of arrays, (inputs, labels), "
-                "or inputs alone."
+                f"`__len__`), but got {type(train).__name__}. Pass one of these, or a pair of arrays, (inputs, "
+                "labels), or inputs alone with `classes=`."
             )
         self.shown_as = type(train).__name__
         self._place = place
@@ -134,6 +134,6 @@ def as_datamodule(
         "collate_fn": collate_fn,
         "pin_memory": pin_memory,
     }
-    train = as_dataset(data)
+    train = as_dataset(data if place is None else as_inputs(data))
     others = {"val": val, "test": test, "predict": predict}
     return FromDatasets(train, {name: as_dataset(dataset, name) for name, dataset in others.items()}, options, place)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def recall_items(trainer: pl.Trainer, data: ActiveDataModule, folder: Any) -> No
         return
 
     def read() -> Known | None:
-        if not (folder / KEYS).is_file():
+        if not os.path.isfile(folder / KEYS):  # of a name that can be none, too
             return None
         records = Journal.read(folder)
         if records.header is None:  # a killed start

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import csv
-import pickle
+import shutil
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
-
-import torch
 
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.namespace import pl, rank_zero_warn
@@ -23,11 +23,12 @@ COLUMNS = ("key", "index", "label", "class", "state", "round", "note")
 """The columns of the table of labels."""
 
 
-def save_model(journal: Journal, module: pl.LightningModule) -> None:
+def save_model(journal: Journal, trainer: pl.Trainer, module: pl.LightningModule) -> None:
     """Save a module as ``model.ckpt``, from which its class makes it by `load_from_checkpoint`.
 
     Args:
         journal: The journal of the run's folder.
+        trainer: The Trainer, whose plugin writes checkpoints.
         module: The module, with the weights that the last fit is judged by.
     """
     checkpoint: dict[str, Any] = {
@@ -40,13 +41,13 @@ def save_model(journal: Journal, module: pl.LightningModule) -> None:
         checkpoint[module.CHECKPOINT_HYPER_PARAMS_KEY] = dict(module.hparams)
     module.on_save_checkpoint(checkpoint)
     try:
-        with replacing(journal.folder / MODEL) as path:
-            torch.save(checkpoint, path)
-    except (
-        pickle.PicklingError,
-        TypeError,
-        AttributeError,
-    ) as error:  # of what a module adds
+        with TemporaryDirectory() as draft:
+            trainer.strategy.checkpoint_io.save_checkpoint(checkpoint, Path(draft, MODEL))
+            with replacing(journal.folder / MODEL) as path:
+                shutil.copyfile(Path(draft, MODEL), path)
+    except OSError:
+        raise
+    except Exception as error:  # whatever pickling may raise of what a module adds
         rank_zero_warn(f"`ActiveLearning` wrote no {MODEL}, since it cannot be pickled: {said_shortly(error)}.")
 
 

@@ -226,13 +226,12 @@ class Run:
 
     def add_round(self, trainer: pl.Trainer, round: Round, labels: Mapping[int, Label], data: ActiveDataModule) -> None:
         """Record a round, and move what it queried to the labelled points. The last one leaves the model behind."""
-        module = trainer.lightning_module
 
         def record(journal: Journal) -> None:
             if self.active.reset == "warm" and not round.indices:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
             if not round.indices:
-                save_model(journal, module)
+                save_model(journal, trainer, trainer.lightning_module)
             journal.append(round, labels, described_items(data, round.indices))
             write_labels(journal, data)
             _remove_older_weights(journal, round.number, self.active.num_fits)

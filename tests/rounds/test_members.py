@@ -92,7 +92,7 @@ def test_a_stopped_run_resumes_in_its_fit_too(found: Any, number: str) -> None:
 
 def test_a_whole_run_leaves_no_weights_of_its_fits(found: Any) -> None:
     kept = [f"run/kept/round-1/member-{member}/epoch=0-step=2.ckpt" for member in range(3)]
-    journals = ["run/history.jsonl", "run/initial.pt", "run/journal.sqlite"]
+    journals = [f"run/{name}" for name in ("history.jsonl", "initial.pt", "journal.sqlite", "labels.csv", "model.ckpt")]
     checkpoints = ["run/kept/round-1/.lightning_al.json", *kept]
     assert found("whole")["fits"] == 6
     assert found("whole")["files"] == sorted([*journals, *checkpoints])
@@ -186,7 +186,7 @@ def test_a_checkpoint_of_the_middle_of_a_fit_goes_on_there(
     (before, round), (whole_before, whole_round) = resumed.ended[0], whole[reset][0]
     assert before == whole_before
     assert round["members"][::2] == whole_round["members"][::2]
-    assert {path.parent.name for path in tmp_path.rglob("*.ckpt")} == {"member-0", "member-1", "member-2"}
+    assert {path.parent.name for path in (tmp_path / "kept").rglob("*.ckpt")} == {"member-0", "member-1", "member-2"}
 
 
 def test_a_checkpoint_that_is_found_begins_its_fit_again(tmp_path: Path, whole: Any) -> None:

@@ -272,7 +272,10 @@ def _(going: Going) -> None:
     (folder_of(going) / "journal.sqlite").write_bytes(b"not a database, but longer than a header would be" * 99)
 
 
-@case("no journal, where there were rounds", r"has history\.jsonl, initial\.pt, which a run would overwrite, but no")
+@case(
+    "no journal, where there were rounds",
+    r"has history\.jsonl, initial\.pt, labels\.csv, model\.ckpt, which a run would overwrite, but no",
+)
 def _(going: Going) -> None:
     (folder_of(going) / "journal.sqlite").unlink()
 

@@ -127,6 +127,10 @@ PLACES: dict[str, tuple[Any, str]] = {
 """What a kill may stand before or after, by the function that does it."""
 
 
+ENDS = (0, 75)
+"""The exit codes of a run that ends, and of one that waits for answers."""
+
+
 @dataclass(frozen=True)
 class Place:
     """Before or after the n-th call of something, counted from 1."""
@@ -183,7 +187,7 @@ class WholeRun:
         self.settings = [*SETTINGS, *VARIANTS[variant], f"active.max_rounds={rounds}"]
         began = time.monotonic()
         status, _ = self._start(self.out / "whole", None)
-        if status != 0:
+        if status not in ENDS:
             raise RuntimeError(f"The whole run {self.out} ended with status {status}: {self._said(self.out / 'whole')}")
         self.seconds = time.monotonic() - began
         self.number = 0
@@ -221,7 +225,7 @@ class WholeRun:
             if attempt == 0 and not was_killed:
                 self.seconds = time.monotonic() - began
             hits += was_killed
-            if not was_killed and status != 0:
+            if not was_killed and status not in ENDS:
                 found = [f"ended with status {status}: {self._said(folder)}"]
                 break
         else:

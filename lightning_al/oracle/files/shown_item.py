@@ -15,7 +15,7 @@ from torch import Tensor
 
 from lightning_al.task.labels import as_array
 from lightning_al.values.errors import said_shortly
-from lightning_al.values.parts import is_image, is_pandas
+from lightning_al.values.parts import is_image, is_pandas, names
 
 LONGER_SIDE = 320
 """The most pixels of a side of a picture."""
@@ -76,8 +76,8 @@ def shown_item(read: Callable[[], Any]) -> ShownItem:
 def _parts(item: Any) -> Iterator[tuple[str, Any]]:
     """Yield the names and values of an item's parts; one part without a name is the whole."""
     named: Any = None
-    if hasattr(item, "_asdict"):  # a named tuple
-        named = item._asdict()
+    if isinstance(item, tuple) and names(item):
+        named = dict(zip(names(item), item, strict=True))
     elif dataclasses.is_dataclass(item) and not isinstance(item, type):
         named = vars(item)
     elif isinstance(item, Mapping) or (is_pandas(item) and item.ndim == 1):
