@@ -209,11 +209,11 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "no val": ({}, of_data(val=None), r"`datamodule.val` is .*8.* there and None here"),
     "groups": (of_data(groups=range(N)), of_data(groups=[0] * N), r"`data.groups` is"),
     "no groups": (of_data(groups=range(N)), {}, r"`data.groups` is '.*' there and None here"),
-    "keys": ({}, of_data(keys=range(N)), r"`data.length` is \d+ there and None here"),
     "target_inputs": ({}, of_data(target_inputs="val"), r"`data.target_inputs` is None there and 'val' here"),
     "pool_dataset": ({}, of_data(pool_dataset=points(N, seed=3)), r"`data.contents` is"),
 }
 FALSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "keys": ({}, of_data(keys=range(N)), r"`data.length` is \d+ there and None here"),
     "initial": ({}, of_data(initial=range(9)), r"its initial differ"),
     "initial_size": ({}, of_data(initial=None, initial_size=8), r"its initial differ"),
     "balanced": (

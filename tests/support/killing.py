@@ -33,6 +33,7 @@ from hydra.core.global_hydra import GlobalHydra
 from lightning_al import cli
 from lightning_al.acquisition import BatchBALD
 from lightning_al.cli import run as cli_run
+from lightning_al.cli.waiting import WAITING
 from lightning_al.host.namespace import pl
 from lightning_al.host.round_checkpoints import RoundCheckpoints
 from lightning_al.oracle import Revealed
@@ -127,10 +128,6 @@ PLACES: dict[str, tuple[Any, str]] = {
 """What a kill may stand before or after, by the function that does it."""
 
 
-ENDS = (0, 75)
-"""The exit codes of a run that ends, and of one that waits for answers."""
-
-
 @dataclass(frozen=True)
 class Place:
     """Before or after the n-th call of something, counted from 1."""
@@ -187,7 +184,7 @@ class WholeRun:
         self.settings = [*SETTINGS, *VARIANTS[variant], f"active.max_rounds={rounds}"]
         began = time.monotonic()
         status, _ = self._start(self.out / "whole", None)
-        if status not in ENDS:
+        if status != 0:
             raise RuntimeError(f"The whole run {self.out} ended with status {status}: {self._said(self.out / 'whole')}")
         self.seconds = time.monotonic() - began
         self.number = 0
@@ -225,7 +222,7 @@ class WholeRun:
             if attempt == 0 and not was_killed:
                 self.seconds = time.monotonic() - began
             hits += was_killed
-            if not was_killed and status not in ENDS:
+            if not was_killed and status != 0:
                 found = [f"ended with status {status}: {self._said(folder)}"]
                 break
         else:
@@ -265,10 +262,10 @@ class WholeRun:
             GlobalHydra.instance().clear()
             calls = watch(kill if isinstance(kill, Place) else None)
             sys.argv = ["lightning-al", *self.settings, f"folder={folder}"]
-            cli.main()
+            command()
             while not has_finished(folder):  # somebody left before the last answer
                 GlobalHydra.instance().clear()
-                cli.main()
+                command()
             folder.with_suffix(".calls").write_text(json.dumps(calls))
             status = 0
         except SystemExit as ended:
@@ -282,6 +279,15 @@ class WholeRun:
 
     def _said(self, folder: Path) -> str:
         return folder.with_suffix(".log").read_text()[-2000:]
+
+
+def command() -> None:
+    """Run the command line until it ends, or waits for answers."""
+    try:
+        cli.main()
+    except SystemExit as ended:
+        if ended.code != WAITING:
+            raise
 
 
 def watch(kill: Place | None) -> Counter[str]:
