@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -30,8 +31,9 @@ KEPT: dict[str, Path] = {}
 def run(command: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run that keeps the weights of its last fit."""
     if "run" not in KEPT:
-        folder = tmp_path_factory.mktemp("kept") / "run"
+        folder, handlers = tmp_path_factory.mktemp("kept") / "run", logging.getLogger().handlers[:]
         command(*TINY, f"folder={folder}", "active.budget=15", "active.reset=warm", "acquisition=bald")
+        logging.getLogger().handlers[:] = handlers  # without that of Hydra, which writes to this command's stream
         KEPT["run"] = folder
     shutil.copytree(KEPT["run"], tmp_path / "run")
     return tmp_path / "run"
