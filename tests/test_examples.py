@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -158,3 +159,30 @@ def test_every_example_is_here() -> None:
         "own_project/biopsies.py",
     }
     assert {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} == tested
+
+
+@pytest.mark.slow
+def test_from_photos_to_a_model(tmp_path: Path) -> None:
+    """Each command of the example's README as it is written there."""
+    pages = EXAMPLES / "photos"
+    commands = re.findall(r"^(?:python|lightning-al).*$", (pages / "README.md").read_text(), re.MULTILINE)
+    assert len(commands) == 9
+    modules = {"lightning-al": "lightning_al.cli", "lightning-al-score": "lightning_al.cli.score"}
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        if name == "python":
+            done = programs.run(pages / arguments[0], *arguments[1:], cwd=tmp_path)
+        else:
+            done = programs.run("-m", modules[name], *arguments, cwd=tmp_path, check=False)
+            assert done.returncode in (0, 75), done.stderr
+    labels, predictions = (
+        list(csv.DictReader((tmp_path / "run" / name).read_text().splitlines()))
+        for name in ("labels.csv", "predictions.csv")
+    )
+    truth = dict(csv.reader((tmp_path / "truth.csv").read_text().splitlines()))
+    assert len(labels) == 30
+    assert all(row["class"] == truth[row["key"]] for row in labels)
+    assert len(predictions) + len(labels) == len(truth)
+    right = sum(row["predicted"] == truth[row["key"]] for row in predictions) / len(predictions)
+    assert right > 0.9
+    assert (tmp_path / "run" / "model.ckpt").exists()

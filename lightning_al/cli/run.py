@@ -40,6 +40,7 @@ from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.string_settings import with_strings
 from lightning_al.cli.waiting import IN_A_SWEEP, WAITING, end_waiting, leaves_open
 from lightning_al.cli.workers import run_apart, take_gpus
+from lightning_al.run.folder import LABELS, MODEL
 from lightning_al.run.identity import GROWS
 
 if TYPE_CHECKING:
@@ -379,7 +380,8 @@ def _show(folder: Path, kept: Mapping[str, Any]) -> float:
 
 
 def _print_files(folder: Path) -> None:
-    files = [name for name in ("curve.png", "asked.png", "summary.json") if (folder / name).exists()]
+    names = ("curve.png", "asked.png", "summary.json", LABELS, MODEL)
+    files = [name for name in names if (folder / name).exists()]
     listed = f"  ({', '.join(files)})" if files else ""
     new_console().print(f"Run folder: {folder}{listed}", soft_wrap=True)
 
