@@ -50,14 +50,13 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(sys, "gettrace", lambda: None)
     threads, root = torch.get_num_threads(), logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    loggers = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric")}
     signals = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     with warnings.catch_warnings():
         yield
     torch.set_num_threads(threads)
     root.handlers[:], root.level = handlers, level
-    for name, was in loggers.items():
-        logging.getLogger(name).setLevel(was)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.INFO)  # theirs; a fixture of a module may have changed it before
     for number, handler in signals.items():
         signal.signal(number, handler)
     GlobalHydra.instance().clear()

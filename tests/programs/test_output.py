@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lightning_al import ActiveDataModule, ActiveLearning
-from lightning_al.host.namespace import pl
+from lightning_al.host.namespace import NAMESPACE, pl
 from tests.support.tasks import LitMLP, points, trainer
 
 
@@ -32,6 +32,7 @@ def test_no_line_comes_again_in_each_round(
         for name, value in job.items():
             monkeypatch.setenv(f"SLURM_{name}", value)
     caplog.set_level("INFO")
+    caplog.set_level("INFO", logger=NAMESPACE)
     active = ActiveLearning("bald", query_size=8, max_rounds=4)
     data = ActiveDataModule(points(60), val=points(8), test=points(8), initial_size=8, batch_size=8)
     logger = pl.loggers.CSVLogger(tmp_path)
