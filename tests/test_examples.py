@@ -157,6 +157,8 @@ def test_every_example_is_here() -> None:
         "lightning_and_hydra.py",
         "lightning_cli/main.py",
         "own_project/biopsies.py",
+        "photos/answer.py",
+        "photos/make_photos.py",
     }
     assert {path.relative_to(EXAMPLES).as_posix() for path in EXAMPLES.rglob("*.py")} == tested
 
