@@ -157,10 +157,13 @@ class ActiveLearning(Arguments):
         """The query whose answers are pending, or None. The next call of `trainer.fit` queries them, without a fit.
 
         In a new process it is read from the run's folder, without the items.
+
+        Raises:
+            RuntimeError: If it is to be read and another process runs the run, or the journal is damaged.
         """
-        if self.folder is not None and self._run.header is None and self._run.labelling.query is None:
-            return pending_in(self.folder)
-        return self._run.labelling.pending
+        run = self._run
+        is_new = run.header is None and run.journal is None and run.labelling.query is None
+        return pending_in(self.folder) if is_new and self.folder is not None else run.labelling.pending
 
     def tell(
         self, answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, by: Literal["index", "key"] = "index"

@@ -19,16 +19,14 @@ from lightning_al.host.trainer import callbacks_of
 from lightning_al.posterior import Posterior
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.dry_pass import unchanged
-from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.selecting import PoolPasses, ScoredPool
-from lightning_al.prediction.sigmoid import ends_in_sigmoid
 from lightning_al.prediction.task_check import TaskCheck
 from lightning_al.rounds.arguments import Arguments
+from lightning_al.rounds.fitted_for import fitted_for
 from lightning_al.rounds.items import recall_items
 from lightning_al.rounds.members import Fits, fit_seeds
 from lightning_al.run.seeds import derive, generator, seeded
 from lightning_al.run.weights import uninitialised
-from lightning_al.task import TASKS, Guessed, Task
 
 
 def score_pool(
@@ -197,16 +195,15 @@ def _own_or_entropy(run: Arguments | None) -> Acquisition:
 def _scored(active: Arguments, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> ScoredPool:
     number = len(data.pool.rounds) - 1
     check = TaskCheck(data, type(module).__name__, revealed=False)
-    fitted = Fitted(
+    fitted = fitted_for(
+        active,
         trainer,
         module,
         data,
-        posterior=active.posterior,
-        last_layer=active.last_layer,
-        forward=active.forward_on(data),
-        task=_task(active, trainer, module, data, check),
-        seed=derive(active.seed, number, "posterior"),
+        number=number,
         fits=Fits([], module, fit_seeds(active.seed, number, 1)),
+        check=check,
+        say=lambda said: rank_zero_info(f"`score_pool`: {said}"),
     )
     # Data without labels may have none yet that could contradict the outputs.
     passes = PoolPasses(
@@ -214,21 +211,6 @@ def _scored(active: Arguments, trainer: pl.Trainer, module: pl.LightningModule, 
     )
     assert isinstance(active.acquisition, ScoreAcquisition)
     return passes.score(active.acquisition, lambda: generator(active.seed, number, "select"))
-
-
-def _task(
-    active: Arguments, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, check: TaskCheck
-) -> Task:
-    """Return the task, as a round infers it."""
-    fits = active.acquisition.tasks & set(TASKS)
-    name = next(iter(fits)) if active.task is None and len(fits) == 1 else active.task
-    if name is not None:
-        return TASKS[name]
-    return Guessed(
-        check.are_of_two_classes,
-        lambda: ends_in_sigmoid(trainer, module, data, active.forward_on(data)),
-        lambda said: rank_zero_info(f"`score_pool`: {said}"),
-    )
 
 
 def _table(data: ActiveDataModule, found: Sequence[ScoredPool], *, probabilities: bool, skips: bool) -> pd.DataFrame:

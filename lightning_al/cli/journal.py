@@ -115,13 +115,13 @@ def _told(one: Any, classes: Classes) -> str:
 
 
 def _named(label: Label, classes: Classes) -> str:
-    from lightning_al.run.labels import kind_of_aside
+    from lightning_al.run.labels import kind_of_aside, note_of
 
     if label is None:
         return "the dataset's own"
     kind = kind_of_aside(label)
     if kind is not None:
-        return f"{kind}: {note}" if (note := _note(label)) else kind
+        return f"{kind}: {note}" if (note := note_of(label)) else kind
     name = classes.name_of(label)
     return json.dumps(label) if name is None else f"{label} {name}"
 
@@ -200,7 +200,7 @@ def _export(asked: argparse.Namespace) -> None:
 
 
 def _rows(records: Records) -> Iterator[dict[str, object]]:
-    from lightning_al.run.labels import kind_of_aside
+    from lightning_al.run.labels import kind_of_aside, note_of
     from lightning_al.run.recorded_labels import recorded_labels
     from lightning_al.task.class_names import Classes
 
@@ -215,13 +215,8 @@ def _rows(records: Records) -> Iterator[dict[str, object]]:
             "round": one.round,
             "score": one.score,
             "first_label": _cell(one.given) if kind_of_aside(one.given) is None else None,
-            "note": _note(one.label),
+            "note": note_of(one.label),
         }
-
-
-def _note(answer: Label) -> str | None:
-    """Return what was said beside an answer that is no label."""
-    return (answer.get("reason") or answer.get("text") or None) if isinstance(answer, dict) else None
 
 
 def _cell(label: Label) -> object:

@@ -288,26 +288,15 @@ def report_run(
 
     Without a metric, there is neither a learning curve nor a summary, which is of the curve.
     """
-    _draw_asked(active, data, history, folder, settings.seed)
-    if metric is not None:
-        _report_curve(config, settings, active, data, history, folder, metric)
-
-
-def _report_curve(
-    config: DictConfig,
-    settings: DictConfig,
-    active: ActiveLearning,
-    data: ActiveDataModule,
-    history: History,
-    folder: Path,
-    metric: str,
-) -> None:
     from lightning_al.report.comparison import compare
     from lightning_al.report.curve_pictures import curve_picture
     from lightning_al.report.metric import axis_name
     from lightning_al.report.pictures import save_picture
     from lightning_al.report.runs import Run
 
+    _draw_asked(active, data, history, folder, settings.seed)
+    if metric is None:
+        return
     run = Run.from_history(
         history,
         name=shown(config)["name"],

@@ -102,7 +102,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             of a column of the table `data`. By default the dataset's attribute `keys`, if that is a list. With keys and
             a run folder, items may join between two starts and unlabelled ones may leave; order does not matter.
         labels: Labels to start from: the folder of an earlier run, or its ``labels.csv``. Their points are the initial
-            ones, before others that `initial_size` may draw. A budget counts them, and so it does unusable points.
+            ones, before others that `initial_size` may draw. A budget counts them, and unusable points too.
         val: Validation dataset or pair of arrays, if `data` is a dataset or a pair of arrays. The arguments below are
             for that case too.
         test: Test dataset or pair of arrays.
@@ -389,8 +389,12 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     @property
     def is_unlabelled(self) -> bool:
         """Whether the training data have no labels, or not all of them, so that only an oracle knows some."""
-        dataset = self.training_points.dataset
-        return isinstance(dataset, Unlabelled) or None in listed_targets(dataset)
+        return isinstance(self.training_points.dataset, Unlabelled) or None in self._listed_targets()
+
+    def _listed_targets(self) -> Sequence[Any]:
+        """Return the targets that the dataset lists in its own order, some of which may be None, or nothing."""
+        wrapped = self.wrapped
+        return listed_targets(wrapped.train_data if isinstance(wrapped, FromDatasets) else self.training_points.dataset)
 
     # The loaders.
 
@@ -472,9 +476,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self._fingerprint = self._fingerprint or found
         points.check_same(found, self._fingerprint)
         if self._pool is None:
-            members = (
-                points.members if self.known_items is None else sorted({*points.members, *self.known_items.answered})
-            )
+            answered = () if self.known_items is None else self.known_items.answered
+            members = sorted({*points.members, *answered}) if answered else points.members
             self._pool = Pool(len(points), self._initial_of(points), members=members)
             self._check_pool()
         if needs_two_points(self.trainer):
@@ -532,7 +535,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         return later
 
     def _initial_of(self, points: TrainingPoints) -> list[int]:
-        if self.known_items is not None and len(self.known_items.initial) == self.initial_size:
+        if self.known_items is not None and self.known_items.may_be_drawn(self.initial_size, self._listed_targets()):
             return list(self.known_items.initial)
         if self.earlier_labels is not None:
             return self._initial_with_earlier(points)

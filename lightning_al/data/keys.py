@@ -139,6 +139,18 @@ class Known:
     labelled: Sequence[int]
     pending: Sequence[int]
 
+    def may_be_drawn(self, initial_size: int | None, targets: Sequence[Any]) -> bool:
+        """Return whether the initial points are as many as are drawn for a size; see `draw_initial`.
+
+        Args:
+            initial_size: The size, or None if none are drawn.
+            targets: The targets that the dataset lists, of which some may be None.
+        """
+        if initial_size is None:
+            return False
+        size = len(self.initial)
+        return size == initial_size or (size > initial_size and None in targets)
+
     def check_none_is_gone(self, numbering: Numbering) -> None:
         """Refuse data in which a labelled item is gone, or one that is being labelled.
 

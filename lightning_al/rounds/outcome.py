@@ -15,6 +15,7 @@ from lightning_al.host.namespace import pl, rank_zero_warn
 from lightning_al.run.files import replacing
 from lightning_al.run.folder import LABELS, MODEL
 from lightning_al.run.journal import Journal
+from lightning_al.run.labels import note_of
 from lightning_al.run.recorded_labels import RecordedLabel, recorded_labels
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.spreadsheets import harmless
@@ -72,7 +73,6 @@ def _rows(journal: Journal, data: ActiveDataModule) -> Iterator[list[Any]]:
     classes = data.training_points.classes
     for found in recorded_labels(journal.records):
         label = _label(found, data)
-        note = found.label.get("reason") or found.label.get("text") if isinstance(found.label, dict) else None
         row = [
             data.key_of(found.index),
             found.index,
@@ -80,7 +80,7 @@ def _rows(journal: Journal, data: ActiveDataModule) -> Iterator[list[Any]]:
             classes.name_of(label),
             found.state,
             found.round,
-            note if not found.is_there else None,
+            note_of(found.label),
         ]
         yield ["" if cell is None else harmless(cell) for cell in row]
 

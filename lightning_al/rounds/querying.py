@@ -13,15 +13,14 @@ from lightning_al.oracle import reveals
 from lightning_al.prediction.dry_pass import FEW_LABELLED, dry_pass
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.selecting import PoolPasses
-from lightning_al.prediction.sigmoid import ends_in_sigmoid
 from lightning_al.prediction.task_check import TaskCheck
 from lightning_al.prediction.unscorable import UnscorableError, said_of_left_out
 from lightning_al.rounds.fit import CurrentFit
+from lightning_al.rounds.fitted_for import fitted_for
 from lightning_al.rounds.members import Fits, fit_seeds
 from lightning_al.rounds.run import Run
 from lightning_al.run.memory import peak_bytes
-from lightning_al.run.seeds import derive, generator
-from lightning_al.task import TASKS, Guessed
+from lightning_al.run.seeds import generator
 
 
 def fitted_now(
@@ -42,26 +41,17 @@ def fitted_now(
             fits of the round that have ended count too.
     """
     active = run.active
-    forward = active.forward_on(data)
     seeds = fit_seeds(active.seed, run.round, active.num_fits)
     before = run.members.fits if labelled is None else []
-    fits = active.acquisition.tasks & set(TASKS)
-    task = next(iter(fits)) if active.task is None and len(fits) == 1 else active.task
-    guessed = Guessed(
-        _task_check(run, module, data).are_of_two_classes,
-        lambda: ends_in_sigmoid(trainer, module, data, forward),
-        lambda said: run.once.info("task", f"`ActiveLearning`: {said}"),
-    )
-    return Fitted(
+    return fitted_for(
+        active,
         trainer,
         module,
         data,
-        posterior=active.posterior,
-        last_layer=active.last_layer,
-        forward=forward,
-        task=guessed if task is None else TASKS[task],
-        seed=derive(active.seed, run.round, "posterior"),
+        number=run.round,
         fits=Fits(before, module, seeds[len(before) :]),
+        check=_task_check(run, module, data),
+        say=lambda said: run.once.info("task", f"`ActiveLearning`: {said}"),
         labelled=labelled,
     )
 

@@ -25,7 +25,7 @@ from lightning_al.run.folder import end_name, member_name
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.keys_file import described_keys
-from lightning_al.run.labels import Label
+from lightning_al.run.labels import Label, kind_of_aside
 from lightning_al.run.same_run import flat
 from lightning_al.run.stopping import held_back
 from lightning_al.run.weights import copy_weights
@@ -232,7 +232,8 @@ class Run:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
             if not round.indices:
                 save_model(journal, trainer, trainer.lightning_module)
-            journal.append(round, labels, described_items(data, round.indices))
+            labelled = [index for index in round.indices if kind_of_aside(labels.get(index)) is None]
+            journal.append(round, labels, described_items(data, labelled))
             write_labels(journal, data)
             _remove_older_weights(journal, round.number, self.active.num_fits)
 

@@ -24,6 +24,17 @@ def kind_of_aside(answer: Any) -> str | None:
     return answer.get(SET_ASIDE) if isinstance(answer, dict) else None
 
 
+def note_of(answer: Any) -> str | None:
+    """Return what was said beside an answer that is no label: why the point is unusable, or its class.
+
+    >>> note_of({"set aside": "unusable", "reason": "blurred"}), note_of({"set aside": "skip"}), note_of(3)
+    ('blurred', None, None)
+    """
+    if kind_of_aside(answer) is None:
+        return None
+    return answer.get("reason") or answer.get("text") or None
+
+
 @dataclass(frozen=True)
 class Change:
     """A change of a label that a point had.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query, Unusable
 from lightning_al.host.namespace import pl
 from lightning_al.oracle.corrections import give_back
 from lightning_al.run.journal import Journal
@@ -117,6 +117,38 @@ def test_items_join_and_unlabelled_ones_leave(tmp_path: Path, begun: Path) -> No
     again = run(tmp_path, Photos(sorted(numbers)), ByKey(), begun, max_rounds=8)
     assert keys_labelled(again[1])[: len(labelled)] == labelled
     assert [round.indices for round in again[0].history][:6] == [round.indices for round in active.history][:6]
+
+
+class PartlyLabelled(Photos):
+    """Photos, of which the first twelve have labels already."""
+
+    def __init__(self, numbers: Sequence[int]) -> None:
+        super().__init__(numbers)
+        self.targets = [int(Y[number]) if number < 12 else None for number in self.numbers]
+
+    def __getitem__(self, place: int) -> Any:
+        return super().__getitem__(place), self.targets[place]
+
+
+def test_more_labels_than_the_initial_size_are_those_of_the_run_when_items_join(tmp_path: Path) -> None:
+    folder, oracle = tmp_path / "run", ByKey(rounds=1)
+    _, before, _ = run(tmp_path, PartlyLabelled(range(30)), oracle, folder)
+    assert sorted(map(number_of, keys_labelled(before)))[:12] == list(range(12))
+    assert all(number_of(key) >= 12 for key in oracle.asked)
+    _, after, _ = run(tmp_path, PartlyLabelled([*reversed(range(30)), 40, 41]), oracle, folder)
+    assert after.pool.initial == before.pool.initial
+    assert keys_labelled(after)[: before.pool.num_labelled] == keys_labelled(before)
+
+
+def test_the_contents_of_an_unusable_item_are_not_recorded(tmp_path: Path) -> None:
+    class Discards(ByKey):
+        def label(self, query: Query) -> dict[int, Any]:
+            answers = super().label(query)
+            return dict.fromkeys(answers, Unusable("dark")) if query.round == 0 else answers
+
+    _, pool, _ = run(tmp_path, Photos(range(20)), Discards(), tmp_path / "run", max_rounds=2)
+    assert len(pool.pool.unusable) == 4
+    assert not set(pool.pool.unusable) & set(Journal.read(tmp_path / "run").items)
 
 
 @pytest.mark.parametrize("is_initial", [True, False])
