@@ -10,10 +10,11 @@ from lightning_al.oracle.function import (
     as_oracle,
     enough_of,
     name_of,
+    needs_of,
     reveals,
     seconds_to_wait,
 )
-from lightning_al.oracle.query import Query
+from lightning_al.oracle.query import Query, Truth
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
 from lightning_al.oracle.revealed import Revealed
 from lightning_al.oracle.set_aside import Other, Skip, Unusable
@@ -29,11 +30,13 @@ __all__ = [
     "Query",
     "Revealed",
     "Skip",
+    "Truth",
     "Unusable",
     "as_oracle",
     "available_oracles",
     "enough_of",
     "name_of",
+    "needs_of",
     "oracles",
     "register_oracle",
     "reveals",

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 from torch import Tensor
@@ -16,11 +17,18 @@ from lightning_al.host.ranks import from_first_rank
 from lightning_al.oracle import Labels, Oracle, Query, enough_of, name_of, reveals, seconds_to_wait
 from lightning_al.oracle.asking import ask
 from lightning_al.oracle.open_query import rest_of
-from lightning_al.oracle.query import LazyItems
+from lightning_al.oracle.query import LazyItems, Truth
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.scoring import pass_over
-from lightning_al.rounds.accepted_labels import accepting, check_changes, num_outputs, why_of_labels
+from lightning_al.rounds.accepted_labels import (
+    accepting,
+    check_changes,
+    num_outputs,
+    rules_of,
+    truth_of,
+    why_of_labels,
+)
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Label
 from lightning_al.run.records import INITIAL, OpenQuery, changes_since
@@ -108,6 +116,7 @@ class Labelling:
         folder: str | os.PathLike[str] | None,
         *,
         says_pending: bool = True,
+        seed: int = 0,
     ) -> Mapping[int, Label] | None:
         """Ask on the first rank for what the query lacks, record each good answer at once, and tell the other ranks.
 
@@ -118,6 +127,7 @@ class Labelling:
             journal: The journal, on the first rank, if the run has a folder.
             folder: The folder.
             says_pending: Whether to say which answers are missing. Others may be asked for them next.
+            seed: Seed of the run.
 
         Returns:
             The answers by index, or None if not enough are there.
@@ -139,8 +149,9 @@ class Labelling:
             accept = accepting(data, asked.num_outputs, reveals=told, asked=() if told else asked.rest)
             kept = "for the next fit of this program" if folder is None else f"in {folder}"
             pause = seconds_to_wait(oracle)
+            truth = truth_of(data, cache(lambda: rules_of(data, asked.num_outputs)), seed)
             while True:
-                shown = self._shown()
+                shown = self._shown(truth)
                 wrong = ask(
                     lambda shown=shown: oracle.label(shown),  # type: ignore[misc]
                     asked,
@@ -180,13 +191,14 @@ class Labelling:
         """Forget the query, whose round is recorded."""
         self.query = self.weights = None
 
-    def _shown(self) -> Query:
+    def _shown(self, truth: Truth | None = None) -> Query:
         query, data = self.query, self._data
         assert query is not None
         if data is None:
             return rest_of(query, folder=self._folder)
         items = LazyItems(data.pool_item, query.rest)
-        return rest_of(query, items=items, classes=data.training_points.classes, folder=self._folder)
+        classes = data.training_points.classes
+        return rest_of(query, items=items, classes=classes, folder=self._folder, truth=truth)
 
     def take_changes(
         self, data: ActiveDataModule, journal: Journal | None, folder: str | os.PathLike[str] | None, told: int

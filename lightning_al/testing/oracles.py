@@ -196,6 +196,7 @@ def _part_of(query: Query, places: Sequence[int], answers: Mapping[int, Any]) ->
         answers=answers,
         classes=query.classes,
         folder=query.folder,
+        truth=query.truth,
         items=LazyItems(query.items.__getitem__, places) if len(query.items) else (),
     )
 
