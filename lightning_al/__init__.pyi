@@ -18,6 +18,7 @@ from .data.image_folder import image_folder as image_folder
 from .data.pool import Pool as Pool
 from .data.table import table as table
 from .oracle import Ask as Ask
+from .oracle import Correction as Correction
 from .oracle import Files as Files
 from .oracle import Oracle as Oracle
 from .oracle import Other as Other

@@ -2,6 +2,7 @@
 
 from lightning_al.oracle.ask import Ask
 from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files import Files
 from lightning_al.oracle.function import (
     FunctionOracle,
@@ -21,6 +22,7 @@ from lightning_al.oracle.set_aside import Other, Skip, Unusable
 
 __all__ = [
     "Ask",
+    "Correction",
     "Files",
     "FunctionOracle",
     "Labels",

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lightning_al.oracle.answers import AnswerError, index_of
+from lightning_al.oracle.correction import Correction
+from lightning_al.oracle.set_aside import SetAside
 from lightning_al.run.labels import Label
 from lightning_al.run.records import OpenQuery
 from lightning_al.values.errors import first_few, said_shortly
@@ -15,6 +18,20 @@ Accept = Callable[[int, Any], Label]
 """Returns the answer for an index as plain data, or raises an `AnswerError` if it cannot be a label."""
 
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The points that were answered before a query, whose answers may be corrected.
+
+    Attributes:
+        has: Whether a point is one of them.
+        correct: Records new labels of theirs, or of the query's points, by index.
+    """
+
+    has: Callable[[int], bool]
+    correct: Callable[[Mapping[int, Label]], None]
+
 
 MOST = 5
 """The most reasons that an error lists."""
@@ -28,6 +45,7 @@ def ask(
     accept: Accept,
     record: Callable[[Mapping[int, Label]], None],
     kept: str,
+    earlier: Answered | None = None,
 ) -> ValueError | None:
     """Ask for the labels of a query that are missing.
 
@@ -41,23 +59,40 @@ def ask(
         accept: Checks an answer.
         record: Writes accepted answers.
         kept: Where the accepted answers are kept, for the error.
+        earlier: The points that were answered before, whose answers may be corrected.
 
     Returns:
         The error to raise if answers were refused.
     """
     asked = query.rest
-    if not asked:
+    if query.indices and not asked:
         return None
     refused: dict[str, list[int]] = {}
     answered: dict[int, None] = {}
     still_asked = frozenset(asked)
+
+    def has(index: int) -> bool:
+        return earlier is not None and earlier.has(index)
+
+    def correct(index: int, correction: Correction) -> Label:
+        if not has(index):
+            raise AnswerError("it has no answer that could be corrected")
+        if isinstance(correction.label, SetAside) and index not in query.answers:
+            raise AnswerError("it was answered in an earlier query and cannot be set aside any more, but given back")
+        return _checked(accept, index, correction.label)
+
     try:
         with closing(together(label())) as answers:
             for pairs in answers:
-                good = _check(pairs, still_asked, answered, refused, accept)
+                corrections, others = _parted(pairs)
+                good = _check(others, still_asked, answered, refused, accept, has)
                 if good:
                     record(good)
                     query.answers.update(good)
+                corrected = _check_corrections(corrections, answered, refused, correct)
+                if corrected and earlier is not None:
+                    earlier.correct(corrected)
+                    query.answers.update({index: corrected[index] for index in corrected if index in query.answers})
                 # An endless generator is not read forever.
                 if refused and len(query.answers) == len(query.indices):
                     break
@@ -78,6 +113,7 @@ def _check(
     answered: dict[int, None],
     refused: dict[str, list[int]],
     accept: Accept,
+    has: Callable[[int], bool],
 ) -> dict[int, Label]:
     """Return the valid ones of some answers that came together, and note which came and why others are refused."""
     found: dict[int, list[Any]] = {}
@@ -93,12 +129,46 @@ def _check(
         answered[index] = None
         try:
             if index not in asked:
-                raise AnswerError("it was not queried")
+                raise AnswerError(
+                    "it is answered, which only `Correction(label)` changes" if has(index) else "it was not queried"
+                )
             if was_answered or len(answers) > 1:
                 raise AnswerError("it was answered twice")
             good[index] = _checked(accept, index, answers[0])
         except AnswerError as error:
             refused.setdefault(str(error), []).append(index)
+    return good
+
+
+def _parted(pairs: Sequence[Any]) -> tuple[list[tuple[Any, Correction]], list[Any]]:
+    """Return those of some answers that correct others, and the rest."""
+    corrections, others = [], []
+    for pair in pairs:
+        with suppress(AnswerError):
+            key, answer = pair_of(pair)
+            if isinstance(answer, Correction):
+                corrections.append((key, answer))
+                continue
+        others.append(pair)
+    return corrections, others
+
+
+def _check_corrections(
+    pairs: Sequence[tuple[Any, Correction]],
+    answered: dict[int, None],
+    refused: dict[str, list[int]],
+    correct: Callable[[int, Correction], Label],
+) -> dict[int, Label]:
+    """Return the valid ones of some corrections, the last of each point, and note why others are refused."""
+    good: dict[int, Label] = {}
+    for key, correction in pairs:
+        index: int | None = None
+        try:
+            index = _checked(index_of, key)
+            answered[index] = None
+            good[index] = correct(index, correction)
+        except AnswerError as error:
+            refused.setdefault(str(error), []).extend([] if index is None else [index])
     return good
 
 

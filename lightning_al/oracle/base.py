@@ -51,5 +51,6 @@ class Oracle(ABC):
             ends, and the next call asks for them. The answers of a generator are recorded as they come, so none is lost
             if it is stopped or fails. Labels may be numbers of Python, NumPy or torch, names of the dataset's classes,
             or soft labels. None stands for the dataset's own target. `Skip()`, `Unusable(reason)` and `Other(text)`
-            set a point aside.
+            set a point aside. `Correction(label)` replaces the answer of a point that was answered before, in this
+            query or an earlier one; such a point is not one of the query's.
         """

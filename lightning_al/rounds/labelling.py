@@ -12,10 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.pool import Pool
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
 from lightning_al.oracle import Labels, Oracle, Query, enough_of, name_of, reveals, seconds_to_wait
-from lightning_al.oracle.asking import ask
+from lightning_al.oracle.asking import Answered, ask
 from lightning_al.oracle.open_query import rest_of
 from lightning_al.oracle.query import LazyItems, Truth
 from lightning_al.posterior.base import Forward
@@ -30,7 +31,7 @@ from lightning_al.rounds.accepted_labels import (
     why_of_labels,
 )
 from lightning_al.run.journal import Journal
-from lightning_al.run.labels import Label
+from lightning_al.run.labels import Change, Label
 from lightning_al.run.records import INITIAL, OpenQuery, changes_since
 from lightning_al.run.seeds import GlobalStates
 
@@ -144,7 +145,17 @@ class Labelling:
             if journal is not None and not reveals(oracle):
                 journal.answer(answers)
 
-        def find() -> tuple[dict[int, Label], ValueError | None]:
+        def correct(labels: Mapping[int, Label]) -> None:
+            """Change answers, each in the journal and in memory at once."""
+            earlier = {index: label for index, label in labels.items() if index not in asked.answers}
+            changes = [change for index, label in earlier.items() for change in _change_of(data.pool, index, label)]
+            if journal is not None:
+                now = {index: label for index, label in labels.items() if label != asked.answers.get(index, label)}
+                journal.change(*changes, *(Change(index, label) for index, label in now.items()))
+            for change in changes:
+                data.pool.change(change)
+
+        def find() -> tuple[dict[int, Label], ValueError | None, list[Change]]:
             told = reveals(oracle)
             accept = accepting(data, asked.num_outputs, reveals=told, asked=() if told else asked.rest)
             kept = "for the next fit of this program" if folder is None else f"in {folder}"
@@ -159,17 +170,24 @@ class Labelling:
                     accept=accept,
                     record=record,
                     kept=kept,
+                    earlier=None if told else Answered(has=answered_before, correct=correct),
                 )
                 if wrong is not None or is_enough() or pause is None:
-                    return asked.answers, wrong
+                    return asked.answers, wrong, data.pool.changes
                 time.sleep(pause)
+
+        def answered_before(index: int) -> bool:
+            pool = data.pool
+            return index in asked.answers or index in pool.aside or index in set(pool.labelled) - set(pool.lacking)
 
         def is_enough() -> bool:
             needed = len(asked.indices)
             return len(asked.answers) >= (needed if asked.number == INITIAL else enough_of(oracle, needed))
 
-        answers, wrong = from_first_rank(trainer, find)
+        answers, wrong, changes = from_first_rank(trainer, find)
         asked.answers.update(answers)
+        for change in changes_since(data.pool.changes, changes):
+            data.pool.change(change)
         if wrong is not None:
             data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
@@ -238,6 +256,13 @@ class Labelling:
                 why = why_of_labels(error, data, outputs, folder)
                 if why is not None:
                     error.add_note(why)
+
+
+def _change_of(pool: Pool, index: int, label: Label) -> list[Change]:
+    """Return the change that gives a point another label; none where it has that label already."""
+    if index not in pool.aside and label == pool.labels.get(index):
+        return []
+    return [Change(index, label, after=len(pool.rounds) - 1)]
 
 
 def weights_name(number: int) -> str:

@@ -13,6 +13,7 @@ import torch
 from lightning_al.oracle import Labels, OracleLike, Query, as_oracle, name_of
 from lightning_al.oracle.answers import AnswerError, index_of, plain_answer
 from lightning_al.oracle.asking import pair_of, together
+from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.oracle.query import LazyItems
 from lightning_al.task.class_names import Classes, listed_classes
@@ -147,6 +148,9 @@ class _Trial:
             for pair in pairs:
                 key, answer = pair_of(pair)
                 index = index_of(key)
+                if isinstance(answer, Correction):
+                    plain_answer(answer.label, self.rules)
+                    continue
                 require(
                     index in indices,
                     f"`{self.who}` answers for others: for {index}, but it was asked for {indices}. Answer for the "
