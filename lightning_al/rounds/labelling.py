@@ -86,6 +86,24 @@ class Labelling:
         if self._num_outputs is None:
             self._num_outputs = num_outputs(trainer, module, data, forward)
 
+    def check_outputs(
+        self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, forward: Forward
+    ) -> None:
+        """Refuse a module with fewer outputs than classes, of which some were added after the run had begun.
+
+        Raises:
+            ValueError: If it has fewer.
+        """
+        self.look_at(trainer, module, data, forward)
+        classes = data.training_points.classes
+        needed = 1 + max(*classes.numbers.values(), *(classes.allowed or ()), 0)
+        if self._num_outputs is not None and self._num_outputs < needed:
+            raise ValueError(
+                f"The run has {needed} classes since some were added, but `{type(module).__name__}` has "
+                f"{self._num_outputs} outputs. Make the model with {needed} outputs; the weights of the others are "
+                "kept."
+            )
+
     def begin(
         self,
         query: OpenQuery,

@@ -11,6 +11,7 @@ from lightning_al.run.history import History, Round
 from lightning_al.run.journal_rows import (
     check_answers,
     check_change,
+    check_classes,
     check_items,
     check_member,
     check_query,
@@ -76,7 +77,8 @@ class Records:
     """What a journal holds.
 
     Attributes:
-        header: What the run is, or None if it has not begun.
+        header: What the run is, or None if it has not begun. Its classes are the present ones, which are `changed` if
+            they are others than the run began with.
         initial: The labels given to initial points for which the dataset has none, by index.
         rounds: The rounds as plain data.
         labels: The labels given after each round, by index, before any change.
@@ -171,6 +173,12 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
                 del rounds[-1], labels[-1]
             changes.append(Change(**body["change"], after=len(rounds)))
             members = []  # they were fitted to the old label
+        elif "classes" in body:
+            check_classes(body["classes"], header.get("classes"))
+            header["classes"] = {**body["classes"], "changed": True}
+            num_outputs, members = None, []  # of the network before
+            if query is not None:
+                query.num_outputs = None
         elif "taken_back" in body:
             check_taken_back(body["taken_back"], len(rounds))
             del rounds[-1], labels[-1]

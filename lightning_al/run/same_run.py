@@ -27,6 +27,7 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
         ValueError: If they differ; the message says in what, and what to do.
     """
     here = json.loads(json.dumps(now))
+    _check_classes(place, before.get("classes"), here.get("classes"))
     found = list(_differences(before, here))
     # Contents are not known under random augmentation.
     if None in (_contents(before), _contents(here)) and labels_agree(before.get("data", {}), here.get("data", {})):
@@ -50,6 +51,24 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
         f"{place} holds another run: its {names} differ. {differences}. Start with what the run began "
         f"with, or leave it and begin another. {remedy}"
     )
+
+
+def _check_classes(place: str, there: Any, here: Any) -> None:
+    """Refuse other classes than those that the run got after it had begun.
+
+    Raises:
+        ValueError: If they differ. The message lists the run's.
+    """
+    if not isinstance(there, Mapping) or not there.get("changed") or not isinstance(here, Mapping):
+        return
+    numbers = there["numbers"]
+    if here.get("numbers") != numbers:
+        names = ", ".join(sorted(numbers, key=numbers.__getitem__))
+        raise ValueError(
+            f"{place} holds a run whose classes were changed by `lightning-al-journal`: they are {names}, but the data "
+            f"have {', '.join(here.get('numbers', ())) or 'no names of classes'}. Pass "
+            f"`ActiveDataModule(classes={sorted(numbers, key=numbers.__getitem__)!r})`."
+        )
 
 
 def check_same_weights(
