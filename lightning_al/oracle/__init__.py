@@ -15,6 +15,7 @@ from lightning_al.oracle.function import (
     reveals,
     seconds_to_wait,
 )
+from lightning_al.oracle.noisy import Noisy
 from lightning_al.oracle.query import Query, Truth
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
 from lightning_al.oracle.revealed import Revealed
@@ -26,6 +27,7 @@ __all__ = [
     "Files",
     "FunctionOracle",
     "Labels",
+    "Noisy",
     "Oracle",
     "OracleLike",
     "Other",

@@ -13,6 +13,7 @@ class Oracle(ABC):
     """Provide the labels of queried points.
 
     Attributes:
+        reveals: Whether the answers are the dataset's own targets, so that nothing is recorded of them.
         leaves_open: Whether answers come between two calls of `trainer.fit`, as from people who work in a tool of their
             own. The run then needs a folder, where the query waits.
         accept_partial: How many answers of a query are enough for the next fit, or None for all. The other points of
@@ -20,14 +21,10 @@ class Oracle(ABC):
         wait: What `trainer.fit` does while answers are missing: end (`exit`), or ask again after so many seconds.
     """
 
+    reveals: ClassVar[bool] = False
     leaves_open: ClassVar[bool] = False
     accept_partial: int | None = None
     wait: float | Literal["exit"] = "exit"
-
-    @property
-    def reveals(self) -> bool:
-        """Whether the answers are the dataset's own targets, unchanged, so that nothing is recorded of them."""
-        return False
 
     @property
     def needs(self) -> Literal["labels", "classes"] | None:

@@ -107,7 +107,7 @@ def name_of(oracle: Oracle | Labels) -> str:
 
 
 def reveals(oracle: Oracle | Labels) -> bool:
-    """Return whether an oracle's answers are the dataset's own targets, unchanged."""
+    """Return whether an oracle's answers are the dataset's own targets."""
     return bool(getattr(oracle, "reveals", False))
 
 

@@ -66,7 +66,9 @@ class Starts:
         if member == 0 and (number == 0 or active.reset == "initial"):
             put_weights(module, self.initial)
         elif callable(active.reset):
-            put_weights(module, copy_weights(_new_module(active, trainer, data, active.reset)))
+            new = copy_weights(_new_module(active, trainer, data, active.reset))
+            check_same_weights("a module of `reset=`", new, module, "let `reset=` make it of the same shape")
+            put_weights(module, new)
         elif active.reset == "warm" and number > 0:
             end = end_name(number - 1, member)
             if end not in self.ends:
