@@ -125,7 +125,7 @@ def _new_name(journal: Journal, classes: Classes, name: str, but: str | None = N
     """Return the name of a new class, without surrounding blanks."""
     name = name.strip()
     if not name:
-        raise ValueError("A class needs a name. Give one that is not empty.")
+        raise ValueError("`lightning-al-journal` got an empty name for a class. Give one with a letter.")
     like = [known for known in classes.numbers if known.casefold() == name.casefold() and known != but]
     if like:
         raise ValueError(
