@@ -70,18 +70,19 @@ def with_more_rows(
         module: The larger network, for that.
 
     Returns:
-        The weights, or None where the two networks differ in more than rows, or not at all.
+        The weights, or None where the two networks differ in more than rows, or not at all, or where the first has one
+        row, which is the logit of one class against another.
 
-    >>> small, large = nn.Linear(2, 1), nn.Linear(2, 3)
+    >>> small, large = nn.Linear(2, 2), nn.Linear(2, 3)
     >>> found = with_more_rows(copy_weights(small), copy_weights(large))
-    >>> found["weight"].shape, bool((found["weight"][:1] == small.weight).all())
+    >>> found["weight"].shape, bool((found["weight"][:2] == small.weight).all())
     (torch.Size([3, 2]), True)
     """
     names = [name for name, value in base.items() if isinstance(value, Tensor)]
     both = [(name, weights.get(name), base[name]) for name in names]
     grown = [(name, old, new) for name, old, new in both if isinstance(old, Tensor) and old.shape != new.shape]
     fits = all(
-        old.ndim == new.ndim > 0 and old.shape[1:] == new.shape[1:] and len(old) < len(new) for _, old, new in grown
+        old.ndim == new.ndim > 0 and old.shape[1:] == new.shape[1:] and 1 < len(old) < len(new) for _, old, new in grown
     )
     if not grown or not fits or not set(names) <= set(weights):
         return None

@@ -55,6 +55,8 @@ def test_the_same_folder_goes_on_with_more_classes(
     assert big
     assert journal_main(["add-class", str(run), "big"]) == 0
     assert "answers 'other: big' became labels" in capfd.readouterr().out
+    assert score_main([str(run), "--allow", ME]) == 2
+    assert "has a class that was added since its last fit" in capfd.readouterr().err
     # What is known of the old classes is no longer right, for the settings as for the journal.
     assert "(stored ['even', 'odd', 'big'], asked ['even', 'odd'])" in refused(*settings, *size, allow)
     command(f"folder={run}", allow)

@@ -235,7 +235,7 @@ def test_more_rows_keep_the_others_and_are_drawn_by_the_seed_alone() -> None:
     assert all(torch.equal(value, kept[name]) for name, value in copy_weights(large).items())
     without = with_more_rows(copy_weights(small), kept)
     assert torch.equal(without["head.weight"][3:], kept["head.weight"][3:])
-    for same_or_other in (Lit(5), Lit(6), Lit(3, hidden=9)):
+    for same_or_other in (Lit(5), Lit(6), Lit(1), Lit(3, hidden=9)):
         assert with_more_rows(copy_weights(same_or_other), kept) is None
 
 
