@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,12 @@ class EarlierLabels:
         source: Where they come from, for errors.
         by_key: The answers by the key of their items, or by index where items have no keys. A class is its name where
             it has one.
+        audit: The keys of the points by which the earlier run measured accuracy, in the order of their answers.
     """
 
     source: str
     by_key: Mapping[Key, Label]
+    audit: Sequence[Key] = ()
 
     def by_index(self, keys: list[Key] | None, size: int) -> dict[int, Label]:
         """Return the answers by the indices of this run.
@@ -45,15 +47,26 @@ class EarlierLabels:
         Raises:
             ValueError: If an answer is for an item that is not there.
         """
+        return {index: self.by_key[key] for key, index in self._places(list(self.by_key), keys, size).items()}
+
+    def audit_by_index(self, keys: list[Key] | None, size: int) -> list[int]:
+        """Return the audit points of the earlier run by the indices of this one, in the order of their answers.
+
+        Raises:
+            ValueError: If one is for an item that is not there.
+        """
+        return list(self._places(self.audit, keys, size).values())
+
+    def _places(self, wanted: Sequence[Key], keys: list[Key] | None, size: int) -> dict[Key, int]:
         places: Mapping[Any, int] = {key: index for index, key in enumerate(range(size) if keys is None else keys)}
-        strange = [key for key in self.by_key if key not in places]
+        strange = [key for key in wanted if key not in places]
         if strange:
             raise ValueError(
                 f"`ActiveDataModule(labels=...)`: {len(strange)} labels of {self.source} are of items that the data do "
                 f"not have: {first_few(list(map(repr, strange)))}. Put the items back, or remove these lines from a "
                 f"copy of {LABELS}, and pass that."
             )
-        return {places[key]: answer for key, answer in self.by_key.items()}
+        return {key: places[key] for key in wanted}
 
 
 def read_labels(given: str | os.PathLike[str]) -> EarlierLabels:
@@ -69,30 +82,33 @@ def read_labels(given: str | os.PathLike[str]) -> EarlierLabels:
     """
     path = Path(given)
     if (path / JOURNAL).is_file():
-        return EarlierLabels(str(path), _of_run(path))
+        return EarlierLabels(str(path), *_of_run(path))
     if path.is_file():
-        return EarlierLabels(str(path), _of_table(path))
+        return EarlierLabels(str(path), *_of_table(path))
     raise FileNotFoundError(
         f"`ActiveDataModule(labels={str(given)!r})` is neither a run's folder nor a file. Pass the folder of an "
         f"earlier run, or its {LABELS}."
     )
 
 
-def _of_run(folder: Path) -> dict[Key, Label]:
+def _of_run(folder: Path) -> tuple[dict[Key, Label], list[Key]]:
     records, keys = Journal.read(folder), load_keys(folder)
     classes = Classes.from_dict((records.header or {}).get("classes"))
     found: dict[Key, Label] = {}
+    audit: list[Key] = []
     for one in recorded_labels(records):
         key: Key = keys[one.index] if keys else one.index
+        if one.is_audit:
+            audit.append(key)
         if one.state == "given back":
             found.pop(key, None)
         elif one.label is not None:  # the dataset's own, which another run finds there too
             name = classes.name_of(one.label) if isinstance(one.label, int) else None
             found[key] = one.label if name is None else name
-    return found
+    return found, audit
 
 
-def _of_table(path: Path) -> dict[Key, Label]:
+def _of_table(path: Path) -> tuple[dict[Key, Label], list[Key]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
@@ -102,8 +118,11 @@ def _of_table(path: Path) -> dict[Key, Label]:
                 "`ActiveDataModule(labels=...)`, or a copy of it."
             )
         found: dict[Key, Label] = {}
+        audit: list[Key] = []
         for row in table:
             key, answer = _key(row), _answer(row)
+            if row.get("audit") == "yes":
+                audit.append(key)
             if row["state"] == "given back":
                 found.pop(key, None)
             elif key in found and found[key] != answer:
@@ -113,7 +132,7 @@ def _of_table(path: Path) -> dict[Key, Label]:
                 )
             else:
                 found[key] = answer
-    return found
+    return found, audit
 
 
 def _key(row: Mapping[str, str]) -> Key:

@@ -32,6 +32,7 @@ class FoundRun:
         initial: The weights before the first fit, or None where they were not known yet.
         ends: The weights at the end of the last rounds, by their names, for ``reset="warm"``.
         members: The state of the `Members` of the current round, if it has any.
+        audited: The audit points with an answer, in the order of the answers.
     """
 
     path: str
@@ -42,6 +43,7 @@ class FoundRun:
     initial: dict[str, Tensor] | None
     ends: dict[str, dict[str, Tensor]]
     members: Mapping[str, Any] | None = None
+    audited: Sequence[int] = ()
 
     def check(self, now: Mapping[str, Any], *, force: bool) -> None:
         """Refuse the checkpoint of another run, or one whose round cannot begin again.
@@ -65,9 +67,12 @@ class FoundRun:
 
     def label(self, data: ActiveDataModule) -> None:
         """Label the pool as the rounds did. The pool in the checkpoint may be a query ahead of the history."""
-        labels = [{i: self.labels[i] for i in round.indices if i in self.labels} for round in self.history]
+        labels = [
+            {i: self.labels[i] for i in (*round.indices, *round.audited) if i in self.labels} for round in self.history
+        ]
         rounds = [round.to_dict() for round in self.history]
-        first = {i: self.labels[i] for i in data.pool.initial if i in self.labels}
+        num_first = int(self.history[0].audit.get("answers", 0)) if len(self.history) else len(self.audited)
+        first = {i: self.labels[i] for i in (*data.pool.initial, *self.audited[:num_first]) if i in self.labels}
         label_as_recorded(data.pool, Records(None, rounds, labels, list(self.changes), initial=first))
 
 
@@ -106,9 +111,10 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
         path,
         state.get("run"),
         history,
-        {**pool["labels"], **pool.get("aside", {})},
+        {**pool["labels"], **pool.get("aside", {}), **pool.get("audited", {})},
         changes,
         state["initial"],
         ends,
         members,
+        list(pool.get("audited", {})),
     )

@@ -20,7 +20,7 @@ from lightning_al.run.recorded_labels import RecordedLabel, recorded_labels
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.spreadsheets import harmless
 
-COLUMNS = ("key", "index", "label", "class", "state", "round", "note")
+COLUMNS = ("key", "index", "label", "class", "state", "round", "note", "audit")
 """The columns of the table of labels."""
 
 
@@ -56,8 +56,8 @@ def write_labels(journal: Journal, data: ActiveDataModule) -> None:
     """Write all answers of a run as ``labels.csv``, in the order in which they came.
 
     Its columns are `key`, `index`, `label` (the class number, or the label as it is), `class` (the name), `state`
-    (`given`, `corrected`, `given back`, `skip`, `unusable` or `other`), `round` (empty for the initial points) and
-    `note`.
+    (`given`, `corrected`, `given back`, `skip`, `unusable` or `other`), `round` (empty for the initial points),
+    `note`, and `audit` (`yes` for audit points, which are never trained on).
 
     Args:
         journal: The journal of the run's folder.
@@ -81,6 +81,7 @@ def _rows(journal: Journal, data: ActiveDataModule) -> Iterator[list[Any]]:
             found.state,
             found.round,
             note_of(found.label),
+            "yes" if found.is_audit else None,
         ]
         yield ["" if cell is None else harmless(cell) for cell in row]
 

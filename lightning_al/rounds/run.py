@@ -232,7 +232,8 @@ class Run:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
             if not round.indices:
                 save_model(journal, trainer, trainer.lightning_module)
-            labelled = [index for index in round.indices if kind_of_aside(labels.get(index)) is None]
+            asked = (*round.indices, *round.audited)
+            labelled = [index for index in asked if kind_of_aside(labels.get(index)) is None]
             journal.append(round, labels, described_items(data, labelled))
             write_labels(journal, data)
             _remove_older_weights(journal, round.number, self.active.num_fits)
@@ -240,7 +241,7 @@ class Run:
         with held_back():
             self.change_journal(trainer, record)
             if round.indices:
-                data.pool.label(round.indices, labels)
+                data.pool.take_answers(round.indices, labels, round.audited)
             self.history.append(round)
             self.labelling.end()
             self.members = Members()

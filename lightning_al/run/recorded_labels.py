@@ -20,6 +20,7 @@ class RecordedLabel:
         state: Whether the label is the first one, was corrected, or was given back; or how the point was set aside.
         round: Number of the round that queried it; None if the point was labelled before the first round.
         score: The acquisition function's score, if it was queried.
+        is_audit: Whether it is that of an audit point, which is never trained on.
     """
 
     index: int
@@ -28,6 +29,7 @@ class RecordedLabel:
     state: Literal["given", "corrected", "given back", "skip", "unusable", "other"] = "given"
     round: int | None = None
     score: float | None = None
+    is_audit: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -35,9 +37,11 @@ class RecordedLabel:
         return self.state in ("given", "corrected")
 
 
-def _answered(index: int, answer: Label, round: int | None = None, score: float | None = None) -> RecordedLabel:
+def _answered(
+    index: int, answer: Label, round: int | None = None, score: float | None = None, *, is_audit: bool = False
+) -> RecordedLabel:
     state: Any = kind_of_aside(answer) or "given"
-    return RecordedLabel(index, answer, answer, state, round, score)
+    return RecordedLabel(index, answer, answer, state, round, score, is_audit)
 
 
 def recorded_labels(records: Records) -> list[RecordedLabel]:
@@ -53,11 +57,10 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
     first, lacking = records.initial, set[int]()
     if query is not None and query.number == INITIAL:
         first, lacking = query.answers, set(query.rest)
-    found = [
-        _answered(index, first.get(index))
-        for index in (records.header or {}).get("initial", ())
-        if index not in lacking
-    ]
+    header = records.header or {}
+    audit = set(header.get("audit", ()))
+    found = [_answered(index, first.get(index)) for index in header.get("initial", ()) if index not in lacking]
+    found += [_answered(index, label, is_audit=True) for index, label in first.items() if index in audit]
     asked = [round for round in records.rounds if round["indices"]]
     for number in range(len(asked) + 1):
         for change in records.changes:
@@ -71,6 +74,10 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
                 _answered(index, labels.get(index), round["number"], score)
                 for index, score in zip(round["indices"], round["scores"], strict=True)
             ]
+            found += [
+                _answered(index, labels.get(index), round["number"], is_audit=True)
+                for index in round.get("audited", ())
+            ]
     if query is not None and query.number != INITIAL:
         found += _of_query(query)
     return found
@@ -78,7 +85,10 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
 
 def _of_query(query: OpenQuery) -> list[RecordedLabel]:
     scores = dict(zip(query.indices, query.scores, strict=True))
-    return [_answered(index, label, query.number, scores[index]) for index, label in query.answers.items()]
+    return [
+        _answered(index, label, query.number, scores.get(index), is_audit=index not in scores)
+        for index, label in query.answers.items()
+    ]
 
 
 def places_of(found: list[RecordedLabel]) -> dict[int, int]:

@@ -37,9 +37,11 @@ class OpenQuery:
         unscorable: Dataset indices of the points that could not be scored.
         num_outputs: How many outputs the network has, if that is known.
         probs: The model's probability of each class for each point ``[b][C]``, if that is known.
-        keys: The key of each point, where items have keys.
+        keys: The key of each point that is asked for, where items have keys.
         round: The round as plain data, as far as it is known before the answers; None in a query of schema 1.
         answers: The labels given so far, by index.
+        asked: All points that are asked for, in the order in which they are: `indices` and, mixed among them, audit
+            points. Empty where there are no audit points.
     """
 
     number: int
@@ -53,6 +55,17 @@ class OpenQuery:
     round: dict[str, Any] | None = None
     answers: dict[int, Label] = field(default_factory=dict)
     keys: list[str | int] | None = None
+    asked: list[int] = field(default_factory=list)
+
+    @property
+    def points(self) -> list[int]:
+        """All points that are asked for, in the order in which they are."""
+        return self.asked or self.indices
+
+    @property
+    def audited(self) -> list[int]:
+        """The audit points among them."""
+        return [index for index in self.points if index not in set(self.indices)]
 
     @property
     def is_of_a_fit(self) -> bool:
@@ -61,8 +74,8 @@ class OpenQuery:
 
     @property
     def rest(self) -> list[int]:
-        """The indices without an answer."""
-        return [index for index in self.indices if index not in self.answers]
+        """The points without an answer, in the order in which they are asked for."""
+        return [index for index in self.points if index not in self.answers]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the query as plain data, without its answers."""
@@ -77,9 +90,10 @@ class Records:
 
     Attributes:
         header: What the run is, or None if it has not begun.
-        initial: The labels given to initial points for which the dataset has none, by index.
+        initial: The labels given to initial points for which the dataset has none, and those of audit points that were
+            asked for with them, by index.
         rounds: The rounds as plain data.
-        labels: The labels given after each round, by index, before any change.
+        labels: The labels given after each round, by index, before any change; those of audit points too.
         changes: The changes of labels, in order.
         query: The open query, if any.
         num_outputs: How many outputs the network has, if a query recorded it.
@@ -99,10 +113,11 @@ class Records:
 
     @property
     def answered(self) -> frozenset[int]:
-        """All points that were labelled, set aside or queried, at any time."""
-        asked = [index for round in self.rounds for index in round["indices"]]
-        open_now = [] if self.query is None else self.query.indices
-        return frozenset([*(self.header or {}).get("initial", ()), *asked, *open_now])
+        """All points that were labelled, set aside, queried, or drawn for the audit, at any time."""
+        asked = [index for round in self.rounds for index in (*round["indices"], *round.get("audited", ()))]
+        open_now = [] if self.query is None else self.query.points
+        header = self.header or {}
+        return frozenset([*header.get("initial", ()), *header.get("audit", ()), *asked, *open_now])
 
     @property
     def history(self) -> History:
@@ -145,7 +160,8 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             header = dict(body)
         elif "round" in body:
             given = by_index(body["labels"])
-            check_round(body["round"], len(rounds), given, asked=None if query is None else query.indices)
+            asked = None if query is None else (query.indices, query.audited)
+            check_round(body["round"], len(rounds), given, header, asked)
             rounds.append(body["round"])
             labels.append(given)
             query, members = None, []
@@ -161,12 +177,12 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             if query is None:
                 raise contradiction("it has answers, but no query is open")
             answers = by_index(body.get("answers", {}))
-            check_answers(answers, query.indices)
+            check_answers(answers, query.points)
             query.answers.update(answers)
             if query.number == INITIAL and not query.rest:
                 initial, query = query.answers, None
         elif "change" in body:
-            check_change(body["change"], header, rounds, {} if query is None else query.answers)
+            check_change(body["change"], header, rounds, initial if query is None else initial | query.answers)
             if rounds and not rounds[-1]["indices"]:
                 del rounds[-1], labels[-1]
             changes.append(Change(**body["change"], after=len(rounds)))
