@@ -11,8 +11,6 @@ from lightning_al.run.labels import UNPAID, Label, kind_of_aside
 from lightning_al.run.seeds import generator
 from lightning_al.values.whole_numbers import plain, shown
 
-IS_FOR = "`ActiveDataModule(audit=...)` sets points aside to measure accuracy by"
-
 
 class Audit:
     """The audit points of a pool, and the answers for them.
@@ -22,6 +20,7 @@ class Audit:
 
     Attributes:
         points: The points.
+        drawn: The points, with those that have left since because their items are gone.
         answers: The answers so far, by index, in the order in which they came. None stands for the dataset's own
             target.
 
@@ -34,9 +33,11 @@ class Audit:
     def __init__(self, points: Sequence[int] = ()) -> None:
         self.points = list(points)
         self.answers: dict[int, Label] = {}
+        self.drawn = tuple(points)
+        self._known = frozenset(points)
 
     def __contains__(self, index: object) -> bool:
-        return index in self.points
+        return index in self._known
 
     def __len__(self) -> int:
         return len(self.points)
@@ -58,11 +59,12 @@ class Audit:
 
     def answer(self, answers: Mapping[int, Label]) -> None:
         """Take answers over, without those for points that are not audited."""
-        self.answers |= {index: answer for index, answer in answers.items() if index in self.points}
+        self.answers |= {index: answer for index, answer in answers.items() if index in self}
 
     def leave(self, indices: Sequence[int]) -> None:
         """Forget points whose items are gone."""
-        self.points = [index for index in self.points if index not in set(indices)]
+        self._known -= set(indices)
+        self.points = [index for index in self.points if index in self]
 
 
 def read_audit(given: Any) -> int | float | None:
@@ -78,12 +80,14 @@ def read_audit(given: Any) -> int | float | None:
     number = plain(given)
     if number is None:
         return None
-    wanted = f"{IS_FOR}, and expected a share between 0 and 1, or a number of points, but got {shown(given)}."
-    if isinstance(number, bool) or not isinstance(number, int | float):
-        raise TypeError(f"{wanted} Pass a number such as 0.1 or 50.")
-    if (isinstance(number, float) and not 0 < number < 1) or number <= 0:
-        raise ValueError(f"{wanted} Pass a number such as 0.1 or 50.")
-    return number
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or (isinstance(number, float) and not 0 < number < 1) or number <= 0:
+        kind: type[Exception] = ValueError if is_number else TypeError
+        raise kind(
+            f"`ActiveDataModule(audit=...)` expected a share between 0 and 1, or a number of points, but got "
+            f"{shown(given)}. Pass a number such as 0.1 or 50."
+        )
+    return number  # type: ignore[no-any-return]
 
 
 def num_audited(audit: float | None, total: int) -> int:
@@ -117,10 +121,11 @@ def draw_audit(
         ValueError: If too few points would be left to choose from.
     """
     left_out = {*first, *named}
-    if len(members) - len(named) - 2 < number:
+    most = len(members) - len(named)
+    if most - 2 < number:
         raise ValueError(
-            f"{IS_FOR}, but {number} of {len(members) - len(named)} points leave none to choose from. Lower it, or "
-            "give more points."
+            f"`ActiveDataModule(audit=...)` sets points aside to measure accuracy by, but {number} of {most} leave "
+            "none to choose from. Lower it, or give more points."
         )
     order = [members[place] for place in torch.randperm(len(members), generator=generator(seed, "audit")).tolist()]
     drawn = [*first, *(index for index in order if index not in left_out)]

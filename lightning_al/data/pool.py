@@ -342,8 +342,8 @@ class Pool:
         state = {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}
         if self.aside:
             state["aside"] = dict(self.aside)
-        if len(self.audit):
-            state |= {"audit": list(self.audit.points), "audited": dict(self.audit.answers)}
+        if self.audit.drawn:
+            state |= {"audit": list(self.audit.drawn), "audited": dict(self.audit.answers)}
         if self.changes or self.aside:
             state |= {"initial": self.initial, "changes": [asdict(change) for change in self.changes]}
         return state
@@ -355,7 +355,7 @@ class Pool:
             ValueError: If the state belongs to a pool of another size or of other points, or if labels were changed
                 here since it was saved.
         """
-        if state["size"] != self.size or state.get("audit", []) != self.audit.points:
+        if state["size"] != self.size or state.get("audit", []) != list(self.audit.drawn):
             raise ValueError(
                 f"The saved pool has {state['size']} points, but the dataset has {self.size}. "
                 "Resume with the dataset that the run began with."

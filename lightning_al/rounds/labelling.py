@@ -155,11 +155,9 @@ class Labelling:
                 time.sleep(pause)
 
         def is_enough() -> bool:
-            needed = len(asked.indices)
-            enough = needed if asked.number == INITIAL else enough_of(oracle, needed)
-            if enough == needed:
-                return not asked.rest
-            return sum(index in asked.answers for index in asked.indices) >= enough
+            enough = len(asked.points) if asked.number == INITIAL else enough_of(oracle, len(asked.points))
+            answered = sum(index in asked.answers for index in asked.indices)
+            return not asked.rest or (enough < len(asked.points) and answered >= min(enough, len(asked.indices)))
 
         answers, wrong = from_first_rank(trainer, find)
         asked.answers.update(answers)

@@ -165,7 +165,7 @@ class Run:
             journal.save_weights("initial", initial)
             if data.keys is not None:
                 journal.save_keys(data.keys)
-            journal.begin(header | self._items_of(data, data.pool.initial))
+            journal.begin(header | self._items_of(data, [*data.pool.initial, *data.pool.audit.points]))
 
         self.change_journal(trainer, record)
         self.take_changes(trainer, data, 0)
