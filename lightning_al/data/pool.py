@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 import torch
 
+from lightning_al.run.effort import total_seconds
 from lightning_al.run.labels import UNPAID, Change, Label, kind_of_aside
 from lightning_al.run.records import Records
 from lightning_al.task.labels import as_array
@@ -46,6 +48,7 @@ class Pool:
             self._is_member.zero_()[list(members)] = True
         self.size = int(self._is_member.sum())
         self._rounds: list[list[int]] = []
+        self._seconds: list[float] = []
         self._is_labelled = torch.zeros(size, dtype=torch.bool)
         self.labels: dict[int, Label] = {}
         self.aside: dict[int, Label] = {}
@@ -105,6 +108,16 @@ class Pool:
         return self.num_labelled + self.num_given_back + len(self.aside) - len(self.skipped)
 
     @property
+    def label_seconds(self) -> float:
+        """How long all answers took so far, in seconds, as far as they say it."""
+        return math.fsum(self._seconds)
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long the answers took, in seconds: first those for the initial points, then those of each query."""
+        return list(self._seconds)
+
+    @property
     def skipped(self) -> list[int]:
         """Indices that were skipped, which cost no label, in the order of the answers."""
         return [index for index, answer in self.aside.items() if kind_of_aside(answer) == UNPAID]
@@ -114,13 +127,14 @@ class Pool:
         """Indices with another answer that is no label, in the order of the answers."""
         return [index for index, answer in self.aside.items() if kind_of_aside(answer) != UNPAID]
 
-    def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None) -> None:
+    def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None, *, seconds: float = 0.0) -> None:
         """Move indices from the unlabelled to the labelled ones, as one round. If an error is raised, none is moved.
 
         Args:
             indices: Indices in the numbering of the dataset.
             labels: Labels that differ from the dataset's own target, by index. An answer that is no label sets its
                 point aside.
+            seconds: How long the answers took, as far as they say it.
 
         Raises:
             TypeError: If an index is not a number.
@@ -155,6 +169,7 @@ class Pool:
                 "Leave them out."
             )
         self._rounds.append(indices)
+        self._seconds.append(seconds)
         self._is_labelled[indices] = True
         self._take(labels)
 
@@ -170,11 +185,12 @@ class Pool:
                 if index in indices:
                     indices.remove(index)
 
-    def label_initial(self, labels: Mapping[int, Label]) -> None:
+    def label_initial(self, labels: Mapping[int, Label], *, seconds: float = 0.0) -> None:
         """Give labels to initial points, for which the dataset has none.
 
         Args:
             labels: Labels by index.
+            seconds: How long all answers for initial points took, as far as they say it.
 
         Raises:
             ValueError: If a point is not an initial one.
@@ -192,6 +208,7 @@ class Pool:
             )
         self._take({index: label for index, label in labels.items() if label is not None})
         self.lacking = [index for index in self.lacking if index not in labels]
+        self._seconds[0] = seconds
 
     def correct(self, index: int, label: Label) -> None:
         """Replace the label of a labelled point. The next fit uses the new one.
@@ -299,6 +316,8 @@ class Pool:
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain ints, lists and dicts."""
         state = {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}
+        if any(self._seconds):
+            state["seconds"] = self.seconds
         if self.aside:
             state["aside"] = dict(self.aside)
         if self.changes or self.aside:
@@ -324,9 +343,9 @@ class Pool:
                 "back since. Leave out `ckpt_path`, so that the next fit uses the present labels."
             )
         fresh = Pool(len(self._is_member), members=self._is_member.nonzero().flatten().tolist())
-        fresh._rounds = []
-        for indices in state["rounds"]:
-            fresh.label(indices)
+        fresh._rounds, fresh._seconds = [], []
+        for number, indices in enumerate(state["rounds"]):
+            fresh.label(indices, seconds=state["seconds"][number] if "seconds" in state else 0.0)
         fresh.labels = dict(state["labels"])
         fresh.aside = dict(state.get("aside", {}))
         fresh.changes = changes
@@ -351,11 +370,12 @@ def label_as_recorded(pool: Pool, records: Records) -> None:
             "Labels were changed in `ActiveDataModule.pool` before the run in the folder was resumed. Resume it with a "
             "new `ActiveDataModule`, or change them there by the command `lightning-al-journal`."
         )
-    pool.label_initial(records.initial)
+    pool.label_initial(records.initial, seconds=total_seconds(records.initial_efforts.values()))
     queries = records.queries
     for number in range(len(queries) + 1):
         for change in records.changes:
             if change.after == number:
                 pool.change(change)
         if number < len(queries):
-            pool.label(queries[number], records.labels[number])
+            efforts = records.efforts[number] if records.efforts else {}
+            pool.label(queries[number], records.labels[number], seconds=total_seconds(efforts.values()))

@@ -135,4 +135,5 @@ class CurrentFit:
             given_back=[change.index for change in changes if change.given_back],
             skipped=data.pool.skipped,
             unusable=data.pool.unusable,
+            label_seconds=data.pool.label_seconds,
         )

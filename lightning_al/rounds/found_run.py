@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import label_as_recorded
 from lightning_al.rounds.members import read_ends
+from lightning_al.run.effort import Effort
 from lightning_al.run.folder import end_name
 from lightning_al.run.history import History
 from lightning_al.run.inert import holds_inert, read_checkpoint
@@ -32,6 +33,7 @@ class FoundRun:
         initial: The weights before the first fit, or None where they were not known yet.
         ends: The weights at the end of the last rounds, by their names, for ``reset="warm"``.
         members: The state of the `Members` of the current round, if it has any.
+        seconds: How long the answers took, as `Pool.seconds` has them.
     """
 
     path: str
@@ -42,6 +44,7 @@ class FoundRun:
     initial: dict[str, Tensor] | None
     ends: dict[str, dict[str, Tensor]]
     members: Mapping[str, Any] | None = None
+    seconds: Sequence[float] = ()
 
     def check(self, now: Mapping[str, Any], *, force: bool) -> None:
         """Refuse the checkpoint of another run, or one whose round cannot begin again.
@@ -68,7 +71,9 @@ class FoundRun:
         labels = [{i: self.labels[i] for i in round.indices if i in self.labels} for round in self.history]
         rounds = [round.to_dict() for round in self.history]
         first = {i: self.labels[i] for i in data.pool.initial if i in self.labels}
-        label_as_recorded(data.pool, Records(None, rounds, labels, list(self.changes), initial=first))
+        of_initial, *of_queries = [{-1: Effort(seconds)} for seconds in self.seconds] or [{}]
+        records = Records(None, rounds, labels, list(self.changes), initial=first, initial_efforts=of_initial)
+        label_as_recorded(data.pool, replace(records, efforts=of_queries[: len(rounds)]))
 
 
 def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
@@ -111,4 +116,5 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
         state["initial"],
         ends,
         members,
+        pool.get("seconds", ()),
     )

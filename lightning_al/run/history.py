@@ -43,6 +43,7 @@ class Round:
         skipped: Dataset indices that were skipped since the run began and before the fit, in order.
         unusable: Dataset indices whose answer was no label, but cost one, since the run began and before the fit.
         members: The metrics of each fit, if the round has several.
+        label_seconds: How long all answers before the fit took, in seconds, as far as the answers say it.
     """
 
     number: int
@@ -64,6 +65,7 @@ class Round:
     unusable: list[int] = field(default_factory=list)
     warning: str | None = None
     members: list[dict[str, float]] = field(default_factory=list)
+    label_seconds: float = 0.0
 
     @property
     def spent(self) -> int:
