@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from typing import Any, final
 
 from lightning_al.run.effort import LONGEST_NAME, MOST_SECONDS, Effort
-from lightning_al.values.whole_numbers import plain, shown
+from lightning_al.values.whole_numbers import LARGEST, plain, shown
 
 
 @final
@@ -41,57 +42,58 @@ def opened(answer: Any) -> tuple[Any, Effort, list[str]]:
     >>> opened(Answer(1, seconds=-2))
     (1, Effort(seconds=None, who=None), ['the seconds -2'])
     """
-    seconds: float | None = None
-    who: str | None = None
-    unusable: list[str] = []
+    effort, unusable = Effort(), list[str]()
     while isinstance(answer, Answer):
-        for given, name in ((answer.seconds, "seconds"), (answer.who, "name")):
-            try:
-                if name == "seconds":
-                    seconds = seconds_of(given, seconds)
-                else:
-                    who = name_in(given, who)
-            except Exception:  # whatever a type may raise that is neither a number nor a name
-                unusable.append(f"the {name} {shown(given)}")
+        seconds, who = seconds_of(answer.seconds), name_in(answer.who)
+        if isinstance(seconds, NotUsable):
+            unusable.append(f"the seconds {shown(answer.seconds)}")
+        elif seconds is not None:
+            effort = replace(effort, seconds=seconds)
+        if isinstance(who, NotUsable):
+            unusable.append(f"the name {shown(answer.who)}")
+        elif who is not None:
+            effort = replace(effort, who=who)
         answer = answer.label
-    return answer, Effort(seconds, who), unusable
+    return answer, effort, unusable
 
 
-def seconds_of(given: Any, default: float | None = None) -> float | None:
-    """Return seconds as a float, or the default for what stands for not known.
+class NotUsable(Enum):
+    """What stands in the place of a figure that cannot be used."""
 
-    Raises:
-        ValueError: If they are no number from 0 to a year.
+    NOT_USABLE = "unusable"
 
-    >>> seconds_of(3), seconds_of(float("nan"))
-    (3.0, None)
+
+def seconds_of(given: Any) -> float | NotUsable | None:
+    """Return seconds as a float, None for what stands for not known, or `NOT_USABLE` for no number from 0 to a year.
+
+    >>> seconds_of(3), seconds_of(float("nan")), seconds_of(-3).value
+    (3.0, None, 'unusable')
     """
     number = plain(given)
     if number is None or _is_nan(number):
-        return default
+        return None
     if isinstance(number, bool) or not isinstance(number, int | float) or not 0 <= number <= MOST_SECONDS:
-        raise ValueError("no number of seconds")
+        return NotUsable.NOT_USABLE
     return float(number)
 
 
-def name_in(given: Any, default: str | None = None) -> str | None:
-    """Return a name as text in one line, or the default for what stands for not known.
+def name_in(given: Any) -> str | NotUsable | None:
+    """Return a name as text in one line, None for what stands for not known, or `NOT_USABLE` for no short text.
 
-    Raises:
-        ValueError: If it is neither a text nor a whole number, or if it is too long.
+    A whole number is a name too.
 
-    >>> name_in(" anna "), name_in(7), name_in("")
-    ('anna', '7', None)
+    >>> name_in(" anna "), name_in(7), name_in(""), name_in(["anna"]).value
+    ('anna', '7', None, 'unusable')
     """
     name = plain(given)
     if name is None or _is_nan(name):
-        return default
-    if isinstance(name, bool) or not isinstance(name, str | int):
-        raise ValueError("no name")
-    text = " ".join(str(name).split())
-    if len(text) > LONGEST_NAME or not text.isprintable():
-        raise ValueError("no name")
-    return text or default
+        return None
+    if isinstance(name, int) and not isinstance(name, bool) and abs(name) <= LARGEST:
+        return str(int(name))
+    if not isinstance(name, str):
+        return NotUsable.NOT_USABLE
+    text = " ".join(name.split())
+    return (text or None) if len(text) <= LONGEST_NAME and text.isprintable() else NotUsable.NOT_USABLE
 
 
 def _is_nan(value: Any) -> bool:

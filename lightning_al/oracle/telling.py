@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from lightning_al.oracle.answer import name_in
+from lightning_al.oracle.answer import NotUsable, name_in
 from lightning_al.oracle.answers import AnswerError, plain_answer
 from lightning_al.oracle.asking import ask, pair_of, together
 from lightning_al.oracle.corrections import opened, rules_of
@@ -68,13 +68,13 @@ def tell(
     return dict(query.answers)
 
 
-def _name(who: Any) -> str | None:
-    try:
-        return name_in(who)
-    except ValueError as error:
+def _name(given: Any) -> str | None:
+    who = name_in(given)
+    if isinstance(who, NotUsable):
         raise ValueError(
-            f"`tell(who={shown(who)})` is no name of a person. Pass a text in one line, or leave `who` out."
-        ) from error
+            f"`tell(who={shown(given)})` is no name of a person. Pass a short text in one line, or leave `who` out."
+        )
+    return who
 
 
 def pending_in(folder: str | os.PathLike[str]) -> Query | None:
