@@ -1,6 +1,6 @@
 """The Lightning callback that runs active learning: fit, score the pool, query, label, fit again.
 
-The class is long because it documents 18 arguments and has 14 hooks. What a hook does is in `rounds/` and `host/`.
+The class is long because it documents 19 arguments and has 14 hooks. What a hook does is in `rounds/` and `host/`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,13 @@ from lightning_al.host.tuners import refuse_tuners
 from lightning_al.oracle import Query, reveals
 from lightning_al.oracle.telling import pending_in, tell
 from lightning_al.rounds.arguments import Arguments
-from lightning_al.rounds.asking import answer, ask_for_initial, note_lacking, put_last_weights
+from lightning_al.rounds.asking import (
+    answer,
+    ask_for_initial,
+    note_lacking,
+    put_last_weights,
+    warn_of_unknown_seconds,
+)
 from lightning_al.rounds.audit import audit_model, recall_audit
 from lightning_al.rounds.best_weights import choose_weights
 from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
@@ -73,6 +79,8 @@ class ActiveLearning(Arguments):
         query_size: Number of labels to query after each fit. The last query may be smaller.
         budget: Total number of training labels, including the initial ones. By default the whole pool.
         max_rounds: Maximum number of rounds. By default as many as the budget allows.
+        budget_seconds: No query begins once all answers took so many seconds, as far as they say it (`Answer`). What
+            does not say it counts as nothing.
         posterior: How the weights are sampled: a name (see `lightning_al.available_posteriors`) or an object. Its
             `num_fits` is the number of fits in a round.
         task: What the module's outputs mean: `multiclass`, logits ``[n, C]``, or `binary`, the logit of class 1 ``[n]``
@@ -167,7 +175,11 @@ class ActiveLearning(Arguments):
         return pending_in(self.folder) if is_new and self.folder is not None else run.labelling.pending
 
     def tell(
-        self, answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, by: Literal["index", "key"] = "index"
+        self,
+        answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
+        *,
+        by: Literal["index", "key"] = "index",
+        who: str | None = None,
     ) -> None:
         """Record answers to the pending query, between two calls of `trainer.fit`. They are on disk when this returns.
 
@@ -175,12 +187,14 @@ class ActiveLearning(Arguments):
 
         Args:
             answers: Labels, `Skip()`, `Unusable(reason)` or `Other(text)`, by the index or by the key of their points.
+                An `Answer` around one says how long it took, and who gave it.
             by: Whether they come by index or by key.
+            who: Who gave those that do not say it themselves.
 
         Raises:
             FileNotFoundError: If the folder holds no run yet.
             RuntimeError: If another process runs the run, or the journal is damaged.
-            ValueError: If the run has no folder, no query is pending, or answers were refused.
+            ValueError: If the run has no folder, no query is pending, `who` is no name, or answers were refused.
         """
         if self.folder is None:
             raise ValueError("`ActiveLearning.tell` records answers in the run's folder. Pass `folder=`.")
@@ -190,7 +204,7 @@ class ActiveLearning(Arguments):
             )
         if getattr(rank_zero_only, "rank", 0) == 0:
             try:
-                tell(self.folder, answers, by=by)
+                tell(self.folder, answers, by=by, who=who)
             finally:
                 self._run.labelling.take_answers(self.folder)
 
@@ -259,6 +273,7 @@ class ActiveLearning(Arguments):
             carry_on_timers(trainer, began)
         if not call.is_nested:
             # Before the loaders are made, which are those of the labels that come now.
+            warn_of_unknown_seconds(run)
             note_lacking(run, trainer, data)
             answer(run, trainer, data)
 

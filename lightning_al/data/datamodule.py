@@ -41,6 +41,7 @@ from lightning_al.host.before_setup import call_before_setup, has_before_setup
 from lightning_al.host.found_checkpoints import choose_checkpoints
 from lightning_al.host.hyperparameters import take_own_hyperparameters
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info
+from lightning_al.run.effort import Effort
 from lightning_al.run.seeds import Seed, derive, generator, seeded
 from lightning_al.task.class_names import listed_classes
 from lightning_al.task.labels import is_lacking
@@ -607,6 +608,12 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         if self.earlier_labels is None:
             return {}
         return self.earlier_labels.by_index(self.keys, len(self.training_points))
+
+    def given_efforts(self) -> dict[int, Effort]:
+        """Return how long these labels took and who gave them, by index, as far as it is known."""
+        if self.earlier_labels is None:
+            return {}
+        return self.earlier_labels.efforts_by_index(self.keys, len(self.training_points))
 
     def check_given(self, given: Mapping[int, Any]) -> None:
         """Refuse labels of an earlier run that contradict the dataset's own.

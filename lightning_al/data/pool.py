@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import torch
 
 from lightning_al.data.audit import Audit
+from lightning_al.run.effort import total_seconds
 from lightning_al.run.labels import UNPAID, Change, Label, kind_of_aside
 from lightning_al.run.records import Records
 from lightning_al.task.labels import as_array
@@ -58,6 +60,7 @@ class Pool:
         self._is_member[self.audit.points] = False
         self.size = int(self._is_member.sum())
         self._rounds: list[list[int]] = []
+        self._seconds: list[float] = []
         self._is_labelled = torch.zeros(size, dtype=torch.bool)
         self.labels: dict[int, Label] = {}
         self.aside: dict[int, Label] = {}
@@ -118,6 +121,16 @@ class Pool:
         return self.num_labelled + self.num_given_back + paid_aside + self.audit.num_spent
 
     @property
+    def label_seconds(self) -> float:
+        """How long all answers took so far, in seconds, as far as they say it."""
+        return math.fsum(self._seconds)
+
+    @property
+    def seconds(self) -> list[float]:
+        """How long the answers took, in seconds: first those for the initial points, then those of each query."""
+        return list(self._seconds)
+
+    @property
     def skipped(self) -> list[int]:
         """Indices that were skipped, which cost no label, in the order of the answers."""
         return [index for index, answer in self.aside.items() if kind_of_aside(answer) == UNPAID]
@@ -127,13 +140,14 @@ class Pool:
         """Indices with another answer that is no label, in the order of the answers."""
         return [index for index, answer in self.aside.items() if kind_of_aside(answer) != UNPAID]
 
-    def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None) -> None:
+    def label(self, indices: Sequence[int], labels: Mapping[int, Label] | None = None, *, seconds: float = 0.0) -> None:
         """Move indices from the unlabelled to the labelled ones, as one round. If an error is raised, none is moved.
 
         Args:
             indices: Indices in the numbering of the dataset.
             labels: Labels that differ from the dataset's own target, by index. An answer that is no label sets its
                 point aside.
+            seconds: How long the answers took, as far as they say it.
 
         Raises:
             TypeError: If an index is not a number.
@@ -174,21 +188,30 @@ class Pool:
                 "Leave them out."
             )
         self._rounds.append(indices)
+        self._seconds.append(seconds)
         self._is_labelled[indices] = True
         self._take(labels)
 
-    def take_answers(self, indices: Sequence[int], answers: Mapping[int, Label], audited: Sequence[int] = ()) -> None:
+    def take_answers(
+        self,
+        indices: Sequence[int],
+        answers: Mapping[int, Label],
+        *,
+        audited: Sequence[int] = (),
+        seconds: float = 0.0,
+    ) -> None:
         """Take the answers of a round over: move its points to the labelled ones, and note those of audit points.
 
         Args:
             indices: The points that were chosen.
             answers: The answers by index; a point without one has the dataset's own target.
             audited: The audit points that were asked for beside them.
+            seconds: How long all these answers took, as far as they say it.
 
         Raises:
             ValueError: As `label` does.
         """
-        self.label(indices, {index: answers[index] for index in indices if index in answers})
+        self.label(indices, {index: answers[index] for index in indices if index in answers}, seconds=seconds)
         self.audit.answer({index: answers.get(index) for index in audited})
 
     def _take(self, answers: Mapping[int, Label]) -> None:
@@ -203,11 +226,12 @@ class Pool:
                 if index in indices:
                     indices.remove(index)
 
-    def label_initial(self, labels: Mapping[int, Label]) -> None:
+    def label_initial(self, labels: Mapping[int, Label], *, seconds: float = 0.0) -> None:
         """Give labels to initial points, for which the dataset has none, and to audit points that were asked with them.
 
         Args:
             labels: Labels by index.
+            seconds: How long all answers for initial points took, as far as they say it.
 
         Raises:
             ValueError: If a point is neither.
@@ -226,6 +250,7 @@ class Pool:
         self.audit.answer(labels)
         self._take({i: label for i, label in labels.items() if label is not None and i not in self.audit})
         self.lacking = [index for index in self.lacking if index not in labels]
+        self._seconds[0] = seconds
 
     def correct(self, index: int, label: Label) -> None:
         """Replace the label of a labelled point. The next fit uses the new one.
@@ -340,6 +365,8 @@ class Pool:
     def state_dict(self) -> dict[str, Any]:
         """Return the whole state as plain ints, lists and dicts."""
         state = {"size": self.size, "rounds": self.rounds, "labels": dict(self.labels)}
+        if any(self._seconds):
+            state["seconds"] = self.seconds
         if self.aside:
             state["aside"] = dict(self.aside)
         if self.audit.drawn:
@@ -369,9 +396,9 @@ class Pool:
         members = self._is_member.nonzero().flatten().tolist()
         fresh = Pool(len(self._is_member), members=members, audit=self.audit.points)
         fresh.audit.answer(state.get("audited", {}))
-        fresh._rounds = []
-        for indices in state["rounds"]:
-            fresh.label(indices)
+        fresh._rounds, fresh._seconds = [], []
+        for number, indices in enumerate(state["rounds"]):
+            fresh.label(indices, seconds=state["seconds"][number] if "seconds" in state else 0.0)
         fresh.labels = dict(state["labels"])
         fresh.aside = dict(state.get("aside", {}))
         fresh.changes = changes
@@ -396,7 +423,7 @@ def label_as_recorded(pool: Pool, records: Records) -> None:
             "Labels were changed in `ActiveDataModule.pool` before the run in the folder was resumed. Resume it with a "
             "new `ActiveDataModule`, or change them there by the command `lightning-al-journal`."
         )
-    pool.label_initial(records.initial)
+    pool.label_initial(records.initial, seconds=total_seconds(records.initial_efforts.values()))
     rounds = [round for round in records.rounds if round["indices"]]
     for number in range(len(rounds) + 1):
         for change in records.changes:
@@ -404,4 +431,5 @@ def label_as_recorded(pool: Pool, records: Records) -> None:
                 pool.change(change)
         if number < len(rounds):
             round, answers = rounds[number], records.labels[number]
-            pool.take_answers(round["indices"], answers, audited=round.get("audited", ()))
+            seconds = total_seconds(records.efforts[number].values()) if records.efforts else 0.0
+            pool.take_answers(round["indices"], answers, audited=round.get("audited", ()), seconds=seconds)

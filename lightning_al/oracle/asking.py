@@ -6,7 +6,10 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import closing, suppress
 from typing import Any, TypeVar
 
+from lightning_al.host.namespace import rank_zero_warn
+from lightning_al.oracle.answer import Answer, opened
 from lightning_al.oracle.answers import AnswerError, index_of
+from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.labels import Label
 from lightning_al.run.records import OpenQuery
 from lightning_al.values.errors import first_few, said_shortly
@@ -26,8 +29,9 @@ def ask(
     *,
     name: str,
     accept: Accept,
-    record: Callable[[Mapping[int, Label]], None],
+    record: Callable[[Mapping[int, Label], Mapping[int, Effort]], None],
     kept: str,
+    who: str | None = None,
 ) -> ValueError | None:
     """Ask for the labels of a query that are missing.
 
@@ -36,11 +40,12 @@ def ask(
 
     Args:
         label: Asks the oracle, and returns its answers.
-        query: The query. Accepted answers are added to its `answers`.
+        query: The query. Accepted answers are added to its `answers`, and what is known of them to its `efforts`.
         name: The name of the oracle in an error.
         accept: Checks an answer.
-        record: Writes accepted answers.
+        record: Writes accepted answers, with what is known of them.
         kept: Where the accepted answers are kept, for the error.
+        who: Who gives the answers that do not say it themselves.
 
     Returns:
         The error to raise if answers were refused.
@@ -54,10 +59,11 @@ def ask(
     try:
         with closing(together(label())) as answers:
             for pairs in answers:
-                good = _check(pairs, still_asked, answered, refused, accept)
+                good, efforts = _check(pairs, still_asked, answered, refused, accept, who)
                 if good:
-                    record(good)
+                    record(good, efforts)
                     query.answers.update(good)
+                    query.efforts.update(efforts)
                 # An endless generator is not read forever.
                 if refused and len(query.answers) == len(query.points):
                     break
@@ -78,8 +84,12 @@ def _check(
     answered: dict[int, None],
     refused: dict[str, list[int]],
     accept: Accept,
-) -> dict[int, Label]:
-    """Return the valid ones of some answers that came together, and note which came and why others are refused."""
+    who: str | None,
+) -> tuple[dict[int, Label], dict[int, Effort]]:
+    """Return the valid ones of some answers that came together, with what is known of them.
+
+    Note which came, and why others are refused.
+    """
     found: dict[int, list[Any]] = {}
     for pair in pairs:
         try:
@@ -88,6 +98,7 @@ def _check(
         except AnswerError as error:
             refused.setdefault(str(error), [])
     good: dict[int, Label] = {}
+    efforts: dict[int, Effort] = {}
     for index, answers in found.items():
         was_answered = index in answered
         answered[index] = None
@@ -96,10 +107,16 @@ def _check(
                 raise AnswerError("it was not queried")
             if was_answered or len(answers) > 1:
                 raise AnswerError("it was answered twice")
-            good[index] = _checked(accept, index, answers[0])
+            answer, efforts[index], unusable = opened(Answer(answers[0], who=who))
+            good[index] = _checked(accept, index, answer)
+            if unusable:
+                rank_zero_warn(
+                    f"The answer for index {index} is kept, but not {' and '.join(unusable)}. Give `seconds` from 0 to "
+                    "a year, and `who` as a short text."
+                )
         except AnswerError as error:
             refused.setdefault(str(error), []).append(index)
-    return good
+    return good, known_efforts(efforts, good)
 
 
 def _checked(check: Callable[..., Found], *arguments: Any) -> Found:

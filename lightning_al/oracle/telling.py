@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_al.oracle.answer import NotUsable, name_in
 from lightning_al.oracle.answers import AnswerError, plain_answer
 from lightning_al.oracle.asking import ask, pair_of, together
 from lightning_al.oracle.corrections import opened, rules_of
@@ -24,7 +25,11 @@ By = Literal["index", "key"]
 
 
 def tell(
-    folder: str | os.PathLike[str], answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, by: By = "index"
+    folder: str | os.PathLike[str],
+    answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
+    *,
+    by: By = "index",
+    who: str | None = None,
 ) -> dict[int, Label]:
     """Record answers to the open query of a run. They are on disk when this returns.
 
@@ -34,6 +39,7 @@ def tell(
         folder: The run's folder.
         answers: Labels, or answers that are no label, by the index or by the key of their points.
         by: Whether they come by index or by key.
+        who: Who gave those that do not say it themselves, as an `Answer` does.
 
     Returns:
         All answers of the query so far as plain data, by index.
@@ -41,8 +47,9 @@ def tell(
     Raises:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If a process runs the run, or the journal is damaged.
-        ValueError: If no query is open, or if answers were refused.
+        ValueError: If no query is open, if `who` is no name, or if answers were refused.
     """
+    name = _name(who)
     with opened(folder) as journal:
         query, rules = journal.records.query, rules_of(journal.records)
         if query is None or not query.is_of_a_fit or not query.rest:
@@ -54,10 +61,20 @@ def tell(
             accept=lambda index, answer: plain_answer(answer, rules),
             record=journal.answer,
             kept=f"in {folder}",
+            who=name,
         )
     if wrong is not None:
         raise wrong
     return dict(query.answers)
+
+
+def _name(given: Any) -> str | None:
+    who = name_in(given)
+    if isinstance(who, NotUsable):
+        raise ValueError(
+            f"`tell(who={shown(given)})` is no name of a person. Pass a short text in one line, or leave `who` out."
+        )
+    return who
 
 
 def pending_in(folder: str | os.PathLike[str]) -> Query | None:

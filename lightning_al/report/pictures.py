@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from lightning_al.run.files import replacing
+from lightning_al.task.class_names import shown_class
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +38,8 @@ STYLE: Any = {
 }
 
 LONGEST = 44
+
+LONGEST_CLASS = 16
 
 MOST_ROWS, MOST_COLUMNS = 60, 40
 
@@ -135,7 +138,7 @@ def data_address(content: bytes, kind: str) -> str:
     return f"data:{kind};base64,{b64encode(content).decode()}"
 
 
-def short(name: str) -> str:
+def short(name: str, longest: int = LONGEST) -> str:
     """Shorten a name to fit beside a picture.
 
     >>> short("bald"), len(short("x" * 100))
@@ -143,7 +146,7 @@ def short(name: str) -> str:
     """
     # Matplotlib hides a name that begins with an underscore.
     seen = f" {name}" if name.startswith("_") else name
-    return seen if len(seen) <= LONGEST else f"{seen[: LONGEST - 12]}…{seen[-11:]}"
+    return seen if len(seen) <= longest else f"{seen[: longest - longest // 4 - 1]}…{seen[-(longest // 4) :]}"
 
 
 def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") -> None:
@@ -212,8 +215,8 @@ def asked_picture(
     return figure
 
 
-def classes_picture(method: str, counts: pd.DataFrame, name: str) -> Picture:
-    """Draw the share of each class in what a method had queried so far."""
+def classes_picture(method: str, counts: pd.DataFrame, name: str, *, names: Mapping[int, str]) -> Picture:
+    """Draw the share of each class in what a method had queried so far; classes have their names, if known."""
     shares = counts.div(counts.sum(axis=1).replace(0, 1), axis=0)
     first, last, num_classes = counts.index[0], counts.index[-1], counts.shape[1]
 
@@ -233,8 +236,9 @@ def classes_picture(method: str, counts: pd.DataFrame, name: str) -> Picture:
         if num_classes <= 20:
             at_end = shares.loc[last]
             for label, middle in (at_end.cumsum() - at_end / 2).items():
+                said = short(shown_class(label, names), LONGEST_CLASS)
                 axes.annotate(
-                    str(label), (1.02, middle), xycoords="axes fraction", va="center", fontsize=8, color=ink.text,
+                    said, (1.02, middle), xycoords="axes fraction", va="center", fontsize=8, color=ink.text,
                     annotation_clip=False,
                 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from lightning_al.report.frames import evenness, in_order
 from lightning_al.report.metric import Mode
 from lightning_al.report.sentences import p_value, signed
 from lightning_al.report.study import Study
+from lightning_al.task.class_names import shown_class
 
 MOST_CLASSES = 20
 MOST_INDICES = 40
@@ -139,8 +140,8 @@ def audit(study: Study) -> Table | None:
     return Table("audit", ["method", "seed", "right", "accuracy", "95 % interval", "set aside"], rows, notes)
 
 
-def classes(queried: Mapping[str, pd.DataFrame]) -> Table:
-    """Return how many labels of each class each method queried."""
+def classes(queried: Mapping[str, pd.DataFrame], names_of: Mapping[int, str]) -> Table:
+    """Return how many labels of each class each method queried; classes are shown by their names, if known."""
     names = next(iter(queried.values())).columns
     shown = names[:MOST_CLASSES]
     notes = [
@@ -149,7 +150,7 @@ def classes(queried: Mapping[str, pd.DataFrame]) -> Table:
     ]
     if len(names) > len(shown):
         notes.append(f"The first {len(shown)} of {len(names)} classes; classes.csv has all.")
-    headings = ["method", "at labels", *(f"class {label}" for label in shown), "evenness"]
+    headings = ["method", "at labels", *(shown_class(label, names_of, before="class ") for label in shown), "evenness"]
     rows = []
     for method, counts in queried.items():
         last = counts.iloc[-1]
@@ -171,6 +172,17 @@ def indices(study: Study) -> Table:
         "The first seed of each method, in the wrapped dataset's numbering; asked.csv has all seeds, with the scores."
     ]
     return Table("asked", ["method", "seed", "after labels", "indices"], rows, notes, text=[3])
+
+
+def labelling(study: Study) -> Table:
+    """Return labels and the time that they took, one row a run."""
+    rows = [
+        [method, str(run.seed), str(run.history[-1].spent), duration(run.label_seconds) if run.label_seconds else ""]
+        for method, same in study.methods.items()
+        for run in same
+    ]
+    notes = ["Labels before the last fit, and how long these answers took, as far as they say it."]
+    return Table("labelling", ["method", "seed", "labels", "time"], rows, notes)
 
 
 def time(seconds: pd.DataFrame, num_rounds: pd.Series[int]) -> Table:

@@ -13,12 +13,13 @@ from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.host.signals import requeued_between_fits
 from lightning_al.host.trainer import logger_step, set_logger_step
-from lightning_al.oracle import reveals
+from lightning_al.oracle import name_of, reveals
 from lightning_al.oracle.earlier_run import EarlierRun
 from lightning_al.rounds.audit import known_audit, mixed, to_audit
 from lightning_al.rounds.labelling import weights_name, without_drawing
 from lightning_al.rounds.log import log_round
 from lightning_al.rounds.run import Run
+from lightning_al.run.effort import total_seconds
 from lightning_al.run.history import Round
 from lightning_al.run.labels import Label
 from lightning_al.run.memory import peak_bytes
@@ -60,8 +61,9 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
         labels = run.labelling.ask(run.active.oracle, trainer, data, run.journal, run.active.folder)
     if labels is None:
         return
+    warn_of_unknown_seconds(run, query)
     if query.round is None:
-        data.pool.label_initial(labels)
+        data.pool.label_initial(labels, seconds=total_seconds(query.efforts.values()))
         run.labelling.end()
         run.check_pool(data.pool)
         return
@@ -69,6 +71,27 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
     memory = {**query.round["peak_bytes"], **peak_bytes("label")}
     plain = {**answered_part(query.round, labels), "seconds": seconds, "peak_bytes": memory}
     end_round(run, trainer, data, Round.from_dict(from_first_rank(trainer, lambda: plain)), labels)
+
+
+def warn_of_unknown_seconds(run: Run, query: OpenQuery | None = None) -> None:
+    """Warn once where answers do not say how long they took, so that a budget of seconds does not end the run.
+
+    Args:
+        run: The run.
+        query: The query that was answered, or None before the first.
+    """
+    active = run.active
+    if active.budget_seconds is None:
+        return
+    who = name_of(active.oracle)
+    said = f"`ActiveLearning(budget_seconds={active.budget_seconds:g})` does not end this run as long as `{who}` does"
+    why = None
+    if query is None:
+        why = "it reveals labels" if reveals(active.oracle) else None
+    elif all(effort.seconds is None for effort in query.efforts.values()):
+        why = "it may answer by `Answer(label, seconds=...)`"
+    if why is not None:
+        run.once.warn("seconds", f"{said} not say how long an answer took: {why}.")
 
 
 def answered_part(round: Mapping[str, Any], answers: Mapping[int, Label]) -> dict[str, Any]:
@@ -138,8 +161,9 @@ def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> No
 def take_known(run: Run, trainer: pl.Trainer, data: ActiveDataModule, given: Mapping[int, Label]) -> None:
     """Answer the query of the initial points by labels that are known, as far as there are some."""
     on_each_rank(trainer, lambda: data.check_given(given))
+    earlier = EarlierRun(given, data.given_efforts())
     with without_drawing():
-        run.labelling.ask(EarlierRun(given), trainer, data, run.journal, run.active.folder, says_pending=False)
+        run.labelling.ask(earlier, trainer, data, run.journal, run.active.folder, says_pending=False)
 
 
 def put_last_weights(run: Run, trainer: pl.Trainer, module: pl.LightningModule) -> None:

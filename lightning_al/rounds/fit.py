@@ -139,4 +139,5 @@ class CurrentFit:
             unusable=data.pool.unusable,
             audit=self.audit,
             audited=audited,
+            label_seconds=data.pool.label_seconds,
         )

@@ -22,6 +22,7 @@ from lightning_al.posterior.base import Forward
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.scoring import pass_over
 from lightning_al.rounds.accepted_labels import accepting, check_changes, num_outputs, why_of_labels
+from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Label
 from lightning_al.run.records import INITIAL, OpenQuery, changes_since
@@ -93,6 +94,7 @@ class Labelling:
         """
         if self.query is not None and self.query.points == query.points:
             query.answers.update(self.query.answers)
+            query.efforts.update(self.query.efforts)
         query.num_outputs = self._num_outputs
         self.query, self.weights = query, weights
         if journal is not None:
@@ -130,12 +132,12 @@ class Labelling:
         data.training_points.check_length(data.pool)
         self._data, self._folder, asked = data, folder, self.query
 
-        def record(answers: Mapping[int, Label]) -> None:
+        def record(answers: Mapping[int, Label], efforts: Mapping[int, Effort]) -> None:
             # What is revealed can be revealed again.
             if journal is not None and not reveals(oracle):
-                journal.answer(answers)
+                journal.answer(answers, efforts)
 
-        def find() -> tuple[dict[int, Label], ValueError | None]:
+        def find() -> tuple[dict[int, Label], dict[int, Effort], ValueError | None]:
             told = reveals(oracle)
             accept = accepting(data, asked.num_outputs, reveals=told, asked=() if told else asked.rest)
             kept = "for the next fit of this program" if folder is None else f"in {folder}"
@@ -151,7 +153,7 @@ class Labelling:
                     kept=kept,
                 )
                 if wrong is not None or is_enough() or pause is None:
-                    return asked.answers, wrong
+                    return asked.answers, asked.efforts, wrong
                 time.sleep(pause)
 
         def is_enough() -> bool:
@@ -159,8 +161,9 @@ class Labelling:
             answered = sum(index in asked.answers for index in asked.indices)
             return not asked.rest or (enough < len(asked.points) and answered >= min(enough, len(asked.indices)))
 
-        answers, wrong = from_first_rank(trainer, find)
+        answers, efforts, wrong = from_first_rank(trainer, find)
         asked.answers.update(answers)
+        asked.efforts.update(efforts)
         if wrong is not None:
             data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
@@ -174,9 +177,12 @@ class Labelling:
         """Take over the answers of the query that were recorded in the run's folder since the last call."""
         with suppress(OSError, RuntimeError):  # the next call reads the folder, and says what is wrong with it
             records = Journal.read(folder)
-            known = records.initial if records.query is None else records.query.answers
+            known, efforts = records.initial, records.initial_efforts
+            if records.query is not None:
+                known, efforts = records.query.answers, records.query.efforts
             if self.query is not None:
                 self.query.answers.update({index: known[index] for index in self.query.points if index in known})
+                self.query.efforts.update(known_efforts(efforts, self.query.points))
 
     def end(self) -> None:
         """Forget the query, whose round is recorded."""

@@ -49,6 +49,7 @@ class Round:
             `paid`, and the share `set_aside` that gave no label. An answer `Other` is a label that no model has right.
             Empty without audit points. `acc` is among the metrics too, as ``audit_acc``.
         audited: Dataset indices of the audit points that were asked for together with `indices`.
+        label_seconds: How long all answers before the fit took, in seconds, as far as the answers say it.
     """
 
     number: int
@@ -72,6 +73,7 @@ class Round:
     members: list[dict[str, float]] = field(default_factory=list)
     audit: dict[str, float] = field(default_factory=dict)
     audited: list[int] = field(default_factory=list)
+    label_seconds: float = 0.0
 
     @property
     def spent(self) -> int:

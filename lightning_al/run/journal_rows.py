@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
+from lightning_al.run.effort import LONGEST_NAME, MOST_SECONDS, Effort
 from lightning_al.run.history import Round
 
 
@@ -122,6 +123,26 @@ def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
         raise contradiction(f"it answers for {min(set(answered) - set(asked))}, which its query did not ask")
 
 
+def check_efforts(plain: Mapping[int, Any], answered: Collection[int]) -> dict[int, Effort]:
+    """Return what a row says of answers besides: how long each took, and who gave it.
+
+    Args:
+        plain: What it says, as plain data by index.
+        answered: The points that the row answers for.
+
+    Raises:
+        ValueError: If it is anything else, or about other points.
+    """
+    for index, known in plain.items():
+        if not isinstance(known, dict) or not all(
+            name in _OF_EFFORT and _OF_EFFORT[name](known[name]) for name in known
+        ):
+            raise contradiction(f"the answer for {index} has {known!r:.80} for its `by`")
+        if index not in answered:
+            raise contradiction(f"it says who answered for {index}, for which it has no answer")
+    return {index: Effort.from_plain(known) for index, known in plain.items()}
+
+
 def check_items(items: dict[int, Any]) -> dict[int, list[Any]]:
     """Return what a row says of labelled items: the key and the hash of each.
 
@@ -220,9 +241,15 @@ def _is_audit(value: Any) -> bool:
     return not value or needed <= set(value)
 
 
+_OF_EFFORT: dict[str, Callable[[Any], bool]] = {
+    "seconds": lambda value: _is_figure(value) and 0 <= value <= MOST_SECONDS,
+    "who": lambda value: isinstance(value, str) and len(value) <= LONGEST_NAME,
+}
+
 _TYPES: dict[str, Callable[[Any], bool]] = {
     "number": _is_count,
     "labelled": _is_count,
+    "label_seconds": lambda value: _is_figure(value) and value >= 0,
     "class_counts": lambda value: value is None or _named(_is_count)(value),
     "metrics": _named(_is_figure),
     "seconds": _named(_is_figure),

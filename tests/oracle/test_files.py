@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lightning_al import ActiveDataModule, ActiveLearning, Files, Other, Query, Skip, Unusable
+from lightning_al import ActiveDataModule, ActiveLearning, Answer, Files, Other, Query, Skip, Unusable
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.files.csv_rows import rows_of
 from lightning_al.oracle.files.label_text import LabelTexts
@@ -145,7 +145,7 @@ NAMES = st.lists(st.text(min_size=1, max_size=6).map(str.strip).filter(bool), mi
 def test_what_is_written_is_read_under_each_dialect(data: st.DataObject) -> None:
     keys = data.draw(st.lists(KEYS, min_size=1, max_size=5, unique=True), "keys")
     texts = data.draw(st.lists(st.sampled_from([*ANIMALS.values(), "skip", ""]), min_size=len(keys)), "labels")
-    columns = data.draw(st.permutations(["index", "key", "label", "note", "who"]), "columns")
+    columns = data.draw(st.permutations(["index", "key", "label", "note", "who", "seconds"]), "columns")
     with tempfile.TemporaryDirectory() as folder:
         asked = query(Path(folder), range(10, 10 + len(keys)), keys=keys)
         answers(asked)
@@ -153,7 +153,11 @@ def test_what_is_written_is_read_under_each_dialect(data: st.DataObject) -> None
             rows = list(csv.DictReader(file))
         labels = dict(zip(asked, texts, strict=False))
         for row, (index, label) in zip(rows, labels.items(), strict=True):
-            row |= {"label": label, "who": "=me", "index": data.draw(st.sampled_from([f"{index}", f" {index}.0"]))}
+            row |= {"label": label, "index": data.draw(st.sampled_from([f"{index}", f" {index}.0"]))}
+            row |= {
+                "who": data.draw(st.sampled_from(["=me", "'=me"])),
+                "seconds": data.draw(st.sampled_from(["2.5", "2,5"])),
+            }
         text = io.StringIO(newline="")
         writer = csv.DictWriter(
             text,
@@ -167,7 +171,8 @@ def test_what_is_written_is_read_under_each_dialect(data: st.DataObject) -> None
         whole = text.getvalue() + data.draw(st.sampled_from(["", "\r\n\r\n", ",,,\n"]))
         encoding = data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
         sheet(Path(folder)).write_bytes(whole.encode(encoding))
-        assert answers(asked) == LABELS_OF(labels)
+        expected = {index: Answer(label, 2.5, "=me") for index, label in LABELS_OF(labels).items()}
+        assert answers(asked) == expected
 
 
 def LABELS_OF(texts: Mapping[int, str]) -> dict[int, Any]:
