@@ -43,7 +43,7 @@ from lightning_al.host.hyperparameters import take_own_hyperparameters
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info
 from lightning_al.run.effort import Effort
 from lightning_al.run.seeds import Seed, derive, generator, seeded
-from lightning_al.task.class_names import listed_classes
+from lightning_al.task.class_names import listed_classes, shown_class
 from lightning_al.task.labels import is_lacking
 from lightning_al.values.content_hash import content_hash
 from lightning_al.values.whole_numbers import MOST_HELD, optional_whole_number
@@ -625,9 +625,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         for index, answer in given.items():
             own, other = points.class_of(index), numbers.get(answer) if isinstance(answer, str) else answer
             if isinstance(other, int) and own not in (None, other) and not is_lacking(own):
+                name = shown_class(own, points.classes.names, before="class ")
                 raise ValueError(
-                    f"The label of {self.key_of(index)!r} is {answer!r} in the earlier run, but class {own} in the "
-                    "data. Correct one of them: the run's by `lightning-al-journal correct`."
+                    f"The label of {self.key_of(index)!r} is {answer!r} in the earlier run, but {name} in the data. "
+                    "Correct one of them: the run's by `lightning-al-journal correct`."
                 )
 
     def _numbers_of(self, places: list[int]) -> list[int]:

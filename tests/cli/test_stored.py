@@ -399,6 +399,23 @@ def test_what_the_command_says_goes_nowhere_else_by_a_reference_of_the_folder(ru
     assert agreed.model.all.budget == 50
 
 
+@pytest.mark.parametrize(("before", "now"), [(50, 60.5), (50.5, 60), (50.5, "null")])
+def test_a_budget_of_seconds_may_grow_by_parts_of_a_second(run, before, now):
+    stored = as_stored(composed(run, f"active.budget_seconds={before}"))
+    overrides = [f"active.budget_seconds={now}"]
+    agreed = agree(stored, composed(run, *overrides), overrides, run, force=False, is_cell=False)
+    assert agreed.active.budget_seconds == (None if now == "null" else now)
+    with pytest.raises(ConfigCompositionException, match=r"with a larger active.budget or active.max_rounds or"):
+        agree(
+            agreed,
+            composed(run, "active.budget_seconds=40"),
+            ["active.budget_seconds=40"],
+            run,
+            force=False,
+            is_cell=False,
+        )
+
+
 HARMLESS = {
     "nothing": {},
     "places in the folder": {
