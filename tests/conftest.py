@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -63,6 +64,15 @@ def open_streams() -> None:
         for handler in getattr(logger, "handlers", ()):
             if isinstance(handler, logging.StreamHandler) and getattr(handler.stream, "closed", False):
                 handler.stream = sys.__stderr__
+
+
+@pytest.fixture(autouse=True)
+def workers_of_loaders_end() -> Iterator[None]:
+    """End the workers of a loader whose fit failed; once its garbage is collected, torch waits 5 s for each of them."""
+    yield
+    for process in multiprocessing.active_children():
+        if process.daemon:
+            process.terminate()
 
 
 @pytest.fixture
