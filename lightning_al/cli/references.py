@@ -6,9 +6,10 @@ shown and compared as a reference, never as its value.
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
 from functools import lru_cache
 from secrets import token_hex
 from typing import Any
@@ -86,13 +87,20 @@ def shown(config: DictConfig) -> dict[str, Any]:
     output_dir = None if hydra is None else OmegaConf.select(hydra, "hydra.runtime.output_dir")
     is_timed = any(isinstance(value, str) and "now" in value for _, value in values(raw))
     show = _shown.__wrapped__ if is_timed else _shown
-    found: dict[str, Any] = pickle.loads(show(pickle.dumps(raw), output_dir))
-    return found
+    return deepcopy(show(_Plain(repr(raw), raw), output_dir))
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Plain data with its text, by which it is found again."""
+
+    text: str
+    data: Any = field(compare=False)
 
 
 @lru_cache(maxsize=128)
-def _shown(raw: bytes, output_dir: str | None) -> bytes:
-    """Return the settings as shown; both are pickled. A command asks a dozen times for the same ones, at 10 ms each."""
+def _shown(raw: _Plain, output_dir: str | None) -> dict[str, Any]:
+    """Return the settings as shown. A command asks a dozen times for the same ones, at 10 ms each."""
     found: list[str] = []
     # A random mask, so that no text of the configuration can pretend to be a masked reference.
     secret = token_hex(16)
@@ -107,8 +115,8 @@ def _shown(raw: bytes, output_dir: str | None) -> bytes:
     def unmask(key_path: KeyPath, value: Any) -> Any:
         return masked_value.sub(lambda part: found[int(part[1])], value) if isinstance(value, str) else value
 
-    masked = OmegaConf.create(mapped(pickle.loads(raw), mask))
-    return pickle.dumps(mapped(OmegaConf.to_container(masked, resolve=True), unmask))
+    masked = OmegaConf.create(mapped(raw.data, mask))
+    return dict(mapped(OmegaConf.to_container(masked, resolve=True), unmask))
 
 
 def values(plain: Any, key_path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
