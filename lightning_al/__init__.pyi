@@ -17,6 +17,7 @@ from .data.datamodule import ActiveDataModule as ActiveDataModule
 from .data.image_folder import image_folder as image_folder
 from .data.pool import Pool as Pool
 from .data.table import table as table
+from .oracle import Answer as Answer
 from .oracle import Ask as Ask
 from .oracle import Correction as Correction
 from .oracle import Files as Files

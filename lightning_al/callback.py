@@ -1,6 +1,6 @@
 """The Lightning callback that runs active learning: fit, score the pool, query, label, fit again.
 
-The class is long because it documents 18 arguments and has 14 hooks. What a hook does is in `rounds/` and `host/`.
+The class is long because it documents 19 arguments and has 14 hooks. What a hook does is in `rounds/` and `host/`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,14 @@ from lightning_al.host.tuners import refuse_tuners
 from lightning_al.oracle import Query, reveals
 from lightning_al.oracle.telling import pending_in, tell
 from lightning_al.rounds.arguments import Arguments
-from lightning_al.rounds.asking import answer, ask_for_initial, note_lacking, put_last_weights
+from lightning_al.rounds.asking import (
+    answer,
+    ask_for_initial,
+    note_lacking,
+    put_last_weights,
+    warn_of_unknown_seconds,
+)
+from lightning_al.rounds.audit import audit_model, recall_audit
 from lightning_al.rounds.best_weights import choose_weights
 from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
 from lightning_al.rounds.datamodule import datamodule_of
@@ -72,6 +79,8 @@ class ActiveLearning(Arguments):
         query_size: Number of labels to query after each fit. The last query may be smaller.
         budget: Total number of training labels, including the initial ones. By default the whole pool.
         max_rounds: Maximum number of rounds. By default as many as the budget allows.
+        budget_seconds: No query begins once all answers took so many seconds, as far as they say it (`Answer`). What
+            does not say it counts as nothing.
         posterior: How the weights are sampled: a name (see `lightning_al.available_posteriors`) or an object. Its
             `num_fits` is the number of fits in a round.
         task: What the module's outputs mean: `multiclass`, logits ``[n, C]``, or `binary`, the logit of class 1 ``[n]``
@@ -139,7 +148,7 @@ class ActiveLearning(Arguments):
         state = f"{rounds} done, finished" if self.done else f"{rounds} done"
         query = self._run.labelling.query
         if query is not None and self._run.labelling.is_pending:
-            state += f", {len(query.rest)} of {len(query.indices)} labels pending"
+            state += f", {len(query.rest)} of {len(query.points)} labels pending"
         return f"{type(self).__name__}({', '.join([text_of(self.acquisition), *said])}; {state})"
 
     @property
@@ -166,7 +175,11 @@ class ActiveLearning(Arguments):
         return pending_in(self.folder) if is_new and self.folder is not None else run.labelling.pending
 
     def tell(
-        self, answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, by: Literal["index", "key"] = "index"
+        self,
+        answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
+        *,
+        by: Literal["index", "key"] = "index",
+        who: str | None = None,
     ) -> None:
         """Record answers to the pending query, between two calls of `trainer.fit`. They are on disk when this returns.
 
@@ -176,12 +189,14 @@ class ActiveLearning(Arguments):
         Args:
             answers: Labels, `Skip()`, `Unusable(reason)`, `Other(text)` or `Correction(label)`, by the index or by the
                 key of their points.
+                An `Answer` around one says how long it took, and who gave it.
             by: Whether they come by index or by key.
+            who: Who gave those that do not say it themselves.
 
         Raises:
             FileNotFoundError: If the folder holds no run yet.
             RuntimeError: If another process runs the run, or the journal is damaged.
-            ValueError: If the run has no folder, no query is pending, or answers were refused.
+            ValueError: If the run has no folder, no query is pending, `who` is no name, or answers were refused.
         """
         if self.folder is None:
             raise ValueError("`ActiveLearning.tell` records answers in the run's folder. Pass `folder=`.")
@@ -191,7 +206,7 @@ class ActiveLearning(Arguments):
             )
         if getattr(rank_zero_only, "rank", 0) == 0:
             try:
-                tell(self.folder, answers, by=by)
+                tell(self.folder, answers, by=by, who=who)
             finally:
                 self._run.labelling.take_answers(self.folder)
 
@@ -214,6 +229,7 @@ class ActiveLearning(Arguments):
         if stage == "fit":
             datamodule_of(trainer).skips_unreadable = self.skips_unscorable
             recall_items(trainer, datamodule_of(trainer), self.folder)
+            recall_audit(trainer, datamodule_of(trainer), self, has_begun=self._run.header is not None)
             self._call.start.before_setup(trainer, pl_module)
             if self._run.starts.initial is not None and self.reset != "warm":
                 # A callback may copy in its `setup` what the round starts from.
@@ -259,6 +275,7 @@ class ActiveLearning(Arguments):
             carry_on_timers(trainer, began)
         if not call.is_nested:
             # Before the loaders are made, which are those of the labels that come now.
+            warn_of_unknown_seconds(run)
             note_lacking(run, trainer, data)
             answer(run, trainer, data)
 
@@ -377,6 +394,7 @@ class ActiveLearning(Arguments):
         if fit.indices and not reveals(self.oracle):
             run.labelling.look_at(trainer, pl_module, data, self.forward_on(data))
             fit.probs = believed(fit.fitted, fit.indices)
+        audit_model(run, fit)
         if self.test == "posterior":
             if has_test(pl_module, data):
                 _ = fit.fitted.samples  # drawn while the module is on its device

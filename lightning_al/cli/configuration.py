@@ -302,7 +302,7 @@ def _may_be_forced(name: str) -> bool:
 
 
 def _grows(name: str, known: Any, asked: Any) -> bool:
-    is_larger = isinstance(known, int) and isinstance(asked, int) and asked > known
+    is_larger = isinstance(known, int | float) and isinstance(asked, int | float) and asked > known
     return name in MAY_GROW and known is not None and (asked is None or is_larger)
 
 

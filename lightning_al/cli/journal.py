@@ -127,7 +127,7 @@ def _asked(told: list[str]) -> str:
 def _told(one: Any, classes: Classes) -> str:
     label = "given back" if one.state == "given back" else _named(one.label, classes)
     before = f", first {_named(one.given, classes)}" if one.state in ("corrected", "given back") else ""
-    return f"{one.index} ({label}{before})"
+    return f"{one.index} ({label}{before}{', audit' if one.is_audit else ''})"
 
 
 def _named(label: Label, classes: Classes) -> str:
@@ -243,12 +243,13 @@ def _export(asked: argparse.Namespace) -> None:
     import pandas as pd
 
     from lightning_al.cli.out_file import check_out
+    from lightning_al.data.label_table import COLUMNS, FURTHER
     from lightning_al.report.frames import print_table, write_table
     from lightning_al.run.journal import Journal
 
     if asked.out is not None:
         check_out(asked.out)
-    table = pd.DataFrame(_rows(Journal.read(asked.folder)), dtype=object)
+    table = pd.DataFrame(_rows(Journal.read(asked.folder), asked.folder), columns=[*COLUMNS, *FURTHER], dtype=object)
     if asked.out is None:
         print_table(table, sys.stdout)
         return
@@ -256,28 +257,14 @@ def _export(asked: argparse.Namespace) -> None:
     print(f"{asked.out}: {_plural(len(table), 'label')} of {asked.folder}")
 
 
-def _rows(records: Records) -> Iterator[dict[str, object]]:
-    from lightning_al.run.labels import kind_of_aside, note_of
-    from lightning_al.run.recorded_labels import recorded_labels
+def _rows(records: Records, folder: Path) -> Iterator[dict[str, Any]]:
+    from lightning_al.data.label_table import label_rows
+    from lightning_al.run.keys_file import load_keys
     from lightning_al.task.class_names import Classes
 
+    keys = load_keys(folder)
     classes = Classes.from_dict((records.header or {}).get("classes"))
-    for one in recorded_labels(records):
-        has_label = one.is_there
-        yield {
-            "index": one.index,
-            "label": _cell(one.label) if has_label else None,
-            "class": classes.name_of(one.label) if has_label else None,
-            "state": one.state,
-            "round": one.round,
-            "score": one.score,
-            "first_label": _cell(one.given) if kind_of_aside(one.given) is None else None,
-            "note": note_of(one.label),
-        }
-
-
-def _cell(label: Label) -> object:
-    return label if label is None or isinstance(label, int | float | str) else json.dumps(label)
+    return label_rows(records, key_of=lambda index: keys[index] if keys else index, classes=classes)
 
 
 def _repair(asked: argparse.Namespace) -> None:

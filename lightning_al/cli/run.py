@@ -316,12 +316,15 @@ def report_run(
 
 def _draw_asked(active: ActiveLearning, data: ActiveDataModule, history: History, folder: Path, seed: int) -> None:
     """Draw the images that were queried, where the points are images."""
-    from lightning_al.report.pictures import asked_picture, save_picture
+    from lightning_al.report.pictures import asked_picture, save_picture, short
+    from lightning_al.task.class_names import shown_class
 
     asked = [round for round in history if round.indices]
     images = [[data.target.inputs(data.item_of(index)) for index in round.indices] for round in asked]
     if asked and all(_is_image(image) for row in images for image in row):
-        labels = [[data.class_of(index) for index in round.indices] for round in asked]
+        names = data.training_points.classes.names
+        classes = [[data.class_of(index) for index in round.indices] for round in asked]
+        labels = [[None if one is None else short(shown_class(one, names), 10) for one in row] for row in classes]
         headings = [f"after {round.spent} labels" for round in asked]
         title = f"{type(active.acquisition).__name__}, seed {seed}: images queried, in order"
         save_picture(asked_picture(images, labels, headings, title=title), folder / "asked.png")

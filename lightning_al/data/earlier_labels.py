@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lightning_al.data.keys import Key
+from lightning_al.run.effort import LONGEST_NAME, MOST_SECONDS, Effort
 from lightning_al.run.folder import JOURNAL, LABELS
 from lightning_al.run.journal import Journal
 from lightning_al.run.keys_file import load_keys
@@ -17,9 +18,10 @@ from lightning_al.run.labels import SET_ASIDE, Label
 from lightning_al.run.recorded_labels import recorded_labels
 from lightning_al.task.class_names import Classes
 from lightning_al.values.errors import first_few
+from lightning_al.values.spreadsheets import as_number, as_written
 
 COLUMNS = ("key", "index", "label", "class", "state", "note")
-"""The columns of a ``labels.csv`` that are read."""
+"""The columns that a ``labels.csv`` must have to be read. Those of an earlier version lack `who` and `seconds`."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,14 @@ class EarlierLabels:
         source: Where they come from, for errors.
         by_key: The answers by the key of their items, or by index where items have no keys. A class is its name where
             it has one.
+        audit: The keys of the points by which the earlier run measured accuracy, in the order of their answers.
+        efforts: How long these answers took and who gave them, by the same keys, as far as it is known.
     """
 
     source: str
     by_key: Mapping[Key, Label]
+    audit: Sequence[Key] = ()
+    efforts: Mapping[Key, Effort] = field(default_factory=dict)
 
     def by_index(self, keys: list[Key] | None, size: int) -> dict[int, Label]:
         """Return the answers by the indices of this run.
@@ -45,15 +51,35 @@ class EarlierLabels:
         Raises:
             ValueError: If an answer is for an item that is not there.
         """
-        places: Mapping[Any, int] = {key: index for index, key in enumerate(range(size) if keys is None else keys)}
-        strange = [key for key in self.by_key if key not in places]
+        return {index: self.by_key[key] for key, index in self._found(list(self.by_key), keys, size).items()}
+
+    def audit_by_index(self, keys: list[Key] | None, size: int) -> list[int]:
+        """Return the audit points of the earlier run by the indices of this one, in the order of their answers.
+
+        Raises:
+            ValueError: If one is for an item that is not there.
+        """
+        return list(self._found(self.audit, keys, size).values())
+
+    def _found(self, wanted: Sequence[Key], keys: list[Key] | None, size: int) -> dict[Key, int]:
+        places = _places(keys, size)
+        strange = [key for key in wanted if key not in places]
         if strange:
             raise ValueError(
                 f"`ActiveDataModule(labels=...)`: {len(strange)} labels of {self.source} are of items that the data do "
                 f"not have: {first_few(list(map(repr, strange)))}. Put the items back, or remove these lines from a "
                 f"copy of {LABELS}, and pass that."
             )
-        return {places[key]: answer for key, answer in self.by_key.items()}
+        return {key: places[key] for key in wanted}
+
+    def efforts_by_index(self, keys: list[Key] | None, size: int) -> dict[int, Effort]:
+        """Return how long the answers took and who gave them, by the indices of this run."""
+        places = _places(keys, size)
+        return {places[key]: effort for key, effort in self.efforts.items() if key in places and effort.is_known}
+
+
+def _places(keys: list[Key] | None, size: int) -> Mapping[Any, int]:
+    return {key: index for index, key in enumerate(range(size) if keys is None else keys)}
 
 
 def read_labels(given: str | os.PathLike[str]) -> EarlierLabels:
@@ -69,30 +95,35 @@ def read_labels(given: str | os.PathLike[str]) -> EarlierLabels:
     """
     path = Path(given)
     if (path / JOURNAL).is_file():
-        return EarlierLabels(str(path), _of_run(path))
+        return EarlierLabels(str(path), *_of_run(path))
     if path.is_file():
-        return EarlierLabels(str(path), _of_table(path))
+        return EarlierLabels(str(path), *_of_table(path))
     raise FileNotFoundError(
         f"`ActiveDataModule(labels={str(given)!r})` is neither a run's folder nor a file. Pass the folder of an "
         f"earlier run, or its {LABELS}."
     )
 
 
-def _of_run(folder: Path) -> dict[Key, Label]:
+def _of_run(folder: Path) -> tuple[dict[Key, Label], list[Key], dict[Key, Effort]]:
     records, keys = Journal.read(folder), load_keys(folder)
     classes = Classes.from_dict((records.header or {}).get("classes"))
     found: dict[Key, Label] = {}
+    audit: list[Key] = []
+    efforts: dict[Key, Effort] = {}
     for one in recorded_labels(records):
         key: Key = keys[one.index] if keys else one.index
+        efforts[key] = one.effort
+        if one.is_audit:
+            audit.append(key)
         if one.state == "given back":
             found.pop(key, None)
         elif one.label is not None:  # the dataset's own, which another run finds there too
             name = classes.name_of(one.label) if isinstance(one.label, int) else None
             found[key] = one.label if name is None else name
-    return found
+    return found, audit, efforts
 
 
-def _of_table(path: Path) -> dict[Key, Label]:
+def _of_table(path: Path) -> tuple[dict[Key, Label], list[Key], dict[Key, Effort]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
@@ -102,8 +133,13 @@ def _of_table(path: Path) -> dict[Key, Label]:
                 "`ActiveDataModule(labels=...)`, or a copy of it."
             )
         found: dict[Key, Label] = {}
+        audit: list[Key] = []
+        efforts: dict[Key, Effort] = {}
         for row in table:
             key, answer = _key(row), _answer(row)
+            efforts[key] = _effort(row)
+            if row.get("audit") == "yes":
+                audit.append(key)
             if row["state"] == "given back":
                 found.pop(key, None)
             elif key in found and found[key] != answer:
@@ -113,11 +149,19 @@ def _of_table(path: Path) -> dict[Key, Label]:
                 )
             else:
                 found[key] = answer
-    return found
+    return found, audit, efforts
+
+
+def _effort(row: Mapping[str, str]) -> Effort:
+    """Return how long an answer took and who gave it. A cell that says neither stands for not known."""
+    number = as_number(row.get("seconds") or "")
+    seconds = float(number) if number is not None and 0 <= number <= MOST_SECONDS else None
+    who = as_written(row.get("who") or "").strip()
+    return Effort(seconds, who if who and who.isprintable() and len(who) <= LONGEST_NAME else None)
 
 
 def _key(row: Mapping[str, str]) -> Key:
-    key = row["key"].removeprefix("'") if row["key"][1:2] in ("=", "+", "-", "@") else row["key"]
+    key = as_written(row["key"])
     return int(row["index"]) if key == row["index"] else key
 
 
@@ -127,7 +171,7 @@ def _answer(row: Mapping[str, str]) -> Label:
         return {SET_ASIDE: row["state"], **({note: row["note"]} if note else {})}
     name = row["class"]
     if name:
-        return name.removeprefix("'") if name[1:2] in ("=", "+", "-", "@") else name
+        return as_written(name)
     try:
         return int(row["label"])
     except ValueError:

@@ -1,5 +1,6 @@
 """Oracles, which answer queries, and their registry."""
 
+from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.ask import Ask
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.correction import Correction
@@ -22,6 +23,7 @@ from lightning_al.oracle.revealed import Revealed
 from lightning_al.oracle.set_aside import Other, Skip, Unusable
 
 __all__ = [
+    "Answer",
     "Ask",
     "Correction",
     "Files",

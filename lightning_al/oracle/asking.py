@@ -7,9 +7,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from lightning_al.host.namespace import rank_zero_warn
+from lightning_al.oracle.answer import Answer, opened
 from lightning_al.oracle.answers import AnswerError, index_of
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.set_aside import SetAside
+from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.labels import Label
 from lightning_al.run.records import OpenQuery
 from lightning_al.values.errors import first_few, said_shortly
@@ -43,9 +46,10 @@ def ask(
     *,
     name: str,
     accept: Accept,
-    record: Callable[[Mapping[int, Label]], None],
+    record: Callable[[Mapping[int, Label], Mapping[int, Effort]], None],
     kept: str,
     earlier: Answered | None = None,
+    who: str | None = None,
 ) -> ValueError | None:
     """Ask for the labels of a query that are missing.
 
@@ -54,18 +58,19 @@ def ask(
 
     Args:
         label: Asks the oracle, and returns its answers.
-        query: The query. Accepted answers are added to its `answers`.
+        query: The query. Accepted answers are added to its `answers`, and what is known of them to its `efforts`.
         name: The name of the oracle in an error.
         accept: Checks an answer.
-        record: Writes accepted answers.
+        record: Writes accepted answers, with what is known of them.
         kept: Where the accepted answers are kept, for the error.
         earlier: The points that were answered before, whose answers may be corrected.
+        who: Who gives the answers that do not say it themselves.
 
     Returns:
         The error to raise if answers were refused.
     """
     asked = query.rest
-    if query.indices and not asked:
+    if query.points and not asked:
         return None
     refused: dict[str, list[int]] = {}
     answered: dict[int, None] = {}
@@ -85,20 +90,21 @@ def ask(
         with closing(together(label())) as answers:
             for pairs in answers:
                 corrections, others = _parted(pairs)
-                good = _check(others, still_asked, answered, refused, accept, has)
+                good, efforts = _check(others, still_asked, answered, refused, accept, who, has)
                 if good:
-                    record(good)
+                    record(good, efforts)
                     query.answers.update(good)
+                    query.efforts.update(efforts)
                 corrected = _check_corrections(corrections, answered, refused, correct)
                 if corrected and earlier is not None:
                     earlier.correct(corrected)
                     query.answers.update({index: corrected[index] for index in corrected if index in query.answers})
                 # An endless generator is not read forever.
-                if refused and len(query.answers) == len(query.indices):
+                if refused and len(query.answers) == len(query.points):
                     break
     except Exception as error:
         if answered and not isinstance(error, AnswerError):
-            error.add_note(f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}.")
+            error.add_note(f"{len(query.answers)} of {len(query.points)} answers are kept {kept}.")
         if not isinstance(error, AnswerError):
             raise
         refused.setdefault(str(error), [])
@@ -113,9 +119,13 @@ def _check(
     answered: dict[int, None],
     refused: dict[str, list[int]],
     accept: Accept,
+    who: str | None,
     has: Callable[[int], bool],
-) -> dict[int, Label]:
-    """Return the valid ones of some answers that came together, and note which came and why others are refused."""
+) -> tuple[dict[int, Label], dict[int, Effort]]:
+    """Return the valid ones of some answers that came together, with what is known of them.
+
+    Note which came, and why others are refused.
+    """
     found: dict[int, list[Any]] = {}
     for pair in pairs:
         try:
@@ -124,6 +134,7 @@ def _check(
         except AnswerError as error:
             refused.setdefault(str(error), [])
     good: dict[int, Label] = {}
+    efforts: dict[int, Effort] = {}
     for index, answers in found.items():
         was_answered = index in answered
         answered[index] = None
@@ -134,10 +145,16 @@ def _check(
                 )
             if was_answered or len(answers) > 1:
                 raise AnswerError("it was answered twice")
-            good[index] = _checked(accept, index, answers[0])
+            answer, efforts[index], unusable = opened(Answer(answers[0], who=who))
+            good[index] = _checked(accept, index, answer)
+            if unusable:
+                rank_zero_warn(
+                    f"The answer for index {index} is kept, but not {' and '.join(unusable)}. Give `seconds` from 0 to "
+                    "a year, and `who` as a short text."
+                )
         except AnswerError as error:
             refused.setdefault(str(error), []).append(index)
-    return good
+    return good, known_efforts(efforts, good)
 
 
 def _parted(pairs: Sequence[Any]) -> tuple[list[tuple[Any, Correction]], list[Any]]:
@@ -146,8 +163,9 @@ def _parted(pairs: Sequence[Any]) -> tuple[list[tuple[Any, Correction]], list[An
     for pair in pairs:
         with suppress(AnswerError):
             key, answer = pair_of(pair)
-            if isinstance(answer, Correction):
-                corrections.append((key, answer))
+            correction, _, _ = opened(answer)
+            if isinstance(correction, Correction):
+                corrections.append((key, correction))
                 continue
         others.append(pair)
     return corrections, others
@@ -254,7 +272,7 @@ def _refusal(
         f"`{name}` was asked to label the indices [{first_few(asked, most=20)}], but answered for "
         f"[{first_few(sorted(answered), most=20)}]. "
         + (f"Refused: {'; '.join(reasons[:MOST])}{more}. " if refused else "")
-        + f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}. Let it answer at most once for each "
+        + f"{len(query.answers)} of {len(query.points)} answers are kept {kept}. Let it answer at most once for each "
         "queried index, and for no other, with a label of this dataset (`ActiveDataModule(classes=...)` lists them). "
         "Then call `trainer.fit` again, which only asks for the rest."
     )

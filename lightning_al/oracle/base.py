@@ -49,5 +49,6 @@ class Oracle(ABC):
             if it is stopped or fails. Labels may be numbers of Python, NumPy or torch, names of the dataset's classes,
             or soft labels. None stands for the dataset's own target. `Skip()`, `Unusable(reason)` and `Other(text)`
             set a point aside. `Correction(label)` replaces the answer of a point that was answered before, in this
-            query or an earlier one; such a point is not one of the query's.
+            query or an earlier one; such a point is not one of the query's. `Answer(label, seconds=2.5, who="anna")`
+            says how long an answer took, and who gave it.
         """

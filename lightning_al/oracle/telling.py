@@ -8,6 +8,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from lightning_al.oracle.answer import NotUsable, name_in
+from lightning_al.oracle.answer import opened as opened_answer
 from lightning_al.oracle.answers import AnswerError, plain_answer
 from lightning_al.oracle.asking import Answered, ask, pair_of, together
 from lightning_al.oracle.correction import Correction
@@ -28,7 +30,11 @@ By = Literal["index", "key"]
 
 
 def tell(
-    folder: str | os.PathLike[str], answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, by: By = "index"
+    folder: str | os.PathLike[str],
+    answers: Mapping[Any, Any] | Iterable[tuple[Any, Any]],
+    *,
+    by: By = "index",
+    who: str | None = None,
 ) -> dict[int, Label]:
     """Record answers to the open query of a run. They are on disk when this returns.
 
@@ -39,6 +45,7 @@ def tell(
         folder: The run's folder.
         answers: Labels, answers that are no label, or corrections, by the index or by the key of their points.
         by: Whether they come by index or by key.
+        who: Who gave those that do not say it themselves, as an `Answer` does.
 
     Returns:
         All answers of the query so far as plain data, by index.
@@ -46,13 +53,14 @@ def tell(
     Raises:
         FileNotFoundError: If the folder holds no run.
         RuntimeError: If a process runs the run, or the journal is damaged.
-        ValueError: If no query is open, or if answers were refused.
+        ValueError: If no query is open, if `who` is no name, or if answers were refused.
     """
+    name = _name(who)
     with opened(folder) as journal:
         query, rules = journal.records.query, rules_of(journal.records)
         if query is None or not query.is_of_a_fit or not query.rest:
             answers = list(chain.from_iterable(together(answers)))
-            if not answers or not all(isinstance(pair_of(pair)[1], Correction) for pair in answers):
+            if not answers or not all(_corrects(pair_of(pair)[1]) for pair in answers):
                 raise ValueError(
                     f"The run in {folder} awaits no answers. Start it again, and tell what it asks then. Only a "
                     "`Correction` of an earlier answer can be told at any time."
@@ -76,10 +84,20 @@ def tell(
                 has=lambda index: index in places_of(recorded_labels(journal.records)),
                 correct=lambda labels: journal.change(*(Change(index, label) for index, label in labels.items())),
             ),
+            who=name,
         )
     if wrong is not None:
         raise wrong
     return dict(query.answers)
+
+
+def _name(given: Any) -> str | None:
+    who = name_in(given)
+    if isinstance(who, NotUsable):
+        raise ValueError(
+            f"`tell(who={shown(given)})` is no name of a person. Pass a short text in one line, or leave `who` out."
+        )
+    return who
 
 
 def pending_in(folder: str | os.PathLike[str]) -> Query | None:
@@ -97,6 +115,10 @@ def pending_in(folder: str | os.PathLike[str]) -> Query | None:
     return rest_of(query, classes=Classes.from_dict((records.header or {}).get("classes")), folder=folder)
 
 
+def _corrects(answer: Any) -> bool:
+    return isinstance(opened_answer(answer)[0], Correction)
+
+
 def _by_index(answers: Any, query: OpenQuery, folder: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
     """Yield answers by index instead of by key.
 
@@ -104,15 +126,19 @@ def _by_index(answers: Any, query: OpenQuery, folder: str | os.PathLike[str]) ->
         AnswerError: After all others, if a key is none of the query's. A correction may be for any item of the run.
     """
     of_run = {key: index for index, key in enumerate(load_keys(folder))}
-    keys = query.indices if query.keys is None else query.keys
-    places = dict(zip(keys, query.indices, strict=True))
+    keys = query.points if query.keys is None else query.keys
+    places = dict(zip(keys, query.points, strict=True))
     strange = []
     for pairs in together(answers):
         for key, answer in map(pair_of, pairs):
             known = plain(key)
             if isinstance(known, str | int) and known in places:
                 yield places[known], answer
-            elif isinstance(answer, Correction) and isinstance(known, str | int) and (known in of_run or not of_run):
+            elif (
+                isinstance(opened_answer(answer)[0], Correction)
+                and isinstance(known, str | int)
+                and (known in of_run or not of_run)
+            ):
                 yield of_run.get(known, known), answer  # without keys, an item is known by its index
             else:
                 strange.append(key)

@@ -35,9 +35,16 @@ class PlainConsole(Console):
 
 
 def rounds_table(history: History, metric: str | None, *, most: int = 20) -> Table:
-    """Return a table with one row a round: labels, the metric if any, seconds, and the first of the indices queried."""
+    """Return a table with one row a round: labels, the metric if any, seconds, and the first of the indices queried.
+
+    Where any answer says how long it took, there is the time of all answers before the fit too.
+    """
+    from lightning_al.report.tables import duration
+
     table = Table(header_style="bold")
-    for heading in ("round", "labels", *([] if metric is None else [printable(metric)]), "seconds"):
+    with_time = any(round.label_seconds for round in history)
+    of_labels = ["labels", *(["labelling"] if with_time else [])]
+    for heading in ("round", *of_labels, *([] if metric is None else [printable(metric)]), "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("asked for, in order")
     for round in history:
@@ -46,6 +53,7 @@ def rounds_table(history: History, metric: str | None, *, most: int = 20) -> Tab
         table.add_row(
             str(round.number),
             str(round.spent),
+            *([duration(round.label_seconds)] if with_time else []),
             *([] if metric is None else ["" if value is None else f"{value:.4f}"]),
             f"{sum(round.seconds.values()):.1f}",
             " ".join(map(str, round.indices[:most])) + more,

@@ -38,6 +38,8 @@ Lines = dict[str, tuple[str, str]]
 
 Band = Literal["sd", "interval"]
 
+UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
+
 BANDS = {"sd": "one standard deviation over seeds", "interval": "95 % interval of the mean over seeds"}
 
 
@@ -91,6 +93,31 @@ def differences_picture(study: Study, name: str) -> Picture | None:
         draw_differences(figure.subplots(), compared, baseline, ink, study_lines(study, ink))
 
     return picture(name, says, draw, height=min(12.0, 1.5 + 0.75 * len(compared)))
+
+
+def labelling_picture(study: Study, name: str) -> Picture:
+    """Draw each run's metric over the time that its answers took, where they say it."""
+    runs = [(method, run) for method, same in study.methods.items() for run in same if run.label_seconds > 0]
+    longest = max(run.label_seconds for _, run in runs)
+    unit, size = next(((unit, size) for unit, size in UNITS if longest >= 2 * size), UNITS[-1])
+
+    def draw(figure: Figure, ink: Ink) -> None:
+        axes = figure.subplots()
+        lines = study_lines(study, ink)
+        named: set[str] = set()
+        for method, run in runs:
+            colour, kind = lines[method]
+            measured = [round for round in run.history if study.metric in round.metrics]
+            times = [round.label_seconds / size for round in measured]
+            axes.plot(
+                times, [round.metrics[study.metric] for round in measured], "o", linestyle=kind, color=colour,
+                linewidth=1.2, markersize=3, label="_again" if method in named else short(method),
+            )  # fmt: skip
+            named.add(method)
+        finish_curves(figure, axes, ink, title="Each run", x=f"{unit} of labelling", y=axis_name(study.metric))
+
+    says = f"{axis_name(study.metric)} over the time that labels took"
+    return picture(name, says[:1].upper() + says[1:], draw, height=3.1 + legend_height(list(study.methods)))
 
 
 def evenness_picture(study: Study, queried: Mapping[str, pd.DataFrame], name: str) -> Picture:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 RUN = ["task", "method", "seed"]
 """Columns that tell runs apart."""
 
-FIELDS = ("validation_labels", "indices", "scores", "class_counts", "seconds", "peak_bytes", "details")
+FIELDS = ("label_seconds", "validation_labels", "indices", "scores", "class_counts", "seconds", "peak_bytes", "details")
 """Fields of a round that have a column."""
 
 PHASES = ("fit", "score", "select", "test", "label")
@@ -56,7 +57,7 @@ def rounds(studies: Sequence[Study]) -> pd.DataFrame:
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the learning curves: one row a run and round that measured the task's metric."""
-    columns = [*RUN, "state", "round", "labels", "validation_labels", "metric", "value"]
+    columns = [*RUN, "state", "round", "labels", "label_seconds", "validation_labels", "metric", "value"]
     return frame.loc[frame["metric"].notna(), columns].rename(columns={"labels": "training_labels"})
 
 
@@ -78,14 +79,22 @@ def in_order(parts: set[str]) -> list[str]:
     return sorted(parts, key=lambda part: (places.get(part.removesuffix("_cuda"), len(PHASES)), part))
 
 
-def classes(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return training labels by class: one row a run, round and class, with how many were queried since the start."""
+def classes(frame: pd.DataFrame, names: Mapping[str, Mapping[int, str]] = MappingProxyType({})) -> pd.DataFrame:
+    """Return training labels by class: one row a run, round and class, with how many were queried since the start.
+
+    Args:
+        frame: The rounds.
+        names: The names of classes by their numbers, by the title of the task.
+    """
     parts = _parts(frame, "class_counts").reset_index()
     found = _with_place(frame, parts.sort_values(["row", "part"]))
     found = found.rename(columns={"part": "class", "class_counts": "labels"})
     found["asked_for"] = found["labels"].where(found["round"] == 0)
     start = found.groupby([*RUN, "class"])["asked_for"].transform("max").fillna(0)
     found["asked_for"] = found["labels"] - start
+    of_task = [names.get(task, {}) for task in found["task"]]
+    named = [known.get(label) for known, label in zip(of_task, found["class"], strict=True)]
+    found.insert(found.columns.get_loc("class") + 1, "name", named)
     return found.astype({"asked_for": int})
 
 
@@ -155,7 +164,7 @@ def tables(studies: Sequence[Study], targets: Sequence[float]) -> dict[str, pd.D
         "pairs": _of_tasks((study, pairs_frame(study.pairs)) for study in studies),
         "labels_to_target": _labels_to_target(studies, targets),
         "phases": phases(frame),
-        "classes": classes(frame),
+        "classes": classes(frame, {study.title: study.class_names for study in studies}),
         "asked": queries(frame),
         "noise": batches(frame),
     }

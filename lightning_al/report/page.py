@@ -23,6 +23,7 @@ from lightning_al.report.curve_pictures import (
     curves_picture,
     differences_picture,
     evenness_picture,
+    labelling_picture,
 )
 from lightning_al.report.pictures import Picture, classes_picture, data_address, time_picture
 from lightning_al.report.runs import Run
@@ -94,9 +95,11 @@ def section(study: Study, targets: Sequence[float], band: Band, prefix: str = ""
     frame = frames.rounds([study])
     parts = [
         _curves(study, band, prefix),
+        _of_table("How good the models are by their audit points", tables.audit(study)),
         _of_table("Methods compared in pairs", tables.pairs(study, most=MOST_PAIRS)),
         _of_table("Labels to reach a target", tables.labels_to_targets(study, targets)),
         _queried(study, frame, prefix),
+        _labelling(study, prefix),
         _time(frame, prefix),
         _batches(study, frame, prefix),
         _settings(study),
@@ -141,12 +144,12 @@ def _queried(study: Study, frame: pd.DataFrame, prefix: str) -> Part:
         return Part("What was asked", folded=folded)
     drawn = dict(list(found.items())[:MOST_METHODS_DRAWN])
     small = [
-        classes_picture(method, counts, f"{prefix}classes-{place}")
+        classes_picture(method, counts, f"{prefix}classes-{place}", names=study.class_names)
         for place, (method, counts) in enumerate(drawn.items())
         if len(counts) > 1
     ]
     evenness = evenness_picture(study, drawn, f"{prefix}evenness")
-    return Part("What was asked", [evenness], [tables.classes(found)], small, folded)
+    return Part("What was asked", [evenness], [tables.classes(found, study.class_names)], small, folded)
 
 
 def _images(study: Study) -> list[Folded]:
@@ -178,6 +181,14 @@ def read_png(path: Path) -> bytes | None:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return None
     return content
+
+
+def _labelling(study: Study, prefix: str) -> Part | None:
+    if not study.knows_label_seconds:
+        return None
+    return Part(
+        "Time of the people who label", [labelling_picture(study, f"{prefix}labelling")], [tables.labelling(study)]
+    )
 
 
 def _time(frame: pd.DataFrame, prefix: str) -> Part:

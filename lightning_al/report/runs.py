@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from itertools import pairwise
@@ -26,6 +27,7 @@ from lightning_al.run.journal import Journal
 from lightning_al.run.journal_reading import read_header, read_lines
 from lightning_al.run.lock import InUseError
 from lightning_al.run.printable import printable
+from lightning_al.task.class_names import Classes
 
 PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "scikit-learn", "numpy")
 
@@ -57,6 +59,7 @@ class Run:
         folder: Folder that the run was read from.
         state: `finished`; `going` in another process; `failed` as a cell of a sweep; or `stopped` before its end.
         history: The rounds; none if only the summary was read.
+        classes: The names of classes by their numbers, as far as the journal has them.
     """
 
     name: str
@@ -78,6 +81,12 @@ class Run:
     folder: Path = field(default=Path(), compare=False)
     state: State = field(default="finished", compare=False)
     history: History = field(default_factory=History, compare=False, repr=False)
+    classes: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def label_seconds(self) -> float:
+        """How long the answers before the last fit took, in seconds, as far as they say it."""
+        return self.history[-1].label_seconds if len(self.history) > 0 else 0.0
 
     @property
     def has_diverged(self) -> bool:
@@ -255,8 +264,8 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"its seed is {seed!r}, which is not a number. {COPY}")
     if metric is None:
         known = {name for round in history for name in round.metrics}
-        # A configuration that names none means the test accuracy, which a run without test data lacks.
-        metric = usual_metric(known & {USUAL[0]} if config else known)
+        # A configuration that names none means the test accuracy, or without test data that of the audit.
+        metric = usual_metric(known & {USUAL[0], USUAL[-1]} if config else known)
     versions = {} if summary is None else summary.versions
     mode = config.get("mode", summary and summary.mode)
     return Run._without_curve(
@@ -274,7 +283,15 @@ def read_run(folder: Path) -> Run:
         mode=checked_mode(mode, who=CONFIG if config else SUMMARY),
         folder=folder,
         state=state,
+        classes=_class_names(folder),
     )
+
+
+def _class_names(folder: Path) -> dict[int, str]:
+    with suppress(*UNREADABLE):  # of classes that cannot be read, the numbers are shown
+        names = Classes.from_dict(read_header(folder).get("classes")).names
+        return {int(number): printable(name) for number, name in names.items()}
+    return {}
 
 
 def _run_folders(folder: Path, left_out: list[LeftOut]) -> Iterator[Path]:
@@ -330,7 +347,7 @@ def _printable_round(round: Round) -> Round:
     """Return a round with printable names, after checking the sizes of its numbers."""
     if any(absurd_numbers(round.to_dict())):
         raise ValueError(f"its round {round.number} has a number larger than any that a run records. {COPY}")
-    fields_with_names = ("metrics", "seconds", "peak_bytes", "details")
+    fields_with_names = ("metrics", "seconds", "peak_bytes", "details", "audit")
     named: dict[str, Any] = {
         field: {printable(name): value for name, value in getattr(round, field).items()} for field in fields_with_names
     }

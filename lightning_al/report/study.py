@@ -77,6 +77,20 @@ class Study:
         """The runs that are not compared."""
         return [run for run in self.runs if self.is_too_short(run)]
 
+    @cached_property
+    def class_names(self) -> dict[int, str]:
+        """The names of classes by their numbers, where the runs that have a name of a class agree on it."""
+        found: dict[int, set[str]] = defaultdict(set)
+        for run in self.runs:
+            for number, name in run.classes.items():
+                found[number].add(name)
+        return {number: next(iter(names)) for number, names in found.items() if len(names) == 1}
+
+    @property
+    def knows_label_seconds(self) -> bool:
+        """Whether any answer of any run says how long it took."""
+        return any(run.label_seconds > 0 for run in self.runs)
+
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that all runs share."""

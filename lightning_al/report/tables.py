@@ -16,9 +16,11 @@ from lightning_al.report.frames import evenness, in_order
 from lightning_al.report.metric import Mode
 from lightning_al.report.sentences import p_value, signed
 from lightning_al.report.study import Study
+from lightning_al.task.class_names import shown_class
 
 MOST_CLASSES = 20
 MOST_INDICES = 40
+MOST_RUNS = 50
 
 TESTS = ["95 % interval", "pairs", "p sign-flip", "by Holm", "p paired t", "by Holm"]
 
@@ -109,8 +111,37 @@ def cells_of_target(row: Method, value: float, mode: Mode) -> list[str]:
     ]
 
 
-def classes(queried: Mapping[str, pd.DataFrame]) -> Table:
-    """Return how many labels of each class each method queried."""
+def audit(study: Study) -> Table | None:
+    """Return how good the last model of each run is by its audit points, or None where no run has any."""
+    last = [(method, run, run.history[-1].audit) for method, runs in study.methods.items() for run in runs]
+    found = [(method, run, audit) for method, run, audit in last if audit]
+    if not found:
+        return None
+    rows = [
+        [
+            method,
+            str(run.seed),
+            f"{audit['right']:.0f} of {audit['labels']:.0f}",
+            *(
+                [f"{audit['acc']:.3f}", f"{audit['low']:.2f} to {audit['high']:.2f}"]
+                if audit.get("labels")
+                else ["", ""]
+            ),
+            f"{audit['set_aside']:.0%}" if "set_aside" in audit else "",
+        ]
+        for method, run, audit in found[:MOST_RUNS]
+    ]
+    notes = [
+        "The last model of each run, judged by points that were drawn at random before the run and never trained on. "
+        "Intervals are Wilson's, 95 %. Set aside: the share of these points that were skipped or unusable."
+    ]
+    if len(found) > len(rows):
+        notes.append(f"The first {len(rows)} of {len(found)} runs.")
+    return Table("audit", ["method", "seed", "right", "accuracy", "95 % interval", "set aside"], rows, notes)
+
+
+def classes(queried: Mapping[str, pd.DataFrame], names_of: Mapping[int, str]) -> Table:
+    """Return how many labels of each class each method queried; classes are shown by their names, if known."""
     names = next(iter(queried.values())).columns
     shown = names[:MOST_CLASSES]
     notes = [
@@ -119,7 +150,7 @@ def classes(queried: Mapping[str, pd.DataFrame]) -> Table:
     ]
     if len(names) > len(shown):
         notes.append(f"The first {len(shown)} of {len(names)} classes; classes.csv has all.")
-    headings = ["method", "at labels", *(f"class {label}" for label in shown), "evenness"]
+    headings = ["method", "at labels", *(shown_class(label, names_of, before="class ") for label in shown), "evenness"]
     rows = []
     for method, counts in queried.items():
         last = counts.iloc[-1]
@@ -141,6 +172,17 @@ def indices(study: Study) -> Table:
         "The first seed of each method, in the wrapped dataset's numbering; asked.csv has all seeds, with the scores."
     ]
     return Table("asked", ["method", "seed", "after labels", "indices"], rows, notes, text=[3])
+
+
+def labelling(study: Study) -> Table:
+    """Return labels and the time that they took, one row a run."""
+    rows = [
+        [method, str(run.seed), str(run.history[-1].spent), duration(run.label_seconds) if run.label_seconds else ""]
+        for method, same in study.methods.items()
+        for run in same
+    ]
+    notes = ["Labels before the last fit, and how long these answers took, as far as they say it."]
+    return Table("labelling", ["method", "seed", "labels", "time"], rows, notes)
 
 
 def time(seconds: pd.DataFrame, num_rounds: pd.Series[int]) -> Table:

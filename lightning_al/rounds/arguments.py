@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -21,7 +22,7 @@ from lightning_al.run.folder_path import folder_path
 from lightning_al.run.labels import UNPAID, kind_of_aside
 from lightning_al.run.seeds import Seed
 from lightning_al.task import TASKS
-from lightning_al.values.whole_numbers import optional_whole_number, whole_number
+from lightning_al.values.whole_numbers import optional_whole_number, plain, shown, whole_number
 
 
 class Arguments(BeforeSetup):
@@ -40,6 +41,7 @@ class Arguments(BeforeSetup):
         query_size: int,
         budget: int | None = None,
         max_rounds: int | None = None,
+        budget_seconds: float | None = None,
         posterior: Posterior | str = "mc_dropout",
         task: Literal["multiclass", "binary"] | None = None,
         forward: Forward | None = None,
@@ -72,6 +74,7 @@ class Arguments(BeforeSetup):
         self.query_size = query_size
         self.budget = budget
         self.max_rounds = max_rounds
+        self.budget_seconds = budget_seconds
         self.rounds_per_fit = rounds_per_fit
         self.seed = seed
         self.take_numbers()
@@ -92,6 +95,7 @@ class Arguments(BeforeSetup):
         self.query_size = whole_number(who, "query_size", self.query_size)
         self.budget = optional_whole_number(who, "budget", self.budget)
         self.max_rounds = optional_whole_number(who, "max_rounds", self.max_rounds)
+        self.budget_seconds = _seconds(self.budget_seconds)
         self.rounds_per_fit = optional_whole_number(who, "rounds_per_fit", self.rounds_per_fit)
         enough_of(self.oracle, self.query_size)
         seconds_to_wait(self.oracle)
@@ -106,10 +110,16 @@ class Arguments(BeforeSetup):
         """Return how many labels to query after the fit of a round; 0 where the run ends with it."""
         if self.max_rounds is not None and round + 1 >= self.max_rounds:
             return 0
+        if self.budget_seconds is not None and pool.label_seconds >= self.budget_seconds:
+            return 0
+        return min(self.query_size, self.num_left(pool))
+
+    def num_left(self, pool: Pool) -> int:
+        """Return how many points may still be queried, besides those that have yet to be asked for the audit."""
         left = pool.num_unlabelled
-        if self.budget is not None:
-            left = max(0, min(left, self.budget - pool.num_spent))
-        return min(self.query_size, left)
+        if self.budget is None:
+            return left
+        return max(0, min(left, self.budget - pool.num_spent - len(pool.audit.waiting)))
 
     def forward_on(self, data: ActiveDataModule) -> Forward:
         """Return what computes the module's raw outputs for a batch."""
@@ -123,11 +133,13 @@ class Arguments(BeforeSetup):
                 the posterior cannot be tested.
         """
         given = data.given_labels()
-        num_initial = sum(kind_of_aside(given.get(index)) != UNPAID for index in data.pool.initial)
-        if self.budget is not None and self.budget < num_initial:
+        first = [*data.pool.initial, *data.pool.audit.points]
+        num_first = sum(kind_of_aside(given.get(index)) != UNPAID for index in first)
+        if self.budget is not None and self.budget < num_first:
+            kinds = "initial and audit labels" if len(data.pool.audit) else "initial labels"
             raise ValueError(
-                f"`ActiveLearning(budget={self.budget})` is below the {num_initial} initial labels. The "
-                "budget counts all training labels, the initial ones included. Raise it, or lower `initial_size`."
+                f"`ActiveLearning(budget={self.budget})` is below the {num_first} {kinds}. The budget "
+                "counts all labels, these included. Raise it, or lower `initial_size`."
             )
         if getattr(self.oracle, "leaves_open", False) and self.folder is None:
             raise ValueError(
@@ -152,6 +164,19 @@ class Arguments(BeforeSetup):
                 "`ActiveDataModule` is a function of one item. Pass `target=` as a key or a position, or test with "
                 "'module'."
             )
+
+
+def _seconds(given: Any) -> float | None:
+    """Return a budget of seconds as a float, or None."""
+    number = plain(given)
+    if number is None:
+        return None
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < math.inf:
+        raise ValueError(
+            f"`ActiveLearning(budget_seconds={shown(given)})` is no time that answers may take. Pass a number of "
+            "seconds above 0, or None."
+        )
+    return float(number)
 
 
 def _check_choice(name: str, value: object, choices: tuple[str, ...], other: str = "") -> None:

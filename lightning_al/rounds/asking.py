@@ -13,11 +13,13 @@ from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.host.signals import requeued_between_fits
 from lightning_al.host.trainer import logger_step, set_logger_step
-from lightning_al.oracle import reveals
+from lightning_al.oracle import name_of, reveals
 from lightning_al.oracle.earlier_run import EarlierRun
+from lightning_al.rounds.audit import known_audit, mixed, to_audit
 from lightning_al.rounds.labelling import weights_name, without_drawing
 from lightning_al.rounds.log import log_round
 from lightning_al.rounds.run import Run
+from lightning_al.run.effort import total_seconds
 from lightning_al.run.history import Round
 from lightning_al.run.labels import Label
 from lightning_al.run.memory import peak_bytes
@@ -60,8 +62,9 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
         labels = run.labelling.ask(active.oracle, trainer, data, run.journal, active.folder, seed=active.seed)
     if labels is None:
         return
+    warn_of_unknown_seconds(run, query)
     if query.round is None:
-        data.pool.label_initial(labels)
+        data.pool.label_initial(labels, seconds=total_seconds(query.efforts.values()))
         run.labelling.end()
         run.check_pool(data.pool)
         return
@@ -71,12 +74,33 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
     end_round(run, trainer, data, Round.from_dict(from_first_rank(trainer, lambda: plain)), labels)
 
 
+def warn_of_unknown_seconds(run: Run, query: OpenQuery | None = None) -> None:
+    """Warn once where answers do not say how long they took, so that a budget of seconds does not end the run.
+
+    Args:
+        run: The run.
+        query: The query that was answered, or None before the first.
+    """
+    active = run.active
+    if active.budget_seconds is None:
+        return
+    who = name_of(active.oracle)
+    said = f"`ActiveLearning(budget_seconds={active.budget_seconds:g})` does not end this run as long as `{who}` does"
+    why = None
+    if query is None:
+        why = "it reveals labels" if reveals(active.oracle) else None
+    elif all(effort.seconds is None for effort in query.efforts.values()):
+        why = "it may answer by `Answer(label, seconds=...)`"
+    if why is not None:
+        run.once.warn("seconds", f"{said} not say how long an answer took: {why}.")
+
+
 def answered_part(round: Mapping[str, Any], answers: Mapping[int, Label]) -> dict[str, Any]:
     """Return a round whose query has only the points that were answered. The others return to the pool.
 
     >>> round = {"indices": [7, 3], "scores": [0.5, 0.2], "details": {"information": [0.5, 0.6], "used": 1.0}}
     >>> answered_part(round, {3: 1})
-    {'indices': [3], 'scores': [0.2], 'details': {'information': [0.6], 'used': 1.0}}
+    {'indices': [3], 'scores': [0.2], 'details': {'information': [0.6], 'used': 1.0}, 'audited': []}
     """
     places = [place for place, index in enumerate(round["indices"]) if index in answers]
     size = len(round["indices"])
@@ -85,7 +109,9 @@ def answered_part(round: Mapping[str, Any], answers: Mapping[int, Label]) -> dic
         return [values[place] for place in places] if isinstance(values, list) and len(values) == size else values
 
     details = {name: of_answered(values) for name, values in round["details"].items()}
-    return {**round, **{name: of_answered(round[name]) for name in ("indices", "scores")}, "details": details}
+    audited = [index for index in round.get("audited", ()) if index in answers]
+    answered = {name: of_answered(round[name]) for name in ("indices", "scores")}
+    return {**round, **answered, "details": details, "audited": audited}
 
 
 def end_round(run: Run, trainer: pl.Trainer, data: ActiveDataModule, round: Round, labels: Mapping[int, Label]) -> None:
@@ -112,21 +138,33 @@ def note_lacking(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
 
 
 def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
-    """Ask for the labels of initial points that have none."""
-    if not run.labelling.is_pending and data.pool.lacking:
-        points = list(data.pool.lacking)
-        begin_query(run, trainer, OpenQuery(INITIAL, points, [], keys=data.keys_of(points)))
-        if data.earlier_labels is not None:
-            take_earlier(run, trainer, data)
-        answer(run, trainer, data)
+    """Ask for the labels of initial points that have none, and for audit points beside them.
+
+    Audit points whose labels are known already are among these, so that they are checked and recorded as answers.
+    """
+    if run.labelling.is_pending or run.round > 0:
+        return
+    points, given = list(data.pool.lacking), data.given_labels()
+    known = {} if reveals(run.active.oracle) else known_audit(data)
+    to_ask = [index for index in points if index not in given]
+    audited = [index for index in to_audit(run.active, data, INITIAL, len(to_ask)) if index not in known]
+    audited += known
+    if not points and not audited:
+        return
+    asked = mixed(points, audited, run.active.seed, INITIAL)
+    query = OpenQuery(INITIAL, points, [], keys=data.keys_of(asked or points), asked=asked)
+    begin_query(run, trainer, query)
+    if data.earlier_labels is not None or known:
+        take_known(run, trainer, data, {**given, **known})
+    answer(run, trainer, data)
 
 
-def take_earlier(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
-    """Answer the query of the initial points by the labels of an earlier run, as far as that has some."""
-    given = data.given_labels()
+def take_known(run: Run, trainer: pl.Trainer, data: ActiveDataModule, given: Mapping[int, Label]) -> None:
+    """Answer the query of the initial points by labels that are known, as far as there are some."""
     on_each_rank(trainer, lambda: data.check_given(given))
+    earlier = EarlierRun(given, data.given_efforts())
     with without_drawing():
-        run.labelling.ask(EarlierRun(given), trainer, data, run.journal, run.active.folder, says_pending=False)
+        run.labelling.ask(earlier, trainer, data, run.journal, run.active.folder, says_pending=False)
 
 
 def put_last_weights(run: Run, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor
@@ -30,6 +30,7 @@ from lightning_al.rounds.accepted_labels import (
     truth_of,
     why_of_labels,
 )
+from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.records import INITIAL, OpenQuery, changes_since
@@ -74,7 +75,7 @@ class Labelling:
         if self.query is None or self.query.number != number:
             return None
         rank_zero_info(
-            f"The query of round {number} has {len(self.query.answers)} of {len(self.query.indices)} answers already, "
+            f"The query of round {number} has {len(self.query.answers)} of {len(self.query.points)} answers already, "
             "so the oracle is asked only for the others."
         )
         return self.query
@@ -117,8 +118,9 @@ class Labelling:
             weights: The weights of the fit before it, if there was one.
             journal: The journal, on the first rank, if the run has a folder.
         """
-        if self.query is not None and self.query.indices == query.indices:
+        if self.query is not None and self.query.points == query.points:
             query.answers.update(self.query.answers)
+            query.efforts.update(self.query.efforts)
         query.num_outputs = self._num_outputs
         self.query, self.weights = query, weights
         if journal is not None:
@@ -158,10 +160,10 @@ class Labelling:
         data.training_points.check_length(data.pool)
         self._data, self._folder, asked = data, folder, self.query
 
-        def record(answers: Mapping[int, Label]) -> None:
+        def record(answers: Mapping[int, Label], efforts: Mapping[int, Effort]) -> None:
             # What is revealed can be revealed again.
             if journal is not None and not reveals(oracle):
-                journal.answer(answers)
+                journal.answer(answers, efforts)
 
         def correct(labels: Mapping[int, Label]) -> None:
             """Change answers, each in the journal and in memory at once."""
@@ -173,7 +175,7 @@ class Labelling:
             for change in changes:
                 data.pool.change(change)
 
-        def find() -> tuple[dict[int, Label], ValueError | None, list[Change]]:
+        def find() -> tuple[dict[int, Label], dict[int, Effort], ValueError | None, list[Change]]:
             told = reveals(oracle)
             accept = accepting(data, asked.num_outputs, reveals=told, asked=() if told else asked.rest)
             kept = "for the next fit of this program" if folder is None else f"in {folder}"
@@ -191,19 +193,22 @@ class Labelling:
                     earlier=None if told else Answered(has=answered_before, correct=correct),
                 )
                 if wrong is not None or is_enough() or pause is None:
-                    return asked.answers, wrong, data.pool.changes
+                    return asked.answers, asked.efforts, wrong, data.pool.changes
                 time.sleep(pause)
 
         def answered_before(index: int) -> bool:
             pool = data.pool
-            return index in asked.answers or index in pool.aside or index in set(pool.labelled) - set(pool.lacking)
+            labelled = set(pool.labelled) - set(pool.lacking)
+            return index in {*asked.answers, *pool.aside, *pool.audit.answers} or index in labelled
 
         def is_enough() -> bool:
-            needed = len(asked.indices)
-            return len(asked.answers) >= (needed if asked.number == INITIAL else enough_of(oracle, needed))
+            enough = len(asked.points) if asked.number == INITIAL else enough_of(oracle, len(asked.points))
+            answered = sum(index in asked.answers for index in asked.indices)
+            return not asked.rest or (enough < len(asked.points) and answered >= min(enough, len(asked.indices)))
 
-        answers, wrong, changes = from_first_rank(trainer, find)
+        answers, efforts, wrong, changes = from_first_rank(trainer, find)
         asked.answers.update(answers)
+        asked.efforts.update(efforts)
         for change in changes_since(data.pool.changes, changes):
             data.pool.change(change)
         if wrong is not None:
@@ -219,9 +224,12 @@ class Labelling:
         """Take over the answers of the query that were recorded in the run's folder since the last call."""
         with suppress(OSError, RuntimeError):  # the next call reads the folder, and says what is wrong with it
             records = Journal.read(folder)
-            known = records.initial if records.query is None else records.query.answers
+            known, efforts = records.initial, records.initial_efforts
+            if records.query is not None:
+                known, efforts = records.query.answers, records.query.efforts
             if self.query is not None:
-                self.query.answers.update({index: known[index] for index in self.query.indices if index in known})
+                self.query.answers.update({index: known[index] for index in self.query.points if index in known})
+                self.query.efforts.update(known_efforts(efforts, self.query.points))
 
     def end(self) -> None:
         """Forget the query, whose round is recorded."""
@@ -278,7 +286,8 @@ class Labelling:
 
 def _change_of(pool: Pool, index: int, label: Label) -> list[Change]:
     """Return the change that gives a point another label; none where it has that label already."""
-    if index not in pool.aside and label == pool.labels.get(index):
+    present = pool.audit.answers if index in pool.audit.answers else pool.labels
+    if index not in pool.aside and label == present.get(index):
         return []
     return [Change(index, label, after=len(pool.rounds) - 1)]
 
@@ -293,7 +302,7 @@ def tell_pending(query: OpenQuery) -> None:
     of = "the initial points" if query.number == INITIAL else f"round {query.number}"
     rest = ", ".join(map(str, query.rest[:10])) + (", ..." if len(query.rest) > 10 else "")
     rank_zero_info(
-        f"`ActiveLearning`: {len(query.rest)} of {len(query.indices)} labels of {of} are pending (indices {rest}). "
+        f"`ActiveLearning`: {len(query.rest)} of {len(query.points)} labels of {of} are pending (indices {rest}). "
         "Call `trainer.fit` again to query them. The run resumes once all are there."
     )
 
@@ -306,15 +315,7 @@ def believed(fitted: Fitted, indices: Sequence[int]) -> list[list[float]] | None
     Returns:
         The probabilities, or None if the module's outputs are not classes.
     """
-    sampled = "samples" in vars(fitted)
-
-    def predict(batches: Any) -> Iterator[Any]:
-        if sampled:
-            yield from fitted.log_probs(batches)
-        else:
-            for batch in batches:
-                yield (fitted.log_probs_without_sampling(batch).unsqueeze(1),)
-
+    predict = partial(fitted.log_probs_by, sampled="samples" in vars(fitted))
     try:
         chunks = pass_over(fitted.trainer, fitted.module, fitted.pool, indices, predict, "beliefs")
         return [row for (log_probs,) in chunks for row in log_probs.double().exp().mean(dim=1).tolist()]

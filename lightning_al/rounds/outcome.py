@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import csv
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.label_table import COLUMNS, label_rows
 from lightning_al.host.namespace import pl, rank_zero_warn
 from lightning_al.run.files import replacing
 from lightning_al.run.folder import LABELS, MODEL
 from lightning_al.run.journal import Journal
-from lightning_al.run.labels import note_of
-from lightning_al.run.recorded_labels import RecordedLabel, recorded_labels
+from lightning_al.run.labels import Label
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.spreadsheets import harmless
-
-COLUMNS = ("key", "index", "label", "class", "state", "round", "note")
-"""The columns of the table of labels."""
 
 
 def save_model(journal: Journal, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -56,39 +52,22 @@ def write_labels(journal: Journal, data: ActiveDataModule) -> None:
     """Write all answers of a run as ``labels.csv``, in the order in which they came.
 
     Its columns are `key`, `index`, `label` (the class number, or the label as it is), `class` (the name), `state`
-    (`given`, `corrected`, `given back`, `skip`, `unusable` or `other`), `round` (empty for the initial points) and
-    `note`.
+    (`given`, `corrected`, `given back`, `skip`, `unusable` or `other`), `round` (empty for the initial points),
+    `note`, `audit` (`yes` for audit points, which are never trained on), and as far as the answer says it, `who` gave
+    it and how many `seconds` it took.
 
     Args:
         journal: The journal of the run's folder.
         data: The data, whose own labels are written where an oracle only revealed them.
     """
+
+    def own(index: int) -> Label:
+        with suppress(Exception):  # an item that cannot be read now was read when it mattered
+            return data.class_of(index)
+        return None
+
     with replacing(journal.folder / LABELS) as path, path.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(COLUMNS)
-        table.writerows(_rows(journal, data))
-
-
-def _rows(journal: Journal, data: ActiveDataModule) -> Iterator[list[Any]]:
-    classes = data.training_points.classes
-    for found in recorded_labels(journal.records):
-        label = _label(found, data)
-        row = [
-            data.key_of(found.index),
-            found.index,
-            label,
-            classes.name_of(label),
-            found.state,
-            found.round,
-            note_of(found.label),
-        ]
-        yield ["" if cell is None else harmless(cell) for cell in row]
-
-
-def _label(found: RecordedLabel, data: ActiveDataModule) -> Any:
-    if not found.is_there:
-        return None
-    if found.label is None:
-        with suppress(Exception):  # an item that cannot be read now was read when it mattered
-            return data.class_of(found.index)
-    return found.label
+        rows = label_rows(journal.records, key_of=data.key_of, classes=data.training_points.classes, own=own)
+        table.writerows([harmless(row[name]) for name in COLUMNS] for row in rows)

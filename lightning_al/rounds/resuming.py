@@ -17,6 +17,7 @@ from lightning_al.rounds.datamodule import datamodule_of
 from lightning_al.rounds.found_run import read_run
 from lightning_al.rounds.items import check_labelled
 from lightning_al.rounds.run import Run
+from lightning_al.run.effort import total_seconds
 from lightning_al.run.folder import break_links, check_places, places_of
 from lightning_al.run.journal import Journal
 from lightning_al.run.records import changes_since
@@ -52,7 +53,8 @@ def open_folder(run: Run, trainer: pl.Trainer, data: ActiveDataModule, folder: s
     rounds = records.history
     try:
         if run.round == 0:
-            pool.label_initial({i: label for i, label in records.initial.items() if i not in pool.labels})
+            seconds = total_seconds(records.initial_efforts.values())
+            pool.label_initial({i: a for i, a in records.initial.items() if i not in pool.labels}, seconds=seconds)
         if run.round == 0 and len(rounds) > 0:
             label_as_recorded(pool, records)
             if run.header is None:

@@ -46,6 +46,7 @@ OF_ACTIVE_LEARNING: Mapping[str, Recorded | Free] = {
     "query_size": Recorded("query_size"),
     "budget": Free("It says how far a run goes. What was queried stays.", on_every_rank=True),
     "max_rounds": Free("It says how far a run goes. What was queried stays.", on_every_rank=True),
+    "budget_seconds": Free("It says how far a run goes. What was queried stays.", on_every_rank=True),
     "posterior": Recorded("posterior"),
     "task": Recorded("task"),
     "forward": Recorded("forward"),
@@ -82,6 +83,7 @@ OF_DATA: Mapping[str, Recorded | Free] = {
     "groups": Recorded("data.groups"),
     "keys": Recorded("data.keyed", force=False),
     "labels": Free("They are recorded as the answers of the initial points.", tells_apart=True),
+    "audit": Recorded("datamodule.audit", force=False),
     "val": Recorded("datamodule.val"),
     "test": Free("It is measured after the query, and nothing follows from it.", tells_apart=True),
     "predict": Free("Nothing of it is used in `trainer.fit`."),
@@ -92,7 +94,7 @@ OF_DATA: Mapping[str, Recorded | Free] = {
 }
 """Each argument of `ActiveDataModule`. For `data`, a header has the length, labels, form and contents."""
 
-GROWS = ("budget", "max_rounds")
+GROWS = ("budget", "max_rounds", "budget_seconds")
 """How far a run goes. It may only grow once it is known."""
 
 _BOTH = {"active": OF_ACTIVE_LEARNING, "pool": OF_DATA}

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from lightning_al.run.effort import Effort
 from lightning_al.run.folder import KEYS, member_name
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal_database import chained
@@ -126,8 +127,20 @@ class Journal:
             raise RuntimeError(f"`Journal.begin`: the run in {self.folder} has begun already.")
         self.write_rows({"schema": SCHEMA, **header})
 
-    def append(self, round: Round, labels: Mapping[int, Any], items: Mapping[int, Sequence[Any]] | None = None) -> None:
-        """Write what a round did, with the labels of the points that it queried, and their keys and hashes if known.
+    def append(
+        self,
+        round: Round,
+        labels: Mapping[int, Any],
+        items: Mapping[int, Sequence[Any]] | None = None,
+        efforts: Mapping[int, Effort] | None = None,
+    ) -> None:
+        """Write what a round did, with the labels of the points that it queried.
+
+        Args:
+            round: The round.
+            labels: The labels, by index.
+            items: Keys and hashes of the labelled points, if known.
+            efforts: What is known of the answers besides.
 
         Raises:
             RuntimeError: If it is not the next round.
@@ -140,14 +153,19 @@ class Journal:
                 f"`Journal.append` expected round {number} of the run in {self.folder}, but got round {round.number}."
             )
         body = {"round": round.to_dict(), "labels": {str(index): label for index, label in labels.items()}}
-        self.write_rows(body | ({"items": {str(i): list(item) for i, item in items.items()}} if items else {}))
+        body |= {"items": {str(i): list(item) for i, item in items.items()}} if items else {}
+        self.write_rows(body | _by(efforts))
 
     def ask(self, query: OpenQuery) -> None:
         """Write a query, before anybody is asked. An open query may be written again."""
         self.write_rows({"query": query.to_dict()})
 
-    def answer(self, answers: Mapping[int, Label]) -> None:
+    def answer(self, answers: Mapping[int, Label], efforts: Mapping[int, Effort] | None = None) -> None:
         """Write answers to the open query, so that these points are never asked again.
+
+        Args:
+            answers: The answers, by index.
+            efforts: What is known of them besides.
 
         Raises:
             RuntimeError: If no query is open.
@@ -156,7 +174,7 @@ class Journal:
             raise RuntimeError(
                 f"`Journal.answer`: the run in {self.folder} has no open query. Call `Journal.ask` first."
             )
-        self.write_rows({"answers": {str(index): label for index, label in answers.items()}})
+        self.write_rows({"answers": {str(index): label for index, label in answers.items()}} | _by(efforts))
 
     def append_member(self, plain: Mapping[str, Any]) -> None:
         """Write what a fit of the next round did, where a round takes several. Its weights lie in the folder."""
@@ -271,3 +289,8 @@ class Journal:
             self._is_sure = True
         if self._place.lost is not None:
             raise RuntimeError(self._place.lost)
+
+
+def _by(efforts: Mapping[int, Effort] | None) -> dict[str, Any]:
+    """Return the part of a row that says how long answers took, and who gave them."""
+    return {"by": {str(index): effort.to_plain() for index, effort in efforts.items()}} if efforts else {}

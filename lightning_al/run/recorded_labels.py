@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from lightning_al.run.effort import Effort
 from lightning_al.run.labels import Label, kind_of_aside
 from lightning_al.run.records import INITIAL, OpenQuery, Records
 
@@ -20,6 +22,8 @@ class RecordedLabel:
         state: Whether the label is the first one, was corrected, or was given back; or how the point was set aside.
         round: Number of the round that queried it; None if the point was labelled before the first round.
         score: The acquisition function's score, if it was queried.
+        effort: How long the first answer took, and who gave it, as far as it is known.
+        is_audit: Whether it is that of an audit point, which is never trained on.
     """
 
     index: int
@@ -28,6 +32,8 @@ class RecordedLabel:
     state: Literal["given", "corrected", "given back", "skip", "unusable", "other"] = "given"
     round: int | None = None
     score: float | None = None
+    effort: Effort = field(default_factory=Effort)
+    is_audit: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -35,9 +41,18 @@ class RecordedLabel:
         return self.state in ("given", "corrected")
 
 
-def _answered(index: int, answer: Label, round: int | None = None, score: float | None = None) -> RecordedLabel:
+def _answered(
+    index: int,
+    answers: Mapping[int, Label],
+    efforts: Mapping[int, Effort],
+    round: int | None = None,
+    score: float | None = None,
+    *,
+    is_audit: bool = False,
+) -> RecordedLabel:
+    answer = answers.get(index)
     state: Any = kind_of_aside(answer) or "given"
-    return RecordedLabel(index, answer, answer, state, round, score)
+    return RecordedLabel(index, answer, answer, state, round, score, efforts.get(index, Effort()), is_audit)
 
 
 def recorded_labels(records: Records) -> list[RecordedLabel]:
@@ -50,14 +65,13 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
     [(3, None, None, 'given'), (7, 1, 2, 'corrected')]
     """
     query = records.query
-    first, lacking = records.initial, set[int]()
+    first, by, lacking = records.initial, records.initial_efforts, set[int]()
     if query is not None and query.number == INITIAL:
-        first, lacking = query.answers, set(query.rest)
-    found = [
-        _answered(index, first.get(index))
-        for index in (records.header or {}).get("initial", ())
-        if index not in lacking
-    ]
+        first, by, lacking = query.answers, query.efforts, set(query.rest)
+    header = records.header or {}
+    audit = set(header.get("audit", ()))
+    found = [_answered(index, first, by) for index in header.get("initial", ()) if index not in lacking]
+    found += [_answered(index, first, by, is_audit=True) for index in first if index in audit]
     asked = [round for round in records.rounds if round["indices"]]
     for number in range(len(asked) + 1):
         for change in records.changes:
@@ -67,9 +81,13 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
                 found[place] = replace(found[place], label=change.label, state=state)
         if number < len(asked):
             round, labels = asked[number], records.labels[number]
+            by = records.efforts[number] if records.efforts else {}
             found += [
-                _answered(index, labels.get(index), round["number"], score)
+                _answered(index, labels, by, round["number"], score)
                 for index, score in zip(round["indices"], round["scores"], strict=True)
+            ]
+            found += [
+                _answered(index, labels, by, round["number"], is_audit=True) for index in round.get("audited", ())
             ]
     if query is not None and query.number != INITIAL:
         found += _of_query(query)
@@ -78,7 +96,10 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
 
 def _of_query(query: OpenQuery) -> list[RecordedLabel]:
     scores = dict(zip(query.indices, query.scores, strict=True))
-    return [_answered(index, label, query.number, scores[index]) for index, label in query.answers.items()]
+    return [
+        _answered(index, query.answers, query.efforts, query.number, scores.get(index), is_audit=index not in scores)
+        for index in query.answers
+    ]
 
 
 def places_of(found: list[RecordedLabel]) -> dict[int, int]:

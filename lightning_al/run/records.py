@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lightning_al.run.effort import Effort
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal_rows import (
     check_answers,
     check_change,
     check_classes,
+    check_efforts,
     check_items,
     check_member,
     check_query,
@@ -38,9 +40,12 @@ class OpenQuery:
         unscorable: Dataset indices of the points that could not be scored.
         num_outputs: How many outputs the network has, if that is known.
         probs: The model's probability of each class for each point ``[b][C]``, if that is known.
-        keys: The key of each point, where items have keys.
+        keys: The key of each point that is asked for, where items have keys.
         round: The round as plain data, as far as it is known before the answers; None in a query of schema 1.
         answers: The labels given so far, by index.
+        efforts: How long these answers took and who gave them, by index, as far as anything is known.
+        asked: All points that are asked for, in the order in which they are: `indices` and, mixed among them, audit
+            points. Empty where there are no audit points.
     """
 
     number: int
@@ -54,6 +59,18 @@ class OpenQuery:
     round: dict[str, Any] | None = None
     answers: dict[int, Label] = field(default_factory=dict)
     keys: list[str | int] | None = None
+    efforts: dict[int, Effort] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
+
+    @property
+    def points(self) -> list[int]:
+        """All points that are asked for, in the order in which they are."""
+        return self.asked or self.indices
+
+    @property
+    def audited(self) -> list[int]:
+        """The audit points among them."""
+        return [index for index in self.points if index not in set(self.indices)]
 
     @property
     def is_of_a_fit(self) -> bool:
@@ -62,13 +79,13 @@ class OpenQuery:
 
     @property
     def rest(self) -> list[int]:
-        """The indices without an answer."""
-        return [index for index in self.indices if index not in self.answers]
+        """The points without an answer, in the order in which they are asked for."""
+        return [index for index in self.points if index not in self.answers]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the query as plain data, without its answers."""
         plain = asdict(self)
-        del plain["answers"]
+        del plain["answers"], plain["efforts"]
         return plain
 
 
@@ -79,14 +96,17 @@ class Records:
     Attributes:
         header: What the run is, or None if it has not begun. Its classes are the present ones, which are `changed` if
             they are others than the run began with.
-        initial: The labels given to initial points for which the dataset has none, by index.
+        initial: The labels given to initial points for which the dataset has none, and those of audit points that were
+            asked for with them, by index.
         rounds: The rounds as plain data.
-        labels: The labels given after each round, by index, before any change.
+        labels: The labels given after each round, by index, before any change; those of audit points too.
         changes: The changes of labels, in order.
         query: The open query, if any.
         num_outputs: How many outputs the network has, if a query recorded it.
         items: The key and the hash of each labelled point, by index, where items have keys.
         members: The finished fits of the next round as plain data, if a round takes several.
+        efforts: How long the answers of each round took and who gave them, by index, as far as anything is known.
+        initial_efforts: The same of the answers for initial points.
     """
 
     header: dict[str, Any] | None = None
@@ -98,13 +118,16 @@ class Records:
     initial: dict[int, Label] = field(default_factory=dict)
     members: list[dict[str, Any]] = field(default_factory=list)
     items: dict[int, list[Any]] = field(default_factory=dict)
+    efforts: list[dict[int, Effort]] = field(default_factory=list)
+    initial_efforts: dict[int, Effort] = field(default_factory=dict)
 
     @property
     def answered(self) -> frozenset[int]:
-        """All points that were labelled, set aside or queried, at any time."""
-        asked = [index for round in self.rounds for index in round["indices"]]
-        open_now = [] if self.query is None else self.query.indices
-        return frozenset([*(self.header or {}).get("initial", ()), *asked, *open_now])
+        """All points that were labelled, set aside, queried, or drawn for the audit, at any time."""
+        asked = [index for round in self.rounds for index in (*round["indices"], *round.get("audited", ()))]
+        open_now = [] if self.query is None else self.query.points
+        header = self.header or {}
+        return frozenset([*header.get("initial", ()), *header.get("audit", ()), *asked, *open_now])
 
     @property
     def history(self) -> History:
@@ -140,6 +163,8 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     initial: dict[int, Label] = {}
     members: list[dict[str, Any]] = []
     items: dict[int, list[Any]] = {}
+    efforts: list[dict[int, Effort]] = []
+    initial_efforts: dict[int, Effort] = {}
     for body in bodies:
         if "items" in body:
             items |= check_items(by_index(body["items"]))
@@ -147,7 +172,10 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             header = dict(body)
         elif "round" in body:
             given = by_index(body["labels"])
-            check_round(body["round"], len(rounds), given, asked=None if query is None else query.indices)
+            asked = None if query is None else (query.indices, query.audited)
+            check_round(body["round"], len(rounds), given, header, asked)
+            points = (*body["round"]["indices"], *body["round"].get("audited", ()))
+            efforts.append(check_efforts(by_index(body.get("by", {})), points))
             rounds.append(body["round"])
             labels.append(given)
             query, members = None, []
@@ -157,20 +185,21 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
         elif "query" in body or "answers" in body:
             if "query" in body:
                 check_query(body["query"], len(rounds), header, before=query, is_initial_known=bool(initial))
-                before = {} if query is None else query.answers
-                query = OpenQuery(**body["query"], answers=before)
+                answers, known = ({}, {}) if query is None else (query.answers, query.efforts)
+                query = OpenQuery(**body["query"], answers=answers, efforts=known)
                 num_outputs = query.num_outputs
             if query is None:
                 raise contradiction("it has answers, but no query is open")
             answers = by_index(body.get("answers", {}))
-            check_answers(answers, query.indices)
+            check_answers(answers, query.points)
             query.answers.update(answers)
+            query.efforts.update(check_efforts(by_index(body.get("by", {})), answers))
             if query.number == INITIAL and not query.rest:
-                initial, query = query.answers, None
+                initial, initial_efforts, query = query.answers, query.efforts, None
         elif "change" in body:
-            check_change(body["change"], header, rounds, {} if query is None else query.answers)
+            check_change(body["change"], header, rounds, initial if query is None else initial | query.answers)
             if rounds and not rounds[-1]["indices"]:
-                del rounds[-1], labels[-1]
+                del rounds[-1], labels[-1], efforts[-1]
             changes.append(Change(**body["change"], after=len(rounds)))
             members = []  # they were fitted to the old label
         elif "classes" in body:
@@ -181,14 +210,16 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
                 query.num_outputs = None
         elif "taken_back" in body:
             check_taken_back(body["taken_back"], len(rounds))
-            del rounds[-1], labels[-1]
+            del rounds[-1], labels[-1], efforts[-1]
             members = []
         else:
             kind = ", ".join(map(repr, body)) or "empty"
             raise ValueError(
                 f"The journal holds an unknown kind of row, {kind}. Use the version of lightning_al that wrote it."
             )
-    return Records(header, rounds, labels, changes, query, num_outputs, initial, members, items)
+    return Records(
+        header, rounds, labels, changes, query, num_outputs, initial, members, items, efforts, initial_efforts
+    )
 
 
 def by_index(labels: Mapping[str, Label]) -> dict[int, Label]:

@@ -44,6 +44,20 @@ class Classes:
         return cls(dict(plain["numbers"]), None if allowed is None else tuple(allowed))
 
 
+def shown_class(number: Any, names: Mapping[int, str], *, before: str = "") -> str:
+    """Return what people read of a class: its name, or where it has none, its number.
+
+    Args:
+        number: The class number.
+        names: The names that are known, by number.
+        before: What stands before a number, since a number alone may be anything.
+
+    >>> shown_class(1, {1: "dog"}), shown_class(2, {1: "dog"}, before="class ")
+    ('dog', 'class 2')
+    """
+    return names.get(number, f"{before}{number}")
+
+
 def listed_classes(given: Sequence[str] | Sequence[int]) -> Classes:
     """Return the classes that a user lists: names in the order of their numbers, or the allowed numbers.
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 import torch
 
 from lightning_al.oracle import Labels, OracleLike, Query, as_oracle, name_of
+from lightning_al.oracle.answer import opened
 from lightning_al.oracle.answers import AnswerError, index_of, plain_answer
 from lightning_al.oracle.asking import pair_of, together
 from lightning_al.oracle.correction import Correction
@@ -159,6 +160,12 @@ class _Trial:
                 require(
                     index not in found,
                     f"`{self.who}` answers twice for {index}. Answer once for each point of a query.",
+                )
+                answer, _, unusable = opened(answer)
+                require(
+                    not unusable,
+                    f"`{self.who}` says what cannot be used: {' and '.join(unusable)}. Give `seconds` from 0 to a "
+                    "year, and `who` as a short text.",
                 )
                 found[index] = None if answer is None else plain_answer(answer, self.rules)
         return found

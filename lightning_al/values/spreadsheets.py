@@ -20,6 +20,15 @@ def harmless(value: Any) -> Any:
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
+def as_written(cell: str) -> str:
+    """Return the text of a cell without the apostrophe that `harmless` puts before a text.
+
+    >>> as_written("'=1+1"), as_written("'tis")
+    ('=1+1', "'tis")
+    """
+    return cell[1:] if cell.startswith(tuple(f"'{sign}" for sign in FORMULA)) else cell
+
+
 def as_number(text: str) -> Decimal | None:
     """Return the number that a cell shows, with a point or a comma, or None for other text.
 

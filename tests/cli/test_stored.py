@@ -399,6 +399,23 @@ def test_what_the_command_says_goes_nowhere_else_by_a_reference_of_the_folder(ru
     assert agreed.model.all.budget == 50
 
 
+@pytest.mark.parametrize(("before", "now"), [(50, 60.5), (50.5, 60), (50.5, "null")])
+def test_a_budget_of_seconds_may_grow_by_parts_of_a_second(run, before, now):
+    stored = as_stored(composed(run, f"active.budget_seconds={before}"))
+    overrides = [f"active.budget_seconds={now}"]
+    agreed = agree(stored, composed(run, *overrides), overrides, run, force=False, is_cell=False)
+    assert agreed.active.budget_seconds == (None if now == "null" else now)
+    with pytest.raises(ConfigCompositionException, match=r"with a larger active.budget or active.max_rounds or"):
+        agree(
+            agreed,
+            composed(run, "active.budget_seconds=40"),
+            ["active.budget_seconds=40"],
+            run,
+            force=False,
+            is_cell=False,
+        )
+
+
 HARMLESS = {
     "nothing": {},
     "places in the folder": {
@@ -655,6 +672,18 @@ def test_a_secret_is_shown_as_its_reference(monkeypatch):
     assert "hunter2" in str(OmegaConf.to_container(OmegaConf.create(texts), resolve=True))
     assert "hunter2" not in str(shown(OmegaConf.create(texts)))
     assert shown(OmegaConf.create(texts))["c"] == "x ${oc.env:SECRET} y"
+
+
+def test_what_is_shown_is_that_of_this_folder_and_time_and_belongs_to_the_caller(tmp_path):
+    settings = OmegaConf.create({"place": "${hydra:runtime.output_dir}/x", "list": [1]})
+    for name in ("a", "b"):
+        composed(tmp_path / name)
+        found = shown(settings)
+        assert found == {"place": f"{tmp_path / name}/x", "list": [1]}
+        found["list"].append(2)
+        assert shown(settings)["list"] == [1]
+    times = {shown(OmegaConf.create({"time": "${now:%f}"}))["time"] for _ in range(20)}
+    assert len(times) > 1
 
 
 # By the command itself.

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_al import Oracle, Query, Revealed
+from lightning_al import Answer, Oracle, Query, Revealed
 from lightning_al.oracle import FunctionOracle
 from lightning_al.testing import check_oracle
 from lightning_al.testing.interruptions import ending_of
@@ -53,11 +53,17 @@ class Letters(Oracle):
         self.answers.write_text("\n".join(f"{index} {index % 4}" for index in query[::2]))
 
 
+def test_an_answer_whose_seconds_cannot_be_is_named() -> None:
+    with pytest.raises(AssertionError, match="says what cannot be used: the seconds -1"):
+        check_oracle(lambda query: {index: Answer(index % 4, seconds=-1) for index in query})
+
+
 def test_right_oracles_pass(tmp_path: Path) -> None:
     person, letters = Person(), Letters(tmp_path)
     check_oracle(Revealed())
     check_oracle(FunctionOracle(lambda query: {index: index % 4 for index in query}), classes=range(4))
     check_oracle(lambda query: ((index, 2 * index) for index in query))
+    check_oracle(lambda query: ((index, Answer(index % 4, seconds=2.5, who="anna")) for index in query))
     check_oracle(lambda query: [(index, [0.5, 0.5]) for index in list(query)[:2]])
     check_oracle(lambda query: {})
     check_oracle(person, classes=NAMES, feed=person.type)

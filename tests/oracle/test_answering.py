@@ -171,7 +171,14 @@ def test_right_answers_in_any_form_are_recorded_as_what_they_are(name: str) -> N
 def asked(answer: Answer, query: OpenQuery, recorded: dict[int, Any]) -> ValueError | None:
     rules = rules_for([0, 1, 2, 3], Classes(), CLASSES)
     accept = lambda _, label: plain_label(label, rules)  # noqa: E731
-    return ask(lambda: answer(query.rest), query, name="x", accept=accept, record=recorded.update, kept="there")
+    return ask(
+        lambda: answer(query.rest),
+        query,
+        name="x",
+        accept=accept,
+        record=lambda answers, _: recorded.update(answers),
+        kept="there",
+    )
 
 
 class Lazy(Mapping[int, int]):

@@ -478,14 +478,18 @@ def test_the_command_exports_csv(folder: Path, tmp_path: Path, capsys: pytest.Ca
     rows = list(csv.DictReader(io.StringIO(printed)))
     assert [row["index"] for row in rows] == ["5", "1", "7", "4", "9"]
     assert rows[-1] == {
+        "key": "9",
         "index": "9",
         "label": "1",
         "class": "'=beech",  # no formula
         "state": "corrected",
         "round": "1",
+        "note": "",
+        "audit": "",
+        "who": "",
+        "seconds": "",
         "score": "0.125",
         "first_label": "0",
-        "note": "",
     }
     assert f"5 labels of {folder}" in said(capsys, "export", folder, "--out", tmp_path / "labels.csv")
     assert (tmp_path / "labels.csv").read_bytes() == printed.encode()

@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lightning_al import ActiveDataModule, ActiveLearning, Correction, Files, Other, Query, Skip, Unusable
+from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, Files, Other, Query, Skip, Unusable
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.files.csv_rows import rows_of
 from lightning_al.oracle.files.label_text import LabelTexts
@@ -145,7 +145,7 @@ NAMES = st.lists(st.text(min_size=1, max_size=6).map(str.strip).filter(bool), mi
 def test_what_is_written_is_read_under_each_dialect(data: st.DataObject) -> None:
     keys = data.draw(st.lists(KEYS, min_size=1, max_size=5, unique=True), "keys")
     texts = data.draw(st.lists(st.sampled_from([*ANIMALS.values(), "skip", ""]), min_size=len(keys)), "labels")
-    columns = data.draw(st.permutations(["index", "key", "label", "note", "who"]), "columns")
+    columns = data.draw(st.permutations(["index", "key", "label", "note", "who", "seconds"]), "columns")
     with tempfile.TemporaryDirectory() as folder:
         asked = query(Path(folder), range(10, 10 + len(keys)), keys=keys)
         answers(asked)
@@ -153,7 +153,11 @@ def test_what_is_written_is_read_under_each_dialect(data: st.DataObject) -> None
             rows = list(csv.DictReader(file))
         labels = dict(zip(asked, texts, strict=False))
         for row, (index, label) in zip(rows, labels.items(), strict=True):
-            row |= {"label": label, "who": "=me", "index": data.draw(st.sampled_from([f"{index}", f" {index}.0"]))}
+            row |= {"label": label, "index": data.draw(st.sampled_from([f"{index}", f" {index}.0"]))}
+            row |= {
+                "who": data.draw(st.sampled_from(["=me", "'=me"])),
+                "seconds": data.draw(st.sampled_from(["2.5", "2,5"])),
+            }
         text = io.StringIO(newline="")
         writer = csv.DictWriter(
             text,
@@ -167,7 +171,8 @@ def test_what_is_written_is_read_under_each_dialect(data: st.DataObject) -> None
         whole = text.getvalue() + data.draw(st.sampled_from(["", "\r\n\r\n", ",,,\n"]))
         encoding = data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
         sheet(Path(folder)).write_bytes(whole.encode(encoding))
-        assert answers(asked) == LABELS_OF(labels)
+        expected = {index: Answer(label, 2.5, "=me") for index, label in LABELS_OF(labels).items()}
+        assert answers(asked) == expected
 
 
 def LABELS_OF(texts: Mapping[int, str]) -> dict[int, Any]:
@@ -773,3 +778,41 @@ def test_a_correction_to_nothing(written: str, match: str) -> None:
     with pytest.raises(AnswerError, match=match):
         LabelTexts(ANIMALS).answer(written)
     assert LabelTexts({0: "correct: cow", 1: "dog"}).answer("correct: cow") == 0
+
+
+# How long answers took, and who gave them
+
+
+def test_who_and_seconds_are_read_where_a_file_has_them(tmp_path: Path) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    lines = ["who;label;index;seconds", "anna;cat;7;2,5", ";dog;3;", "'=ben;skip;11;", ";cat;5;4"]
+    sheet(tmp_path).write_text("\n".join(lines))
+    expected = {7: Answer(0, 2.5, "anna"), 3: 1, 11: Answer(Skip(), None, "=ben"), 5: Answer(0, 4.0, None)}
+    assert answers(asked) == expected
+
+
+def test_of_copies_that_agree_the_first_that_says_something_counts(tmp_path: Path) -> None:
+    asked = query(tmp_path, [7, 3])
+    answers(asked)
+    sheet(tmp_path, "round-000-a.csv").write_text("index,label,seconds\n7,cat,\n3,dog,3\n")
+    sheet(tmp_path, "round-000-b.csv").write_text("index,label,seconds,who\n7,cat,2,ben\n3,dog,9,ben\n")
+    assert answers(asked) == {7: Answer(0, 2.0, "ben"), 3: Answer(1, 3.0, None)}
+
+
+def test_a_line_is_taken_up_whatever_its_seconds(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def fit() -> ActiveLearning:
+        data = ActiveDataModule(points(20).tensors[0], initial_size=2, classes=list("abcd"), batch_size=4, seed=0)
+        options = {"max_rounds": 1, "posterior": "deterministic", "seed": 0}
+        active = ActiveLearning("random", query_size=2, oracle="files", folder=folder, **options)
+        trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+        return active
+
+    first, second = fit().pending
+    path = folder / "queries" / "initial.csv"
+    path.write_text(f"index,label,seconds\n{first},a,a minute\n{second},b,60\n")
+    with pytest.warns(UserWarning, match=f"The answer for index {first} is kept, but not the seconds 'a minute'"):
+        active = fit()
+    assert (active.done, active.history[0].label_seconds) == (True, 60.0)

@@ -75,8 +75,12 @@ def test_it_asks_for_nothing_and_fits(browser: Any, query: Query, width: int, mo
 def test_what_is_clicked_is_saved_and_read(browser: Any, query: Query) -> None:
     saved = Path(query.folder, "queries", "round-000-page.csv")
     browser.get(saved.with_name("round-000.html").as_uri())
+    began = time.monotonic()
+    browser.refresh()
     first, second, third = browser.find_elements("css selector", "article")
+    browser.find_element("id", "who").send_keys("=anna")
     first.find_elements("css selector", ".buttons button")[1].click()
+    time.sleep(1)
     second.find_elements("css selector", ".buttons button")[2].click()
     third.find_element("css selector", "input.label").send_keys("unusable")
     third.find_element("css selector", "input.note").send_keys('=too "dark", é')
@@ -85,7 +89,12 @@ def test_what_is_clicked_is_saved_and_read(browser: Any, query: Query) -> None:
     until = time.monotonic() + 10
     while not saved.exists() and time.monotonic() < until:
         time.sleep(0.05)
-    assert dict(Files().label(query)) == {4: 1, 2: 2, 7: Unusable('=too "dark", é')}
+    answers = dict(Files().label(query))
+    assert {index: answer.label for index, answer in answers.items()} == {4: 1, 2: 2, 7: Unusable('=too "dark", é')}
+    assert {answer.who for answer in answers.values()} == {"=anna"}
+    # Each second counts once, however many items were to be seen.
+    assert 1 <= answers[2].seconds <= sum(answer.seconds for answer in answers.values()) <= time.monotonic() - began
     browser.refresh()
+    assert browser.find_element("id", "who").get_property("value") == "=anna"
     assert browser.find_element("id", "count").text == "3 of 3 labelled"
     assert browser.find_elements("css selector", "button[aria-pressed=true]")[0].text == NAMES[1]

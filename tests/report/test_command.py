@@ -283,3 +283,11 @@ def test_help_answers_before_torch_is_imported(tmp_path):
     began = time.monotonic()
     assert "--with-validation-labels" in command("--help", cwd=tmp_path, fork=False).stdout
     assert time.monotonic() - began < 5  # 0.2 s where nobody else works
+
+
+def test_without_names_and_times_there_are_numbers_and_no_times(study: Path) -> None:
+    page = Page(study / "report" / "index.html")
+    assert "class 0" in page.text
+    assert {line["name"] for line in lines(study / "report" / "classes.csv")} == {""}
+    assert "people who label" not in page.text
+    assert not (study / "report" / "labelling.svg").exists()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch.utils.data import TensorDataset
 
-from lightning_al import Oracle, Query
+from lightning_al import Answer, Oracle, Query
 from lightning_al.demos.digits import Digits
 
 
@@ -30,12 +30,12 @@ class Diary(Oracle):
         truth.setup()
         self.labels = truth.train.tensors[1].tolist()
 
-    def label(self, query: Query) -> Iterator[tuple[int, int]]:
+    def label(self, query: Query) -> Iterator[tuple[int, Answer]]:
         for index in query:
             self.note("asked", index)
         for index in query.indices[:3]:
             self.note("answered", index)
-            yield index, self.labels[index]
+            yield index, Answer(self.labels[index], seconds=1.5 + index % 7, who=f"person {index % 2}")
             self.note("acknowledged", index)
 
     def note(self, what: str, index: int) -> None:

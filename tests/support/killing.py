@@ -372,7 +372,8 @@ def plain(round: Round) -> dict[str, Any]:
 
 def labels(folder: Path) -> list[dict[int, Any]]:
     journal = Journal(folder)
-    found = [journal.records.initial, *journal.labels]
+    found: list[dict[int, Any]] = [journal.records.initial, *journal.labels]
+    found += [journal.records.initial_efforts, *journal.records.efforts]
     journal.close()
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import log
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lightning_al.report import Run
 from lightning_al.report.curves import area_or_nan
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
+from lightning_al.task.class_names import Classes
 
 
 def run(name: str = "bald", acquisition: str = "BALD", *, seed: int = 0, height: float = 0.5, **changes: Any) -> Run:
@@ -106,15 +108,22 @@ def record(
     metric: str = "test_acc",
     finished: bool = True,
     keep_open: bool = False,
+    classes: Sequence[str] = (),
+    label_seconds: float = 0.0,
     **changes: Any,
 ) -> Journal:
-    """Keep a run in a folder as the command line does, and return its journal."""
+    """Keep a run in a folder as the command line does, and return its journal.
+
+    Its classes have names if they are given, and before each fit people have labelled for so many seconds more.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     settings = config(name, acquisition, seed, metric=metric, **changes)
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True))
     journal = Journal(folder)
-    journal.begin({"seed": seed})
+    names = {"classes": Classes({name: number for number, name in enumerate(classes)}).to_dict()} if classes else {}
+    journal.begin({"seed": seed, **names})
     for round in rounds(heights, metric=metric, finished=finished):
+        round = replace(round, label_seconds=label_seconds * (round.number + 1))
         journal.append(round, labels={})
     if finished:
         summary = Run.from_history(

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files.csv_rows import Row, rows_of
@@ -20,6 +21,7 @@ from lightning_al.oracle.set_aside import SetAside
 from lightning_al.run.files import read_bytes
 from lightning_al.run.labels import kind_of_aside
 from lightning_al.values.errors import said_shortly
+from lightning_al.values.spreadsheets import as_number, as_written
 from lightning_al.values.whole_numbers import shown
 
 
@@ -55,6 +57,7 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
     refused: list[str] = []
     found: dict[int, dict[Any, list[str]]] = {}
     corrections: dict[int, dict[Any, list[str]]] = {}
+    efforts: dict[int, list[tuple[Any, Any]]] = {}
     listed: set[int] = set()
     for path in sheets.filled():
         try:
@@ -75,6 +78,8 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
                     listed.add(index)
                     given = (corrections if corrects else found).setdefault(index, {})
                     given.setdefault(answer, []).append(_where(path, row))
+                    if not corrects:
+                        efforts.setdefault(index, []).append(_effort(row))
             except AnswerError as error:
                 refused.append(f"{_where(path, row)}: {error}")
     asked = set(query)
@@ -88,7 +93,11 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
         except AnswerError as error:
             refused.append(str(error) if len(given) > 1 else f"{next(iter(given.values()))[0]}: {error}")
             asked.discard(index)
-    answers = {index: next(iter(found[index])) for index in query if index in asked and index in found}
+    answers = {
+        index: _with_effort(next(iter(found[index])), efforts[index])
+        for index in query
+        if index in asked and index in found
+    }
     corrected = {index: next(iter(given)) for index, given in corrections.items() if len(given) == 1}
     unlisted = [] if refused else [index for index in query if index not in listed]
     return Answered(answers, corrected, refused, unlisted, texts.expected)
@@ -104,6 +113,18 @@ def _answer(row: Row, texts: LabelTexts) -> Any:
     if row.is_cut and texts.may_go_on(label):
         raise AnswerError(f"the file ends in the middle of {shown(label)}, or right after it; add the end of the line")
     return texts.answer(label, note)
+
+
+def _effort(row: Row) -> tuple[Any, Any]:
+    """Return the seconds and the name of a row, each None where the cell is empty, or else as it is written."""
+    seconds = as_number(row["seconds"])
+    return (row["seconds"] or None) if seconds is None else float(seconds), as_written(row["who"]) or None
+
+
+def _with_effort(answer: Any, efforts: list[tuple[Any, Any]]) -> Any:
+    """Return an answer with what the first row says that says something, of those that agree in the answer."""
+    seconds, who = next((effort for effort in efforts if effort != (None, None)), (None, None))
+    return answer if (seconds, who) == (None, None) else Answer(answer, seconds, who)
 
 
 def _check_recorded(index: int, answer: Any, query: Query) -> None:

@@ -11,6 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 COLUMNS = ("index", "key", "label", "note")
+"""The columns of a file to fill in."""
+
+READ = (*COLUMNS, "seconds", "who")
 """The columns that are read, by their names in any case."""
 
 _SEPARATORS = ",;\t"
@@ -109,7 +112,7 @@ def _split(text: str, separator: str) -> Iterator[tuple[int, list[str], str | No
 
 def _places(header: list[str]) -> dict[str, int]:
     names = [name.strip().casefold() for name in header]
-    return {name: names.index(name) for name in COLUMNS if names.count(name) == 1}
+    return {name: names.index(name) for name in READ if names.count(name) == 1}
 
 
 def _named(

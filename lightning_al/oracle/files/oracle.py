@@ -33,7 +33,8 @@ class Files(Oracle):
 
     The file may be saved by any spreadsheet: with semicolons or tabs, in another encoding, with its columns in another
     order or with more of them. Several people may each save a copy, such as `round-000-anna.csv`. A line that cannot be
-    read is named in an error, and all other answers are kept.
+    read is named in an error, and all other answers are kept. Columns `who` (who gave an answer) and `seconds` (how
+    long it took) are read where a file has them. The page writes both.
 
     Args:
         accept_partial: How many answers of a query are enough for the next fit, or None for all.

@@ -3,7 +3,24 @@
   const tiles = [...document.querySelectorAll("article")];
   const place = `lightning_al ${document.body.dataset.file} ${document.body.dataset.about}`;
   const field = (tile, name) => tile.querySelector(`input.${name}`);
+  const who = document.getElementById("who");
+  const ofName = "lightning_al who";
+  const seconds = new Map(tiles.map((tile) => [tile, 0]));
+  const longestPause = 300;
   let isSaved = true;
+  let spent = 0; // seconds since the last answer in which the page could be seen
+  let since = performance.now();
+
+  const look = (isSeen) => {
+    const now = performance.now();
+    if (isSeen) spent += (now - since) / 1000;
+    since = now;
+  };
+  const charge = (tile) => {
+    look(true);
+    seconds.set(tile, seconds.get(tile) + Math.min(spent, longestPause));
+    spent = 0;
+  };
 
   const show = (tile) => {
     const label = field(tile, "label").value.trim();
@@ -18,16 +35,23 @@
   };
   const keep = () => {
     isSaved = false;
-    const written = tiles.map((tile) => [field(tile, "label").value, field(tile, "note").value]);
-    try { localStorage.setItem(place, JSON.stringify(written)); } catch { /* a browser may not let files store */ }
+    const written = tiles.map((tile) => [field(tile, "label").value, field(tile, "note").value, seconds.get(tile)]);
+    try {
+      localStorage.setItem(place, JSON.stringify(written));
+      localStorage.setItem(ofName, who.value);
+    } catch { /* a browser may not let files store */ }
   };
   const recall = () => {
     let written = [];
-    try { written = JSON.parse(localStorage.getItem(place) ?? "[]"); } catch { /* as above */ }
+    try {
+      who.value = localStorage.getItem(ofName) ?? "";
+      written = JSON.parse(localStorage.getItem(place) ?? "[]");
+    } catch { /* as above */ }
     if (!Array.isArray(written) || written.length !== tiles.length) return;
     tiles.forEach((tile, number) => {
       field(tile, "label").value = String(written[number]?.[0] ?? "");
       field(tile, "note").value = String(written[number]?.[1] ?? "");
+      seconds.set(tile, Number(written[number]?.[2]) || 0);
     });
   };
   const cell = (text) => {
@@ -43,17 +67,21 @@
     const tile = button.closest("article");
     const label = field(tile, "label");
     label.value = label.value.trim() === button.value ? "" : button.value;
-    show(tile); count(); keep();
+    charge(tile); show(tile); count(); keep();
   });
   document.addEventListener("input", (event) => {
     const tile = event.target.closest("article");
-    if (tile !== null) { show(tile); count(); keep(); }
+    if (tile !== null) { charge(tile); show(tile); count(); }
+    keep();
   });
+  document.addEventListener("visibilitychange", () => look(document.visibilityState === "hidden"));
   document.getElementById("save").addEventListener("click", () => {
-    const rows = tiles.map((tile) => [
-      tile.dataset.index, key(tile.dataset.key), cell(field(tile, "label").value.trim()), cell(field(tile, "note").value.trim()),
-    ].join(","));
-    const text = ["index,key,label,note", ...rows, ""].join("\r\n");
+    const rows = tiles.map((tile) => {
+      const label = field(tile, "label").value.trim();
+      const effort = label === "" ? ["", ""] : [cell(who.value.trim()), seconds.get(tile) ? seconds.get(tile).toFixed(1) : ""];
+      return [tile.dataset.index, key(tile.dataset.key), cell(label), cell(field(tile, "note").value.trim()), ...effort].join(",");
+    });
+    const text = ["index,key,label,note,who,seconds", ...rows, ""].join("\r\n");
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob(["\ufeff", text], { type: "text/csv" }));
     link.download = document.body.dataset.file;

@@ -1,0 +1,103 @@
+"""What a report says of the people who labelled: the names of their classes, and the time that labels took."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from lightning_al.report import frames, tables
+from lightning_al.report.command import main
+from lightning_al.report.console import rounds_table
+from lightning_al.report.runs import read_all, read_run
+from lightning_al.report.study import Study, make_studies
+from lightning_al.run.history import History, Round
+from lightning_al.run.journal import Journal
+from tests.report.conftest import HOSTILE
+from tests.support.runs import record
+
+NAMES = [HOSTILE[0], "=1+1"]
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("people")
+    record(folder / "runs", classes=NAMES, label_seconds=3000.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main([str(folder / "runs"), "--out", str(folder / "report")]) == 0
+    return folder / "report"
+
+
+def study_of(folder: Path) -> Study:
+    [study], _ = make_studies(read_all([folder])[0])
+    return study
+
+
+def headings(study: Study) -> list[str]:
+    counts = frames.queried_by_class(frames.rounds([study]), [0, 1], up_to=40)
+    return list(tables.classes({"bald": counts}, study.class_names).headings)
+
+
+def test_classes_have_their_names_on_the_page_and_in_pictures_and_files(report: Path) -> None:
+    page = (report / "index.html").read_text()
+    assert "class 0" not in page
+    assert ">=1+1</th>" in page
+    assert NAMES[0] not in page
+    assert "&lt;script&gt;document.title" in page
+    picture = (report / "classes-0.svg").read_text()
+    assert ">=1+1</text>" in picture
+    assert ">&lt;script&gt;doc…" in picture
+    table = pd.read_csv(report / "classes.csv")
+    assert set(zip(table["class"], table["name"], strict=True)) == {(0, NAMES[0]), (1, "'=1+1")}
+
+
+def test_the_time_of_labels_is_shown(report: Path) -> None:
+    page = (report / "index.html").read_text()
+    assert "Time of the people who label" in page
+    assert "2 h 30 min" in page
+    assert "hours of labelling" in (report / "labelling.svg").read_text()
+    assert list(pd.read_csv(report / "curves.csv")["label_seconds"]) == [3000.0, 6000.0, 9000.0]
+
+
+def test_a_name_on_which_runs_do_not_agree_is_a_number(tmp_path: Path) -> None:
+    record(tmp_path / "a", seed=0, classes=["cat", "fox"])
+    record(tmp_path / "b", seed=1, classes=["dog", "fox"])
+    record(tmp_path / "c", seed=2)
+    study = study_of(tmp_path)
+    assert study.class_names == {1: "fox"}
+    assert headings(study) == ["method", "at labels", "class 0", "fox", "evenness"]
+
+
+@pytest.mark.parametrize("name", HOSTILE[1:], ids=range(1, len(HOSTILE)))
+def test_names_can_only_be_read(name: str, tmp_path: Path) -> None:
+    record(tmp_path / "run", classes=[name.replace("\ud800", ""), "b"])
+    shown = read_run(tmp_path / "run").classes[0]
+    assert shown.isprintable()
+    assert len(shown) <= 160
+
+
+@pytest.mark.parametrize("classes", [3, ["cat"], {"numbers": {"cat": "x"}, "allowed": None}, {"numbers": 1}])
+def test_classes_that_no_run_writes_leave_numbers(classes: Any, tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    data = dict.fromkeys(("length", "classes", "form"))
+    journal.begin({"seed": 0, "acquisition": "BALD", "data": data, "initial": [], "classes": classes})
+    journal.append(Round(0, 10, [], [], metrics={"test_acc": 0.5}), labels={})
+    journal.close()
+    assert read_run(tmp_path).classes == {}
+
+
+def test_rounds_on_the_terminal_have_the_time_where_it_is_known() -> None:
+    def shown(seconds: float) -> str:
+        console = Console(width=80, record=True, file=io.StringIO())
+        console.print(rounds_table(History([Round(0, 10, [4], [1.0], label_seconds=seconds)]), None))
+        return console.export_text()
+
+    assert "labelling" in shown(75.0)
+    assert "1 min 15 s" in shown(75.0)
+    assert "labelling" not in shown(0.0)
