@@ -19,7 +19,9 @@ from .data.pool import Pool as Pool
 from .data.table import table as table
 from .oracle import Answer as Answer
 from .oracle import Ask as Ask
+from .oracle import Correction as Correction
 from .oracle import Files as Files
+from .oracle import Noisy as Noisy
 from .oracle import Oracle as Oracle
 from .oracle import Other as Other
 from .oracle import Query as Query

@@ -183,11 +183,12 @@ class ActiveLearning(Arguments):
     ) -> None:
         """Record answers to the pending query, between two calls of `trainer.fit`. They are on disk when this returns.
 
-        Valid answers are recorded even if others are refused. With several ranks, the first one records them.
+        Valid answers are recorded even if others are refused. With several ranks, the first one records them. A
+        `Correction` of an earlier answer may be told at any time, also where no query is pending.
 
         Args:
-            answers: Labels, `Skip()`, `Unusable(reason)` or `Other(text)`, by the index or by the key of their points.
-                An `Answer` around one says how long it took, and who gave it.
+            answers: Labels, `Skip()`, `Unusable(reason)`, `Other(text)` or `Correction(label)`, by the index or by the
+                key of their points. An `Answer` around one says how long it took, and who gave it.
             by: Whether they come by index or by key.
             who: Who gave those that do not say it themselves.
 

@@ -35,7 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         NAME,
-        description="Show, correct and export the labels that a run recorded in its folder, or repair its journal. "
+        description="Show, correct and export the labels that a run recorded in its folder, change its classes, or "
+        "repair its journal. "
         "Nothing is changed while a process runs the run. A corrected label replaces the old one when the run resumes; "
         "the old one stays in the journal.",
     )
@@ -61,6 +62,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     back.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     back.add_argument("index", type=int, nargs="+", metavar="INDEX", help="a point, by its index in the dataset")
+    add = action(
+        "add-class", _add_class, "add a class, and label the points that were answered by 'other' with its name"
+    )
+    add.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    add.add_argument("name", metavar="NAME", help="name of the class")
+    rename = action("rename-class", _rename_class, "give a class another name")
+    rename.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    rename.add_argument("old", metavar="OLD", help="its name")
+    rename.add_argument("new", metavar="NEW", help="the name that it gets")
+    merge = action("merge-classes", _merge_classes, "turn all labels of one class into those of another")
+    merge.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    merge.add_argument("source", metavar="FROM", help="the class that loses its labels; it stays in the list")
+    merge.add_argument("target", metavar="INTO", help="the class that gets them")
     export = action("export", _export, "write all labels as CSV")
     export.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     export.add_argument("--out", type=Path, metavar="FILE", help="the file to write; by default the labels are printed")
@@ -99,6 +113,8 @@ def _lines(records: Records) -> Iterator[str]:
         else:
             asked = [_told(one, classes) for one in found if one.round == query.number]
             yield f"round {query.number}, not recorded yet: {_asked(asked)}; still to answer: {rest}"
+    if (header.get("classes") or {}).get("changed"):
+        yield f"the classes are now {', '.join(classes.names.values())}"
     for change in records.changes:
         what = "given back" if change.given_back else f"corrected to {_named(change.label, classes)}"
         yield f"after {_plural(change.after, 'query', 'queries')}: {change.index} was {what}"
@@ -163,6 +179,47 @@ def _give_back(asked: argparse.Namespace) -> None:
 
     for index in [before.index for before in give_back_all(asked.folder, asked.index)]:
         print(f"{asked.folder}: {index} is in the pool again; its label still counts as spent. {_how_on(asked.folder)}")
+
+
+def _add_class(asked: argparse.Namespace) -> None:
+    from lightning_al.oracle.class_changes import add_class
+
+    points = add_class(asked.folder, asked.name)
+    taken = f" {_plural(len(points), 'answer')} 'other: {asked.name.strip()}' became labels." if points else ""
+    print(f"{asked.folder}: the classes are {_listed(asked.folder)}.{taken} {_how_with_classes(asked.folder)}")
+
+
+def _rename_class(asked: argparse.Namespace) -> None:
+    from lightning_al.oracle.class_changes import rename_class
+
+    rename_class(asked.folder, asked.old, asked.new)
+    print(f"{asked.folder}: the classes are {_listed(asked.folder)}. {_how_with_classes(asked.folder)}")
+
+
+def _merge_classes(asked: argparse.Namespace) -> None:
+    from lightning_al.oracle.class_changes import merge_classes
+
+    points = merge_classes(asked.folder, asked.source, asked.target)
+    changed = f"{_plural(len(points), 'label')} of {asked.source} became {asked.target}"
+    print(f"{asked.folder}: {changed}. {asked.source} stays in the list of classes. {_how_on(asked.folder)}")
+
+
+def _class_names(folder: Path) -> list[str]:
+    from lightning_al.run.journal import Journal
+    from lightning_al.task.class_names import Classes
+
+    return list(Classes.from_dict((Journal.read(folder).header or {}).get("classes")).names.values())
+
+
+def _listed(folder: Path) -> str:
+    return ", ".join(_class_names(folder))
+
+
+def _how_with_classes(folder: Path) -> str:
+    return (
+        f"Start the run again: by `lightning-al folder={folder}`, or a program with `classes={_class_names(folder)!r}` "
+        "and a model of as many outputs."
+    )
 
 
 def _how_on(folder: Path) -> str:

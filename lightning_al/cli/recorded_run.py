@@ -50,8 +50,15 @@ def put_last_weights(records: Records, folder: Path, active: ActiveLearning, mod
     from lightning_al.rounds.labelling import weights_name
     from lightning_al.rounds.starts import loaded
     from lightning_al.run.folder import end_name
-    from lightning_al.run.weights import put_weights
+    from lightning_al.run.weights import copy_weights, put_weights, with_more_rows
+    from lightning_al.run.weights_file import load_weights
 
+    initial = load_weights(folder, "initial")
+    if with_more_rows(initial, copy_weights(model)) is not None:
+        raise ValueError(
+            f"The run in {folder} has a class that was added since its last fit, of which its weights know nothing. "
+            f"Resume the run first, by `lightning-al folder={folder}`."
+        )
     history = records.history
     names = [] if records.query is None else [weights_name(records.query.number)]
     if not names and history.done and (folder / MODEL).is_file():
@@ -67,7 +74,7 @@ def put_last_weights(records: Records, folder: Path, active: ActiveLearning, mod
         names = [end_name(history[-1].number, active.num_fits - 1)]
     for name in names:
         if (folder / f"{name}.pt").is_file():
-            put_weights(model, loaded(folder, name, model))
+            put_weights(model, loaded(folder, name, model, initial))
             return
     more = f" active.budget={history[-1].spent + 1}" if history.done else ""
     raise ValueError(

@@ -32,6 +32,7 @@ from lightning_al.cli.direction import check_mode
 from lightning_al.cli.external_launch import is_first_rank
 from lightning_al.cli.job import is_cell, is_multirun, new_console, resume_command, typed
 from lightning_al.cli.one_line_errors import of_settings
+from lightning_al.cli.recorded_classes import with_recorded_classes
 from lightning_al.cli.recorded_settings import check_none_is_recorded
 from lightning_al.cli.references import shown, write_hydra_values
 from lightning_al.cli.secrets import Secrets, remember
@@ -67,7 +68,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     write_hydra_values(config)
     config = with_strings(config)
     found, composed = read_config(folder), None
-    stored = None if found is None else with_strings(found)
+    stored = None if found is None else with_strings(with_recorded_classes(found, folder))
     if stored is None:
         config = as_stored(config)
     elif is_cell():

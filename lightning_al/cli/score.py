@@ -129,6 +129,7 @@ def _settings(asked: argparse.Namespace, composed: DictConfig) -> tuple[DictConf
         ValueError: If the folder has none.
     """
     from lightning_al.cli.configuration import agree, check_names, read_config, resolve_allowed, take_command_options
+    from lightning_al.cli.recorded_classes import with_recorded_classes
     from lightning_al.cli.references import write_hydra_values
     from lightning_al.cli.secrets import remember
     from lightning_al.cli.string_settings import with_strings
@@ -143,7 +144,7 @@ def _settings(asked: argparse.Namespace, composed: DictConfig) -> tuple[DictConf
     check_names(composed)
     options = take_command_options(composed, asked.overrides)
     write_hydra_values(composed)
-    now, stored = with_strings(composed), with_strings(found)
+    now, stored = with_strings(composed), with_strings(with_recorded_classes(found, asked.folder))
     for config in (now, stored):  # neither is used, nor may it have to be said again
         config.callbacks, config.logger = {}, {}
     agreed = agree(stored, now, asked.overrides, asked.folder, force=False, is_cell=False)

@@ -3,6 +3,7 @@
 from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.ask import Ask
 from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files import Files
 from lightning_al.oracle.function import (
     FunctionOracle,
@@ -11,10 +12,12 @@ from lightning_al.oracle.function import (
     as_oracle,
     enough_of,
     name_of,
+    needs_of,
     reveals,
     seconds_to_wait,
 )
-from lightning_al.oracle.query import Query
+from lightning_al.oracle.noisy import Noisy
+from lightning_al.oracle.query import Query, Truth
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
 from lightning_al.oracle.revealed import Revealed
 from lightning_al.oracle.set_aside import Other, Skip, Unusable
@@ -22,20 +25,24 @@ from lightning_al.oracle.set_aside import Other, Skip, Unusable
 __all__ = [
     "Answer",
     "Ask",
+    "Correction",
     "Files",
     "FunctionOracle",
     "Labels",
+    "Noisy",
     "Oracle",
     "OracleLike",
     "Other",
     "Query",
     "Revealed",
     "Skip",
+    "Truth",
     "Unusable",
     "as_oracle",
     "available_oracles",
     "enough_of",
     "name_of",
+    "needs_of",
     "oracles",
     "register_oracle",
     "reveals",

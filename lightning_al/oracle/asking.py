@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.oracle.answer import Answer, opened
 from lightning_al.oracle.answers import AnswerError, index_of
+from lightning_al.oracle.correction import Correction
+from lightning_al.oracle.set_aside import SetAside
 from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.labels import Label
 from lightning_al.run.records import OpenQuery
@@ -18,6 +21,20 @@ Accept = Callable[[int, Any], Label]
 """Returns the answer for an index as plain data, or raises an `AnswerError` if it cannot be a label."""
 
 Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The points that were answered before a query, whose answers may be corrected.
+
+    Attributes:
+        has: Whether a point is one of them.
+        correct: Records new labels of theirs, or of the query's points, by index.
+    """
+
+    has: Callable[[int], bool]
+    correct: Callable[[Mapping[int, Label]], None]
+
 
 MOST = 5
 """The most reasons that an error lists."""
@@ -32,6 +49,7 @@ def ask(
     record: Callable[[Mapping[int, Label], Mapping[int, Effort]], None],
     kept: str,
     who: str | None = None,
+    earlier: Answered | None = None,
 ) -> ValueError | None:
     """Ask for the labels of a query that are missing.
 
@@ -46,24 +64,41 @@ def ask(
         record: Writes accepted answers, with what is known of them.
         kept: Where the accepted answers are kept, for the error.
         who: Who gives the answers that do not say it themselves.
+        earlier: The points that were answered before, whose answers may be corrected.
 
     Returns:
         The error to raise if answers were refused.
     """
     asked = query.rest
-    if not asked:
+    if query.points and not asked:
         return None
     refused: dict[str, list[int]] = {}
     answered: dict[int, None] = {}
     still_asked = frozenset(asked)
+
+    def has(index: int) -> bool:
+        return earlier is not None and earlier.has(index)
+
+    def correct(index: int, correction: Correction) -> Label:
+        if not has(index):
+            raise AnswerError("it has no answer that could be corrected")
+        if isinstance(correction.label, SetAside) and index not in query.answers:
+            raise AnswerError("it was answered in an earlier query and cannot be set aside any more, but given back")
+        return _checked(accept, index, correction.label)
+
     try:
         with closing(together(label())) as answers:
             for pairs in answers:
-                good, efforts = _check(pairs, still_asked, answered, refused, accept, who)
+                corrections, others = _parted(pairs)
+                good, efforts = _check(others, still_asked, answered, refused, accept, who, has)
                 if good:
                     record(good, efforts)
                     query.answers.update(good)
                     query.efforts.update(efforts)
+                corrected = _check_corrections(corrections, answered, refused, correct)
+                if corrected and earlier is not None:
+                    earlier.correct(corrected)
+                    query.answers.update({index: corrected[index] for index in corrected if index in query.answers})
                 # An endless generator is not read forever.
                 if refused and len(query.answers) == len(query.points):
                     break
@@ -85,6 +120,7 @@ def _check(
     refused: dict[str, list[int]],
     accept: Accept,
     who: str | None,
+    has: Callable[[int], bool],
 ) -> tuple[dict[int, Label], dict[int, Effort]]:
     """Return the valid ones of some answers that came together, with what is known of them.
 
@@ -104,7 +140,9 @@ def _check(
         answered[index] = None
         try:
             if index not in asked:
-                raise AnswerError("it was not queried")
+                raise AnswerError(
+                    "it is answered, which only `Correction(label)` changes" if has(index) else "it was not queried"
+                )
             if was_answered or len(answers) > 1:
                 raise AnswerError("it was answered twice")
             answer, efforts[index], unusable = opened(Answer(answers[0], who=who))
@@ -117,6 +155,39 @@ def _check(
         except AnswerError as error:
             refused.setdefault(str(error), []).append(index)
     return good, known_efforts(efforts, good)
+
+
+def _parted(pairs: Sequence[Any]) -> tuple[list[tuple[Any, Correction]], list[Any]]:
+    """Return those of some answers that correct others, and the rest."""
+    corrections, others = [], []
+    for pair in pairs:
+        with suppress(AnswerError):
+            key, answer = pair_of(pair)
+            answer, _, _ = opened(answer)
+            if isinstance(answer, Correction):
+                corrections.append((key, answer))
+                continue
+        others.append(pair)
+    return corrections, others
+
+
+def _check_corrections(
+    pairs: Sequence[tuple[Any, Correction]],
+    answered: dict[int, None],
+    refused: dict[str, list[int]],
+    correct: Callable[[int, Correction], Label],
+) -> dict[int, Label]:
+    """Return the valid ones of some corrections, the last of each point, and note why others are refused."""
+    good: dict[int, Label] = {}
+    for key, correction in pairs:
+        index: int | None = None
+        try:
+            index = _checked(index_of, key)
+            answered[index] = None
+            good[index] = correct(index, correction)
+        except AnswerError as error:
+            refused.setdefault(str(error), []).extend([] if index is None else [index])
+    return good
 
 
 def _checked(check: Callable[..., Found], *arguments: Any) -> Found:

@@ -13,7 +13,7 @@ class Oracle(ABC):
     """Provide the labels of queried points.
 
     Attributes:
-        reveals: Whether the answers are the dataset's own targets.
+        reveals: Whether the answers are the dataset's own targets, so that nothing is recorded of them.
         leaves_open: Whether answers come between two calls of `trainer.fit`, as from people who work in a tool of their
             own. The run then needs a folder, where the query waits.
         accept_partial: How many answers of a query are enough for the next fit, or None for all. The other points of
@@ -25,6 +25,11 @@ class Oracle(ABC):
     leaves_open: ClassVar[bool] = False
     accept_partial: int | None = None
     wait: float | Literal["exit"] = "exit"
+
+    @property
+    def needs(self) -> Literal["labels", "classes"] | None:
+        """What the dataset must have to be answered from: labels, or labels that are class numbers."""
+        return None
 
     def how_to_answer(self, query: Query) -> str:
         """Say in an imperative how people answer a query that waits, such as where a file lies that they fill in."""
@@ -43,5 +48,7 @@ class Oracle(ABC):
             ends, and the next call asks for them. The answers of a generator are recorded as they come, so none is lost
             if it is stopped or fails. Labels may be numbers of Python, NumPy or torch, names of the dataset's classes,
             or soft labels. None stands for the dataset's own target. `Skip()`, `Unusable(reason)` and `Other(text)`
-            set a point aside. `Answer(label, seconds=2.5, who="anna")` says how long an answer took, and who gave it.
+            set a point aside. `Correction(label)` replaces the answer of a point that was answered before, in this
+            query or an earlier one; such a point is not one of the query's. `Answer(label, seconds=2.5, who="anna")`
+            says how long an answer took, and who gave it.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, Literal, Protocol, final, runtime_checkable
 
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.query import Query
@@ -109,3 +109,9 @@ def name_of(oracle: Oracle | Labels) -> str:
 def reveals(oracle: Oracle | Labels) -> bool:
     """Return whether an oracle's answers are the dataset's own targets."""
     return bool(getattr(oracle, "reveals", False))
+
+
+def needs_of(oracle: Oracle | Labels) -> Literal["labels", "classes"] | None:
+    """Return what the dataset must have for an oracle: labels, labels that are class numbers, or nothing."""
+    needs = oracle.needs if isinstance(oracle, Oracle) else None
+    return "labels" if needs is None and reveals(oracle) else needs

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from lightning_al.oracle.query import Query
+from lightning_al.oracle.query import Query, Truth
 from lightning_al.run.records import OpenQuery
 from lightning_al.task.class_names import Classes
 
@@ -18,6 +18,7 @@ def rest_of(
     items: Sequence[Any] = (),
     classes: Classes | None = None,
     folder: str | os.PathLike[str] | None = None,
+    truth: Truth | None = None,
 ) -> Query:
     """Return the points of a query that have no answer yet.
 
@@ -26,6 +27,7 @@ def rest_of(
         items: The items of these points, each read when it is accessed.
         classes: The classes that labels name.
         folder: The run's folder.
+        truth: What the dataset itself says of its points.
 
     >>> rest_of(OpenQuery(0, [7, 3], [0.5, 0.2], keys=["a", "b"], answers={7: 1})).keys
     ['b']
@@ -44,4 +46,5 @@ def rest_of(
         items=items,
         classes={} if classes is None else classes.names,
         folder=folder,
+        truth=truth,
     )

@@ -5,11 +5,27 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What the dataset itself says of its points, for oracles that simulate people.
+
+    Attributes:
+        label_of: Returns the dataset's own label of a point, by its index, as plain data.
+        classes: Returns the class numbers that a label may be, or None where labels are not class numbers.
+        seed: Seed of the run.
+    """
+
+    label_of: Callable[[int], Any]
+    classes: Callable[[], Sequence[int] | None]
+    seed: int = 0
 
 
 class Query(list[int]):
@@ -30,6 +46,7 @@ class Query(list[int]):
         items: The dataset's items of the points, each read when it is accessed.
         classes: The names of the classes by their numbers, as far as they are known.
         folder: The run's folder, if it has one.
+        truth: What the dataset itself says of its points, for simulations. None outside of a run.
 
     >>> query = Query(0, [7, 3], scores=[0.5, 0.2], items=["a", "b"])
     >>> query, query.round, query.items[1], {index: 1 for index in query}
@@ -48,6 +65,7 @@ class Query(list[int]):
         items: Sequence[Any] = (),
         classes: Mapping[int, str] | None = None,
         folder: str | os.PathLike[str] | None = None,
+        truth: Truth | None = None,
     ) -> None:
         super().__init__(indices)
         self.round = round
@@ -58,6 +76,7 @@ class Query(list[int]):
         self.items = items
         self.classes = dict(classes or {})
         self.folder = None if folder is None else Path(folder)
+        self.truth = truth
 
     @property
     def indices(self) -> list[int]:

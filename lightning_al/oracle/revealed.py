@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import ClassVar, Literal, final
 
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.query import Query
@@ -23,6 +23,11 @@ class Revealed(Oracle):
     """
 
     reveals: ClassVar[bool] = True
+
+    @property
+    def needs(self) -> Literal["labels"]:
+        """What the dataset must have: labels."""
+        return "labels"
 
     def label(self, query: Query) -> Mapping[int, Label]:
         """Return None for each point, which stands for the dataset's own target."""

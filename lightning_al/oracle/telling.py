@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning_al.oracle.answer import NotUsable, name_in
+from lightning_al.oracle.answer import opened as within
 from lightning_al.oracle.answers import AnswerError, plain_answer
-from lightning_al.oracle.asking import ask, pair_of, together
+from lightning_al.oracle.asking import Answered, ask, pair_of, together
+from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.corrections import opened, rules_of
 from lightning_al.oracle.open_query import rest_of
 from lightning_al.oracle.query import Query
 from lightning_al.run.folder import JOURNAL
 from lightning_al.run.journal import Journal
-from lightning_al.run.labels import Label
+from lightning_al.run.keys_file import load_keys
+from lightning_al.run.labels import Change, Label
+from lightning_al.run.recorded_labels import places_of, recorded_labels
 from lightning_al.run.records import OpenQuery
 from lightning_al.task.class_names import Classes
 from lightning_al.values.errors import first_few
@@ -33,11 +38,12 @@ def tell(
 ) -> dict[int, Label]:
     """Record answers to the open query of a run. They are on disk when this returns.
 
-    Valid answers are recorded even if others are refused.
+    Valid answers are recorded even if others are refused. A `Correction` of an earlier answer may be told at any time,
+    also where no query is open.
 
     Args:
         folder: The run's folder.
-        answers: Labels, or answers that are no label, by the index or by the key of their points.
+        answers: Labels, answers that are no label, or corrections, by the index or by the key of their points.
         by: Whether they come by index or by key.
         who: Who gave those that do not say it themselves, as an `Answer` does.
 
@@ -53,15 +59,32 @@ def tell(
     with opened(folder) as journal:
         query, rules = journal.records.query, rules_of(journal.records)
         if query is None or not query.is_of_a_fit or not query.rest:
-            raise ValueError(f"The run in {folder} awaits no answers. Start it again, and tell what it asks then.")
+            answers = list(chain.from_iterable(together(answers)))
+            if not answers or not all(isinstance(within(pair_of(pair)[1])[0], Correction) for pair in answers):
+                raise ValueError(
+                    f"The run in {folder} awaits no answers. Start it again, and tell what it asks then. Only a "
+                    "`Correction` of an earlier answer can be told at any time."
+                )
+            query = OpenQuery(len(journal.records.rounds), [], [])
+
+        def accept(index: int, answer: Any) -> Label:
+            if index in query.rest:
+                return plain_answer(answer, rules)
+            # The answer that a point has says nothing of what it may be.
+            return None if answer is None else plain_answer(answer, rules_of(journal.records, index))
+
         wrong = ask(
-            lambda: answers if by == "index" else _by_index(answers, query),
+            lambda: answers if by == "index" else _by_index(answers, query, folder),
             query,
             name="tell",
-            accept=lambda index, answer: plain_answer(answer, rules),
+            accept=accept,
             record=journal.answer,
             kept=f"in {folder}",
             who=name,
+            earlier=Answered(
+                has=lambda index: index in places_of(recorded_labels(journal.records)),
+                correct=lambda labels: journal.change(*(Change(index, label) for index, label in labels.items())),
+            ),
         )
     if wrong is not None:
         raise wrong
@@ -92,12 +115,13 @@ def pending_in(folder: str | os.PathLike[str]) -> Query | None:
     return rest_of(query, classes=Classes.from_dict((records.header or {}).get("classes")), folder=folder)
 
 
-def _by_index(answers: Any, query: OpenQuery) -> Iterator[tuple[int, Any]]:
+def _by_index(answers: Any, query: OpenQuery, folder: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
     """Yield answers by index instead of by key.
 
     Raises:
-        AnswerError: After all others, if a key is none of the query's.
+        AnswerError: After all others, if a key is none of the query's. A correction may be for any item of the run.
     """
+    of_run = {key: index for index, key in enumerate(load_keys(folder))}
     keys = query.points if query.keys is None else query.keys
     places = dict(zip(keys, query.points, strict=True))
     strange = []
@@ -106,6 +130,8 @@ def _by_index(answers: Any, query: OpenQuery) -> Iterator[tuple[int, Any]]:
             known = plain(key)
             if isinstance(known, str | int) and known in places:
                 yield places[known], answer
+            elif isinstance(answer, Correction) and isinstance(known, str | int) and (known in of_run or not of_run):
+                yield of_run.get(known, known), answer  # without keys, an item is known by its index
             else:
                 strange.append(key)
     if strange:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
@@ -22,6 +22,7 @@ from lightning_al.host.namespace import pl
 from lightning_al.oracle.answers import AnswerError, plain_label
 from lightning_al.oracle.asking import Accept
 from lightning_al.oracle.label_rules import LabelRules, rules_for
+from lightning_al.oracle.query import Truth
 from lightning_al.oracle.set_aside import SetAside
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.prediction.dry_pass import unchanged
@@ -61,6 +62,26 @@ def rules_of(data: ActiveDataModule, num_outputs: int | None) -> LabelRules:
         with suppress(Exception):  # of a target that cannot be read, nothing is known
             known += [data.label_of(index) for index in (others[place] for place in spread(len(others)))]
     return rules_for(known, data.training_points.classes, num_outputs)
+
+
+def truth_of(data: ActiveDataModule, find_rules: Callable[[], LabelRules], seed: int) -> Truth:
+    """Return what the dataset itself says of its points.
+
+    Args:
+        data: The data.
+        find_rules: Returns what labels may be.
+        seed: Seed of the run.
+    """
+
+    def label_of(index: int) -> Label:
+        with seeded(derive(data.seed, "answer", index)):
+            return plain_label(data.target.find(data.item_of(index)), find_rules())
+
+    def classes() -> Sequence[int] | None:
+        rules = find_rules()
+        return None if rules.kind != "class" or rules.allowed is None else sorted(rules.allowed)
+
+    return Truth(label_of, classes, seed)
 
 
 def accepting(data: ActiveDataModule, num_outputs: int | None, *, reveals: bool, asked: Sequence[int] = ()) -> Accept:

@@ -14,7 +14,7 @@ from lightning_al.acquisition.registry import acquisitions
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.pool import Pool
 from lightning_al.host.before_setup import BeforeSetup
-from lightning_al.oracle import OracleLike, as_oracle, enough_of, name_of, oracles, reveals, seconds_to_wait
+from lightning_al.oracle import OracleLike, as_oracle, enough_of, name_of, needs_of, oracles, seconds_to_wait
 from lightning_al.posterior import LastLayer, Posterior, posteriors
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.forward import forward_of
@@ -146,11 +146,17 @@ class Arguments(BeforeSetup):
                 f"`{name_of(self.oracle)}` is answered between two calls of `trainer.fit`, so its queries have to be "
                 "kept. Pass `ActiveLearning(folder=...)`."
             )
-        if data.is_unlabelled and reveals(self.oracle):
+        needs = needs_of(self.oracle)
+        if data.is_unlabelled and needs is not None:
             raise ValueError(
                 f"The training data of the `ActiveDataModule` have no labels, so `{name_of(self.oracle)}` has none to "
                 "reveal. Pass `oracle=`, who labels: a name, an object with a method `label`, or a function of the "
                 "query; or give items as (input, label)."
+            )
+        if needs == "classes" and data.class_counts() is None:
+            raise ValueError(
+                f"`{name_of(self.oracle)}(label_noise=...)` answers with another class than the right one, but the "
+                "labels of the `ActiveDataModule` are not class numbers. Leave `label_noise` out."
             )
         if self.test == "posterior" and callable(data.target.spec):
             raise ValueError(

@@ -58,7 +58,8 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
         return
     began = time.perf_counter()
     with without_drawing(), requeued_between_fits(trainer):
-        labels = run.labelling.ask(run.active.oracle, trainer, data, run.journal, run.active.folder)
+        active = run.active
+        labels = run.labelling.ask(active.oracle, trainer, data, run.journal, active.folder, seed=active.seed)
     if labels is None:
         return
     warn_of_unknown_seconds(run, query)

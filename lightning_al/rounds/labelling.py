@@ -6,25 +6,33 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from torch import Tensor
 
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.pool import Pool
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
 from lightning_al.oracle import Labels, Oracle, Query, enough_of, name_of, reveals, seconds_to_wait
-from lightning_al.oracle.asking import ask
+from lightning_al.oracle.asking import Answered, ask
 from lightning_al.oracle.open_query import rest_of
-from lightning_al.oracle.query import LazyItems
+from lightning_al.oracle.query import LazyItems, Truth
 from lightning_al.posterior.base import Forward
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.scoring import pass_over
-from lightning_al.rounds.accepted_labels import accepting, check_changes, num_outputs, why_of_labels
+from lightning_al.rounds.accepted_labels import (
+    accepting,
+    check_changes,
+    num_outputs,
+    rules_of,
+    truth_of,
+    why_of_labels,
+)
 from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.journal import Journal
-from lightning_al.run.labels import Label
+from lightning_al.run.labels import Change, Label
 from lightning_al.run.records import INITIAL, OpenQuery, changes_since
 from lightning_al.run.seeds import GlobalStates
 
@@ -79,6 +87,24 @@ class Labelling:
         if self._num_outputs is None:
             self._num_outputs = num_outputs(trainer, module, data, forward)
 
+    def check_outputs(
+        self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule, forward: Forward
+    ) -> None:
+        """Refuse a module with fewer outputs than classes, of which some were added after the run had begun.
+
+        Raises:
+            ValueError: If it has fewer.
+        """
+        self.look_at(trainer, module, data, forward)
+        classes = data.training_points.classes
+        needed = 1 + max(*classes.numbers.values(), *(classes.allowed or ()), 0)
+        if self._num_outputs is not None and self._num_outputs < needed:
+            raise ValueError(
+                f"The run has {needed} classes since some were added, but `{type(module).__name__}` has "
+                f"{self._num_outputs} outputs. Make the model with {needed} outputs; the weights of the others are "
+                "kept."
+            )
+
     def begin(
         self,
         query: OpenQuery,
@@ -111,6 +137,7 @@ class Labelling:
         folder: str | os.PathLike[str] | None,
         *,
         says_pending: bool = True,
+        seed: int = 0,
     ) -> Mapping[int, Label] | None:
         """Ask on the first rank for what the query lacks, record each good answer at once, and tell the other ranks.
 
@@ -121,6 +148,7 @@ class Labelling:
             journal: The journal, on the first rank, if the run has a folder.
             folder: The folder.
             says_pending: Whether to say which answers are missing. Others may be asked for them next.
+            seed: Seed of the run.
 
         Returns:
             The answers by index, or None if not enough are there.
@@ -137,13 +165,24 @@ class Labelling:
             if journal is not None and not reveals(oracle):
                 journal.answer(answers, efforts)
 
-        def find() -> tuple[dict[int, Label], dict[int, Effort], ValueError | None]:
+        def correct(labels: Mapping[int, Label]) -> None:
+            """Change answers, each in the journal and in memory at once."""
+            earlier = {index: label for index, label in labels.items() if index not in asked.answers}
+            changes = [change for index, label in earlier.items() for change in _change_of(data.pool, index, label)]
+            if journal is not None:
+                now = {index: label for index, label in labels.items() if label != asked.answers.get(index, label)}
+                journal.change(*changes, *(Change(index, label) for index, label in now.items()))
+            for change in changes:
+                data.pool.change(change)
+
+        def find() -> tuple[dict[int, Label], dict[int, Effort], ValueError | None, list[Change]]:
             told = reveals(oracle)
             accept = accepting(data, asked.num_outputs, reveals=told, asked=() if told else asked.rest)
             kept = "for the next fit of this program" if folder is None else f"in {folder}"
             pause = seconds_to_wait(oracle)
+            truth = truth_of(data, cache(lambda: rules_of(data, asked.num_outputs)), seed)
             while True:
-                shown = self._shown()
+                shown = self._shown(truth)
                 wrong = ask(
                     lambda shown=shown: oracle.label(shown),  # type: ignore[misc]
                     asked,
@@ -151,19 +190,27 @@ class Labelling:
                     accept=accept,
                     record=record,
                     kept=kept,
+                    earlier=None if told else Answered(has=answered_before, correct=correct),
                 )
                 if wrong is not None or is_enough() or pause is None:
-                    return asked.answers, asked.efforts, wrong
+                    return asked.answers, asked.efforts, wrong, data.pool.changes
                 time.sleep(pause)
+
+        def answered_before(index: int) -> bool:
+            pool = data.pool
+            known = (*asked.answers, *pool.aside, *pool.audit.answers)
+            return index in known or index in set(pool.labelled) - set(pool.lacking)
 
         def is_enough() -> bool:
             enough = len(asked.points) if asked.number == INITIAL else enough_of(oracle, len(asked.points))
             answered = sum(index in asked.answers for index in asked.indices)
             return not asked.rest or (enough < len(asked.points) and answered >= min(enough, len(asked.indices)))
 
-        answers, efforts, wrong = from_first_rank(trainer, find)
+        answers, efforts, wrong, changes = from_first_rank(trainer, find)
         asked.answers.update(answers)
         asked.efforts.update(efforts)
+        for change in changes_since(data.pool.changes, changes):
+            data.pool.change(change)
         if wrong is not None:
             data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
@@ -188,13 +235,14 @@ class Labelling:
         """Forget the query, whose round is recorded."""
         self.query = self.weights = None
 
-    def _shown(self) -> Query:
+    def _shown(self, truth: Truth | None = None) -> Query:
         query, data = self.query, self._data
         assert query is not None
         if data is None:
             return rest_of(query, folder=self._folder)
         items = LazyItems(data.pool_item, query.rest)
-        return rest_of(query, items=items, classes=data.training_points.classes, folder=self._folder)
+        classes = data.training_points.classes
+        return rest_of(query, items=items, classes=classes, folder=self._folder, truth=truth)
 
     def take_changes(
         self, data: ActiveDataModule, journal: Journal | None, folder: str | os.PathLike[str] | None, told: int
@@ -234,6 +282,13 @@ class Labelling:
                 why = why_of_labels(error, data, outputs, folder)
                 if why is not None:
                     error.add_note(why)
+
+
+def _change_of(pool: Pool, index: int, label: Label) -> list[Change]:
+    """Return the change that gives a point another label; none where it has that label already."""
+    if index not in pool.aside and label == pool.audit.answers.get(index, pool.labels.get(index)):
+        return []
+    return [Change(index, label, after=len(pool.rounds) - 1)]
 
 
 def weights_name(number: int) -> str:

@@ -38,14 +38,15 @@ def open_folder(run: Run, trainer: pl.Trainer, data: ActiveDataModule, folder: s
         journal = run.journal = Journal(folder)
         journal.weights_at_hand = run.weights_at_hand
         break_links(Path(folder), places_of(trainer))
-        if journal.header is not None:
+        if journal.records.header is not None:
             place = f"The run folder {journal.folder}"
-            check_same_run(place, journal.header, run.header_of(data), force=active.force)
+            check_same_run(place, journal.records.header, run.header_of(data), force=active.force)
         return journal.records, folder, journal.run_id or run.checkpoints.run_id, journal.members
 
     # Each rank may have made up a name of its own, from the time say; the first one's holds the run.
     records, active.folder, run.checkpoints.run_id, members = from_first_rank(trainer, read)
     run.is_resumed = records.header is not None
+    run.has_other_classes = run.is_resumed and bool((records.header.get("classes") or {}).get("changed"))
     run.members.take(members, len(records.changes))
     if run.is_resumed:
         run.labelling.query = records.query

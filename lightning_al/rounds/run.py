@@ -20,7 +20,7 @@ from lightning_al.rounds.labelling import Labelling, weights_name
 from lightning_al.rounds.members import Member, Members, fit_seeds, read_ends
 from lightning_al.rounds.once import Once
 from lightning_al.rounds.outcome import save_model, write_labels
-from lightning_al.rounds.starts import Starts, loaded
+from lightning_al.rounds.starts import Starts, loaded, loaded_initial
 from lightning_al.run.effort import known_efforts, total_seconds
 from lightning_al.run.folder import end_name, member_name
 from lightning_al.run.history import History, Round
@@ -47,6 +47,7 @@ class Run:
         journal: The journal, on the first rank, while `trainer.fit` runs.
         header: What the run is, once its first fit has begun.
         is_resumed: Whether another process began it.
+        has_other_classes: Whether its classes were changed since it began.
         once: What is said once a run.
     """
 
@@ -60,6 +61,7 @@ class Run:
         self.journal: Journal | None = None
         self.header: dict[str, Any] | None = None
         self.is_resumed = False
+        self.has_other_classes = False
         self.once = Once()
         self._headers = Header()
 
@@ -150,12 +152,18 @@ class Run:
             self.journal.close()
             self.journal = None
 
-    def begin(self, trainer: pl.Trainer, module: nn.Module, data: ActiveDataModule) -> None:
+    def begin(self, trainer: pl.Trainer, module: pl.LightningModule, data: ActiveDataModule) -> None:
         """Take the weights before the first fit, and record what the run is."""
         if self.is_resumed and self.active.folder is not None:
             # A folder of 0.1.0 has no buffers that the `state_dict` leaves out: the module's own are taken.
-            recorded = on_each_rank(trainer, lambda: self.load_weights("initial", module))
-            self.starts.initial = copy_weights(module) | recorded
+            folder, seed, may_grow = self.active.folder, self.active.seed, self.has_other_classes
+            recorded, is_grown = on_each_rank(trainer, lambda: loaded_initial(folder, module, seed, may_grow=may_grow))
+            grown = self.starts.initial = copy_weights(module) | recorded
+            if may_grow:
+                forward = self.active.forward_on(data)
+                on_each_rank(trainer, lambda: self.labelling.check_outputs(trainer, module, data, forward))
+            if is_grown:
+                self.change_journal(trainer, lambda journal: journal.save_weights("initial", grown))
             return
         initial = self.starts.initial = copy_weights(module)
         header = {**self.header_of(data), "id": self.checkpoints.run_id}
@@ -184,7 +192,7 @@ class Run:
     def load_weights(self, name: str, module: nn.Module) -> dict[str, Tensor]:
         """Return weights that the folder has by a name."""
         assert self.active.folder is not None
-        return loaded(self.active.folder, name, module)
+        return loaded(self.active.folder, name, module, self.starts.initial)
 
     def weights_at_hand(self) -> dict[str, dict[str, Tensor]]:
         """Return the weights that a run which lost its folder needs in the new one, by name."""

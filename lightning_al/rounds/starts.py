@@ -14,9 +14,10 @@ from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.members import check_can_be_drawn
 from lightning_al.run.folder import end_name
 from lightning_al.run.journal import Journal
+from lightning_al.run.journal_command import command
 from lightning_al.run.same_run import check_same_weights
 from lightning_al.run.seeds import derive, seeded
-from lightning_al.run.weights import copy_weights, put_weights, reset_parameters, uninitialised
+from lightning_al.run.weights import copy_weights, put_weights, reset_parameters, uninitialised, with_more_rows
 from lightning_al.run.weights_file import load_weights
 
 
@@ -65,12 +66,14 @@ class Starts:
         if member == 0 and (number == 0 or active.reset == "initial"):
             put_weights(module, self.initial)
         elif callable(active.reset):
-            put_weights(module, copy_weights(_new_module(active, trainer, data, active.reset)))
+            new = copy_weights(_new_module(active, trainer, data, active.reset))
+            check_same_weights("a module of `reset=`", new, module, "let `reset=` make it of the same shape")
+            put_weights(module, new)
         elif active.reset == "warm" and number > 0:
             end = end_name(number - 1, member)
             if end not in self.ends:
                 assert active.folder is not None
-                self.ends[end] = loaded(active.folder, end, module)  # a new folder may need it
+                self.ends[end] = loaded(active.folder, end, module, self.initial)  # a new folder may need it
             put_weights(module, self.ends[end])
         else:
             put_weights(module, self.initial)  # for the buffers
@@ -91,15 +94,53 @@ class Starts:
             journal.save_weights(name, self.ends[name])
 
 
-def loaded(folder: str | os.PathLike[str], name: str, module: nn.Module) -> dict[str, Tensor]:
+def loaded(
+    folder: str | os.PathLike[str], name: str, module: nn.Module, initial: Mapping[str, Tensor] | None = None
+) -> dict[str, Tensor]:
     """Return weights that a run's folder has by a name.
+
+    Args:
+        folder: The run's folder.
+        name: The name.
+        module: The module that they are for.
+        initial: The weights before the first fit, whose rows those of a class get that was added later.
 
     Raises:
         ValueError: If they are not those of such a module.
     """
     weights = load_weights(folder, name)
+    if initial is not None:
+        weights = with_more_rows(weights, initial) or weights
     check_same_weights(f"{folder}/{name}.pt", weights, module)
     return weights
+
+
+def loaded_initial(
+    folder: str | os.PathLike[str], module: nn.Module, seed: int, *, may_grow: bool
+) -> tuple[dict[str, Tensor], bool]:
+    """Return the weights before the first fit that a run's folder has, and whether a class was added since then.
+
+    The weights of its output are drawn with a seed of their own, so every process draws the same.
+
+    Args:
+        folder: The run's folder.
+        module: The module that they are for.
+        seed: Seed of the run.
+        may_grow: Whether the run's classes changed.
+
+    Raises:
+        ValueError: If they are not those of such a module.
+    """
+    weights, own = load_weights(folder, "initial"), copy_weights(module)
+    sizes = [len(value) for name, value in own.items() if isinstance(value, Tensor) and value.ndim > 0]
+    grown = with_more_rows(weights, own, seed=derive(seed, "classes", *sizes), module=module)
+    if grown is not None and may_grow:
+        return grown, True
+    remedy = "choose another folder"
+    if grown is not None:
+        remedy = f"say first which class is new, by `{command('add-class', folder, 'NAME')}`"
+    check_same_weights(f"{folder}/initial.pt", weights, module, remedy)
+    return weights, False
 
 
 def give_lazy_layers_shapes(

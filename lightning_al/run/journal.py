@@ -182,6 +182,13 @@ class Journal:
 
     def change(self, *changes: Change) -> None:
         """Write changes of labels, all or nothing. The earlier labels stay in their rows."""
+        self.write_rows(*self._bodies_of(changes))
+
+    def change_classes(self, classes: Mapping[str, Any], *changes: Change) -> None:
+        """Write the classes that the run has from now on, and changes of labels, all or nothing."""
+        self.write_rows({"classes": dict(classes)}, *self._bodies_of(changes))
+
+    def _bodies_of(self, changes: Sequence[Change]) -> list[dict[str, Any]]:
         answers = {} if self.records.query is None else self.records.query.answers
         bodies: list[dict[str, Any]] = []
         for change in changes:
@@ -190,7 +197,7 @@ class Journal:
             else:
                 plain = {"index": change.index, "label": change.label, "given_back": change.given_back}
                 bodies.append({"change": plain})
-        self.write_rows(*bodies)
+        return bodies
 
     def take_back(self) -> None:
         """Take the last round back, to run it again with a larger budget.

@@ -174,6 +174,20 @@ def check_change(
         raise contradiction(f"it changes the label of {index!r:.80}, which has none")
 
 
+def check_classes(plain: Any, before: Any) -> None:
+    """Refuse classes in which a number is missing that the run had before.
+
+    Raises:
+        ValueError: If the row contradicts those before.
+    """
+    numbers, allowed = plain["numbers"], plain["allowed"]
+    if not _named(_is_number)(numbers) or not (allowed is None or _all(_is_number)(allowed)):
+        raise contradiction(f"the classes are {plain!r:.80}")
+    known = before["numbers"] if isinstance(before, Mapping) else {}
+    if not set(known.values()) <= set(numbers.values()):
+        raise contradiction("the classes have lost a number")
+
+
 def check_taken_back(number: Any, num_rounds: int) -> None:
     """Refuse to take back a round that is not the last.
 

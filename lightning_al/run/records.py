@@ -12,6 +12,7 @@ from lightning_al.run.history import History, Round
 from lightning_al.run.journal_rows import (
     check_answers,
     check_change,
+    check_classes,
     check_efforts,
     check_items,
     check_member,
@@ -93,7 +94,8 @@ class Records:
     """What a journal holds.
 
     Attributes:
-        header: What the run is, or None if it has not begun.
+        header: What the run is, or None if it has not begun. Its classes are the present ones, which are `changed` if
+            they are others than the run began with.
         initial: The labels given to initial points for which the dataset has none, and those of audit points that were
             asked for with them, by index.
         rounds: The rounds as plain data.
@@ -200,6 +202,12 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
                 del rounds[-1], labels[-1], efforts[-1]
             changes.append(Change(**body["change"], after=len(rounds)))
             members = []  # they were fitted to the old label
+        elif "classes" in body:
+            check_classes(body["classes"], header.get("classes"))
+            header["classes"] = {**body["classes"], "changed": True}
+            num_outputs, members = None, []  # of the network before
+            if query is not None:
+                query.num_outputs = None
         elif "taken_back" in body:
             check_taken_back(body["taken_back"], len(rounds))
             del rounds[-1], labels[-1], efforts[-1]

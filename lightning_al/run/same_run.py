@@ -27,10 +27,14 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
         ValueError: If they differ; the message says in what, and what to do.
     """
     here = json.loads(json.dumps(now))
+    _check_classes(place, before.get("classes"), here.get("classes"))
     found = list(_differences(before, here))
     # Contents are not known under random augmentation.
     if None in (_contents(before), _contents(here)) and labels_agree(before.get("data", {}), here.get("data", {})):
         found = [one for one in found if one[0] not in ("data.labels", "data.classes")]
+    # A factory that makes a module for more classes is another one.
+    if _has_changed_classes(before) and isinstance(before.get("reset"), Mapping) and isinstance(now["reset"], Mapping):
+        found = [one for one in found if one[0].partition(".")[0] != "reset"]
     if not found:
         return
     names = ", ".join(name for name, _, _ in found)
@@ -50,6 +54,29 @@ def check_same_run(place: str, before: Mapping[str, Any], now: Mapping[str, Any]
         f"{place} holds another run: its {names} differ. {differences}. Start with what the run began "
         f"with, or leave it and begin another. {remedy}"
     )
+
+
+def _has_changed_classes(header: Mapping[str, Any]) -> bool:
+    classes = header.get("classes")
+    return isinstance(classes, Mapping) and bool(classes.get("changed"))
+
+
+def _check_classes(place: str, there: Any, here: Any) -> None:
+    """Refuse other classes than those that the run got after it had begun.
+
+    Raises:
+        ValueError: If they differ. The message lists the run's.
+    """
+    if not _has_changed_classes({"classes": there}) or not isinstance(here, Mapping):
+        return
+    numbers = there["numbers"]
+    if here.get("numbers") != numbers:
+        names = ", ".join(sorted(numbers, key=numbers.__getitem__))
+        raise ValueError(
+            f"{place} holds a run whose classes were changed by `lightning-al-journal`: they are {names}, but the data "
+            f"have {', '.join(here.get('numbers', ())) or 'no names of classes'}. Pass "
+            f"`ActiveDataModule(classes={sorted(numbers, key=numbers.__getitem__)!r})`."
+        )
 
 
 def check_same_weights(

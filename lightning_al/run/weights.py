@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_al.run.seeds import seeded
 from lightning_al.values.torch_names import NON_PERSISTENT_BUFFERS
 
 
@@ -55,6 +56,56 @@ def put_matching(module: nn.Module, weights: Mapping[str, Any]) -> None:
         for name, value in held:
             if not is_lazy(value) and name in weights and value.shape == weights[name].shape:
                 value.copy_(weights[name])
+
+
+def with_more_rows(
+    weights: Mapping[str, Any], base: Mapping[str, Any], *, seed: int | None = None, module: nn.Module | None = None
+) -> dict[str, Any] | None:
+    """Return weights of a network with fewer outputs as those of one with more.
+
+    Args:
+        weights: The weights, of which some have fewer rows than those of the larger network.
+        base: Weights of the larger network, from which the missing rows are taken.
+        seed: If given, the missing rows are drawn with it, where a part has `reset_parameters`.
+        module: The larger network, for that.
+
+    Returns:
+        The weights, or None where the two networks differ in more than rows, or not at all, or where the first has one
+        row, which is the logit of one class against another.
+
+    >>> small, large = nn.Linear(2, 2), nn.Linear(2, 3)
+    >>> found = with_more_rows(copy_weights(small), copy_weights(large))
+    >>> found["weight"].shape, bool((found["weight"][:2] == small.weight).all())
+    (torch.Size([3, 2]), True)
+    """
+    names = [name for name, value in base.items() if isinstance(value, Tensor)]
+    both = [(name, weights.get(name), base[name]) for name in names]
+    grown = [(name, old, new) for name, old, new in both if isinstance(old, Tensor) and old.shape != new.shape]
+    fits = all(
+        old.ndim == new.ndim > 0 and old.shape[1:] == new.shape[1:] and 1 < len(old) < len(new) for _, old, new in grown
+    )
+    if not grown or not fits or not set(names) <= set(weights):
+        return None
+    drawn = {} if seed is None or module is None else _drawn(module, [name for name, _, _ in grown], seed)
+    found = dict(weights)
+    for name, old, new in grown:
+        found[name] = drawn.get(name, new).detach().cpu().clone()
+        found[name][: len(old)] = old
+    return found
+
+
+def _drawn(module: nn.Module, names: list[str], seed: int) -> dict[str, Tensor]:
+    """Return newly drawn weights of the parts of a module that have some of these names."""
+    found: dict[str, Tensor] = {}
+    with seeded(seed):
+        for path in dict.fromkeys(name.rpartition(".")[0] for name in names):
+            part = copy.deepcopy(module.get_submodule(path)).cpu()
+            reset: Any = getattr(part, "reset_parameters", None)
+            if callable(reset):
+                reset()
+                own = whole_state_dict(part)
+                found |= {name: own[name.rpartition(".")[2]] for name in names if name.rpartition(".")[0] == path}
+    return found
 
 
 def reset_parameters(module: nn.Module) -> None:

@@ -14,6 +14,7 @@ from lightning_al.oracle import Labels, OracleLike, Query, as_oracle, name_of
 from lightning_al.oracle.answer import opened
 from lightning_al.oracle.answers import AnswerError, index_of, plain_answer
 from lightning_al.oracle.asking import pair_of, together
+from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.label_rules import LabelRules, rules_for
 from lightning_al.oracle.query import LazyItems
 from lightning_al.task.class_names import Classes, listed_classes
@@ -148,6 +149,9 @@ class _Trial:
             for pair in pairs:
                 key, answer = pair_of(pair)
                 index = index_of(key)
+                if isinstance(answer, Correction):
+                    plain_answer(answer.label, self.rules)
+                    continue
                 require(
                     index in indices,
                     f"`{self.who}` answers for others: for {index}, but it was asked for {indices}. Answer for the "
@@ -203,6 +207,7 @@ def _part_of(query: Query, places: Sequence[int], answers: Mapping[int, Any]) ->
         answers=answers,
         classes=query.classes,
         folder=query.folder,
+        truth=query.truth,
         items=LazyItems(query.items.__getitem__, places) if len(query.items) else (),
     )
 

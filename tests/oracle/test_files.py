@@ -23,7 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lightning_al import ActiveDataModule, ActiveLearning, Answer, Files, Other, Query, Skip, Unusable
+from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, Files, Other, Query, Skip, Unusable
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.files.csv_rows import rows_of
 from lightning_al.oracle.files.label_text import LabelTexts
@@ -471,8 +471,8 @@ def test_a_line_that_was_changed_after_it_was_recorded_is_named(tmp_path: Path) 
     fill(sheet(tmp_path), {7: "dog", 3: "skip", 11: "dog"})
     said = refusal(rest_of(asked, {7: 0, 3: 2, 11: Unusable("dark").to_plain()}))
     assert "round-000.csv, line 2: index 7 is recorded as cat, and a changed line" in said
-    assert re.search(r"put it back, or correct it by `lightning-al-journal correct \S+ 7 dog`", said)
-    assert re.search(r"index 3 is recorded as polar bear, .*; put it back; ", said)
+    assert "put it back, or write `correct: dog`" in said
+    assert re.search(r"index 3 is recorded as polar bear, .*; put it back, or write `correct: skip`; ", said)
     assert "index 11 is recorded as unusable: dark" in said
 
 
@@ -776,3 +776,43 @@ def test_a_line_is_taken_up_whatever_its_seconds(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=f"The answer for index {first} is kept, but not the seconds 'a minute'"):
         active = fit()
     assert (active.done, active.history[0].label_seconds) == (True, 60.0)
+
+
+# Corrections
+
+
+def test_a_line_corrects_an_answer_of_its_query(tmp_path: Path) -> None:
+    answers(query(tmp_path))
+    fill(sheet(tmp_path), {7: "Correct: dog", 3: "correct:skip"})
+    rest = query(tmp_path, (11, 5), answers={7: 0, 3: 1})
+    assert answers(rest) == {7: Correction(1), 3: Correction(Skip())}
+    # A copy that still has the first answer does not contradict it, though any other changed line does.
+    copy = sheet(tmp_path, "round-000-anna.csv")
+    copy.write_text(sheet(tmp_path).read_text())
+    fill(copy, {7: "cat", 3: "dog", 11: "cat"})
+    assert answers(rest) == {7: Correction(1), 3: Correction(Skip()), 11: 0}
+    fill(copy, {3: "correct: cat"})
+    two = "correct: cat in round-000-anna.csv, line 3 and correct: skip in round-000.csv, line 3"
+    with pytest.raises(ValueError, match=f"index 3 has more than one answer, {two}"):
+        collections.deque(Files().label(rest))
+
+
+def test_an_added_line_corrects_an_answer_of_an_earlier_query(tmp_path: Path) -> None:
+    answers(query(tmp_path))
+    later = Query(1, [20, 21], keys=["photos/20.png", "photos/21.png"], classes=ANIMALS, folder=tmp_path)
+    answers(later)
+    path = sheet(tmp_path, "round-001.csv")
+    path.write_text(path.read_text() + "3,,correct: dog,\n,photos/11.png,correct: cat,\n")
+    assert answers(later) == {3: Correction(1), 11: Correction(0)}
+    path.write_text(path.read_text() + "5,,dog,\n99,,correct: dog,\n")
+    with pytest.raises(ValueError, match=r"line 6: no point of this query has the index '5'; .*line 7: no point of"):
+        collections.deque(Files().label(later))
+
+
+@pytest.mark.parametrize(
+    ("written", "match"), [("correct:", "'correct' does not say to what"), ("correct: cow", "names")]
+)
+def test_a_correction_to_nothing(written: str, match: str) -> None:
+    with pytest.raises(AnswerError, match=match):
+        LabelTexts(ANIMALS).answer(written)
+    assert LabelTexts({0: "correct: cow", 1: "dog"}).answer("correct: cow") == 0

@@ -11,6 +11,7 @@ from typing import Any
 
 from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.answers import AnswerError
+from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files.csv_rows import Row, rows_of
 from lightning_al.oracle.files.label_text import LabelTexts
 from lightning_al.oracle.files.points import Points
@@ -18,7 +19,6 @@ from lightning_al.oracle.files.sheets import LARGEST, Sheets
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.set_aside import SetAside
 from lightning_al.run.files import read_bytes
-from lightning_al.run.journal_command import command
 from lightning_al.run.labels import kind_of_aside
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.spreadsheets import as_number, as_written
@@ -31,12 +31,14 @@ class Answered:
 
     Attributes:
         answers: The answers by index, in the order of the query.
+        corrections: Corrections of earlier answers, by index.
         refused: What was refused: file, line and reason of each.
         unlisted: The points of the query for which no file has a line, where all lines could be read.
         expected: What a label may be, in words.
     """
 
     answers: dict[int, Any]
+    corrections: dict[int, Any] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     unlisted: list[int] = field(default_factory=list)
     expected: str = ""
@@ -51,9 +53,11 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
         keys: The key of each point as text, by index, with those that were answered before.
     """
     points, texts = Points(dict.fromkeys(query.answers, "") | dict(keys)), LabelTexts(query.classes)
+    of_all = Points(sheets.keys_of_all() | dict.fromkeys(query.answers, "") | dict(keys))
     refused: list[str] = []
     found: dict[int, dict[Any, list[str]]] = {}
     efforts: dict[int, list[tuple[Any, Any]]] = {}
+    corrections: dict[int, dict[Any, list[str]]] = {}
     listed: set[int] = set()
     for path in sheets.filled():
         try:
@@ -69,19 +73,22 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
                     with suppress(AnswerError):  # of a line that says nothing
                         listed.add(points.index_of(row))
                 else:
-                    index, answer = points.index_of(row), _answer(row, texts)
+                    corrects = texts.corrects(row["label"])
+                    index, answer = (of_all if corrects else points).index_of(row), _answer(row, texts)
                     listed.add(index)
-                    found.setdefault(index, {}).setdefault(answer, []).append(_where(path, row))
-                    efforts.setdefault(index, []).append(_effort(row))
+                    given = (corrections if corrects else found).setdefault(index, {})
+                    given.setdefault(answer, []).append(_where(path, row))
+                    if not corrects:
+                        efforts.setdefault(index, []).append(_effort(row))
             except AnswerError as error:
                 refused.append(f"{_where(path, row)}: {error}")
     asked = set(query)
+    refused += [_several(index, given, query) for index, given in corrections.items() if len(given) > 1]
     for index, given in found.items():
         try:
             if len(given) > 1:
-                several = " and ".join(f"{_written(one, query)} in {places[0]}" for one, places in given.items())
-                raise AnswerError(f"index {index} has more than one answer, {several}")
-            if index not in asked:
+                raise AnswerError(_several(index, given, query))
+            if index not in asked and index not in corrections:
                 _check_recorded(index, next(iter(given)), query)
         except AnswerError as error:
             refused.append(str(error) if len(given) > 1 else f"{next(iter(given.values()))[0]}: {error}")
@@ -91,8 +98,14 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
         for index in query
         if index in asked and index in found
     }
+    corrected = {index: next(iter(given)) for index, given in corrections.items() if len(given) == 1}
     unlisted = [] if refused else [index for index in query if index not in listed]
-    return Answered(answers, refused, unlisted, texts.expected)
+    return Answered(answers, corrected, refused, unlisted, texts.expected)
+
+
+def _several(index: int, given: Mapping[Any, list[str]], query: Query) -> str:
+    several = " and ".join(f"{_written(one, query)} in {places[0]}" for one, places in given.items())
+    return f"index {index} has more than one answer, {several}"
 
 
 def _answer(row: Row, texts: LabelTexts) -> Any:
@@ -119,16 +132,16 @@ def _check_recorded(index: int, answer: Any, query: Query) -> None:
     recorded, now = query.answers.get(index), answer.to_plain() if isinstance(answer, SetAside) else answer
     if recorded is None or recorded == now or str(recorded) == str(now):
         return
-    is_label = not isinstance(answer, SetAside)
-    correct = command("correct", query.folder or "", index, _written(answer, query))
     raise AnswerError(
         f"index {index} is recorded as {_written(recorded, query)}, and a changed line changes no recorded answer; put "
-        f"it back{f', or correct it by `{correct}`' if is_label else ''}"
+        f"it back, or write `correct: {_written(answer, query)}`"
     )
 
 
 def _written(answer: Any, query: Query) -> str:
     """Return an answer as it is written, given as an oracle returns it or as it is recorded."""
+    if isinstance(answer, Correction):
+        return f"correct: {_written(answer.label, query)}"
     plain = answer.to_plain() if isinstance(answer, SetAside) else answer
     if (kind := kind_of_aside(plain)) is not None:
         return ": ".join(filter(None, [kind, plain.get("reason"), plain.get("text")]))

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lightning_al.oracle.answers import AnswerError
+from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.set_aside import Other, Skip, Unusable
 from lightning_al.values.errors import first_few
 from lightning_al.values.spreadsheets import as_number
@@ -19,6 +20,8 @@ class LabelTexts:
 
     Args:
         classes: The names of the classes by their numbers; empty where labels are numbers or texts without names.
+
+    An earlier answer is corrected by ``correct: dog``.
 
     >>> texts = LabelTexts({0: "cat", 1: "dog"})
     >>> texts.answer("Dog "), texts.answer("0"), texts.answer("unusable", "blurred"), texts.answer("other: a fox")
@@ -68,9 +71,17 @@ class LabelTexts:
                 return Unusable(rest)
             case "other" if rest:
                 return Other(rest)
+            case "correct" if rest:
+                return Correction(self.answer(rest))
+            case "correct":
+                raise AnswerError("'correct' does not say to what; write `correct: LABEL`")
             case "other":
                 raise AnswerError("'other' does not say what it is; write `other: TEXT`")
         return self._of_number(text)
+
+    def corrects(self, text: str) -> bool:
+        """Return whether a text corrects an earlier answer."""
+        return text.partition(":")[0].strip().casefold() == "correct" and self._of_name(text) is None
 
     def may_go_on(self, text: str) -> bool:
         """Return whether a text may be the beginning of another label, so that a file may have ended too early."""

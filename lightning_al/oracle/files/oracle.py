@@ -28,6 +28,8 @@ class Files(Oracle):
     `index`, `key`, `label` and `note`, and `round-000.html` shows the items. Those of the initial points are called
     `initial`. People fill in the column `label` with a class, `skip`, `unusable` (the note says why) or `other: TEXT`,
     in any order and over several days. A line without a label is still pending. The page saves such a file too.
+    ``correct: dog`` replaces an earlier answer, of this query or, in a line that is added with the index or the key, of
+    an earlier one. It is taken up as long as its query is open.
 
     The file may be saved by any spreadsheet: with semicolons or tabs, in another encoding, with its columns in another
     order or with more of them. Several people may each save a copy, such as `round-000-anna.csv`. A line that cannot be
@@ -88,6 +90,7 @@ class Files(Oracle):
 
     def _yielded(self, found: Answered, sheets: Sheets) -> Iterator[tuple[int, Any]]:
         yield from found.answers.items()
+        yield from found.corrections.items()
         if not found.refused:
             return
         more = f"; and {len(found.refused) - MOST_NAMED} more" if len(found.refused) > MOST_NAMED else ""

@@ -104,23 +104,33 @@ class Sheets:
         name = re.compile(rf"{self.stem}([\W_].*)?\.csv", re.IGNORECASE | re.DOTALL)
         return [self.folder / found for found in sorted(os.listdir(self.folder)) if name.fullmatch(found)]
 
+    def keys_of_all(self) -> dict[int, str]:
+        """Return the keys of the points of all queries so far, as text."""
+        name = re.compile(r"\.(initial|round-\d+)\.json")
+        files = [found for found in sorted(os.listdir(self.folder)) if name.fullmatch(found)]
+        return {index: key for file in files for index, key in _kept_keys(self.folder / file).items()}
+
     def _keep_keys(self, query: Query) -> dict[int, str]:
         """Remember the keys of the points, since a later query of the round only has the points without an answer."""
         path = self.folder / f".{self.stem}.json"
-        try:
-            known: Any = read_json(path)
-            keys = {int(index): str(key) for index, key in known.items()}
-        except FileNotFoundError:
-            keys = {}
-        except (AttributeError, ValueError) as error:
-            raise ValueError(
-                f"The keys of a query in {path} cannot be read ({said_shortly(error)}). Remove this file."
-            ) from error
+        keys = _kept_keys(path)
         given = dict(zip(query.indices, map(key_text, query.keys), strict=True))
         if not given.items() <= keys.items():
             keys = {index: keys[index] for index in query.answers if index in keys} | given
             _write(path, json.dumps(keys))
         return keys
+
+
+def _kept_keys(path: Path) -> dict[int, str]:
+    try:
+        known: Any = read_json(path)
+        return {int(index): str(key) for index, key in known.items()}
+    except FileNotFoundError:
+        return {}
+    except (AttributeError, ValueError) as error:
+        raise ValueError(
+            f"The keys of a query in {path} cannot be read ({said_shortly(error)}). Remove this file."
+        ) from error
 
 
 def _write(path: Path, text: str) -> None:
