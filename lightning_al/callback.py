@@ -43,6 +43,7 @@ from lightning_al.rounds.asking import (
     put_last_weights,
     warn_of_unknown_seconds,
 )
+from lightning_al.rounds.audit import audit_model, recall_audit
 from lightning_al.rounds.best_weights import choose_weights
 from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
 from lightning_al.rounds.datamodule import datamodule_of
@@ -147,7 +148,7 @@ class ActiveLearning(Arguments):
         state = f"{rounds} done, finished" if self.done else f"{rounds} done"
         query = self._run.labelling.query
         if query is not None and self._run.labelling.is_pending:
-            state += f", {len(query.rest)} of {len(query.indices)} labels pending"
+            state += f", {len(query.rest)} of {len(query.points)} labels pending"
         return f"{type(self).__name__}({', '.join([text_of(self.acquisition), *said])}; {state})"
 
     @property
@@ -226,6 +227,7 @@ class ActiveLearning(Arguments):
         if stage == "fit":
             datamodule_of(trainer).skips_unreadable = self.skips_unscorable
             recall_items(trainer, datamodule_of(trainer), self.folder)
+            recall_audit(trainer, datamodule_of(trainer), self, has_begun=self._run.header is not None)
             self._call.start.before_setup(trainer, pl_module)
             if self._run.starts.initial is not None and self.reset != "warm":
                 # A callback may copy in its `setup` what the round starts from.
@@ -390,6 +392,7 @@ class ActiveLearning(Arguments):
         if fit.indices and not reveals(self.oracle):
             run.labelling.look_at(trainer, pl_module, data, self.forward_on(data))
             fit.probs = believed(fit.fitted, fit.indices)
+        audit_model(run, fit)
         if self.test == "posterior":
             if has_test(pl_module, data):
                 _ = fit.fitted.samples  # drawn while the module is on its device

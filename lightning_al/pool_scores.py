@@ -44,11 +44,11 @@ def score_pool(
 ) -> pd.DataFrame:
     """Score every unlabelled item, and predict its class, without a fit and without a query.
 
-    The pool is that of the datamodule as it stands: a run in a folder labels it when `trainer.fit` resumes the run. The
-    scores are those that a round of `ActiveLearning` computes with the same weights and seed, on the Trainer's
-    devices and ranks and in its precision. Model, Trainer, datamodule and the global random generators are as before
-    afterwards, except that the datamodule has a pool once it was set up. Every rank of a distributed program calls the
-    function, and gets the same table.
+    The pool is that of the datamodule as it stands, without audit points (see `ActiveDataModule(audit=...)`): a run in
+    a folder labels it when `trainer.fit` resumes the run. The scores are those that a round of `ActiveLearning`
+    computes with the same weights and seed, on the Trainer's devices and ranks and in its precision. Model, Trainer,
+    datamodule and the global random generators are as before afterwards, except that the datamodule has a pool once it
+    was set up. Every rank of a distributed program calls the function, and gets the same table.
 
     Each argument that is None has the value of the `ActiveLearning` among the Trainer's callbacks, or else the default
     that is described here.

@@ -111,7 +111,7 @@ def _asked(told: list[str]) -> str:
 def _told(one: Any, classes: Classes) -> str:
     label = "given back" if one.state == "given back" else _named(one.label, classes)
     before = f", first {_named(one.given, classes)}" if one.state in ("corrected", "given back") else ""
-    return f"{one.index} ({label}{before})"
+    return f"{one.index} ({label}{before}{', audit' if one.is_audit else ''})"
 
 
 def _named(label: Label, classes: Classes) -> str:

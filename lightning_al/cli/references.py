@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from functools import lru_cache
 from secrets import token_hex
 from typing import Any
 
@@ -78,6 +81,26 @@ def shown(config: DictConfig) -> dict[str, Any]:
     >>> shown(OmegaConf.create({"x": "${oc.env:SECRET}", "y": "at ${x}", "z": 1, "w": "${z}"}))
     {'x': '${oc.env:SECRET}', 'y': 'at ${oc.env:SECRET}', 'z': 1, 'w': 1}
     """
+    raw = OmegaConf.to_container(config, resolve=False)
+    # Besides the settings, inner references can name the time and the run's folder.
+    hydra: Any = HydraConfig.instance().cfg
+    output_dir = None if hydra is None else OmegaConf.select(hydra, "hydra.runtime.output_dir")
+    is_timed = any(isinstance(value, str) and "now" in value for _, value in values(raw))
+    show = _shown.__wrapped__ if is_timed else _shown
+    return deepcopy(show(_Plain(repr(raw), raw), output_dir))
+
+
+@dataclass(frozen=True)
+class _Plain:
+    """Plain data with its text, by which it is found again."""
+
+    text: str
+    data: Any = field(compare=False)
+
+
+@lru_cache(maxsize=128)
+def _shown(raw: _Plain, output_dir: str | None) -> dict[str, Any]:
+    """Return the settings as shown. A command asks a dozen times for the same ones, at 10 ms each."""
     found: list[str] = []
     # A random mask, so that no text of the configuration can pretend to be a masked reference.
     secret = token_hex(16)
@@ -92,7 +115,7 @@ def shown(config: DictConfig) -> dict[str, Any]:
     def unmask(key_path: KeyPath, value: Any) -> Any:
         return masked_value.sub(lambda part: found[int(part[1])], value) if isinstance(value, str) else value
 
-    masked = OmegaConf.create(mapped(OmegaConf.to_container(config, resolve=False), mask))
+    masked = OmegaConf.create(mapped(raw.data, mask))
     return dict(mapped(OmegaConf.to_container(masked, resolve=True), unmask))
 
 

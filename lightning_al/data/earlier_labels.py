@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,13 @@ class EarlierLabels:
         source: Where they come from, for errors.
         by_key: The answers by the key of their items, or by index where items have no keys. A class is its name where
             it has one.
+        audit: The keys of the points by which the earlier run measured accuracy, in the order of their answers.
         efforts: How long these answers took and who gave them, by the same keys, as far as it is known.
     """
 
     source: str
     by_key: Mapping[Key, Label]
+    audit: Sequence[Key] = ()
     efforts: Mapping[Key, Effort] = field(default_factory=dict)
 
     def by_index(self, keys: list[Key] | None, size: int) -> dict[int, Label]:
@@ -49,15 +51,26 @@ class EarlierLabels:
         Raises:
             ValueError: If an answer is for an item that is not there.
         """
+        return {index: self.by_key[key] for key, index in self._found(list(self.by_key), keys, size).items()}
+
+    def audit_by_index(self, keys: list[Key] | None, size: int) -> list[int]:
+        """Return the audit points of the earlier run by the indices of this one, in the order of their answers.
+
+        Raises:
+            ValueError: If one is for an item that is not there.
+        """
+        return list(self._found(self.audit, keys, size).values())
+
+    def _found(self, wanted: Sequence[Key], keys: list[Key] | None, size: int) -> dict[Key, int]:
         places = _places(keys, size)
-        strange = [key for key in self.by_key if key not in places]
+        strange = [key for key in wanted if key not in places]
         if strange:
             raise ValueError(
                 f"`ActiveDataModule(labels=...)`: {len(strange)} labels of {self.source} are of items that the data do "
                 f"not have: {first_few(list(map(repr, strange)))}. Put the items back, or remove these lines from a "
                 f"copy of {LABELS}, and pass that."
             )
-        return {places[key]: answer for key, answer in self.by_key.items()}
+        return {key: places[key] for key in wanted}
 
     def efforts_by_index(self, keys: list[Key] | None, size: int) -> dict[int, Effort]:
         """Return how long the answers took and who gave them, by the indices of this run."""
@@ -91,23 +104,26 @@ def read_labels(given: str | os.PathLike[str]) -> EarlierLabels:
     )
 
 
-def _of_run(folder: Path) -> tuple[dict[Key, Label], dict[Key, Effort]]:
+def _of_run(folder: Path) -> tuple[dict[Key, Label], list[Key], dict[Key, Effort]]:
     records, keys = Journal.read(folder), load_keys(folder)
     classes = Classes.from_dict((records.header or {}).get("classes"))
     found: dict[Key, Label] = {}
+    audit: list[Key] = []
     efforts: dict[Key, Effort] = {}
     for one in recorded_labels(records):
         key: Key = keys[one.index] if keys else one.index
         efforts[key] = one.effort
+        if one.is_audit:
+            audit.append(key)
         if one.state == "given back":
             found.pop(key, None)
         elif one.label is not None:  # the dataset's own, which another run finds there too
             name = classes.name_of(one.label) if isinstance(one.label, int) else None
             found[key] = one.label if name is None else name
-    return found, efforts
+    return found, audit, efforts
 
 
-def _of_table(path: Path) -> tuple[dict[Key, Label], dict[Key, Effort]]:
+def _of_table(path: Path) -> tuple[dict[Key, Label], list[Key], dict[Key, Effort]]:
     with path.open(newline="", encoding="utf-8-sig") as file:
         table = csv.DictReader(file)
         missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
@@ -117,10 +133,13 @@ def _of_table(path: Path) -> tuple[dict[Key, Label], dict[Key, Effort]]:
                 "`ActiveDataModule(labels=...)`, or a copy of it."
             )
         found: dict[Key, Label] = {}
+        audit: list[Key] = []
         efforts: dict[Key, Effort] = {}
         for row in table:
             key, answer = _key(row), _answer(row)
             efforts[key] = _effort(row)
+            if row.get("audit") == "yes":
+                audit.append(key)
             if row["state"] == "given back":
                 found.pop(key, None)
             elif key in found and found[key] != answer:
@@ -130,7 +149,7 @@ def _of_table(path: Path) -> tuple[dict[Key, Label], dict[Key, Effort]]:
                 )
             else:
                 found[key] = answer
-    return found, efforts
+    return found, audit, efforts
 
 
 def _effort(row: Mapping[str, str]) -> Effort:

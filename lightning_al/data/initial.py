@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -87,7 +87,9 @@ def initial_indices(initial: list[int] | list[bool], size: int, members: Sequenc
     return indices
 
 
-def draw_initial(points: TrainingPoints, size: int, *, balanced: bool, seed: int) -> list[int]:
+def draw_initial(
+    points: TrainingPoints, size: int, *, balanced: bool, seed: int, without: Collection[int] = frozenset()
+) -> list[int]:
     """Draw the indices to begin with.
 
     Where the dataset lists `targets` of which some are None, all points that have a label come first, whatever their
@@ -98,15 +100,19 @@ def draw_initial(points: TrainingPoints, size: int, *, balanced: bool, seed: int
         size: How many points to draw.
         balanced: Whether to draw as many points of each class as of any other.
         seed: The run's seed.
+        without: Points that are not drawn.
 
     Raises:
         ValueError: If there are fewer points, or if a label is not a class number where the draw is balanced.
     """
     members = points.members
+    if without:
+        members = [index for index in members if index not in without]
     if size > len(members):
+        rest = f" beside the {len(without)} of the audit" if without else ""
         raise ValueError(
             f"`ActiveDataModule(initial_size={size})` is larger than the training data, which have {len(members)} "
-            "points. Lower it, so that there is a pool to choose from."
+            f"points{rest}. Lower it, so that there is a pool to choose from."
         )
     order = [members[place] for place in torch.randperm(len(members), generator=generator(seed, "initial")).tolist()]
     if balanced:

@@ -12,7 +12,7 @@ from lightning_al.run.recorded_labels import RecordedLabel, recorded_labels
 from lightning_al.run.records import Records
 from lightning_al.task.class_names import Classes
 
-COLUMNS = ("key", "index", "label", "class", "state", "round", "note", "who", "seconds")
+COLUMNS = ("key", "index", "label", "class", "state", "round", "note", "audit", "who", "seconds")
 """The columns of ``labels.csv``."""
 
 FURTHER = ("score", "first_label")
@@ -49,6 +49,7 @@ def label_rows(
             "state": found.state,
             "round": found.round,
             "note": note_of(found.label),
+            "audit": "yes" if found.is_audit else None,
             "who": found.effort.who,
             "seconds": found.effort.seconds,
             "score": found.score,

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from lightning_al.data.audit import Audit
 from lightning_al.run.effort import total_seconds
 from lightning_al.run.labels import UNPAID, Change, Label, kind_of_aside
 from lightning_al.run.records import Records
@@ -24,9 +25,11 @@ class Pool:
         size: Number of points in the dataset.
         initial: Indices that are labelled before the first round.
         members: The indices that the pool is made of, if not all. No other can be labelled.
+        audit: The indices by which the model is judged. They are not in the pool, and are never trained on.
 
     Attributes:
         size: Number of points in the pool, labelled or not.
+        audit: An `Audit`: these points and the answers for them.
         labels: Labels that differ from the dataset's own target, by index.
         aside: Answers that are no label, by index: these points have left the pool, and are not trained on.
         lacking: Initial points that have no label yet, neither in the dataset nor by an oracle.
@@ -41,11 +44,20 @@ class Pool:
     ([3, 4, 0], [1, 2])
     """
 
-    def __init__(self, size: int, initial: Sequence[int] = (), *, members: Sequence[int] | None = None) -> None:
+    def __init__(
+        self,
+        size: int,
+        initial: Sequence[int] = (),
+        *,
+        members: Sequence[int] | None = None,
+        audit: Sequence[int] = (),
+    ) -> None:
         size = whole_number("Pool", "size", size, least=0, most=MOST_HELD)
         self._is_member = torch.ones(size, dtype=torch.bool)
         if members is not None:
             self._is_member.zero_()[list(members)] = True
+        self.audit = Audit(audit)
+        self._is_member[self.audit.points] = False
         self.size = int(self._is_member.sum())
         self._rounds: list[list[int]] = []
         self._seconds: list[float] = []
@@ -104,8 +116,9 @@ class Pool:
 
     @property
     def num_spent(self) -> int:
-        """Number of labels paid for: those that are there, those given back, and answers that are no label."""
-        return self.num_labelled + self.num_given_back + len(self.aside) - len(self.skipped)
+        """Number of labels paid for: those that are there, those given back, answers that are no label, and audit."""
+        paid_aside = len(self.aside) - len(self.skipped)
+        return self.num_labelled + self.num_given_back + paid_aside + self.audit.num_spent
 
     @property
     def label_seconds(self) -> float:
@@ -149,6 +162,12 @@ class Pool:
                 f"`Pool.label` got indices [{first_few(out_of_range)}], but the dataset has {size} points. "
                 f"Pass indices between 0 and {size - 1}."
             )
+        audited = [index for index in indices if index in self.audit]
+        if audited:
+            raise ValueError(
+                f"`Pool.label` got indices [{first_few(audited)}], by which the model is judged (`audit`), so they are "
+                "never trained on. Leave them out."
+            )
         others = [index for index in indices if not self._is_member[index]]
         if others:
             raise ValueError(
@@ -173,6 +192,28 @@ class Pool:
         self._is_labelled[indices] = True
         self._take(labels)
 
+    def take_answers(
+        self,
+        indices: Sequence[int],
+        answers: Mapping[int, Label],
+        *,
+        audited: Sequence[int] = (),
+        seconds: float = 0.0,
+    ) -> None:
+        """Take the answers of a round over: move its points to the labelled ones, and note those of audit points.
+
+        Args:
+            indices: The points that were chosen.
+            answers: The answers by index; a point without one has the dataset's own target.
+            audited: The audit points that were asked for beside them.
+            seconds: How long all these answers took, as far as they say it.
+
+        Raises:
+            ValueError: As `label` does.
+        """
+        self.label(indices, {index: answers[index] for index in indices if index in answers}, seconds=seconds)
+        self.audit.answer({index: answers.get(index) for index in audited})
+
     def _take(self, answers: Mapping[int, Label]) -> None:
         """Take over labels of labelled points, and set those aside whose answer is no label."""
         for index, answer in answers.items():
@@ -186,27 +227,28 @@ class Pool:
                     indices.remove(index)
 
     def label_initial(self, labels: Mapping[int, Label], *, seconds: float = 0.0) -> None:
-        """Give labels to initial points, for which the dataset has none.
+        """Give labels to initial points, for which the dataset has none, and to audit points that were asked with them.
 
         Args:
             labels: Labels by index.
             seconds: How long all answers for initial points took, as far as they say it.
 
         Raises:
-            ValueError: If a point is not an initial one.
+            ValueError: If a point is neither.
 
         >>> pool = Pool(5, initial=[3])
         >>> pool.label_initial({3: 1})
         >>> pool.labelled, pool.labels
         ([3], {3: 1})
         """
-        others = sorted(set(labels) - set(self._initial))
+        others = sorted(set(labels) - set(self._initial) - set(self.audit.points))
         if others:
             raise ValueError(
                 f"`Pool.label_initial` got labels for [{first_few(others)}], which are not initial points. Pass labels "
                 "of `initial` alone."
             )
-        self._take({index: label for index, label in labels.items() if label is not None})
+        self.audit.answer(labels)
+        self._take({i: label for i, label in labels.items() if label is not None and i not in self.audit})
         self.lacking = [index for index in self.lacking if index not in labels]
         self._seconds[0] = seconds
 
@@ -266,7 +308,9 @@ class Pool:
         """
         self.changes[told:] = changes
         for change in changes:
-            if self._is_labelled[change.index] and change.label is None:
+            if change.index in self.audit.answers:
+                self.audit.answers[change.index] = change.label
+            elif self._is_labelled[change.index] and change.label is None:
                 self.labels.pop(change.index, None)
             elif self._is_labelled[change.index]:
                 self.labels[change.index] = change.label
@@ -275,9 +319,13 @@ class Pool:
         """Change a label, and remember the change. A point that was set aside is labelled from then on.
 
         Raises:
-            ValueError: If the point is not labelled, or the last labelled point would be given back.
+            ValueError: If the point is not labelled, or is given back though it is the last one or an audit point.
         """
         index = change.index
+        if index in self.audit.answers and not change.given_back:
+            self.audit.answers[index] = change.label
+            self.changes.append(change)
+            return
         if index in self.aside and not change.given_back:
             del self.aside[index]
             self._rounds[-1].append(index)
@@ -310,6 +358,7 @@ class Pool:
         labelled = [index for index in indices if self._is_labelled[index]]
         if labelled:
             raise ValueError(f"`Pool.leave` got indices [{first_few(labelled)}], which are labelled. Name others.")
+        self.audit.leave(indices)
         self._is_member[list(indices)] = False
         self.size = int(self._is_member.sum()) + len([index for index in self.aside if not self._is_member[index]])
 
@@ -320,6 +369,8 @@ class Pool:
             state["seconds"] = self.seconds
         if self.aside:
             state["aside"] = dict(self.aside)
+        if self.audit.drawn:
+            state |= {"audit": list(self.audit.drawn), "audited": dict(self.audit.answers)}
         if self.changes or self.aside:
             state |= {"initial": self.initial, "changes": [asdict(change) for change in self.changes]}
         return state
@@ -331,7 +382,7 @@ class Pool:
             ValueError: If the state belongs to a pool of another size or of other points, or if labels were changed
                 here since it was saved.
         """
-        if state["size"] != self.size:
+        if state["size"] != self.size or state.get("audit", []) != list(self.audit.drawn):
             raise ValueError(
                 f"The saved pool has {state['size']} points, but the dataset has {self.size}. "
                 "Resume with the dataset that the run began with."
@@ -342,7 +393,9 @@ class Pool:
                 f"The saved pool has other labels than this one, {len(self.changes)} of which were corrected or given "
                 "back since. Leave out `ckpt_path`, so that the next fit uses the present labels."
             )
-        fresh = Pool(len(self._is_member), members=self._is_member.nonzero().flatten().tolist())
+        members = self._is_member.nonzero().flatten().tolist()
+        fresh = Pool(len(self._is_member), members=members, audit=self.audit.points)
+        fresh.audit.answer(state.get("audited", {}))
         fresh._rounds, fresh._seconds = [], []
         for number, indices in enumerate(state["rounds"]):
             fresh.label(indices, seconds=state["seconds"][number] if "seconds" in state else 0.0)
@@ -371,11 +424,12 @@ def label_as_recorded(pool: Pool, records: Records) -> None:
             "new `ActiveDataModule`, or change them there by the command `lightning-al-journal`."
         )
     pool.label_initial(records.initial, seconds=total_seconds(records.initial_efforts.values()))
-    queries = records.queries
-    for number in range(len(queries) + 1):
+    rounds = [round for round in records.rounds if round["indices"]]
+    for number in range(len(rounds) + 1):
         for change in records.changes:
             if change.after == number:
                 pool.change(change)
-        if number < len(queries):
-            efforts = records.efforts[number] if records.efforts else {}
-            pool.label(queries[number], records.labels[number], seconds=total_seconds(efforts.values()))
+        if number < len(rounds):
+            round, answers = rounds[number], records.labels[number]
+            seconds = total_seconds(records.efforts[number].values()) if records.efforts else 0.0
+            pool.take_answers(round["indices"], answers, audited=round.get("audited", ()), seconds=seconds)

@@ -65,11 +65,11 @@ def ask(
                     query.answers.update(good)
                     query.efforts.update(efforts)
                 # An endless generator is not read forever.
-                if refused and len(query.answers) == len(query.indices):
+                if refused and len(query.answers) == len(query.points):
                     break
     except Exception as error:
         if answered and not isinstance(error, AnswerError):
-            error.add_note(f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}.")
+            error.add_note(f"{len(query.answers)} of {len(query.points)} answers are kept {kept}.")
         if not isinstance(error, AnswerError):
             raise
         refused.setdefault(str(error), [])
@@ -201,7 +201,7 @@ def _refusal(
         f"`{name}` was asked to label the indices [{first_few(asked, most=20)}], but answered for "
         f"[{first_few(sorted(answered), most=20)}]. "
         + (f"Refused: {'; '.join(reasons[:MOST])}{more}. " if refused else "")
-        + f"{len(query.answers)} of {len(query.indices)} answers are kept {kept}. Let it answer at most once for each "
+        + f"{len(query.answers)} of {len(query.points)} answers are kept {kept}. Let it answer at most once for each "
         "queried index, and for no other, with a label of this dataset (`ActiveDataModule(classes=...)` lists them). "
         "Then call `trainer.fit` again, which only asks for the rest."
     )

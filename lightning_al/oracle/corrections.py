@@ -147,6 +147,11 @@ def _given_back(journal: Journal, index: int, left: set[int]) -> RecordedLabel:
             "Name a labelled point, or give this one a label by `correct`."
         )
     how = f"`{command('correct', journal.folder, index, 'LABEL')}`"
+    if before.is_audit:
+        raise ValueError(
+            f"Index {index} in {journal.folder} is an audit point, which is never trained on, so there is nothing to "
+            f"give back. Correct its label, {how}."
+        )
     query = journal.records.query
     if query is not None and index in query.answers:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -29,17 +30,16 @@ def rest_of(
     >>> rest_of(OpenQuery(0, [7, 3], [0.5, 0.2], keys=["a", "b"], answers={7: 1})).keys
     ['b']
     """
-    places = [place for place, index in enumerate(query.indices) if index not in query.answers]
-
-    def of_rest(values: Any) -> Any:
-        return [values[place] for place in places] if values else values
-
+    rest = query.rest
+    keys = {} if query.keys is None else dict(zip(query.points, query.keys, strict=True))
+    scores = dict(zip(query.indices, query.scores, strict=False))  # the first query has none
+    probs = {} if query.probs is None else dict(zip(query.indices, query.probs, strict=True))
     return Query(
         query.number,
-        query.rest,
-        keys=of_rest(query.keys),
-        scores=of_rest(query.scores),
-        probs=of_rest(query.probs),
+        rest,
+        keys=[keys[index] for index in rest] if keys else None,
+        scores=[scores.get(index, math.nan) for index in rest] if scores else (),
+        probs=[probs.get(index) for index in rest] if probs else None,
         answers=query.answers,
         items=items,
         classes={} if classes is None else classes.names,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +21,11 @@ class Query(list[int]):
         round: Number of the round; -1 for the initial points.
         indices: Indices in the dataset, without those points of the round that were answered before.
         keys: What the points are called outside, such as paths. By default their indices.
-        scores: The acquisition function's score for each, in its own unit; empty for the initial points.
+        scores: The acquisition function's score for each, in its own unit; empty for the initial points. That of an
+            audit point, which was drawn and not chosen, is NaN.
         probs: The model's probability of each class for each point ``[b][C]``: that of the posterior mean, or of the
-            network itself if no samples were drawn. None if there is no model yet, or its outputs are not classes.
+            network itself if no samples were drawn. None if there is no model yet, or its outputs are not classes; an
+            audit point has None in place of its row, so that nobody is told what the model believes.
         answers: The recorded labels of the round's other points, by index.
         items: The dataset's items of the points, each read when it is accessed.
         classes: The names of the classes by their numbers, as far as they are known.
@@ -40,7 +43,7 @@ class Query(list[int]):
         *,
         keys: Sequence[Any] | None = None,
         scores: Sequence[float] = (),
-        probs: Sequence[Sequence[float]] | None = None,
+        probs: Sequence[Sequence[float] | None] | None = None,
         answers: Mapping[int, Any] | None = None,
         items: Sequence[Any] = (),
         classes: Mapping[int, str] | None = None,
@@ -50,7 +53,7 @@ class Query(list[int]):
         self.round = round
         self.keys = list(self if keys is None else keys)
         self.scores = list(scores)
-        self.probs = None if probs is None else [list(row) for row in probs]
+        self.probs = None if probs is None else [None if row is None else list(row) for row in probs]
         self.answers = dict(answers or {})
         self.items = items
         self.classes = dict(classes or {})
@@ -65,7 +68,8 @@ class Query(list[int]):
         """Return the query as a table of one row a point, in the order of choice.
 
         Its columns are `round`, `index`, `key`, `score` (in the acquisition function's unit), `predicted` (the class
-        that the model thinks most likely, by its name if it has one) and `probability` (of that class).
+        that the model thinks most likely, by its name if it has one) and `probability` (of that class). The last three
+        are empty for audit points.
 
         >>> Query(0, [7], keys=["a.png"], scores=[0.5], probs=[[0.2, 0.8]], classes={1: "dog"}).to_frame()
            round  index    key  score predicted  probability
@@ -75,9 +79,10 @@ class Query(list[int]):
 
         table = pd.DataFrame({"round": self.round, "index": self.indices, "key": self.keys})
         table["score"] = self.scores or None
-        predicted = [max(range(len(row)), key=row.__getitem__) for row in self.probs or ()]
-        table["predicted"] = [self.classes.get(number, number) for number in predicted] or None
-        table["probability"] = [max(row) for row in self.probs or ()] or None
+        predicted = [None if row is None else max(range(len(row)), key=row.__getitem__) for row in self.probs or ()]
+        names = [None if number is None else self.classes.get(number, number) for number in predicted]
+        table["predicted"] = pd.Series(names, index=table.index, dtype=object) if None in names else names or None
+        table["probability"] = [math.nan if row is None else max(row) for row in self.probs or ()] or None
         return table
 
 

@@ -98,8 +98,8 @@ def _by_index(answers: Any, query: OpenQuery) -> Iterator[tuple[int, Any]]:
     Raises:
         AnswerError: After all others, if a key is none of the query's.
     """
-    keys = query.indices if query.keys is None else query.keys
-    places = dict(zip(keys, query.indices, strict=True))
+    keys = query.points if query.keys is None else query.keys
+    places = dict(zip(keys, query.points, strict=True))
     strange = []
     for pairs in together(answers):
         for key, answer in map(pair_of, pairs):

@@ -140,6 +140,13 @@ class Fitted:
         with evaluating(self.module):
             return self.task.log_probs(self.forward(self.module, batch))
 
+    def log_probs_by(self, batches: Iterable[Any], *, sampled: bool) -> Iterator[Rows]:
+        """Yield log-probabilities ``[n, K, C]`` for each batch: of the samples, or with K = 1 of the module itself."""
+        if sampled:
+            yield from self.log_probs(batches)
+        else:
+            yield from ((self.log_probs_without_sampling(batch).unsqueeze(1),) for batch in batches)
+
     def embeddings(self, batches: Iterable[Any]) -> Iterator[Rows]:
         """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` for each batch."""
         return self.last_layer.read(self.module, batches, forward=self.forward, log_probs=self.task.log_probs)

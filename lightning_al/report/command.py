@@ -165,7 +165,7 @@ def _write(
 def _show(studies: Sequence[Study], targets: Sequence[float], out: Path) -> None:
     from lightning_al.report.console import PlainConsole, comparison_table, plain_table
     from lightning_al.report.sentences import caveats, headlines
-    from lightning_al.report.tables import labels_to_targets, pairs
+    from lightning_al.report.tables import audit, labels_to_targets, pairs
 
     console = PlainConsole()
     for study in studies:
@@ -173,7 +173,7 @@ def _show(studies: Sequence[Study], targets: Sequence[float], out: Path) -> None
             console.print(study.title, soft_wrap=True)
         if study.compared:
             console.print(comparison_table(study.compared, study.metric, mode=study.mode))
-        for table in (pairs(study, most=MOST_PAIRS), labels_to_targets(study, targets)):
+        for table in (audit(study), pairs(study, most=MOST_PAIRS), labels_to_targets(study, targets)):
             if table is not None:
                 console.print(plain_table(table))
         if len(study.pairs) > MOST_PAIRS:

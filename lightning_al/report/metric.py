@@ -54,11 +54,11 @@ ARITHMETIC = re.compile(
 TURNED = {"neg", "negative", "minus"}
 """Words with which less of a likelihood is better; of any other metric they leave the direction open."""
 
-USUAL = ("test_acc", "posterior_accuracy", "val_acc")
+USUAL = ("test_acc", "posterior_accuracy", "val_acc", "audit_acc")
 
 PLACES = {
     *("train", "training", "val", "valid", "validation", "test", "testing", "posterior", "deterministic", "epoch"),
-    *("step", "mean", "macro", "micro", "balanced", "multiclass", "dataloader", "idx"),
+    *("audit", "step", "mean", "macro", "micro", "balanced", "multiclass", "dataloader", "idx"),
 }
 """Words of a metric's name that do not change its chance level: where or how it was measured."""
 

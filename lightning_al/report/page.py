@@ -95,6 +95,7 @@ def section(study: Study, targets: Sequence[float], band: Band, prefix: str = ""
     frame = frames.rounds([study])
     parts = [
         _curves(study, band, prefix),
+        _of_table("How good the models are by their audit points", tables.audit(study)),
         _of_table("Methods compared in pairs", tables.pairs(study, most=MOST_PAIRS)),
         _of_table("Labels to reach a target", tables.labels_to_targets(study, targets)),
         _queried(study, frame, prefix),

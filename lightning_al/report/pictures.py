@@ -108,11 +108,9 @@ def save_picture(figure: Figure, path: Path) -> None:
 
 
 def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: float = 3.5) -> Picture:
-    """Draw a picture in all its formats; its size is in inches."""
+    """Draw a picture in all its formats, with one layout; its size is in inches."""
 
-    def rendered(ink: Ink, form: str) -> bytes:
-        figure = new_figure(width, height)
-        draw(figure, ink)
+    def saved(figure: Figure, form: str) -> bytes:
         buffer = io.BytesIO()
         # Without the date, the same runs give the same file.
         metadata = {"Date": None, "Creator": None} if form == "svg" else None
@@ -122,12 +120,20 @@ def picture(name: str, says: str, draw: Draw, *, width: float = 4.7, height: flo
 
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=NO_GLYPH)
+        day, night = new_figure(width, height), new_figure(width, height, layout=None)
+        draw(day, DAY)
+        draw(night, NIGHT)
+        # The layout takes half the time of a drawing, and savefig would draw twice where there is one to compute.
+        day.draw_without_rendering()
+        day.set_layout_engine(None)
+        for axes, laid_out in zip(night.axes, day.axes, strict=True):
+            axes.set_position(laid_out.get_position())
         return Picture(
             name=name,
             says=says,
-            png=rendered(DAY, "png"),
-            day=rendered(DAY, "svg"),
-            night=rendered(NIGHT, "svg"),
+            png=saved(day, "png"),
+            day=saved(day, "svg"),
+            night=saved(night, "svg"),
             width=round(96 * width),
             height=round(96 * height),
         )

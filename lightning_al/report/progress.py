@@ -11,7 +11,7 @@ from typing_extensions import override
 from lightning_al.callback import ActiveLearning
 from lightning_al.host.namespace import pl
 from lightning_al.report.console import PlainConsole
-from lightning_al.run.history import History, Round
+from lightning_al.run.history import History, Round, said_of_audit
 from lightning_al.run.printable import printable
 
 
@@ -99,8 +99,9 @@ class RoundProgress(pl.callbacks.ProgressBar):
 def line_of_round(round: Round, metric: str) -> str:
     """Say in a line what a round trained on, reached and queried."""
     value = f", {printable(metric)} {round.metrics[metric]:.4f}" if metric in round.metrics else ""
-    asked = f", asked for {len(round.indices)}" if round.indices else ""
-    return f"round {round.number}: {round.spent} labels{value}{asked} in {sum(round.seconds.values()):.1f} s"
+    asked = f", asked for {len(round.indices) + len(round.audited)}" if round.indices else ""
+    audit = f", {said_of_audit(round.audit)}" if round.audit else ""
+    return f"round {round.number}: {round.spent} labels{value}{audit}{asked} in {sum(round.seconds.values()):.1f} s"
 
 
 def _history(trainer: pl.Trainer) -> History:

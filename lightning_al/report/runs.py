@@ -264,8 +264,8 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"its seed is {seed!r}, which is not a number. {COPY}")
     if metric is None:
         known = {name for round in history for name in round.metrics}
-        # A configuration that names none means the test accuracy, which a run without test data lacks.
-        metric = usual_metric(known & {USUAL[0]} if config else known)
+        # A configuration that names none means the test accuracy, or without test data that of the audit.
+        metric = usual_metric(known & {USUAL[0], USUAL[-1]} if config else known)
     versions = {} if summary is None else summary.versions
     mode = config.get("mode", summary and summary.mode)
     return Run._without_curve(
@@ -347,7 +347,7 @@ def _printable_round(round: Round) -> Round:
     """Return a round with printable names, after checking the sizes of its numbers."""
     if any(absurd_numbers(round.to_dict())):
         raise ValueError(f"its round {round.number} has a number larger than any that a run records. {COPY}")
-    fields_with_names = ("metrics", "seconds", "peak_bytes", "details")
+    fields_with_names = ("metrics", "seconds", "peak_bytes", "details", "audit")
     named: dict[str, Any] = {
         field: {printable(name): value for name, value in getattr(round, field).items()} for field in fields_with_names
     }

@@ -20,6 +20,7 @@ from lightning_al.task.class_names import shown_class
 
 MOST_CLASSES = 20
 MOST_INDICES = 40
+MOST_RUNS = 50
 
 TESTS = ["95 % interval", "pairs", "p sign-flip", "by Holm", "p paired t", "by Holm"]
 
@@ -108,6 +109,35 @@ def cells_of_target(row: Method, value: float, mode: Mode) -> list[str]:
         f"{len(reached) - reached.count(None)} of {len(reached)}",
         str(step),
     ]
+
+
+def audit(study: Study) -> Table | None:
+    """Return how good the last model of each run is by its audit points, or None where no run has any."""
+    last = [(method, run, run.history[-1].audit) for method, runs in study.methods.items() for run in runs]
+    found = [(method, run, audit) for method, run, audit in last if audit]
+    if not found:
+        return None
+    rows = [
+        [
+            method,
+            str(run.seed),
+            f"{audit['right']:.0f} of {audit['labels']:.0f}",
+            *(
+                [f"{audit['acc']:.3f}", f"{audit['low']:.2f} to {audit['high']:.2f}"]
+                if audit.get("labels")
+                else ["", ""]
+            ),
+            f"{audit['set_aside']:.0%}" if "set_aside" in audit else "",
+        ]
+        for method, run, audit in found[:MOST_RUNS]
+    ]
+    notes = [
+        "The last model of each run, judged by points that were drawn at random before the run and never trained on. "
+        "Intervals are Wilson's, 95 %. Set aside: the share of these points that were skipped or unusable."
+    ]
+    if len(found) > len(rows):
+        notes.append(f"The first {len(rows)} of {len(found)} runs.")
+    return Table("audit", ["method", "seed", "right", "accuracy", "95 % interval", "set aside"], rows, notes)
 
 
 def classes(queried: Mapping[str, pd.DataFrame], names_of: Mapping[int, str]) -> Table:

@@ -112,10 +112,14 @@ class Arguments(BeforeSetup):
             return 0
         if self.budget_seconds is not None and pool.label_seconds >= self.budget_seconds:
             return 0
+        return min(self.query_size, self.num_left(pool))
+
+    def num_left(self, pool: Pool) -> int:
+        """Return how many points may still be queried, besides those that have yet to be asked for the audit."""
         left = pool.num_unlabelled
-        if self.budget is not None:
-            left = max(0, min(left, self.budget - pool.num_spent))
-        return min(self.query_size, left)
+        if self.budget is None:
+            return left
+        return max(0, min(left, self.budget - pool.num_spent - len(pool.audit.waiting)))
 
     def forward_on(self, data: ActiveDataModule) -> Forward:
         """Return what computes the module's raw outputs for a batch."""
@@ -129,11 +133,13 @@ class Arguments(BeforeSetup):
                 the posterior cannot be tested.
         """
         given = data.given_labels()
-        num_initial = sum(kind_of_aside(given.get(index)) != UNPAID for index in data.pool.initial)
-        if self.budget is not None and self.budget < num_initial:
+        first = [*data.pool.initial, *data.pool.audit.points]
+        num_first = sum(kind_of_aside(given.get(index)) != UNPAID for index in first)
+        if self.budget is not None and self.budget < num_first:
+            kinds = "initial and audit labels" if len(data.pool.audit) else "initial labels"
             raise ValueError(
-                f"`ActiveLearning(budget={self.budget})` is below the {num_initial} initial labels. The "
-                "budget counts all training labels, the initial ones included. Raise it, or lower `initial_size`."
+                f"`ActiveLearning(budget={self.budget})` is below the {num_first} {kinds}. The budget "
+                "counts all labels, these included. Raise it, or lower `initial_size`."
             )
         if getattr(self.oracle, "leaves_open", False) and self.folder is None:
             raise ValueError(

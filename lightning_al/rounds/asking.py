@@ -15,6 +15,7 @@ from lightning_al.host.signals import requeued_between_fits
 from lightning_al.host.trainer import logger_step, set_logger_step
 from lightning_al.oracle import name_of, reveals
 from lightning_al.oracle.earlier_run import EarlierRun
+from lightning_al.rounds.audit import known_audit, mixed, to_audit
 from lightning_al.rounds.labelling import weights_name, without_drawing
 from lightning_al.rounds.log import log_round
 from lightning_al.rounds.run import Run
@@ -98,7 +99,7 @@ def answered_part(round: Mapping[str, Any], answers: Mapping[int, Label]) -> dic
 
     >>> round = {"indices": [7, 3], "scores": [0.5, 0.2], "details": {"information": [0.5, 0.6], "used": 1.0}}
     >>> answered_part(round, {3: 1})
-    {'indices': [3], 'scores': [0.2], 'details': {'information': [0.6], 'used': 1.0}}
+    {'indices': [3], 'scores': [0.2], 'details': {'information': [0.6], 'used': 1.0}, 'audited': []}
     """
     places = [place for place, index in enumerate(round["indices"]) if index in answers]
     size = len(round["indices"])
@@ -107,7 +108,9 @@ def answered_part(round: Mapping[str, Any], answers: Mapping[int, Label]) -> dic
         return [values[place] for place in places] if isinstance(values, list) and len(values) == size else values
 
     details = {name: of_answered(values) for name, values in round["details"].items()}
-    return {**round, **{name: of_answered(round[name]) for name in ("indices", "scores")}, "details": details}
+    audited = [index for index in round.get("audited", ()) if index in answers]
+    answered = {name: of_answered(round[name]) for name in ("indices", "scores")}
+    return {**round, **answered, "details": details, "audited": audited}
 
 
 def end_round(run: Run, trainer: pl.Trainer, data: ActiveDataModule, round: Round, labels: Mapping[int, Label]) -> None:
@@ -134,18 +137,29 @@ def note_lacking(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
 
 
 def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
-    """Ask for the labels of initial points that have none."""
-    if not run.labelling.is_pending and data.pool.lacking:
-        points = list(data.pool.lacking)
-        begin_query(run, trainer, OpenQuery(INITIAL, points, [], keys=data.keys_of(points)))
-        if data.earlier_labels is not None:
-            take_earlier(run, trainer, data)
-        answer(run, trainer, data)
+    """Ask for the labels of initial points that have none, and for audit points beside them.
+
+    Audit points whose labels are known already are among these, so that they are checked and recorded as answers.
+    """
+    if run.labelling.is_pending or run.round > 0:
+        return
+    points, given = list(data.pool.lacking), data.given_labels()
+    known = {} if reveals(run.active.oracle) else known_audit(data)
+    to_ask = [index for index in points if index not in given]
+    audited = [index for index in to_audit(run.active, data, INITIAL, len(to_ask)) if index not in known]
+    audited += known
+    if not points and not audited:
+        return
+    asked = mixed(points, audited, run.active.seed, INITIAL)
+    query = OpenQuery(INITIAL, points, [], keys=data.keys_of(asked or points), asked=asked)
+    begin_query(run, trainer, query)
+    if data.earlier_labels is not None or known:
+        take_known(run, trainer, data, {**given, **known})
+    answer(run, trainer, data)
 
 
-def take_earlier(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
-    """Answer the query of the initial points by the labels of an earlier run, as far as that has some."""
-    given = data.given_labels()
+def take_known(run: Run, trainer: pl.Trainer, data: ActiveDataModule, given: Mapping[int, Label]) -> None:
+    """Answer the query of the initial points by labels that are known, as far as there are some."""
     on_each_rank(trainer, lambda: data.check_given(given))
     earlier = EarlierRun(given, data.given_efforts())
     with without_drawing():

@@ -18,6 +18,7 @@ from lightning_al.host.round_start import RoundStart
 from lightning_al.host.signals import requeued_between_fits, tell_ranks
 from lightning_al.host.trainer import put_first
 from lightning_al.rounds.asking import answer, begin_query, end_round
+from lightning_al.rounds.audit import mixed, to_audit
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.members import Member, fit_seeds
 from lightning_al.rounds.run import Run
@@ -164,8 +165,10 @@ class Call:
         test(run, fit, self.start, trainer, module, data)
         fit.fitted = None
 
+        audited = to_audit(active, data, run.round, len(fit.indices)) if fit.indices else []
+
         def make() -> dict[str, object]:
-            return run.members.together(fit.to_round(run.round, data, active.test or "module")).to_dict()
+            return run.members.together(fit.to_round(run.round, data, active.test or "module", audited)).to_dict()
 
         # Metrics that a module does not reduce differ between ranks; the first rank's are recorded everywhere.
         plain = from_first_rank(trainer, make)
@@ -173,8 +176,9 @@ class Call:
             run.starts.keep_ends(run.round, [*(fit.weights for fit in run.members.fits), copy_weights(module)])
         number = run.round
         if fit.indices:
-            keys = data.keys_of(fit.indices)
-            query = OpenQuery(number, fit.indices, fit.scores, probs=fit.probs, round=plain, keys=keys)
+            asked = mixed(fit.indices, audited, active.seed, number)
+            keys = data.keys_of(asked or fit.indices)
+            query = OpenQuery(number, fit.indices, fit.scores, probs=fit.probs, round=plain, keys=keys, asked=asked)
             begin_query(run, trainer, query, module)
             answer(run, trainer, data)
         else:

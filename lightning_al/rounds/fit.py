@@ -35,6 +35,7 @@ class CurrentFit:
         unscorable: Points that could not be scored.
         scores, details, warning: What the acquisition function says of the query.
         probs: What the model predicts for each point of the query ``[b][C]``, where an oracle is shown it.
+        audit: How good the model is by the audit points, as `Round.audit`.
         metrics: What the module logged, by name.
         seconds, peak_bytes: Wall time and memory of each part.
         validation_labels: Number of validation labels that it used.
@@ -54,6 +55,7 @@ class CurrentFit:
     details: dict[str, float | list[float]] = field(default_factory=dict)
     warning: str | None = None
     probs: list[list[float]] | None = None
+    audit: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
@@ -113,8 +115,8 @@ class CurrentFit:
             validation_labels=self.validation_labels,
         )
 
-    def to_round(self, round: int, data: ActiveDataModule, tested_with: Any) -> Round:
-        """Return what the history records of the fit, once its query is answered."""
+    def to_round(self, round: int, data: ActiveDataModule, tested_with: Any, audited: list[int]) -> Round:
+        """Return what the history records of the fit, once its query and the audit points beside it are answered."""
         changes = data.pool.changes
         return Round(
             number=round,
@@ -135,5 +137,7 @@ class CurrentFit:
             given_back=[change.index for change in changes if change.given_back],
             skipped=data.pool.skipped,
             unusable=data.pool.unusable,
+            audit=self.audit,
+            audited=audited,
             label_seconds=data.pool.label_seconds,
         )

@@ -33,6 +33,7 @@ class FoundRun:
         initial: The weights before the first fit, or None where they were not known yet.
         ends: The weights at the end of the last rounds, by their names, for ``reset="warm"``.
         members: The state of the `Members` of the current round, if it has any.
+        audited: The audit points with an answer, in the order of the answers.
         seconds: How long the answers took, as `Pool.seconds` has them.
     """
 
@@ -44,6 +45,7 @@ class FoundRun:
     initial: dict[str, Tensor] | None
     ends: dict[str, dict[str, Tensor]]
     members: Mapping[str, Any] | None = None
+    audited: Sequence[int] = ()
     seconds: Sequence[float] = ()
 
     def check(self, now: Mapping[str, Any], *, force: bool) -> None:
@@ -68,9 +70,12 @@ class FoundRun:
 
     def label(self, data: ActiveDataModule) -> None:
         """Label the pool as the rounds did. The pool in the checkpoint may be a query ahead of the history."""
-        labels = [{i: self.labels[i] for i in round.indices if i in self.labels} for round in self.history]
+        labels = [
+            {i: self.labels[i] for i in (*round.indices, *round.audited) if i in self.labels} for round in self.history
+        ]
         rounds = [round.to_dict() for round in self.history]
-        first = {i: self.labels[i] for i in data.pool.initial if i in self.labels}
+        num_first = int(self.history[0].audit.get("answers", 0)) if len(self.history) else len(self.audited)
+        first = {i: self.labels[i] for i in (*data.pool.initial, *self.audited[:num_first]) if i in self.labels}
         of_initial, *of_queries = [{-1: Effort(seconds)} for seconds in self.seconds] or [{}]
         records = Records(None, rounds, labels, list(self.changes), initial=first, initial_efforts=of_initial)
         label_as_recorded(data.pool, replace(records, efforts=of_queries[: len(rounds)]))
@@ -111,10 +116,11 @@ def read_run(path: str, callback: str, datamodule: str) -> FoundRun | None:
         path,
         state.get("run"),
         history,
-        {**pool["labels"], **pool.get("aside", {})},
+        {**pool["labels"], **pool.get("aside", {}), **pool.get("audited", {})},
         changes,
         state["initial"],
         ends,
         members,
+        list(pool.get("audited", {})),
         pool.get("seconds", ()),
     )

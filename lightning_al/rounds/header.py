@@ -45,6 +45,7 @@ class Header:
             **header,
             "data": data.fingerprint,
             "initial": data.pool.initial,
+            **({"audit": list(data.pool.audit.drawn)} if data.pool.audit.drawn else {}),
             "classes": data.training_points.classes.to_dict(),
             "text": {name: self._first(getattr(active, name), text_of) for name in AS_TEXT},
         }

@@ -68,7 +68,7 @@ def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> Non
             check_keys(folder, [], header["keys"])
         return
     changed = []
-    for index in data.pool.labelled:
+    for index in (*data.pool.labelled, *data.pool.audit.labelled):
         key, before = records.items.get(index, (keys[index], None))
         if key != keys[index]:
             raise RuntimeError(

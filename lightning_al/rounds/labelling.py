@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -66,7 +67,7 @@ class Labelling:
         if self.query is None or self.query.number != number:
             return None
         rank_zero_info(
-            f"The query of round {number} has {len(self.query.answers)} of {len(self.query.indices)} answers already, "
+            f"The query of round {number} has {len(self.query.answers)} of {len(self.query.points)} answers already, "
             "so the oracle is asked only for the others."
         )
         return self.query
@@ -91,7 +92,7 @@ class Labelling:
             weights: The weights of the fit before it, if there was one.
             journal: The journal, on the first rank, if the run has a folder.
         """
-        if self.query is not None and self.query.indices == query.indices:
+        if self.query is not None and self.query.points == query.points:
             query.answers.update(self.query.answers)
             query.efforts.update(self.query.efforts)
         query.num_outputs = self._num_outputs
@@ -156,8 +157,9 @@ class Labelling:
                 time.sleep(pause)
 
         def is_enough() -> bool:
-            needed = len(asked.indices)
-            return len(asked.answers) >= (needed if asked.number == INITIAL else enough_of(oracle, needed))
+            enough = len(asked.points) if asked.number == INITIAL else enough_of(oracle, len(asked.points))
+            answered = sum(index in asked.answers for index in asked.indices)
+            return not asked.rest or (enough < len(asked.points) and answered >= min(enough, len(asked.indices)))
 
         answers, efforts, wrong = from_first_rank(trainer, find)
         asked.answers.update(answers)
@@ -179,8 +181,8 @@ class Labelling:
             if records.query is not None:
                 known, efforts = records.query.answers, records.query.efforts
             if self.query is not None:
-                self.query.answers.update({index: known[index] for index in self.query.indices if index in known})
-                self.query.efforts.update(known_efforts(efforts, self.query.indices))
+                self.query.answers.update({index: known[index] for index in self.query.points if index in known})
+                self.query.efforts.update(known_efforts(efforts, self.query.points))
 
     def end(self) -> None:
         """Forget the query, whose round is recorded."""
@@ -244,7 +246,7 @@ def tell_pending(query: OpenQuery) -> None:
     of = "the initial points" if query.number == INITIAL else f"round {query.number}"
     rest = ", ".join(map(str, query.rest[:10])) + (", ..." if len(query.rest) > 10 else "")
     rank_zero_info(
-        f"`ActiveLearning`: {len(query.rest)} of {len(query.indices)} labels of {of} are pending (indices {rest}). "
+        f"`ActiveLearning`: {len(query.rest)} of {len(query.points)} labels of {of} are pending (indices {rest}). "
         "Call `trainer.fit` again to query them. The run resumes once all are there."
     )
 
@@ -257,15 +259,7 @@ def believed(fitted: Fitted, indices: Sequence[int]) -> list[list[float]] | None
     Returns:
         The probabilities, or None if the module's outputs are not classes.
     """
-    sampled = "samples" in vars(fitted)
-
-    def predict(batches: Any) -> Iterator[Any]:
-        if sampled:
-            yield from fitted.log_probs(batches)
-        else:
-            for batch in batches:
-                yield (fitted.log_probs_without_sampling(batch).unsqueeze(1),)
-
+    predict = partial(fitted.log_probs_by, sampled="samples" in vars(fitted))
     try:
         chunks = pass_over(fitted.trainer, fitted.module, fitted.pool, indices, predict, "beliefs")
         return [row for (log_probs,) in chunks for row in log_probs.double().exp().mean(dim=1).tolist()]

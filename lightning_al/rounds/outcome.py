@@ -53,7 +53,8 @@ def write_labels(journal: Journal, data: ActiveDataModule) -> None:
 
     Its columns are `key`, `index`, `label` (the class number, or the label as it is), `class` (the name), `state`
     (`given`, `corrected`, `given back`, `skip`, `unusable` or `other`), `round` (empty for the initial points),
-    `note`, and as far as the answer says it, `who` gave it and how many `seconds` it took.
+    `note`, `audit` (`yes` for audit points, which are never trained on), and as far as the answer says it, `who` gave
+    it and how many `seconds` it took.
 
     Args:
         journal: The journal of the run's folder.

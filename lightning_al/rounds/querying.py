@@ -10,17 +10,18 @@ from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.namespace import pl, rank_zero_warn
 from lightning_al.host.ranks import on_each_rank
 from lightning_al.oracle import reveals
-from lightning_al.prediction.dry_pass import FEW_LABELLED, dry_pass
+from lightning_al.prediction.dry_pass import FEW_LABELLED, dry_pass, unchanged
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.selecting import PoolPasses
 from lightning_al.prediction.task_check import TaskCheck
 from lightning_al.prediction.unscorable import UnscorableError, said_of_left_out
+from lightning_al.rounds.audit import try_audit
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.fitted_for import fitted_for
 from lightning_al.rounds.members import Fits, fit_seeds
 from lightning_al.rounds.run import Run
 from lightning_al.run.memory import peak_bytes
-from lightning_al.run.seeds import generator
+from lightning_al.run.seeds import derive, generator, seeded
 
 
 def fitted_now(
@@ -62,8 +63,9 @@ def try_out(run: Run, trainer: pl.Trainer, module: pl.LightningModule, data: Act
     b = active.num_to_query(run.round, data.pool)
     if trainer.num_sanity_val_steps == 0 or b == 0 or run.done or _has_only_left_out(run, data):
         return
+    fitted = fitted_now(run, trainer, module, data, data.pool.labelled[:FEW_LABELLED])
     dry_pass(
-        fitted_now(run, trainer, module, data, data.pool.labelled[:FEW_LABELLED]),
+        fitted,
         acquisition=active.acquisition,
         query_size=b,
         check=_task_check(run, module, data),
@@ -71,6 +73,8 @@ def try_out(run: Run, trainer: pl.Trainer, module: pl.LightningModule, data: Act
         number=run.round,
         skip=active.skips_unscorable,
     )
+    with unchanged(module), seeded(derive(active.seed, run.round, "audit")):
+        try_audit(fitted)
 
 
 def select(

@@ -166,7 +166,7 @@ class Run:
             journal.save_weights("initial", initial)
             if data.keys is not None:
                 journal.save_keys(data.keys)
-            journal.begin(header | self._items_of(data, data.pool.initial))
+            journal.begin(header | self._items_of(data, [*data.pool.initial, *data.pool.audit.points]))
 
         self.change_journal(trainer, record)
         self.take_changes(trainer, data, 0)
@@ -233,7 +233,8 @@ class Run:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
             if not round.indices:
                 save_model(journal, trainer, trainer.lightning_module)
-            labelled = [index for index in round.indices if kind_of_aside(labels.get(index)) is None]
+            asked = (*round.indices, *round.audited)
+            labelled = [index for index in asked if kind_of_aside(labels.get(index)) is None]
             journal.append(round, labels, described_items(data, labelled), efforts)
             write_labels(journal, data)
             _remove_older_weights(journal, round.number, self.active.num_fits)
@@ -243,7 +244,8 @@ class Run:
         with held_back():
             self.change_journal(trainer, record)
             if round.indices:
-                data.pool.label(round.indices, labels, seconds=total_seconds(efforts.values()))
+                seconds = total_seconds(efforts.values())
+                data.pool.take_answers(round.indices, labels, audited=round.audited, seconds=seconds)
             self.history.append(round)
             self.labelling.end()
             self.members = Members()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 if TYPE_CHECKING:
     import pandas as pd
 
-NESTED = ("metrics", "seconds", "peak_bytes", "class_counts", "details")
+NESTED = ("metrics", "seconds", "peak_bytes", "class_counts", "details", "audit")
 """Fields of a round that have a column for each of their parts in a frame."""
 
 
@@ -43,6 +43,12 @@ class Round:
         skipped: Dataset indices that were skipped since the run began and before the fit, in order.
         unusable: Dataset indices whose answer was no label, but cost one, since the run began and before the fit.
         members: The metrics of each fit, if the round has several.
+        audit: How good the model is by the audit points that had a label before the fit (see
+            `ActiveDataModule(audit=...)`): the number of these `labels`, how many of them it has `right`, its accuracy
+            `acc` with the 95 % interval `low` to `high` (Wilson), the number of all `answers`, how many of them were
+            `paid`, and the share `set_aside` that gave no label. An answer `Other` is a label that no model has right.
+            Empty without audit points. `acc` is among the metrics too, as ``audit_acc``.
+        audited: Dataset indices of the audit points that were asked for together with `indices`.
         label_seconds: How long all answers before the fit took, in seconds, as far as the answers say it.
     """
 
@@ -65,12 +71,14 @@ class Round:
     unusable: list[int] = field(default_factory=list)
     warning: str | None = None
     members: list[dict[str, float]] = field(default_factory=list)
+    audit: dict[str, float] = field(default_factory=dict)
+    audited: list[int] = field(default_factory=list)
     label_seconds: float = 0.0
 
     @property
     def spent(self) -> int:
-        """Number of labels paid for by then: those of the fit, those given back, and unusable points."""
-        return self.labelled + len(self.given_back) + len(self.unusable)
+        """Number of labels paid for by then: those of the fit, those given back, unusable points, and audit points."""
+        return self.labelled + len(self.given_back) + len(self.unusable) + int(self.audit.get("paid", 0))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the round as plain data."""
@@ -113,7 +121,8 @@ class History(Sequence[Round]):
     def __repr__(self) -> str:
         lines = [
             f"  round {round.number}: {round.labelled} labels, "
-            + "".join(f"{name} {value:.4g}, " for name, value in round.metrics.items())
+            + "".join(f"{name} {value:.4g}, " for name, value in round.metrics.items() if name != "audit_acc")
+            + (f"{said_of_audit(round.audit)}, " if round.audit else "")
             + (f"{len(round.corrected)} corrected so far, " if round.corrected else "")
             + (f"{len(round.given_back)} given back so far, " if round.given_back else "")
             + (f"{len(round.skipped)} skipped so far, " if round.skipped else "")
@@ -170,6 +179,7 @@ class History(Sequence[Round]):
         - ``seconds.PART``: wall time of each part of the round, in seconds.
         - ``peak_bytes.PART``: peak memory by the end of each part, in bytes.
         - ``class_counts.CLASS``: training labels of each class.
+        - ``audit.NAME``: how good the model is by the audit points, as `Round.audit` says.
         - ``details.NAME``: what the acquisition function reports of the query; `BatchBALD` reports in nats.
 
         What a round lacks is NaN.
@@ -191,6 +201,17 @@ class History(Sequence[Round]):
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Replace the rounds by those of a state dict."""
         self._rounds = [Round.from_dict(plain) for plain in state["rounds"]]
+
+
+def said_of_audit(audit: Mapping[str, float]) -> str:
+    """Say how good a model is by its audit points.
+
+    >>> said_of_audit({"labels": 10, "right": 9, "acc": 0.9, "low": 0.596, "high": 0.982})
+    'audit 9 of 10 right (0.60 to 0.98)'
+    """
+    if not audit.get("labels"):
+        return "no audit label yet"
+    return f"audit {audit['right']:.0f} of {audit['labels']:.0f} right ({audit['low']:.2f} to {audit['high']:.2f})"
 
 
 def _row(round: Round) -> dict[str, Any]:

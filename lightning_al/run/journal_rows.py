@@ -9,26 +9,38 @@ from lightning_al.run.effort import LONGEST_NAME, MOST_SECONDS, Effort
 from lightning_al.run.history import Round
 
 
-def check_round(plain: Any, number: int, labels: Collection[int], asked: Sequence[int] | None = None) -> None:
+def check_round(
+    plain: Any,
+    number: int,
+    labels: Collection[int],
+    header: Mapping[str, Any] | None = None,
+    asked: tuple[Sequence[int], Sequence[int]] | None = None,
+) -> None:
     """Refuse a round that is not the next one, or that has labels of points which it did not query.
 
     Args:
         plain: The round as plain data.
         number: The number of the next round.
         labels: The points that have a label in its row.
-        asked: The points of the open query, if any.
+        header: What the run is, if that is known.
+        asked: The points of the open query, if any, and the audit points that are asked for beside them.
 
     Raises:
         ValueError: If the row contradicts those before.
     """
     if plain["number"] != number:
         raise contradiction(f"it is round {plain['number']!r:.80} where round {number} is the next")
+    audited = plain.get("audited", [])
+    known = audited if header is None else header.get("audit", ())
+    if not _all(_is_count)(audited) or not set(audited) <= set(known):
+        raise contradiction(f"round {number} has {audited!r:.80} for its audit points")
     if asked is not None:
+        chosen, others = asked
         # Points that nobody answered for returned to the pool.
-        kept = [index for index in asked if index in set(plain["indices"])]
-        if plain["indices"] != kept or (asked and not kept):
+        kept = [index for index in chosen if index in set(plain["indices"])]
+        if plain["indices"] != kept or (chosen and not kept) or not set(audited) <= set(others):
             raise contradiction(f"round {number} asked other points than its query")
-    _check_points(plain, f"round {number}", labels)
+    _check_points(plain, f"round {number}", set(labels) - set(audited))
 
 
 def check_query(
@@ -48,12 +60,16 @@ def check_query(
     """
     given = plain["number"]
     is_initial = given == -1 and number == 0 and not is_initial_known
-    is_again = before is None or (before.number == given and before.indices == plain["indices"])
+    points = plain.get("asked") or plain["indices"]
+    is_again = before is None or (before.number == given and before.points == points)
     if not (given == number or is_initial) or not _is_number(given) or not is_again:
         raise contradiction(f"it is a query of round {given!r:.80}, where that of round {number} is expected")
     _check_points(plain if not is_initial else {**plain, "scores": [0.0] * len(plain["indices"])}, _said(given), ())
     if is_initial and not set(plain["indices"]) <= set(header.get("initial", plain["indices"])):
         raise contradiction("the first query has points that are not initial ones")
+    audited = [index for index in points if index not in plain["indices"]]
+    if not set(plain["indices"]) <= set(points) or not set(audited) <= set(header.get("audit", ())):
+        raise contradiction(f"{_said(given)} asks for other points than it chose and the run audits")
     for name in ("details", "warning", "unscorable"):
         if name in plain and not _TYPES[name](plain[name]):
             raise contradiction(f"{_said(given)} has {plain[name]!r:.80} for its `{name}`")
@@ -61,10 +77,10 @@ def check_query(
     if probs is not None and (not _all(_all(_is_figure))(probs) or len(probs) != len(plain["indices"])):
         raise contradiction(f"{_said(given)} does not have the probabilities of each of its points")
     keys = plain.get("keys")
-    if keys is not None and (not isinstance(keys, list) or len(keys) != len(plain["indices"])):
+    if keys is not None and (not isinstance(keys, list) or len(keys) != len(points)):
         raise contradiction(f"{_said(given)} does not have the key of each of its points")
     if plain.get("round") is not None:
-        check_round(plain["round"], given, (), asked=plain["indices"])
+        check_round(plain["round"], given, (), header, asked=(plain["indices"], audited))
         if plain["round"]["indices"] != plain["indices"]:
             raise contradiction(f"{_said(given)} has other points than its round")
         check_types(Round.from_dict(plain["round"]))
@@ -151,7 +167,7 @@ def check_change(
     index = change["index"]
     known = (
         index in answered
-        or any(index in round["indices"] for round in rounds)
+        or any(index in round["indices"] or index in round.get("audited", ()) for round in rounds)
         or index in header.get("initial", [index])
     )
     if not _is_count(index) or not known:
@@ -217,6 +233,14 @@ def _named(is_right: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, dict) and all(map(is_right, value.values()))
 
 
+def _is_audit(value: Any) -> bool:
+    """Return whether the value holds the figures of an audit, those of a proportion where there are labels."""
+    if not _named(_is_figure)(value):
+        return False
+    needed = {"labels", "right", "acc", "low", "high"} if value.get("labels") else {"labels", "right"}
+    return not value or needed <= set(value)
+
+
 _OF_EFFORT: dict[str, Callable[[Any], bool]] = {
     "seconds": lambda value: _is_figure(value) and 0 <= value <= MOST_SECONDS,
     "who": lambda value: isinstance(value, str) and len(value) <= LONGEST_NAME,
@@ -239,6 +263,8 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "given_back": _all(_is_count),
     "skipped": _all(_is_count),
     "unusable": _all(_is_count),
+    "audited": _all(_is_count),
+    "audit": _is_audit,
     "warning": lambda value: value is None or isinstance(value, str),
     "members": _all(_named(_is_figure)),
 }

@@ -23,6 +23,7 @@ class RecordedLabel:
         round: Number of the round that queried it; None if the point was labelled before the first round.
         score: The acquisition function's score, if it was queried.
         effort: How long the first answer took, and who gave it, as far as it is known.
+        is_audit: Whether it is that of an audit point, which is never trained on.
     """
 
     index: int
@@ -32,6 +33,7 @@ class RecordedLabel:
     round: int | None = None
     score: float | None = None
     effort: Effort = field(default_factory=Effort)
+    is_audit: bool = False
 
     @property
     def is_there(self) -> bool:
@@ -45,10 +47,12 @@ def _answered(
     efforts: Mapping[int, Effort],
     round: int | None = None,
     score: float | None = None,
+    *,
+    is_audit: bool = False,
 ) -> RecordedLabel:
     answer = answers.get(index)
     state: Any = kind_of_aside(answer) or "given"
-    return RecordedLabel(index, answer, answer, state, round, score, efforts.get(index, Effort()))
+    return RecordedLabel(index, answer, answer, state, round, score, efforts.get(index, Effort()), is_audit)
 
 
 def recorded_labels(records: Records) -> list[RecordedLabel]:
@@ -64,7 +68,10 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
     first, by, lacking = records.initial, records.initial_efforts, set[int]()
     if query is not None and query.number == INITIAL:
         first, by, lacking = query.answers, query.efforts, set(query.rest)
-    found = [_answered(index, first, by) for index in (records.header or {}).get("initial", ()) if index not in lacking]
+    header = records.header or {}
+    audit = set(header.get("audit", ()))
+    found = [_answered(index, first, by) for index in header.get("initial", ()) if index not in lacking]
+    found += [_answered(index, first, by, is_audit=True) for index in first if index in audit]
     asked = [round for round in records.rounds if round["indices"]]
     for number in range(len(asked) + 1):
         for change in records.changes:
@@ -79,6 +86,9 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
                 _answered(index, labels, by, round["number"], score)
                 for index, score in zip(round["indices"], round["scores"], strict=True)
             ]
+            found += [
+                _answered(index, labels, by, round["number"], is_audit=True) for index in round.get("audited", ())
+            ]
     if query is not None and query.number != INITIAL:
         found += _of_query(query)
     return found
@@ -86,7 +96,10 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
 
 def _of_query(query: OpenQuery) -> list[RecordedLabel]:
     scores = dict(zip(query.indices, query.scores, strict=True))
-    return [_answered(index, query.answers, query.efforts, query.number, scores[index]) for index in query.answers]
+    return [
+        _answered(index, query.answers, query.efforts, query.number, scores.get(index), is_audit=index not in scores)
+        for index in query.answers
+    ]
 
 
 def places_of(found: list[RecordedLabel]) -> dict[int, int]:

@@ -39,10 +39,12 @@ class OpenQuery:
         unscorable: Dataset indices of the points that could not be scored.
         num_outputs: How many outputs the network has, if that is known.
         probs: The model's probability of each class for each point ``[b][C]``, if that is known.
-        keys: The key of each point, where items have keys.
+        keys: The key of each point that is asked for, where items have keys.
         round: The round as plain data, as far as it is known before the answers; None in a query of schema 1.
         answers: The labels given so far, by index.
         efforts: How long these answers took and who gave them, by index, as far as anything is known.
+        asked: All points that are asked for, in the order in which they are: `indices` and, mixed among them, audit
+            points. Empty where there are no audit points.
     """
 
     number: int
@@ -57,6 +59,17 @@ class OpenQuery:
     answers: dict[int, Label] = field(default_factory=dict)
     keys: list[str | int] | None = None
     efforts: dict[int, Effort] = field(default_factory=dict)
+    asked: list[int] = field(default_factory=list)
+
+    @property
+    def points(self) -> list[int]:
+        """All points that are asked for, in the order in which they are."""
+        return self.asked or self.indices
+
+    @property
+    def audited(self) -> list[int]:
+        """The audit points among them."""
+        return [index for index in self.points if index not in set(self.indices)]
 
     @property
     def is_of_a_fit(self) -> bool:
@@ -65,8 +78,8 @@ class OpenQuery:
 
     @property
     def rest(self) -> list[int]:
-        """The indices without an answer."""
-        return [index for index in self.indices if index not in self.answers]
+        """The points without an answer, in the order in which they are asked for."""
+        return [index for index in self.points if index not in self.answers]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the query as plain data, without its answers."""
@@ -81,9 +94,10 @@ class Records:
 
     Attributes:
         header: What the run is, or None if it has not begun.
-        initial: The labels given to initial points for which the dataset has none, by index.
+        initial: The labels given to initial points for which the dataset has none, and those of audit points that were
+            asked for with them, by index.
         rounds: The rounds as plain data.
-        labels: The labels given after each round, by index, before any change.
+        labels: The labels given after each round, by index, before any change; those of audit points too.
         changes: The changes of labels, in order.
         query: The open query, if any.
         num_outputs: How many outputs the network has, if a query recorded it.
@@ -107,10 +121,11 @@ class Records:
 
     @property
     def answered(self) -> frozenset[int]:
-        """All points that were labelled, set aside or queried, at any time."""
-        asked = [index for round in self.rounds for index in round["indices"]]
-        open_now = [] if self.query is None else self.query.indices
-        return frozenset([*(self.header or {}).get("initial", ()), *asked, *open_now])
+        """All points that were labelled, set aside, queried, or drawn for the audit, at any time."""
+        asked = [index for round in self.rounds for index in (*round["indices"], *round.get("audited", ()))]
+        open_now = [] if self.query is None else self.query.points
+        header = self.header or {}
+        return frozenset([*header.get("initial", ()), *header.get("audit", ()), *asked, *open_now])
 
     @property
     def history(self) -> History:
@@ -155,8 +170,10 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             header = dict(body)
         elif "round" in body:
             given = by_index(body["labels"])
-            check_round(body["round"], len(rounds), given, asked=None if query is None else query.indices)
-            efforts.append(check_efforts(by_index(body.get("by", {})), body["round"]["indices"]))
+            asked = None if query is None else (query.indices, query.audited)
+            check_round(body["round"], len(rounds), given, header, asked)
+            points = (*body["round"]["indices"], *body["round"].get("audited", ()))
+            efforts.append(check_efforts(by_index(body.get("by", {})), points))
             rounds.append(body["round"])
             labels.append(given)
             query, members = None, []
@@ -172,13 +189,13 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
             if query is None:
                 raise contradiction("it has answers, but no query is open")
             answers = by_index(body.get("answers", {}))
-            check_answers(answers, query.indices)
+            check_answers(answers, query.points)
             query.answers.update(answers)
             query.efforts.update(check_efforts(by_index(body.get("by", {})), answers))
             if query.number == INITIAL and not query.rest:
                 initial, initial_efforts, query = query.answers, query.efforts, None
         elif "change" in body:
-            check_change(body["change"], header, rounds, {} if query is None else query.answers)
+            check_change(body["change"], header, rounds, initial if query is None else initial | query.answers)
             if rounds and not rounds[-1]["indices"]:
                 del rounds[-1], labels[-1], efforts[-1]
             changes.append(Change(**body["change"], after=len(rounds)))

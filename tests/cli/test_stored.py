@@ -674,6 +674,18 @@ def test_a_secret_is_shown_as_its_reference(monkeypatch):
     assert shown(OmegaConf.create(texts))["c"] == "x ${oc.env:SECRET} y"
 
 
+def test_what_is_shown_is_that_of_this_folder_and_time_and_belongs_to_the_caller(tmp_path):
+    settings = OmegaConf.create({"place": "${hydra:runtime.output_dir}/x", "list": [1]})
+    for name in ("a", "b"):
+        composed(tmp_path / name)
+        found = shown(settings)
+        assert found == {"place": f"{tmp_path / name}/x", "list": [1]}
+        found["list"].append(2)
+        assert shown(settings)["list"] == [1]
+    times = {shown(OmegaConf.create({"time": "${now:%f}"}))["time"] for _ in range(20)}
+    assert len(times) > 1
+
+
 # By the command itself.
 
 

@@ -161,3 +161,23 @@ def test_initial_points_get_labels_that_the_dataset_lacks_and_no_others_do() -> 
     assert (pool.labelled, pool.labels, pool.lacking) == ([3, 1], {1: 2}, [3])
     with pytest.raises(ValueError, match=r"got labels for \[0\], which are not initial points. Pass labels"):
         pool.label_initial({0: 2})
+
+
+def test_audit_points_are_neither_labelled_nor_queried() -> None:
+    pool = Pool(6, initial=[0], audit=[4, 2])
+    assert (pool.size, pool.unlabelled, pool.num_unlabelled) == (4, [1, 3, 5], 3)
+    with pytest.raises(ValueError, match="by which the model is judged"):
+        pool.label([1, 4])
+    assert pool.labelled == [0]
+    pool.take_answers([1], {1: 2, 4: 3}, audited=[4])
+    assert (pool.labelled, pool.labels, pool.audit.answers, pool.audit.waiting) == ([0, 1], {1: 2}, {4: 3}, [2])
+    assert pool.num_spent == 3
+    pool.correct(4, 1)
+    assert (pool.audit.answers, pool.labels) == ({4: 1}, {1: 2})
+    with pytest.raises(ValueError, match="can only change the labels of labelled points"):
+        pool.give_back(4)
+    again = Pool(6, initial=[0], audit=[4, 2])
+    again.load_state_dict(pool.state_dict())
+    assert again.state_dict() == pool.state_dict()
+    pool.leave([2])
+    assert (pool.audit.points, pool.unlabelled, pool.state_dict()["audit"]) == ([4], [3, 5], [4, 2])

@@ -215,6 +215,7 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
 FALSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "keys": ({}, of_data(keys=range(N)), r"`data.length` is \d+ there and None here"),
     "initial": ({}, of_data(initial=range(9)), r"its initial differ"),
+    "audit": (of_data(audit=4), of_data(audit=5), r"`datamodule.audit` is 4 there and 5 here"),
     "initial_size": ({}, of_data(initial=None, initial_size=8), r"its initial differ"),
     "balanced": (
         of_data(initial=None, initial_size=8),

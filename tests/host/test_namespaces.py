@@ -133,13 +133,16 @@ attempt(lambda: trainer("TMP", callbacks=[active]).fit(LitMLP(), datamodule=data
 )
 @pytest.mark.parametrize(
     "namespace",
-    ["lightning.pytorch", pytest.param("pytorch_lightning", marks=pytest.mark.slow)],  # the mirror image
+    # That of the programs here, which a fork has imported already, and its mirror image.
+    [pytest.param(name, marks=[] if name == NAMESPACE else pytest.mark.slow) for name in NAMESPACES],
 )
 def test_the_other_namespace_is_refused_with_the_remedy(tmp_path: Path, namespace: str) -> None:
     other = {"pytorch_lightning": "lightning.pytorch", "lightning.pytorch": "pytorch_lightning"}[namespace]
     # With both imported, pytorch_lightning is chosen without being asked for.
     asked = {"LIGHTNING_AL_NAMESPACE": namespace} if namespace == "lightning.pytorch" else {}
-    chosen, data, trainer, no_data, own = run(MIXED.replace("TMP", str(tmp_path)), **asked).splitlines()
+    code = MIXED.replace("TMP", str(tmp_path))
+    said = programs.run("-c", code).stdout if namespace == NAMESPACE else run(code, **asked)
+    chosen, data, trainer, no_data, own = said.splitlines()
     assert chosen == namespace
     remedy = (
         "import that before `lightning_al` and import the other nowhere, or set the environment variable "

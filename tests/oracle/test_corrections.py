@@ -485,6 +485,7 @@ def test_the_command_exports_csv(folder: Path, tmp_path: Path, capsys: pytest.Ca
         "state": "corrected",
         "round": "1",
         "note": "",
+        "audit": "",
         "who": "",
         "seconds": "",
         "score": "0.125",

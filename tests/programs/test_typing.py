@@ -39,7 +39,7 @@ NOT_READ = [
 """What the program names nothing of, and what would take two thirds of mypy's time to read."""
 
 
-def mypy(folder: Path, *files: Path) -> str:
+def mypy(folder: Path, cache: Path, *files: Path) -> str:
     """Return what mypy says of programs; of the library it reads the types, which the project's own check tests."""
     pytest.importorskip("mypy")
     unread = ",".join(f"{name}.*" for name in NOT_READ)
@@ -48,7 +48,7 @@ def mypy(folder: Path, *files: Path) -> str:
         f"[mypy]\nstrict = true\n[mypy-lightning_al.*]\nfollow_imports = silent\n"
         f"[mypy-{unread}]\nfollow_imports = skip\n"
     )
-    command = [sys.executable, "-m", "mypy", "--config-file", settings, "--cache-dir", folder, "--no-error-summary"]
+    command = [sys.executable, "-m", "mypy", "--config-file", settings, "--cache-dir", cache, "--no-error-summary"]
     done = subprocess.run(
         [*map(str, command), *map(str, files)], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
@@ -65,12 +65,15 @@ MISTAKES = [
 ]
 
 
-def test_the_types_of_a_users_program_are_taken_and_mistakes_found_before_it_runs(tmp_path: Path) -> None:
-    """All by one mypy, which takes seconds to read what Lightning and torch say of themselves."""
+def test_the_types_of_a_users_program_are_taken_and_mistakes_found_before_it_runs(
+    tmp_path: Path, pytestconfig: pytest.Config
+) -> None:
+    """All by one mypy, which takes seconds to read what Lightning and torch say of themselves, and keeps it."""
     programs = [tmp_path / f"mistake_{number}.py" for number in range(len(MISTAKES))]
     for program, (line, _) in zip(programs, MISTAKES, strict=True):
         program.write_text(f"from lightning_al import ActiveDataModule, ActiveLearning\n\n{line}\n")
-    lines = mypy(tmp_path, PROGRAM, *programs).splitlines()
+    cache = getattr(pytestconfig, "cache", None)
+    lines = mypy(tmp_path, cache.mkdir("mypy") if cache is not None else tmp_path, PROGRAM, *programs).splitlines()
     assert not [line for line in lines if "mistake_" not in line]
     for program, (_, said) in zip(programs, MISTAKES, strict=True):
         assert any(program.name in line and said in line for line in lines), said

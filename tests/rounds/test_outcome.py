@@ -79,7 +79,18 @@ def test_what_cannot_be_pickled_costs_the_model_and_not_the_run(tmp_path: Path) 
 def test_the_table_has_every_answer_in_order(tmp_path: Path) -> None:
     active, pool, _ = run(tmp_path / "run")
     table = pd.read_csv(tmp_path / "run" / "labels.csv", keep_default_na=False)
-    assert list(table.columns) == ["key", "index", "label", "class", "state", "round", "note", "who", "seconds"]
+    assert list(table.columns) == [
+        "key",
+        "index",
+        "label",
+        "class",
+        "state",
+        "round",
+        "note",
+        "audit",
+        "who",
+        "seconds",
+    ]
     asked = [*pool.pool.initial, *(index for round in active.history for index in round.indices)]
     assert list(table["index"]) == asked
     assert list(table["key"]) == [KEYS[index] for index in asked]

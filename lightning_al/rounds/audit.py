@@ -1,0 +1,194 @@
+"""The audit of a run: points that were drawn before all else, mixed into the queries, and what they tell."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning_al.data.audit import Audit
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.namespace import pl
+from lightning_al.host.ranks import from_first_rank, on_each_rank
+from lightning_al.prediction.fitted import Fitted
+from lightning_al.prediction.scoring import look_at, pass_over
+from lightning_al.rounds.arguments import Arguments
+from lightning_al.rounds.fit import CurrentFit
+from lightning_al.rounds.run import Run
+from lightning_al.run.folder import JOURNAL
+from lightning_al.run.journal import Journal
+from lightning_al.run.labels import kind_of_aside
+from lightning_al.run.seeds import derive
+from lightning_al.task.outputs import OutputError
+
+CONFIDENCE = 0.95
+
+
+def recall_audit(trainer: pl.Trainer, data: ActiveDataModule, active: Arguments, *, has_begun: bool) -> None:
+    """Tell the data how large their audit is, or which points it has in the run's folder, before they are set up.
+
+    Raises:
+        ValueError: If they were set up before with another size.
+    """
+    folder = active.folder
+
+    def read() -> list[int] | None:
+        if folder is None or not os.path.isfile(Path(folder) / JOURNAL):  # of a name that can be none, too
+            return None
+        header = Journal.read(folder).header
+        return None if header is None else list(header.get("audit", ()))
+
+    if not data.is_set_up:
+        data.audit_budget = active.budget
+        data.known_audit = from_first_rank(trainer, read) if folder is not None else None
+    elif isinstance(data.audit, float) and not has_begun and data.audit_budget != active.budget:
+        known = data.known_audit is None and data.num_audited(active.budget) != len(data.pool.audit)
+        if known:
+            raise ValueError(
+                f"`ActiveDataModule(audit={data.audit})` is a share of the budget, but the data were set up before "
+                f"`ActiveLearning` said that it is {active.budget}. Leave the call of `setup` out, or pass the number "
+                f"of points, `audit={data.num_audited(active.budget)}`."
+            )
+
+
+def to_audit(active: Arguments, data: ActiveDataModule, number: int, chosen: int) -> list[int]:
+    """Return the audit points that are asked for with a query, so that the last query has the last of them.
+
+    Args:
+        active: The arguments of the run.
+        data: The data.
+        number: Number of the round; -1 for the initial points.
+        chosen: How many other points the query has.
+    """
+    waiting = data.pool.audit.waiting
+    rest = active.num_left(data.pool) - (chosen if number >= 0 else 0)
+    if active.max_rounds is not None and isinstance(data.audit, int):
+        rest = min(rest, max(0, active.max_rounds - 2 - number) * active.query_size)
+    most = -(-len(waiting) * chosen // max(1, chosen + rest))
+    points = data.training_points
+    readable: list[int] = []
+    for index in waiting:
+        if len(readable) == most:
+            break
+        if points.can_read(index):
+            readable.append(index)
+    return readable
+
+
+def mixed(chosen: Sequence[int], audited: Sequence[int], seed: int, number: int) -> list[int]:
+    """Return the points of a query and audit points in one order that tells nothing; empty where none is audited.
+
+    The points that were chosen keep their order.
+
+    >>> sorted(mixed([7, 3, 8], [4], seed=0, number=2))
+    [3, 4, 7, 8]
+    """
+    if not audited:
+        return []
+    size = len(chosen) + len(audited)
+    places = set(random.Random(derive(seed, number, "audit")).sample(range(size), len(audited)))
+    one, other = iter(audited), iter(chosen)
+    return [next(one) if place in places else next(other) for place in range(size)]
+
+
+def known_audit(data: ActiveDataModule) -> dict[int, Any]:
+    """Return the answers for audit points that are known before anybody is asked, by index.
+
+    They come from an earlier run, or from a dataset that lists the labels of some of its points.
+    """
+    waiting = set(data.pool.audit.waiting)
+    given = {index: label for index, label in data.given_labels().items() if index in waiting}
+    return {**dict.fromkeys(data.with_own_label(waiting)), **given}
+
+
+def audit_model(run: Run, fit: CurrentFit) -> None:
+    """Note in a fit how good the model is by the audit points that have a label.
+
+    The module alone predicts, or the mean of the posterior samples where that is tested or a round has several fits.
+    """
+    fitted, active = fit.fitted, run.active
+    assert fitted is not None
+    if not len(fitted.data.pool.audit):
+        return
+    sampled = active.test == "posterior" or active.num_fits > 1
+    found = on_each_rank(fitted.trainer, lambda: audited_by(fitted, sampled=sampled, skip=active.skips_unscorable))
+    fit.audit = fitted.trainer.strategy.broadcast(found)
+    if "acc" in fit.audit:
+        fit.metrics["audit_acc"] = fit.audit["acc"]
+
+
+def audited_by(fitted: Fitted, *, sampled: bool, skip: bool) -> dict[str, float]:
+    """Return how good a model is by the audit points that have a label, as `Round.audit` says.
+
+    Args:
+        fitted: Predicts batches.
+        sampled: Whether the mean of the posterior samples predicts, and not the module alone.
+        skip: Whether points that cannot be scored are left out.
+
+    Raises:
+        ValueError: If the module's outputs are not classes.
+        UnscorableError: If points cannot be scored and may not be left out.
+    """
+    data, audit = fitted.data, fitted.data.pool.audit
+    others = [index for index, answer in audit.answers.items() if _is_of_other_class(answer)]
+    points = [index for index in audit.labelled if data.class_of(index) is not None]
+    if skip and points:
+        reasons = look_at(
+            fitted.trainer, fitted.module, fitted.pool, points, partial(fitted.log_probs_by, sampled=sampled)
+        )
+        points = [index for index in points if index not in reasons]
+    found = _predicted(fitted, points, sampled)
+    right = sum(predicted == data.class_of(index) for index, predicted in zip(points, found, strict=True))
+    return figures(audit, right, len(points) + len(others))
+
+
+def figures(audit: Audit, right: int, labels: int) -> dict[str, float]:
+    """Return what is recorded of an audit.
+
+    Args:
+        audit: The audit.
+        right: How many of the points are predicted right.
+        labels: How many there are to predict.
+    """
+    from scipy.stats import binomtest
+
+    found: dict[str, float] = {
+        "answers": len(audit.answers),
+        "paid": audit.num_spent,
+        "labels": labels,
+        "right": right,
+    }
+    if labels:
+        interval = binomtest(right, labels).proportion_ci(CONFIDENCE, method="wilson")
+        found |= {"acc": right / labels, "low": float(interval.low), "high": float(interval.high)}
+    if audit.answers:
+        found["set_aside"] = (len(audit.answers) - labels) / len(audit.answers)
+    return found
+
+
+def try_audit(fitted: Fitted) -> None:
+    """Predict two audit points, as after the fit, so that what cannot be audited fails before it."""
+    if len(fitted.data.pool.audit):
+        _predicted(fitted, fitted.data.pool.labelled[:2], sampled=False)
+
+
+def _is_of_other_class(answer: Any) -> bool:
+    """Return whether an answer names a class that nobody listed, so that no prediction can be right."""
+    return kind_of_aside(answer) == "other"
+
+
+def _predicted(fitted: Fitted, points: Sequence[int], sampled: bool) -> list[int]:
+    if not points:
+        return []
+    predict = partial(fitted.log_probs_by, sampled=sampled)
+    try:
+        chunks = pass_over(fitted.trainer, fitted.module, fitted.pool, points, predict, "audit")
+        return [int(row) for (log_probs,) in chunks for row in log_probs.double().exp().mean(dim=1).argmax(dim=1)]
+    except OutputError as error:
+        raise ValueError(
+            "`ActiveDataModule(audit=...)` measures how many classes are predicted right, but the outputs of "
+            f"`{type(fitted.module).__name__}` are not classes. Leave `audit` out. {error}"
+        ) from error
