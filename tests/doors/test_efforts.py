@@ -360,6 +360,6 @@ def test_answers_for_the_audit_are_of_somebody_and_take_time_too(tmp_path: Path)
         assert row["seconds"] == ("" if known.seconds is None else repr(known.seconds))
     assert active.done
     assert data.pool.label_seconds == pytest.approx(math.fsum(float(row["seconds"] or 0) for row in rows), rel=1e-12)
-    again, resumed = run(tmp_path / "run", tmp_path, audit=0.3, budget=24, max_rounds=12)
+    _, resumed = run(tmp_path / "run", tmp_path, audit=0.3, budget=24, max_rounds=12)
     assert resumed.pool.label_seconds == data.pool.label_seconds
     assert table(tmp_path / "run") == rows
