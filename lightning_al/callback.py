@@ -188,8 +188,7 @@ class ActiveLearning(Arguments):
 
         Args:
             answers: Labels, `Skip()`, `Unusable(reason)`, `Other(text)` or `Correction(label)`, by the index or by the
-                key of their points.
-                An `Answer` around one says how long it took, and who gave it.
+                key of their points. An `Answer` around one says how long it took, and who gave it.
             by: Whether they come by index or by key.
             who: Who gave those that do not say it themselves.
 

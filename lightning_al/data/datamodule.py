@@ -389,7 +389,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def with_own_label(self, indices: Iterable[int]) -> list[int]:
         """Return the points that have a label in a dataset which lists labels of only some points."""
         listed = self._listed_targets()
-        return [index for index in indices if listed[index] is not None] if None in listed else []
+        by_index = self._by_index(list(listed)) if None in listed else []
+        return [index for index in indices if by_index and by_index[index] is not None]
 
     def class_counts(self) -> dict[int, int] | None:
         """Count the labelled points of each class, or return None where labels are not class numbers."""

@@ -48,8 +48,8 @@ def ask(
     accept: Accept,
     record: Callable[[Mapping[int, Label], Mapping[int, Effort]], None],
     kept: str,
-    earlier: Answered | None = None,
     who: str | None = None,
+    earlier: Answered | None = None,
 ) -> ValueError | None:
     """Ask for the labels of a query that are missing.
 
@@ -63,8 +63,8 @@ def ask(
         accept: Checks an answer.
         record: Writes accepted answers, with what is known of them.
         kept: Where the accepted answers are kept, for the error.
-        earlier: The points that were answered before, whose answers may be corrected.
         who: Who gives the answers that do not say it themselves.
+        earlier: The points that were answered before, whose answers may be corrected.
 
     Returns:
         The error to raise if answers were refused.
@@ -163,9 +163,9 @@ def _parted(pairs: Sequence[Any]) -> tuple[list[tuple[Any, Correction]], list[An
     for pair in pairs:
         with suppress(AnswerError):
             key, answer = pair_of(pair)
-            correction, _, _ = opened(answer)
-            if isinstance(correction, Correction):
-                corrections.append((key, correction))
+            answer, _, _ = opened(answer)
+            if isinstance(answer, Correction):
+                corrections.append((key, answer))
                 continue
         others.append(pair)
     return corrections, others

@@ -59,6 +59,10 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
     began = time.perf_counter()
     with without_drawing(), requeued_between_fits(trainer):
         active = run.active
+        own = [] if reveals(active.oracle) else data.with_own_label(query.rest)
+        if own:  # of items that joined since the run began, such as photos in the folder of a class
+            by_data = EarlierRun(dict.fromkeys(own))
+            run.labelling.ask(by_data, trainer, data, run.journal, active.folder, says_pending=False)
         labels = run.labelling.ask(active.oracle, trainer, data, run.journal, active.folder, seed=active.seed)
     if labels is None:
         return

@@ -198,8 +198,8 @@ class Labelling:
 
         def answered_before(index: int) -> bool:
             pool = data.pool
-            labelled = set(pool.labelled) - set(pool.lacking)
-            return index in {*asked.answers, *pool.aside, *pool.audit.answers} or index in labelled
+            known = (*asked.answers, *pool.aside, *pool.audit.answers)
+            return index in known or index in set(pool.labelled) - set(pool.lacking)
 
         def is_enough() -> bool:
             enough = len(asked.points) if asked.number == INITIAL else enough_of(oracle, len(asked.points))
@@ -286,8 +286,7 @@ class Labelling:
 
 def _change_of(pool: Pool, index: int, label: Label) -> list[Change]:
     """Return the change that gives a point another label; none where it has that label already."""
-    present = pool.audit.answers if index in pool.audit.answers else pool.labels
-    if index not in pool.aside and label == present.get(index):
+    if index not in pool.aside and label == pool.audit.answers.get(index, pool.labels.get(index)):
         return []
     return [Change(index, label, after=len(pool.rounds) - 1)]
 

@@ -248,7 +248,7 @@ class Run:
             _remove_older_weights(journal, round.number, self.active.num_fits)
 
         query = self.labelling.query
-        efforts = {} if query is None else known_efforts(query.efforts, round.indices)
+        efforts = {} if query is None else known_efforts(query.efforts, (*round.indices, *round.audited))
         with held_back():
             self.change_journal(trainer, record)
             if round.indices:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, MCDropout, Query, Skip, Unusable
+from lightning_al import ActiveDataModule, ActiveLearning, Correction, MCDropout, Query, Skip, Unusable
 from lightning_al.oracle.telling import tell
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change
@@ -122,7 +122,7 @@ def test_an_answer_of_the_open_query_is_replaced(tmp_path: Path) -> None:
     a, b, c, d, *rest = made[0].pending
     made[0].tell(dict.fromkeys((a, b, c), "ant"))
     made[0].tell({a: Correction("dog"), b: Correction(Unusable("dark"))})
-    made[0].tell([(d, "bee"), (d, Answer(Correction("cat"), seconds=2))])
+    made[0].tell([(d, "bee"), (d, Correction("cat"))])
     records = Journal.read(tmp_path / "run")
     assert records.changes == []
     assert records.query.answers == {a: 3, b: Unusable("dark").to_plain(), c: 0, d: 2}

@@ -50,8 +50,8 @@ def people(query: Query) -> dict[int, Any]:
 def make(folder: Path | None, root: Path, oracle: Any = people, **arguments: Any) -> Any:
     torch.manual_seed(0)
     options = {"max_rounds": ROUNDS, "posterior": MCDropout(2), **arguments}
-    labels = {"labels": options.pop("labels")} if "labels" in options else {}
-    data = ActiveDataModule(X, initial_size=6, classes=NAMES, keys=KEYS, batch_size=8, seed=0, **labels)
+    of_data = {name: options.pop(name) for name in ("labels", "audit") if name in options}
+    data = ActiveDataModule(X, initial_size=6, classes=NAMES, keys=KEYS, batch_size=8, seed=0, **of_data)
     active = ActiveLearning("bald", query_size=4, oracle=oracle, folder=folder, seed=0, **options)
     return active, data, LitMLP(), trainer(root, max_epochs=1, callbacks=[active])
 
@@ -349,3 +349,17 @@ def test_a_journal_with_what_no_run_writes_is_refused(by: Any) -> None:
     known = replay([*rows[:2], {"answers": {"7": 2}, "by": good}]).query
     assert known is not None
     assert known.efforts == {7: Effort(2, "anna")}
+
+
+def test_answers_for_the_audit_are_of_somebody_and_take_time_too(tmp_path: Path) -> None:
+    active, data = run(tmp_path / "run", tmp_path, audit=0.3, budget=24, max_rounds=12)
+    rows = table(tmp_path / "run")
+    assert {"yes", ""} == {row["audit"] for row in rows}
+    for row in rows:
+        known = effort(int(row["index"]))
+        assert row["seconds"] == ("" if known.seconds is None else repr(known.seconds))
+    assert active.done
+    assert data.pool.label_seconds == pytest.approx(math.fsum(float(row["seconds"] or 0) for row in rows), rel=1e-12)
+    _, resumed = run(tmp_path / "run", tmp_path, audit=0.3, budget=24, max_rounds=12)
+    assert resumed.pool.label_seconds == data.pool.label_seconds
+    assert table(tmp_path / "run") == rows

@@ -98,6 +98,30 @@ def test_the_order_of_the_items_does_not_matter(tmp_path: Path, begun: Path, num
         assert torch.equal(value, whole[2].state_dict()[name])
 
 
+class Sorted(Photos):
+    """Photos of which some lie in the folder of their class."""
+
+    classes = NAMES
+
+    def __init__(self, numbers: Sequence[int], in_folders: Sequence[int]) -> None:
+        super().__init__(numbers)
+        self.targets = [int(Y[number]) if number in in_folders else None for number in self.numbers]
+
+    def __getitem__(self, place: int) -> Any:
+        return super().__getitem__(place), -1 if self.targets[place] is None else self.targets[place]
+
+
+def test_items_that_join_with_a_label_are_not_asked_for(tmp_path: Path) -> None:
+    run(tmp_path, Sorted(range(30), [0, 1, 2, 3, 7, 9]), ByKey(rounds=1), tmp_path / "run")
+    in_folders = [0, 1, 2, 3, 7, 9, *range(30, 60)]
+    oracle = ByKey()
+    _, pool, _ = run(tmp_path, Sorted(range(59, -1, -1), in_folders), oracle, tmp_path / "run", max_rounds=7)
+    joined = [index for index in pool.pool.labelled if number_of(pool.key_of(index)) >= 30]
+    assert joined
+    assert all(pool.class_of(index) == int(Y[number_of(pool.key_of(index))]) for index in pool.pool.labelled)
+    assert not any(number_of(key) in in_folders for key in oracle.asked)
+
+
 def test_items_join_and_unlabelled_ones_leave(tmp_path: Path, begun: Path) -> None:
     before = labelled_keys(begun)
     records = Journal.read(begun)

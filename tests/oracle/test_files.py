@@ -740,6 +740,44 @@ def test_a_page_shows_three_hundred_classes_and_a_thousand_points(tmp_path: Path
     assert len(sheet(tmp_path).read_text().splitlines()) == 1201
 
 
+# How long answers took, and who gave them
+
+
+def test_who_and_seconds_are_read_where_a_file_has_them(tmp_path: Path) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    lines = ["who;label;index;seconds", "anna;cat;7;2,5", ";dog;3;", "'=ben;skip;11;", ";cat;5;4"]
+    sheet(tmp_path).write_text("\n".join(lines))
+    expected = {7: Answer(0, 2.5, "anna"), 3: 1, 11: Answer(Skip(), None, "=ben"), 5: Answer(0, 4.0, None)}
+    assert answers(asked) == expected
+
+
+def test_of_copies_that_agree_the_first_that_says_something_counts(tmp_path: Path) -> None:
+    asked = query(tmp_path, [7, 3])
+    answers(asked)
+    sheet(tmp_path, "round-000-a.csv").write_text("index,label,seconds\n7,cat,\n3,dog,3\n")
+    sheet(tmp_path, "round-000-b.csv").write_text("index,label,seconds,who\n7,cat,2,ben\n3,dog,9,ben\n")
+    assert answers(asked) == {7: Answer(0, 2.0, "ben"), 3: Answer(1, 3.0, None)}
+
+
+def test_a_line_is_taken_up_whatever_its_seconds(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def fit() -> ActiveLearning:
+        data = ActiveDataModule(points(20).tensors[0], initial_size=2, classes=list("abcd"), batch_size=4, seed=0)
+        options = {"max_rounds": 1, "posterior": "deterministic", "seed": 0}
+        active = ActiveLearning("random", query_size=2, oracle="files", folder=folder, **options)
+        trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+        return active
+
+    first, second = fit().pending
+    path = folder / "queries" / "initial.csv"
+    path.write_text(f"index,label,seconds\n{first},a,a minute\n{second},b,60\n")
+    with pytest.warns(UserWarning, match=f"The answer for index {first} is kept, but not the seconds 'a minute'"):
+        active = fit()
+    assert (active.done, active.history[0].label_seconds) == (True, 60.0)
+
+
 # Corrections
 
 
@@ -778,41 +816,3 @@ def test_a_correction_to_nothing(written: str, match: str) -> None:
     with pytest.raises(AnswerError, match=match):
         LabelTexts(ANIMALS).answer(written)
     assert LabelTexts({0: "correct: cow", 1: "dog"}).answer("correct: cow") == 0
-
-
-# How long answers took, and who gave them
-
-
-def test_who_and_seconds_are_read_where_a_file_has_them(tmp_path: Path) -> None:
-    asked = query(tmp_path)
-    answers(asked)
-    lines = ["who;label;index;seconds", "anna;cat;7;2,5", ";dog;3;", "'=ben;skip;11;", ";cat;5;4"]
-    sheet(tmp_path).write_text("\n".join(lines))
-    expected = {7: Answer(0, 2.5, "anna"), 3: 1, 11: Answer(Skip(), None, "=ben"), 5: Answer(0, 4.0, None)}
-    assert answers(asked) == expected
-
-
-def test_of_copies_that_agree_the_first_that_says_something_counts(tmp_path: Path) -> None:
-    asked = query(tmp_path, [7, 3])
-    answers(asked)
-    sheet(tmp_path, "round-000-a.csv").write_text("index,label,seconds\n7,cat,\n3,dog,3\n")
-    sheet(tmp_path, "round-000-b.csv").write_text("index,label,seconds,who\n7,cat,2,ben\n3,dog,9,ben\n")
-    assert answers(asked) == {7: Answer(0, 2.0, "ben"), 3: Answer(1, 3.0, None)}
-
-
-def test_a_line_is_taken_up_whatever_its_seconds(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-
-    def fit() -> ActiveLearning:
-        data = ActiveDataModule(points(20).tensors[0], initial_size=2, classes=list("abcd"), batch_size=4, seed=0)
-        options = {"max_rounds": 1, "posterior": "deterministic", "seed": 0}
-        active = ActiveLearning("random", query_size=2, oracle="files", folder=folder, **options)
-        trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
-        return active
-
-    first, second = fit().pending
-    path = folder / "queries" / "initial.csv"
-    path.write_text(f"index,label,seconds\n{first},a,a minute\n{second},b,60\n")
-    with pytest.warns(UserWarning, match=f"The answer for index {first} is kept, but not the seconds 'a minute'"):
-        active = fit()
-    assert (active.done, active.history[0].label_seconds) == (True, 60.0)

@@ -56,8 +56,8 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
     of_all = Points(sheets.keys_of_all() | dict.fromkeys(query.answers, "") | dict(keys))
     refused: list[str] = []
     found: dict[int, dict[Any, list[str]]] = {}
-    corrections: dict[int, dict[Any, list[str]]] = {}
     efforts: dict[int, list[tuple[Any, Any]]] = {}
+    corrections: dict[int, dict[Any, list[str]]] = {}
     listed: set[int] = set()
     for path in sheets.filled():
         try:
