@@ -60,7 +60,7 @@ def tell(
         query, rules = journal.records.query, rules_of(journal.records)
         if query is None or not query.is_of_a_fit or not query.rest:
             answers = list(chain.from_iterable(together(answers)))
-            if not answers or not all(isinstance(within(pair_of(pair)[1])[0], Correction) for pair in answers):
+            if not answers or not all(_corrects(pair_of(pair)[1]) for pair in answers):
                 raise ValueError(
                     f"The run in {folder} awaits no answers. Start it again, and tell what it asks then. Only a "
                     "`Correction` of an earlier answer can be told at any time."
@@ -115,6 +115,10 @@ def pending_in(folder: str | os.PathLike[str]) -> Query | None:
     return rest_of(query, classes=Classes.from_dict((records.header or {}).get("classes")), folder=folder)
 
 
+def _corrects(answer: Any) -> bool:
+    return isinstance(within(answer)[0], Correction)
+
+
 def _by_index(answers: Any, query: OpenQuery, folder: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
     """Yield answers by index instead of by key.
 
@@ -130,7 +134,7 @@ def _by_index(answers: Any, query: OpenQuery, folder: str | os.PathLike[str]) ->
             known = plain(key)
             if isinstance(known, str | int) and known in places:
                 yield places[known], answer
-            elif isinstance(answer, Correction) and isinstance(known, str | int) and (known in of_run or not of_run):
+            elif _corrects(answer) and isinstance(known, str | int) and (known in of_run or not of_run):
                 yield of_run.get(known, known), answer  # without keys, an item is known by its index
             else:
                 strange.append(key)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_al import ActiveDataModule, ActiveLearning, Correction, MCDropout, Query, Skip, Unusable
+from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, MCDropout, Query, Skip, Unusable
 from lightning_al.oracle.telling import tell
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change
@@ -179,7 +179,7 @@ def test_a_finished_run_is_corrected_too(tmp_path: Path) -> None:
     active, data, _ = fit(make(tmp_path, tmp_path / "run", Person(lambda seen: {}), max_rounds=2))
     assert active.done
     first = data.pool.initial[0]
-    tell(tmp_path / "run", {KEYS[first]: Correction(NAMES[other(first)])}, by="key")
+    tell(tmp_path / "run", {KEYS[first]: Answer(Correction(NAMES[other(first)]), who="anna")}, by="key")
     active, data, _ = fit(make(tmp_path, tmp_path / "run", Person(lambda seen: {}), max_rounds=2))
     assert active.done
     assert data.pool.labels[first] == other(first)
