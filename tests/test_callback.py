@@ -273,13 +273,15 @@ def slow_unless(is_default: bool, *values: Any) -> Any:
 
 
 LAST = ["early stopping and checkpoints", "swa"]
+ELSEWHERE = ["max_steps", "ema"]
+"""Whose way another case takes too: "validation by steps", and the averages of tests/programs/test_callbacks.py."""
 
 
 class TestEveryRoundIsAsIfItWereTheOnlyOne:
     @pytest.mark.parametrize(
         ("case", "place"),
         [
-            *((case, "first") for case in CASES),
+            *(slow_unless(case not in ELSEWHERE, case, "first") for case in CASES),
             # Callbacks that act when training ends, where the place might count; elsewhere it does not.
             *((case, "last") for case in LAST),
             *(pytest.param(case, "last", marks=pytest.mark.slow) for case in CASES if case not in LAST),

@@ -38,7 +38,8 @@ def query(tmp_path_factory: pytest.TempPathFactory) -> Query:
 def browser(tmp_path_factory: pytest.TempPathFactory, query: Query) -> Iterator[Any]:
     options = webdriver.ChromeOptions()
     options.binary_location = BROWSER
-    for switch in [*SWITCHES, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+    # In the small window of its own that a browser would have, the bar below lies over what is to be clicked.
+    for switch in [*SWITCHES, "--window-size=1280,900", f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
         options.add_argument(switch)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     options.add_experimental_option("prefs", {"download.default_directory": str(query.folder / "queries")})

@@ -164,9 +164,22 @@ KEEPS_WEIGHTS = ("EarlyStopping", "ModelPruning", "StochasticWeightAveraging", "
 """Those that decide which weights a checkpoint holds. To the others it adds nothing, and is slow beside them."""
 
 
+ANOTHER_ARGUMENT = (
+    "BackboneFinetuning, late",
+    "EarlyStopping, at the end of training epochs",
+    "ModelPruning, left as it is",
+    "StochasticWeightAveraging, by a share",
+)
+"""The same callbacks once more, on the same ways through the library; the slow suite has them."""
+
+
 def slow_but(names: Iterable[str]) -> list[Any]:
     """All callbacks as parameters, those that are not quick among the slow tests."""
     return [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+def slow_if(is_slow: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if is_slow else []
 
 
 def test_the_list_is_whole() -> None:
@@ -185,8 +198,8 @@ def settings(tmp_path: Path, callbacks: Callbacks) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("name", "beside_a_checkpoint"),
     [
-        *((name, False) for name in SHIPPED),
-        *(pytest.param(name, True, marks=() if name in KEEPS_WEIGHTS else pytest.mark.slow) for name in SHIPPED),
+        *(pytest.param(name, False, marks=slow_if(name in ANOTHER_ARGUMENT)) for name in SHIPPED),
+        *(pytest.param(name, True, marks=slow_if(name not in KEEPS_WEIGHTS)) for name in SHIPPED),
     ],
 )
 def test_each_round_is_the_plain_program(tmp_path: Path, name: str, beside_a_checkpoint: bool) -> None:

@@ -27,6 +27,7 @@ from torch.utils.data import (
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
 from lightning_al.host.namespace import pl
 from lightning_al.run.seeds import generator
+from tests.support.combinations import one_in
 from tests.support.numbered import LitData, LitNumbers, epochs_of, flat, labelled_in, numbered, run
 from tests.support.tasks import trainer
 
@@ -62,8 +63,8 @@ SUBSETS: dict[str, tuple[Callable[[], Any], list[int], bool]] = {
 }
 
 
-@pytest.mark.parametrize("batched", [False, True], ids=["sampler", "batch_sampler"])
-@pytest.mark.parametrize("name", SUBSETS)
+# A batch sampler is asked for its sampler, and then takes the way of the others.
+@pytest.mark.parametrize(("name", "batched"), one_in(2, SUBSETS, [False, True]))
 def test_a_sampler_of_some_points_makes_the_pool_of_these(tmp_path: Path, name: str, batched: bool) -> None:
     make, members, shuffles = SUBSETS[name]
 
@@ -113,8 +114,7 @@ def test_a_run_on_a_part_of_the_points_resumes_from_its_folder_and_refuses_anoth
         run(tmp_path, lambda: train([*TRAIN[1:], 59]), rounds=3, run_folder=tmp_path / "run")
 
 
-@pytest.mark.parametrize("drop_last", [False, True])
-@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(("shuffle", "drop_last"), one_in(2, [False, True], [False, True]))
 def test_a_batch_sampler_trains_the_batches_of_a_loader_with_the_same_settings(
     tmp_path: Path, shuffle: bool, drop_last: bool
 ) -> None:
@@ -517,8 +517,7 @@ class Scaled(DataLoader[Any]):
             yield torch.cat([x[:, :1], x[:, 1:] * self.factor], dim=1), y
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize(("shuffle", "workers"), one_in(2, [False, True], [2, 0]))
 def test_a_class_of_loader_is_kept_in_training_and_scoring(tmp_path: Path, shuffle: bool, workers: int) -> None:
     class LitScaled(LitNumbers):
         def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ import torch
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 import lightning_al.cli  # noqa: F401, whose resolvers the configuration names
 from lightning_al.cli.references import write_hydra_values
@@ -45,20 +45,25 @@ def make_payload(folder: Path, trace: Path) -> None:
 
 def composed(folder: Path, *overrides: str) -> DictConfig:
     """The configuration that a command in this process would compose, with Hydra's part where Hydra looks for it."""
-    config = copy.deepcopy(_composed(overrides))
-    with open_dict(config):
-        config.folder = config.hydra.runtime.output_dir = str(folder)
-        HydraConfig.instance().set_config(config)
-        del config["hydra"]
+    known, of_hydra = _composed(overrides)
+    config = copy.deepcopy(known)
+    with open_dict(config), read_write(of_hydra.hydra), open_dict(of_hydra):
+        config.folder = of_hydra.hydra.runtime.output_dir = str(folder)
+        HydraConfig.instance().set_config(of_hydra)
         write_hydra_values(config)
     return config
 
 
 @cache
-def _composed(overrides: tuple[str, ...]) -> DictConfig:
+def _composed(overrides: tuple[str, ...]) -> tuple[DictConfig, DictConfig]:
+    """Compose a configuration, and return it without Hydra's part, which is large, and that part."""
     GlobalHydra.instance().clear()
     with initialize_config_module(version_base="1.3", config_module="lightning_al.conf"):
-        return compose("config", [*overrides], return_hydra_config=True)
+        config = compose("config", [*overrides], return_hydra_config=True)
+    of_hydra = OmegaConf.masked_copy(config, "hydra")
+    with open_dict(config):
+        del config["hydra"]
+    return config, of_hydra
 
 
 class Watch:
