@@ -216,7 +216,7 @@ class Labelling:
             raise wrong
         if not is_enough():
             if says_pending:
-                tell_pending(asked)
+                tell_pending(asked, oracle, self._shown())
             return None
         return answers
 
@@ -296,13 +296,16 @@ def weights_name(number: int) -> str:
     return f"fit-{number}"
 
 
-def tell_pending(query: OpenQuery) -> None:
-    """Say in a line which answers are missing, and how to resume."""
+def tell_pending(query: OpenQuery, oracle: Oracle | Labels, shown: Query) -> None:
+    """Say in a line which answers are missing, how they are given, and how to resume."""
     of = "the initial points" if query.number == INITIAL else f"round {query.number}"
     rest = ", ".join(map(str, query.rest[:10])) + (", ..." if len(query.rest) > 10 else "")
+    then = "Call `trainer.fit` again to query them. The run resumes once all are there."
+    if getattr(oracle, "leaves_open", False) and isinstance(oracle, Oracle):
+        then = f"{oracle.how_to_answer(shown)}, then call `trainer.fit` again."
     rank_zero_info(
         f"`ActiveLearning`: {len(query.rest)} of {len(query.points)} labels of {of} are pending (indices {rest}). "
-        "Call `trainer.fit` again to query them. The run resumes once all are there."
+        f"{then}"
     )
 
 

@@ -68,9 +68,10 @@ def test_telling_ends_as_answering_does(tmp_path: Path, whole: Any, anew: bool, 
     assert state(active, data, module) == whole
 
 
-def test_the_query_as_a_table(tmp_path: Path) -> None:
+def test_the_query_as_a_table(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     active, data, module, fitter = make(tmp_path, tmp_path / "run")
     fitter.fit(module, datamodule=data)
+    assert "Tell them by `ActiveLearning(...).tell`, then call `trainer.fit` again." in caplog.text
     first = active.pending.to_frame()
     assert list(first.columns) == ["round", "index", "key", "score", "predicted", "probability"]
     assert first["score"].isna().all()
