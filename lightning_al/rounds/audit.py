@@ -33,6 +33,8 @@ def recall_audit(trainer: pl.Trainer, data: ActiveDataModule, active: Arguments,
     Raises:
         ValueError: If they were set up before with another size.
     """
+    if data.audit is None and data.earlier_labels is None:
+        return
     folder = active.folder
 
     def read() -> list[int] | None:
@@ -45,8 +47,7 @@ def recall_audit(trainer: pl.Trainer, data: ActiveDataModule, active: Arguments,
         data.audit_budget = active.budget
         data.known_audit = from_first_rank(trainer, read) if folder is not None else None
     elif isinstance(data.audit, float) and not has_begun and data.audit_budget != active.budget:
-        known = data.known_audit is None and data.num_audited(active.budget) != len(data.pool.audit)
-        if known:
+        if data.known_audit is None and data.num_audited(active.budget) != len(data.pool.audit):
             raise ValueError(
                 f"`ActiveDataModule(audit={data.audit})` is a share of the budget, but the data were set up before "
                 f"`ActiveLearning` said that it is {active.budget}. Leave the call of `setup` out, or pass the number "
