@@ -46,13 +46,14 @@ def recall_audit(trainer: pl.Trainer, data: ActiveDataModule, active: Arguments,
     if not data.is_set_up:
         data.audit_budget = active.budget
         data.known_audit = from_first_rank(trainer, read) if folder is not None else None
-    elif isinstance(data.audit, float) and not has_begun and data.audit_budget != active.budget:
-        if data.known_audit is None and data.num_audited(active.budget) != len(data.pool.audit):
-            raise ValueError(
-                f"`ActiveDataModule(audit={data.audit})` is a share of the budget, but the data were set up before "
-                f"`ActiveLearning` said that it is {active.budget}. Leave the call of `setup` out, or pass the number "
-                f"of points, `audit={data.num_audited(active.budget)}`."
-            )
+        return
+    is_new = not has_begun and data.known_audit is None and data.audit_budget != active.budget
+    if is_new and isinstance(data.audit, float) and data.num_audited(active.budget) != len(data.pool.audit):
+        raise ValueError(
+            f"`ActiveDataModule(audit={data.audit})` is a share of the budget, but the data were set up before "
+            f"`ActiveLearning` said that it is {active.budget}. Leave the call of `setup` out, or pass the number "
+            f"of points, `audit={data.num_audited(active.budget)}`."
+        )
 
 
 def to_audit(active: Arguments, data: ActiveDataModule, number: int, chosen: int) -> list[int]:
