@@ -493,7 +493,9 @@ def test_whatever_is_in_the_place_of_a_file_ends_in_a_run_or_a_line(
 
     def check(code: int) -> None:
         said = capfd.readouterr().err
-        ours = [line for line in said.splitlines() if line.strip() and "HYDRA_FULL_ERROR" not in line]
+        # What Lightning notes comes here or not, by what earlier tests left of its loggers.
+        lines = [line for line in said.splitlines() if not line.startswith("INFO: ")]
+        ours = [line for line in lines if line.strip() and "HYDRA_FULL_ERROR" not in line]
         assert "Traceback" not in said, said
         assert code == 0 or 1 <= len([line for line in ours if "Error executing job" not in line]) <= 2, said
         assert contents(outside.parent) == before
