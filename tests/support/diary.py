@@ -1,15 +1,22 @@
-"""A person who labels a few points at a time, and a dataset without labels, for the command line."""
+"""A person who labels a few points at a time, and datasets without labels, for the command line."""
 
 from __future__ import annotations
 
+import itertools
+import os
+import random
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import TensorDataset
 
-from lightning_al import Oracle, Query
+from lightning_al import Answer, Oracle, Query
 from lightning_al.demos.digits import Digits
+from lightning_al.oracle import telling
+
+STARTS = itertools.count()
 
 
 class Unlabelled(Digits):
@@ -21,22 +28,64 @@ class Unlabelled(Digits):
         self.train = TensorDataset(images, torch.full_like(labels, -1))
 
 
-class Diary(Oracle):
-    """A person who answers three questions at a time, and writes down what was asked, answered and acknowledged."""
+class Keyed(TensorDataset):
+    """The digits with keys, in another order at each start once somebody was asked."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, diary: str, batch_size: int, test_size: int, repeats: int, noise: float, seed: int) -> None:
+        data = Unlabelled(test_size=test_size)
+        data.setup()
+        order = list(range(len(data.train)))
+        if Path(diary).exists():  # the numbers of the items are those of the first start
+            random.Random(f"{os.getpid()} {next(STARTS)}").shuffle(order)
+        super().__init__(*(values[order] for values in data.train.tensors))
+        self.keys = [f"{number:03}.png" for number in order]
+
+
+def tested() -> TensorDataset:
+    """Return the digits that are left for a test."""
+    data = Digits(test_size=1500)
+    data.setup()
+    return data.test
+
+
+class Diary(Oracle):
+    """A person who answers three questions at a time, and writes down what was asked, answered and acknowledged.
+
+    With a name, the answers say it, and how long they took.
+    """
+
+    def __init__(self, path: str, who: str | None = None) -> None:
         self.path = Path(path)
+        self.who = who
         truth = Digits(test_size=1500)
         truth.setup()
         self.labels = truth.train.tensors[1].tolist()
 
-    def label(self, query: Query) -> Iterator[tuple[int, int]]:
+    def label(self, query: Query) -> Iterator[tuple[int, Any]]:
         for index in query:
             self.note("asked", index)
-        for index in query.indices[:3]:
+        for index, key in zip(query.indices[:3], query.keys, strict=False):
             self.note("answered", index)
-            yield index, self.labels[index]
+            yield index, self.answer(key)
             self.note("acknowledged", index)
+
+    def answer(self, key: Any) -> Any:
+        number = key if isinstance(key, int) else int(key.removesuffix(".png"))
+        label = self.labels[number]
+        return label if self.who is None else Answer(label, seconds=number % 7 + 0.5, who=self.who)
+
+    def tell(self, folder: Path) -> None:
+        """Tell a run in a folder all answers that it awaits, by key, two at a time."""
+        query = telling.pending_in(folder)
+        if query is None:
+            return
+        for index in query:
+            self.note("asked", index)
+        for start in range(0, len(query), 2):
+            points, keys = query[start : start + 2], query.keys[start : start + 2]
+            telling.tell(folder, {key: self.answer(key) for key in keys}, by="key")
+            for index in points:
+                self.note("acknowledged", index)
 
     def note(self, what: str, index: int) -> None:
         with self.path.open("a") as file:

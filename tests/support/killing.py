@@ -15,12 +15,14 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from itertools import chain
@@ -36,10 +38,11 @@ from lightning_al.cli import run as cli_run
 from lightning_al.cli.waiting import WAITING
 from lightning_al.host.namespace import pl
 from lightning_al.host.round_checkpoints import RoundCheckpoints
-from lightning_al.oracle import Revealed
+from lightning_al.oracle import Revealed, telling
 from lightning_al.report import Run
 from lightning_al.rounds import run as runs
 from lightning_al.run.files import replacing
+from lightning_al.run.folder import JOURNAL
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_folder import JournalFolder
@@ -86,7 +89,19 @@ ASKED = [
 ]
 VARIANTS["asked"] = ASKED
 VARIANTS["asked and warm and best"] = [*ASKED, *VARIANTS["warm and best"]]
+VARIANTS["audited"] = [*ASKED, "+oracle.who=anna", "pool.audit=4"]
+KEYED = [
+    "data._target_=tests.support.diary.Keyed",
+    "+data.diary=${hydra:runtime.output_dir}.diary",
+    "+pool.test._target_=tests.support.diary.tested",
+    "+pool.batch_size=32",
+]
+VARIANTS["keyed"] = [*ASKED, *KEYED, "+oracle.who=anna"]
+VARIANTS["keyed and audited and warm"] = [*VARIANTS["keyed"], "pool.audit=4", *VARIANTS["warm"]]
 """In these, a person labels who leaves after each third answer and comes back by another start."""
+TOLD = "told"
+VARIANTS[TOLD] = [*KEYED, "oracle=ask", "pool.audit=4"]
+"""Here, the person tells the answers between two commands."""
 
 
 class KeepWeights(pl.Callback):
@@ -117,7 +132,13 @@ PLACES: dict[str, tuple[Any, str]] = {
     "record": (runs.Run, "add_round"),
     "remove weights": (Journal, "remove_weights"),
     "remove checkpoints": (RoundCheckpoints, "finish"),
+    "open": (JournalFolder, "open"),
+    "insert": (JournalFolder, "insert"),
     "history for people": (JournalFolder, "write_for_people"),
+    "save keys": (Journal, "save_keys"),
+    "save model": (runs, "save_model"),
+    "write labels": (runs, "write_labels"),
+    "tell": (telling, "tell"),
     "close": (Journal, "close"),
     "configuration": (cli_run, "write_config"),
     "report": (cli_run, "report_run"),
@@ -125,7 +146,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "sync": (os, "fsync"),
     "move": (Path, "replace"),
 }
-"""What a kill may stand before or after, by the function that does it."""
+"""What a kill may stand before or after, by the function that does it. Within `tell`, "tell " stands before them."""
 
 
 @dataclass(frozen=True)
@@ -191,13 +212,14 @@ class WholeRun:
         self.calls: dict[str, int] = json.loads((self.out / "whole.calls").read_text())
 
     def named(self, asked: list[str]) -> Iterator[list[Kill]]:
-        """Give a plan for each place: all there are, but of the calls only the first, the middle and the last one."""
+        """Give a plan for each place: all of `tell`, but of the others only the first, middle and last calls."""
         if asked != ["all"]:
             for plan in asked:
                 yield [Place.read(text) for text in plan.split(",")]
             return
         for name, calls in self.calls.items():
-            for call in sorted({1, (calls + 1) // 2, calls}):
+            some = {1, (calls + 1) // 2, calls}
+            for call in range(1, calls + 1) if name.startswith("tell ") else sorted(some):
                 yield [Place(name, "before", call)]
                 yield [Place(name, "after", call)]
 
@@ -262,10 +284,14 @@ class WholeRun:
             GlobalHydra.instance().clear()
             calls = watch(kill if isinstance(kill, Place) else None)
             sys.argv = ["lightning-al", *self.settings, f"folder={folder}"]
-            command()
-            while not has_finished(folder):  # somebody left before the last answer
-                GlobalHydra.instance().clear()
+            person = Diary(f"{folder}.diary", who="anna") if self.variant == TOLD else None
+            while True:
+                if person is not None:
+                    person.tell(folder)
                 command()
+                if has_finished(folder):
+                    break
+                GlobalHydra.instance().clear()  # somebody left before the last answer
             folder.with_suffix(".calls").write_text(json.dumps(calls))
             status = 0
         except SystemExit as ended:
@@ -293,15 +319,22 @@ def command() -> None:
 def watch(kill: Place | None) -> Counter[str]:
     """Count the calls of each place, and die at one."""
     calls: Counter[str] = Counter()
+    is_telling = False
 
     def wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **kwargs: Any) -> Any:
-            calls[name] += 1
-            call = calls[name]
-            if kill == Place(name, "before", call):
+            nonlocal is_telling
+            place = f"tell {name}" if is_telling else name
+            calls[place] += 1
+            call = calls[place]
+            if kill == Place(place, "before", call):
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = function(*args, **kwargs)
-            if kill == Place(name, "after", call):
+            is_telling = is_telling or name == "tell"
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                is_telling = is_telling and name != "tell"
+            if kill == Place(place, "after", call):
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
@@ -327,8 +360,15 @@ def differences(whole: Path, folder: Path) -> Iterator[str]:
         yield f"labels: {labels(whole)} and {labels(folder)}"
     if replace(Run.read(whole), seconds=0.0) != replace(Run.read(folder), seconds=0.0):
         yield "summary.json"
+    if lost(folder):
+        yield f"lost: {lost(folder)}"
     if asked_in_vain(folder):
         yield f"asked again: {asked_in_vain(folder)}"
+    if recorded_twice(folder):
+        yield f"twice: {recorded_twice(folder)}"
+    for name in ("labels.csv", "keys.jsonl"):
+        if name in ours & theirs and (whole / name).read_bytes() != (folder / name).read_bytes():
+            yield name
     for name in sorted(ours & theirs):
         if name.endswith((".pt", ".ckpt")) and not same_weights(whole / name, folder / name):
             yield f"weights of {name}"
@@ -339,18 +379,37 @@ def has_finished(folder: Path) -> bool:
     return len(history) > 0 and not history[-1].indices
 
 
+def noted(folder: Path) -> list[tuple[str, int]]:
+    """Return what a person wrote down, of which points."""
+    diary = folder.with_suffix(".diary")
+    lines = diary.read_text().splitlines() if diary.exists() else []
+    return [(what, int(index)) for what, index in map(str.split, lines)]
+
+
 def asked_in_vain(folder: Path) -> list[int]:
     """Return the points that a person was asked for again after the answer was acknowledged."""
-    diary = folder.with_suffix(".diary")
-    acknowledged: set[str] = set()
+    acknowledged: set[int] = set()
     again = []
-    for line in diary.read_text().splitlines() if diary.exists() else []:
-        what, index = line.split()
+    for what, index in noted(folder):
         if what == "acknowledged":
             acknowledged.add(index)
         elif index in acknowledged:
-            again.append(int(index))
+            again.append(index)
     return again
+
+
+def lost(folder: Path) -> list[int]:
+    """Return the points whose answer was acknowledged, and which have none in the journal."""
+    has = {index for given in labels(folder) for index in given}
+    return sorted({index for what, index in noted(folder) if what == "acknowledged"} - has)
+
+
+def recorded_twice(folder: Path) -> list[int]:
+    """Return the points of which the journal has more than one answer."""
+    with closing(sqlite3.connect(folder / JOURNAL)) as database:
+        bodies = [json.loads(body) for (body,) in database.execute("SELECT body FROM rows ORDER BY number")]
+    times = Counter(int(index) for body in bodies for index in body.get("answers", ()))
+    return [index for index, answers in times.items() if answers > 1]
 
 
 def files(folder: Path) -> set[str]:
