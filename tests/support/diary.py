@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +28,21 @@ class Unlabelled(Digits):
         self.train = TensorDataset(images, torch.full_like(labels, -1))
 
 
+def new_order(diary: Path, size: int) -> list[int]:
+    """Return an order of items: their own before anybody was asked, and then another at each start."""
+    order = list(range(size))
+    if diary.exists():
+        random.Random(f"{os.getpid()} {next(STARTS)}").shuffle(order)
+    return order
+
+
 class Keyed(TensorDataset):
-    """The digits with keys, in another order at each start once somebody was asked."""
+    """The digits with keys, in another order at each start once somebody was asked, as `new_order` says."""
 
     def __init__(self, diary: str, batch_size: int, test_size: int, repeats: int, noise: float, seed: int) -> None:
         data = Unlabelled(test_size=test_size)
         data.setup()
-        order = list(range(len(data.train)))
-        if Path(diary).exists():  # the numbers of the items are those of the first start
-            random.Random(f"{os.getpid()} {next(STARTS)}").shuffle(order)
+        order = new_order(Path(diary), len(data.train))
         super().__init__(*(values[order] for values in data.train.tensors))
         self.keys = [f"{number:03}.png" for number in order]
 
@@ -51,15 +57,20 @@ def tested() -> TensorDataset:
 class Diary(Oracle):
     """A person who answers three questions at a time, and writes down what was asked, answered and acknowledged.
 
-    With a name, the answers say it, and how long they took.
+    Args:
+        path: Where to write it down.
+        who: A name, which the answers say then, with how long they took.
+        labels: The label of each point, by default those of the digits.
     """
 
-    def __init__(self, path: str, who: str | None = None) -> None:
+    def __init__(self, path: str, who: str | None = None, labels: Sequence[int] | None = None) -> None:
         self.path = Path(path)
         self.who = who
-        truth = Digits(test_size=1500)
-        truth.setup()
-        self.labels = truth.train.tensors[1].tolist()
+        self.labels = labels
+        if labels is None:
+            truth = Digits(test_size=1500)
+            truth.setup()
+            self.labels = truth.train.tensors[1].tolist()
 
     def label(self, query: Query) -> Iterator[tuple[int, Any]]:
         for index in query:
