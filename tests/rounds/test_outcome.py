@@ -75,9 +75,10 @@ def test_a_run_that_died_when_its_last_round_was_recorded_left_model_and_labels(
         raise Died
 
     recorded = Journal.append
-    with monkeypatch.context() as patch, pytest.raises(Died):
-        patch.setattr(Journal, "append", append)
+    monkeypatch.setattr(Journal, "append", append)
+    with pytest.raises(Died):
         run(tmp_path / "run", max_rounds=1)
+    monkeypatch.undo()
     active, _, _ = run(tmp_path / "run", max_rounds=1)
     assert active.done
     assert (tmp_path / "run" / "model.ckpt").exists()
