@@ -147,7 +147,7 @@ def test_every_place_of_runs_of_a_person_who_pauses(tmp_path: Path) -> None:
 
 @pytest.mark.slow  # some hundred runs
 def test_every_place_of_audits_keys_and_told_answers(tmp_path: Path) -> None:
-    variants = ["audited program", "keyed program", "told program"]
+    variants = ["audited program", "keyed program", "told program", "filed program"]
     check(outcomes(tmp_path, "--variants", *variants, "--named", "all", "--random", "60"), named=400, random=60)
 
 

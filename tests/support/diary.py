@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import os
 import random
@@ -54,6 +55,11 @@ def tested() -> TensorDataset:
     return data.test
 
 
+def number_of(key: Any) -> int:
+    """Return the number of an item before any new order."""
+    return int(str(key).removesuffix(".png"))
+
+
 class Diary(Oracle):
     """A person who answers three questions at a time, and writes down what was asked, answered and acknowledged.
 
@@ -81,7 +87,7 @@ class Diary(Oracle):
             self.note("acknowledged", index)
 
     def answer(self, key: Any) -> Any:
-        number = key if isinstance(key, int) else int(key.removesuffix(".png"))
+        number = number_of(key)
         label = self.labels[number]
         return label if self.who is None else Answer(label, seconds=number % 7 + 0.5, who=self.who)
 
@@ -97,6 +103,25 @@ class Diary(Oracle):
             telling.tell(folder, {key: self.answer(key) for key in keys}, by="key")
             for index in points:
                 self.note("acknowledged", index)
+
+    def fill_in(self, folder: Path, names: Sequence[str]) -> None:
+        """Fill in three lines of each table in a folder, and save it."""
+        for path in sorted(folder.glob("queries/[!.]*.csv")):
+            with path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+            empty = [row for row in rows if not row["label"]]
+            for row in empty:
+                self.note("asked", int(row["index"]))
+            for row in empty[:3]:
+                row["label"] = names[self.labels[number_of(row["key"])]]
+            saved = path.with_name(".saved")
+            with saved.open("w", newline="") as file:
+                table = csv.DictWriter(file, rows[0].keys())
+                table.writeheader()
+                table.writerows(rows)
+            os.replace(saved, path)
+            for row in empty[:3]:
+                self.note("acknowledged", int(row["index"]))
 
     def note(self, what: str, index: int) -> None:
         with self.path.open("a") as file:

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
-from tests.support.diary import Diary, new_order
+from tests.support.diary import new_order
 from tests.support.tasks import LitMLP, points, trainer
 
 X, Y = points(40).tensors
@@ -32,25 +32,22 @@ class Photos(Dataset[Tensor]):
         return X[self.order[place]]
 
 
-def sit(
-    folder: Path, person: Diary, *, rounds: int, keyed: bool = False, told: bool = False, audit: int | None = None
-) -> None:
+def sit(folder: Path, oracle: Any, diary: Path, *, rounds: int, keyed: bool = False, audit: int | None = None) -> None:
     """Run a program from its start until the run has finished, or answers are awaited.
 
     Args:
         folder: The run's folder.
-        person: The person who labels.
+        oracle: Who labels.
+        diary: The diary of the person who does, which is there once somebody was asked.
         rounds: How many rounds the run has.
         keyed: Whether items have keys, and another order in each sitting.
-        told: Whether the person tells the answers between two sittings, and not when asked.
         audit: How many audit points there are.
     """
     torch.manual_seed(0)
-    order = new_order(person.path, len(X)) if keyed else list(range(len(X)))
+    order = new_order(diary, len(X)) if keyed else list(range(len(X)))
     data = ActiveDataModule(
         Photos(order, keyed), initial_size=5, classes=NAMES, batch_size=8, seed=0, audit=audit, samples_per_epoch=16
     )
-    oracle: Any = "ask" if told else person
     active = ActiveLearning(
         "bald", query_size=4, max_rounds=rounds, posterior=MCDropout(2), oracle=oracle, folder=folder, seed=0
     )
