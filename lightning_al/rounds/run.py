@@ -240,11 +240,14 @@ class Run:
             if self.active.reset == "warm" and not round.indices:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
             if not round.indices:
+                # Before the round is recorded, since a finished run writes no files. It labels nothing.
                 save_model(journal, trainer, trainer.lightning_module)
+                write_labels(journal, data)
             asked = (*round.indices, *round.audited)
             labelled = [index for index in asked if kind_of_aside(labels.get(index)) is None]
             journal.append(round, labels, described_items(data, labelled), efforts)
-            write_labels(journal, data)
+            if round.indices:
+                write_labels(journal, data)
             _remove_older_weights(journal, round.number, self.active.num_fits)
 
         query = self.labelling.query

@@ -64,6 +64,27 @@ def test_a_larger_budget_replaces_the_model(tmp_path: Path) -> None:
     assert not all(torch.equal(before[name], value) for name, value in after.items())
 
 
+def test_a_run_that_died_when_its_last_round_was_recorded_left_model_and_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Died(BaseException):
+        pass
+
+    def append(self: Journal, *arguments: Any) -> None:
+        recorded(self, *arguments)
+        raise Died
+
+    recorded = Journal.append
+    monkeypatch.setattr(Journal, "append", append)
+    with pytest.raises(Died):
+        run(tmp_path / "run", max_rounds=1)
+    monkeypatch.undo()
+    active, _, _ = run(tmp_path / "run", max_rounds=1)
+    assert active.done
+    assert (tmp_path / "run" / "model.ckpt").exists()
+    assert len(pd.read_csv(tmp_path / "run" / "labels.csv")) == 6
+
+
 def test_what_cannot_be_pickled_costs_the_model_and_not_the_run(tmp_path: Path) -> None:
     class Unpicklable(LitMLP):
         def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
+from lightning_al.run.records import OpenQuery
 from tests.support import programs
 from tests.support.killing import WEIGHTS, differences, rounds
 
@@ -56,6 +57,11 @@ def test_runs_of_a_person_who_pauses_lose_no_answer_when_killed_and_end_as_one_w
     assert paused[-1]["label_seconds"] > paused[0]["label_seconds"] > 0
 
 
+def test_answers_told_by_programs_that_are_killed_are_recorded_once(tmp_path: Path) -> None:
+    plans = ["tell insert:after:2,tell close:before:1", "tell answer:before:3,tell history for people:after:2"]
+    check(outcomes(tmp_path, "--variants", "told program", "--named", *plans, "--rounds", "1"), named=4, random=0)
+
+
 def lose_a_round(folder: Path) -> None:
     journal = Journal(folder)
     journal.take_back()
@@ -81,9 +87,38 @@ def leave_a_file(folder: Path) -> None:
     (folder / ".summary.json.part").touch()
 
 
+def acknowledge_what_is_not_there(folder: Path) -> None:
+    folder.with_suffix(".diary").write_text("acknowledged 9999\n")
+
+
+def ask_again_what_was_acknowledged(folder: Path) -> None:
+    index = Journal.read_history(folder)[0].indices[0]
+    folder.with_suffix(".diary").write_text(f"acknowledged {index}\nasked {index}\n")
+
+
+def answer_twice(folder: Path) -> None:
+    journal = Journal(folder)
+    journal.take_back()
+    number = len(journal.history)
+    index = next(index for index in range(100) if index not in journal.records.answered)
+    journal.ask(OpenQuery(number, [index], [0.5]))
+    journal.answer({index: 1})
+    journal.answer({index: 1})
+    journal.close()
+
+
+def change_the_table_of_labels(folder: Path) -> None:
+    with (folder / "labels.csv").open("a") as file:
+        file.write("\n")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
+        (acknowledge_what_is_not_there, "lost: [9999]"),
+        (ask_again_what_was_acknowledged, "asked again"),
+        (answer_twice, "twice"),
+        (change_the_table_of_labels, "labels.csv"),
         (lose_a_round, "rounds"),
         (change_the_order, "rounds"),
         (change_a_weight, f"weights of {WEIGHTS}"),
@@ -110,3 +145,15 @@ def test_300_kills_and_every_place(tmp_path: Path) -> None:
 def test_every_place_of_runs_of_a_person_who_pauses(tmp_path: Path) -> None:
     found = outcomes(tmp_path, "--variants", "asked", "asked and warm and best", "--named", "all", "--random", "100")
     check(found, named=150, random=100)
+
+
+@pytest.mark.slow  # some hundred runs
+def test_every_place_of_audits_keys_and_told_answers(tmp_path: Path) -> None:
+    variants = ["audited program", "keyed program", "told program", "filed program"]
+    check(outcomes(tmp_path, "--variants", *variants, "--named", "all", "--random", "60"), named=400, random=60)
+
+
+@pytest.mark.slow  # some hundred runs of the command line
+def test_every_place_of_audits_keys_and_told_answers_on_the_command_line(tmp_path: Path) -> None:
+    variants = ["audited", "keyed and audited and warm"]
+    check(outcomes(tmp_path, "--variants", *variants, "--named", "all", "--rounds", "3"), named=200, random=0)

@@ -15,12 +15,14 @@ import json
 import os
 import random
 import signal
+import sqlite3
 import sys
 import tempfile
 import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from itertools import chain
@@ -36,14 +38,17 @@ from lightning_al.cli import run as cli_run
 from lightning_al.cli.waiting import WAITING
 from lightning_al.host.namespace import pl
 from lightning_al.host.round_checkpoints import RoundCheckpoints
-from lightning_al.oracle import Revealed
+from lightning_al.oracle import Revealed, telling
+from lightning_al.oracle.files.oracle import Sheets
 from lightning_al.report import Run
 from lightning_al.rounds import run as runs
 from lightning_al.run.files import replacing
+from lightning_al.run.folder import JOURNAL
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_folder import JournalFolder
 from lightning_al.run.weights import copy_weights
+from tests.support import sitting
 from tests.support.diary import Diary
 
 for module in ("demos.digits", "report.curve_pictures", "report.console"):
@@ -86,7 +91,25 @@ ASKED = [
 ]
 VARIANTS["asked"] = ASKED
 VARIANTS["asked and warm and best"] = [*ASKED, *VARIANTS["warm and best"]]
+VARIANTS["audited"] = [*ASKED, "+oracle.who=anna", "pool.audit=4"]
+KEYED = [
+    "data._target_=tests.support.diary.Keyed",
+    "+data.diary=${hydra:runtime.output_dir}.diary",
+    "+pool.test._target_=tests.support.diary.tested",
+    "+pool.batch_size=32",
+]
+VARIANTS["keyed"] = [*ASKED, *KEYED, "+oracle.who=anna"]
+VARIANTS["keyed and audited and warm"] = [*VARIANTS["keyed"], "pool.audit=4", *VARIANTS["warm"]]
 """In these, a person labels who leaves after each third answer and comes back by another start."""
+VARIANTS["told"] = [*KEYED, "oracle=ask", "pool.audit=4"]
+"""Here, the person tells the answers between two commands."""
+PROGRAMS: dict[str, dict[str, Any]] = {
+    "audited program": {"audit": 4},
+    "keyed program": {"audit": 4, "keyed": True},
+    "told program": {"audit": 4, "keyed": True, "oracle": "ask"},
+    "filed program": {"audit": 4, "keyed": True, "oracle": "files"},
+}
+"""In these, a small program runs in place of the command line, which takes a tenth of the time."""
 
 
 class KeepWeights(pl.Callback):
@@ -117,7 +140,15 @@ PLACES: dict[str, tuple[Any, str]] = {
     "record": (runs.Run, "add_round"),
     "remove weights": (Journal, "remove_weights"),
     "remove checkpoints": (RoundCheckpoints, "finish"),
+    "open": (JournalFolder, "open"),
+    "insert": (JournalFolder, "insert"),
     "history for people": (JournalFolder, "write_for_people"),
+    "save keys": (Journal, "save_keys"),
+    "save model": (runs, "save_model"),
+    "write labels": (runs, "write_labels"),
+    "tell": (telling, "tell"),
+    "write sheets": (Sheets, "write"),
+    "take up": (sys.modules["lightning_al.oracle.files.oracle"], "take_up"),
     "close": (Journal, "close"),
     "configuration": (cli_run, "write_config"),
     "report": (cli_run, "report_run"),
@@ -125,7 +156,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "sync": (os, "fsync"),
     "move": (Path, "replace"),
 }
-"""What a kill may stand before or after, by the function that does it."""
+"""What a kill may stand before or after, by the function that does it. Within `tell`, "tell " stands before them."""
 
 
 @dataclass(frozen=True)
@@ -160,16 +191,17 @@ class Outcome:
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    parser.add_argument("--variants", nargs="+", choices=[*VARIANTS, *PROGRAMS], default=list(VARIANTS))
     parser.add_argument("--random", type=int, default=0, help="kills at random moments, over all variants")
     parser.add_argument("--named", nargs="+", default=[], help="`all`, or plans such as begin:after:1,append:before:2")
+    parser.add_argument("--places", nargs="+", default=None, help="those of `--named all`; by default all there are")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args(arguments)
     torch.set_num_threads(1)
     for variant in asked.variants:
         whole = WholeRun(asked.out, variant, asked.rounds)
-        outcomes = (whole.killed(plan) for plan in whole.named(asked.named))
+        outcomes = (whole.killed(plan) for plan in whole.named(asked.named, asked.places))
         for outcome in chain(outcomes, whole.killed_at_random(asked.random // len(asked.variants), asked.seed)):
             print(json.dumps(asdict(outcome)), flush=True)
 
@@ -181,7 +213,8 @@ class WholeRun:
         self.out = out / variant
         self.out.mkdir(parents=True)
         self.variant = variant
-        self.settings = [*SETTINGS, *VARIANTS[variant], f"active.max_rounds={rounds}"]
+        self.rounds = rounds
+        self.program = PROGRAMS.get(variant)
         began = time.monotonic()
         status, _ = self._start(self.out / "whole", None)
         if status != 0:
@@ -190,14 +223,17 @@ class WholeRun:
         self.number = 0
         self.calls: dict[str, int] = json.loads((self.out / "whole.calls").read_text())
 
-    def named(self, asked: list[str]) -> Iterator[list[Kill]]:
-        """Give a plan for each place: all there are, but of the calls only the first, the middle and the last one."""
+    def named(self, asked: list[str], places: list[str] | None) -> Iterator[list[Kill]]:
+        """Give a plan for each place: all of `tell`, but of the others only the first, middle and last calls."""
         if asked != ["all"]:
             for plan in asked:
                 yield [Place.read(text) for text in plan.split(",")]
             return
         for name, calls in self.calls.items():
-            for call in sorted({1, (calls + 1) // 2, calls}):
+            if places is not None and name not in places:
+                continue
+            some = {1, (calls + 1) // 2, calls}
+            for call in range(1, calls + 1) if name.startswith("tell ") else sorted(some):
                 yield [Place(name, "before", call)]
                 yield [Place(name, "after", call)]
 
@@ -259,13 +295,11 @@ class WholeRun:
             os.dup2(log, 2)
             (self.out / "temporary").mkdir(exist_ok=True)
             tempfile.tempdir = str(self.out / "temporary")
-            GlobalHydra.instance().clear()
             calls = watch(kill if isinstance(kill, Place) else None)
-            sys.argv = ["lightning-al", *self.settings, f"folder={folder}"]
-            command()
-            while not has_finished(folder):  # somebody left before the last answer
-                GlobalHydra.instance().clear()
-                command()
+            if self.program is None:
+                self._run_commands(folder)
+            else:
+                self._run_programs(folder, **self.program)
             folder.with_suffix(".calls").write_text(json.dumps(calls))
             status = 0
         except SystemExit as ended:
@@ -276,6 +310,29 @@ class WholeRun:
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(status)
+
+    def _run_commands(self, folder: Path) -> None:
+        settings = [*SETTINGS, *VARIANTS[self.variant], f"active.max_rounds={self.rounds}"]
+        sys.argv = ["lightning-al", *settings, f"folder={folder}"]
+        person = Diary(f"{folder}.diary", who="anna") if self.variant == "told" else None
+        while True:
+            if person is not None:
+                person.tell(folder)
+            GlobalHydra.instance().clear()
+            command()
+            if has_finished(folder):  # and nobody left before the last answer
+                break
+
+    def _run_programs(self, folder: Path, *, oracle: Any = None, **options: Any) -> None:
+        person = Diary(f"{folder}.diary", who="anna", labels=sitting.Y.tolist())
+        while True:
+            if oracle == "ask":
+                person.tell(folder)
+            elif oracle == "files":
+                person.fill_in(folder, sitting.NAMES)
+            sitting.sit(folder, oracle or person, person.path, rounds=self.rounds, **options)
+            if has_finished(folder):
+                break
 
     def _said(self, folder: Path) -> str:
         return folder.with_suffix(".log").read_text()[-2000:]
@@ -293,15 +350,22 @@ def command() -> None:
 def watch(kill: Place | None) -> Counter[str]:
     """Count the calls of each place, and die at one."""
     calls: Counter[str] = Counter()
+    is_telling = False
 
     def wrap(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def watched(*args: Any, **kwargs: Any) -> Any:
-            calls[name] += 1
-            call = calls[name]
-            if kill == Place(name, "before", call):
+            nonlocal is_telling
+            place = f"tell {name}" if is_telling else name
+            calls[place] += 1
+            call = calls[place]
+            if kill == Place(place, "before", call):
                 os.kill(os.getpid(), signal.SIGKILL)
-            result = function(*args, **kwargs)
-            if kill == Place(name, "after", call):
+            is_telling = is_telling or name == "tell"
+            try:
+                result = function(*args, **kwargs)
+            finally:
+                is_telling = is_telling and name != "tell"
+            if kill == Place(place, "after", call):
                 os.kill(os.getpid(), signal.SIGKILL)
             return result
 
@@ -325,10 +389,18 @@ def differences(whole: Path, folder: Path) -> Iterator[str]:
         yield "history.jsonl"
     if labels(whole) != labels(folder):
         yield f"labels: {labels(whole)} and {labels(folder)}"
-    if replace(Run.read(whole), seconds=0.0) != replace(Run.read(folder), seconds=0.0):
+    is_of_command = (whole / "summary.json").exists()
+    if is_of_command and replace(Run.read(whole), seconds=0.0) != replace(Run.read(folder), seconds=0.0):
         yield "summary.json"
+    if lost(folder):
+        yield f"lost: {lost(folder)}"
     if asked_in_vain(folder):
         yield f"asked again: {asked_in_vain(folder)}"
+    if recorded_twice(folder):
+        yield f"twice: {recorded_twice(folder)}"
+    for name in ("labels.csv", "keys.jsonl"):
+        if name in ours & theirs and (whole / name).read_bytes() != (folder / name).read_bytes():
+            yield name
     for name in sorted(ours & theirs):
         if name.endswith((".pt", ".ckpt")) and not same_weights(whole / name, folder / name):
             yield f"weights of {name}"
@@ -339,18 +411,37 @@ def has_finished(folder: Path) -> bool:
     return len(history) > 0 and not history[-1].indices
 
 
+def noted(folder: Path) -> list[tuple[str, int]]:
+    """Return what a person wrote down, of which points."""
+    diary = folder.with_suffix(".diary")
+    lines = diary.read_text().splitlines() if diary.exists() else []
+    return [(what, int(index)) for what, index in map(str.split, lines)]
+
+
 def asked_in_vain(folder: Path) -> list[int]:
     """Return the points that a person was asked for again after the answer was acknowledged."""
-    diary = folder.with_suffix(".diary")
-    acknowledged: set[str] = set()
+    acknowledged: set[int] = set()
     again = []
-    for line in diary.read_text().splitlines() if diary.exists() else []:
-        what, index = line.split()
+    for what, index in noted(folder):
         if what == "acknowledged":
             acknowledged.add(index)
         elif index in acknowledged:
-            again.append(int(index))
+            again.append(index)
     return again
+
+
+def lost(folder: Path) -> list[int]:
+    """Return the points whose answer was acknowledged, and which have none in the journal."""
+    has = {index for given in labels(folder) for index in given}
+    return sorted({index for what, index in noted(folder) if what == "acknowledged"} - has)
+
+
+def recorded_twice(folder: Path) -> list[int]:
+    """Return the points of which the journal has more than one answer."""
+    with closing(sqlite3.connect(folder / JOURNAL)) as database:
+        bodies = [json.loads(body) for (body,) in database.execute("SELECT body FROM rows ORDER BY number")]
+    times = Counter(int(index) for body in bodies for index in body.get("answers", ()))
+    return [index for index, answers in times.items() if answers > 1]
 
 
 def files(folder: Path) -> set[str]:
