@@ -88,17 +88,18 @@ ASKED = [
     "data._target_=tests.support.diary.Unlabelled",
     "oracle._target_=tests.support.diary.Diary",
     "+oracle.path=${hydra:runtime.output_dir}.diary",
+    "+oracle.who=anna",
 ]
 VARIANTS["asked"] = ASKED
 VARIANTS["asked and warm and best"] = [*ASKED, *VARIANTS["warm and best"]]
-VARIANTS["audited"] = [*ASKED, "+oracle.who=anna", "pool.audit=4"]
+VARIANTS["audited"] = [*ASKED, "pool.audit=4"]
 KEYED = [
     "data._target_=tests.support.diary.Keyed",
     "+data.diary=${hydra:runtime.output_dir}.diary",
     "+pool.test._target_=tests.support.diary.tested",
     "+pool.batch_size=32",
 ]
-VARIANTS["keyed"] = [*ASKED, *KEYED, "+oracle.who=anna"]
+VARIANTS["keyed"] = [*ASKED, *KEYED]
 VARIANTS["keyed and audited and warm"] = [*VARIANTS["keyed"], "pool.audit=4", *VARIANTS["warm"]]
 """In these, a person labels who leaves after each third answer and comes back by another start."""
 VARIANTS["told"] = [*KEYED, "oracle=ask", "pool.audit=4"]
