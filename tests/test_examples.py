@@ -182,7 +182,8 @@ def test_from_photos_to_a_model(tmp_path: Path) -> None:
         for name in ("labels.csv", "predictions.csv")
     )
     truth = dict(csv.reader((tmp_path / "truth.csv").read_text().splitlines()))
-    assert len(labels) == 30
+    assert len(labels) == 40
+    assert sum(row["audit"] == "yes" for row in labels) == 10
     assert all(row["class"] == truth[row["key"]] for row in labels)
     assert len(predictions) + len(labels) == len(truth)
     right = sum(row["predicted"] == truth[row["key"]] for row in predictions) / len(predictions)

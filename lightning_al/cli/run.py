@@ -346,6 +346,7 @@ def _show(folder: Path, kept: Mapping[str, Any]) -> float:
     from lightning_al.cli.metric import curve_metric
     from lightning_al.report.console import rounds_table
     from lightning_al.report.runs import Run
+    from lightning_al.run.history import said_of_audit
     from lightning_al.run.journal import Journal
     from lightning_al.run.printable import printable
 
@@ -355,8 +356,9 @@ def _show(folder: Path, kept: Mapping[str, Any]) -> float:
     if not is_cell():  # a sweep ends in one table of all its runs
         console.print(rounds_table(history, None if run is None else run.metric))
     if run is None:
-        labels = f"{history[-1].spent} labels in {len(history)} rounds"
-        console.print(f"{labels}. There is no learning curve, since there are no test data.", soft_wrap=True)
+        audit = f" {said_of_audit(history[-1].audit).capitalize()}." if history[-1].audit else ""
+        labels = f"{history[-1].spent} labels in {len(history)} rounds.{audit}"
+        console.print(f"{labels} There is no learning curve, since there are no test data.", soft_wrap=True)
         _print_files(folder)
         return float("nan")
     metric = printable(run.metric)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -37,14 +37,17 @@ class PlainConsole(Console):
 def rounds_table(history: History, metric: str | None, *, most: int = 20) -> Table:
     """Return a table with one row a round: labels, the metric if any, seconds, and the first of the indices queried.
 
-    Where any answer says how long it took, there is the time of all answers before the fit too.
+    Where any answer says how long it took, there is the time of all answers before the fit too; where there are audit
+    points, how many of them the model has right.
     """
     from lightning_al.report.tables import duration
 
     table = Table(header_style="bold")
     with_time = any(round.label_seconds for round in history)
+    with_audit = any(round.audit for round in history)
     of_labels = ["labels", *(["labelling"] if with_time else [])]
-    for heading in ("round", *of_labels, *([] if metric is None else [printable(metric)]), "seconds"):
+    of_model = [*([] if metric is None else [printable(metric)]), *(["audit"] if with_audit else [])]
+    for heading in ("round", *of_labels, *of_model, "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("asked for, in order")
     for round in history:
@@ -55,10 +58,18 @@ def rounds_table(history: History, metric: str | None, *, most: int = 20) -> Tab
             str(round.spent),
             *([duration(round.label_seconds)] if with_time else []),
             *([] if metric is None else ["" if value is None else f"{value:.4f}"]),
+            *([_audit(round.audit)] if with_audit else []),
             f"{sum(round.seconds.values()):.1f}",
             " ".join(map(str, round.indices[:most])) + more,
         )
     return table
+
+
+def _audit(audit: Mapping[str, float]) -> str:
+    """Return how many audit points a model has right, and between what its accuracy lies."""
+    if not audit.get("labels"):
+        return ""
+    return f"{audit['right']:.0f} of {audit['labels']:.0f} ({audit['low']:.2f} to {audit['high']:.2f})"
 
 
 def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | None = None) -> Table:

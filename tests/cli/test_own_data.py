@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,8 +133,9 @@ def test_a_table_of_numbers_is_labelled(command: Any, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_table_of_texts_is_labelled(command: Any, tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", ["text"], [[f"number {digit}; so"] for digit in load_digits().target[:40]])
-    out = command(*SETTINGS, "data=table", f"data.path={path}", "data.text=text", f"folder={tmp_path / 'run'}")
-    assert "14 labels in 3 rounds. There is no learning curve" in out
+    table = ["data=table", f"data.path={path}", "data.text=text", "pool.audit=3"]
+    out = command(*SETTINGS, *table, f"folder={tmp_path / 'run'}")
+    assert re.search(r"14 labels in 3 rounds\. Audit \d of 3 right \(.* There is no learning curve", out)
 
 
 @pytest.mark.slow

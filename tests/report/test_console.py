@@ -115,3 +115,10 @@ def test_no_p_is_shown_as_zero():
     text = shown(comparison_table(rows, "test_acc"))
     assert "<.0001" in text
     assert "0.0000" not in text
+
+
+def test_the_rounds_say_how_many_audit_points_the_model_has_right() -> None:
+    audit = {"labels": 10, "right": 9, "acc": 0.9, "low": 0.596, "high": 0.982}
+    history = History([Round(0, 10, [4], [1.0], audit={"labels": 0, "right": 0}), Round(1, 11, [], [], audit=audit)])
+    assert "9 of 10 (0.60 to 0.98)" in shown(rounds_table(history, None))
+    assert "audit" not in shown(rounds_table(History([Round(0, 10, [4], [1.0])]), None))
