@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -119,24 +120,48 @@ def _corrects(answer: Any) -> bool:
     return isinstance(within(answer)[0], Correction)
 
 
-def _by_index(answers: Any, query: OpenQuery, folder: str | os.PathLike[str]) -> Iterator[tuple[Any, Any]]:
-    """Yield answers by index instead of by key.
+@dataclass(frozen=True)
+class _Together:
+    """Answers by index that came together, read as a mapping is, but an index may come twice."""
+
+    pairs: list[tuple[Any, Any]]
+
+    def keys(self) -> list[Any]:
+        return [index for index, _ in self.pairs]
+
+    def items(self) -> list[tuple[Any, Any]]:
+        return self.pairs
+
+
+def _by_index(answers: Any, query: OpenQuery, folder: str | os.PathLike[str]) -> Iterator[_Together]:
+    """Yield answers by index instead of by key, in the groups in which they came.
 
     Raises:
-        AnswerError: After all others, if a key is none of the query's. A correction may be for any item of the run.
+        AnswerError: After all others, if some are no pairs, or if a key is none of the query's. A correction may be for
+            any item of the run.
     """
     of_run = {key: index for index, key in enumerate(load_keys(folder))}
     keys = query.points if query.keys is None else query.keys
     places = dict(zip(keys, query.points, strict=True))
-    strange = []
+    strange: list[Any] = []
+    wrong: list[str] = []
     for pairs in together(answers):
-        for key, answer in map(pair_of, pairs):
+        found = []
+        for pair in pairs:
+            try:
+                key, answer = pair_of(pair)
+            except AnswerError as error:
+                wrong.append(str(error))
+                continue
             known = plain(key)
             if isinstance(known, str | int) and known in places:
-                yield places[known], answer
+                found.append((places[known], answer))
             elif _corrects(answer) and isinstance(known, str | int) and (known in of_run or not of_run):
-                yield of_run.get(known, known), answer  # without keys, an item is known by its index
+                found.append((of_run.get(known, known), answer))  # without keys, an item is known by its index
             else:
                 strange.append(key)
+        yield _Together(found)
     if strange:
-        raise AnswerError(f"the keys {first_few(list(map(shown, strange)))} were not queried")
+        wrong.append(f"the keys {first_few(list(map(shown, strange)))} were not queried")
+    if wrong:
+        raise AnswerError("; ".join(dict.fromkeys(wrong)))

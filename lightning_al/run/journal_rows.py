@@ -65,10 +65,11 @@ def check_query(
     if not (given == number or is_initial) or not _is_number(given) or not is_again:
         raise contradiction(f"it is a query of round {given!r:.80}, where that of round {number} is expected")
     _check_points(plain if not is_initial else {**plain, "scores": [0.0] * len(plain["indices"])}, _said(given), ())
-    if is_initial and not set(plain["indices"]) <= set(header.get("initial", plain["indices"])):
+    chosen = set(plain["indices"])
+    if is_initial and not chosen <= set(header.get("initial", chosen)):
         raise contradiction("the first query has points that are not initial ones")
-    audited = [index for index in points if index not in plain["indices"]]
-    if not set(plain["indices"]) <= set(points) or not set(audited) <= set(header.get("audit", ())):
+    audited = [index for index in points if index not in chosen]
+    if not chosen <= set(points) or not set(audited) <= set(header.get("audit", ())):
         raise contradiction(f"{_said(given)} asks for other points than it chose and the run audits")
     for name in ("details", "warning", "unscorable"):
         if name in plain and not _TYPES[name](plain[name]):
@@ -113,14 +114,15 @@ def check_member(plain: Any, number: int, num_members: int) -> None:
         raise contradiction(f"fit {plain['number']} of round {number} has {plain['seed']!r:.80} for its `seed`")
 
 
-def check_answers(answered: Collection[int], asked: Collection[int]) -> None:
+def check_answers(answered: Collection[int], asked: frozenset[int]) -> None:
     """Refuse answers for points that were not queried.
 
     Raises:
         ValueError: If there are any.
     """
-    if not set(answered) <= set(asked):
-        raise contradiction(f"it answers for {min(set(answered) - set(asked))}, which its query did not ask")
+    strange = [index for index in answered if index not in asked]
+    if strange:
+        raise contradiction(f"it answers for {min(strange)}, which its query did not ask")
 
 
 def check_efforts(plain: Mapping[int, Any], answered: Collection[int]) -> dict[int, Effort]:

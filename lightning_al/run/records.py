@@ -70,7 +70,8 @@ class OpenQuery:
     @property
     def audited(self) -> list[int]:
         """The audit points among them."""
-        return [index for index in self.points if index not in set(self.indices)]
+        chosen = set(self.indices)
+        return [index for index in self.points if index not in chosen]
 
     @property
     def is_of_a_fit(self) -> bool:
@@ -159,6 +160,7 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
     labels: list[dict[int, Label]] = []
     changes: list[Change] = []
     query: OpenQuery | None = None
+    asked_for: frozenset[int] = frozenset()
     num_outputs: int | None = None
     initial: dict[int, Label] = {}
     members: list[dict[str, Any]] = []
@@ -188,13 +190,14 @@ def replay(bodies: Iterable[Mapping[str, Any]]) -> Records:
                 answers, known = ({}, {}) if query is None else (query.answers, query.efforts)
                 query = OpenQuery(**body["query"], answers=answers, efforts=known)
                 num_outputs = query.num_outputs
+                asked_for = frozenset(query.points)  # once, since each of many answers may have a row
             if query is None:
                 raise contradiction("it has answers, but no query is open")
             answers = by_index(body.get("answers", {}))
-            check_answers(answers, query.points)
+            check_answers(answers, asked_for)
             query.answers.update(answers)
             query.efforts.update(check_efforts(by_index(body.get("by", {})), answers))
-            if query.number == INITIAL and not query.rest:
+            if query.number == INITIAL and len(query.answers) == len(asked_for):
                 initial, initial_efforts, query = query.answers, query.efforts, None
         elif "change" in body:
             check_change(body["change"], header, rounds, initial if query is None else initial | query.answers)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +126,34 @@ def test_valid_answers_are_kept_and_the_others_named(tmp_path: Path) -> None:
     assert Journal.read(tmp_path / "run").query.answers == {a: 0, b: 1, c: 3}
     with pytest.raises(ValueError, match="it was not queried"):
         active.tell({99: "ant"})
+
+
+@pytest.mark.parametrize("form", [dict, list])
+@pytest.mark.parametrize("by", ["index", "key"])
+def test_answers_that_are_told_together_are_recorded_in_one_row(tmp_path: Path, by: Any, form: Any) -> None:
+    def num_rows() -> int:
+        with closing(sqlite3.connect(tmp_path / "run" / "journal.sqlite")) as database:
+            return int(database.execute("SELECT count(*) FROM rows").fetchone()[0])
+
+    active, data, module, fitter = make(tmp_path, tmp_path / "run")
+    fitter.fit(module, datamodule=data)
+    query, before = active.pending, num_rows()
+    answers = truth(query) if by == "index" else by_key(query)
+    active.tell(answers if form is dict else list(answers.items()), by=by)
+    assert num_rows() == before + 1
+    assert Journal.read(tmp_path / "run").initial == {index: int(Y[index]) for index in query}
+
+
+def test_what_is_told_by_key_and_is_no_pair_costs_no_other_answer(tmp_path: Path) -> None:
+    active, data, module, fitter = make(tmp_path, tmp_path / "run")
+    fitter.fit(module, datamodule=data)
+    a, b, c, *_ = active.pending
+    with pytest.raises(ValueError, match=r"it came as dict and not as a pair of index and label; the keys 'no\.png'"):
+        active.tell([(KEYS[a], "ant"), {b: "bee"}, ("no.png", "bee"), (KEYS[c], "cat")], by="key")
+    assert Journal.read(tmp_path / "run").query.answers == {a: 0, c: 2}
+    with pytest.raises(ValueError, match="it was answered twice"):
+        active.tell([(KEYS[b], "ant"), (KEYS[b], "bee")], by="key")
+    assert active.pending[0] == b
 
 
 def test_what_cannot_be_told(tmp_path: Path) -> None:

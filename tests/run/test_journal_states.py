@@ -79,7 +79,8 @@ class PoolAndJournal(RuleBasedStateMachine):
         answers = {index: data.draw(st.integers(0, 9)) for index in query[::2]}
         number = len(self.queries)
         self.journal.append(Round(number, self.pool.num_labelled, query, [0.5] * len(query)), answers)
-        self.pool.label(query, answers)
+        if query:  # a run that queries nothing leaves the pool as it is
+            self.pool.label(query, answers)
         self.queries.append(query)
         self.answers.append(answers)
         self.open = None
