@@ -146,7 +146,7 @@ def _by_index(answers: Any, query: OpenQuery, folder: str | os.PathLike[str]) ->
     strange: list[Any] = []
     wrong: list[str] = []
     for pairs in together(answers):
-        found = []
+        found: list[tuple[Any, Any]] = []
         for pair in pairs:
             try:
                 key, answer = pair_of(pair)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -65,8 +65,8 @@ class Files(Oracle):
         sheets = _sheets_of(query.folder, query.round)
         return f"Write the labels into {sheets.table} ({sheets.page.name} shows the items)"
 
-    def label(self, query: Query) -> Iterator[tuple[int, Any]]:
-        """Write files for points that have no line in any, and yield the answers that they hold.
+    def label(self, query: Query) -> Mapping[int, Any] | Iterator[tuple[int, Any]]:
+        """Write files for points that have no line in any, and return the answers that they hold.
 
         Raises:
             ValueError: If the run has no folder, or if lines were refused. The other answers are yielded first. While
@@ -86,7 +86,8 @@ class Files(Oracle):
             sheets.write_more(query, found.unlisted, suggestions=self.suggestions)
         if is_new:
             rank_zero_info(f"`Files`: {self.how_to_answer(query)}.")
-        return self._yielded(found, sheets)
+        # Together, they are recorded in one step.
+        return self._yielded(found, sheets) if found.refused or found.corrections else found.answers
 
     def _yielded(self, found: Answered, sheets: Sheets) -> Iterator[tuple[int, Any]]:
         yield from found.answers.items()
