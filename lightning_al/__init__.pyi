@@ -13,6 +13,7 @@ from .acquisition import register as register
 from .acquisition.bald import bald as bald
 from .acquisition.batchbald.selection import batchbald as batchbald
 from .callback import ActiveLearning as ActiveLearning
+from .cli.opened_run import load_model as load_model
 from .data.datamodule import ActiveDataModule as ActiveDataModule
 from .data.image_folder import image_folder as image_folder
 from .data.pool import Pool as Pool

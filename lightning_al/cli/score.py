@@ -6,8 +6,8 @@ import argparse
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +75,7 @@ def _score(asked: argparse.Namespace) -> None:
     from omegaconf import OmegaConf
 
     from lightning_al.cli.one_line_errors import of_settings
+    from lightning_al.cli.opened_run import composed_for, settings_of
     from lightning_al.cli.out_file import check_out
     from lightning_al.cli.run import silence, threads
     from lightning_al.cli.stored import with_how_to_fetch
@@ -85,8 +86,8 @@ def _score(asked: argparse.Namespace) -> None:
     records = Journal.read(asked.folder)
     if records.header is None:
         raise ValueError(f"The run in {asked.folder} has not begun. Run `lightning-al folder={asked.folder}` first.")
-    with _composed(asked.folder, asked.overrides) as composed:
-        stored, settings = _settings(asked, composed)
+    with composed_for(asked.folder, asked.overrides) as composed:
+        stored, settings = settings_of(asked.folder, asked.overrides, asked.allow, composed)
         silence()
         plain = OmegaConf.to_container(settings)
         # For the user's own classes, a traceback shows where they fail.
@@ -97,59 +98,6 @@ def _score(asked: argparse.Namespace) -> None:
                 raise FileNotFoundError(with_how_to_fetch(str(missing), stored, settings)) from missing
     if is_first:
         _write_and_show(table, asked.folder / OUT if asked.out is None else asked.out)
-
-
-@contextmanager
-def _composed(folder: Path, overrides: Sequence[str]) -> Iterator[DictConfig]:
-    """Compose the configuration of a command with these overrides, as Hydra gives it to a run in the folder."""
-    from hydra import compose, initialize_config_module
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import open_dict
-
-    before = HydraConfig.instance().cfg
-    with initialize_config_module("lightning_al.conf", version_base="1.3"):
-        config = compose("config", [*overrides], return_hydra_config=True)
-    with open_dict(config):
-        config.hydra.runtime.output_dir = str(folder)
-        HydraConfig.instance().set_config(config)
-        config = config.copy()
-    try:
-        with open_dict(config):
-            del config["hydra"]
-            yield config
-    finally:
-        HydraConfig.instance().cfg = before
-
-
-def _settings(asked: argparse.Namespace, composed: DictConfig) -> tuple[DictConfig, DictConfig]:
-    """Return the settings of the run, as they are stored and with all references resolved, without what only logs.
-
-    Raises:
-        ConfigCompositionException: If the folder's settings need more than they may have; the message says what to add.
-        ValueError: If the folder has none.
-    """
-    from lightning_al.cli.configuration import agree, check_names, read_config, resolve_allowed, take_command_options
-    from lightning_al.cli.recorded_classes import with_recorded_classes
-    from lightning_al.cli.references import write_hydra_values
-    from lightning_al.cli.secrets import remember
-    from lightning_al.cli.string_settings import with_strings
-
-    found = read_config(asked.folder)
-    if found is None:
-        raise ValueError(
-            f"{asked.folder} has no config.yaml, so its run is not of the command line. Call `lightning_al.score_pool` "
-            "in the program of the run."
-        )
-    remember(composed)
-    check_names(composed)
-    options = take_command_options(composed, asked.overrides)
-    write_hydra_values(composed)
-    now, stored = with_strings(composed), with_strings(with_recorded_classes(found, asked.folder))
-    for config in (now, stored):  # neither is used, nor may it have to be said again
-        config.callbacks, config.logger = {}, {}
-    agreed = agree(stored, now, asked.overrides, asked.folder, force=False, is_cell=False)
-    allow = [*options.allow, *asked.allow]
-    return agreed, resolve_allowed(agreed, allow, asked.folder, now)
 
 
 def _table(asked: argparse.Namespace, settings: DictConfig, records: Records) -> tuple[pd.DataFrame, bool]:

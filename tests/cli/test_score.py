@@ -14,9 +14,10 @@ import pytest
 import torch
 import yaml
 
-from lightning_al import ActiveDataModule, ActiveLearning
+from lightning_al import ActiveDataModule, ActiveLearning, load_model
 from lightning_al.cli.recorded_run import put_last_weights
 from lightning_al.cli.score import main
+from lightning_al.demos.digits import Digits
 from lightning_al.run.journal import Journal
 from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
@@ -173,3 +174,26 @@ def test_a_run_that_waits_for_labels_has_the_weights_of_its_last_fit(tmp_path: P
     again = LitMLP()
     put_last_weights(Journal.read(tmp_path / "run"), tmp_path / "run", active, again)
     assert all(map(torch.equal, again.parameters(), module.parameters()))
+
+
+def test_a_program_gets_the_model_of_a_finished_run(run: Path, said: Callable[..., str]) -> None:
+    said(run, "--posterior", "deterministic", "--acquisition", "entropy")
+    table = pd.read_csv(run / "predictions.csv")
+    model, classes = load_model(run)
+    assert not model.training
+    trained = torch.load(run / "model.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, trained[name]) for name, value in model.state_dict().items())
+    digits = Digits()
+    digits.setup()
+    with torch.no_grad():
+        logits = model(digits.train.tensors[0][table["index"].tolist()])
+    named = [classes[number] if classes else number for number in logits.argmax(1).tolist()]
+    assert list(table["predicted"].astype(str)) == list(map(str, named))
+
+
+def test_a_program_loads_its_own_model_by_itself(tmp_path: Path) -> None:
+    data = ActiveDataModule(points(20), initial_size=4, seed=0)
+    active = ActiveLearning("random", query_size=2, max_rounds=1, posterior="deterministic", folder=tmp_path / "run")
+    trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+    with pytest.raises(ValueError, match=r"load its model.ckpt there by `load_from_checkpoint`"):
+        load_model(tmp_path / "run")
