@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+from lightning_al import ActiveDataModule, ActiveLearning, Answer, MCDropout, Query, Unusable
 from lightning_al.report import frames, tables
 from lightning_al.report.command import main
 from lightning_al.report.console import rounds_table
@@ -18,8 +19,10 @@ from lightning_al.report.runs import read_all, read_run
 from lightning_al.report.study import Study, make_studies
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
+from lightning_al.run.journal_reading import read_header
 from tests.report.conftest import HOSTILE
 from tests.support.runs import record
+from tests.support.tasks import LitMLP, points, trainer
 
 NAMES = [HOSTILE[0], "=1+1"]
 
@@ -32,6 +35,35 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         warnings.simplefilter("error")
         assert main([str(folder / "runs"), "--out", str(folder / "report")]) == 0
     return folder / "report"
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that a program made of items with keys, labelled by two people, in which audit is paid for.
+
+    The budget of 20 labels: 6 initial points, 10 of two queries, of which one is unusable, and 4 audit points.
+    """
+    X, Y = points(60).tensors
+    folder = tmp_path_factory.mktemp("program")
+
+    class People:
+        def label(self, query: Query) -> dict[int, Any]:
+            found = {index: Answer(int(Y[index]), seconds=2.0, who=("anna", "ben")[index % 2]) for index in query}
+            if query.round == 1:
+                found[query.indices[0]] = Answer(Unusable("blurred"), seconds=2.0, who="anna")
+            return found
+
+    data = ActiveDataModule(
+        X, keys=[f"{n}.png" for n in range(60)], classes=["a", "b", "c", "d"], initial_size=6, audit=4, batch_size=8,
+        seed=0,
+    )  # fmt: skip
+    active = ActiveLearning(
+        "bald", query_size=5, budget=20, posterior=MCDropout(2), oracle=People(), folder=folder / "run", seed=0
+    )
+    trainer(folder, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+    assert active.history.done
+    assert not (folder / "run" / "config.yaml").exists()
+    return folder / "run"
 
 
 def study_of(folder: Path) -> Study:
@@ -101,3 +133,10 @@ def test_rounds_on_the_terminal_have_the_time_where_it_is_known() -> None:
     assert "labelling" in shown(75.0)
     assert "1 min 15 s" in shown(75.0)
     assert "labelling" not in shown(0.0)
+
+
+def test_a_programs_run_over_items_with_keys_has_a_report(program: Path, tmp_path: Path) -> None:
+    assert main([str(program), "--out", str(tmp_path / "report")]) == 0
+    settings = read_run(program).settings
+    assert settings["data.keyed"] is True
+    assert settings["data.form"] == read_header(program)["data"]["form"]
