@@ -46,7 +46,7 @@ class Run:
         seed: Seed of the run; runs with the same seed are compared as a pair.
         metric: Name of the metric on the curve; empty where nothing was measured.
         labels: Training labels at each recorded round.
-        values: The metric after the fit with so many labels.
+        values: The metric after the fit with so many labels; none where nothing was measured.
         area: Normalised area under the curve, the endpoint; NaN if the run diverged.
         initial: Dataset indices labelled at the start.
         indices: Dataset indices queried after each round, in the order of choice.
@@ -146,21 +146,22 @@ class Run:
     def on(self, metric: str, *, with_validation_labels: bool = False) -> Run:
         """Return the run with the curve of a metric, whose counts may include validation labels.
 
-        The run's mode is that of its own metric, and is left out with another one.
+        The run's mode is that of its own metric, and is left out with another one. Without a metric ("") there are the
+        labels of all rounds, and no values.
 
         Raises:
             KeyError: If no round has the metric; the message lists those there are.
         """
-        labels, values = self.history.curve(metric)
-        if with_validation_labels:
-            labels = [round.spent + round.validation_labels for round in self.history if metric in round.metrics]
+        values = self.history.curve(metric)[1] if metric else []
+        measured = [round for round in self.history if not metric or metric in round.metrics]
+        labels = [round.spent + with_validation_labels * round.validation_labels for round in measured]
         return replace(
             self,
             metric=metric,
             mode=self.mode if metric == self.metric else None,
             labels=labels,
             values=values,
-            area=area_or_nan(labels, values),
+            area=area_or_nan(labels, values) if metric else nan,
             validation_labels=0 if with_validation_labels else max(round.validation_labels for round in self.history),
         )
 

@@ -13,7 +13,12 @@ from lightning_al.report.study import Study
 
 
 def headlines(study: Study) -> list[tuple[str, str]]:
-    """Return a sentence for each method with its evidence, the largest difference first."""
+    """Return a sentence for each method with its evidence, the largest difference first.
+
+    Where nothing was measured, there is one sentence, on the labels.
+    """
+    if not study.metric:
+        return [_unmeasured(study)]
     baseline = study.baseline
     compared = [row for row in study.compared if row.difference is not None]
     if baseline is not None and compared:
@@ -30,6 +35,11 @@ def headlines(study: Study) -> list[tuple[str, str]]:
 
 def caveats(study: Study) -> list[str]:
     """Return the warnings that a reader needs before trusting the sentences."""
+    if not study.metric:
+        num_going = sum(run.state != "finished" for run in study.runs)
+        have = "has" if num_going == 1 else "have"
+        unfinished = [f"Of the runs, {num_going} {have} not finished; the figures will change."] if num_going else []
+        return [*unfinished, *_versions(study)]
     found = []
     high = study.between[1]
     with_random = [row.difference.n for row in study.compared if row.difference is not None]
@@ -71,10 +81,7 @@ def caveats(study: Study) -> list[str]:
             f"Round 0 differs between methods with the same seed ({', '.join(map(str, unlike))}), so that these pairs "
             "did not start alike."
         )
-    changed = [name for name, versions in study.versions.items() if len(versions) > 1]
-    if changed:
-        found.append(f"The runs used different versions of {', '.join(changed)}.")
-    return found
+    return found + _versions(study)
 
 
 def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[str]:
@@ -118,6 +125,30 @@ def signed(value: float) -> str:
     ('+0.040', '\u22120.200')
     """
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _unmeasured(study: Study) -> tuple[str, str]:
+    """Return how many labels there are, and what would have measured how good the model is."""
+    labels = _span([run.history[-1].spent for run in study.runs], "label")
+    num_rounds = _span([len(run.history) for run in study.runs], "round")
+    others = sorted({name for run in study.runs for name in run.metrics})
+    other = f"`--metric` draws the curve of another metric: {_listed(others)}." if others else ""
+    if any(run.history[-1].audit for run in study.runs):
+        said = "no audit point has a label yet, so that nothing says how good the model is."
+    else:
+        said = "nothing measured how good the model is: `pool.audit=0.1` would have."
+        other = other or "So would test data. In a program it is `ActiveDataModule(audit=0.1)`."
+    return f"{labels} in {num_rounds}; {said}", other
+
+
+def _span(counts: Sequence[int], name: str) -> str:
+    low, high = min(counts), max(counts)
+    return f"{high} {name}{'s' * (high != 1)}" if low == high else f"{low} to {high} {name}s"
+
+
+def _versions(study: Study) -> list[str]:
+    changed = [name for name, versions in study.versions.items() if len(versions) > 1]
+    return [f"The runs used different versions of {', '.join(changed)}."] if changed else []
 
 
 def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from lightning_al.report import frames, tables
 from lightning_al.report.command import main
 from lightning_al.report.console import rounds_table
 from lightning_al.report.runs import read_all, read_run
+from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import Study, make_studies
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
@@ -140,3 +141,68 @@ def test_a_programs_run_over_items_with_keys_has_a_report(program: Path, tmp_pat
     settings = read_run(program).settings
     assert settings["data.keyed"] is True
     assert settings["data.form"] == read_header(program)["data"]["form"]
+
+
+def test_a_run_that_measured_nothing_has_a_report_without_curves(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path / "run", is_measured=False, classes=["cat", "dog"], label_seconds=60.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert main([str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
+    said = "30 labels in 3 rounds; nothing measured how good the model is: `pool.audit=0.1` would have."
+    shown = capsys.readouterr()
+    assert said in shown.out
+    assert "nothing is compared" not in shown.out
+    assert shown.err == ""
+    page = (tmp_path / "report" / "index.html").read_text()
+    for part in (
+        said,
+        "What was asked",
+        "dog",
+        "Time of the people who label",
+        "3 min 0 s",
+        "Time and memory",
+        "Settings",
+    ):
+        assert part in page
+    names = {path.name for path in (tmp_path / "report").iterdir()}
+    assert {"classes.csv", "asked.csv", "phases.csv", "time.svg"} <= names
+    assert not names & {"curves.csv", "curves.svg", "labelling.svg", "comparison.csv"}
+
+
+def test_several_runs_that_measured_nothing_say_how_far_each_goes(tmp_path: Path) -> None:
+    record(tmp_path / "a", [0.5, 0.6], is_measured=False)
+    record(tmp_path / "b", is_measured=False, seed=1, finished=False)
+    [(said, _)] = headlines(study_of(tmp_path))
+    assert said.startswith("20 to 30 labels in 2 to 3 rounds; nothing measured")
+    assert caveats(study_of(tmp_path)) == ["Of the runs, 1 has not finished; the figures will change."]
+
+
+def test_beside_runs_that_measured_one_that_did_not_is_left_out_in_true_words(tmp_path: Path) -> None:
+    record(tmp_path / "a")
+    record(tmp_path / "b", is_measured=False, seed=1)
+    _, [left_out] = make_studies(read_all([tmp_path])[0])
+    assert left_out.folder.name == "b"
+    assert left_out.reason.startswith("it measured nothing, and others did. Make a report of this folder alone")
+
+
+def test_audit_points_without_a_label_yet_are_not_recommended(tmp_path: Path) -> None:
+    record(tmp_path, is_measured=False, audit={"answers": 0, "paid": 0, "labels": 0, "right": 0})
+    [(said, _)] = headlines(study_of(tmp_path))
+    assert said == "30 labels in 3 rounds; no audit point has a label yet, so that nothing says how good the model is."
+
+
+def test_a_target_for_runs_that_measured_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "run", is_measured=False)
+    assert main([str(tmp_path / "run"), "--out", str(tmp_path / "report"), "--target", "0.9"]) == 2
+    assert "`--target`: no run measured how good its model is. Leave --target out" in capsys.readouterr().err
+
+
+def test_where_all_runs_are_damaged_the_error_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record(tmp_path / "run")
+    (tmp_path / "run" / "config.yaml").write_text("- 1")
+    assert main([str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 2
+    left_out, said = capsys.readouterr().err.splitlines()
+    assert "holds no settings" in left_out
+    assert "all that were found are left out, for the reasons above. Correct these, or name other folders" in said
