@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from lightning_al.report.comparison import Method
@@ -15,10 +15,12 @@ from lightning_al.report.study import Study
 def headlines(study: Study) -> list[tuple[str, str]]:
     """Return a sentence for each method with its evidence, the largest difference first.
 
-    Where nothing was measured, there is one sentence, on the labels.
+    Of a run alone, what its audit points tell comes first. Where nothing was measured, there is one sentence, on the
+    labels.
     """
     if not study.metric:
         return [_unmeasured(study)]
+    audited = _audited(study.runs[0].history[-1].audit) if len(study.runs) == 1 else []
     baseline = study.baseline
     compared = [row for row in study.compared if row.difference is not None]
     if baseline is not None and compared:
@@ -30,7 +32,7 @@ def headlines(study: Study) -> list[tuple[str, str]]:
         said = [(f"The mean height of {row.name}'s curve is {row.mean_area:.3f}.", _runs(row)) for row in rows]
     shown = {row.name for row in study.compared if row.is_complete}
     left = [row for row in study.compared if row.name not in shown]
-    return [*said, *((f"{row.name} is incomplete: {row.num_diverged}.", _others(row)) for row in left)]
+    return [*audited, *said, *((f"{row.name} is incomplete: {row.num_diverged}.", _others(row)) for row in left)]
 
 
 def caveats(study: Study) -> list[str]:
@@ -45,11 +47,11 @@ def caveats(study: Study) -> list[str]:
     with_random = [row.difference.n for row in study.compared if row.difference is not None]
     if not study.compared:
         found.append("No part of the curves is common to the runs, so that nothing is compared.")
-    elif not study.has_random_choice:
+    elif not study.has_random_choice and len(study.runs) > 1:
         found.append("There is no run of random choice to compare with.")
-    elif study.baseline is None:
+    elif study.has_random_choice and study.baseline is None:
         found.append("Runs of random choice diverged and are not counted, so that nothing is compared with it.")
-    elif not with_random:
+    elif not with_random and len(study.runs) > 1:
         found.append("No method has a seed in common with random choice, so that nothing is compared with it.")
     pairs = [*with_random, *(pair.difference.n for pair in study.pairs)]
     if pairs and min(pairs) < LEAST_SEEDS:
@@ -125,6 +127,16 @@ def signed(value: float) -> str:
     ('+0.040', '\u22120.200')
     """
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _audited(audit: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return what the audit points of the last model tell, if any has a label."""
+    if not audit.get("labels"):
+        return []
+    right, labels = f"{audit['right']:.0f}", f"{audit['labels']:.0f}"
+    said = f"The last model is right on {right} of {labels} audit point{'s' * (labels != '1')}"
+    rests = "Drawn at random before the run and never trained on; in brackets the 95 % interval of the accuracy."
+    return [(f"{said} ({100 * audit['low']:.0f} to {100 * audit['high']:.0f} %).", rests)]
 
 
 def _unmeasured(study: Study) -> tuple[str, str]:

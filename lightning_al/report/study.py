@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, compare, compare_pairs, mode_of
-from lightning_al.report.metric import Mode
+from lightning_al.report.metric import USUAL, Mode, usual_metric
 from lightning_al.report.runs import LeftOut, Run
 from lightning_al.report.settings import differing, of_task, tells_apart
 from lightning_al.report.statistics import MOST_PAIRS
@@ -145,7 +145,8 @@ def make_studies(
     for title, same in zip(_titles([same[0] for same in by_task.values()]), by_task.values(), strict=True):
         chosen = _own_metric(same, title) if metric is None else metric
         if metric is None and not any(chosen in run.metrics for run in same):
-            chosen = ""  # what was asked, the classes, time and settings can be shown all the same
+            # A run that was to be tested, and had no test data. Without an audit there are only no curves.
+            chosen = usual_metric({USUAL[0], USUAL[-1]}.intersection(*(run.metrics for run in same)))
         there = _without_repeats(_measured(same, chosen, left_out) if chosen else same, left_out)
         if not there:
             continue

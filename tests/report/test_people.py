@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from rich.console import Console
 
 from lightning_al import ActiveDataModule, ActiveLearning, Answer, MCDropout, Query, Unusable
@@ -22,7 +23,7 @@ from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_reading import read_header
 from tests.report.conftest import HOSTILE
-from tests.support.runs import record
+from tests.support.runs import config, record
 from tests.support.tasks import LitMLP, points, trainer
 
 NAMES = [HOSTILE[0], "=1+1"]
@@ -42,7 +43,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run that a program made of items with keys, labelled by two people, in which audit is paid for.
 
-    The budget of 20 labels: 6 initial points, 10 of two queries, of which one is unusable, and 4 audit points.
+    An audit point is unusable.
     """
     X, Y = points(60).tensors
     folder = tmp_path_factory.mktemp("program")
@@ -206,3 +207,43 @@ def test_where_all_runs_are_damaged_the_error_says_so(tmp_path: Path, capsys: py
     left_out, said = capsys.readouterr().err.splitlines()
     assert "holds no settings" in left_out
     assert "all that were found are left out, for the reasons above. Correct these, or name other folders" in said
+
+
+def test_one_run_says_first_what_its_audit_tells_and_needs_no_random_choice(program: Path) -> None:
+    study = study_of(program)
+    last = read_run(program).history[-1].audit
+    low, high = f"{100 * last['low']:.0f}", f"{100 * last['high']:.0f}"
+    (said, rests), *others = headlines(study)
+    assert (
+        said
+        == f"The last model is right on {last['right']:.0f} of {last['labels']:.0f} audit points ({low} to {high} %)."
+    )
+    assert "95 % interval" in rests
+    assert len(others) == 1
+    assert caveats(study) == []
+
+
+def test_runs_to_compare_have_their_audit_in_the_table_alone(tmp_path: Path) -> None:
+    audit = {
+        "answers": 6,
+        "paid": 6,
+        "labels": 6,
+        "right": 5,
+        "acc": 5 / 6,
+        "low": 0.436,
+        "high": 0.970,
+        "set_aside": 0,
+    }
+    record(tmp_path / "a", audit=audit)
+    assert headlines(study_of(tmp_path))[0][0] == "The last model is right on 5 of 6 audit points (44 to 97 %)."
+    record(tmp_path / "b", audit=audit, seed=1)
+    assert not any("audit" in said for said, _ in headlines(study_of(tmp_path)))
+    assert "There is no run of random choice to compare with." in caveats(study_of(tmp_path))
+
+
+def test_the_accuracy_on_audit_points_stands_for_that_on_test_data_that_were_not_there(program: Path) -> None:
+    (program / "config.yaml").write_text(yaml.safe_dump(config("bald", "BALD", 0, metric="test_acc")))
+    try:
+        assert study_of(program).metric == "audit_acc"
+    finally:
+        (program / "config.yaml").unlink()
