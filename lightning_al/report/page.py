@@ -186,10 +186,12 @@ def read_png(path: Path) -> bytes | None:
 
 
 def _labelling(study: Study, prefix: str) -> Part | None:
+    people = tables.people(study)
+    named = [] if people is None else [people]
     if not study.knows_label_seconds:
-        return None
+        return Part("The people who label", tables=named) if named else None
     drawn = [labelling_picture(study, f"{prefix}labelling")] if study.metric else []
-    return Part("Time of the people who label", drawn, [tables.labelling(study)])
+    return Part("Time of the people who label", drawn, [tables.labelling(study), *named])
 
 
 def _time(frame: pd.DataFrame, prefix: str) -> Part:

@@ -18,6 +18,7 @@ import yaml
 
 from lightning_al.report.curves import area_or_nan
 from lightning_al.report.metric import USUAL, Mode, checked_mode, usual_metric
+from lightning_al.report.people import Person, people_in
 from lightning_al.report.settings import absurd_numbers, flat, read_config, settings_of_header
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, read_json, replacing
 from lightning_al.run.folder import CONFIG, COPY, ERROR, JOURNAL, LINES, SUMMARY
@@ -60,6 +61,7 @@ class Run:
         state: `finished`; `going` in another process; `failed` as a cell of a sweep; or `stopped` before its end.
         history: The rounds; none if only the summary was read.
         classes: The names of classes by their numbers, as far as the journal has them.
+        people: Who labelled, if the journal can be read and any answer names anybody.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Run:
     state: State = field(default="finished", compare=False)
     history: History = field(default_factory=History, compare=False, repr=False)
     classes: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
+    people: list[Person] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def label_seconds(self) -> float:
@@ -246,7 +249,7 @@ def is_run_folder(folder: Path) -> bool:
 
 def read_run(folder: Path) -> Run:
     """Read all that a run has recorded, or raise one of `UNREADABLE`; `Run.on` gives it the curve of a metric."""
-    history, state = _read_history(folder)
+    history, state, people = _read_rounds(folder)
     summary = Run.read(folder) if os.path.lexists(folder / SUMMARY) else None
     config = read_config(folder)
     metric: Any = None
@@ -285,6 +288,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         state=state,
         classes=_class_names(folder),
+        people=people,
     )
 
 
@@ -325,10 +329,12 @@ def _failure(folder: Path) -> str:
         return f"it failed, and {ERROR} cannot be read: {error.strerror if isinstance(error, OSError) else error}"
 
 
-def _read_history(folder: Path) -> tuple[History, State]:
+def _read_rounds(folder: Path) -> tuple[History, State, list[Person]]:
     is_going = False
+    people: list[Person] = []
     try:
-        rounds = Journal.read_history(folder)
+        records = Journal.read(folder)
+        rounds, people = records.history, people_in(records)
     except FileNotFoundError:
         rounds = read_lines(folder)
     except InUseError:
@@ -340,8 +346,8 @@ def _read_history(folder: Path) -> tuple[History, State]:
         if after.spent <= before.spent:
             raise ValueError(f"its round {after.number} does not hold what a round holds. {COPY}")
     if history.done:
-        return history, "finished"
-    return history, "going" if is_going else "failed" if (folder / ERROR).exists() else "stopped"
+        return history, "finished", people
+    return history, "going" if is_going else "failed" if (folder / ERROR).exists() else "stopped", people
 
 
 def _printable_round(round: Round) -> Round:

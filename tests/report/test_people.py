@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ from lightning_al import ActiveDataModule, ActiveLearning, Answer, MCDropout, Qu
 from lightning_al.report import frames, tables
 from lightning_al.report.command import main
 from lightning_al.report.console import rounds_table
+from lightning_al.report.people import Person, people_of
 from lightning_al.report.runs import read_all, read_run
 from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import Study, make_studies
+from lightning_al.run.effort import Effort
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_reading import read_header
+from lightning_al.run.recorded_labels import RecordedLabel, recorded_labels
 from tests.report.conftest import HOSTILE
 from tests.support.runs import config, record
 from tests.support.tasks import LitMLP, points, trainer
@@ -247,3 +251,36 @@ def test_the_accuracy_on_audit_points_stands_for_that_on_test_data_that_were_not
         assert study_of(program).metric == "audit_acc"
     finally:
         (program / "config.yaml").unlink()
+
+
+def test_the_people_who_labelled_are_named_with_their_answers_and_time(program: Path, tmp_path: Path) -> None:
+    shown = tables.people(study_of(program))
+    assert shown is not None
+    assert list(shown.headings) == ["method", "seed", "person", "answers", "time"]
+    labels = recorded_labels(Journal.read(program))
+    counts = Counter(one.effort.who for one in labels)
+    assert set(counts) == {"anna", "ben"}
+    assert [row[2:] for row in shown.rows] == [
+        [who, str(count), tables.duration(2.0 * count)] for who, count in counts.most_common()
+    ]
+    assert main([str(program), "--out", str(tmp_path / "report")]) == 0
+    written = pd.read_csv(tmp_path / "report" / "people.csv")
+    assert dict(zip(written["person"], written["answers"], strict=True)) == counts
+    assert written["seconds"].sum() == 2.0 * len(labels)
+    assert ">anna</td>" in (tmp_path / "report" / "index.html").read_text()
+
+
+def test_answers_without_a_name_stand_beside_those_with_one() -> None:
+    efforts = [Effort(3.0, "=1+1"), Effort(2.0), Effort(who="\x1b[2J"), Effort(1.0, "=1+1"), Effort()]
+    labels = [RecordedLabel(index, 0, 0, effort=effort) for index, effort in enumerate(efforts)]
+    its_own = RecordedLabel(9, None, None)  # the dataset's label, which nobody gave
+    assert people_of([*labels, its_own]) == [
+        Person("=1+1", 2, 4.0), Person("", 2, 2.0), Person(r"\x1b[2J", 1, None)
+    ]  # fmt: skip
+    assert people_of([labels[1], labels[4], its_own]) == []
+
+
+def test_where_nobody_is_named_there_is_no_table_of_people(report: Path) -> None:
+    assert tables.people(study_of(report.parent / "runs")) is None
+    assert not (report / "people.csv").exists()
+    assert "person" not in (report / "index.html").read_text()
