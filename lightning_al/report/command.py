@@ -103,11 +103,19 @@ def _report(asked: argparse.Namespace, command: str) -> None:
         print(f"{NAME}: left out {line}", file=sys.stderr)
     if not studies:
         named = ", ".join(printable(folder) for folder in asked.folders)
+        if missing:
+            raise ReportError(
+                f"No run to report on in {named}: all that were found are left out, for the reasons above. Correct "
+                "these, or name other folders."
+            )
         raise ReportError(
             f"No run to report on in {named}. Name the folder of a run or a sweep: one that has a journal.sqlite, or "
-            "such folders below it, and at least one round."
+            "such folders below it."
         )
-    unclear = [study.metric for study in studies if study.mode is None]
+    measured = [study for study in studies if study.metric]
+    if asked.target and not measured:
+        raise ReportError("`--target`: no run measured how good its model is. Leave --target out.")
+    unclear = [study.metric for study in measured if study.mode is None]
     if asked.target and unclear:
         raise ReportError(
             f"--target: whether less or more of {unclear[0]} is better is not known, since its name does not say it. "

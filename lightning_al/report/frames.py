@@ -164,11 +164,24 @@ def tables(studies: Sequence[Study], targets: Sequence[float]) -> dict[str, pd.D
         "pairs": _of_tasks((study, pairs_frame(study.pairs)) for study in studies),
         "labels_to_target": _labels_to_target(studies, targets),
         "phases": phases(frame),
+        "people": people(studies),
         "classes": classes(frame, {study.title: study.class_names for study in studies}),
         "asked": queries(frame),
         "noise": batches(frame),
     }
     return {name: table for name, table in found.items() if not table.empty}
+
+
+def people(studies: Sequence[Study]) -> pd.DataFrame:
+    """Return who labelled: one row a run and person, with an empty name for answers that name nobody."""
+    rows = [
+        [study.title, method, run.seed, one.name, one.answers, one.seconds]
+        for study in studies
+        for method, same in study.methods.items()
+        for run in same
+        for one in run.people
+    ]
+    return pd.DataFrame(rows, columns=[*RUN, "person", "answers", "seconds"], dtype=object)
 
 
 def comparison_frame(methods: Sequence[Method]) -> pd.DataFrame:

@@ -118,7 +118,9 @@ def pictures(task: Task) -> list[Picture]:
     return [picture for part in task.parts for picture in (*part.pictures, *part.small)]
 
 
-def _curves(study: Study, band: Band, prefix: str) -> Part:
+def _curves(study: Study, band: Band, prefix: str) -> Part | None:
+    if not study.metric:
+        return None
     found = [curves_picture(study, band, f"{prefix}curves"), differences_picture(study, f"{prefix}differences")]
     compared = [tables.comparison(study)] if study.compared else []
     return Part("", [picture for picture in found if picture is not None], compared)
@@ -184,11 +186,12 @@ def read_png(path: Path) -> bytes | None:
 
 
 def _labelling(study: Study, prefix: str) -> Part | None:
+    people = tables.people(study)
+    named = [] if people is None else [people]
     if not study.knows_label_seconds:
-        return None
-    return Part(
-        "Time of the people who label", [labelling_picture(study, f"{prefix}labelling")], [tables.labelling(study)]
-    )
+        return Part("The people who label", tables=named) if named else None
+    drawn = [labelling_picture(study, f"{prefix}labelling")] if study.metric else []
+    return Part("Time of the people who label", drawn, [tables.labelling(study), *named])
 
 
 def _time(frame: pd.DataFrame, prefix: str) -> Part:

@@ -18,6 +18,7 @@ import yaml
 
 from lightning_al.report.curves import area_or_nan
 from lightning_al.report.metric import USUAL, Mode, checked_mode, usual_metric
+from lightning_al.report.people import Person, people_in
 from lightning_al.report.settings import absurd_numbers, flat, read_config, settings_of_header
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, read_json, replacing
 from lightning_al.run.folder import CONFIG, COPY, ERROR, JOURNAL, LINES, SUMMARY
@@ -46,7 +47,7 @@ class Run:
         seed: Seed of the run; runs with the same seed are compared as a pair.
         metric: Name of the metric on the curve; empty where nothing was measured.
         labels: Training labels at each recorded round.
-        values: The metric after the fit with so many labels.
+        values: The metric after the fit with so many labels; none where nothing was measured.
         area: Normalised area under the curve, the endpoint; NaN if the run diverged.
         initial: Dataset indices labelled at the start.
         indices: Dataset indices queried after each round, in the order of choice.
@@ -60,6 +61,7 @@ class Run:
         state: `finished`; `going` in another process; `failed` as a cell of a sweep; or `stopped` before its end.
         history: The rounds; none if only the summary was read.
         classes: The names of classes by their numbers, as far as the journal has them.
+        people: Who labelled, if the journal can be read and any answer names anybody.
     """
 
     name: str
@@ -82,6 +84,7 @@ class Run:
     state: State = field(default="finished", compare=False)
     history: History = field(default_factory=History, compare=False, repr=False)
     classes: dict[int, str] = field(default_factory=dict, compare=False, repr=False)
+    people: list[Person] = field(default_factory=list, compare=False, repr=False)
 
     @property
     def label_seconds(self) -> float:
@@ -146,21 +149,22 @@ class Run:
     def on(self, metric: str, *, with_validation_labels: bool = False) -> Run:
         """Return the run with the curve of a metric, whose counts may include validation labels.
 
-        The run's mode is that of its own metric, and is left out with another one.
+        The run's mode is that of its own metric, and is left out with another one. Without a metric ("") there are the
+        labels of all rounds, and no values.
 
         Raises:
             KeyError: If no round has the metric; the message lists those there are.
         """
-        labels, values = self.history.curve(metric)
-        if with_validation_labels:
-            labels = [round.spent + round.validation_labels for round in self.history if metric in round.metrics]
+        values = self.history.curve(metric)[1] if metric else []
+        measured = [round for round in self.history if not metric or metric in round.metrics]
+        labels = [round.spent + with_validation_labels * round.validation_labels for round in measured]
         return replace(
             self,
             metric=metric,
             mode=self.mode if metric == self.metric else None,
             labels=labels,
             values=values,
-            area=area_or_nan(labels, values),
+            area=area_or_nan(labels, values) if metric else nan,
             validation_labels=0 if with_validation_labels else max(round.validation_labels for round in self.history),
         )
 
@@ -245,7 +249,7 @@ def is_run_folder(folder: Path) -> bool:
 
 def read_run(folder: Path) -> Run:
     """Read all that a run has recorded, or raise one of `UNREADABLE`; `Run.on` gives it the curve of a metric."""
-    history, state = _read_history(folder)
+    history, state, people = _read_rounds(folder)
     summary = Run.read(folder) if os.path.lexists(folder / SUMMARY) else None
     config = read_config(folder)
     metric: Any = None
@@ -284,6 +288,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         state=state,
         classes=_class_names(folder),
+        people=people,
     )
 
 
@@ -324,10 +329,12 @@ def _failure(folder: Path) -> str:
         return f"it failed, and {ERROR} cannot be read: {error.strerror if isinstance(error, OSError) else error}"
 
 
-def _read_history(folder: Path) -> tuple[History, State]:
+def _read_rounds(folder: Path) -> tuple[History, State, list[Person]]:
     is_going = False
+    people: list[Person] = []
     try:
-        rounds = Journal.read_history(folder)
+        records = Journal.read(folder)
+        rounds, people = records.history, people_in(records)
     except FileNotFoundError:
         rounds = read_lines(folder)
     except InUseError:
@@ -339,8 +346,8 @@ def _read_history(folder: Path) -> tuple[History, State]:
         if after.spent <= before.spent:
             raise ValueError(f"its round {after.number} does not hold what a round holds. {COPY}")
     if history.done:
-        return history, "finished"
-    return history, "going" if is_going else "failed" if (folder / ERROR).exists() else "stopped"
+        return history, "finished", people
+    return history, "going" if is_going else "failed" if (folder / ERROR).exists() else "stopped", people
 
 
 def _printable_round(round: Round) -> Round:

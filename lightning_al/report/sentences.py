@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from lightning_al.report.comparison import Method
@@ -13,7 +13,14 @@ from lightning_al.report.study import Study
 
 
 def headlines(study: Study) -> list[tuple[str, str]]:
-    """Return a sentence for each method with its evidence, the largest difference first."""
+    """Return a sentence for each method with its evidence, the largest difference first.
+
+    Of a run alone, what its audit points tell comes first. Where nothing was measured, there is one sentence, on the
+    labels.
+    """
+    if not study.metric:
+        return [_unmeasured(study)]
+    audited = _audited(study.runs[0].history[-1].audit) if len(study.runs) == 1 else []
     baseline = study.baseline
     compared = [row for row in study.compared if row.difference is not None]
     if baseline is not None and compared:
@@ -25,21 +32,26 @@ def headlines(study: Study) -> list[tuple[str, str]]:
         said = [(f"The mean height of {row.name}'s curve is {row.mean_area:.3f}.", _runs(row)) for row in rows]
     shown = {row.name for row in study.compared if row.is_complete}
     left = [row for row in study.compared if row.name not in shown]
-    return [*said, *((f"{row.name} is incomplete: {row.num_diverged}.", _others(row)) for row in left)]
+    return [*audited, *said, *((f"{row.name} is incomplete: {row.num_diverged}.", _others(row)) for row in left)]
 
 
 def caveats(study: Study) -> list[str]:
     """Return the warnings that a reader needs before trusting the sentences."""
+    if not study.metric:
+        num_going = sum(run.state != "finished" for run in study.runs)
+        have = "has" if num_going == 1 else "have"
+        unfinished = [f"Of the runs, {num_going} {have} not finished; the figures will change."] if num_going else []
+        return [*unfinished, *_versions(study)]
     found = []
     high = study.between[1]
     with_random = [row.difference.n for row in study.compared if row.difference is not None]
     if not study.compared:
         found.append("No part of the curves is common to the runs, so that nothing is compared.")
-    elif not study.has_random_choice:
+    elif not study.has_random_choice and len(study.runs) > 1:
         found.append("There is no run of random choice to compare with.")
-    elif study.baseline is None:
+    elif study.has_random_choice and study.baseline is None:
         found.append("Runs of random choice diverged and are not counted, so that nothing is compared with it.")
-    elif not with_random:
+    elif not with_random and len(study.runs) > 1:
         found.append("No method has a seed in common with random choice, so that nothing is compared with it.")
     pairs = [*with_random, *(pair.difference.n for pair in study.pairs)]
     if pairs and min(pairs) < LEAST_SEEDS:
@@ -71,10 +83,7 @@ def caveats(study: Study) -> list[str]:
             f"Round 0 differs between methods with the same seed ({', '.join(map(str, unlike))}), so that these pairs "
             "did not start alike."
         )
-    changed = [name for name, versions in study.versions.items() if len(versions) > 1]
-    if changed:
-        found.append(f"The runs used different versions of {', '.join(changed)}.")
-    return found
+    return found + _versions(study)
 
 
 def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[str]:
@@ -118,6 +127,40 @@ def signed(value: float) -> str:
     ('+0.040', '\u22120.200')
     """
     return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _audited(audit: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Return what the audit points of the last model tell, if any has a label."""
+    if not audit.get("labels"):
+        return []
+    right, labels = f"{audit['right']:.0f}", f"{audit['labels']:.0f}"
+    said = f"The last model is right on {right} of {labels} audit point{'s' * (labels != '1')}"
+    rests = "Drawn at random before the run and never trained on; in brackets the 95 % interval of the accuracy."
+    return [(f"{said} ({100 * audit['low']:.0f} to {100 * audit['high']:.0f} %).", rests)]
+
+
+def _unmeasured(study: Study) -> tuple[str, str]:
+    """Return how many labels there are, and what would have measured how good the model is."""
+    labels = _span([run.history[-1].spent for run in study.runs], "label")
+    num_rounds = _span([len(run.history) for run in study.runs], "round")
+    others = sorted({name for run in study.runs for name in run.metrics})
+    other = f"`--metric` draws the curve of another metric: {_listed(others)}." if others else ""
+    if any(run.history[-1].audit for run in study.runs):
+        said = "no audit point has a label yet, so that nothing says how good the model is."
+    else:
+        said = "nothing measured how good the model is: `pool.audit=0.1` would have."
+        other = other or "So would test data. In a program it is `ActiveDataModule(audit=0.1)`."
+    return f"{labels} in {num_rounds}; {said}", other
+
+
+def _span(counts: Sequence[int], name: str) -> str:
+    low, high = min(counts), max(counts)
+    return f"{high} {name}{'s' * (high != 1)}" if low == high else f"{low} to {high} {name}s"
+
+
+def _versions(study: Study) -> list[str]:
+    changed = [name for name, versions in study.versions.items() if len(versions) > 1]
+    return [f"The runs used different versions of {', '.join(changed)}."] if changed else []
 
 
 def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:

@@ -186,7 +186,8 @@ def settings_of_header(header: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(argument, Recorded)
     }
     pool = {"initial_size": len(header["initial"]), **header.get("datamodule", {})}
-    of_data = {f"data.{name}": data[name] for name in ("length", "classes", "form")}
+    # Of items with keys, which may come and go, a header has only the form.
+    of_data = {f"data.{name}": data[name] for name in ("keyed", "length", "classes", "form") if name in data}
     return {**dict(leaves({**settings, "pool": pool})), **of_data}
 
 

@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, compare, compare_pairs, mode_of
-from lightning_al.report.metric import Mode
+from lightning_al.report.metric import USUAL, Mode, usual_metric
 from lightning_al.report.runs import LeftOut, Run
 from lightning_al.report.settings import differing, of_task, tells_apart
 from lightning_al.report.statistics import MOST_PAIRS
@@ -24,7 +24,7 @@ class Study:
 
     Attributes:
         title: Name of the data, with settings that tell the task from others of the report.
-        metric: Metric of the curves.
+        metric: Metric of the curves; empty if no run measured the one it names, so that there are no curves.
         with_validation_labels: Whether validation labels count as well.
         methods: The runs of each method, random choice first, in the order of their seeds.
         between: Fewest and most labels that are compared.
@@ -144,7 +144,10 @@ def make_studies(
     left_out: list[LeftOut] = []
     for title, same in zip(_titles([same[0] for same in by_task.values()]), by_task.values(), strict=True):
         chosen = _own_metric(same, title) if metric is None else metric
-        there = _without_repeats(_measured(same, chosen, left_out), left_out)
+        if metric is None and not any(chosen in run.metrics for run in same):
+            # A run that was to be tested, and had no test data. Without an audit there are only no curves.
+            chosen = usual_metric({USUAL[0], USUAL[-1]}.intersection(*(run.metrics for run in same)))
+        there = _without_repeats(_measured(same, chosen, left_out) if chosen else same, left_out)
         if not there:
             continue
         curves = [run.on(chosen, with_validation_labels=with_validation_labels) for run in there]
@@ -152,14 +155,14 @@ def make_studies(
         between = _between(curves, up_to)
         covering = {name: [run for run in same if _covers(run, between)] for name, same in methods.items()}
         covering = {name: same for name, same in covering.items() if same}
-        known_mode = mode_of(curves, mode)
+        known_mode = mode_of(curves, mode) if chosen else None
         study = Study(
             title=title,
             metric=chosen,
             with_validation_labels=with_validation_labels,
             methods=methods,
             between=between,
-            compared=compare(covering, between=between, mode=known_mode, chance=chance) if covering else [],
+            compared=compare(covering, between=between, mode=known_mode, chance=chance) if covering and chosen else [],
             differing=differing([tells_apart(run.settings) for run in curves]),
             mode=known_mode,
         )
@@ -218,12 +221,13 @@ def _own_metric(runs: Sequence[Run], title: str) -> str:
 def _measured(runs: Sequence[Run], metric: str, left_out: list[LeftOut]) -> list[Run]:
     """Leave out runs without the metric."""
     for run in runs:
-        if not metric:
-            left_out.append(LeftOut(run.folder, "it has measured nothing"))
+        if not run.metrics:
+            reason = "it measured nothing, and others did. Make a report of this folder alone to see what it asked."
+            left_out.append(LeftOut(run.folder, reason))
         elif metric not in run.metrics:
-            known = ", ".join(sorted(run.metrics)) or "none"
+            known = ", ".join(sorted(run.metrics))
             left_out.append(LeftOut(run.folder, f"it has no metric {metric}. Choose by --metric one of: {known}."))
-    return [run for run in runs if metric and metric in run.metrics]
+    return [run for run in runs if metric in run.metrics]
 
 
 def _without_repeats(runs: list[Run], left_out: list[LeftOut]) -> list[Run]:

@@ -185,6 +185,27 @@ def labelling(study: Study) -> Table:
     return Table("labelling", ["method", "seed", "labels", "time"], rows, notes)
 
 
+def people(study: Study) -> Table | None:
+    """Return who labelled, one row a run and person, or None where nobody is named."""
+    found = [(method, run, one) for method, same in study.methods.items() for run in same for one in run.people]
+    if not found:
+        return None
+    rows = [
+        [
+            method,
+            str(run.seed),
+            one.name or "not named",
+            str(one.answers),
+            "" if one.seconds is None else duration(one.seconds),
+        ]
+        for method, run, one in found[:MOST_RUNS]
+    ]
+    notes = ["Answers by whom they name, those that are no label too, and how long they took, as far as they say it."]
+    if len(found) > len(rows):
+        notes.append(f"The first {len(rows)} of {len(found)} rows; people.csv has all.")
+    return Table("people", ["method", "seed", "person", "answers", "time"], rows, notes, text=[2])
+
+
 def time(seconds: pd.DataFrame, num_rounds: pd.Series[int]) -> Table:
     """Return the wall time of each part of a round, one row a method, over all rounds."""
     total = seconds.sum(axis=1)

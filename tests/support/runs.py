@@ -110,22 +110,25 @@ def record(
     keep_open: bool = False,
     classes: Sequence[str] = (),
     label_seconds: float = 0.0,
+    audit: dict[str, float] | None = None,
+    is_measured: bool = True,
     **changes: Any,
 ) -> Journal:
     """Keep a run in a folder as the command line does, and return its journal.
 
-    Its classes have names if they are given, and before each fit people have labelled for so many seconds more.
+    Its classes have names if they are given, and before each fit people have labelled for so many seconds more. Each
+    model is judged by these audit points. A run that measured nothing names no metric and has no summary.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    settings = config(name, acquisition, seed, metric=metric, **changes)
+    settings = config(name, acquisition, seed, metric=metric if is_measured else None, **changes)
     (folder / "config.yaml").write_text(yaml.safe_dump(settings, allow_unicode=True))
     journal = Journal(folder)
     names = {"classes": Classes({name: number for number, name in enumerate(classes)}).to_dict()} if classes else {}
     journal.begin({"seed": seed, **names})
     for round in rounds(heights, metric=metric, finished=finished):
-        round = replace(round, label_seconds=label_seconds * (round.number + 1))
-        journal.append(round, labels={})
-    if finished:
+        round = replace(round, label_seconds=label_seconds * (round.number + 1), audit=audit or {})
+        journal.append(round if is_measured else replace(round, metrics={}), labels={})
+    if finished and is_measured:
         summary = Run.from_history(
             journal.history, name=name, acquisition=acquisition, seed=seed, metric=metric, initial=[0], settings={}
         )
