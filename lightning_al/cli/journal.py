@@ -63,6 +63,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     back.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     back.add_argument("points", nargs="+", metavar="POINT", help=HOW_NAMED)
+    skip = action(
+        "skip", _skip, "leave points out of the query that awaits answers, such as those that are gone (all or none)"
+    )
+    skip.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    skip.add_argument("points", nargs="+", metavar="POINT", help=HOW_NAMED)
     add = action(
         "add-class", _add_class, "add a class, and label the points that were answered by 'other' with its name"
     )
@@ -192,6 +197,19 @@ def _give_back(asked: argparse.Namespace) -> None:
     for before in give_back_all(asked.folder, indices_of(asked.points, keys, asked.folder)):
         is_now = f"{_point(before.index, keys)} is in the pool again; its label still counts as spent"
         print(f"{asked.folder}: {is_now}. {_how_on(asked.folder)}")
+
+
+def _skip(asked: argparse.Namespace) -> None:
+    from lightning_al.oracle.telling import skip
+
+    keys = _keys_of_run(asked.folder)
+    indices = list(dict.fromkeys(indices_of(asked.points, keys, asked.folder)))
+    left = skip(asked.folder, indices)
+    for index in indices:
+        print(
+            f"{asked.folder}: {_point(index, keys)} is skipped, at no cost; {_plural(len(left), 'answer')} of the "
+            f"query still to come. Start the run again on {asked.folder}."
+        )
 
 
 def _add_class(asked: argparse.Namespace) -> None:
