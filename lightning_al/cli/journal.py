@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lightning_al.cli.named_points import HOW_NAMED, indices_of
 
 if TYPE_CHECKING:
     from lightning_al.oracle.label_rules import LabelRules
@@ -51,17 +52,22 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     correct = action("correct", _correct, "replace the labels of points (all or none)")
     correct.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
-    correct.add_argument("index", type=int, metavar="INDEX", help="the point, by its index in the dataset")
+    correct.add_argument("point", metavar="POINT", help=HOW_NAMED)
     correct.add_argument(
         "label", metavar="LABEL", help="its label: a class number, a class name, a number, or a list such as "
         "'[0.5, 0.5]'; null stands for the dataset's own",
     )  # fmt: skip
-    correct.add_argument("more", nargs="*", metavar="INDEX LABEL", help="more points, each with its label")
+    correct.add_argument("more", nargs="*", metavar="POINT LABEL", help="more points, each with its label")
     back = action(
         "give-back", _give_back, "remove the labels of points (all or none), so that they can be queried again"
     )
     back.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
-    back.add_argument("index", type=int, nargs="+", metavar="INDEX", help="a point, by its index in the dataset")
+    back.add_argument("points", nargs="+", metavar="POINT", help=HOW_NAMED)
+    skip = action(
+        "skip", _skip, "leave points out of the query that awaits answers, such as those that are gone (all or none)"
+    )
+    skip.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
+    skip.add_argument("points", nargs="+", metavar="POINT", help=HOW_NAMED)
     add = action(
         "add-class", _add_class, "add a class, and label the points that were answered by 'other' with its name"
     )
@@ -146,28 +152,38 @@ def _correct(asked: argparse.Namespace) -> None:
     from lightning_al.oracle.corrections import correct_by
     from lightning_al.task.class_names import Classes
 
-    labels = _labels([asked.index, asked.label, *asked.more])
+    keys = _keys_of_run(asked.folder)
+    labels = _labels([asked.point, asked.label, *asked.more], keys, asked.folder)
     reads = {index: partial(_read, label) for index, label in labels.items()}
     for before in correct_by(asked.folder, reads):
         was = "the dataset's own" if before.label is None else _named(before.label, Classes())
-        is_now = f"the label of {before.index} was {was}, and is {labels[before.index]}"
+        is_now = f"the label of {_point(before.index, keys)} was {was}, and is {labels[before.index]}"
         print(f"{asked.folder}: {is_now}. {_how_on(asked.folder)}")
 
 
-def _labels(words: list[Any]) -> dict[int, str]:
-    """Return labels by index, from a list of alternating indices and labels.
+def _keys_of_run(folder: Path) -> list[str | int]:
+    from lightning_al.run.journal_reading import check_is_there
+    from lightning_al.run.keys_file import load_keys
+
+    check_is_there(folder)
+    return load_keys(folder)
+
+
+def _point(index: int, keys: Sequence[str | int]) -> str:
+    from lightning_al.run.printable import printable
+
+    return f"{index} ({printable(keys[index])})" if 0 <= index < len(keys) else str(index)
+
+
+def _labels(words: list[str], keys: Sequence[str | int], folder: Path) -> dict[int, str]:
+    """Return labels by index, from a list of alternating points and labels.
 
     Raises:
-        ValueError: If an index has no label, is not a number, or comes twice.
+        ValueError: If a point has no label, is not one of the run, or comes twice.
     """
     if len(words) % 2:
-        raise ValueError(f"`correct` got the index {words[-1]} without a label. Give a label after each index.")
-    wrong = [word for word in words[::2] if not re.fullmatch(r"-?\d+", str(word), re.ASCII)]
-    if wrong:
-        raise ValueError(
-            f"`correct` got {', '.join(map(repr, wrong))} where an index is expected. Give a whole number."
-        )
-    indices = [int(word) for word in words[::2]]
+        raise ValueError(f"`correct` got the point {words[-1]} without a label. Give a label after each point.")
+    indices = indices_of(words[::2], keys, folder)
     twice = sorted({index for index in indices if indices.count(index) > 1})
     if twice:
         raise ValueError(f"`correct` got two labels for the index {', '.join(map(str, twice))}. Give one for each.")
@@ -177,8 +193,23 @@ def _labels(words: list[Any]) -> dict[int, str]:
 def _give_back(asked: argparse.Namespace) -> None:
     from lightning_al.oracle.corrections import give_back_all
 
-    for index in [before.index for before in give_back_all(asked.folder, asked.index)]:
-        print(f"{asked.folder}: {index} is in the pool again; its label still counts as spent. {_how_on(asked.folder)}")
+    keys = _keys_of_run(asked.folder)
+    for before in give_back_all(asked.folder, indices_of(asked.points, keys, asked.folder)):
+        is_now = f"{_point(before.index, keys)} is in the pool again; its label still counts as spent"
+        print(f"{asked.folder}: {is_now}. {_how_on(asked.folder)}")
+
+
+def _skip(asked: argparse.Namespace) -> None:
+    from lightning_al.oracle.telling import skip
+
+    keys = _keys_of_run(asked.folder)
+    indices = list(dict.fromkeys(indices_of(asked.points, keys, asked.folder)))
+    left = skip(asked.folder, indices)
+    for index in indices:
+        print(
+            f"{asked.folder}: {_point(index, keys)} is skipped, at no cost; {_plural(len(left), 'answer')} of the "
+            f"query still to come. Start the run again on {asked.folder}."
+        )
 
 
 def _add_class(asked: argparse.Namespace) -> None:

@@ -35,6 +35,8 @@ def put_labels(
     check_same_run(f"The run folder {folder}", records.header, Header().of(active, data), force=False)
     label_as_recorded(data.pool, records)
     check_labelled(data, records, folder)
+    # Points of an open query that are gone were skipped; they cannot be scored.
+    data.pool.leave(sorted(data.gone_items & set(data.pool.unlabelled)))
 
 
 def put_last_weights(records: Records, folder: Path, active: ActiveLearning, model: pl.LightningModule) -> None:

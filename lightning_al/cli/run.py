@@ -86,7 +86,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     is_known = stored is not None and not options_now.allow
     plain = OmegaConf.to_container(settings)
     with threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
-        return fit_and_report(config, settings, folder, options_now, fit=not finished)
+        return fit_and_report(config, settings, folder, options_now, stored, fit=not finished)
 
 
 @dataclass
@@ -101,19 +101,28 @@ class Objects:
 
 
 def fit_and_report(
-    config: DictConfig, settings: DictConfig, folder: Path, options_now: CommandOptions, *, fit: bool
+    config: DictConfig,
+    settings: DictConfig,
+    folder: Path,
+    options_now: CommandOptions,
+    stored: DictConfig | None,
+    *,
+    fit: bool,
 ) -> float:
     """Make every object, fit to the budget if needed, and report.
 
     Args:
-        config: The configuration as it is stored.
+        config: The configuration as it is stored from now on.
         settings: The same with all references resolved.
         folder: The run's folder.
         options_now: The options that hold for this command only.
+        stored: The configuration that the folder has, or None for a new run.
         fit: Whether the run is not yet finished.
     """
+    from lightning_al.cli.growth import OnceAccepted, as_far_as
     from lightning_al.cli.metric import check_metric, curve_metric
     from lightning_al.host.loggers import one_log
+    from lightning_al.host.trainer import callbacks_of, set_callbacks
     from lightning_al.report.curves import area_or_nan
     from lightning_al.run.journal import Journal
 
@@ -134,11 +143,13 @@ def fit_and_report(
         run_apart(folder)
         return _area(folder) if _has_finished(folder) else float("nan")
     if trainer.is_global_zero:
-        write_config(config, folder)
+        write_config(config if stored is None else as_far_as(config, stored), folder)
         hint = "" if is_cell() else f"  (to resume it: {resume_command(folder, config)})"
         console.print(f"Run folder: {folder}{hint}", soft_wrap=True)
     if fit:
         loggers = objects.loggers if trainer.is_global_zero else {}
+        store = OnceAccepted(lambda: write_config(config, folder))
+        set_callbacks(trainer, [*callbacks_of(trainer), store])
         try:
             with one_log(loggers, folder, hyperparameters(config)):
                 trainer.fit(objects.model, datamodule=data)

@@ -382,9 +382,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
         See `lightning_al.task.labels.is_lacking`.
         """
+        initial, gone = self.pool.rounds[0], self.gone_items  # one that is gone was skipped, since it had no label
         with seeded(derive(self.seed, "labels")):
-            labels = {index: self.label_of(index) for index in self.pool.rounds[0]}
-        return [index for index, label in labels.items() if is_lacking(label, beside=labels.values())]
+            labels = {index: self.label_of(index) for index in initial if index not in gone}
+        lacking = {index for index, label in labels.items() if is_lacking(label, beside=labels.values())}
+        return [index for index in initial if index in lacking or index in gone]
 
     def with_own_label(self, indices: Iterable[int]) -> list[int]:
         """Return the points that have a label in a dataset which lists labels of only some points."""
@@ -641,7 +643,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     def _check_pool(self) -> None:
         """Refuse batches whose labels cannot be hidden, and warn of random augmentation."""
-        points, unlabelled = self.training_points, self.pool.unlabelled
+        points, gone = self.training_points, self.gone_items
+        unlabelled = [index for index in self.pool.unlabelled if index not in gone]
         some = points.first_readable(unlabelled, 3)
         if some and hasattr(points.scored, "__getitems__"):
             view: Any = self.pool_dataloader(some).dataset

@@ -15,6 +15,9 @@ from lightning_al.values.errors import first_few
 from lightning_al.values.parts import is_pandas
 from lightning_al.values.whole_numbers import as_whole, plain, shown
 
+MOST_LISTED = 50
+"""How many points a command that an error gives names at most."""
+
 Key = str | int
 """What an item is known by outside: a path, an id."""
 
@@ -157,13 +160,17 @@ class Known:
         Raises:
             ValueError: If there is one; the message names it.
         """
-        for which, what in ((self.labelled, "labelled items"), (self.pending, "items that are being labelled")):
+        ways = (
+            (self.labelled, "labelled items", "give their labels back", "give-back"),
+            (self.pending, "items that are being labelled", "skip them, which costs no label,", "skip"),
+        )
+        for which, what, how, action in ways:
             gone = [index for index in which if numbering.places[index] is None]
             if gone:
-                remedy = "" if which is self.pending else f", or run `{command('give-back', self.folder, gone[0])}`"
                 raise ValueError(
                     f"{len(gone)} {what} of the run in {self.folder} are gone from the data: "
-                    f"{first_few([repr(self.keys[index]) for index in gone])}. Put them back{remedy}."
+                    f"{first_few([repr(self.keys[index]) for index in gone])}. Put them back, or {how} by "
+                    f"`{command(action, self.folder, *gone[:MOST_LISTED])}`."
                 )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -17,8 +17,10 @@ from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.corrections import opened, rules_of
 from lightning_al.oracle.open_query import rest_of
 from lightning_al.oracle.query import Query
+from lightning_al.oracle.set_aside import Skip
 from lightning_al.run.folder import JOURNAL
 from lightning_al.run.journal import Journal
+from lightning_al.run.journal_command import command
 from lightning_al.run.keys_file import load_keys
 from lightning_al.run.labels import Change, Label
 from lightning_al.run.recorded_labels import places_of, recorded_labels
@@ -90,6 +92,33 @@ def tell(
     if wrong is not None:
         raise wrong
     return dict(query.answers)
+
+
+def skip(folder: str | os.PathLike[str], indices: Sequence[int]) -> list[int]:
+    """Leave points out of the open query, all or none, such as those whose items are gone. It costs no label.
+
+    Args:
+        folder: The run's folder.
+        indices: The points.
+
+    Returns:
+        The points that still await an answer.
+
+    Raises:
+        FileNotFoundError: If the folder holds no run.
+        RuntimeError: If a process runs the run, or the journal is damaged.
+        ValueError: If a point awaits no answer.
+    """
+    with opened(folder) as journal:
+        rest = [] if journal.records.query is None else journal.records.query.rest
+        others = [index for index in indices if index not in set(rest)]
+        if others:
+            raise ValueError(
+                f"Of the run in {folder}, [{first_few(others)}] is no point that awaits an answer. Name some of the "
+                f"{len(rest)} that do, which `{command('show', folder)}` lists."
+            )
+        journal.answer({index: Skip().to_plain() for index in indices})
+        return [index for index in rest if index not in set(indices)]
 
 
 def _name(given: Any) -> str | None:

@@ -67,6 +67,8 @@ def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> Non
         if "keys" in header:
             check_keys(folder, [], header["keys"])
         return
+    # A point of an open query that is gone was skipped. It leaves with the other answers of its query.
+    skipped = data.gone_items & (set() if records.query is None else set(records.query.answers))
     changed = []
     for index in (*data.pool.labelled, *data.pool.audit.labelled):
         key, before = records.items.get(index, (keys[index], None))
@@ -75,7 +77,7 @@ def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> Non
                 f"{folder / KEYS} says that item {index} is {keys[index]!r}, but the journal says {key!r}. Put back "
                 "copies of both from before."
             )
-        if before is not None and data.content_of(index) not in (before, None):
+        if before is not None and index not in skipped and data.content_of(index) not in (before, None):
             changed.append(index)
     if changed:
         raise ValueError(
@@ -83,7 +85,7 @@ def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> Non
             f"{first_few([repr(keys[index]) for index in changed])}. Put the old contents back, or give the points "
             f"back by `{command('give-back', folder, changed[0])}`, so that they are asked for again."
         )
-    left = sorted(data.gone_items - set(data.pool.aside))
+    left = sorted(data.gone_items - set(data.pool.aside) - skipped)
     data.pool.leave(left)
     new = len(keys) - len(data.known_items.keys)
     if new or left:

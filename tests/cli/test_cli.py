@@ -16,6 +16,7 @@ from hydra.core.hydra_config import HydraConfig
 from matplotlib.image import imread
 from omegaconf import OmegaConf
 
+from lightning_al import ActiveLearning
 from lightning_al.cli import run as cli_run
 from lightning_al.cli.configuration import as_stored
 from lightning_al.host.namespace import pl
@@ -207,6 +208,18 @@ def test_a_larger_budget_cut_off_before_its_report_is_reported_and_not_the_small
             run(smaller, "active.budget=20")
     run(smaller)
     assert Run.read(smaller).labels == [10, 15, 20]
+
+
+def test_a_larger_budget_that_was_refused_is_not_taken_for_one_that_was_reached(smaller, monkeypatch):
+    before = (smaller / "config.yaml").read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(ActiveLearning, "check_data", unreachable)
+        with pytest.raises(ConnectionError):
+            run(smaller, "active.budget=20")
+    assert (smaller / "config.yaml").read_text() == before
+    run(smaller, "active.budget=20")
+    assert Run.read(smaller).labels == [10, 15, 20]
+    assert OmegaConf.load(smaller / "config.yaml").active.budget == 20
 
 
 def unreachable(*arguments: object) -> None:

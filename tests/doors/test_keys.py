@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query, Unusable
+from lightning_al.cli.journal import main
+from lightning_al.cli.recorded_run import put_labels
 from lightning_al.host.namespace import pl
 from lightning_al.oracle.corrections import give_back
 from lightning_al.run.journal import Journal
@@ -197,10 +199,37 @@ def test_one_that_was_given_back_may_be_gone(tmp_path: Path) -> None:
     assert Photos([index]).keys[0] not in oracle.asked
 
 
-def test_one_that_is_being_asked_for_is_named_too(tmp_path: Path, begun: Path) -> None:
-    first = Journal.read(begun).query.indices[0]
-    with pytest.raises(ValueError, match="1 items that are being labelled of the run"):
-        run(tmp_path, Photos([number for number in range(30) if number != first]), ByKey(), begun)
+@pytest.mark.parametrize("which", ["of a round", "initial", "audit"])
+def test_one_that_is_being_asked_for_is_named_and_may_be_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], which: str
+) -> None:
+    folder, audit = tmp_path / "run", {"audit": 3} if which == "audit" else {}
+    run(tmp_path, Photos(range(30)), ByKey(rounds=1 if which == "of a round" else -1), folder, **audit)
+    query = Journal.read(folder).query
+    assert query is not None
+    gone = sorted([*query.audited, *query.indices][:2] if which == "audit" else query.indices[:2])
+    left = [number for number in range(30) if number not in gone]
+    with pytest.raises(ValueError, match=r"2 items that are being labelled of .* Put them back, or skip"):
+        run(tmp_path, Photos(left), ByKey(), folder, **audit)
+    assert main(["skip", str(folder), Photos(gone).keys[0], str(gone[1])]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert f"{gone[0]} ({Photos(gone).keys[0]}) is skipped, at no cost" in said[-2]
+    assert main(["skip", str(folder), str(left[0] if left[0] not in query.points else 29), str(gone[0])]) == 2
+    assert "is no point that awaits an answer" in capsys.readouterr().err
+    if which == "of a round":  # it is not scored either
+        scored = ActiveDataModule(Photos(left), classes=NAMES, batch_size=8, seed=0, initial_size=6)
+        active = ActiveLearning("bald", query_size=4, posterior=MCDropout(2), oracle=ByKey(), seed=0)
+        put_labels(Journal.read(folder), folder, trainer(tmp_path), active, scored)
+        assert len(scored.pool.unlabelled) == len(set(left) - set(scored.pool.labelled))
+        assert set(scored.pool.unlabelled) <= set(left)
+    oracle = ByKey()
+    active, pool, _ = run(tmp_path, Photos(left), oracle, folder, **audit)
+    assert active.done
+    assert active.history[-1].spent == pool.pool.num_labelled + len(pool.pool.audit.labelled)
+    assert not set(Photos(gone).keys) & set(oracle.asked)
+    states = {one.index: one.state for one in recorded_labels(Journal.read(folder))}
+    assert {states[index] for index in gone} == {"skip"}
+    assert set(pool.pool.labelled) | set(pool.pool.audit.labelled) <= set(left)
 
 
 def test_a_labelled_item_with_other_contents_is_named(tmp_path: Path, begun: Path) -> None:

@@ -402,6 +402,41 @@ def test_the_command_corrects_and_gives_back(folder: Path, capsys: pytest.Captur
     assert "after 2 queries: 9 was given back" in shown
 
 
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ([f"photos/{number}.png" for number in range(10)], ["photos/7.png", "9", "index:4"]),
+        ([f"{number}" for number in range(100, 110)], ["107", "key:109", "4"]),
+        ([*range(10)], ["7", "key:9", "index:4"]),
+        (["5", "index:7", "key:1", *map(str, range(20, 24)), "4", "9", "7"], ["index:9", "4.5"]),
+    ],
+    ids=["paths", "numbers that are no index", "numbers that are their own index", "numbers of others"],
+)
+def test_a_point_is_named_by_its_key_too(
+    folder: Path, capsys: pytest.CaptureFixture[str], keys: list[str | int], words: list[str]
+) -> None:
+    journal = Journal(folder)
+    journal.save_keys(keys)
+    journal.close()
+    if "4.5" in words:  # a name that means two points, or none, changes nothing
+        before = state(folder)
+        for action in (["correct", "4", "ash"], ["give-back", "4"]):
+            line = refused(capsys, action[0], folder, *action[1:])
+            assert "4 is the index of one point of the run in" in line
+            assert "the key of another. Write index:4 or key:4" in line
+        assert "'4.5' came where an index or the key of an item" in refused(capsys, "give-back", folder, "4.5")
+        assert "'key:5x'" in refused(capsys, "correct", folder, "key:5x", "ash")
+        assert state(folder) == before
+        assert "the label of 7 (4) was 1, and is ash" in said(capsys, "correct", folder, "key:4", "ash")
+        assert "the label of 1 (index:7) was" in said(capsys, "correct", folder, "index:7", "ash")
+        return
+    told = said(capsys, "correct", folder, words[0], "ash", words[1], "=beech")
+    assert f"the label of 7 ({keys[7]}) was 1, and is ash" in told
+    assert f"the label of 9 ({keys[9]}) was 0, and is =beech" in told
+    assert f"4 ({keys[4]}) is in the pool again" in said(capsys, "give-back", folder, words[2])
+    assert [change.index for change in Journal.read(folder).changes] == [7, 9, 4]
+
+
 def state(folder: Path) -> list[Any]:
     return [Journal.read(folder).changes, [(one.index, one.state) for one in recorded_labels(Journal.read(folder))]]
 
@@ -421,8 +456,11 @@ WRONG_OF_SEVERAL: dict[str, tuple[list[Any], list[str]]] = {
         ["index 9 in .*oak", "index 4 in .*17"],
     ),
     "no points": (["correct", 7, "ash", 9, 0, 99, 1], ["Index 99 in .* has no label", "None of the 3 labels in"]),
-    "no label given": (["correct", 7, "ash", 9], ["`correct` got the index 9 without a label. Give a label after"]),
-    "no index": (["correct", 7, "ash", "nine", 0], ["`correct` got 'nine' where an index is expected. Give a"]),
+    "no label given": (["correct", 7, "ash", 9], ["`correct` got the point 9 without a label. Give a label after"]),
+    "no index": (
+        ["correct", 7, "ash", "nine", 0],
+        ["'nine' came where an index of the run in .* is expected"],
+    ),
     "two labels": (["correct", 7, "ash", 7, 1], ["`correct` got two labels for the index 7. Give one for each"]),
 }
 
@@ -549,4 +587,4 @@ def test_help_answers_before_torch_is_imported() -> None:
     for action in ("show", "correct", "give-back", "export", "repair"):
         assert re.search(rf"^    {action}\b", whole, re.MULTILINE)
     assert len(of_actions) == 2
-    assert all("INDEX" in said for said in of_actions)
+    assert all("POINT" in said for said in of_actions)
