@@ -24,11 +24,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, Files, Other, Query, Skip, Unusable
+from lightning_al.data.image_folder import image_folder
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.files.csv_rows import rows_of
 from lightning_al.oracle.files.label_text import LabelTexts
 from lightning_al.oracle.files.points import Points, key_text
-from lightning_al.oracle.files.shown_item import ShownItem, shown_item
+from lightning_al.oracle.files.shown_item import ShownItem, shown_item, with_file
+from lightning_al.oracle.query import LazyItems
 from lightning_al.run import files as run_files
 from lightning_al.testing import check_oracle
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
@@ -702,10 +704,54 @@ def test_a_large_image_is_made_small_without_what_its_file_tells() -> None:
     image.save(file, "jpeg", exif=exif)
     [(address, is_small)] = shown_item(lambda: Image.open(file)).pictures
     content = b64decode(address.partition(",")[2])
-    assert Image.open(io.BytesIO(content)).size == (80, 320)  # upright
+    assert Image.open(io.BytesIO(content)).size == (128, 512)  # upright
     assert not is_small
     assert b"where I live" not in content
     assert len(content) < 5000
+
+
+def test_the_page_shows_the_photo_and_not_what_the_model_gets(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "where I live"
+    Image.new("RGB", (1600, 400), "red").save(tmp_path / "wide.jpg", exif=exif)
+    Image.new("I;16", (90, 30), 700).save(tmp_path / "deep.png")
+    (tmp_path / "cut.png").write_bytes(b"no image")
+    data = image_folder(tmp_path, classes=["cat", "dog"], image_size=8).train_data
+    places = {key: place for place, key in enumerate(data.keys)}
+    names = ["wide.jpg", "deep.png", "cut.png"]
+    items = LazyItems(data.__getitem__, [places[name] for name in names])
+    paths = [data.path_of(places[name]) for name in names]
+    asked = Query(0, [7, 3, 11], keys=names, items=items, paths=paths, classes=ANIMALS, folder=tmp_path / "run")
+    answers(asked)
+    shown = [[image.size for image in images] for images in pictures_of(sheet(asked.folder, "round-000.html"))]
+    assert shown == [[(128, 512)], [(90, 30)], []]
+    assert "where I live" not in sheet(asked.folder, "round-000.html").read_text()
+    fill(sheet(asked.folder), {7: "cat"})
+    text = sheet(asked.folder).read_bytes().decode().splitlines(keepends=True)
+    sheet(asked.folder).write_text("".join(line for line in text if not line.startswith("3,")), newline="")
+    answers(asked)  # writes another page for the point whose line was removed
+    assert [[image.size for image in images] for images in pictures_of(sheet(asked.folder, "round-000-2.html"))] == [
+        [(90, 30)]
+    ]
+
+
+def pictures_of(page: Path) -> list[list[Image.Image]]:
+    """The pictures of each item on a page."""
+    return [
+        [Image.open(io.BytesIO(b64decode(found))) for found in re.findall(r'src="data:image/\w+;base64,([^"]+)"', tile)]
+        for tile in page.read_text().split("<article")[1:]
+    ]
+
+
+def test_a_file_that_is_no_image_or_of_several_leaves_the_item_as_it_is(tmp_path: Path) -> None:
+    Image.new("RGB", (90, 30)).save(tmp_path / "a.png")
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    one, two = ({name: torch.zeros(3, 8, 8) for name in names} | {"age": 41} for names in ("a", "ab"))
+    for item, name, changes in [(one, "a.png", True), (one, "a.wav", False), (two, "a.png", False)]:
+        before = shown_item(lambda item=item: item)  # type: ignore[misc]
+        after = with_file(before, tmp_path / name)
+        assert (after.pictures != before.pictures) is changes
+        assert after.rows == [("age", "41")]
 
 
 def test_other_items_are_texts_and_rows() -> None:

@@ -91,6 +91,7 @@ class Sheets:
             probs=None if query.probs is None else [query.probs[place] for place in places],
             items=LazyItems(query.items.__getitem__, places) if len(query.items) else (),
             classes=query.classes,
+            paths=[query.paths[place] for place in places] if query.paths else (),
         )
         self._write_page(f"{self.stem}-{number}", part, suggestions)
         _write(self.folder / f"{self.stem}-{number}.csv", _table(part, suggestions=suggestions))
