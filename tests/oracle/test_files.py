@@ -26,6 +26,7 @@ from PIL import Image
 from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, Files, Other, Query, Skip, Unusable
 from lightning_al.data.image_folder import image_folder
 from lightning_al.oracle.answers import AnswerError
+from lightning_al.oracle.corrections import correct
 from lightning_al.oracle.files.csv_rows import rows_of
 from lightning_al.oracle.files.label_text import LabelTexts
 from lightning_al.oracle.files.points import Points, key_text
@@ -545,7 +546,7 @@ def test_a_kill_between_two_files_leaves_what_the_next_call_completes(
     fill(sheet(tmp_path), {7: "dog"})
     assert answers(asked) == {7: 1}
     names = sorted(path.name for path in (tmp_path / "queries").iterdir())
-    assert names == [".round-000.json", "round-000.csv", "round-000.html"]
+    assert names == [".round-000.json", ".round-000.texts.json", "round-000.csv", "round-000.html"]
     (tmp_path / "fresh").mkdir()
     answers(query(tmp_path / "fresh"))
     assert sheet(tmp_path / "fresh", "round-000.html").read_text() == sheet(tmp_path, "round-000.html").read_text()
@@ -841,6 +842,55 @@ def test_a_line_corrects_an_answer_of_its_query(tmp_path: Path) -> None:
     two = "correct: cat in round-000-anna.csv, line 3 and correct: skip in round-000.csv, line 3"
     with pytest.raises(ValueError, match=f"index 3 has more than one answer, {two}"):
         collections.deque(Files().label(rest))
+
+
+def test_a_line_that_is_changed_after_its_query_is_named_or_corrects(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def fit() -> ActiveDataModule:
+        data = ActiveDataModule(points(20).tensors[0], initial=[3, 7], classes=list("abcd"), batch_size=4, seed=0)
+        options = {"max_rounds": 3, "posterior": "deterministic", "seed": 0}
+        active = ActiveLearning("random", query_size=2, oracle="files", folder=folder, **options)
+        trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+        return data
+
+    fit()
+    initial = sheet(folder, "initial.csv")
+    fill(initial, {3: "a", 7: "b"})
+    data = fit()
+    fill(initial, {3: "c"})
+    with pytest.warns(UserWarning, match=r"initial\.csv, line 2, says 'c' and said 'a'\. Write `correct: LABEL`"):
+        data = fit()
+    assert data.pool.labels[3] == 0
+    fill(initial, {3: "Correct: c"})
+    assert fit().pool.labels[3] == 2
+    fill(sheet(folder), dict.fromkeys(range(20), "d"))
+    fill(initial, {3: "correct: c", 7: "correct: e"})
+    with pytest.raises(ValueError, match=r"initial\.csv, line 3: 'e' names no class"):
+        fit()
+    fill(initial, {7: "correct: d"})
+    data = fit()
+    assert (data.pool.labels[3], data.pool.labels[7]) == (2, 3)
+    # What was corrected elsewhere since is not corrected again by the line.
+    correct(folder, 3, "b")
+    assert fit().pool.labels[3] == 1
+
+
+def test_without_its_memory_an_earlier_file_changes_nothing(tmp_path: Path) -> None:
+    answers(query(tmp_path))
+    fill(sheet(tmp_path), {7: "cat"})
+    answers(query(tmp_path))
+    fill(sheet(tmp_path), {7: "correct: dog", 3: "cat"})
+    later = query(tmp_path, [20])
+    later.round = 1
+    with pytest.warns(UserWarning, match=r"round-000\.csv, line 3, says 'cat'\. Write"):
+        assert answers(later) == {7: Correction(1)}
+    memory = sheet(tmp_path, ".round-000.texts.json")
+    memory.write_text("[")
+    with pytest.raises(ValueError, match=r"What the files of a query said in .* cannot be read .*\. Remove this file"):
+        answers(later)
+    memory.unlink()
+    assert answers(later) == {}
 
 
 def test_an_added_line_corrects_an_answer_of_an_earlier_query(tmp_path: Path) -> None:
