@@ -441,6 +441,60 @@ def test_a_file_that_is_no_table_is_named_and_others_are_read(tmp_path: Path, co
     assert reason in refusal(asked, {3: 1})
 
 
+ONE_CELL = {  # a spreadsheet that expects another separator took each line for one cell
+    "semicolon": "index,key,label,note;\r\n7,photos/7.png,,;dog\r\n3,photos/3.png,,;\r\n11,photos/11.png,,;skip\r\n",
+    "no mark in the header": "index,key,label,note\r\n7,photos/7.png,,;dog\r\n3,photos/3.png,,\r\n11,,,;skip\r\n",
+    "tab": "index,key,label,note\t\n7,photos/7.png,,\tdog\n11,,,\tskip\n",
+    "comma": "index;key;label;note,\n7;photos/7.png;;,dog\n11;;;,skip\n",
+    "quoted": '"index,key,label,note";\n"7,""photos/7.png"",,";dog\n"11,photos/11.png,,";skip\n',
+    "beliefs": "index,key,label,note,predicted,probability\n7,photos/7.png,,,cat,0.9;dog\n11,,,,cat,0.9;skip\n",
+    "a name above": "index,key,label,note;who;label\n7,photos/7.png,,;;dog\n11,photos/11.png,,;;skip\n",
+    "some in place": "index,key,label,note;\n7,photos/7.png,dog,a;\n11,photos/11.png,,;skip\n",
+}
+
+
+@pytest.mark.parametrize("saved", ONE_CELL)
+def test_a_label_beside_a_row_in_one_cell_is_taken_up(tmp_path: Path, saved: str) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    sheet(tmp_path).write_bytes(b"\xef\xbb\xbf" + ONE_CELL[saved].encode())
+    assert answers(asked) == {7: 1, 11: Skip()}
+
+
+@pytest.mark.parametrize(
+    ("saved", "reason"),
+    [
+        ("index,key,label,note;\n7,,,;dog;sure\n3,,,;dog\n", "several texts stand beside it"),
+        ("index,key,label,note;\n7,,cat,;dog\n3,,,;dog\n", "several texts stand beside it"),
+        ("index,key,label,note,\n7,,,,dog\n3,,dog,,\n", "'dog' is in a column without a name, and not in `label`"),
+    ],
+)
+def test_a_text_that_may_be_no_label_is_named(tmp_path: Path, saved: str, reason: str) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    sheet(tmp_path).write_text(saved)
+    assert f"round-000.csv, line 2: {'its columns' if ';' in saved else reason}" in (said := refusal(asked, {3: 1}))
+    assert reason in said
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        "index,key,label,note\n7,,dog,dark; small\n3,,,dark; small\n",
+        "index;key;label;note;who;seconds\n7;;dog;;anna;2,5\n3;;;;;0,7\n",
+        "index;key;label;note;predicted;probability\n7;;dog;;cat;0,97\n3;;;;cat;0,97\n",
+        ",index,label,note\n0,7,dog,\n1,3,,\n",
+        "index,key,label,note\n7,a;b,dog,\n3,a;b,,\n",
+    ],
+)
+def test_separators_in_texts_and_numbers_are_no_cells(tmp_path: Path, saved: str) -> None:
+    asked = query(tmp_path, keys=["a;b", "a;b", "c", "d"])
+    answers(asked)
+    sheet(tmp_path).write_text(saved)
+    found = {index: answer.label if isinstance(answer, Answer) else answer for index, answer in answers(asked).items()}
+    assert found == {7: 1}
+
+
 # Asked again
 
 
