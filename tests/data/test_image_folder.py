@@ -247,6 +247,7 @@ def test_what_is_labelled_already_is_not_asked_for(tmp_path: Path) -> None:
 
     def answers(query: Any) -> dict[int, str]:
         asked.extend(query)
+        assert query.paths == [root / key for key in query.keys]
         return dict.fromkeys(query, "cat")
 
     fit(root, answers, initial_size=1, budget=7)

@@ -24,11 +24,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, Files, Other, Query, Skip, Unusable
+from lightning_al.data.image_folder import image_folder
 from lightning_al.oracle.answers import AnswerError
+from lightning_al.oracle.corrections import correct
 from lightning_al.oracle.files.csv_rows import rows_of
 from lightning_al.oracle.files.label_text import LabelTexts
 from lightning_al.oracle.files.points import Points, key_text
-from lightning_al.oracle.files.shown_item import ShownItem, shown_item
+from lightning_al.oracle.files.shown_item import ShownItem, shown_item, with_file
+from lightning_al.oracle.query import LazyItems
 from lightning_al.run import files as run_files
 from lightning_al.testing import check_oracle
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
@@ -438,6 +441,60 @@ def test_a_file_that_is_no_table_is_named_and_others_are_read(tmp_path: Path, co
     assert reason in refusal(asked, {3: 1})
 
 
+ONE_CELL = {  # a spreadsheet that expects another separator took each line for one cell
+    "semicolon": "index,key,label,note;\r\n7,photos/7.png,,;dog\r\n3,photos/3.png,,;\r\n11,photos/11.png,,;skip\r\n",
+    "no mark in the header": "index,key,label,note\r\n7,photos/7.png,,;dog\r\n3,photos/3.png,,\r\n11,,,;skip\r\n",
+    "tab": "index,key,label,note\t\n7,photos/7.png,,\tdog\n11,,,\tskip\n",
+    "comma": "index;key;label;note,\n7;photos/7.png;;,dog\n11;;;,skip\n",
+    "quoted": '"index,key,label,note";\n"7,""photos/7.png"",,";dog\n"11,photos/11.png,,";skip\n',
+    "beliefs": "index,key,label,note,predicted,probability\n7,photos/7.png,,,cat,0.9;dog\n11,,,,cat,0.9;skip\n",
+    "a name above": "index,key,label,note;who;label\n7,photos/7.png,,;;dog\n11,photos/11.png,,;;skip\n",
+    "some in place": "index,key,label,note;\n7,photos/7.png,dog,a;\n11,photos/11.png,,;skip\n",
+}
+
+
+@pytest.mark.parametrize("saved", ONE_CELL)
+def test_a_label_beside_a_row_in_one_cell_is_taken_up(tmp_path: Path, saved: str) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    sheet(tmp_path).write_bytes(b"\xef\xbb\xbf" + ONE_CELL[saved].encode())
+    assert answers(asked) == {7: 1, 11: Skip()}
+
+
+@pytest.mark.parametrize(
+    ("saved", "reason"),
+    [
+        ("index,key,label,note;\n7,,,;dog;sure\n3,,,;dog\n", "several texts stand beside it"),
+        ("index,key,label,note;\n7,,cat,;dog\n3,,,;dog\n", "several texts stand beside it"),
+        ("index,key,label,note,\n7,,,,dog\n3,,dog,,\n", "'dog' is in a column without a name, and not in `label`"),
+    ],
+)
+def test_a_text_that_may_be_no_label_is_named(tmp_path: Path, saved: str, reason: str) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    sheet(tmp_path).write_text(saved)
+    assert f"round-000.csv, line 2: {'its columns' if ';' in saved else reason}" in (said := refusal(asked, {3: 1}))
+    assert reason in said
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [
+        "index,key,label,note\n7,,dog,dark; small\n3,,,dark; small\n",
+        "index;key;label;note;who;seconds\n7;;dog;;anna;2,5\n3;;;;;0,7\n",
+        "index;key;label;note;predicted;probability\n7;;dog;;cat;0,97\n3;;;;cat;0,97\n",
+        ",index,label,note\n0,7,dog,\n1,3,,\n",
+        "index,key,label,note\n7,a;b,dog,\n3,a;b,,\n",
+    ],
+)
+def test_separators_in_texts_and_numbers_are_no_cells(tmp_path: Path, saved: str) -> None:
+    asked = query(tmp_path, keys=["a;b", "a;b", "c", "d"])
+    answers(asked)
+    sheet(tmp_path).write_text(saved)
+    found = {index: answer.label if isinstance(answer, Answer) else answer for index, answer in answers(asked).items()}
+    assert found == {7: 1}
+
+
 # Asked again
 
 
@@ -543,7 +600,7 @@ def test_a_kill_between_two_files_leaves_what_the_next_call_completes(
     fill(sheet(tmp_path), {7: "dog"})
     assert answers(asked) == {7: 1}
     names = sorted(path.name for path in (tmp_path / "queries").iterdir())
-    assert names == [".round-000.json", "round-000.csv", "round-000.html"]
+    assert names == [".round-000.json", ".round-000.texts.json", "round-000.csv", "round-000.html"]
     (tmp_path / "fresh").mkdir()
     answers(query(tmp_path / "fresh"))
     assert sheet(tmp_path / "fresh", "round-000.html").read_text() == sheet(tmp_path, "round-000.html").read_text()
@@ -702,10 +759,54 @@ def test_a_large_image_is_made_small_without_what_its_file_tells() -> None:
     image.save(file, "jpeg", exif=exif)
     [(address, is_small)] = shown_item(lambda: Image.open(file)).pictures
     content = b64decode(address.partition(",")[2])
-    assert Image.open(io.BytesIO(content)).size == (80, 320)  # upright
+    assert Image.open(io.BytesIO(content)).size == (128, 512)  # upright
     assert not is_small
     assert b"where I live" not in content
     assert len(content) < 5000
+
+
+def test_the_page_shows_the_photo_and_not_what_the_model_gets(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "where I live"
+    Image.new("RGB", (1600, 400), "red").save(tmp_path / "wide.jpg", exif=exif)
+    Image.new("I;16", (90, 30), 700).save(tmp_path / "deep.png")
+    (tmp_path / "cut.png").write_bytes(b"no image")
+    data = image_folder(tmp_path, classes=["cat", "dog"], image_size=8).train_data
+    places = {key: place for place, key in enumerate(data.keys)}
+    names = ["wide.jpg", "deep.png", "cut.png"]
+    items = LazyItems(data.__getitem__, [places[name] for name in names])
+    paths = [data.path_of(places[name]) for name in names]
+    asked = Query(0, [7, 3, 11], keys=names, items=items, paths=paths, classes=ANIMALS, folder=tmp_path / "run")
+    answers(asked)
+    shown = [[image.size for image in images] for images in pictures_of(sheet(asked.folder, "round-000.html"))]
+    assert shown == [[(128, 512)], [(90, 30)], []]
+    assert "where I live" not in sheet(asked.folder, "round-000.html").read_text()
+    fill(sheet(asked.folder), {7: "cat"})
+    text = sheet(asked.folder).read_bytes().decode().splitlines(keepends=True)
+    sheet(asked.folder).write_text("".join(line for line in text if not line.startswith("3,")), newline="")
+    answers(asked)  # writes another page for the point whose line was removed
+    assert [[image.size for image in images] for images in pictures_of(sheet(asked.folder, "round-000-2.html"))] == [
+        [(90, 30)]
+    ]
+
+
+def pictures_of(page: Path) -> list[list[Image.Image]]:
+    """The pictures of each item on a page."""
+    return [
+        [Image.open(io.BytesIO(b64decode(found))) for found in re.findall(r'src="data:image/\w+;base64,([^"]+)"', tile)]
+        for tile in page.read_text().split("<article")[1:]
+    ]
+
+
+def test_a_file_that_is_no_image_or_of_several_leaves_the_item_as_it_is(tmp_path: Path) -> None:
+    Image.new("RGB", (90, 30)).save(tmp_path / "a.png")
+    (tmp_path / "a.wav").write_bytes(b"sound")
+    one, two = ({name: torch.zeros(3, 8, 8) for name in names} | {"age": 41} for names in ("a", "ab"))
+    for item, name, changes in [(one, "a.png", True), (one, "a.wav", False), (two, "a.png", False)]:
+        before = shown_item(lambda item=item: item)  # type: ignore[misc]
+        after = with_file(before, tmp_path / name)
+        assert (after.pictures != before.pictures) is changes
+        assert after.rows == [("age", "41")]
 
 
 def test_other_items_are_texts_and_rows() -> None:
@@ -795,6 +896,55 @@ def test_a_line_corrects_an_answer_of_its_query(tmp_path: Path) -> None:
     two = "correct: cat in round-000-anna.csv, line 3 and correct: skip in round-000.csv, line 3"
     with pytest.raises(ValueError, match=f"index 3 has more than one answer, {two}"):
         collections.deque(Files().label(rest))
+
+
+def test_a_line_that_is_changed_after_its_query_is_named_or_corrects(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+
+    def fit() -> ActiveDataModule:
+        data = ActiveDataModule(points(20).tensors[0], initial=[3, 7], classes=list("abcd"), batch_size=4, seed=0)
+        options = {"max_rounds": 3, "posterior": "deterministic", "seed": 0}
+        active = ActiveLearning("random", query_size=2, oracle="files", folder=folder, **options)
+        trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+        return data
+
+    fit()
+    initial = sheet(folder, "initial.csv")
+    fill(initial, {3: "a", 7: "b"})
+    data = fit()
+    fill(initial, {3: "c"})
+    with pytest.warns(UserWarning, match=r"initial\.csv, line 2, says 'c' and said 'a'\. Write `correct: LABEL`"):
+        data = fit()
+    assert data.pool.labels[3] == 0
+    fill(initial, {3: "Correct: c"})
+    assert fit().pool.labels[3] == 2
+    fill(sheet(folder), dict.fromkeys(range(20), "d"))
+    fill(initial, {3: "correct: c", 7: "correct: e"})
+    with pytest.raises(ValueError, match=r"initial\.csv, line 3: 'e' names no class"):
+        fit()
+    fill(initial, {7: "correct: d"})
+    data = fit()
+    assert (data.pool.labels[3], data.pool.labels[7]) == (2, 3)
+    # What was corrected elsewhere since is not corrected again by the line.
+    correct(folder, 3, "b")
+    assert fit().pool.labels[3] == 1
+
+
+def test_without_its_memory_an_earlier_file_changes_nothing(tmp_path: Path) -> None:
+    answers(query(tmp_path))
+    fill(sheet(tmp_path), {7: "cat"})
+    answers(query(tmp_path))
+    fill(sheet(tmp_path), {7: "correct: dog", 3: "cat"})
+    later = query(tmp_path, [20])
+    later.round = 1
+    with pytest.warns(UserWarning, match=r"round-000\.csv, line 3, says 'cat'\. Write"):
+        assert answers(later) == {7: Correction(1)}
+    memory = sheet(tmp_path, ".round-000.texts.json")
+    memory.write_text("[")
+    with pytest.raises(ValueError, match=r"What the files of a query said in .* cannot be read .*\. Remove this file"):
+        answers(later)
+    memory.unlink()
+    assert answers(later) == {}
 
 
 def test_an_added_line_corrects_an_answer_of_an_earlier_query(tmp_path: Path) -> None:

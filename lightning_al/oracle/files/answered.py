@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files.csv_rows import Row, rows_of
+from lightning_al.oracle.files.earlier import answer_of, changed_lines, place_of
 from lightning_al.oracle.files.label_text import LabelTexts
 from lightning_al.oracle.files.points import Points
 from lightning_al.oracle.files.sheets import LARGEST, Sheets
@@ -22,7 +22,6 @@ from lightning_al.run.files import read_bytes
 from lightning_al.run.labels import kind_of_aside
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.spreadsheets import as_number, as_written
-from lightning_al.values.whole_numbers import shown
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class Answered:
         refused: What was refused: file, line and reason of each.
         unlisted: The points of the query for which no file has a line, where all lines could be read.
         expected: What a label may be, in words.
+        ignored: Lines in files of earlier queries that were changed since: file, line and what it says.
     """
 
     answers: dict[int, Any]
@@ -42,6 +42,7 @@ class Answered:
     refused: list[str] = field(default_factory=list)
     unlisted: list[int] = field(default_factory=list)
     expected: str = ""
+    ignored: list[str] = field(default_factory=list)
 
 
 def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
@@ -54,10 +55,11 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
     """
     points, texts = Points(dict.fromkeys(query.answers, "") | dict(keys)), LabelTexts(query.classes)
     of_all = Points(sheets.keys_of_all() | dict.fromkeys(query.answers, "") | dict(keys))
-    refused: list[str] = []
+    changed = changed_lines(sheets, of_all, texts)
+    refused = changed.refused
     found: dict[int, dict[Any, list[str]]] = {}
     efforts: dict[int, list[tuple[Any, Any]]] = {}
-    corrections: dict[int, dict[Any, list[str]]] = {}
+    corrections = changed.corrections
     listed: set[int] = set()
     for path in sheets.filled():
         try:
@@ -66,6 +68,8 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
             refused.append(f"{path.name} as a whole: {str(error) or said_shortly(error)}".rstrip(". "))
             continue
         for row in rows:
+            if row["label"]:
+                changed.texts.setdefault(place_of(row, of_all)[0], set()).add(row["label"])
             try:
                 if row.fault is not None:
                     raise AnswerError(row.fault)
@@ -74,7 +78,7 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
                         listed.add(points.index_of(row))
                 else:
                     corrects = texts.corrects(row["label"])
-                    index, answer = (of_all if corrects else points).index_of(row), _answer(row, texts)
+                    index, answer = (of_all if corrects else points).index_of(row), answer_of(row, texts)
                     listed.add(index)
                     given = (corrections if corrects else found).setdefault(index, {})
                     given.setdefault(answer, []).append(_where(path, row))
@@ -82,6 +86,7 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
                         efforts.setdefault(index, []).append(_effort(row))
             except AnswerError as error:
                 refused.append(f"{_where(path, row)}: {error}")
+    sheets.remember(changed.texts)
     asked = set(query)
     refused += [_several(index, given, query) for index, given in corrections.items() if len(given) > 1]
     for index, given in found.items():
@@ -100,19 +105,12 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
     }
     corrected = {index: next(iter(given)) for index, given in corrections.items() if len(given) == 1}
     unlisted = [] if refused else [index for index in query if index not in listed]
-    return Answered(answers, corrected, refused, unlisted, texts.expected)
+    return Answered(answers, corrected, refused, unlisted, texts.expected, changed.ignored)
 
 
 def _several(index: int, given: Mapping[Any, list[str]], query: Query) -> str:
     several = " and ".join(f"{_written(one, query)} in {places[0]}" for one, places in given.items())
     return f"index {index} has more than one answer, {several}"
-
-
-def _answer(row: Row, texts: LabelTexts) -> Any:
-    label, note = row["label"], re.sub(r"^'(?=[=+\-@])", "", row["note"])
-    if row.is_cut and texts.may_go_on(label):
-        raise AnswerError(f"the file ends in the middle of {shown(label)}, or right after it; add the end of the line")
-    return texts.answer(label, note)
 
 
 def _effort(row: Row) -> tuple[Any, Any]:

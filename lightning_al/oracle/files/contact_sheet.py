@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from lightning_al.oracle.files.label_text import folded
 from lightning_al.oracle.files.points import key_text
-from lightning_al.oracle.files.shown_item import ShownItem, shown_item
+from lightning_al.oracle.files.shown_item import ShownItem, shown_item, with_file
 from lightning_al.oracle.query import Query
 from lightning_al.values.spreadsheets import harmless
 
@@ -81,6 +81,8 @@ def _tiles(query: Query, suggestions: bool) -> list[Tile]:
     for place, (index, key) in enumerate(zip(query.indices[:MOST_SHOWN], query.keys, strict=False)):
         text = key_text(key)
         item = shown_item(partial(query.items.__getitem__, place)) if place < len(query.items) else ShownItem()
+        if place < len(query.paths) and (path := query.paths[place]) is not None:
+            item = with_file(item, path)
         suggestion = _suggestion(believed[place]) if believed else None
         tiles.append(Tile(index, None if folded(text) == str(index) else text, harmless(text), item, suggestion))
     return tiles

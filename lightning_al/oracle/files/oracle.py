@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
@@ -28,8 +28,9 @@ class Files(Oracle):
     `index`, `key`, `label` and `note`, and `round-000.html` shows the items. Those of the initial points are called
     `initial`. People fill in the column `label` with a class, `skip`, `unusable` (the note says why) or `other: TEXT`,
     in any order and over several days. A line without a label is still pending. The page saves such a file too.
-    ``correct: dog`` replaces an earlier answer, of this query or, in a line that is added with the index or the key, of
-    an earlier one. It is taken up as long as its query is open.
+    ``correct: dog`` replaces an earlier answer: in its line, also in the file of an earlier query, or in a line that is
+    added with the index or the key. It is taken up while a query is open. Any other change in the file of an earlier
+    query is named in a warning. `lightning-al-journal correct` corrects the labels of a run that is done.
 
     The file may be saved by any spreadsheet: with semicolons or tabs, in another encoding, with its columns in another
     order or with more of them. Several people may each save a copy, such as `round-000-anna.csv`. A line that cannot be
@@ -84,6 +85,11 @@ class Files(Oracle):
         found = take_up(sheets, query, keys)
         if found.unlisted:
             sheets.write_more(query, found.unlisted, suggestions=self.suggestions)
+        if found.ignored:
+            rank_zero_warn(
+                "Lines in the files of earlier queries were changed after these had ended, which changes no answer: "
+                f"{_first(found.ignored)}. Write `correct: LABEL` into such a line to correct it, or put it back."
+            )
         if is_new:
             rank_zero_info(f"`Files`: {self.how_to_answer(query)}.")
         # Together, they are recorded in one step.
@@ -94,16 +100,20 @@ class Files(Oracle):
         yield from found.corrections.items()
         if not found.refused:
             return
-        more = f"; and {len(found.refused) - MOST_NAMED} more" if len(found.refused) > MOST_NAMED else ""
         said = (
             f"`Files` could not take up {len(found.refused)} of the answers in {sheets.folder}: "
-            f"{'; '.join(found.refused[:MOST_NAMED])}{more}. A label is one of {found.expected}. Correct these lines, "
+            f"{_first(found.refused)}. A label is one of {found.expected}. Correct these lines, "
             "save the file and call `trainer.fit` again."
         )
         if self.wait != "exit":
             rank_zero_warn(said)  # Python shows the same warning once
         else:
             raise ValueError(said)
+
+
+def _first(lines: Sequence[str]) -> str:
+    more = f"; and {len(lines) - MOST_NAMED} more" if len(lines) > MOST_NAMED else ""
+    return f"{'; '.join(lines[:MOST_NAMED])}{more}"
 
 
 def _sheets_of(folder: Path, round: int) -> Sheets:

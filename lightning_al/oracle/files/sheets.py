@@ -7,7 +7,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ class Sheets:
     """
 
     def __init__(self, folder: Path, round: int) -> None:
-        self.folder = folder
+        self.folder, self.round = folder, round
         self.stem = "initial" if round == INITIAL else f"round-{round:03}"
         self.table, self.page = folder / f"{self.stem}.csv", folder / f"{self.stem}.html"
         self.title = "The initial points" if round == INITIAL else f"Round {round}"
@@ -67,7 +67,7 @@ class Sheets:
                 "another folder for the run."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in parts_in(self.folder, re.compile(rf"\.?{self.stem}(-\d+)?\.(json|html|csv)")):
+        for part in parts_in(self.folder, re.compile(rf"\.?{self.stem}(-\d+|\.texts)?\.(json|html|csv)")):
             part.unlink(missing_ok=True)  # of a process that was killed
         keys = self._keep_keys(query)
         is_there = os.path.lexists(self.table)
@@ -91,6 +91,7 @@ class Sheets:
             probs=None if query.probs is None else [query.probs[place] for place in places],
             items=LazyItems(query.items.__getitem__, places) if len(query.items) else (),
             classes=query.classes,
+            paths=[query.paths[place] for place in places] if query.paths else (),
         )
         self._write_page(f"{self.stem}-{number}", part, suggestions)
         _write(self.folder / f"{self.stem}-{number}.csv", _table(part, suggestions=suggestions))
@@ -103,6 +104,46 @@ class Sheets:
         """Return the CSV files of the query: the one that was written, and copies such as `round-000-anna.csv`."""
         name = re.compile(rf"{self.stem}([\W_].*)?\.csv", re.IGNORECASE | re.DOTALL)
         return [self.folder / found for found in sorted(os.listdir(self.folder)) if name.fullmatch(found)]
+
+    def filled_before(self) -> list[tuple[Path, bool]]:
+        """Return the CSV files of earlier queries, and whether it was remembered what each of these said."""
+        name = re.compile(r"(initial|round-(\d+))([\W_].*)?\.csv", re.IGNORECASE | re.DOTALL)
+        found = [(file, match) for file in sorted(os.listdir(self.folder)) if (match := name.fullmatch(file))]
+        return [
+            (self.folder / file, os.path.lexists(self._texts_of(match[1].lower())))
+            for file, match in found
+            if (INITIAL if match[2] is None else int(match[2])) < self.round
+        ]
+
+    def texts_before(self) -> dict[str, set[str]]:
+        """Return what the files said when earlier queries ended, as `remember` was given it, all together."""
+        name = re.compile(r"\.(initial|round-(\d+))\.texts\.json")
+        texts: dict[str, set[str]] = {}
+        for file in os.listdir(self.folder):
+            match = name.fullmatch(file)
+            if match and (INITIAL if match[2] is None else int(match[2])) < self.round:
+                for place, known in self._texts_in(self.folder / file).items():
+                    texts.setdefault(place, set()).update(known)
+        return texts
+
+    def remember(self, texts: Mapping[str, Collection[str]]) -> None:
+        """Remember what the files say while this query is open. The last call tells what they said when it ended."""
+        path, plain = self._texts_of(self.stem), {place: sorted(known) for place, known in texts.items()}
+        if plain != self._texts_in(path):
+            _write(path, json.dumps(plain))
+
+    def _texts_of(self, stem: str) -> Path:
+        return self.folder / f".{stem}.texts.json"
+
+    def _texts_in(self, path: Path) -> dict[str, list[str]]:
+        try:
+            return {str(place): list(map(str, known)) for place, known in read_json(path).items()}
+        except FileNotFoundError:
+            return {}
+        except (AttributeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"What the files of a query said in {path} cannot be read ({said_shortly(error)}). Remove this file."
+            ) from error
 
     def keys_of_all(self) -> dict[int, str]:
         """Return the keys of the points of all queries so far, as text."""

@@ -6,18 +6,21 @@ import dataclasses
 import io
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from lightning_al.data.image_folder import ENDINGS
 from lightning_al.task.labels import as_array
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.parts import is_image, is_pandas, names
 
-LONGER_SIDE = 320
+LONGER_SIDE = 512
 """The most pixels of a side of a picture."""
 
 SMALL = 64
@@ -71,6 +74,24 @@ def shown_item(read: Callable[[], Any]) -> ShownItem:
     except Exception as error:  # whatever a dataset or a type may raise; the point can still be answered
         return ShownItem(fault=said_shortly(error))
     return shown
+
+
+def with_file(item: ShownItem, path: Path) -> ShownItem:
+    """Return what is shown of an item with its file in place of its one image, which may be a part of that.
+
+    An item of several images, or whose file is no image, is shown as it is.
+
+    Args:
+        item: What is shown of the item itself.
+        path: Its file.
+    """
+    if len(item.pictures) > 1 or path.suffix.lower() not in ENDINGS:
+        return item
+    with suppress(Exception), Image.open(path) as image:  # whatever decoders raise; the item itself is shown then
+        image.draft(None, (LONGER_SIDE, LONGER_SIDE))  # a JPEG file is decoded at a fraction of its size
+        if pictures := shown_item(lambda: image).pictures:
+            return dataclasses.replace(item, pictures=pictures, fault=None)
+    return item
 
 
 def _parts(item: Any) -> Iterator[tuple[str, Any]]:
