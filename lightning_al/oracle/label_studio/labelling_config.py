@@ -136,9 +136,10 @@ def labelling_in(config: str, classes: Mapping[int, str]) -> Labelling:
             "The project in Label Studio has no field in which a label can be written. Add a `TextArea` or a `Number` "
             "to its labelling configuration."
         )
+    lacks = first_few(list(map(shown, missing)))
     raise ValueError(
-        f"The project in Label Studio has no `Choices` with all classes of the run: {first_few(list(map(shown, missing)))} "
-        "are missing. Add them to its labelling configuration, or leave `project` out."
+        f"The project in Label Studio has no `Choices` with all classes of the run: {lacks} are missing. Add them "
+        "to its labelling configuration, or leave `project` out."
     )
 
 
@@ -153,7 +154,7 @@ def parts_in(config: str) -> Parts:
 
 
 def _choices(tag: ElementTree.Element) -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for choice in tag.iter("Choice"):
         value = choice.attrib.get("value", "")
         name = choice.attrib.get("alias", value)

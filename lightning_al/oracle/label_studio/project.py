@@ -198,9 +198,8 @@ class Project:
             if is_asked:
                 found.answers[task.index] = Answer(verdict.answer, verdict.seconds, verdict.who)
                 task.changed = changed
-            elif verdict.plain != (before := task.answer if task.is_taken else query.answers[task.index]):
-                if str(verdict.plain) != str(before):
-                    found.corrections.append((number, Correction(verdict.answer), changed))
+            elif str(verdict.plain) != str(task.answer if task.is_taken else query.answers[task.index]):
+                found.corrections.append((number, Correction(verdict.answer), changed))
         return found
 
     def _annotated(self, numbers: Sequence[int] | None) -> list[Mapping[str, Any]]:
@@ -274,9 +273,9 @@ class Project:
         newest = self.remembered.newest()
         for place in self._lacking(query):
             if (found := newest.get(query[place])) is not None:
-                task = listed[found]
-                if not task.is_taken and found not in has_annotations:
-                    task.round = query.round
+                earlier = listed[found]
+                if not earlier.is_taken and found not in has_annotations:
+                    earlier.round = query.round
         self.remembered.write(self._folder)
 
     def _item(self, query: Query, place: int, side: int) -> ShownItem:

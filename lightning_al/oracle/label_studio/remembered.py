@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -101,12 +102,8 @@ class Remembered:
         >>> Remembered("ab12").task_of_key("ab12:-1:7")
         Task(round=-1, index=7, is_taken=False, answer=None, changed='')
         """
-        parts = key.split(":") if isinstance(key, str) else ()
-        try:
-            run, round, index = parts
-            return Task(int(round), int(index)) if run == self.run else None
-        except ValueError:
-            return None
+        found = re.fullmatch(r"(\w+):(-?\d{1,9}):(\d{1,19})", key, re.ASCII) if isinstance(key, str) else None
+        return Task(int(found[2]), int(found[3])) if found and found[1] == self.run else None
 
     def newest(self) -> dict[int, int]:
         """Return the number of the newest task of each point.

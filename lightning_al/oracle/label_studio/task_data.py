@@ -44,10 +44,10 @@ def are_files(labelling: Labelling) -> bool:
 
 
 def picture_file(url: str) -> tuple[str, bytes]:
-    """Return the ending and the content of a picture in a URL that holds it.
+    r"""Return the ending and the content of a picture in a URL that holds it.
 
     >>> picture_file("data:image/png;base64,AAAA")
-    ('png', b'\\x00\\x00\\x00')
+    ('png', b'\x00\x00\x00')
     """
     kind, _, content = url.partition(";base64,")
     return kind.rpartition("/")[2], b64decode(content)
