@@ -28,6 +28,10 @@ SECONDS = 300
 SHORT_TOKENS = """
 from datetime import timedelta
 
+from core.settings.base import *
+
+SENTRY_DSN = None  # which the next import reads from here
+
 from label_studio.core.settings.label_studio import *
 
 SIMPLE_JWT = {**globals().get("SIMPLE_JWT", {}), "ACCESS_TOKEN_LIFETIME": timedelta(seconds=2)}
@@ -96,7 +100,7 @@ class Server:
             time.sleep(0.5)
 
     def stop(self) -> None:
-        if self.process is not None:
+        if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.process = None

@@ -371,9 +371,11 @@ def test_a_deleted_project_and_one_of_another_run_are_named(tmp_path: Path, serv
 
 
 def told(caught: BaseException) -> str:
-    """All that a traceback may show, with the values of variables."""
-    whole = traceback.TracebackException.from_exception(caught, capture_locals=True)
+    """All that a traceback may show, with the values of variables, but for those of the test itself."""
+    assert caught.__traceback__ is not None
+    assert caught.__traceback__.tb_next is not None
     assert caught.__context__ is None
+    whole = traceback.TracebackException(type(caught), caught, caught.__traceback__.tb_next, capture_locals=True)
     return "".join(whole.format())
 
 
@@ -405,11 +407,15 @@ def test_wrong_and_ended_tokens_are_refused_and_shown_nowhere(
 def test_other_servers_are_not_taken_for_label_studio(server: Server, anna: Person, tokens: Mapping[str, str]) -> None:
     with pytest.raises(ValueError, match="with status 40"), Client(f"{server.url}/projects", tokens["anna"]) as client:
         client.get("/api/projects/")
-    with (
-        pytest.raises(ValueError, match=r"What answers at .* is not Label Studio"),
-        Client(server.url, tokens["anna"]) as client,
-    ):
-        client.get("/user/login/")
+    project = anna.ask("POST", "/api/projects/", {"title": "table"})["id"]
+    anna.ask("POST", f"/api/projects/{project}/import", [{"data": {"text": "a"}}])
+    table = f"/api/projects/{project}/export?exportType=CSV&download_all_tasks=true"
+    for path, why in (("/user/login/", "redirects"), (table, "gave no JSON")):
+        with (
+            pytest.raises(ValueError, match=f"is not Label Studio: .* {why}"),
+            Client(server.url, tokens["anna"]) as client,
+        ):
+            client.get(path)
     own = {"title": "a", "label_config": '<View><Text name="a" value="$b"/></View>'}
     path = f"/api/projects/{anna.ask('POST', '/api/projects/', own)['id']}/import"
     with pytest.raises(ValueError, match="key is expected in task data"), Client(server.url, tokens["anna"]) as client:

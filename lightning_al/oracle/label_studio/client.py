@@ -153,7 +153,9 @@ class Client:
                 f"Label Studio at {self.url} failed at `{method} {path}` with status {status}. Wait until the server "
                 "is well again, or look into its log; then call `trainer.fit` again."
             )
-        if status >= 300:
+        if 300 <= status < 400:
+            raise self._not_label_studio(f"`{method} {path}` redirects to {shown(response.headers.get('location'))}")
+        if status >= 400:
             raise ValueError(
                 f"Label Studio at {self.url} refused `{method} {path}` with status {status}: "
                 f"{self._reason(response)}. Check that `url` is its address, and that the project fits the run."
@@ -162,7 +164,7 @@ class Client:
             return response.json() if response.content else None
         except ValueError:
             pass
-        raise ValueError(f"What answers at {self.url} is not Label Studio. Pass `LabelStudio(url=...)`, its address.")
+        raise self._not_label_studio(f"`{method} {path}` gave no JSON")
 
     def _renew(self) -> None:
         """Exchange the token for an access token."""
@@ -176,7 +178,7 @@ class Client:
             )
         read = self._read("POST", path, response)
         if not isinstance(read, dict) or not isinstance(read.get("access"), str):
-            raise ValueError(f"What answers at {self.url} gave no access token. Check that `url` is Label Studio's.")
+            raise self._not_label_studio("it gave no access token")
         self._access = Secret(read["access"])
         self._renewal = self._clock() + 0.8 * _lifetime(self._access)
 
@@ -192,6 +194,11 @@ class Client:
         raise UnreachableError(
             f"Label Studio at {self.url} cannot be reached ({self._without_secrets(why)}). Start it, or pass "
             "`LabelStudio(url=...)`, its address; then call `trainer.fit` again."
+        )
+
+    def _not_label_studio(self, why: str) -> ValueError:
+        return ValueError(
+            f"What answers at {self.url} is not Label Studio: {why}. Pass `LabelStudio(url=...)`, its address."
         )
 
     def _reason(self, response: httpx.Response) -> str:

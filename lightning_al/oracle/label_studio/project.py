@@ -45,7 +45,8 @@ MOST_BY_NUMBER = 500
 """Up to so many tasks are exported by their numbers."""
 
 LONGEST_TITLE = 50
-"""The most characters of a project's title."""
+SHORTEST_TITLE = 3
+"""The most and the least characters of a project's title."""
 
 
 @dataclass(frozen=True)
@@ -226,10 +227,11 @@ class Project:
         for project in self._client.projects():
             if self.remembered.run in str(project.get("description")):
                 return int(project["id"])
+        name = self._folder.resolve().name[:LONGEST_TITLE]
         project = self._client.post(
             "/api/projects/",
             {
-                "title": self._folder.resolve().name[:LONGEST_TITLE] or OURS,
+                "title": name if len(name) >= SHORTEST_TITLE else f"run {name}",
                 "description": f"{OURS} {self.remembered.run}",
                 "label_config": labelling_config(Parts(), self._classes),
                 "maximum_annotations": self._annotators,
