@@ -89,9 +89,7 @@ placeholder="The label" /></View>'
     control = _add(view, "Choices", name="label", toName=about, choice="single", required="true", **look)
     taken = {name.strip().casefold() for name in classes.values()}
     for name in [*classes.values(), *(word for word in (UNUSABLE, OTHER) if word not in taken)]:
-        # A choice with a dollar sign would be looked up in the data.
-        alias = {"alias": name} if "$" in name else {}
-        _add(control, "Choice", value=name.replace("$", "\N{FULLWIDTH DOLLAR SIGN}"), **alias)
+        _add(control, "Choice", value=_written(name))
     hint = f"Why it is {UNUSABLE}, or which {OTHER} class it is"
     _add(view, "TextArea", name=NOTE, toName=about, **once, rows="1", placeholder=hint)
     return ElementTree.tostring(view, encoding="unicode")
@@ -126,7 +124,7 @@ def labelling_in(config: str, classes: Mapping[int, str]) -> Labelling:
         name, about = tag.attrib.get("name"), tag.attrib.get("toName", "")
         if not name or (tag.tag != "Choices" if classes else tag.tag not in ("TextArea", "Number")):
             continue
-        choices = _choices(tag)
+        choices = _choices(tag, classes)
         lacking = [known for known in classes.values() if known not in choices.values()]
         if not lacking and name != NOTE:
             return Labelling(objects, name, about, tag.tag.lower(), choices)
@@ -153,13 +151,16 @@ def parts_in(config: str) -> Parts:
     return Parts(tags.count("Image"), "Text" in tags, "Table" in tags)
 
 
-def _choices(tag: ElementTree.Element) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for choice in tag.iter("Choice"):
-        value = choice.attrib.get("value", "")
-        name = choice.attrib.get("alias", value)
-        found |= {value: name, name: name}
-    return found
+def _choices(tag: ElementTree.Element, classes: Mapping[int, str]) -> dict[str, str]:
+    """Return the class, or another word, that each choice stands for, by what an annotation says."""
+    names = {_written(name): name for name in classes.values()} | {name: name for name in classes.values()}
+    said = [choice.attrib.get("alias") or choice.attrib.get("value", "") for choice in tag.iter("Choice")]
+    return {one: names.get(one, one) for one in said}
+
+
+def _written(name: str) -> str:
+    """Return the name of a class as a choice has it: a dollar sign would be looked up in the data."""
+    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\ufffd", name).replace("$", "\uff04")
 
 
 def _add(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTree.Element:

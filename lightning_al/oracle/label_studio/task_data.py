@@ -104,9 +104,10 @@ def prediction_of(
     if not probs or labelling.kind != "choices":
         return None
     best = max(range(len(probs)), key=probs.__getitem__)
-    if best not in classes:
+    choice = next((said for said, name in labelling.choices.items() if name == classes.get(best)), None)
+    if choice is None:
         return None
-    value = {"choices": [classes[best]]}
+    value = {"choices": [choice]}
     result = {"from_name": labelling.control, "to_name": labelling.shows, "type": "choices", "value": value}
     return {"model_version": f"round {round}", "score": float(probs[best]), "result": [result]}
 
