@@ -35,8 +35,10 @@ from lightning_al import (
     Unusable,
 )
 from lightning_al.oracle.label_studio.client import TOKEN, Client, UnreachableError
+from lightning_al.oracle.label_studio.labelling_config import Parts, labelling_config
 from lightning_al.oracle.label_studio.remembered import FILE, Remembered
 from lightning_al.run.journal import Journal
+from lightning_al.testing import check_oracle
 from tests.label_studio.server import HOME, Person, Server
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
@@ -214,6 +216,20 @@ def test_an_answer_that_was_recorded_but_not_remembered_is_not_given_twice(
     assert answers(oracle, rest) == {7: Correction(1)}
 
 
+def test_it_keeps_the_promises_of_an_oracle(tmp_path: Path, server: Server, anna: Person) -> None:
+    asked = query(tmp_path)
+    labelled: set[int] = set()
+
+    def feed(part: Query) -> None:
+        answers(LabelStudio(server.url), part)
+        for index, task in anna.tasks(project_of(tmp_path)).items():
+            if index not in labelled:
+                labelled.add(index)
+                anna.label(task, "dog")
+
+    check_oracle(LabelStudio(server.url), query=asked, classes=list(ANIMALS.values()), feed=feed, seconds=60)
+
+
 # Items
 
 
@@ -365,9 +381,11 @@ def test_a_deleted_project_and_one_of_another_run_are_named(tmp_path: Path, serv
     with pytest.raises(ValueError, match="was not made for the run in"):
         answers(oracle, query(tmp_path / "a"))
     anna.ask("DELETE", f"/api/projects/{second['project']}/")
-    with pytest.raises(ValueError, match=r"is not in Label Studio at .* any more"):
+    with pytest.raises(ValueError, match=r"is not in Label Studio at .* Pass the number"):
         answers(oracle, query(tmp_path / "b"))
     (tmp_path / "b" / FILE).unlink()
+    with pytest.raises(ValueError, match=r"Project 999999 is not in Label Studio"):
+        answers(LabelStudio(server.url, project=999999), query(tmp_path / "b"))
     assert answers(oracle, query(tmp_path / "b")) == {}
 
 
@@ -406,19 +424,22 @@ def test_wrong_and_ended_tokens_are_refused_and_shown_nowhere(
 
 
 def test_other_servers_are_not_taken_for_label_studio(server: Server, anna: Person, tokens: Mapping[str, str]) -> None:
-    with pytest.raises(ValueError, match="with status 40"), Client(f"{server.url}/projects", tokens["anna"]) as client:
+    with (
+        pytest.raises(ValueError, match="Check that `url` is its address, and that"),
+        Client(f"{server.url}/projects", tokens["anna"]) as client,
+    ):
         client.get("/api/projects/")
-    project = anna.ask("POST", "/api/projects/", {"title": "table"})["id"]
+    own = {"title": "table", "label_config": labelling_config(Parts(text=True), ANIMALS)}
+    project = anna.ask("POST", "/api/projects/", own)["id"]
     anna.ask("POST", f"/api/projects/{project}/import", [{"data": {"text": "a"}}])
-    anna.skip({"id": anna.ask("GET", f"/api/tasks?project={project}")["tasks"][0]["id"]})
-    table = f"/api/projects/{project}/export?exportType=CSV&download_all_tasks=true"
-    for path, why in (("/user/login/", "redirects"), (table, "gave no JSON")):
+    anna.label(anna.ask("GET", f"/api/tasks?project={project}")["tasks"][0], "cat")
+    for path, why in (("/user/login/", "redirects"), (f"/api/projects/{project}/export", "gave no JSON")):
         with (
             pytest.raises(ValueError, match=f"is not Label Studio: .* {why}"),
             Client(server.url, tokens["anna"]) as client,
         ):
-            client.get(path)
-    own = {"title": "a", "label_config": '<View><Text name="a" value="$b"/></View>'}
+            client.get(path, exportType="CSV")
+    own = {"title": "own", "label_config": '<View><Text name="a" value="$b"/></View>'}
     path = f"/api/projects/{anna.ask('POST', '/api/projects/', own)['id']}/import"
     with pytest.raises(ValueError, match="key is expected in task data"), Client(server.url, tokens["anna"]) as client:
         client.post(path, [{"data": {"c": "d"}}])

@@ -135,7 +135,7 @@ def test_many_names_are_cut_to_what_a_journal_takes() -> None:
 def test_what_is_no_single_label_is_refused() -> None:
     two = annotation("cat")
     two["result"][0]["value"]["choices"] = ["cat", "dog"]
-    with pytest.raises(AnswerError, match="has 2 labels, 'cat' and 'dog'; choose one"):
+    with pytest.raises(AnswerError, match=r"has 2 labels, .*; choose one"):
         reader().answer(two)
     with pytest.raises(AnswerError, match="'other' does not say what it is"):
         reader().answer(annotation("other"))
@@ -214,7 +214,7 @@ def test_a_project_of_ones_own_is_filled_by_its_variables() -> None:
         labelling_in(config, {0: "cat", 1: "dog"})
     with pytest.raises(ValueError, match="no field in which a label can be written"):
         labelling_in(config, {})
-    with pytest.raises(ValueError, match="labelling configuration of the project in Label Studio cannot be read"):
+    with pytest.raises(ValueError, match="cannot read the labelling configuration of the project"):
         labelling_in("<View>", {})
 
 
@@ -242,7 +242,7 @@ def test_what_is_remembered_is_read_again_and_a_damaged_file_is_named(tmp_path: 
     assert Remembered.read(tmp_path) == remembered
     for text in ("{}", "[]", "cut off", '{"tasks": {"a": {}}}', '{"tasks": {"1": {"what": 2}}}'):
         (tmp_path / FILE).write_text(text)
-        with pytest.raises(ValueError, match=r"What the run remembers of Label Studio in .* cannot be read"):
+        with pytest.raises(ValueError, match=r"What the run remembers of Label Studio in .* is damaged"):
             Remembered.read(tmp_path)
     (tmp_path / FILE).unlink()
     (tmp_path / FILE).symlink_to(tmp_path / "elsewhere")

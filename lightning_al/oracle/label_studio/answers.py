@@ -118,7 +118,7 @@ class Reader:
         if 2 * len(first) <= len(answers):
             said = "; ".join(f"{self._in_words(group[0][1])} ({_names(group)})" for group in (first, *others))
             raise UndecidedError(
-                f"{len(answers)} people answered without a majority: {said}; let one more person decide"
+                f"{len(answers)} people answered without a majority: {said}. Let one more person decide."
             )
         dissent = [f"{_names(group)}: {self._in_words(group[0][1])}" for group in others]
         who = "; ".join([_names(first), *dissent])

@@ -112,7 +112,7 @@ def labelling_in(config: str, classes: Mapping[int, str]) -> Labelling:
         tags = list(ElementTree.fromstring(config).iter())
     except ElementTree.ParseError as error:
         raise ValueError(
-            f"The labelling configuration of the project in Label Studio cannot be read ({error}). Correct it there."
+            f"`LabelStudio` cannot read the labelling configuration of the project ({error}). Correct it there."
         ) from error
     objects = [
         (tag.tag, value[1:])

@@ -103,8 +103,8 @@ class LabelStudio(Oracle):
         """
         if query.folder is None:
             raise ValueError(
-                "`LabelStudio` remembers its project in the run's folder, but this query comes from a run without one. "
-                "Pass `ActiveLearning(folder=...)`."
+                "`LabelStudio` remembers its project in the run's folder, and this run has none. Pass "
+                "`ActiveLearning(folder=...)`."
             )
         if not os.environ.get(TOKEN, "").strip():
             raise PermissionError(

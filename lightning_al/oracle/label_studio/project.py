@@ -100,19 +100,22 @@ class Project:
         self._suggestions = suggestions
         self.remembered = self._remembered(number)
         if self.remembered.project is None:
+            self.remembered.write(folder)  # by whose name a project is found that a killed process made
             self.remembered.project = self._made()
             self.remembered.write(folder)
         settings = client.get(self._path())
         if settings is None:
             raise ValueError(
-                f"Project {self.remembered.project} is not in Label Studio at {client.url} any more. Put it back, or "
-                f"remove {folder / FILE}, so that the next start makes another project."
+                f"Project {self.remembered.project} is not in Label Studio at {client.url}. Pass the number of one "
+                f"that is there; if it was deleted, remove {folder / FILE}, so that the next start makes another."
             )
         if self.remembered.is_ours and self.remembered.run not in str(settings.get("description")):
             raise ValueError(
                 f"Project {self.remembered.project} in Label Studio at {client.url} was not made for the run in "
                 f"{folder}. Pass the `url` of the server that has the run's project, or remove {folder / FILE}."
             )
+        if not self.remembered.is_ours:
+            self.remembered.write(folder)
         self._count = settings.get("task_number") or 0
         self._config = str(settings.get("label_config"))
         self._names: dict[int, str] | None = None
@@ -191,7 +194,7 @@ class Project:
             try:
                 verdict = reader.verdict(exported["annotations"])
             except AnswerError as error:
-                said = f"task {number} (index {task.index}): {error}"
+                said = f"task {number} (index {task.index}): {error}".rstrip(".")
                 (found.undecided if isinstance(error, UndecidedError) or not is_asked else found.refused).append(said)
                 continue
             if verdict is None:
@@ -214,7 +217,6 @@ class Project:
         remembered = Remembered.read(self._folder)
         if remembered is None:
             remembered = Remembered(project=number, is_ours=number is None)
-            remembered.write(self._folder)
         elif number is not None and remembered.project != number:
             raise ValueError(
                 f"The run in {self._folder} has its tasks in project {remembered.project} of Label Studio, but "

@@ -71,8 +71,8 @@ class Remembered:
             return None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"What the run remembers of Label Studio in {path} cannot be read ({said_shortly(error)}). Put back a "
-                "copy of the file from before, or remove it so that a new project is made."
+                f"What the run remembers of Label Studio in {path} is damaged ({said_shortly(error)}). Remove the "
+                "file, so that the next start makes another project."
             ) from error
 
     def write(self, folder: Path) -> None:
