@@ -238,16 +238,20 @@ def test_images_are_uploaded_as_files_and_anything_else_is_in_the_data(
 ) -> None:
     large = Image.fromarray(np.random.default_rng(0).integers(0, 255, (1500, 3000, 3), dtype=np.uint8))
     items = [(torch.rand(3, 20, 30), 1), large, Image.new("I;16", (40, 40), 60000)]
-    asked = query(tmp_path, [7, 3, 11], items=items)
+    asked = query(tmp_path, [7, 3, 11, 4, 5], items=[*items, items[0], items[0]])
+    # A crop of a photo is shown whole, if its file can be read.
+    large.resize((900, 600)).save(tmp_path / "photo.jpg")
+    (tmp_path / "damaged.jpg").write_bytes(b"no image")
+    asked.paths = [None, None, None, tmp_path / "photo.jpg", tmp_path / "damaged.jpg"]
     answers(LabelStudio(server.url), asked)
     tasks = anna.tasks(project_of(tmp_path))
-    sizes = {}
+    sizes: dict[int, tuple[int, int]] = {}
     for index, task in tasks.items():
         assert task["data"]["image"].startswith("/data/upload/")
         answer = anna.http.get(task["data"]["image"])
         with Image.open(io.BytesIO(answer.content)) as image:
             sizes[index] = image.size
-    assert sizes == {7: (30, 20), 3: (2048, 1024), 11: (40, 40)}
+    assert sizes == {7: (30, 20), 3: (2048, 1024), 11: (40, 40), 4: (900, 600), 5: (30, 20)}
     anna.label(tasks[7], "dog", about="image")
     assert answers(LabelStudio(server.url), asked) == {7: 1}
     # A query of other items extends the configuration.

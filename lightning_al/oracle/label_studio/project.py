@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.answers import AnswerError
@@ -38,8 +40,11 @@ from lightning_al.oracle.label_studio.task_data import (
 from lightning_al.oracle.query import Query
 from lightning_al.run.records import INITIAL
 
-AT_A_TIME = 50
-"""Tasks that are imported by one request."""
+MOST_PICTURES = 50
+"""Tasks that are imported by one request, where they may have pictures."""
+
+MOST_AT_ONCE = 500
+"""Tasks that are imported by one request, where they have none."""
 
 MOST_BY_NUMBER = 500
 """Up to so many tasks are exported by their numbers."""
@@ -137,8 +142,11 @@ class Project:
             self._list(query)
             lacking = self._lacking(query)
         side = SIDE_OF_FILE if are_files(labelling) or not self.remembered.tasks else SIDE_IN_DATA
-        for start in range(0, len(lacking), AT_A_TIME):
-            places = lacking[start : start + AT_A_TIME]
+        left = list(lacking)
+        while left:
+            has_pictures = not self.remembered.tasks or any(tag == "Image" for tag, _ in labelling.objects)
+            at_a_time = MOST_PICTURES if has_pictures else MOST_AT_ONCE
+            places, left = left[:at_a_time], left[at_a_time:]
             items = [self._item(query, place, side) for place in places]
             labelling = self._fit_config(parts_of(items))
             if side == SIDE_OF_FILE and not are_files(labelling):
@@ -285,7 +293,13 @@ class Project:
     def _item(self, query: Query, place: int, side: int) -> ShownItem:
         if place >= len(query.items):
             return ShownItem(texts=[key_text(query.keys[place])])
-        return shown_item(partial(query.items.__getitem__, place), side)
+        item = shown_item(partial(query.items.__getitem__, place), side)
+        paths: Sequence[Path | None] = getattr(query, "paths", ())
+        if place < len(paths) and (path := paths[place]) is not None and len(item.pictures) <= 1:
+            # The item may be a small part of the file, as the model sees it.
+            of_file = shown_item(partial(_image, path, side), side)
+            return item if of_file.fault else replace(item, pictures=of_file.pictures, fault=None)
+        return item
 
     def _import(self, query: Query, places: Sequence[int], items: Sequence[ShownItem], labelling: Labelling) -> None:
         pictures = [pictures_of(item, labelling) for item in items]
@@ -341,6 +355,13 @@ def enough_answers(query: Query, accept_partial: int | None) -> int:
     if accept_partial is None or query.round == INITIAL:
         return len(query)
     return min(len(query), max(0, accept_partial - len(query.answers)))
+
+
+def _image(path: Path, side: int) -> Image.Image:
+    with Image.open(path) as image:
+        image.draft(None, (side, side))  # a JPEG file is decoded at a fraction of its size
+        image.load()
+        return image
 
 
 def _name(user: Mapping[str, Any]) -> str:
