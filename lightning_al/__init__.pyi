@@ -22,6 +22,7 @@ from .oracle import Answer as Answer
 from .oracle import Ask as Ask
 from .oracle import Correction as Correction
 from .oracle import Files as Files
+from .oracle import LabelStudio as LabelStudio
 from .oracle import Noisy as Noisy
 from .oracle import Oracle as Oracle
 from .oracle import Other as Other

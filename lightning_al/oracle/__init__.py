@@ -16,6 +16,7 @@ from lightning_al.oracle.function import (
     reveals,
     seconds_to_wait,
 )
+from lightning_al.oracle.label_studio import LabelStudio
 from lightning_al.oracle.noisy import Noisy
 from lightning_al.oracle.query import Query, Truth
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
@@ -28,6 +29,7 @@ __all__ = [
     "Correction",
     "Files",
     "FunctionOracle",
+    "LabelStudio",
     "Labels",
     "Noisy",
     "Oracle",

@@ -21,7 +21,7 @@ from lightning_al.values.errors import said_shortly
 from lightning_al.values.parts import is_image, is_pandas, names
 
 LONGER_SIDE = 512
-"""The most pixels of a side of a picture."""
+"""The most pixels of a side of a picture on a contact sheet."""
 
 SMALL = 64
 """A picture with no more pixels a side is kept without loss, and enlarged."""
@@ -51,12 +51,13 @@ class ShownItem:
     fault: str | None = None
 
 
-def shown_item(read: Callable[[], Any]) -> ShownItem:
-    """Return what a contact sheet shows of an item. Of a tuple it is the first part, since the second is a label.
+def shown_item(read: Callable[[], Any], longer_side: int = LONGER_SIDE) -> ShownItem:
+    """Return what people are shown of an item. Of a tuple it is the first part, since the second is a label.
 
     Args:
         read: Reads the item: an image of PIL, an image as a tensor or array ``[H, W]``, ``[C, H, W]`` or ``[H, W, C]``
             with 1, 3 or 4 channels, a text, several numbers, a mapping, a row of a table, or a tuple.
+        longer_side: The most pixels of a side of a picture.
 
     >>> shown_item(lambda: ("a good film", 0)).texts, shown_item(lambda: {"age": 41, "label": 0}).rows
     (['a good film'], [('age', '41')])
@@ -66,7 +67,7 @@ def shown_item(read: Callable[[], Any]) -> ShownItem:
         for name, value in _parts(read()):
             image = _as_image(value)
             if image is not None:
-                shown.pictures.append(_address(image))
+                shown.pictures.append(_address(image, longer_side))
             elif isinstance(value, str) and not name:
                 shown.texts.append(_cut(value))
             elif len(shown.rows) < MOST_ROWS:
@@ -148,11 +149,11 @@ def _as_bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return shades
 
 
-def _address(image: Image.Image) -> tuple[str, bool]:
+def _address(image: Image.Image, longer_side: int) -> tuple[str, bool]:
     """Return an image as a URL, and whether it is small."""
     is_small = max(image.size) <= SMALL
     image = image.copy()
-    image.thumbnail((LONGER_SIDE, LONGER_SIDE))
+    image.thumbnail((longer_side, longer_side))
     kind = "png" if is_small or image.mode == "RGBA" else "jpeg"
     image.info = {}  # where it was taken is nobody's business
     file = io.BytesIO()

@@ -1,0 +1,369 @@
+"""The project of a run in Label Studio: made once, given a task for each point, and read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from lightning_al.oracle.answer import Answer
+from lightning_al.oracle.answers import AnswerError
+from lightning_al.oracle.correction import Correction
+from lightning_al.oracle.files.points import key_text
+from lightning_al.oracle.files.shown_item import ShownItem, shown_item
+from lightning_al.oracle.label_studio.answers import Reader, UndecidedError, Verdict
+from lightning_al.oracle.label_studio.client import Client
+from lightning_al.oracle.label_studio.labelling_config import (
+    Labelling,
+    Parts,
+    labelling_config,
+    labelling_in,
+    parts_in,
+)
+from lightning_al.oracle.label_studio.remembered import FILE, Remembered, Task
+from lightning_al.oracle.label_studio.task_data import (
+    OURS,
+    SIDE_IN_DATA,
+    SIDE_OF_FILE,
+    are_files,
+    data_of,
+    parts_of,
+    picture_file,
+    pictures_of,
+    prediction_of,
+)
+from lightning_al.oracle.query import Query
+from lightning_al.run.records import INITIAL
+
+MOST_PICTURES = 50
+"""Tasks that are imported by one request, where they may have pictures."""
+
+MOST_AT_ONCE = 500
+"""Tasks that are imported by one request, where they have none."""
+
+MOST_BY_NUMBER = 500
+"""Up to so many tasks are exported by their numbers."""
+
+LONGEST_TITLE = 50
+SHORTEST_TITLE = 3
+"""The most and the least characters of a project's title."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the annotations of a project say.
+
+    Attributes:
+        answers: The answers to the query, by index.
+        corrections: What replaces an earlier answer: the task, the correction, and when it was changed.
+        refused: What cannot be an answer, in words.
+        undecided: Which answers have no majority, in words.
+    """
+
+    answers: dict[int, Answer] = field(default_factory=dict)
+    corrections: list[tuple[int, Correction, str]] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+
+
+class Project:
+    """A run's project.
+
+    It is looked up, or made and remembered in the run's folder, when the object is made.
+
+    Args:
+        client: The server.
+        folder: The run's folder.
+        classes: The names of the classes by their numbers.
+        number: Number of the project, or None to make one.
+        annotators: How many people answer each task.
+        suggestions: Whether people see what the model believes.
+
+    Raises:
+        ValueError: If the project is gone, is of another run, or has no field for the classes.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        folder: Path,
+        classes: Mapping[int, str],
+        *,
+        number: int | None,
+        annotators: int,
+        suggestions: bool,
+    ) -> None:
+        self._client = client
+        self._folder = folder
+        self._classes = classes
+        self._annotators = annotators
+        self._suggestions = suggestions
+        self.remembered = self._remembered(number)
+        if self.remembered.project is None:
+            self.remembered.write(folder)  # by whose name a project is found that a killed process made
+            self.remembered.project = self._made()
+            self.remembered.write(folder)
+        settings = client.get(self._path())
+        if settings is None:
+            raise ValueError(
+                f"Project {self.remembered.project} is not in Label Studio at {client.url}. Pass the number of one "
+                f"that is there; if it was deleted, remove {folder / FILE}, so that the next start makes another."
+            )
+        if self.remembered.is_ours and self.remembered.run not in str(settings.get("description")):
+            raise ValueError(
+                f"Project {self.remembered.project} in Label Studio at {client.url} was not made for the run in "
+                f"{folder}. Pass the `url` of the server that has the run's project, or remove {folder / FILE}."
+            )
+        if not self.remembered.is_ours:
+            self.remembered.write(folder)
+        self._count = settings.get("task_number") or 0
+        self._config = str(settings.get("label_config"))
+        self._names: dict[int, str] | None = None
+
+    @property
+    def address(self) -> str:
+        """The address of the project's page."""
+        return f"{self._client.url}/projects/{self.remembered.project}"
+
+    def add(self, query: Query) -> int:
+        """Import a task for each point of a query that has none, and return how many were imported.
+
+        The tasks are listed before, and so are they where some were deleted: a task that an earlier call imported, and
+        an unanswered one of an earlier query, are not imported again.
+        """
+        labelling = self._fit_config(Parts())
+        lacking = self._lacking(query)
+        if lacking or self._count != self.remembered.count:
+            self._list(query)
+            lacking = self._lacking(query)
+        side = SIDE_OF_FILE if are_files(labelling) or not self.remembered.tasks else SIDE_IN_DATA
+        left = list(lacking)
+        while left:
+            has_pictures = not self.remembered.tasks or any(tag == "Image" for tag, _ in labelling.objects)
+            at_a_time = MOST_PICTURES if has_pictures else MOST_AT_ONCE
+            places, left = left[:at_a_time], left[at_a_time:]
+            items = [self._item(query, place, side) for place in places]
+            labelling = self._fit_config(parts_of(items))
+            if side == SIDE_OF_FILE and not are_files(labelling):
+                side = SIDE_IN_DATA
+                items = [self._item(query, place, side) for place in places]
+            self._import(query, places, items, labelling)
+        return len(lacking)
+
+    def find(self, query: Query, *, enough: int, always_all: bool) -> Found:
+        """Return what the annotations say.
+
+        Args:
+            query: The query.
+            enough: How many answers to it are enough.
+            always_all: Whether the answers of earlier queries are read too, where the query has not enough answers.
+        """
+        asked = set(query)
+        own = [number for number, task in self.remembered.tasks.items() if task.round == query.round]
+        if not always_all and len(own) <= MOST_BY_NUMBER:
+            found = self._found(query, asked, own)
+            if len(found.answers) < enough:
+                return found
+        return self._found(query, asked, None)
+
+    def take(self, query: Query, found: Found) -> None:
+        """Remember the answers to a query as taken."""
+        newest = self.remembered.newest()
+        for index, answer in found.answers.items():
+            task = self.remembered.tasks[newest[index]]
+            task.is_taken, task.answer = True, Verdict(answer.label, None, "").plain
+        if found.answers:
+            self.remembered.write(self._folder)
+
+    def take_correction(self, number: int, correction: Correction, changed: str) -> None:
+        """Remember a correction as taken."""
+        task = self.remembered.tasks[number]
+        task.is_taken, task.answer, task.changed = True, Verdict(correction.label, None, "").plain, changed
+        self.remembered.write(self._folder)
+
+    def _found(self, query: Query, asked: set[int], numbers: Sequence[int] | None) -> Found:
+        reader = Reader(labelling_in(self._config, self._classes), self._classes, self._annotators, self._name_of)
+        newest, found = self.remembered.newest(), Found()
+        for exported in self._annotated(numbers):
+            number = exported["id"]
+            task = self.remembered.tasks.get(number)
+            if task is None or newest[task.index] != number:
+                continue
+            is_asked = task.index in asked
+            is_recorded = task.is_taken or (task.round == query.round and task.index in query.answers)
+            changed = max((str(one.get("updated_at")) for one in exported["annotations"]), default="")
+            if not is_asked and (not is_recorded or changed == task.changed):
+                continue
+            try:
+                verdict = reader.verdict(exported["annotations"])
+            except AnswerError as error:
+                said = f"task {number} (index {task.index}): {error}".rstrip(".")
+                (found.undecided if isinstance(error, UndecidedError) or not is_asked else found.refused).append(said)
+                continue
+            if verdict is None:
+                continue
+            if is_asked:
+                found.answers[task.index] = Answer(verdict.answer, verdict.seconds, verdict.who)
+                task.changed = changed
+            elif str(verdict.plain) != str(task.answer if task.is_taken else query.answers[task.index]):
+                found.corrections.append((number, Correction(verdict.answer), changed))
+        return found
+
+    def _annotated(self, numbers: Sequence[int] | None) -> list[Mapping[str, Any]]:
+        """Return the tasks with annotations, all or of some numbers."""
+        if numbers is not None and not numbers:
+            return []
+        chosen = {} if numbers is None else {"ids[]": list(numbers)}
+        return self._client.get(f"{self._path()}export", exportType="JSON", download_all_tasks="false", **chosen) or []
+
+    def _remembered(self, number: int | None) -> Remembered:
+        remembered = Remembered.read(self._folder)
+        if remembered is None:
+            remembered = Remembered(project=number, is_ours=number is None)
+        elif number is not None and remembered.project != number:
+            raise ValueError(
+                f"The run in {self._folder} has its tasks in project {remembered.project} of Label Studio, but "
+                f"`LabelStudio(project={number})` was passed. Leave `project` out, or pass that number."
+            )
+        return remembered
+
+    def _made(self) -> int:
+        """Return the number of the run's project, which is made unless a call before that was cut off has made it."""
+        for project in self._client.projects():
+            if self.remembered.run in str(project.get("description")):
+                return int(project["id"])
+        name = self._folder.resolve().name[:LONGEST_TITLE]
+        project = self._client.post(
+            "/api/projects/",
+            {
+                "title": name if len(name) >= SHORTEST_TITLE else f"run {name}",
+                "description": f"{OURS} {self.remembered.run}",
+                "label_config": labelling_config(Parts(), self._classes),
+                "maximum_annotations": self._annotators,
+                "show_collab_predictions": self._suggestions,
+                "show_skip_button": True,
+                "enable_empty_annotation": False,
+                "skip_queue": "IGNORE_SKIPPED",
+            },
+        )
+        return int(project["id"])
+
+    def _fit_config(self, parts: Parts) -> Labelling:
+        """Let a project of ours show all parts and have all classes, and return what its configuration says."""
+        if self.remembered.is_ours:
+            before = parts_in(self._config) if self.remembered.tasks else Parts()
+            wanted = Parts(max(before.pictures, parts.pictures), before.text or parts.text, before.table or parts.table)
+            config = labelling_config(wanted, self._classes)
+            if config != self._config:
+                self._client.patch(self._path(), {"label_config": config})
+                self._config = config
+        return labelling_in(self._config, self._classes)
+
+    def _lacking(self, query: Query) -> list[int]:
+        """Return the places of the points of a query that have no task."""
+        known = {task.index for task in self.remembered.tasks.values() if task.round == query.round}
+        return [place for place, index in enumerate(query) if index not in known]
+
+    def _list(self, query: Query) -> None:
+        """Look through the tasks on the server: forget deleted ones, recognise ours, and use unanswered ones again."""
+        known, listed, number = self.remembered.tasks, {}, 0
+        assert self.remembered.project is not None
+        has_annotations = set()
+        for task in self._client.tasks(self.remembered.project):
+            number += 1
+            ours = known.get(task["id"]) or self.remembered.task_of_key(task["data"].get(OURS))
+            if ours is not None:
+                listed[task["id"]] = ours
+                if task["id"] not in known and (task.get("total_annotations") or task.get("cancelled_annotations")):
+                    has_annotations.add(task["id"])
+        self.remembered.tasks, self.remembered.count = listed, number
+        newest = self.remembered.newest()
+        for place in self._lacking(query):
+            if (found := newest.get(query[place])) is not None:
+                earlier = listed[found]
+                if not earlier.is_taken and found not in has_annotations:
+                    earlier.round = query.round
+        self.remembered.write(self._folder)
+
+    def _item(self, query: Query, place: int, side: int) -> ShownItem:
+        if place >= len(query.items):
+            return ShownItem(texts=[key_text(query.keys[place])])
+        item = shown_item(partial(query.items.__getitem__, place), side)
+        paths: Sequence[Path | None] = getattr(query, "paths", ())
+        if place < len(paths) and (path := paths[place]) is not None and len(item.pictures) <= 1:
+            # The item may be a small part of the file, as the model sees it.
+            of_file = shown_item(partial(_image, path, side), side)
+            return item if of_file.fault else replace(item, pictures=of_file.pictures, fault=None)
+        return item
+
+    def _import(self, query: Query, places: Sequence[int], items: Sequence[ShownItem], labelling: Labelling) -> None:
+        pictures = [pictures_of(item, labelling) for item in items]
+        if are_files(labelling):
+            pictures = self._uploaded([query[place] for place in places], pictures)
+        tasks: list[dict[str, Any]] = []
+        for place, item, urls in zip(places, items, pictures, strict=True):
+            known_by = self.remembered.key(query.round, query[place])
+            key = key_text(query.keys[place])
+            task: dict[str, Any] = {"data": data_of(item, urls, labelling, key=key, known_by=known_by)}
+            probs = query.probs[place] if self._suggestions and query.probs is not None else None
+            prediction = prediction_of(probs, query.classes, labelling, round=query.round)
+            tasks.append(task if prediction is None else {**task, "predictions": [prediction]})
+        answer = self._client.post(f"{self._path()}import", tasks, return_task_ids="true")
+        for place, number in zip(places, answer["task_ids"], strict=True):
+            self.remembered.tasks[number] = Task(query.round, query[place])
+        self.remembered.count += len(places)
+        self.remembered.write(self._folder)
+
+    def _uploaded(self, indices: Sequence[int], pictures: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Upload one picture of each point as a file, and return their addresses."""
+        files = {}
+        for index, (url, *_) in zip(indices, pictures, strict=True):
+            ending, content = picture_file(url)
+            files[f"{index}.{ending}"] = content
+        answer = self._client.upload(f"{self._path()}import", files, commit_to_project="false")
+        numbers = json.dumps(answer["file_upload_ids"])
+        uploads = self._client.get(f"{self._path()}file-uploads", ids=numbers) or []
+        # The server puts a random word and a hyphen before the name.
+        address = {upload["file"].rpartition("-")[2]: f"/data/{upload['file']}" for upload in uploads}
+        return [[address[name]] for name in files]
+
+    def _path(self) -> str:
+        return f"/api/projects/{self.remembered.project}/"
+
+    def _name_of(self, number: int) -> str:
+        """Return the name of a user."""
+        if self._names is None:
+            try:
+                users = self._client.get("/api/users/") or []
+            except (PermissionError, ValueError):
+                users = []
+            self._names = {user["id"]: _name(user) for user in users}
+        return self._names.get(number) or f"user {number}"
+
+
+def enough_answers(query: Query, accept_partial: int | None) -> int:
+    """Return how many new answers end a query.
+
+    >>> enough_answers(Query(0, [7, 3, 5], answers={2: 1}), 3), enough_answers(Query(-1, [7, 3]), 1)
+    (2, 2)
+    """
+    if accept_partial is None or query.round == INITIAL:
+        return len(query)
+    return min(len(query), max(0, accept_partial - len(query.answers)))
+
+
+def _image(path: Path, side: int) -> Image.Image:
+    with Image.open(path) as image:
+        image.draft(None, (side, side))  # a JPEG file is decoded at a fraction of its size
+        image.load()
+        return image
+
+
+def _name(user: Mapping[str, Any]) -> str:
+    whole: Iterator[str] = (str(user.get(part) or "").strip() for part in ("first_name", "last_name"))
+    return " ".join(filter(None, whole)) or str(user.get("username") or user.get("email") or "")
