@@ -305,8 +305,9 @@
   };
   const showGuess = () => {
     const guess = shown?.item.suggestion;
-    $("guess").hidden = !showsGuess || !guess;
-    if ($("guess").hidden) return;
+    $("guess").hidden = !showsGuess;
+    if (!showsGuess || !shown) return;
+    if (!guess) { setText($("guess"), "No guess is shown for this item."); return; }
     shown.guessSeen = true;
     setText($("guess"), `The model believes: ${className(guess.class)} (${Number(guess.probability).toFixed(2)})`);
   };
@@ -408,12 +409,12 @@
     showStrip();
     fill();
   };
-  const setGrid = (on) => {
+  const setGrid = async (on) => {
     isGrid = on;
     $("view").setAttribute("aria-pressed", String(on));
     if (on) for (const item of held) delete item.isException;
+    if (on) await fill(); // twelve, rather than the few that are here
     advance();
-    fill();
   };
 
   // ---- Zoom
@@ -636,7 +637,7 @@
       facts.push(`${rest} of ${plural(budget, "label")} left`);
       const recent = pace.slice(-20).sort((one, other) => one - other);
       const each = recent.length >= 3 ? recent[Math.floor(recent.length / 2)] : spent > 0 && state.seconds > 0 ? state.seconds / spent : 0;
-      if (rest && each) facts.push(`about ${span(rest * each)}`);
+      if (rest && each) facts.push(`about ${span(rest * each)} of answering`);
     } else facts.push(plural(spent, "label"));
     if (state.budget_seconds !== null && state.budget_seconds !== undefined) {
       facts.push(`${span(Math.max(0, state.budget_seconds - (state.seconds ?? 0)))} of ${span(state.budget_seconds)} left`);
@@ -648,7 +649,6 @@
 
   // ---- While there is nothing to answer
 
-  let phaseSince = performance.now();
   const showWaiting = () => {
     if (state === null) return;
     section("waiting");
@@ -680,27 +680,35 @@
     drawing.append(...parts);
     return make("figure", {}, make("figcaption", { textContent: caption }), drawing);
   };
-  const number = (value) => (Math.abs(value) >= 100 ? value.toFixed(0) : value.toPrecision(3));
+  const number = (value) => String(Number(value.toPrecision(3)));
+  const ticks = (low, high, most) => {
+    const least = (high - low) / most;
+    const power = 10 ** Math.floor(Math.log10(least));
+    const step = power * [1, 2, 5, 10].find((one) => one * power >= least);
+    const first = Math.ceil(low / step - 1e-9);
+    return Array.from({ length: Math.floor(high / step + 1e-9) - first + 1 }, (_, place) => number(step * (first + place)));
+  };
   const showLearned = () => {
     const figures = [];
     const { audit, metric } = state;
     const curve = (state.curve ?? []).filter(([, value]) => Number.isFinite(value));
-    const key = JSON.stringify([audit, curve, metric]);
+    const wide = innerWidth < 700 ? 340 : 600; // letters keep their size on a phone
+    const key = JSON.stringify([audit, curve, metric, wide]);
     if ($("learned").dataset.key === key && $("learned").childElementCount) return;
     $("learned").dataset.key = key;
     if (audit?.labels) {
       const [low, high, acc] = [audit.low, audit.high, audit.acc].map((value) => Number(value));
       const text = `Audit: ${audit.right} of ${audit.labels} right, ${acc.toFixed(2)} (95 % interval ${low.toFixed(2)} to ${high.toFixed(2)})`;
-      const x = (value) => 16 + 568 * value;
+      const x = (value) => 16 + (wide - 32) * value;
       const parts = [svg("line", { class: "axis", x1: x(0), x2: x(1), y1: 18, y2: 18 })];
       for (const tick of [0, 0.25, 0.5, 0.75, 1]) {
         parts.push(svg("line", { class: "axis", x1: x(tick), x2: x(tick), y1: 14, y2: 22 }), svg("text", { x: x(tick), y: 38, "text-anchor": "middle" }, String(tick)));
       }
       parts.push(svg("line", { class: "interval", x1: x(low), x2: x(high), y1: 18, y2: 18 }), svg("circle", { class: "dot", cx: x(acc), cy: 18, r: 6 }));
-      figures.push(figure(text, text, 600, 44, parts));
+      figures.push(figure(text, text, wide, 44, parts));
     }
     if (curve.length > 1) {
-      const [width, height, edge] = [600, 240, { left: 52, right: 16, top: 12, bottom: 40 }];
+      const [width, height, edge] = [wide, 240, { left: 52, right: 16, top: 12, bottom: 40 }];
       const [xs, ys] = [curve.map(([x]) => x), curve.map(([, y]) => y)];
       const bounds = (values) => { const [a, b] = [Math.min(...values), Math.max(...values)]; return a === b ? [a - 0.5, b + 0.5] : [a, b]; };
       const [x0, x1] = bounds(xs);
@@ -709,13 +717,12 @@
       const x = (value) => edge.left + ((width - edge.left - edge.right) * (value - x0)) / (x1 - x0);
       const y = (value) => height - edge.bottom - ((height - edge.top - edge.bottom) * (value - y0)) / (y1 - y0);
       const parts = [];
-      for (const part of [0.1, 0.5, 0.9]) {
-        const value = y0 + part * (y1 - y0);
-        parts.push(svg("line", { class: "gridline", x1: edge.left, x2: width - edge.right, y1: y(value), y2: y(value) }));
-        parts.push(svg("text", { x: edge.left - 8, y: y(value) + 4, "text-anchor": "end" }, number(value)));
+      for (const tick of ticks(y0, y1, 5)) {
+        parts.push(svg("line", { class: "gridline", x1: edge.left, x2: width - edge.right, y1: y(tick), y2: y(tick) }));
+        parts.push(svg("text", { x: edge.left - 8, y: y(tick) + 4, "text-anchor": "end" }, tick));
       }
       parts.push(svg("path", { class: "axis", d: `M${edge.left} ${edge.top}V${height - edge.bottom}H${width - edge.right}` }));
-      for (const [value, anchor] of [[x0, "start"], [x1, "end"]]) parts.push(svg("text", { x: x(value), y: height - edge.bottom + 17, "text-anchor": anchor }, String(Math.round(value))));
+      for (const tick of ticks(x0, x1, 6)) parts.push(svg("text", { x: x(tick), y: height - edge.bottom + 17, "text-anchor": "middle" }, tick));
       parts.push(svg("text", { x: (edge.left + width - edge.right) / 2, y: height - 8, "text-anchor": "middle" }, "labels"));
       parts.push(svg("polyline", { class: "line", points: curve.map(([a, b]) => `${x(a)},${y(b)}`).join(" ") }));
       if (curve.length <= 40) for (const [a, b] of curve) parts.push(svg("circle", { class: "dot", cx: x(a), cy: y(b), r: 4 }));
@@ -737,7 +744,6 @@
       recallQueue();
       send();
     }
-    if (before?.phase !== news.phase || before?.round !== news.round) phaseSince = performance.now();
     // What somebody else has answered meanwhile is not asked again here.
     const answeredByOthers = new Set((news.last ?? []).filter((entry) => !undone.has(entry.id) && !history.some((one) => one.id === entry.id)).map((entry) => entry.point));
     held = held.filter((item) => !answeredByOthers.has(item.point) || item === shown?.item || tiles?.items.includes(item) || history.some((one) => one.point === item.point));
