@@ -27,6 +27,7 @@ class PageApi:
         offered: The points that are offered now.
         events: Answers by id, in the order in which they came; one that was undone has ``undone``.
         fails: What happens to each POST: "down" is refused, "lost" is done but never replied to.
+        closed: The points whose answers cannot be undone.
         seen: The names of the paths that were asked for.
     """
 
@@ -40,6 +41,7 @@ class PageApi:
         self.events: dict[str, dict[str, Any]] = {}
         self.posts: list[tuple[str, dict[str, Any]]] = []
         self.leases: dict[int, str] = {}
+        self.closed: set[int] = set()
         self.fails = ""
         self.seen: set[str] = set()
         self.lock = threading.RLock()
@@ -90,7 +92,8 @@ class PageApi:
             if free and point not in done and point not in body["seen"] and len(given) < body["n"]:
                 self.leases[point] = body["client"]
                 given.append(self.items[point])
-        return {"items": given, "lease_seconds": 60}
+        gone = [point for point in body["seen"] if point in done or point not in self.offered]
+        return {"items": given, "lease_seconds": 60, "gone": gone, "state": self.said()}
 
     def keep(self, body: dict[str, Any]) -> dict[str, Any]:
         kept, refused = [], []
@@ -102,14 +105,18 @@ class PageApi:
                     continue
                 self.events[answer["id"]] = {**answer, "who": body["who"], "client": body["client"]}
             kept.append(answer["id"])
-        return {"kept": kept, "refused": refused}
+        return {"kept": kept, "refused": refused, "state": self.said()}
 
     def undo(self, body: dict[str, Any]) -> dict[str, Any]:
         event = self.events[body["of"]]
+        point = event["point"]
+        if point in self.closed:
+            reason = "This item is not asked for any more"
+            return {"kept": [], "refused": [{"id": body["id"], "reason": reason}], "item": None, "state": self.said()}
         event["undone"] = True
-        if event["point"] not in self.offered:
-            self.offered.insert(0, event["point"])
-        return {}
+        if point not in self.offered:
+            self.offered.insert(0, point)
+        return {"kept": [body["id"]], "refused": [], "item": self.items[point], "state": self.said()}
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -133,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         if path in ("/", "/page.css", "/page.js"):
             name = path[1:] or "page.html"
             kind = {"html": "text/html", "css": "text/css", "js": "text/javascript"}[name.partition(".")[2]]
-            self.reply(files("lightning_al").joinpath("oracle", "page", name).read_bytes(), kind)
+            self.reply(files("lightning_al").joinpath("page", name).read_bytes(), kind)
         elif path == "/api/state":
             self.reply(json.dumps(self.page.said()).encode())
         elif path == "/api/events":
@@ -163,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         page = self.page
         if page.fails == "down":
-            self.reply(b'{"reason": "down"}', code=503)
+            self.reply(b'{"error": "down"}', code=503)
             return
         name = self.path.rpartition("/")[2]
         with page.lock:

@@ -46,7 +46,6 @@
   let showsGuess = false;
   let history = []; // answers given here: {id, point, key, answer, item, batch, refused}, oldest first
   const undone = new Set(); // ids
-  const wanted = new Set(); // points that were undone and are not held
   let queue = []; // what is not yet acknowledged, in order
   let connection = "good"; // "good", "lost" or "over"
   let lastTouch = performance.now();
@@ -83,7 +82,7 @@
     if (reply.ok) return reply.json();
     const text = await reply.text();
     let reason = text.slice(0, 300);
-    try { reason = JSON.parse(text).reason ?? reason; } catch { /* plain text */ }
+    try { reason = JSON.parse(text).error ?? reason; } catch { /* plain text */ }
     throw new Refused(reply.status, reason || `HTTP ${reply.status}`);
   };
   const isOver = (error) => error instanceof Refused && (error.status === 401 || error.status === 403);
@@ -134,6 +133,11 @@
     if (past) past.refused = true;
     notice(`Not kept: ${entry?.key ?? "an answer"}${entry?.answer ? `, ${said(entry.answer)}` : ""}. ${reason}`);
   };
+  const keepAnswer = (entry, reason) => {
+    undone.delete(entry.of);
+    leave([entry.point]);
+    notice(`Not undone: ${entry.key}. ${reason}`);
+  };
   let isSending = false;
   let pause = 0;
   const send = async () => {
@@ -147,9 +151,11 @@
       const batch = first.of === undefined ? queue.slice(0, end < 0 ? queue.length : Math.max(end, 1)) : [first];
       try {
         if (first.of !== undefined) {
-          await ask("api/undo", { id: first.id, of: first.of, client: first.client, who: first.who });
+          const reply = await ask("api/undo", { id: first.id, of: first.of, client: first.client, who: first.who });
+          for (const { reason } of reply.refused ?? []) keepAnswer(first, reason);
           settle([first.id]);
-          fill();
+          if (reply.item && !isKnown(reply.item.point)) askAgain([reply.item]);
+          take(reply.state);
         } else {
           const answers = batch.map(({ id, point, answer, seconds, suggestion_shown }) => ({ id, point, answer, seconds, suggestion_shown }));
           const reply = await ask("api/answers", { client: first.client, who: first.who, answers });
@@ -157,6 +163,7 @@
           const done = [...(reply.kept ?? []), ...(reply.refused ?? []).map((one) => one.id)];
           if (!done.length) throw new Error("nothing was acknowledged");
           settle(done);
+          take(reply.state);
         }
         pause = 0;
         most = 50;
@@ -166,7 +173,8 @@
         if (isFinal(error)) {
           // One entry that the server cannot take must not hold up the others.
           if (batch.length > 1) { most = 1; continue; }
-          refuse(first.id, error.message);
+          if (first.of === undefined) refuse(first.id, error.message);
+          else keepAnswer(first, error.message);
           settle([first.id]);
           continue;
         }
@@ -214,33 +222,40 @@
     return item;
   };
 
+  const pointsOf = (undos) => queue.filter((entry) => (entry.of !== undefined) === undos).map((entry) => entry.point);
+  const isKnown = (point) => held.some((item) => item.point === point) || pointsOf(false).includes(point);
+  const leave = (points) => {
+    const gone = new Set(points);
+    held = held.filter((item) => !gone.has(item.point));
+    if (shown && gone.has(shown.item.point)) {
+      announce(`${nameOf(shown.item)} is not asked for any more.`);
+      advance();
+    }
+  };
+  const askAgain = (items) => {
+    const points = new Set(items.map((item) => item.point));
+    held = [...items, ...held.filter((item) => !points.has(item.point))];
+    advance();
+  };
+
   let isFilling = false;
   let mustFill = false;
-  const held_points = () => held.map((item) => item.point);
-  const unsentPoints = () => queue.filter((entry) => entry.of === undefined).map((entry) => entry.point);
   const fill = async ({ renew = false } = {}) => {
     if (state === null || who === null || connection === "over") return;
     if (isFilling) { mustFill = true; return; }
     isFilling = true;
     do {
       mustFill = false;
-      const n = Math.max(isGrid ? 2 * TILES - held.length : 1 + AHEAD - held.length, wanted.size, 0);
+      const n = Math.max((isGrid ? 2 * TILES : 1 + AHEAD) - held.length, 0);
       if (!n && !renew) break;
       renew = false;
-      const undoneBefore = undone.size;
+      const undos = pointsOf(true); // which the server does not know as open yet
       try {
-        const reply = await ask("api/next", { client, who, n, seen: [...new Set([...held_points(), ...unsentPoints()])] });
+        const reply = await ask("api/next", { client, who, n, seen: [...new Set([...held.map((item) => item.point), ...pointsOf(false)])] });
         connected("good");
-        if (undone.size !== undoneBefore) mustFill = true;
-        const known = new Set([...held_points(), ...unsentPoints()]);
-        for (const item of reply.items ?? []) {
-          if (known.has(item.point)) continue;
-          if (wanted.delete(item.point)) {
-            isExcepted([item]);
-            held.unshift(item);
-            shown = tiles = null;
-          } else held.push(item);
-        }
+        leave((reply.gone ?? []).filter((point) => !undos.includes(point) && !pointsOf(true).includes(point)));
+        held.push(...(reply.items ?? []).filter((item) => !isKnown(item.point)));
+        take(reply.state);
       } catch (error) {
         if (isOver(error)) connected("over");
         else if (isFinal(error)) notice(`The next items were refused: ${error.message}`);
@@ -249,8 +264,7 @@
       }
     } while (mustFill);
     isFilling = false;
-    // The one that is to be seen first loads first.
-    held.slice(0, isGrid ? 2 * TILES : 1 + AHEAD).forEach(isGrid ? () => {} : prepare);
+    if (!isGrid) held.slice(0, 1 + AHEAD).forEach(prepare); // the one that is seen first loads first
     if (shown === null && tiles === null) advance();
     showFacts();
   };
@@ -333,19 +347,18 @@
     fill();
   };
   const undo = (id = null) => {
-    const last = strip().findLast((entry) => (id === null ? entry.isMine : entry.id === id));
+    const last = state?.phase !== "done" && strip().findLast((entry) => (id === null ? entry.isMine : entry.id === id));
     if (!last) { announce("There is nothing to undo."); return; }
     const together = last.batch && id === null ? history.filter((one) => one.batch === last.batch && !undone.has(one.id)) : [last];
-    const back = [];
+    const back = together.map((entry) => entry.item).filter(Boolean);
     for (const entry of together) {
       undone.add(entry.id);
-      if (entry.item) back.push(entry.item);
-      else wanted.add(entry.point);
-      enqueue({ id: random(), of: entry.id, key: entry.key });
+      enqueue({ id: random(), of: entry.id, point: entry.point, key: entry.key });
     }
-    const points = new Set(back.map((item) => item.point));
-    held = [...back, ...held.filter((item) => !points.has(item.point))];
-    if (back.length) { if (!last.batch) isExcepted(back); advance(); }
+    if (back.length) {
+      if (!last.batch) isExcepted(back);
+      askAgain(back);
+    }
     announce(`Undone: ${together.length > 1 ? plural(together.length, "answer") : `${last.key}, ${said(last.answer)}`}.`);
     showStrip();
     fill();
@@ -525,9 +538,9 @@
       const line = make("li", {}, make("strong", { textContent: name }));
       if (description) line.append(make("p", { textContent: description }));
       if (examples?.length) {
-        const pictures = examples.map((point) => {
+        const pictures = examples.map((example) => {
           const image = make("img", { alt: `example of ${name}`, loading: "lazy" });
-          image.src = address({ url: `api/picture/${point}/0` }, 160);
+          image.src = address(example, 160);
           image.addEventListener("error", () => image.remove());
           return image;
         });
@@ -582,8 +595,10 @@
     kept.set(`mine ${run}`, JSON.stringify([...JSON.parse(kept.get(`mine ${run}`) ?? "[]"), ...history.map((one) => one.id)]
       .filter((id, place, all) => all.lastIndexOf(id) === place).slice(-60)));
     const entries = strip();
-    $("undo").disabled = !entries.some((entry) => entry.isMine);
+    $("undo").disabled = state.phase === "done" || !entries.some((entry) => entry.isMine);
     const last = entries.slice(-10);
+    const isSame = last.map((entry) => entry.id).join(" ") === [...$("strip").children].map((line) => line.firstChild.value).join(" ");
+    if (isSame) return; // what is replaced loses the focus, and half a click
     const focused = document.activeElement?.closest("#strip button")?.value;
     const old = new Map([...$("strip").children].map((line) => [line.firstChild.value, line]));
     $("strip").replaceChildren(...last.map((entry) => {
@@ -617,18 +632,21 @@
     const local = queue.filter((entry) => entry.of === undefined && history.some((one) => one.id === entry.id && !undone.has(one.id))).length;
     return Math.max(0, query.total - query.answered - (state.phase === "asking" ? local : 0));
   };
+  const open = () => (state.phase === "asking" && left()) || (held.length ? Math.max(state.ahead ?? 0, held.length) : 0);
   const showFacts = () => {
     const unsent = queue.length;
     $("unsent").hidden = !unsent || (connection === "good" && unsent < 3);
     setText($("unsent"), `${unsent} unsent${connection === "lost" ? ", no connection" : ""}`);
     setText($("name"), who || "Your name");
     if (state === null) return;
-    const open = state.phase === "asking" ? left() : 0;
-    document.title = open ? `(${open}) ${state.title}` : state.title;
+    document.title = open() ? `(${open()}) ${state.title}` : state.title;
     setText($("title"), state.title);
     const { query, budget, spent = 0 } = state;
-    const phase = { fitting: "The model is being fitted", done: "Done", stopped: "Stopped" }[state.phase];
-    setText($("progress"), phase ?? (query ? `Round ${state.round}: ${open} of ${query.total} left` : ""));
+    const phase = { fitting: "The model is being fitted", done: "Done", stopped: "The run has stopped" }[state.phase];
+    const round = phase ?? (query ? `Round ${state.round}: ${left()} of ${query.total} left` : "");
+    const meanwhile = held.length && !(state.phase === "asking" && left()) ? `; ${open()} to answer meanwhile` : "";
+    const waits = state.running === false && state.phase === "asking" ? ". The run has stopped; it takes the answers when it is started again" : "";
+    setText($("progress"), `${round}${meanwhile}${waits}`);
     const others = (state.people ?? []).filter((name) => name && name !== who);
     setText($("people"), others.length ? `Also here: ${others.join(", ")}` : "");
     const facts = [];
@@ -662,7 +680,7 @@
     else if (state.phase === "done") [head, text] = ["The run is done", `${metric} Thank you. You can close this page.`];
     else if (state.phase === "stopped") [head, text] = ["The run has stopped", `${metric} Your answers are kept. Start the run again to answer more.`];
     else if (!held.length && left() > 0) [head, text] = ["The others are on it", `${plural(left(), "item is", "items are")} with other people, or in another tab. What they leave comes back here after a minute.`];
-    else if (!held.length) [head, text] = ["All answered", "The run takes the answers now. The next questions come by themselves."];
+    else if (!held.length) [head, text] = ["All answered", state.running === false ? "The run has stopped. Start it again, and it takes the answers." : "The run takes the answers now. The next questions come by themselves."];
     setText($("waiting-name"), head);
     setText($("waiting-text"), text);
     if (held.length) { $("learned").replaceChildren(); return; }
@@ -735,6 +753,7 @@
   // ---- News from the server
 
   const take = (news) => {
+    if (!news) return false;
     const before = state;
     state = news;
     const name = String(news.run ?? news.title);
@@ -744,16 +763,13 @@
       recallQueue();
       send();
     }
-    // What somebody else has answered meanwhile is not asked again here.
-    const answeredByOthers = new Set((news.last ?? []).filter((entry) => !undone.has(entry.id) && !history.some((one) => one.id === entry.id)).map((entry) => entry.point));
-    held = held.filter((item) => !answeredByOthers.has(item.point) || item === shown?.item || tiles?.items.includes(item) || history.some((one) => one.point === item.point));
     showClasses();
     showStrip();
     showFacts();
     const isNew = before === null || before.phase !== news.phase || before.query?.id !== news.query?.id;
     if (isNew && before !== null && news.phase === "asking") announce(`${plural(left(), "question")} ready.`);
     if (shown === null && tiles === null) showWaiting();
-    if (isNew || held.length < 1 + AHEAD) fill();
+    return isNew || held.length < 1 + AHEAD;
   };
   let heard = 0;
   const listen = () => {
@@ -762,7 +778,7 @@
     events.addEventListener("state", (event) => {
       heard = performance.now();
       connected("good");
-      take(JSON.parse(event.data));
+      if (take(JSON.parse(event.data))) fill();
     });
     events.addEventListener("error", () => {
       if (events.readyState === EventSource.CLOSED) setTimeout(listen, 3000);
@@ -770,7 +786,7 @@
   };
   const poll = async () => {
     try {
-      take(await ask("api/state"));
+      if (take(await ask("api/state"))) fill();
       connected("good");
     } catch (error) { connected(isOver(error) ? "over" : "lost"); }
   };
