@@ -122,7 +122,7 @@
     for (const name of kept.names(start)) {
       try {
         const entry = JSON.parse(kept.get(name));
-        if (entry && !here.has(entry.id)) found.push(entry);
+        if (entry && !here.has(entry.id)) found.push({ ...entry, isHere: false });
       } catch { kept.drop(name); }
     }
     queue = [...found.sort((one, other) => one.at - other.at || one.order - other.order), ...queue];
@@ -154,7 +154,8 @@
           const reply = await ask("api/undo", { id: first.id, of: first.of, client: first.client, who: first.who });
           for (const { reason } of reply.refused ?? []) keepAnswer(first, reason);
           settle([first.id]);
-          if (reply.item && !isKnown(reply.item.point)) askAgain([reply.item]);
+          // What was undone after a reload comes with the reply, or came a moment ago among the next items.
+          if (reply.item && !first.isHere && !pointsOf(false).includes(first.point)) askAgain([held.find((item) => item.point === first.point) ?? reply.item]);
           take(reply.state);
         } else {
           const answers = batch.map(({ id, point, answer, seconds, suggestion_shown }) => ({ id, point, answer, seconds, suggestion_shown }));
@@ -353,7 +354,7 @@
     const back = together.map((entry) => entry.item).filter(Boolean);
     for (const entry of together) {
       undone.add(entry.id);
-      enqueue({ id: random(), of: entry.id, point: entry.point, key: entry.key });
+      enqueue({ id: random(), of: entry.id, point: entry.point, key: entry.key, isHere: entry.item !== undefined });
     }
     if (back.length) {
       if (!last.batch) isExcepted(back);
