@@ -342,14 +342,21 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     def content_of(self, index: int) -> str | None:
         """Return a hash of an item's inputs, or of its file; None where reading it twice gives two things."""
-        dataset = self.wrapped.train_data if isinstance(self.wrapped, FromDatasets) else None
-        path_of = getattr(dataset, "path_of", None)
-        if callable(path_of):
-            place = index if self._numbering is None else self._numbering.places[index]
-            return hashlib.sha256(Path(path_of(place)).read_bytes()).hexdigest()
+        path = self.path_of(index)
+        if path is not None:
+            return hashlib.sha256(path.read_bytes()).hexdigest()
         with seeded(derive(self.seed, "content", index)):
             first, again = (content_hash(self.target.inputs(self.item_of(index))) for _ in range(2))
         return first if first == again else None
+
+    def path_of(self, index: int) -> Path | None:
+        """Return the file of an item, where the data say which it is by a method `path_of`, or None."""
+        dataset = self.wrapped.train_data if isinstance(self.wrapped, FromDatasets) else None
+        path_of = getattr(dataset, "path_of", None)
+        if not callable(path_of):
+            return None
+        place = index if self._numbering is None else self._numbering.places[index]
+        return None if place is None else Path(path_of(place))
 
     @property
     def gone_items(self) -> set[int]:

@@ -17,6 +17,8 @@ from lightning_al.oracle.function import (
     seconds_to_wait,
 )
 from lightning_al.oracle.noisy import Noisy
+from lightning_al.oracle.page import Page
+from lightning_al.oracle.progress import Progress
 from lightning_al.oracle.query import Query, Truth
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
 from lightning_al.oracle.revealed import Revealed
@@ -33,6 +35,8 @@ __all__ = [
     "Oracle",
     "OracleLike",
     "Other",
+    "Page",
+    "Progress",
     "Query",
     "Revealed",
     "Skip",

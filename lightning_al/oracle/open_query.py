@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lightning_al.oracle.query import Query, Truth
@@ -19,6 +20,7 @@ def rest_of(
     classes: Classes | None = None,
     folder: str | os.PathLike[str] | None = None,
     truth: Truth | None = None,
+    paths: Sequence[Path | None] = (),
 ) -> Query:
     """Return the points of a query that have no answer yet.
 
@@ -28,6 +30,7 @@ def rest_of(
         classes: The classes that labels name.
         folder: The run's folder.
         truth: What the dataset itself says of its points.
+        paths: The files of these points, as far as they have some.
 
     >>> rest_of(OpenQuery(0, [7, 3], [0.5, 0.2], keys=["a", "b"], answers={7: 1})).keys
     ['b']
@@ -47,4 +50,5 @@ def rest_of(
         classes={} if classes is None else classes.names,
         folder=folder,
         truth=truth,
+        paths=paths,
     )

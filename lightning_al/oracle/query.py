@@ -47,6 +47,7 @@ class Query(list[int]):
         classes: The names of the classes by their numbers, as far as they are known.
         folder: The run's folder, if it has one.
         truth: What the dataset itself says of its points, for simulations. None outside of a run.
+        paths: The file of each item, or None for one that has none; empty where no item has one.
 
     >>> query = Query(0, [7, 3], scores=[0.5, 0.2], items=["a", "b"])
     >>> query, query.round, query.items[1], {index: 1 for index in query}
@@ -66,6 +67,7 @@ class Query(list[int]):
         classes: Mapping[int, str] | None = None,
         folder: str | os.PathLike[str] | None = None,
         truth: Truth | None = None,
+        paths: Sequence[Path | None] = (),
     ) -> None:
         super().__init__(indices)
         self.round = round
@@ -77,6 +79,7 @@ class Query(list[int]):
         self.classes = dict(classes or {})
         self.folder = None if folder is None else Path(folder)
         self.truth = truth
+        self.paths = list(paths)
 
     @property
     def indices(self) -> list[int]:

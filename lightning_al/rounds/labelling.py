@@ -242,7 +242,14 @@ class Labelling:
             return rest_of(query, folder=self._folder)
         items = LazyItems(data.pool_item, query.rest)
         classes = data.training_points.classes
-        return rest_of(query, items=items, classes=classes, folder=self._folder, truth=truth)
+        return rest_of(
+            query,
+            items=items,
+            classes=classes,
+            folder=self._folder,
+            truth=truth,
+            paths=[data.path_of(index) for index in query.rest],
+        )
 
     def take_changes(
         self, data: ActiveDataModule, journal: Journal | None, folder: str | os.PathLike[str] | None, told: int

@@ -16,6 +16,7 @@ from torch import Tensor
 from lightning_al.task.labels import as_array
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.parts import is_image, is_pandas, names
+from lightning_al.values.shades import as_bytes, in_eight_bits
 
 LONGER_SIDE = 320
 """The most pixels of a side of a picture."""
@@ -48,12 +49,13 @@ class ShownItem:
     fault: str | None = None
 
 
-def shown_item(read: Callable[[], Any]) -> ShownItem:
+def shown_item(read: Callable[[], Any], keep: Callable[[Image.Image], tuple[str, bool]] | None = None) -> ShownItem:
     """Return what a contact sheet shows of an item. Of a tuple it is the first part, since the second is a label.
 
     Args:
         read: Reads the item: an image of PIL, an image as a tensor or array ``[H, W]``, ``[C, H, W]`` or ``[H, W, C]``
             with 1, 3 or 4 channels, a text, several numbers, a mapping, a row of a table, or a tuple.
+        keep: Keeps an image, and returns its URL and whether it is small. By default the URL holds a small image.
 
     >>> shown_item(lambda: ("a good film", 0)).texts, shown_item(lambda: {"age": 41, "label": 0}).rows
     (['a good film'], [('age', '41')])
@@ -61,9 +63,9 @@ def shown_item(read: Callable[[], Any]) -> ShownItem:
     shown = ShownItem()
     try:
         for name, value in _parts(read()):
-            image = _as_image(value)
+            image = as_image(value)
             if image is not None:
-                shown.pictures.append(_address(image))
+                shown.pictures.append((keep or _address)(image))
             elif isinstance(value, str) and not name:
                 shown.texts.append(_cut(value))
             elif len(shown.rows) < MOST_ROWS:
@@ -95,14 +97,10 @@ def _parts(item: Any) -> Iterator[tuple[str, Any]]:
         yield "", item
 
 
-def _as_image(value: Any) -> Image.Image | None:
+def as_image(value: Any) -> Image.Image | None:
+    """Return what is an image as one of PIL with eight bits a channel, the right way up, or None."""
     if isinstance(value, Image.Image):
-        image = ImageOps.exif_transpose(value)
-        if image.mode in ("L", "RGB", "RGBA"):
-            return image
-        if image.mode[0] not in "IF":
-            return image.convert("RGBA" if "transparency" in image.info or image.mode in ("LA", "PA") else "RGB")
-        value = np.asarray(image)
+        return in_eight_bits(ImageOps.exif_transpose(value))
     array = as_array(value) if isinstance(value, np.ndarray | Tensor) else None
     if array is not None and array.ndim == 3 and array.shape[0] in (1, 3, 4):
         array = array.transpose(1, 2, 0)
@@ -111,20 +109,8 @@ def _as_image(value: Any) -> Image.Image | None:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4)):
-        return Image.fromarray(_as_bytes(array))
+        return Image.fromarray(as_bytes(array))
     return None
-
-
-def _as_bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return an image as bytes. Values outside 0 to 1 are scaled from the least in black to the greatest in white."""
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    values = np.nan_to_num(array.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 1:
-        values = (values - low) / max(high - low, 1e-12)
-    shades: np.ndarray[Any, Any] = np.round(255 * values).astype(np.uint8)
-    return shades
 
 
 def _address(image: Image.Image) -> tuple[str, bool]:
