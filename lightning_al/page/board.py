@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
@@ -50,6 +51,8 @@ class Board:
         self.published = Published(place)
         self.store = Store(place.store)
         self.leases = Leases(clock)
+        # What a browser keeps until it is sent is of this run, whichever run has the port later.
+        self._name = hashlib.sha256((place.known_token() or "").encode()).hexdigest()[:16]
         self._clock = clock
         self._people: dict[str, float] = {}
         self._lock = RLock()
@@ -66,6 +69,7 @@ class Board:
             before = set(_points(query.get("answered")))
             told = ("round", "title", "spent", "budget", "seconds", "budget_seconds", "counts", "curve", "metric")
             return {
+                "run": self._name,
                 "phase": phase,
                 "running": lives,
                 **{name: plain.get(name) for name in told},
@@ -311,8 +315,9 @@ class Board:
         item = self.published.item(event.point) or {}
         first = self.store.ledger.first[event.point]
         corrects = first < event.seq and first <= int(self.published.read().get("taken", 0))
+        pictures = len(item.get("pictures", ()))
         about = {"id": event.id, "point": event.point, "key": item.get("key", str(event.point))}
-        return {**about, "answer": event.answer, "who": event.who, "corrects": corrects}
+        return {**about, "answer": event.answer, "who": event.who, "corrects": corrects, "pictures": pictures}
 
     def _note(self, who: str | None) -> None:
         if who is not None:

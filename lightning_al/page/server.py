@@ -156,7 +156,7 @@ class Service:
             return _refused(400, "`side` is a number of pixels.")
         if not await run_in_threadpool(self.board.is_shown, point):
             return _refused(404, "There is no such picture.")
-        if int(side) >= SIDE // 2:
+        if SIDE // 2 <= int(side) <= 2 * SIDE:  # more is for one picture that is looked at closely
             self.side = int(side)
         try:
             picture = await asyncio.wrap_future(self._resized(point, number, int(side)))
