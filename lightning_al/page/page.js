@@ -16,6 +16,7 @@
   };
   const random = () => [...crypto.getRandomValues(new Uint8Array(12))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
   const plural = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
+  const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
   const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
   const setText = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
@@ -90,6 +91,7 @@
   const connected = (how) => {
     if (connection === how) return;
     connection = how;
+    if (how === "good") loadAgain();
     if (how === "over") notice("This page is no longer signed in. Open the address that the run printed last; answers that are not sent are kept in this browser.");
     showFacts();
     if (shown === null && tiles === null) showWaiting();
@@ -131,12 +133,12 @@
     const entry = queue.find((one) => one.id === id);
     const past = history.find((one) => one.id === id);
     if (past) past.refused = true;
-    notice(`Not kept: ${entry?.key ?? "an answer"}${entry?.answer ? `, ${said(entry.answer)}` : ""}. ${reason}`);
+    notice(`Not kept: ${entry?.key ?? "an answer"}${entry?.answer ? `, ${said(entry.answer)}` : ""}. ${sentence(reason)}`);
   };
   const keepAnswer = (entry, reason) => {
     undone.delete(entry.of);
     leave([entry.point]);
-    notice(`Not undone: ${entry.key}. ${reason}`);
+    notice(`Not undone: ${entry.key}. ${sentence(reason)}`);
   };
   let isSending = false;
   let pause = 0;
@@ -218,9 +220,18 @@
     if (item.fault) item.node.append(make("p", { className: "fault", textContent: `This item cannot be shown: ${item.fault}` }));
     item.isReady = !pictures.length;
     item.ready = Promise.all(item.images.map((image) => image.decode())).catch(() => {
+      item.hasFailed = true;
       item.node.append(make("p", { className: "fault", textContent: "A picture did not load. Skip the item, or load the page again." }));
     }).then(() => { item.isReady = true; });
     return item;
+  };
+  const loadAgain = () => {
+    for (const item of held.filter((one) => one.hasFailed)) {
+      item.node = null;
+      item.hasFailed = false;
+      prepare(item);
+    }
+    if (shown && !$("stage").contains(shown.item.node)) advance();
   };
 
   const pointsOf = (undos) => queue.filter((entry) => (entry.of !== undefined) === undos).map((entry) => entry.point);
@@ -231,7 +242,7 @@
     if (shown && gone.has(shown.item.point)) {
       announce(`${nameOf(shown.item)} is not asked for any more.`);
       advance();
-    }
+    } else if (tiles?.items.some((item) => gone.has(item.point))) advance();
   };
   const askAgain = (items) => {
     const points = new Set(items.map((item) => item.point));

@@ -257,6 +257,7 @@ def test_the_grid_takes_all_but_the_exceptions(browser: Any, serve: Callable[...
     assert text(browser, "guess") == "The model believes: class 2 (0.50)"
     press(browser, "m", "g")
     until(lambda: seen(browser, "grid"))
+    assert text(browser, "accept") == "Accept all 5 A"
     said = browser.execute_script("return [...document.querySelectorAll('#tiles .key')].map((one) => one.textContent)")
     assert said == ["4.png", "2.png", "3.png", "1.png", "5.png"]
     browser.find_elements("css selector", "#tiles button")[1].click()
@@ -274,6 +275,9 @@ def test_the_grid_takes_all_but_the_exceptions(browser: Any, serve: Callable[...
 def test_it_asks_for_its_own_alone_and_fits(browser: Any, serve: Callable[..., PageApi], width: int, mode: str) -> None:
     shown = {"pictures": [PICTURE, PICTURE], "texts": [HOSTILE * 99], "rows": [[HOSTILE, HOSTILE]], "fault": HOSTILE}
     page = serve([{"point": 0, "key": HOSTILE} | shown], [HOSTILE, "b" * 200], title=HOSTILE, people=[HOSTILE])
+    for number in range(10):
+        event = {"id": str(number), "point": 90 + number, "answer": {"other": HOSTILE}, "who": HOSTILE}
+        page.events[str(number)] = event
     metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     browser.execute_cdp_cmd(
