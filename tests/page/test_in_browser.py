@@ -1,13 +1,23 @@
-"""The page in a real browser, on a server that a test can take down: what is pressed is sent once, in order."""
+"""The page in a real browser: what is pressed is sent once, in order, whatever dies meanwhile.
+
+Most tests are on a server in memory, which can be taken down between any two requests; the last is on the real one.
+"""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lightning_al import Query
+from lightning_al.oracle.page.publishing import Publishing
+from lightning_al.page.place import Place
+from lightning_al.page.store import read_events
 from tests.report.test_browser import BROWSER, DRIVER, SWITCHES
 from tests.support.page_api import PageApi
 
@@ -20,6 +30,7 @@ webdriver = pytest.importorskip("selenium.webdriver")
 keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
 
 HOSTILE = '<img src=x onerror="document.title = 1">'
+UNSENT = "return Object.keys(localStorage).some((name) => name.includes('unsent'))"
 PICTURE = {"url": "/api/picture/0/0?side=1600", "width": 8, "height": 8, "small": True}
 
 
@@ -143,8 +154,7 @@ def test_answers_wait_in_the_browser_and_are_sent_once_in_order(browser: Any, se
     until(lambda: len(page.events) == 4 and len(page.answers) == 3)
     assert classes_of(page) == [(0, 0), (1, 1), (2, 0)]
     assert [one["answer"]["class"] for one in page.events.values()] == [0, 1, 2, 0]
-    unsent = "return Object.keys(localStorage).some((name) => name.includes('unsent'))"
-    until(lambda: not browser.execute_script(unsent) and not seen(browser, "unsent"))
+    until(lambda: not browser.execute_script(UNSENT) and not seen(browser, "unsent"))
     until(lambda: text(browser, "item-name") == "3.png")
     names = [name for name, _ in page.posts if name != "next"]
     assert names.index("undo") < len(names) - 1 - names[::-1].index("answers")
@@ -302,3 +312,46 @@ def test_it_asks_for_its_own_alone_and_fits(browser: Any, serve: Callable[..., P
     finally:
         browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_the_real_server_killed_and_started_again_has_each_answer_once(browser: Any, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn")
+    publishing = Publishing(Place(tmp_path))
+    texts = [f"text {point}" for point in range(9)]
+    query = Query(0, range(9), keys=texts, items=texts, classes={0: "cat", 1: "dog"}, folder=tmp_path)
+    publishing.ask(query, suggestions=False)
+    publishing.show(query)
+
+    def start() -> subprocess.Popen[bytes]:
+        process = subprocess.Popen([sys.executable, "-m", "lightning_al.page", str(tmp_path), "--quiet"])
+        until(lambda: publishing.place.is_served() and publishing.place.served_by().get("pid") == process.pid)
+        return process
+
+    process = start()
+    try:
+        browser.get(publishing.place.address())
+        until(lambda: browser.execute_script("return document.getElementById('ask-name')?.open"))
+        press(browser, "anna", keys.ENTER)
+        until(lambda: seen(browser, "item"))
+        assert "token" not in browser.current_url
+        for kills in range(2):
+            answer(browser, "1")
+            answer(browser, "2")
+            process.kill()
+            process.wait()
+            answer(browser, "u")
+            answer(browser, "1")
+            if kills == 1:
+                browser.get("about:blank")  # and the page itself is left while its answers are not sent
+            process = start()
+            if kills == 1:
+                browser.get(publishing.place.address())
+            until(lambda: not browser.execute_script(UNSENT))
+            until(lambda: seen(browser, "item"))
+    finally:
+        process.kill()
+        process.wait()
+    events = read_events(publishing.place.store)
+    assert [event.answer for event in events] == 2 * [{"class": 0}, {"class": 1}, None, {"class": 0}]
+    assert [event.point for event in events] == [0, 1, 1, 1, 2, 3, 3, 3]
+    assert {event.who for event in events} == {"anna"}
