@@ -134,10 +134,10 @@ class Board:
             open_points = list(self._open(plain))
             held = [point for point in seen if point in open_points and self.leases.is_free(point, client)]
             items: list[dict[str, Any]] = []
-            for point in self._offered(plain, open_points, client):
+            for point in self._offered(plain, [point for point in open_points if point not in seen], client):
                 if len(items) >= min(max(number, 0), MOST_ITEMS):
                     break
-                if point not in seen and (item := self._item(point, plain)) is not None:
+                if (item := self._item(point, plain)) is not None:
                     items.append(item)
             self.leases.take(client, [*held, *(item["point"] for item in items)])
             return {

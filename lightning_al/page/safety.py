@@ -143,7 +143,10 @@ class Guard:
 
     def _is_own(self, origin: str, host: str, hosts: Collection[str]) -> bool:
         """Return whether an origin is the page's own: by the same name and port, or that of a proxy."""
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
         if parts.scheme not in ("http", "https") or not parts.netloc:
             return False
         return parts.netloc.lower() == host.lower() or parts.hostname in {other.lower() for other in hosts}

@@ -218,8 +218,9 @@ def serve(folder: str | os.PathLike[str], port: int = 0) -> None:
         lock.release()
 
 
-async def _serve(service: Service, listening: socket.socket) -> None:
-    config = uvicorn.Config(
+def config_of(service: Service) -> uvicorn.Config:
+    """Return how uvicorn serves a page."""
+    return uvicorn.Config(
         service.app,
         log_level="warning",
         access_log=False,  # which would have the token
@@ -229,7 +230,10 @@ async def _serve(service: Service, listening: socket.socket) -> None:
         lifespan="off",
         timeout_graceful_shutdown=2,
     )
-    server = uvicorn.Server(config)
+
+
+async def _serve(service: Service, listening: socket.socket) -> None:
+    server = uvicorn.Server(config_of(service))
 
     async def watch() -> None:
         while not server.should_exit:

@@ -14,7 +14,7 @@ from lightning_al.oracle.progress import Phase, Progress
 from lightning_al.oracle.query import LazyItems
 from lightning_al.rounds.labelling import without_drawing
 from lightning_al.rounds.run import Run
-from lightning_al.run.history import History
+from lightning_al.run.history import History, Round
 from lightning_al.run.records import INITIAL
 
 MOST_AHEAD = 24
@@ -70,12 +70,14 @@ def progress_of(run: Run, data: ActiveDataModule, phase: Phase) -> Progress:
     classes = data.training_points.classes
     names = {number: str(number) for number in classes.allowed or ()} | classes.names
     counts = data.class_counts() or {}
-    metric = _metric(run.history)
-    curve = [] if metric is None else list(zip(*run.history.curve(metric), strict=True))
-    is_begun = run.round > 0 or run.labelling.query is None
+    query = run.labelling.query
+    now = [] if query is None or query.round is None else [Round.from_dict(query.round)]  # measured, not yet recorded
+    history = History([*run.history, *now])
+    metric = _metric(history)
+    curve = [] if metric is None else list(zip(*history.curve(metric), strict=True))
     return Progress(
         phase=phase,
-        round=run.round if is_begun or run.labelling.query is None else run.labelling.query.number,
+        round=run.round if query is None else query.number,
         folder=active.folder,
         classes=names,
         counts={number: counts.get(number, 0) for number in names} | counts,
@@ -85,7 +87,7 @@ def progress_of(run: Run, data: ActiveDataModule, phase: Phase) -> Progress:
         budget_seconds=active.budget_seconds,
         metric=metric,
         curve=curve,
-        audit=run.history[-1].audit if run.round > 0 else {},
+        audit=history[-1].audit if len(history) else {},
         answered=_answered(data),
         ahead=data.training_points.first_readable(pool.audit.waiting, MOST_AHEAD),
         examples=_examples(data, names) if 0 < len(names) <= MOST_CLASSES else {},
