@@ -291,7 +291,7 @@
     view.isLooked = seen;
     view.lookedSince = now;
   };
-  const view = (facts) => ({ ...facts, since: performance.now(), seconds: 0, isLooked: !document.hidden, lookedSince: performance.now(), guessSeen: false });
+  const view = (facts) => ({ ...facts, since: performance.now(), seconds: 0, isLooked: !document.hidden, lookedSince: performance.now() });
   const secondsOf = (one) => {
     look(!document.hidden);
     return Math.round(100 * Math.min(one.seconds, LONGEST_PAUSE)) / 100;
@@ -304,7 +304,6 @@
 
   const show = (item) => {
     shown = view({ item });
-    shown.guessSeen = item.wasInGrid ?? false;
     tiles = null;
     zoomTo(0);
     section("item");
@@ -334,24 +333,26 @@
     $("guess").hidden = !showsGuess;
     if (!showsGuess || !shown) return;
     if (!guess) { setText($("guess"), "No guess is shown for this item."); return; }
-    shown.guessSeen = true;
+    shown.item.isGuessSeen = true;
     setText($("guess"), `The model believes: ${className(guess.class)} (${Number(guess.probability).toFixed(2)})`);
   };
 
-  const record = (item, answer, seconds, suggestionShown, batch) => {
+  const record = (item, answer, seconds, batch) => {
     const id = random();
     const key = nameOf(item);
     history.push({ id, point: item.point, key, answer, item, batch, order: Date.now() });
     history = history.slice(-60);
+    const old = history.at(-2 - TILES)?.item;
+    if (old) old.node = old.images = null; // decoded pictures are large; they are loaded again if it is undone
     held = held.filter((one) => one !== item);
-    enqueue({ id, point: item.point, key, answer, seconds, suggestion_shown: suggestionShown });
+    enqueue({ id, point: item.point, key, answer, seconds, suggestion_shown: item.isGuessSeen ?? false });
   };
   const isTooSoon = (one, clicks = 1) => performance.now() - one.since < (clicks > 1 ? 400 : SOONEST);
   const answer = (what, clicks) => {
     if (shown === null || isTooSoon(shown, clicks)) return;
     const { item } = shown;
     const seconds = secondsOf(shown);
-    record(item, what, seconds, shown.guessSeen, null);
+    record(item, what, seconds, null);
     pace.push(seconds);
     advance();
     announce(`${said(what)}. ${shown ? `Next: ${nameOf(shown.item)}` : "Wait for the next item"}.`);
@@ -390,7 +391,7 @@
     if (!items.length) return false;
     items.sort((one, other) => one.suggestion.class - other.suggestion.class || other.suggestion.probability - one.suggestion.probability);
     tiles = view({ items, exceptions: new Set() });
-    for (const item of items) item.wasInGrid = true;
+    for (const item of items) item.isGuessSeen = true;
     section("grid");
     $("answers").hidden = true;
     $("tiles").replaceChildren(...items.map(tile));
@@ -426,7 +427,7 @@
     const seconds = Math.round((100 * secondsOf(tiles)) / items.length) / 100;
     const batch = random();
     isExcepted(exceptions);
-    for (const item of accepted) record(item, { class: item.suggestion.class }, seconds, true, batch);
+    for (const item of accepted) record(item, { class: item.suggestion.class }, seconds, batch);
     exceptions.forEach(prepare);
     pace.push(...accepted.map(() => seconds));
     advance();
@@ -491,6 +492,11 @@
 
   let found = []; // buttons that the search leaves, in their order
   let best = 0; // which of these Enter takes
+  const keyOf = (place) => {
+    const { classes } = state;
+    if (classes.every(({ name }) => /^\d$/.test(name))) return classes[place].name; // images of digits
+    return place < 9 ? String(place + 1) : null;
+  };
   const showClasses = () => {
     const { classes } = state;
     const before = $("classes").dataset.names;
@@ -499,15 +505,16 @@
       $("classes").dataset.names = names;
       $("classes").replaceChildren(...classes.map(({ number, name, description }, place) => {
         const button = make("button", { type: "button", value: String(number) });
-        if (place < 9) {
-          button.append(make("kbd", { textContent: String(place + 1) }));
-          button.setAttribute("aria-keyshortcuts", String(place + 1));
+        const key = keyOf(place);
+        if (key !== null) {
+          button.append(make("kbd", { textContent: key }));
+          button.setAttribute("aria-keyshortcuts", key);
         }
         button.append(make("span", { className: "label", textContent: name }), make("span", { className: "number" }));
         button.title = description ? `${name}: ${description}` : name;
         return button;
       }));
-      $("search").hidden = classes.length <= 9;
+      $("search").hidden = classes.every((_, place) => keyOf(place) !== null);
       filter();
       explain();
     }
@@ -781,7 +788,8 @@
     const isNew = before === null || before.phase !== news.phase || before.query?.id !== news.query?.id;
     if (isNew && before !== null && news.phase === "asking") announce(`${plural(left(), "question")} ready.`);
     if (shown === null && tiles === null) showWaiting();
-    return isNew || held.length < 1 + AHEAD;
+    // Somebody who is not here takes no items from the others, and a lease that nobody renews ends.
+    return !document.hidden && (isNew || (held.length < 1 + AHEAD && performance.now() - lastTouch < IDLE));
   };
   let heard = 0;
   const listen = () => {
@@ -827,8 +835,10 @@
 
   const reasons = (name) => { try { return JSON.parse(kept.get(`${name} ${run}`) ?? "[]"); } catch { return []; } };
   const remember = (name, text) => kept.set(`${name} ${run}`, JSON.stringify([text, ...reasons(name).filter((one) => one !== text)].slice(0, 12)));
+  let asideOf = null; // the item that was shown when the dialog opened
   const openAside = (dialog, field, list, name) => {
     if (shown === null || isTooSoon(shown)) return;
+    asideOf = shown.item;
     $(list).replaceChildren(...reasons(name).map((value) => make("option", { value })));
     $(field).value = "";
     $(dialog).showModal();
@@ -840,7 +850,7 @@
       const text = $(field).value.trim();
       if ($(field).required && !text) { event.preventDefault(); return; }
       if (text) remember(name, text);
-      answer(made(text));
+      if (shown?.item === asideOf) answer(made(text));
     });
   };
   aside("ask-reason", "reason", "reasons", (text) => ({ unusable: text }));
@@ -885,11 +895,12 @@
   });
   for (const dialog of document.querySelectorAll("dialog")) dialog.addEventListener("close", focusItem);
 
-  const press = (key, code) => {
-    const digit = /^[1-9]$/.test(key) ? Number(key) : Number(/^(?:Digit|Numpad)([1-9])$/.exec(code)?.[1] ?? 0);
-    if (digit) {
-      const one = state?.classes[digit - 1];
-      if (one && tiles === null) answer({ class: one.number });
+  const press = ({ key, code, shiftKey }) => {
+    // French keyboards have the digits in that row with shift, German ones the slash.
+    const digit = /^\d$/.test(key) ? key : shiftKey ? null : /^Digit(\d)$/.exec(code)?.[1];
+    const one = digit && state?.classes.find((_, place) => keyOf(place) === digit);
+    if (one) {
+      answer({ class: one.number });
       return true;
     }
     const act = {
@@ -920,7 +931,7 @@
     }
     if (!byKeys) return;
     if (event.repeat) { if (!/^(Arrow|Page|Home|End|Tab)/.test(event.key)) event.preventDefault(); return; }
-    if (press(event.key, event.code)) event.preventDefault();
+    if (press(event)) event.preventDefault();
   });
   addEventListener("resize", () => { if (zoom) zoomTo(zoom); });
 

@@ -129,6 +129,10 @@ def test_a_press_is_one_answer_however_long_the_key_is_held(browser: Any, serve:
         answer(browser, key)
         press(browser, words, keys.ENTER)
         assert until(lambda made=made: made in [one["answer"] for one in page.answers])
+    answer(browser, "2")
+    until(lambda: len(page.answers) == 6)
+    press(browser, "u")
+    until(lambda: len(page.answers) == 5)
     answer(browser, "o", keys.ENTER)  # other than what? It is not sent, and can be left
     press(browser, keys.ESCAPE)
     browser.find_elements("css selector", "#classes button")[2].click()
@@ -247,6 +251,30 @@ def test_300_classes_are_found_by_name_in_their_order(browser: Any, serve: Calla
     press(browser, "wren 99", keys.ENTER)
     until(lambda: len(page.answers) == 2)
     assert classes_of(page) == [(0, names.index("Émeu 10")), (1, names.index("wren 99"))]
+
+
+def test_digits_have_their_own_keys(browser: Any, serve: Callable[..., PageApi]) -> None:
+    page = serve(3, [str(digit) for digit in range(10)])
+    begin(browser, page)
+    for digit in "073":
+        answer(browser, digit)
+    until(lambda: len(page.answers) == 3)
+    assert classes_of(page) == [(0, 0), (1, 7), (2, 3)]
+
+
+def test_a_reason_is_never_that_of_another_item(browser: Any, serve: Callable[..., PageApi]) -> None:
+    page = serve()
+    begin(browser, page)
+    answer(browser, "x")
+    press(browser, "too dark")
+    page.events["y"] = {"id": "y", "point": 0, "answer": {"class": 0}, "who": "ben"}
+    press(browser, keys.TAB, keys.TAB)
+    browser.execute_script("document.dispatchEvent(new Event('visibilitychange'))")  # leases are renewed
+    until(lambda: text(browser, "item-name") == "1.png")
+    press(browser, keys.ENTER)
+    answer(browser, "2")
+    until(lambda: len(page.answers) == 2)
+    assert classes_of(page) == [(0, 0), (1, 1)]
 
 
 def test_the_grid_takes_all_but_the_exceptions(browser: Any, serve: Callable[..., PageApi]) -> None:
