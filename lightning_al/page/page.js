@@ -18,6 +18,13 @@
   const plural = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
   const sentence = (text) => (/[.!?]$/.test(text) ? text : `${text}.`);
   const wait = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+  // What can wait until the next item is painted. A page that is not seen is not painted.
+  const afterPaint = (act) => {
+    let isDone = false;
+    const once = () => { if (!isDone) { isDone = true; act(); } };
+    requestAnimationFrame(() => setTimeout(once));
+    setTimeout(once, 100);
+  };
   const setText = (element, text) => { if (element.textContent !== text) element.textContent = text; };
 
   // What the browser keeps. A browser may not let pages store: then it is kept for as long as the page is open.
@@ -108,8 +115,7 @@
     entry = { ...entry, client, who, at: Date.now(), order: queue.length ? queue.at(-1).order + 1 : 0 };
     queue.push(entry);
     kept.set(`unsent ${run} ${entry.id}`, JSON.stringify(entry));
-    showFacts();
-    send();
+    afterPaint(() => { showFacts(); send(); });
   };
   const settle = (ids) => {
     const gone = new Set(ids);
@@ -356,8 +362,7 @@
     pace.push(seconds);
     advance();
     announce(`${said(what)}. ${shown ? `Next: ${nameOf(shown.item)}` : "Wait for the next item"}.`);
-    showStrip();
-    fill();
+    afterPaint(() => { showStrip(); fill(); });
   };
   const undo = (id = null) => {
     const last = state?.phase !== "done" && strip().findLast((entry) => (id === null ? entry.isMine : entry.id === id));
