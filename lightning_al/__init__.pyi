@@ -26,6 +26,7 @@ from .oracle import LabelStudio as LabelStudio
 from .oracle import Noisy as Noisy
 from .oracle import Oracle as Oracle
 from .oracle import Other as Other
+from .oracle import Page as Page
 from .oracle import Query as Query
 from .oracle import Revealed as Revealed
 from .oracle import Skip as Skip

@@ -52,6 +52,7 @@ from lightning_al.rounds.header import text_of
 from lightning_al.rounds.items import recall_items
 from lightning_al.rounds.labelling import believed
 from lightning_al.rounds.members import fit_seeds
+from lightning_al.rounds.progress import tell_end, tell_progress
 from lightning_al.rounds.querying import fitted_now, select, try_out
 from lightning_al.rounds.resuming import load_checkpoint, open_folder, resume_from_found, tell_how_to_resume
 from lightning_al.rounds.run import Run
@@ -312,6 +313,7 @@ class ActiveLearning(Arguments):
         if run.labelling.is_pending:
             self._pass_over_fit(trainer, pl_module)
             return
+        tell_progress(run, trainer, data, "done" if self.done else "fitting")
         # A fit of a run that is done repeats the last one.
         number = self.round - 1 if self.done else self.round
         if not resumes:
@@ -403,7 +405,7 @@ class ActiveLearning(Arguments):
     @override
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Test, label and record; then, where this is the call of the user, run the other rounds."""
-        call, fit = self._call, self._call.fit
+        run, call, fit = self._run, self._call, self._call.fit
         fit.seeded.close()
         fit.until_first_step.close()
         if self._run.labelling.is_pending and fit.steps == 0:
@@ -424,6 +426,8 @@ class ActiveLearning(Arguments):
             raise
         finally:
             call.is_nested = False
+            if not (run.done or run.labelling.is_pending):
+                tell_end(run, datamodule_of(trainer))
             call.let_go()
 
     @override
@@ -453,6 +457,8 @@ class ActiveLearning(Arguments):
                     run.labelling.explain(exception, trainer, pl_module, forward, self.folder)
                 call.start.end(trainer)
                 call.fit.seeded.close()
+                if run.header is not None and not run.labelling.is_pending:
+                    tell_end(run, getattr(trainer, "datamodule", None))
                 run.close_journal()
         finally:
             stopped = call.stopping.end()  # by a signal that came meanwhile, too

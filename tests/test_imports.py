@@ -18,6 +18,7 @@ HOME = Path(lightning_al.__file__).parent
 LAYERS = [
     ["information", "points", "registry", "values"],
     ["run"],
+    ["page"],
     ["acquisition", "host", "posterior", "task"],
     ["data"],
     ["oracle", "prediction"],
@@ -27,7 +28,7 @@ LAYERS = [
     ["demos", "report", "testing"],
     ["cli"],
 ]
-WITHOUT_LIGHTNING = ["information", "points", "registry", "values", "run", "acquisition", "posterior", "task"]
+WITHOUT_LIGHTNING = ["information", "points", "registry", "values", "run", "page", "acquisition", "posterior", "task"]
 
 FILES = sorted(path for path in HOME.rglob("*.py") if path != HOME / "__init__.py")
 

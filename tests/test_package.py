@@ -46,6 +46,7 @@ def test_holds_every_module_and_every_yaml(wheel: Path) -> None:
     assert len(yamls) > 10
     page = {f"lightning_al/report/page.{form}" for form in ("html", "css")}
     page |= {f"lightning_al/oracle/files/sheet.{form}" for form in ("html", "css", "js")}
+    page |= {f"lightning_al/page/page.{form}" for form in ("html", "css", "js")}
     assert modules | yamls | page | {"lightning_al/py.typed", "lightning_al/conf/__init__.py"} <= names
 
 

@@ -50,14 +50,14 @@ _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum 
 _BY_MODULE = {
     "lightning_al": (
         "ActiveDataModule ActiveLearning Ask BALD BatchBALD Deterministic Entropy Files LabelStudio LastLayer "
-        "LeastConfidence MCDropout Margin Noisy Random Revealed VariationRatio image_folder table"
+        "LeastConfidence MCDropout Margin Noisy Page Random Revealed VariationRatio image_folder table"
     ),
     "lightning_al.acquisition": "BALD BatchBALD Entropy LeastConfidence Margin Random VariationRatio",
     "lightning_al.data.image_folder": "image_folder",
     "lightning_al.data.table": "table",
     "lightning_al.demos": ("Classifier Digits MNIST digits_cnn image_network mlp paper_cnn table_network text_network"),
     "lightning_al.demos.networks": "digits_cnn paper_cnn",
-    "lightning_al.oracle": "Ask Files LabelStudio Noisy Revealed",
+    "lightning_al.oracle": "Ask Files LabelStudio Noisy Page Revealed",
     "lightning_al.posterior": "Deterministic LastLayer MCDropout",
     "lightning_al.posterior.last_layer": "LastLayer",
     "lightning_al.report.progress": "RoundProgress",

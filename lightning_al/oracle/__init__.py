@@ -18,6 +18,8 @@ from lightning_al.oracle.function import (
 )
 from lightning_al.oracle.label_studio import LabelStudio
 from lightning_al.oracle.noisy import Noisy
+from lightning_al.oracle.page import Page
+from lightning_al.oracle.progress import Progress
 from lightning_al.oracle.query import Query, Truth
 from lightning_al.oracle.registry import available_oracles, oracles, register_oracle
 from lightning_al.oracle.revealed import Revealed
@@ -35,6 +37,8 @@ __all__ = [
     "Oracle",
     "OracleLike",
     "Other",
+    "Page",
+    "Progress",
     "Query",
     "Revealed",
     "Skip",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from lightning_al.oracle.progress import Progress
 from lightning_al.oracle.query import Query
 
 
@@ -34,6 +36,23 @@ class Oracle(ABC):
     def how_to_answer(self, query: Query) -> str:
         """Say in an imperative how people answer a query that waits, such as where a file lies that they fill in."""
         return "Label them"
+
+    def follow(self, progress: Progress) -> None:  # noqa: B027
+        """Take note of where the run stands, such as to show it to the people who answer.
+
+        It is called on the first rank when a fit begins, before a query is asked, and when the run is done or stops.
+        """
+
+    def answered_ahead(self, points: Collection[int], folder: Path | None) -> Collection[int]:
+        """Return those of some points that have an answer already, although no query asked for them.
+
+        They are audit points that `follow` was told of. The next query asks for them.
+
+        Args:
+            points: The audit points without an answer.
+            folder: The run's folder, if it has one.
+        """
+        return ()
 
     @abstractmethod
     def label(self, query: Query) -> Mapping[int, Any] | Iterable[tuple[int, Any]]:

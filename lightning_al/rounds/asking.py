@@ -18,6 +18,7 @@ from lightning_al.oracle.earlier_run import EarlierRun
 from lightning_al.rounds.audit import known_audit, mixed, to_audit
 from lightning_al.rounds.labelling import weights_name, without_drawing
 from lightning_al.rounds.log import log_round
+from lightning_al.rounds.progress import answered_ahead, tell_progress
 from lightning_al.rounds.run import Run
 from lightning_al.run.effort import total_seconds
 from lightning_al.run.history import Round
@@ -57,6 +58,7 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
     if query is None or not query.is_of_a_fit:
         return
     began = time.perf_counter()
+    tell_progress(run, trainer, data, "asking")
     with without_drawing(), requeued_between_fits(trainer):
         active = run.active
         own = [] if reveals(active.oracle) else data.with_own_label(query.rest)
@@ -71,11 +73,13 @@ def answer(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
         data.pool.label_initial(labels, seconds=total_seconds(query.efforts.values()))
         run.labelling.end()
         run.check_pool(data.pool)
+        tell_progress(run, trainer, data, "fitting")
         return
     seconds = {**query.round["seconds"], "label": time.perf_counter() - began}
     memory = {**query.round["peak_bytes"], **peak_bytes("label")}
     plain = {**answered_part(query.round, labels), "seconds": seconds, "peak_bytes": memory}
     end_round(run, trainer, data, Round.from_dict(from_first_rank(trainer, lambda: plain)), labels)
+    tell_progress(run, trainer, data, "fitting")
 
 
 def warn_of_unknown_seconds(run: Run, query: OpenQuery | None = None) -> None:
@@ -151,7 +155,8 @@ def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> No
     points, given = list(data.pool.lacking), data.given_labels()
     known = {} if reveals(run.active.oracle) else known_audit(data)
     to_ask = [index for index in points if index not in given]
-    audited = [index for index in to_audit(run.active, data, INITIAL, len(to_ask)) if index not in known]
+    ahead = answered_ahead(run, trainer, data)
+    audited = [index for index in to_audit(run.active, data, INITIAL, len(to_ask), ahead) if index not in known]
     audited += known
     if not points and not audited:
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ def recall_audit(trainer: pl.Trainer, data: ActiveDataModule, active: Arguments,
         )
 
 
-def to_audit(active: Arguments, data: ActiveDataModule, number: int, chosen: int) -> list[int]:
+def to_audit(
+    active: Arguments, data: ActiveDataModule, number: int, chosen: int, ahead: Collection[int] = ()
+) -> list[int]:
     """Return the audit points that are asked for with a query, so that the last query has the last of them.
 
     Args:
@@ -64,8 +66,10 @@ def to_audit(active: Arguments, data: ActiveDataModule, number: int, chosen: int
         data: The data.
         number: Number of the round; -1 for the initial points.
         chosen: How many other points the query has.
+        ahead: The audit points that have an answer before they are asked for. All of them are asked for now.
     """
-    waiting = data.pool.audit.waiting
+    early = [index for index in data.pool.audit.waiting if index in ahead]
+    waiting = [index for index in data.pool.audit.waiting if index not in ahead]
     rest = active.num_left(data.pool) - (chosen if number >= 0 else 0)
     if active.max_rounds is not None and isinstance(data.audit, int):
         rest = min(rest, max(0, active.max_rounds - 2 - number) * active.query_size)
@@ -77,7 +81,7 @@ def to_audit(active: Arguments, data: ActiveDataModule, number: int, chosen: int
             break
         if points.can_read(index):
             readable.append(index)
-    return readable
+    return [*early, *readable]
 
 
 def mixed(chosen: Sequence[int], audited: Sequence[int], seed: int, number: int) -> list[int]:

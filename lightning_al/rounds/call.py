@@ -21,6 +21,7 @@ from lightning_al.rounds.asking import answer, begin_query, end_round
 from lightning_al.rounds.audit import mixed, to_audit
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.members import Member, fit_seeds
+from lightning_al.rounds.progress import answered_ahead, tell_progress
 from lightning_al.rounds.run import Run
 from lightning_al.rounds.testing import test
 from lightning_al.run.history import Round
@@ -165,7 +166,8 @@ class Call:
         test(run, fit, self.start, trainer, module, data)
         fit.fitted = None
 
-        audited = to_audit(active, data, run.round, len(fit.indices)) if fit.indices else []
+        ahead = answered_ahead(run, trainer, data) if fit.indices else []
+        audited = to_audit(active, data, run.round, len(fit.indices), ahead) if fit.indices else []
 
         def make() -> dict[str, object]:
             return run.members.together(fit.to_round(run.round, data, active.test or "module", audited)).to_dict()
@@ -183,6 +185,7 @@ class Call:
             answer(run, trainer, data)
         else:
             end_round(run, trainer, data, Round.from_dict(plain), {})
+            tell_progress(run, trainer, data, "done")
         run.checkpoints.finish(trainer, number)
 
 

@@ -19,6 +19,7 @@ from lightning_al.data.image_folder import ENDINGS
 from lightning_al.task.labels import as_array
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.parts import is_image, is_pandas, names
+from lightning_al.values.shades import as_bytes, in_eight_bits
 
 LONGER_SIDE = 512
 """The most pixels of a side of a picture on a contact sheet."""
@@ -51,13 +52,14 @@ class ShownItem:
     fault: str | None = None
 
 
-def shown_item(read: Callable[[], Any], longer_side: int = LONGER_SIDE) -> ShownItem:
+def shown_item(read: Callable[[], Any], keep: Callable[[Image.Image], tuple[str, bool]] | None = None) -> ShownItem:
     """Return what people are shown of an item. Of a tuple it is the first part, since the second is a label.
 
     Args:
         read: Reads the item: an image of PIL, an image as a tensor or array ``[H, W]``, ``[C, H, W]`` or ``[H, W, C]``
             with 1, 3 or 4 channels, a text, several numbers, a mapping, a row of a table, or a tuple.
-        longer_side: The most pixels of a side of a picture.
+        keep: Keeps an image, and returns its URL and whether it is small. By default the URL holds an image for a
+            contact sheet.
 
     >>> shown_item(lambda: ("a good film", 0)).texts, shown_item(lambda: {"age": 41, "label": 0}).rows
     (['a good film'], [('age', '41')])
@@ -65,9 +67,9 @@ def shown_item(read: Callable[[], Any], longer_side: int = LONGER_SIDE) -> Shown
     shown = ShownItem()
     try:
         for name, value in _parts(read()):
-            image = _as_image(value)
+            image = as_image(value)
             if image is not None:
-                shown.pictures.append(_address(image, longer_side))
+                shown.pictures.append((keep or held_address)(image))
             elif isinstance(value, str) and not name:
                 shown.texts.append(_cut(value))
             elif len(shown.rows) < MOST_ROWS:
@@ -117,14 +119,10 @@ def _parts(item: Any) -> Iterator[tuple[str, Any]]:
         yield "", item
 
 
-def _as_image(value: Any) -> Image.Image | None:
+def as_image(value: Any) -> Image.Image | None:
+    """Return what is an image as one of PIL with eight bits a channel, the right way up, or None."""
     if isinstance(value, Image.Image):
-        image = ImageOps.exif_transpose(value)
-        if image.mode in ("L", "RGB", "RGBA"):
-            return image
-        if image.mode[0] not in "IF":
-            return image.convert("RGBA" if "transparency" in image.info or image.mode in ("LA", "PA") else "RGB")
-        value = np.asarray(image)
+        return in_eight_bits(ImageOps.exif_transpose(value))
     array = as_array(value) if isinstance(value, np.ndarray | Tensor) else None
     if array is not None and array.ndim == 3 and array.shape[0] in (1, 3, 4):
         array = array.transpose(1, 2, 0)
@@ -133,23 +131,11 @@ def _as_image(value: Any) -> Image.Image | None:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4)):
-        return Image.fromarray(_as_bytes(array))
+        return Image.fromarray(as_bytes(array))
     return None
 
 
-def _as_bytes(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Return an image as bytes. Values outside 0 to 1 are scaled from the least in black to the greatest in white."""
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    values = np.nan_to_num(array.astype(np.float64), posinf=0.0, neginf=0.0)
-    low, high = float(values.min()), float(values.max())
-    if low < 0 or high > 1:
-        values = (values - low) / max(high - low, 1e-12)
-    shades: np.ndarray[Any, Any] = np.round(255 * values).astype(np.uint8)
-    return shades
-
-
-def _address(image: Image.Image, longer_side: int) -> tuple[str, bool]:
+def held_address(image: Image.Image, longer_side: int = LONGER_SIDE) -> tuple[str, bool]:
     """Return an image as a URL, and whether it is small."""
     is_small = max(image.size) <= SMALL
     image = image.copy()

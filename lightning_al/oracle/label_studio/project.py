@@ -15,7 +15,7 @@ from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files.points import key_text
-from lightning_al.oracle.files.shown_item import ShownItem, shown_item
+from lightning_al.oracle.files.shown_item import ShownItem, held_address, shown_item
 from lightning_al.oracle.label_studio.answers import Reader, UndecidedError, Verdict
 from lightning_al.oracle.label_studio.client import Client
 from lightning_al.oracle.label_studio.labelling_config import (
@@ -293,11 +293,11 @@ class Project:
     def _item(self, query: Query, place: int, side: int) -> ShownItem:
         if place >= len(query.items):
             return ShownItem(texts=[key_text(query.keys[place])])
-        item = shown_item(partial(query.items.__getitem__, place), side)
-        paths: Sequence[Path | None] = getattr(query, "paths", ())
-        if place < len(paths) and (path := paths[place]) is not None and len(item.pictures) <= 1:
+        keep = partial(held_address, longer_side=side)
+        item = shown_item(partial(query.items.__getitem__, place), keep)
+        if place < len(query.paths) and (path := query.paths[place]) is not None and len(item.pictures) <= 1:
             # The item may be a small part of the file, as the model sees it.
-            of_file = shown_item(partial(_image, path, side), side)
+            of_file = shown_item(partial(_image, path, side), keep)
             return item if of_file.fault else replace(item, pictures=of_file.pictures, fault=None)
         return item
 

@@ -1,0 +1,85 @@
+"""Take the answers of the page's store into the run.
+
+A point that is asked for takes the answer that the store has, whenever it came. A later answer for a point that has one
+in the run is a correction. Corrections are taken before the page is told how far the fit has read, and again where the
+process was killed in between: the same correction changes nothing. Answers are taken after that, and a point whose
+answer was not recorded is still asked for.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from lightning_al.host.namespace import rank_zero_warn
+from lightning_al.oracle.answer import Answer
+from lightning_al.oracle.correction import Correction
+from lightning_al.oracle.page.publishing import Publishing
+from lightning_al.oracle.query import Query
+from lightning_al.oracle.set_aside import Other, SetAside, Skip, Unusable
+from lightning_al.page.store import Event, Ledger, last_event, read_events
+
+
+def taken(publishing: Publishing, query: Query, who: str | None, *, is_new: bool) -> Iterator[dict[int, Any]]:
+    """Yield the corrections, then the answers for points of a query that the store has.
+
+    Args:
+        publishing: What was published.
+        query: The query.
+        who: Who gave those answers that do not say it.
+        is_new: Whether the query was not read for before.
+    """
+    plain, store = publishing.read(), publishing.place.store
+    try:
+        if not is_new and last_event(store) == plain.get("taken"):
+            return
+        ledger = Ledger.of(read_events(store))
+    except sqlite3.Error:  # its process was killed in the middle, and the next one repairs it
+        return
+    before = plain.get("taken", ledger.last)
+    before = before if before <= ledger.last else 0
+    corrections = _corrections(ledger, before, query, {*plain.get("answered", ()), *query.answers})
+    if corrections:
+        yield corrections
+    publishing.note_taken(ledger.last)
+    answers = {index: _answer(ledger.answers[index], who) for index in query if index in ledger.answers}
+    if answers:
+        yield answers
+
+
+def _corrections(ledger: Ledger, before: int, query: Query, answered: Collection[int]) -> dict[int, Correction]:
+    asked = set(query)
+    found: dict[int, Correction] = {}
+    for index, event in ledger.answers.items():
+        if event.seq <= before or index in asked or index not in answered:
+            continue
+        given = given_by(event)
+        if isinstance(given, SetAside) and index not in query.answers:
+            rank_zero_warn(
+                f"`Page`: item {index} was set aside after its round had ended, so its label stays. Give the point "
+                "back by `lightning-al-journal give-back`."
+            )
+            continue
+        found[index] = Correction(given)
+    return found
+
+
+def _answer(event: Event, who: str | None) -> Answer:
+    return Answer(given_by(event), event.seconds, event.who or who)
+
+
+def given_by(event: Event) -> Any:
+    """Return the answer of an event as an oracle gives it.
+
+    >>> given_by(Event("a", "answer", 7, {"class": 1})), given_by(Event("b", "answer", 7, {"unusable": "dark"}))
+    (1, Unusable(reason='dark'))
+    """
+    match event.answer:
+        case {"class": number}:
+            return number
+        case {"unusable": reason}:
+            return Unusable(reason)
+        case {"other": text}:
+            return Other(text)
+    return Skip()
