@@ -111,6 +111,7 @@ def queried_by_class(frame: pd.DataFrame, classes: Sequence[int], up_to: int) ->
         start. It is empty if nothing was queried.
     """
     known = frame[frame["class_counts"].map(bool).groupby(frame["seed"]).transform("all")]
+    known = known.drop_duplicates(["seed", "labels"], keep="last")  # a query that was skipped as a whole
     counts = _parts(known, "class_counts").unstack("part", fill_value=0).reindex(columns=classes, fill_value=0)
     by_labels = counts.groupby(known["labels"])
     common = by_labels.mean()[by_labels.size() == known["seed"].nunique()]
