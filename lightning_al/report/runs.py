@@ -46,7 +46,7 @@ class Run:
         acquisition: Class of the acquisition function.
         seed: Seed of the run; runs with the same seed are compared as a pair.
         metric: Name of the metric on the curve; empty where nothing was measured.
-        labels: Training labels at each recorded round.
+        labels: Labels paid for at each recorded round.
         values: The metric after the fit with so many labels; none where nothing was measured.
         area: Normalised area under the curve, the endpoint; NaN if the run diverged.
         initial: Dataset indices labelled at the start.

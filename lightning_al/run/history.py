@@ -175,7 +175,7 @@ class History(Sequence[Round]):
         Columns:
 
         - ``round``: number of the round, from 0.
-        - ``labels``: training labels paid for by then, `Round.spent`.
+        - ``labels``: labels paid for by then, `Round.spent`.
         - ``queried``: number of points queried after the fit, 0 in the last round.
         - Every other field of `Round` that is a number, a text or a list, under its own name.
         - ``metrics.NAME``: each metric, in its own unit.

@@ -18,6 +18,7 @@ from lightning_al.report import frames, tables
 from lightning_al.report.command import main
 from lightning_al.report.console import rounds_table
 from lightning_al.report.people import Person, people_of
+from lightning_al.report.progress import line_of_round
 from lightning_al.report.runs import read_all, read_run
 from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import Study, make_studies
@@ -306,3 +307,23 @@ def test_a_query_that_was_skipped_as_a_whole_leaves_a_run_that_has_a_report(tmp_
     counts = frames.queried_by_class(frame, frames.classes_of(frame), up_to=24)
     assert list(counts.index) == found.labels[1:]
     assert main([str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
+
+
+def test_labels_are_those_paid_for_and_where_fewer_were_trained_on_that_is_shown(
+    program: Path, report: Path, tmp_path: Path
+) -> None:
+    last = read_run(program).history[-1]
+    assert last.labelled < last.spent
+    shown = tables.runs(study_of(program))
+    [row] = [dict(zip(shown.headings, cells, strict=True)) for cells in shown.rows]
+    assert (row["labels"].split(" to ")[1], row["trained on"]) == (str(last.spent), str(last.labelled))
+    assert "trained on" not in tables.runs(study_of(report.parent / "runs")).headings
+    assert f"{last.spent} labels, of which {last.labelled} are trained on" in line_of_round(last, "audit_acc")
+    assert "trained on" not in line_of_round(Round(0, 10, [], []), "test_acc")
+    for history, has in ((History([last]), True), (History([Round(0, 10, [], [])]), False)):
+        assert ("trained on" in [column.header for column in rounds_table(history, None).columns]) is has
+    assert main([str(program), "--out", str(tmp_path / "report"), "--target", "0.5"]) == 0
+    curves = pd.read_csv(tmp_path / "report" / "curves.csv")
+    assert list(curves.iloc[-1][["labels_paid", "labels_trained_on"]]) == [last.spent, last.labelled]
+    pages = [path for path in (tmp_path / "report").iterdir() if path.suffix in (".html", ".svg", ".csv")]
+    assert [path.name for path in pages if "training labels" in path.read_text()] == []
