@@ -37,15 +37,17 @@ class PlainConsole(Console):
 def rounds_table(history: History, metric: str | None, *, most: int = 20) -> Table:
     """Return a table with one row a round: labels, the metric if any, seconds, and the first of the indices queried.
 
-    Where any answer says how long it took, there is the time of all answers before the fit too; where there are audit
-    points, how many of them the model has right.
+    Labels are those paid for; where a fit trained on fewer, that number is shown too. Where any answer says how long it
+    took, there is the time of all answers before the fit; where there are audit points, how many of them the model has
+    right.
     """
     from lightning_al.report.tables import duration
 
     table = Table(header_style="bold")
     with_time = any(round.label_seconds for round in history)
     with_audit = any(round.audit for round in history)
-    of_labels = ["labels", *(["labelling"] if with_time else [])]
+    differ = any(round.labelled != round.spent for round in history)
+    of_labels = ["labels", *(["trained on"] if differ else []), *(["labelling"] if with_time else [])]
     of_model = [*([] if metric is None else [printable(metric)]), *(["audit"] if with_audit else [])]
     for heading in ("round", *of_labels, *of_model, "seconds"):
         table.add_column(heading, justify="right", no_wrap=True)
@@ -56,6 +58,7 @@ def rounds_table(history: History, metric: str | None, *, most: int = 20) -> Tab
         table.add_row(
             str(round.number),
             str(round.spent),
+            *([str(round.labelled)] if differ else []),
             *([duration(round.label_seconds)] if with_time else []),
             *([] if metric is None else ["" if value is None else f"{value:.4f}"]),
             *([_audit(round.audit)] if with_audit else []),

@@ -75,7 +75,7 @@ def curves_picture(study: Study, band: Band, name: str) -> Picture:
         axes = figure.subplots()
         draw_curves(axes, study.compared, study.methods, study_lines(study, ink), band)
         title = f"Mean over seeds; band: {BANDS[band]}" if has_band else "One run each"
-        counted = "training + validation labels" if study.with_validation_labels else _labels_axis(study.methods)
+        counted = "labels, those of validation too" if study.with_validation_labels else _labels_axis(study.methods)
         finish_curves(figure, axes, ink, title=title, x=counted, y=axis_name(study.metric))
 
     return picture(name, says[:1].upper() + says[1:], draw, height=3.5 + legend_height(list(study.methods)))
@@ -133,7 +133,7 @@ def evenness_picture(study: Study, queried: Mapping[str, pd.DataFrame], name: st
                 label=short(method),
             )  # fmt: skip
         title = "1: as many of each class; 0: one class alone"
-        finish_curves(figure, axes, ink, title=title, x="training labels", y="evenness of classes asked for")
+        finish_curves(figure, axes, ink, title=title, x="labels", y="evenness of classes asked for")
 
     says = "Evenness of the classes asked for, over labels"
     return picture(name, says, draw, height=3.1 + legend_height(list(queried)))
@@ -147,7 +147,7 @@ def batches_picture(study: Study, batches: pd.DataFrame, name: str) -> Picture:
         lines = study_lines(study, ink)
         for method, same in batches.groupby("method", sort=False):
             colour, kind = lines[str(method)]
-            means = same.groupby("training_labels")[["share_used", "picks_below_noise"]].mean()
+            means = same.groupby("labels_paid")[["share_used", "picks_below_noise"]].mean()
             for axes, figures in zip((above, below), means, strict=True):
                 axes.plot(
                     means.index, means[figures], "o", linestyle=kind, color=colour, linewidth=1.6, markersize=3.5,
@@ -161,7 +161,7 @@ def batches_picture(study: Study, batches: pd.DataFrame, name: str) -> Picture:
         below.set_ylim(bottom=0, top=max(1.0, below.get_ylim()[1]))
         below.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         label_ticks(below, 8)
-        below.set_xlabel("training labels before the batch")
+        below.set_xlabel("labels before the batch")
         tidy(above, ink)
         tidy(below, ink)
         legend(figure, above, ink)
@@ -296,7 +296,7 @@ def _lines_of_methods(methods: Sequence[Method]) -> Lines:
 
 def _labels_axis(curves: Mapping[str, Sequence[Run]]) -> str:
     validation = max(run.validation_labels for same in curves.values() for run in same)
-    return "training labels" + (f" (+ {validation:,} validation labels)" if validation else "")
+    return "labels" + (f" (+ {validation:,} validation labels)" if validation else "")
 
 
 def _beyond(curve: Run, drawn: list[int] | None) -> list[tuple[list[int], list[float]]]:

@@ -22,7 +22,17 @@ if TYPE_CHECKING:
 RUN = ["task", "method", "seed"]
 """Columns that tell runs apart."""
 
-FIELDS = ("label_seconds", "validation_labels", "indices", "scores", "class_counts", "seconds", "peak_bytes", "details")
+FIELDS = (
+    "labelled",
+    "label_seconds",
+    "validation_labels",
+    "indices",
+    "scores",
+    "class_counts",
+    "seconds",
+    "peak_bytes",
+    "details",
+)
 """Fields of a round that have a column."""
 
 PHASES = ("fit", "score", "select", "test", "label")
@@ -57,8 +67,10 @@ def rounds(studies: Sequence[Study]) -> pd.DataFrame:
 
 def curves(frame: pd.DataFrame) -> pd.DataFrame:
     """Return the learning curves: one row a run and round that measured the task's metric."""
-    columns = [*RUN, "state", "round", "labels", "label_seconds", "validation_labels", "metric", "value"]
-    return frame.loc[frame["metric"].notna(), columns].rename(columns={"labels": "training_labels"})
+    labels = ["labels", "labelled", "label_seconds", "validation_labels"]
+    columns = [*RUN, "state", "round", *labels, "metric", "value"]
+    paid = {"labels": "labels_paid", "labelled": "labels_trained_on"}
+    return frame.loc[frame["metric"].notna(), columns].rename(columns=paid)
 
 
 def phases(frame: pd.DataFrame) -> pd.DataFrame:
@@ -104,13 +116,14 @@ def queried_by_class(frame: pd.DataFrame, classes: Sequence[int], up_to: int) ->
     Args:
         frame: The rounds of the method's runs. Runs whose labels are not class numbers do not count.
         classes: All classes of the task.
-        up_to: Most training labels to look at; where all queries lie beyond, as far as all runs go.
+        up_to: Most labels to look at; where all queries lie beyond, as far as all runs go.
 
     Returns:
-        One column a class, and one row for each number of training labels that all runs recorded, but for that of the
+        One column a class, and one row for each number of labels that all runs recorded, but for that of the
         start. It is empty if nothing was queried.
     """
     known = frame[frame["class_counts"].map(bool).groupby(frame["seed"]).transform("all")]
+    known = known.drop_duplicates(["seed", "labels"], keep="last")  # a query that was skipped as a whole
     counts = _parts(known, "class_counts").unstack("part", fill_value=0).reindex(columns=classes, fill_value=0)
     by_labels = counts.groupby(known["labels"])
     common = by_labels.mean()[by_labels.size() == known["seed"].nunique()]
@@ -151,7 +164,7 @@ def batches(frame: pd.DataFrame) -> pd.DataFrame:
     names = [*BATCH, "overlap_of_half_samples"]
     rows = [[_last(name, details) for name in names] for details in frame["details"]]
     details = pd.DataFrame(rows, index=frame.index, columns=names, dtype=float)
-    place = frame[[*RUN, "round"]].assign(training_labels=frame["labels"], picks=frame["queried"])
+    place = frame[[*RUN, "round"]].assign(labels_paid=frame["labels"], picks=frame["queried"])
     return place.join(details.dropna(subset=BATCH), how="inner").astype({"picks_below_noise": int})
 
 
@@ -273,7 +286,7 @@ def _parts(frame: pd.DataFrame, field: str) -> pd.Series[Any]:
 
 
 def _with_place(frame: pd.DataFrame, parts: pd.DataFrame) -> pd.DataFrame:
-    place = frame[[*RUN, "round"]].assign(training_labels=frame["labels"])
+    place = frame[[*RUN, "round"]].assign(labels_paid=frame["labels"])
     return place.join(parts.set_index("row"), how="right")
 
 

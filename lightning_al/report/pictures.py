@@ -235,7 +235,7 @@ def classes_picture(method: str, counts: pd.DataFrame, name: str, *, names: Mapp
         axes.set_ylim(0, 1)
         axes.yaxis.set_major_formatter(PercentFormatter(1))
         label_ticks(axes, 5)
-        axes.set_xlabel("training labels")
+        axes.set_xlabel("labels")
         heading(axes, short(method), ink)
         tidy(axes, ink, grid=None)
         axes.tick_params(axis="x", pad=6)

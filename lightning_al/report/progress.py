@@ -101,7 +101,9 @@ def line_of_round(round: Round, metric: str) -> str:
     value = f", {printable(metric)} {round.metrics[metric]:.4f}" if metric in round.metrics else ""
     asked = f", asked for {len(round.indices) + len(round.audited)}" if round.indices else ""
     audit = f", {said_of_audit(round.audit)}" if round.audit else ""
-    return f"round {round.number}: {round.spent} labels{value}{audit}{asked} in {sum(round.seconds.values()):.1f} s"
+    trained = f", of which {round.labelled} are trained on" if round.labelled != round.spent else ""
+    seconds = f"{sum(round.seconds.values()):.1f} s"
+    return f"round {round.number}: {round.spent} labels{trained}{value}{audit}{asked} in {seconds}"
 
 
 def _history(trainer: pl.Trainer) -> History:

@@ -46,7 +46,7 @@ class Run:
         acquisition: Class of the acquisition function.
         seed: Seed of the run; runs with the same seed are compared as a pair.
         metric: Name of the metric on the curve; empty where nothing was measured.
-        labels: Training labels at each recorded round.
+        labels: Labels paid for at each recorded round.
         values: The metric after the fit with so many labels; none where nothing was measured.
         area: Normalised area under the curve, the endpoint; NaN if the run diverged.
         initial: Dataset indices labelled at the start.
@@ -156,8 +156,8 @@ class Run:
             KeyError: If no round has the metric; the message lists those there are.
         """
         values = self.history.curve(metric)[1] if metric else []
-        measured = [round for round in self.history if not metric or metric in round.metrics]
-        labels = [round.spent + with_validation_labels * round.validation_labels for round in measured]
+        measured = {round.spent: round for round in self.history if not metric or metric in round.metrics}
+        labels = [spent + with_validation_labels * round.validation_labels for spent, round in measured.items()]
         return replace(
             self,
             metric=metric,
@@ -343,7 +343,7 @@ def _read_rounds(folder: Path) -> tuple[History, State, list[Person]]:
         is_going = True
     history = History(map(_printable_round, rounds))
     for before, after in pairwise(history):
-        if after.spent <= before.spent:
+        if after.spent < before.spent:  # as many where every point of a query was skipped
             raise ValueError(f"its round {after.number} does not hold what a round holds. {COPY}")
     if history.done:
         return history, "finished", people

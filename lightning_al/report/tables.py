@@ -84,7 +84,7 @@ def labels_to_targets(study: Study, values: Sequence[float]) -> Table | None:
     if not values or not rows or mode is None:
         return None
     beyond = "at or below" if mode == "min" else "at or above"
-    counted = "training and validation labels" if study.with_validation_labels else "training labels"
+    counted = "labels, those of validation too," if study.with_validation_labels else "labels"
     return Table(
         "labels to target",
         ["method", "target", "q25", "median", "q75", "reached by", "step"],
@@ -279,6 +279,8 @@ def batches(found: pd.DataFrame) -> Table:
 
 def runs(study: Study) -> Table:
     """Return the state of each run, and where it lies."""
+    # Labels that were paid for: also for audit points, for what is unusable, and for what was given back.
+    differ = any(run.history[-1].spent != run.history[-1].labelled for run in study.runs)
     rows = [
         [
             method,
@@ -286,13 +288,28 @@ def runs(study: Study) -> Table:
             STATES[run.state],
             str(len(run.history)),
             f"{run.history[0].spent} to {run.history[-1].spent}",
+            *([str(run.history[-1].labelled)] if differ else []),
             "no" if study.is_too_short(run) or not study.compared else "yes",
             str(run.folder),
         ]
         for method, same in study.methods.items()
         for run in same
     ]
-    return Table("runs", ["method", "seed", "state", "rounds", "labels", "compared", "folder"], rows, text=[2, 6])
+    headings = [
+        "method",
+        "seed",
+        "state",
+        "rounds",
+        "labels",
+        *(["trained on"] if differ else []),
+        "compared",
+        "folder",
+    ]
+    notes = [
+        "Labels are those paid for: also for audit points, for what is unusable, and for what was given back. The last "
+        "fit trained on fewer."
+    ] if differ else []  # fmt: skip
+    return Table("runs", headings, rows, notes, text=[2, len(headings) - 1])
 
 
 def methods(study: Study) -> Table | None:

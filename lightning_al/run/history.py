@@ -155,7 +155,9 @@ class History(Sequence[Round]):
         return self._rounds.pop()
 
     def curve(self, metric: str) -> tuple[list[int], list[float]]:
-        """Return the learning curve of a metric: labels paid for in each round, and the metric after its fit.
+        """Return the learning curve of a metric: labels paid for by a round, and the metric after its fit.
+
+        Of rounds with as many labels, as after a query of which every point was skipped, the last is on the curve.
 
         Raises:
             KeyError: If no round has the metric; the message lists the known ones.
@@ -164,7 +166,8 @@ class History(Sequence[Round]):
         if not measured:
             known = sorted({name for round in self for name in round.metrics})
             raise KeyError(f"No round has the metric {metric!r}. Choose one of: {', '.join(known) or 'none'}.")
-        return [round.spent for round in measured], [round.metrics[metric] for round in measured]
+        by_labels = {round.spent: round.metrics[metric] for round in measured}
+        return list(by_labels), list(by_labels.values())
 
     def to_frame(self) -> pd.DataFrame:
         """Return the rounds as a pandas DataFrame, one row a round.
@@ -172,7 +175,7 @@ class History(Sequence[Round]):
         Columns:
 
         - ``round``: number of the round, from 0.
-        - ``labels``: training labels paid for by then, `Round.spent`.
+        - ``labels``: labels paid for by then, `Round.spent`.
         - ``queried``: number of points queried after the fit, 0 in the last round.
         - Every other field of `Round` that is a number, a text or a list, under its own name.
         - ``metrics.NAME``: each metric, in its own unit.

@@ -17,14 +17,14 @@ def test_a_curve_has_its_points_axes_and_title():
     [line] = axes.lines
     assert line.get_xdata().tolist() == [10, 20, 30]
     assert line.get_ydata() == pytest.approx([0.5, 0.6, 0.7])
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training labels", "test accuracy")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("labels", "test accuracy")
     assert axes.get_title(loc="left") == "A title"
     assert not axes.collections
 
 
 def test_validation_labels_are_named():
     figure = curve_picture(compare({"bald": [run(validation_labels=1024)]}), "test_acc", title="")
-    assert figure.axes[0].get_xlabel() == "training labels (+ 1,024 validation labels)"
+    assert figure.axes[0].get_xlabel() == "labels (+ 1,024 validation labels)"
 
 
 def test_a_comparison_has_a_band_a_method_and_the_paired_differences():

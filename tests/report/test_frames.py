@@ -84,7 +84,7 @@ def test_a_class_that_a_method_did_not_query_counts_none(rounds):
 def test_names_that_differ_in_every_round_take_no_more_room_than_they_do_in_the_folder(rounds):
     names = [f"{row}-{number}" for row in range(len(rounds)) for number in range(1_000)]
     rounds["seconds"] = [dict.fromkeys(names[row * 1_000 : (row + 1) * 1_000], 1.0) for row in range(len(rounds))]
-    assert len(rounds.columns) == 18
+    assert len(rounds.columns) == 19
     assert len(frames.phases(rounds)) == 8_000 + 8 * 2  # and the peak memory of fit and score
 
 
@@ -103,7 +103,7 @@ def test_a_batch_is_that_of_the_last_pick(rounds):
     batches = frames.batches(rounds)
     assert (len(batches), batches["picks"].sum(), batches["picks_below_noise"].sum()) == (6, 60, 6)
     assert batches["information"].tolist() == [2.0] * 6
-    assert batches["training_labels"].tolist() == [10, 20, 30] * 2
+    assert batches["labels_paid"].tolist() == [10, 20, 30] * 2
     row = tables.batches(batches).rows[0]
     assert row == ["bald", "20", "3.00", "67%", "67%", "6 of 60", "0.2500", "0.0000", "not measured"]
 

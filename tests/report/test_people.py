@@ -13,11 +13,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from lightning_al import ActiveDataModule, ActiveLearning, Answer, MCDropout, Query, Unusable
+from lightning_al import ActiveDataModule, ActiveLearning, Answer, MCDropout, Query, Skip, Unusable
 from lightning_al.report import frames, tables
 from lightning_al.report.command import main
 from lightning_al.report.console import rounds_table
 from lightning_al.report.people import Person, people_of
+from lightning_al.report.progress import line_of_round
 from lightning_al.report.runs import read_all, read_run
 from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import Study, make_studies
@@ -284,3 +285,45 @@ def test_where_nobody_is_named_there_is_no_table_of_people(report: Path) -> None
     assert tables.people(study_of(report.parent / "runs")) is None
     assert not (report / "people.csv").exists()
     assert "person" not in (report / "index.html").read_text()
+
+
+def test_a_query_that_was_skipped_as_a_whole_leaves_a_run_that_has_a_report(tmp_path: Path) -> None:
+    X, Y = points(60).tensors
+
+    class Skips:
+        def label(self, query: Query) -> dict[int, Any]:
+            return {index: Skip() if query.round == 1 else int(Y[index]) for index in query}
+
+    data = ActiveDataModule(X, classes=["a", "b", "c", "d"], initial_size=6, audit=4, batch_size=8, seed=0)
+    active = ActiveLearning("bald", query_size=3, budget=24, oracle=Skips(), folder=tmp_path / "run", seed=0)
+    trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+    spent = [round.spent for round in active.history]
+    assert len(set(spent)) == len(spent) - 1
+    found = read_run(tmp_path / "run").on("audit_acc")
+    assert found.labels == sorted(set(spent))
+    again = [round for round in active.history if spent.count(round.spent) == 2][1]
+    assert found.values[found.labels.index(again.spent)] == again.metrics["audit_acc"]
+    frame = frames.rounds([study_of(tmp_path / "run")])
+    counts = frames.queried_by_class(frame, frames.classes_of(frame), up_to=24)
+    assert list(counts.index) == found.labels[1:]
+    assert main([str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
+
+
+def test_labels_are_those_paid_for_and_where_fewer_were_trained_on_that_is_shown(
+    program: Path, report: Path, tmp_path: Path
+) -> None:
+    last = read_run(program).history[-1]
+    assert last.labelled < last.spent
+    shown = tables.runs(study_of(program))
+    [row] = [dict(zip(shown.headings, cells, strict=True)) for cells in shown.rows]
+    assert (row["labels"].split(" to ")[1], row["trained on"]) == (str(last.spent), str(last.labelled))
+    assert "trained on" not in tables.runs(study_of(report.parent / "runs")).headings
+    assert f"{last.spent} labels, of which {last.labelled} are trained on" in line_of_round(last, "audit_acc")
+    assert "trained on" not in line_of_round(Round(0, 10, [], []), "test_acc")
+    for history, has in ((History([last]), True), (History([Round(0, 10, [], [])]), False)):
+        assert ("trained on" in [column.header for column in rounds_table(history, None).columns]) is has
+    assert main([str(program), "--out", str(tmp_path / "report"), "--target", "0.5"]) == 0
+    curves = pd.read_csv(tmp_path / "report" / "curves.csv")
+    assert list(curves.iloc[-1][["labels_paid", "labels_trained_on"]]) == [last.spent, last.labelled]
+    pages = [path for path in (tmp_path / "report").iterdir() if path.suffix in (".html", ".svg", ".csv")]
+    assert [path.name for path in pages if "training labels" in path.read_text()] == []
