@@ -95,10 +95,11 @@ class Files(Oracle):
         if not found.refused:
             return
         more = f"; and {len(found.refused) - MOST_NAMED} more" if len(found.refused) > MOST_NAMED else ""
+        then = ", save the file and call `trainer.fit` again" if self.wait == "exit" else " and save the file"
         said = (
             f"`Files` could not take up {len(found.refused)} of the answers in {sheets.folder}: "
-            f"{'; '.join(found.refused[:MOST_NAMED])}{more}. A label is one of {found.expected}. Correct these lines, "
-            "save the file and call `trainer.fit` again."
+            f"{'; '.join(found.refused[:MOST_NAMED])}{more}. A label is one of {found.expected}. Correct these "
+            f"lines{then}."
         )
         if self.wait != "exit":
             rank_zero_warn(said)  # Python shows the same warning once
