@@ -16,7 +16,7 @@ from lightning_al.data.validation_points import ValidationPoints
 from lightning_al.host.found_checkpoints import let_write
 from lightning_al.host.monitors import refuse_monitors_without_validation
 from lightning_al.host.namespace import check_namespace, pl, rank_zero_info
-from lightning_al.host.ranks import on_each_rank
+from lightning_al.host.ranks import from_first_rank, on_each_rank
 from lightning_al.host.same_on_ranks import check_same_on_ranks
 from lightning_al.host.signals import leave_by, only_note_sigterm, requeue_without_waiting
 from lightning_al.host.strategies import check_strategy, refuse_spawning
@@ -58,6 +58,7 @@ from lightning_al.rounds.resuming import load_checkpoint, open_folder, resume_fr
 from lightning_al.rounds.run import Run
 from lightning_al.rounds.starts import give_lazy_layers_shapes
 from lightning_al.rounds.testing import has_test, test_on_validation
+from lightning_al.run.folder import has_journal
 from lightning_al.run.history import History
 from lightning_al.run.seeds import seeded
 from lightning_al.run.stopping import StoppedError, held_back, is_insisting
@@ -258,6 +259,8 @@ class ActiveLearning(Arguments):
         self.check_data(data)
         refuse_monitors_without_validation(trainer)
         if not call.is_nested:
+            if run.header is None and not from_first_rank(trainer, lambda: has_journal(self.folder)):
+                data.check_earlier_classes()
             if self.folder is not None:
                 open_folder(run, trainer, data, self.folder)
                 run.keep_new_keys(trainer, data)

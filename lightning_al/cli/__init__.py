@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from lightning_al.cli.external_launch import is_first_rank
 from lightning_al.cli.job import is_cell, is_multirun, new_console, resume_command
-from lightning_al.cli.one_line_errors import in_one_line
+from lightning_al.cli.one_line_errors import ending_by_the_line, in_one_line
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.sweep import run_cell, say_at_exit_how_to_sweep_on
 
@@ -23,13 +23,31 @@ _UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
 _ALL_ALLOWED: dict[str, Any] = {} if _UNCHECKED is None else {"execution_whitelist": _UNCHECKED}
 
 
-@hydra.main(version_base="1.3", config_path="pkg://lightning_al.conf", config_name="config", **_ALL_ALLOWED)
-def main(config: DictConfig) -> float:
+def main(config: DictConfig | None = None) -> float | None:
     """Run active learning to its budget, show the results, and return the area under the learning curve.
 
     If the folder holds a run, that run is resumed, or shown if it has finished. A sweep continues after a cell that
     fails: the cell writes its error into its folder and returns NaN.
+
+    Args:
+        config: The configuration. By default Hydra composes it from the command line, and nothing is returned.
+
+    Raises:
+        CompactHydraException: If the run is refused, with the line to show. A command shows it and ends with code 1.
     """
+    if config is not None:
+        return _run(config)
+    _composed()
+    return None
+
+
+@hydra.main(version_base="1.3", config_path="pkg://lightning_al.conf", config_name="config", **_ALL_ALLOWED)
+def _composed(config: DictConfig) -> float:
+    with ending_by_the_line():
+        return _run(config)
+
+
+def _run(config: DictConfig) -> float:
     from lightning_al.run.stopping import StoppedError, Stopping
 
     folder = Path(HydraConfig.get().runtime.output_dir)

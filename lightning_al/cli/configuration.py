@@ -214,11 +214,12 @@ def agree(
         and not (force and name in forced)
     ]
     if refused:
+        with_labels = "" if is_cell else f"; `pool.labels={folder}` starts that one from the labels given here"
         with_force = " With `active.force=true`, these may differ: " + ", ".join(forced) + "." if forced else ""
         raise ConfigCompositionException(
             f"The run in {folder} was started with other settings: {_changes(refused, known, asked)}. Resume it with "
             f"`lightning-al folder={folder}` alone, or with a larger {' or '.join(MAY_GROW)}, or choose "
-            f"another folder.{with_force}"
+            f"another folder{with_labels}.{with_force}"
         )
     if forced:
         from lightning_al.host.namespace import rank_zero_warn

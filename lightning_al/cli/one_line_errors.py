@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +15,7 @@ from hydra.errors import CompactHydraException
 from hydra.utils import get_object
 from omegaconf.errors import OmegaConfBaseException
 
+from lightning_al.cli.job import is_cell
 from lightning_al.cli.references import dotted, values
 from lightning_al.cli.secrets import without_secrets
 from lightning_al.run.printable import printable
@@ -79,6 +82,36 @@ def _at_fault(error: BaseException, settings: Any) -> str:
     return next((made[type(one)] for one in reversed(within) if type(one) in made), "")
 
 
+def of_a_command(said: str) -> str:
+    """Return what an error says to somebody who gives commands and does not see the program.
+
+    >>> of_a_command("Correct these lines, save the file and call `trainer.fit` again.")
+    'Correct these lines, save the file and run the command again.'
+    """
+    return re.sub(r"\b([Cc])all `trainer\.fit` again", lambda found: f"{_RUN[found[1]]} the command again", said)
+
+
+_RUN = {"C": "Run", "c": "run"}
+
+
+@contextmanager
+def ending_by_the_line() -> Iterator[None]:
+    """End the process with the line of an error of this command alone, without what Hydra writes around it.
+
+    The environment variable HYDRA_FULL_ERROR=1 keeps the traceback, which Hydra shows.
+
+    Raises:
+        SystemExit: With code 1, in place of such an error.
+    """
+    try:
+        yield
+    except CompactHydraException as found:
+        if is_cell() or os.environ.get("HYDRA_FULL_ERROR") == "1":
+            raise
+        sys.stderr.write(f"{found}\n")
+        raise SystemExit(1) from found
+
+
 @contextmanager
 def in_one_line(folder: Path) -> Iterator[None]:
     """Let Hydra show errors of lightning_al, and of files in the run's folder, without a traceback.
@@ -107,5 +140,6 @@ def in_one_line(folder: Path) -> Iterator[None]:
     except (ValueError, TypeError, RuntimeError) as found:
         if not is_own_error(found):
             raise
-        error = printable(without_secrets(" ".join([str(found), *getattr(found, "__notes__", ())])), most=MOST)
+        said = of_a_command(" ".join([str(found), *getattr(found, "__notes__", ())]))
+        error = printable(without_secrets(said), most=MOST)
         raise CompactHydraException(f"lightning-al: {error}") from found

@@ -136,6 +136,8 @@ def fit_and_report(
     objects = make_objects(settings, folder, force=options_now.force)
     secrets.keep_from(objects.trainer, objects.model, getattr(objects.data, "wrapped", objects.data))
     active, data, trainer = objects.active, objects.data, objects.trainer
+    if stored is None:
+        data.check_earlier_classes()  # before the folder has a configuration with such classes
     if is_cell() and leaves_open(active.oracle):
         raise ConfigCompositionException(IN_A_SWEEP.format(type(active.oracle).__name__.lower()))
     console = new_console()

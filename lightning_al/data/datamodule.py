@@ -43,7 +43,7 @@ from lightning_al.host.hyperparameters import take_own_hyperparameters
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info
 from lightning_al.run.effort import Effort
 from lightning_al.run.seeds import Seed, derive, generator, seeded
-from lightning_al.task.class_names import listed_classes, shown_class
+from lightning_al.task.class_names import classes_of, listed_classes, shown_class
 from lightning_al.task.labels import is_lacking
 from lightning_al.values.content_hash import content_hash
 from lightning_al.values.whole_numbers import MOST_HELD, optional_whole_number
@@ -624,6 +624,20 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         if self.earlier_labels is None:
             return {}
         return self.earlier_labels.efforts_by_index(self.keys, len(self.training_points))
+
+    def check_earlier_classes(self) -> None:
+        """Refuse labels of an earlier run whose classes the data do not have, as far as these are known already.
+
+        A run that has begun need not be checked: its classes may have changed since.
+
+        Raises:
+            ValueError: If there are some; the message names their classes.
+        """
+        if self.earlier_labels is not None:
+            wrapped = self.wrapped
+            found = classes_of(wrapped.train_data if isinstance(wrapped, FromDatasets) else wrapped)
+            known = found if self._classes is None else self._classes
+            self.earlier_labels.check_classes(known if self._points is None else self._points.classes)
 
     def check_given(self, given: Mapping[int, Any]) -> None:
         """Refuse labels of an earlier run that contradict the dataset's own.

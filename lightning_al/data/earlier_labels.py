@@ -61,6 +61,31 @@ class EarlierLabels:
         """
         return list(self._found(self.audit, keys, size).values())
 
+    def check_classes(self, classes: Classes) -> None:
+        """Refuse labels of classes that the data do not have, before a run begins with those that they have.
+
+        Args:
+            classes: The classes of the data. Where nothing is known of them, nothing is refused.
+
+        Raises:
+            ValueError: If there are such labels; the message names all their classes.
+
+        >>> EarlierLabels("runs/p1", {"a.png": "cat"}).check_classes(Classes({"cat": 0}))
+        """
+        strange: dict[str, None] = {}
+        for answer in self.by_key.values():
+            if isinstance(answer, str) and classes.numbers and answer not in classes.numbers:
+                strange[repr(answer)] = None
+            elif type(answer) is int and classes.allowed is not None and answer not in classes.allowed:
+                strange[f"number {answer}"] = None
+        if strange:
+            known = list(map(repr, classes.numbers)) or list(map(str, classes.allowed or ()))
+            raise ValueError(
+                f"`ActiveDataModule(labels=...)`: {self.source} has labels of the classes {first_few(list(strange))}, "
+                f"which are not in `classes` (data.classes on the command line): {first_few(known)}. Add them there, "
+                "or rename them in the earlier run by `lightning-al-journal rename-class`."
+            )
+
     def _found(self, wanted: Sequence[Key], keys: list[Key] | None, size: int) -> dict[Key, int]:
         places = _places(keys, size)
         strange = [key for key in wanted if key not in places]

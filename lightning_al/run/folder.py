@@ -71,6 +71,15 @@ def end_name(number: int, member: int) -> str:
     return f"warm-{number}" if member == 0 else f"warm-{number}-member-{member}"
 
 
+def has_journal(folder: str | os.PathLike[str] | None) -> bool:
+    """Return whether a folder holds the journal of a run.
+
+    >>> has_journal(None), has_journal("no such folder")
+    (False, False)
+    """
+    return folder is not None and os.path.lexists(os.path.join(folder, JOURNAL))
+
+
 def check_files(folder: Path, *names: re.Pattern[str]) -> None:
     """Refuse a folder in which a link, a pipe, a device or a folder has the name of a run's file.
 

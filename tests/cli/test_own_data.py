@@ -177,3 +177,13 @@ def test_what_does_not_fit_is_said_in_one_line(
     message = refused(*own, *(one.format(flat=flat) for one in settings), f"folder={tmp_path / 'run'}")
     assert said in message
     assert "Traceback" not in message
+
+
+def test_labels_of_other_classes_are_refused_before_the_folder_has_a_configuration(
+    refused: Any, flat: Path, tmp_path: Path
+) -> None:
+    table = tmp_path / "labels.csv"
+    table.write_text("key,index,label,class,state,note\n000.png,0,0,even,given,\n001.png,1,1,strange,given,\n")
+    settings = ["data=image_folder", f"data.root={flat}", f"pool.labels={table}", f"folder={tmp_path / 'run'}"]
+    assert "has labels of the classes 'strange', which are not in `classes`" in refused(*SETTINGS, *IMAGES, *settings)
+    assert not (tmp_path / "run" / "config.yaml").exists()

@@ -55,7 +55,9 @@ def test_a_sweep_is_refused_before_its_first_cell(refused: Any, tmp_path: Path, 
     assert not list((tmp_path / "sweep").glob("*/journal.sqlite"))
 
 
-def test_files_say_which_one_to_fill_in(command: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_files_say_which_one_to_fill_in(
+    command: Any, refused: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     folder = tmp_path / "run"
     with pytest.raises(SystemExit) as ended:
         command(*TINY, "oracle=files", f"folder={folder}")
@@ -69,6 +71,11 @@ def test_files_say_which_one_to_fill_in(command: Any, capfd: pytest.CaptureFixtu
     header, *lines = table.read_text().splitlines()
     columns = header.split(",")
     filled = [line.split(",") for line in lines]
+    filled[0][columns.index("label")] = "eleven"
+    table.write_text("\n".join([header, *(",".join(row) for row in filled)]))
+    [line] = refused(f"folder={folder}").splitlines()
+    assert line.startswith("lightning-al: `Files` was asked to label the indices")
+    assert line.endswith("Then run the command again, which only asks for the rest.")
     for row in filled:
         row[columns.index("label")] = str(labels[0])
     table.write_text("\n".join([header, *(",".join(row) for row in filled)]))

@@ -143,7 +143,7 @@ def changed(source: Path, target: Path, change: Any) -> Path:
     [
         (lambda rows: [{**rows[0], "key": "no.png"}, *rows[1:]], "are of items that the data do not have: 'no.png'"),
         (lambda rows: [*rows, {**rows[0], "class": "cow"}], "has two labels for '.*': .* Remove one of them"),
-        (lambda rows: [{**rows[0], "class": "cow"}, *rows[1:]], "'cow' is not the name of a class"),
+        (lambda rows: [{**rows[0], "class": "cow"}, *rows[1:]], "has labels of the classes 'cow', which are not in"),
         (lambda rows: [{"key": row["key"], "label": row["label"]} for row in rows], "lacks the columns index, class"),
     ],
     ids=["a strange key", "two labels", "a strange class", "other columns"],
@@ -152,6 +152,19 @@ def test_conflicts_are_named(tmp_path: Path, first: Any, change: Any, said: str)
     table = changed(first[0] / "run" / "labels.csv", tmp_path / "table.csv", change)
     with pytest.raises(ValueError, match=said):
         run(tmp_path, "next", labels=table)
+
+
+@pytest.mark.parametrize("classes", [["Ant", "bee", "cat", "hog"], [0, 1, 2]])
+def test_classes_that_the_data_lack_are_all_named_before_there_is_a_folder(
+    tmp_path: Path, first: Any, source: Path, classes: Any
+) -> None:
+    if classes == [0, 1, 2]:  # numbers without names
+        table = first[0] / "run" / "labels.csv"
+        source = changed(table, tmp_path / "table.csv", lambda rows: [{**row, "class": ""} for row in rows])
+    strange = "number 3, which" if classes == [0, 1, 2] else r"'(dog', 'ant|ant', 'dog)', which"
+    with pytest.raises(ValueError, match=rf"has labels of the classes {strange} are not in `classes`"):
+        run(tmp_path, "next", classes=classes, labels=source)
+    assert not (tmp_path / "next").exists()
 
 
 def test_labels_that_the_dataset_contradicts_are_named(tmp_path: Path) -> None:

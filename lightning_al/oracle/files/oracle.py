@@ -100,10 +100,10 @@ class Files(Oracle):
         yield from found.corrections.items()
         if not found.refused:
             return
+        then = ", save the file and call `trainer.fit` again" if self.wait == "exit" else " and save the file"
         said = (
             f"`Files` could not take up {len(found.refused)} of the answers in {sheets.folder}: "
-            f"{_first(found.refused)}. A label is one of {found.expected}. Correct these lines, "
-            "save the file and call `trainer.fit` again."
+            f"{_first(found.refused)}. A label is one of {found.expected}. Correct these lines{then}."
         )
         if self.wait != "exit":
             rank_zero_warn(said)  # Python shows the same warning once
