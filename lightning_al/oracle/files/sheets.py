@@ -21,7 +21,7 @@ from lightning_al.oracle.query import LazyItems, Query
 from lightning_al.run.files import MEBIBYTE, kind_of, parts_in, read_json, replacing
 from lightning_al.run.records import INITIAL
 from lightning_al.values.errors import said_shortly
-from lightning_al.values.spreadsheets import harmless
+from lightning_al.values.spreadsheets import encoding_for, harmless
 
 BELIEFS = ("predicted", "probability")
 """The columns of what the model believes."""
@@ -176,9 +176,8 @@ def _kept_keys(path: Path) -> dict[int, str]:
 
 def _write(path: Path, text: str) -> None:
     with replacing(path) as draft:
-        # Excel reads a file as UTF-8 only if it says so.
-        mark = "utf-8-sig" if path.suffix == ".csv" and not text.isascii() else "utf-8"
-        draft.write_text(text, encoding=mark, errors="backslashreplace", newline="")
+        encoding = encoding_for(text) if path.suffix == ".csv" else "utf-8"
+        draft.write_text(text, encoding=encoding, errors="backslashreplace", newline="")
 
 
 def _table(query: Query, *, suggestions: bool) -> str:
