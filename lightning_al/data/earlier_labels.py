@@ -159,18 +159,22 @@ def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             f"The table of labels {path} lacks the columns {', '.join(missing)}. Pass the {LABELS} of a run to "
             "`ActiveDataModule(labels=...)`, or a copy of it."
         )
+    if any(separator in name for name in table.fieldnames or () for separator in SEPARATORS):
+        raise _unreadable(path, 1, "its columns are in one cell")
     try:
-        if any(separator in name for name in table.fieldnames or () for separator in SEPARATORS):
-            raise csv.Error("its columns are in one cell")
         for row in table:
             if any(cell.strip() for cell in row.pop(None, ())):
-                raise csv.Error("it has more cells than the header")
+                raise _unreadable(path, table.line_num, "it has more cells than the header")
             yield table.line_num, row
     except csv.Error as error:
-        raise ValueError(
-            f"The table of labels {path} cannot be read at line {table.reader.line_num}: {error}. Save it again with "
-            "each label in a row of its own, and each column in a cell of its own."
-        ) from error
+        raise _unreadable(path, table.reader.line_num, str(error)) from error
+
+
+def _unreadable(path: Path, line: int, why: str) -> ValueError:
+    return ValueError(
+        f"The table of labels {path} cannot be read at line {line}: {why}. Write each label into a row of its own, and "
+        "each column into a cell of its own."
+    )
 
 
 def _missing(table: csv.DictReader[str]) -> list[str]:

@@ -190,7 +190,7 @@ def test_a_table_is_read_whichever_program_saved_it(
 def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, said: str) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} .*{said}.* (Save it again with|Pass the)"):
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} .*{said}.* (Write each label into|Pass the)"):
         read_labels(path)
 
 
