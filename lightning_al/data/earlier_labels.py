@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from lightning_al.run.labels import SET_ASIDE, Label
 from lightning_al.run.recorded_labels import recorded_labels
 from lightning_al.task.class_names import Classes
 from lightning_al.values.errors import first_few
-from lightning_al.values.spreadsheets import as_number, as_written
+from lightning_al.values.spreadsheets import SEPARATORS, as_number, as_written, decoded
 
 COLUMNS = ("key", "index", "label", "class", "state", "note")
 """The columns that a ``labels.csv`` must have to be read. Those of an earlier version lack `who` and `seconds`."""
@@ -149,32 +151,62 @@ def _of_run(folder: Path) -> tuple[dict[Key, Label], list[Key], dict[Key, Effort
 
 
 def _of_table(path: Path) -> tuple[dict[Key, Label], list[Key], dict[Key, Effort]]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        table = csv.DictReader(file)
-        missing = [name for name in COLUMNS if name not in (table.fieldnames or ())]
-        if missing:
+    found: dict[Key, Label] = {}
+    audit: list[Key] = []
+    efforts: dict[Key, Effort] = {}
+    for line, row in _rows_of(path):
+        key, answer = _key(row), _answer(row)
+        efforts[key] = _effort(row)
+        if row.get("audit") == "yes":
+            audit.append(key)
+        if row["state"] == "given back":
+            found.pop(key, None)
+        elif key in found and found[key] != answer:
             raise ValueError(
-                f"The table of labels {path} lacks the columns {', '.join(missing)}. Pass the {LABELS} of a run to "
-                "`ActiveDataModule(labels=...)`, or a copy of it."
+                f"The table of labels {path} has two labels for {key!r}: {found[key]!r}, and {answer!r} in line "
+                f"{line}. Remove one of them from the table that `ActiveDataModule(labels=...)` reads."
             )
-        found: dict[Key, Label] = {}
-        audit: list[Key] = []
-        efforts: dict[Key, Effort] = {}
-        for row in table:
-            key, answer = _key(row), _answer(row)
-            efforts[key] = _effort(row)
-            if row.get("audit") == "yes":
-                audit.append(key)
-            if row["state"] == "given back":
-                found.pop(key, None)
-            elif key in found and found[key] != answer:
-                raise ValueError(
-                    f"The table of labels {path} has two labels for {key!r}: {found[key]!r}, and {answer!r} in line "
-                    f"{table.line_num}. Remove one of them from the table that `ActiveDataModule(labels=...)` reads."
-                )
-            else:
-                found[key] = answer
+        else:
+            found[key] = answer
     return found, audit, efforts
+
+
+def _rows_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield the number of the last line and the cells of each row, whichever program saved the table."""
+    text = decoded(path.read_bytes())
+    tables = [
+        csv.DictReader(io.StringIO(text, newline=""), delimiter=separator, restval="", strict=True)
+        for separator in SEPARATORS
+    ]
+    table = min(tables, key=lambda table: len(_missing(table)))
+    if missing := _missing(table):
+        raise ValueError(
+            f"The table of labels {path} lacks the columns {', '.join(missing)}. Pass the {LABELS} of a run to "
+            "`ActiveDataModule(labels=...)`, or a copy of it."
+        )
+    if any(separator in name for name in table.fieldnames or () for separator in SEPARATORS):
+        raise _unreadable(path, 1, "its columns are in one cell")
+    try:
+        for row in table:
+            if any(cell.strip() for cell in row.pop(None, ())):
+                raise _unreadable(path, table.line_num, "it has more cells than the header")
+            yield table.line_num, row
+    except csv.Error as error:
+        raise _unreadable(path, table.reader.line_num, str(error)) from error
+
+
+def _unreadable(path: Path, line: int, why: str) -> ValueError:
+    return ValueError(
+        f"The table of labels {path} cannot be read at line {line}: {why}. Write each label into a row of its own, and "
+        "each column into a cell of its own."
+    )
+
+
+def _missing(table: csv.DictReader[str]) -> list[str]:
+    names: Sequence[str] = ()
+    with suppress(csv.Error):  # as with another separator than that of the file
+        names = table.fieldnames or ()
+    return [name for name in COLUMNS if name not in names]
 
 
 def _effort(row: Mapping[str, str]) -> Effort:
@@ -187,7 +219,7 @@ def _effort(row: Mapping[str, str]) -> Effort:
 
 def _key(row: Mapping[str, str]) -> Key:
     key = as_written(row["key"])
-    return int(row["index"]) if key == row["index"] else key
+    return int(key) if key == row["index"] and key.isdecimal() else key
 
 
 def _answer(row: Mapping[str, str]) -> Label:

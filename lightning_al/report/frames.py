@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -13,7 +14,7 @@ from scipy.special import entr
 
 from lightning_al.report.curves import labels_to_reach
 from lightning_al.run.files import replacing
-from lightning_al.values.spreadsheets import harmless
+from lightning_al.values.spreadsheets import encoding_for, harmless
 
 if TYPE_CHECKING:
     from lightning_al.report.comparison import Method, Pair
@@ -222,15 +223,19 @@ def pairs_frame(pairs: Sequence[Pair]) -> pd.DataFrame:
 def write_table(table: pd.DataFrame, path: Path, *, nan: str = "") -> None:
     """Write a table, whole or not at all.
 
-    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    Text that a spreadsheet would take for a formula begins with an apostrophe. The encoding is UTF-8, with a mark of it
+    where there is other text than ASCII.
 
     Args:
         table: The table; its index is not written.
         path: Where to write it.
         nan: What stands for None and NaN.
     """
-    with replacing(path) as draft, draft.open("w", newline="", encoding="utf-8") as file:
-        print_table(table, file, nan=nan)
+    file = io.StringIO(newline="")
+    print_table(table, file, nan=nan)
+    text = file.getvalue()
+    with replacing(path) as draft:
+        draft.write_text(text, encoding=encoding_for(text), newline="")
 
 
 def print_table(table: pd.DataFrame, file: TextIO, *, nan: str = "") -> None:

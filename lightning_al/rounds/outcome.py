@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from lightning_al.run.folder import LABELS, MODEL
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Label
 from lightning_al.values.errors import said_shortly
-from lightning_al.values.spreadsheets import harmless
+from lightning_al.values.spreadsheets import encoding_for, harmless
 
 
 def save_model(journal: Journal, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -66,8 +67,11 @@ def write_labels(journal: Journal, data: ActiveDataModule) -> None:
             return data.class_of(index)
         return None
 
-    with replacing(journal.folder / LABELS) as path, path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        rows = label_rows(journal.records, key_of=data.key_of, classes=data.training_points.classes, own=own)
-        table.writerows([harmless(row[name]) for name in COLUMNS] for row in rows)
+    file = io.StringIO(newline="")
+    table = csv.writer(file, lineterminator="\n")
+    table.writerow(COLUMNS)
+    rows = label_rows(journal.records, key_of=data.key_of, classes=data.training_points.classes, own=own)
+    table.writerows([harmless(row[name]) for name in COLUMNS] for row in rows)
+    text = file.getvalue()
+    with replacing(journal.folder / LABELS) as path:
+        path.write_text(text, encoding=encoding_for(text), newline="")

@@ -1,10 +1,15 @@
-"""Text in the cells of a CSV file, which spreadsheets may take for a formula or a number."""
+"""CSV files as spreadsheets read and save them: their encodings, and cells that look like formulas or numbers."""
 
 from __future__ import annotations
 
+import codecs
 import re
+from contextlib import suppress
 from decimal import Context, Decimal
 from typing import Any
+
+SEPARATORS = ",;\t"
+"""What may stand between two cells."""
 
 FORMULA = ("=", "+", "-", "@")
 
@@ -50,3 +55,36 @@ def shows_number(cell: str, text: str) -> bool:
         return False
     digits = len(shown.as_tuple().digits)
     return shown == number or ("e" in cell.lower() and digits > 1 and shown == Context(prec=digits).plus(number))
+
+
+def decoded(content: bytes) -> str:
+    r"""Return the text of a file. A character that is cut off at the end is left out.
+
+    >>> decoded("é".encode()), decoded("é".encode("cp1252")), decoded("aé".encode("utf-8-sig")[:-1])
+    ('é', 'é', 'a')
+    """
+    if content.startswith(codecs.BOM_UTF8):
+        return _decoded(content[3:], "utf-8", errors="replace")
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return _decoded(content, "utf-16", errors="replace")
+    if 0 in content[:2]:  # ASCII in UTF-16 without a mark
+        return _decoded(content, "utf-16-be" if content[0] == 0 else "utf-16-le", errors="replace")
+    for encoding in ("utf-8", "cp1252"):
+        with suppress(UnicodeDecodeError):
+            text = _decoded(content, encoding)
+            if not text.isascii() or len(text) == len(content):  # else a lone last letter of Windows-1252 was left out
+                return text
+    return content.decode("latin-1")
+
+
+def _decoded(content: bytes, encoding: str, errors: str = "strict") -> str:
+    return codecs.getincrementaldecoder(encoding)(errors).decode(content)
+
+
+def encoding_for(text: str) -> str:
+    """Return the encoding in which a spreadsheet shows a text as it is: Excel reads UTF-8 only if a mark says so.
+
+    >>> encoding_for("cat"), encoding_for("Käfer")
+    ('utf-8', 'utf-8-sig')
+    """
+    return "utf-8" if text.isascii() else "utf-8-sig"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Other, Query, Skip, Unusable
+from lightning_al.data.earlier_labels import read_labels
 from lightning_al.oracle.corrections import correct, give_back
 from lightning_al.run.journal import Journal
 from tests.support.tasks import LitMLP, points, trainer
@@ -165,6 +167,44 @@ def test_classes_that_the_data_lack_are_all_named_before_there_is_a_folder(
     with pytest.raises(ValueError, match=rf"has labels of the classes {strange} are not in `classes`"):
         run(tmp_path, "next", classes=classes, labels=source)
     assert not (tmp_path / "next").exists()
+
+
+TABLE = [
+    ["key", "index", "label", "class", "state", "note", "seconds"],
+    ["Käfer, klein.png", "0", "1", "Bär", "given", "", "2,5"],
+    ["b.png", "1", "", "", "other", "Füchsin; rot", ""],
+    ["2", "2", "0", "cat", "corrected", "", ""],
+]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252", "utf-16"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_a_table_is_read_whichever_program_saved_it(
+    tmp_path: Path, separator: str, encoding: str, quoting: Any
+) -> None:
+    path = tmp_path / "table.csv"
+    with path.open("w", newline="", encoding=encoding) as file:
+        csv.writer(file, delimiter=separator, quoting=quoting).writerows(TABLE)
+    read = read_labels(path)
+    expected = {"Käfer, klein.png": "Bär", "b.png": Other("Füchsin; rot").to_plain(), 2: "cat"}
+    assert (read.by_key, read.efforts["Käfer, klein.png"].seconds) == (expected, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b'key,index,label,class,state,note\na,0,1,cat,given,"', "at line 2: unexpected end of data"),
+        (b"key,index,label,class,state,note\na,0,1,cat,given,a, b\n", "at line 2: it has more cells than the header"),
+        (b"key,index,label,class,state,note,who;\na,0,1,cat,given,,;dog\n", "at line 1: its columns are in one cell"),
+        (b"\xff\xfe\x00\xd8", "lacks the columns key, index"),
+    ],
+)
+def test_a_table_that_cannot_be_read_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{re.escape(str(path))} .*{said}.* (Write each label into|Pass the)"):
+        read_labels(path)
 
 
 def test_labels_that_the_dataset_contradicts_are_named(tmp_path: Path) -> None:

@@ -726,6 +726,36 @@ def test_keys_that_were_damaged_are_named(tmp_path: Path, content: str) -> None:
         Files().label(asked)
 
 
+def classes_of(page: Path) -> list[tuple[list[str], list[str]]]:
+    """The choices and the buttons of each item of a page, after its mark of the classes."""
+    text = page.read_text()
+    choices = re.findall(r'<option value="([^"]*)"', text)
+    tiles = text.partition("</main>")[0].split("<article")[1:]
+    return [(choices, re.findall(r'<button type="button"[^>]*>([^<]*)<', tile)) for tile in tiles]
+
+
+def test_a_page_gets_the_classes_that_a_query_has_now(tmp_path: Path) -> None:
+    words = ["skip", "unusable", "other"]
+    asked = query(tmp_path, [7, 3], items=["a text", '<div class="buttons">'], classes={0: "cat", 1: "a\\1"})
+    answers(asked)
+    sheet(tmp_path).write_text("index,label\n7,\n")
+    answers(asked)  # writes another page, for the item without a line
+    pages = [sheet(tmp_path, name) for name in ("round-000.html", "round-000-2.html")]
+    before = [page.read_text() for page in pages]
+    table = sheet(tmp_path).read_bytes()
+    assert [len(classes_of(page)) for page in pages] == [2, 1]
+    many = {number: f"class {number}" for number in range(13)}
+    for classes in [{0: "kitten", 1: "<b>", 2: "\\1"}, many, {0: "other"}, {0: "cat", 1: "a\\1"}]:
+        asked.classes = classes
+        answers(rest_of(asked, {7: 0}))
+        names = [name.replace("<", "&lt;").replace(">", "&gt;") for name in classes.values()]
+        choices = names + [word for word in words if word not in names]
+        for page in pages:
+            assert set(map(repr, classes_of(page))) == {repr((choices, [] if classes is many else choices))}
+    assert [page.read_text() for page in pages] == before  # all else is as it was
+    assert sheet(tmp_path).read_bytes() == table
+
+
 # What is shown
 
 

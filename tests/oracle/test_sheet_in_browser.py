@@ -99,3 +99,31 @@ def test_what_is_clicked_is_saved_and_read(browser: Any, query: Query) -> None:
     assert browser.find_element("id", "who").get_property("value") == "=anna"
     assert browser.find_element("id", "count").text == "3 of 3 labelled"
     assert browser.find_elements("css selector", "button[aria-pressed=true]")[0].text == NAMES[1]
+
+
+def test_keys_choose_a_class_and_other_asks_what_it_is(browser: Any, tmp_path: Path) -> None:
+    asked = Query(0, [4, 2, 7], keys=["a", "b", "c"], items=["a text"] * 3, classes={0: "cat", 1: "1"}, folder=tmp_path)
+    assert dict(Files().label(asked)) == {}
+    browser.get((tmp_path / "queries" / "round-000.html").as_uri())
+    first, second, third = browser.find_elements("css selector", "article")
+
+    def labels() -> list[str]:
+        return [field.get_property("value") for field in browser.find_elements("css selector", "input.label")]
+
+    first.find_element("css selector", ".text").click()
+    for key in "923":  # there is no third class
+        browser.switch_to.active_element.send_keys(key)
+    assert labels() == ["1", "", ""]
+    assert browser.switch_to.active_element == second
+    third.find_element("css selector", "button.aside[value=other]").click()
+    assert browser.find_element("id", "count").text == "1 of 3 labelled"
+    assert browser.switch_to.active_element.get_property("placeholder") == "what is it?"
+    browser.switch_to.active_element.send_keys("1 fox")
+    assert browser.find_element("id", "count").text == "2 of 3 labelled"
+    assert labels() == ["1", "", "other"]
+    # The answers that the browser keeps outlast a change of the classes.
+    asked.classes = {0: "kitten", 1: "1", 2: "wolf"}
+    assert dict(Files().label(asked)) == {}
+    browser.refresh()
+    assert labels() == ["1", "", "other"]
+    assert len(browser.find_elements("css selector", "button[value=wolf]")) == 3

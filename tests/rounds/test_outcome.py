@@ -15,7 +15,7 @@ from lightning_al.run.journal import Journal
 from tests.support.tasks import LitMLP, points, trainer
 
 X, Y = points(40).tensors
-NAMES = ["ant", "bee", "cat", "=dog"]
+NAMES = ["ant", "bée", "cat", "=dog"]
 KEYS = [f"{number:02}.png" for number in range(len(X))]
 
 
@@ -100,6 +100,7 @@ def test_what_cannot_be_pickled_costs_the_model_and_not_the_run(tmp_path: Path) 
 def test_the_table_has_every_answer_in_order(tmp_path: Path) -> None:
     active, pool, _ = run(tmp_path / "run")
     table = pd.read_csv(tmp_path / "run" / "labels.csv", keep_default_na=False)
+    assert (tmp_path / "run" / "labels.csv").read_bytes().startswith(b"\xef\xbb\xbfkey,")  # for Excel
     assert list(table.columns) == [
         "key",
         "index",
@@ -136,7 +137,7 @@ def test_corrections_are_in_the_next_table(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(folder, max_rounds=2)
     first, second = Journal.read(folder).header["initial"][:2]
-    correct(folder, first, "bee")
+    correct(folder, first, NAMES[1])
     give_back(folder, second)
     run(folder)
     table = pd.read_csv(folder / "labels.csv").set_index("index")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -65,14 +66,46 @@ def contact_sheet(query: Query, *, file: str, title: str, suggestions: bool) -> 
         file=file,
         tiles=tiles,
         left_out=len(query) - len(tiles),
-        names=names,
-        buttons=names if len(names) <= MOST_BUTTONS else [],
+        classes=classes_mark(query.classes),
+        datalist=_datalist(names),
+        buttons=_buttons(names),
         about=sha256(repr([(tile.index, tile.cell) for tile in tiles]).encode()).hexdigest()[:16],
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),
         script_hash=_hash(script),
     )
+
+
+def classes_mark(classes: Mapping[int, str]) -> str:
+    """Return what a page says at its beginning of the classes that it was written with."""
+    return sha256(repr(sorted(classes.items())).encode()).hexdigest()[:16]
+
+
+def with_classes(page: str, classes: Mapping[int, str]) -> str:
+    """Return a page with other classes, and all else as it was, so that a browser finds the answers that it keeps."""
+    names = [name for _, name in sorted(classes.items())]
+    page = re.sub(r'(<meta name="classes" content=")\w*', rf"\g<1>{classes_mark(classes)}", page, count=1)
+    page = re.sub(r'<datalist id="classes">.*?</datalist>', lambda _: _datalist(names), page, count=1, flags=re.DOTALL)
+    return re.sub(r'<div class="buttons">.*?</div>', lambda _: _buttons(names), page, flags=re.DOTALL)
+
+
+def _datalist(names: Sequence[str]) -> Markup:
+    options = [Markup('<option value="{}"></option>').format(name) for name in (*names, *_asides(names))]
+    return Markup('<datalist id="classes">{}</datalist>').format(Markup("").join(options))
+
+
+def _buttons(names: Sequence[str]) -> Markup:
+    """Return the buttons of an item, none where there are too many classes."""
+    button = Markup('<button type="button"{} value="{}">{}</button>')
+    shown = [button.format("", name, name) for name in names]
+    shown += [button.format(Markup(' class="aside"'), name, name) for name in _asides(names)]
+    return Markup('<div class="buttons">{}</div>').format(Markup("").join(shown if len(names) <= MOST_BUTTONS else []))
+
+
+def _asides(names: Sequence[str]) -> list[str]:
+    taken = {folded(name).casefold() for name in names}
+    return [word for word in ("skip", "unusable", "other") if word not in taken]
 
 
 def _tiles(query: Query, suggestions: bool) -> list[Tile]:

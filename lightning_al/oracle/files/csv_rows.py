@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import csv
 import io
 import re
@@ -10,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
+from lightning_al.values.spreadsheets import SEPARATORS, decoded
 from lightning_al.values.whole_numbers import shown
 
 COLUMNS = ("index", "key", "label", "note")
@@ -17,8 +17,6 @@ COLUMNS = ("index", "key", "label", "note")
 
 READ = (*COLUMNS, "seconds", "who")
 """The columns that are read, by their names in any case."""
-
-_SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True)
@@ -56,11 +54,11 @@ def rows_of(content: bytes) -> list[Row]:
     (2, '7', 'cat', '')
     """
     text = decoded(content)
-    for outer in _SEPARATORS:
-        for inner in _SEPARATORS.replace(outer, ""):
+    for outer in SEPARATORS:
+        for inner in SEPARATORS.replace(outer, ""):
             if beside := _beside_one_cell(text, outer, inner):
                 return beside
-    for separator in _SEPARATORS:
+    for separator in SEPARATORS:
         rows = _split(text, separator)
         for _, header, _ in rows:
             if re.fullmatch("sep=.?", separator.join(header).strip(" ")):  # Excel's word on the separator
@@ -72,30 +70,6 @@ def rows_of(content: bytes) -> list[Row]:
         "The first line names no column `label` together with `index` or `key`. Put back the header "
         "`index,key,label,note`, with commas, semicolons or tabs between the names, each name once."
     )
-
-
-def decoded(content: bytes) -> str:
-    r"""Return the text of a file. A character that is cut off at the end is left out.
-
-    >>> decoded("é".encode()), decoded("é".encode("cp1252")), decoded("aé".encode("utf-8-sig")[:-1])
-    ('é', 'é', 'a')
-    """
-    if content.startswith(codecs.BOM_UTF8):
-        return _decoded(content[3:], "utf-8", errors="replace")
-    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return _decoded(content, "utf-16", errors="replace")
-    if 0 in content[:2]:  # ASCII in UTF-16 without a mark
-        return _decoded(content, "utf-16-be" if content[0] == 0 else "utf-16-le", errors="replace")
-    for encoding in ("utf-8", "cp1252"):
-        with suppress(UnicodeDecodeError):
-            text = _decoded(content, encoding)
-            if not text.isascii() or len(text) == len(content):  # else a lone last letter of Windows-1252 was left out
-                return text
-    return content.decode("latin-1")
-
-
-def _decoded(content: bytes, encoding: str, errors: str = "strict") -> str:
-    return codecs.getincrementaldecoder(encoding)(errors).decode(content)
 
 
 def _split(text: str, separator: str) -> Iterator[tuple[int, list[str], str | None]]:

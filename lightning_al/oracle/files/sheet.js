@@ -24,7 +24,10 @@
 
   const show = (tile) => {
     const label = field(tile, "label").value.trim();
-    tile.classList.toggle("done", label !== "");
+    const lacksText = label === "other" && tile.querySelector('.buttons button.aside[value="other"]') !== null
+      && field(tile, "note").value.trim() === "";
+    field(tile, "note").placeholder = lacksText ? "what is it?" : "note";
+    tile.classList.toggle("done", label !== "" && !lacksText);
     for (const button of tile.querySelectorAll(".buttons button")) {
       button.setAttribute("aria-pressed", String(button.value === label));
     }
@@ -61,13 +64,25 @@
   };
   const key = (text) => (/[",;\t\r\n' ]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
-  document.addEventListener("click", (event) => {
-    const button = event.target.closest(".buttons button");
-    if (button === null) return;
+  const choose = (button) => {
     const tile = button.closest("article");
     const label = field(tile, "label");
     label.value = label.value.trim() === button.value ? "" : button.value;
     charge(tile); show(tile); count(); keep();
+    if (label.value === "other" && button.matches(".aside")) field(tile, "note").focus();
+    return label.value !== "";
+  };
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".buttons button");
+    if (button !== null) choose(button);
+  });
+  document.addEventListener("keydown", (event) => {
+    const tile = event.target.closest("article");
+    if (tile === null || event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
+    const button = /^[1-9]$/.test(event.key) ? tile.querySelectorAll(".buttons button:not(.aside)")[event.key - 1] : undefined;
+    if (button === undefined) return;
+    event.preventDefault();
+    if (choose(button)) (tiles[tiles.indexOf(tile) + 1] ?? tile).focus();
   });
   document.addEventListener("input", (event) => {
     const tile = event.target.closest("article");

@@ -14,14 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from lightning_al.oracle.files.contact_sheet import contact_sheet
+from lightning_al.oracle.files.contact_sheet import classes_mark, contact_sheet, with_classes
 from lightning_al.oracle.files.csv_rows import COLUMNS
 from lightning_al.oracle.files.points import key_text
 from lightning_al.oracle.query import LazyItems, Query
 from lightning_al.run.files import MEBIBYTE, kind_of, parts_in, read_json, replacing
 from lightning_al.run.records import INITIAL
 from lightning_al.values.errors import said_shortly
-from lightning_al.values.spreadsheets import harmless
+from lightning_al.values.spreadsheets import encoding_for, harmless
 
 BELIEFS = ("predicted", "probability")
 """The columns of what the model believes."""
@@ -30,11 +30,15 @@ LARGEST = 64 * MEBIBYTE
 """Bytes of a CSV file that people fill in."""
 
 
+HEAD = 2000
+"""Bytes at the beginning of a page, where it says which classes it has."""
+
+
 class Sheets:
     """The files of a query in a folder.
 
-    A file that people may have filled in is never written again, and the contact sheet is written only with it or where
-    it is missing.
+    A file that people may have filled in is never written again, and the contact sheet is written only with it, where
+    it is missing, or where classes were added or renamed.
 
     Args:
         folder: The folder of all queries.
@@ -75,7 +79,21 @@ class Sheets:
             self._write_page(self.stem, query, suggestions)
         if not is_there:
             _write(self.table, _table(query, suggestions=suggestions))
+        else:
+            self._update_classes(query.classes)
         return keys
+
+    def _update_classes(self, classes: Mapping[int, str]) -> None:
+        """Let the pages have the classes of the query, where some were added or renamed since they were written."""
+        mark = re.compile(rb'<meta name="classes" content="(\w+)">')
+        for found in sorted(os.listdir(self.folder)):
+            path = self.folder / found
+            if not re.fullmatch(rf"{self.stem}(-\d+)?\.html", found) or kind_of(path) is not None:
+                continue
+            with path.open("rb") as file:
+                written = mark.search(file.read(HEAD))
+            if written and written[1].decode() != classes_mark(classes):
+                _write(path, with_classes(path.read_text(encoding="utf-8"), classes))
 
     def write_more(self, query: Query, unlisted: Collection[int], *, suggestions: bool) -> None:
         """Write a page and a CSV file of the next free number, such as `round-000-2.csv`, for some points of a query.
@@ -176,9 +194,8 @@ def _kept_keys(path: Path) -> dict[int, str]:
 
 def _write(path: Path, text: str) -> None:
     with replacing(path) as draft:
-        # Excel reads a file as UTF-8 only if it says so.
-        mark = "utf-8-sig" if path.suffix == ".csv" and not text.isascii() else "utf-8"
-        draft.write_text(text, encoding=mark, errors="backslashreplace", newline="")
+        encoding = encoding_for(text) if path.suffix == ".csv" else "utf-8"
+        draft.write_text(text, encoding=encoding, errors="backslashreplace", newline="")
 
 
 def _table(query: Query, *, suggestions: bool) -> str:
