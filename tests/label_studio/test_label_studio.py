@@ -106,7 +106,10 @@ def project_of(folder: Path) -> int:
 # Labelling
 
 
-def test_a_query_becomes_tasks_and_annotations_become_answers(tmp_path: Path, server: Server, anna: Person) -> None:
+def test_a_query_becomes_tasks_and_annotations_become_answers(
+    tmp_path: Path, server: Server, anna: Person, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     oracle, asked = LabelStudio(server.url), query(tmp_path)
     assert answers(oracle, asked) == {}
     project = project_of(tmp_path)
@@ -129,6 +132,9 @@ def test_a_query_becomes_tasks_and_annotations_become_answers(tmp_path: Path, se
     anna.label(tasks[5], "other", "a fox")
     rest = query(tmp_path, [5], answers={7: 3, 3: {"set aside": "unusable", "reason": "blurred"}, 11: None})
     assert answers(oracle, rest) == {5: Other("a fox")}
+    ours = [record for record in caplog.records if f":{server.port}" in record.getMessage()]
+    assert "GET" in "".join(record.getMessage() for record in ours)  # those of the people here
+    assert not [record for record in ours if "return_task_ids" in record.getMessage()]
 
 
 def test_a_task_that_is_begun_is_no_answer(tmp_path: Path, server: Server, anna: Person) -> None:

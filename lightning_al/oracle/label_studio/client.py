@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +188,8 @@ class Client:
 
         headers = {"Authorization": Secret(f"Bearer {self._access}")} if with_access else {}
         try:
-            return self._http.request(method, self.url + path, headers=headers, **given)
+            with _in_silence():
+                return self._http.request(method, self.url + path, headers=headers, **given)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             why = said_shortly(error)
         # It is raised out here, since the error of httpx has the request, and that has the token.
@@ -213,6 +215,19 @@ class Client:
         for secret in filter(None, (self._token, self._access)):
             text = text.replace(secret, "***")
         return text
+
+
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Let httpx log no line a request, unless somebody looks for faults."""
+    logger = logging.getLogger("httpx")
+    before = logger.level
+    if logger.getEffectiveLevel() == logging.INFO:
+        logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _lifetime(token: str) -> float:

@@ -63,14 +63,15 @@ def labelling_config(parts: Parts, classes: Mapping[int, str]) -> str:
     """Return a configuration as XML.
 
     People choose one class, or `unusable` or `other`, for which there is a note. Without classes they write the label.
+    The answer stands above the item, which may be larger than the window.
 
     Args:
         parts: What is shown.
         classes: The names of the classes by their numbers.
 
     >>> labelling_config(Parts(text=True), {})
-    '<View><Text name="text" value="$text" /><TextArea name="label" toName="text" maxSubmissions="1" required="true" \
-placeholder="The label" /></View>'
+    '<View><TextArea name="label" toName="text" maxSubmissions="1" required="true" placeholder="The label" />\
+<Text name="text" value="$text" /></View>'
     """
     view = ElementTree.Element("View")
     names = ["image", *(f"image_{number}" for number in range(2, parts.pictures + 1))][: parts.pictures]
@@ -83,13 +84,15 @@ placeholder="The label" /></View>'
     about = view[0].attrib["name"]
     once = {"maxSubmissions": "1"}
     if not classes:
-        _add(view, "TextArea", name="label", toName=about, **once, required="true", placeholder="The label")
+        label = _add(view, "TextArea", name="label", toName=about, **once, required="true", placeholder="The label")
+        _put_first(view, label)
         return ElementTree.tostring(view, encoding="unicode")
     look = {"showInline": "true"} if len(classes) <= MOST_BUTTONS else {"layout": "select"}
     control = _add(view, "Choices", name="label", toName=about, choice="single", required="true", **look)
     taken = {name.strip().casefold() for name in classes.values()}
     for name in [*classes.values(), *(word for word in (UNUSABLE, OTHER) if word not in taken)]:
         _add(control, "Choice", value=_written(name))
+    _put_first(view, control)
     hint = f"Why it is {UNUSABLE}, or which {OTHER} class it is"
     _add(view, "TextArea", name=NOTE, toName=about, **once, rows="1", placeholder=hint)
     return ElementTree.tostring(view, encoding="unicode")
@@ -161,6 +164,11 @@ def _choices(tag: ElementTree.Element, classes: Mapping[int, str]) -> dict[str, 
 def _written(name: str) -> str:
     """Return the name of a class as a choice has it: a dollar sign would be looked up in the data."""
     return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]", "\ufffd", name).replace("$", "\uff04")
+
+
+def _put_first(view: ElementTree.Element, tag: ElementTree.Element) -> None:
+    view.remove(tag)
+    view.insert(0, tag)
 
 
 def _add(parent: ElementTree.Element, tag: str, **attributes: str) -> ElementTree.Element:
