@@ -38,8 +38,8 @@ def check_installed() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ImportError(
-            f"`Page` serves its page by {' and '.join(missing)}, which this environment lacks. Install them: "
-            "pip install 'lightning_al[label]'"
+            f"`Page` serves its page by {' and '.join(missing)}, which this environment lacks. Install them by "
+            "`pip install 'lightning_al[label]'`."
         )
 
 

@@ -46,8 +46,8 @@ def give(board: Board, point: int, answer: Any, **more: Any) -> str:
     return name
 
 
-def take(publishing: Publishing, asked: Query, *, is_new: bool = False) -> dict[int, Any]:
-    return {index: answer for some in taken(publishing, asked, None, is_new=is_new) for index, answer in some.items()}
+def take(publishing: Publishing, asked: Query) -> dict[int, Any]:
+    return {index: answer for some in taken(publishing, asked, None) for index, answer in some.items()}
 
 
 # What the fit takes
@@ -56,7 +56,7 @@ def take(publishing: Publishing, asked: Query, *, is_new: bool = False) -> dict[
 def test_answers_are_taken_once_with_who_gave_them_and_how_long_it_took(tmp_path: Path) -> None:
     publishing, asked = ask(tmp_path), query(tmp_path)
     board = Board(Place(tmp_path))
-    assert take(publishing, asked, is_new=True) == {}
+    assert take(publishing, asked) == {}
     for point, answer in ((7, 1), (3, {"skip": True}), (11, {"unusable": "dark"}), (5, {"other": "a fox"})):
         give(board, point, answer, seconds=2.5)
     assert take(publishing, asked) == {
@@ -89,7 +89,7 @@ def test_a_later_answer_is_a_correction_which_is_taken_before_the_others(tmp_pat
     assert take(publishing, rest) == {}
     give(board, 3, 0)
     give(board, 7, {"unusable": "dark"})
-    assert list(taken(publishing, rest, "ben", is_new=False)) == [
+    assert list(taken(publishing, rest, "ben")) == [
         {7: Correction(Unusable("dark"))},
         {3: Answer(0, None, "ben")},
     ]
@@ -106,7 +106,7 @@ def test_an_item_set_aside_as_its_round_ended_keeps_its_label(tmp_path: Path) ->
     publishing.tell(progress(tmp_path, answered=[7]))
     ask(tmp_path, query(tmp_path, [9], 1))
     with pytest.warns(UserWarning, match="item 7 was set aside after its round had ended"):
-        assert take(publishing, query(tmp_path, [9], 1), is_new=True) == {}
+        assert take(publishing, query(tmp_path, [9], 1)) == {}
     board.close()
 
 
@@ -120,7 +120,7 @@ def test_answers_that_came_ahead_are_known_and_taken_when_they_are_asked_for(tmp
     assert Page().answered_ahead([20, 21], None) == ()
     assert take(publishing, query(tmp_path, [9], 1)) == {}
     ask(tmp_path, query(tmp_path, [21, 9], 2))
-    assert take(publishing, query(tmp_path, [21, 9], 2), is_new=True) == {21: Answer(0)}
+    assert take(publishing, query(tmp_path, [21, 9], 2)) == {21: Answer(0)}
     board.close()
 
 
@@ -140,12 +140,12 @@ def test_the_run_ends_with_what_the_store_says_whatever_is_killed_when(tmp_path:
     publishing, number = ask(folder, query(folder, points[:3])), 0
     board = Board(Place(folder))
 
-    def poll(stage: int, *, is_new: bool) -> None:
+    def poll(stage: int) -> None:
         """Record what is yielded. Stage 1 dies before the first is recorded, and 2 before the fit goes on."""
         shown = points[: 3 * (number + 1)][3 * number :]
         asked = [point for point in shown if point not in journal]
         known = {point: journal[point] for point in shown if point in journal}
-        for some in taken(publishing, query(folder, asked, number, answers=known), None, is_new=is_new):
+        for some in taken(publishing, query(folder, asked, number, answers=known), None):
             if stage == 1:
                 return
             for point, told in some.items():
@@ -167,12 +167,12 @@ def test_the_run_ends_with_what_the_store_says_whatever_is_killed_when(tmp_path:
             of = board.store.ledger.answers[point].id
             board.undo({"id": f"id-{next(NUMBERS)}", "of": of})
         elif kind == "take":
-            poll(value, is_new=value > 0)
+            poll(value)
         elif kind == "next" and number == 0 and all(point in journal for point in points[:3]):
             publishing.tell(progress(folder, answered=points[:3]))
             number = 1
             ask(folder, query(folder, points[3:], 1))
-    poll(0, is_new=True)
+    poll(0)
     for point, event in board.store.ledger.answers.items():
         assert journal[point] == (event.answer or {})["class"]
     assert all(count == 1 for count in times.values())
@@ -240,7 +240,7 @@ def test_an_answer_that_was_on_disk_before_the_page_was_killed_is_kept_once(tmp_
         anna.wait_for("next")
         assert anna.post("answers", **body) is None
         os.waitpid(child, 0)
-        assert take(publishing, query(tmp_path), is_new=True) == {7: Answer(1, None, "anna")}
+        assert take(publishing, query(tmp_path)) == {7: Answer(1, None, "anna")}
         assert start(publishing.place)
         assert anna.wait_for("answers", **body)["kept"] == ["a"]
     assert [event.id for event in read_events(publishing.place.store)] == ["a"]
