@@ -287,6 +287,10 @@ def test_the_grid_takes_all_but_the_exceptions(browser: Any, serve: Callable[...
         ]
     )
     begin(browser, page)
+    for key, is_larger in (("+", True), ("0", False)):
+        press(browser, key)
+        larger = "const stage = document.getElementById('stage'); return stage.scrollWidth > stage.clientWidth"
+        assert browser.execute_script(larger) is is_larger
     assert not seen(browser, "guess")
     press(browser, "m")
     assert seen(browser, "guess")
