@@ -84,10 +84,19 @@
   class Refused extends Error {
     constructor(status, reason) { super(reason); this.status = status; }
   }
+  let heard = -Infinity; // when the last state came by itself
+  let asked = -Infinity; // when the last state was asked for that was taken
   const ask = async (path, body) => {
+    const since = performance.now();
     const posted = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
     const reply = await fetch(path, { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(20e3), ...(body && posted) });
-    if (reply.ok) return reply.json();
+    if (reply.ok) {
+      const answer = await reply.json();
+      // A state that came by itself since then is newer than that of this reply, and is not told again.
+      if (heard > since || asked > since) delete answer.state;
+      else asked = since;
+      return answer;
+    }
     const text = await reply.text();
     let reason = text.slice(0, 300);
     try { reason = JSON.parse(text).error ?? reason; } catch { /* plain text */ }
@@ -800,7 +809,6 @@
     // Somebody who is not here takes no items from the others, and a lease that nobody renews ends.
     return !document.hidden && (isNew || (held.length < 1 + AHEAD && performance.now() - lastTouch < IDLE));
   };
-  let heard = 0;
   const listen = () => {
     if (connection === "over") return;
     const events = new EventSource("api/events");
@@ -815,7 +823,9 @@
   };
   const poll = async () => {
     try {
-      if (take(await ask("api/state"))) fill();
+      const since = performance.now();
+      const news = await ask("api/state");
+      if (heard < since && take(news)) fill();
       connected("good");
     } catch (error) { connected(isOver(error) ? "over" : "lost"); }
   };
