@@ -84,10 +84,19 @@
   class Refused extends Error {
     constructor(status, reason) { super(reason); this.status = status; }
   }
+  let heard = -Infinity; // when the last state came by itself
+  let asked = -Infinity; // when the last state was asked for that was taken
   const ask = async (path, body) => {
+    const since = performance.now();
     const posted = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
     const reply = await fetch(path, { credentials: "same-origin", cache: "no-store", signal: AbortSignal.timeout(20e3), ...(body && posted) });
-    if (reply.ok) return reply.json();
+    if (reply.ok) {
+      const answer = await reply.json();
+      // A state that came by itself since then is newer than that of this reply, and is not told again.
+      if (heard > since || asked > since) delete answer.state;
+      else asked = since;
+      return answer;
+    }
     const text = await reply.text();
     let reason = text.slice(0, 300);
     try { reason = JSON.parse(text).error ?? reason; } catch { /* plain text */ }
@@ -98,7 +107,7 @@
   const connected = (how) => {
     if (connection === how) return;
     connection = how;
-    if (how === "good") loadAgain();
+    if (how === "good") { loadAgain(); wake(); }
     if (how === "over") notice("This page is no longer signed in. Open the address that the run printed last; answers that are not sent are kept in this browser.");
     showFacts();
     if (shown === null && tiles === null) showWaiting();
@@ -146,6 +155,8 @@
     leave([entry.point]);
     notice(`Not undone: ${entry.key}. ${sentence(reason)}`);
   };
+  let wake = () => {}; // ends the pause before what was not sent is sent again
+  addEventListener("online", () => wake());
   let isSending = false;
   let pause = 0;
   const send = async () => {
@@ -189,7 +200,7 @@
         }
         connected("lost");
         pause = Math.min(10e3, pause ? 2 * pause : 500);
-        await Promise.race([wait(pause), new Promise((resolve) => addEventListener("online", resolve, { once: true }))]);
+        await Promise.race([wait(pause), new Promise((resolve) => { wake = resolve; })]);
       }
     }
     isSending = false;
@@ -755,7 +766,9 @@
       const bounds = (values) => { const [a, b] = [Math.min(...values), Math.max(...values)]; return a === b ? [a - 0.5, b + 0.5] : [a, b]; };
       const [x0, x1] = bounds(xs);
       let [y0, y1] = bounds(ys);
+      const [least, most] = [Math.min(...ys), Math.max(...ys)];
       [y0, y1] = [y0 - 0.06 * (y1 - y0), y1 + 0.06 * (y1 - y0)];
+      if (least >= 0 && most <= 1) [y0, y1] = [Math.max(y0, 0), Math.min(y1, 1)]; // a share is never more
       const x = (value) => edge.left + ((width - edge.left - edge.right) * (value - x0)) / (x1 - x0);
       const y = (value) => height - edge.bottom - ((height - edge.top - edge.bottom) * (value - y0)) / (y1 - y0);
       const parts = [];
@@ -796,7 +809,6 @@
     // Somebody who is not here takes no items from the others, and a lease that nobody renews ends.
     return !document.hidden && (isNew || (held.length < 1 + AHEAD && performance.now() - lastTouch < IDLE));
   };
-  let heard = 0;
   const listen = () => {
     if (connection === "over") return;
     const events = new EventSource("api/events");
@@ -811,7 +823,9 @@
   };
   const poll = async () => {
     try {
-      if (take(await ask("api/state"))) fill();
+      const since = performance.now();
+      const news = await ask("api/state");
+      if (heard < since && take(news)) fill();
       connected("good");
     } catch (error) { connected(isOver(error) ? "over" : "lost"); }
   };
@@ -938,7 +952,10 @@
     if (event.repeat) { if (!/^(Arrow|Page|Home|End|Tab)/.test(event.key)) event.preventDefault(); return; }
     if (press(event)) event.preventDefault();
   });
-  addEventListener("resize", () => { if (zoom) zoomTo(zoom); });
+  addEventListener("resize", () => {
+    if (zoom) zoomTo(zoom);
+    if (shown === null && tiles === null) showWaiting();
+  });
 
   // ---- Start. A tab that was duplicated has the other's id; the lock says so, where the browser has locks.
 

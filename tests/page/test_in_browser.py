@@ -214,6 +214,20 @@ def test_undo_reaches_back_across_rounds_and_a_reload(browser: Any, serve: Calla
     until(lambda: browser.title == "(1) photos" and text(browser, "item-name") == "7.png")
 
 
+def test_a_late_reply_does_not_bring_back_what_was(browser: Any, serve: Callable[..., PageApi]) -> None:
+    page = serve(1)
+    begin(browser, page)
+    page.fails = "late"
+    answer(browser, "1")
+    until(lambda: page.answers)
+    page.state["phase"] = "fitting"
+    until(lambda: "is learning" in text(browser, "waiting-name"))
+    end = time.monotonic() + 0.8
+    while time.monotonic() < end:
+        assert "is learning" in text(browser, "waiting-name")
+        time.sleep(0.02)
+
+
 def test_two_tabs_and_two_people_never_answer_the_same_in_silence(browser: Any, serve: Callable[..., PageApi]) -> None:
     page = serve()
     begin(browser, page)
@@ -287,6 +301,10 @@ def test_the_grid_takes_all_but_the_exceptions(browser: Any, serve: Callable[...
         ]
     )
     begin(browser, page)
+    for key, is_larger in (("+", True), ("0", False)):
+        press(browser, key)
+        larger = "const stage = document.getElementById('stage'); return stage.scrollWidth > stage.clientWidth"
+        assert browser.execute_script(larger) is is_larger
     assert not seen(browser, "guess")
     press(browser, "m")
     assert seen(browser, "guess")
