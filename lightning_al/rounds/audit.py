@@ -66,9 +66,10 @@ def to_audit(
         data: The data.
         number: Number of the round; -1 for the initial points.
         chosen: How many other points the query has.
-        ahead: The audit points that have an answer before they are asked for. All of them are asked for now.
+        ahead: The audit points that have an answer before they are asked for. All of them are asked for now, unless
+            there is nothing else to ask for.
     """
-    early = [index for index in data.pool.audit.waiting if index in ahead]
+    early = [index for index in data.pool.audit.waiting if index in ahead] if chosen else []
     waiting = [index for index in data.pool.audit.waiting if index not in ahead]
     rest = active.num_left(data.pool) - (chosen if number >= 0 else 0)
     if active.max_rounds is not None and isinstance(data.audit, int):

@@ -9,6 +9,7 @@ import itertools
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def run_in_fork(folder: Path, step: int) -> bool:
         try:
             run(folder, Dying(step))
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     _, status = os.waitpid(child, 0)
