@@ -352,7 +352,9 @@ def _client(body: Mapping[str, Any], default: str | None = None) -> str:
 def _who(body: Mapping[str, Any]) -> str | None:
     who = body.get("who")
     if who is not None and not (isinstance(who, str) and len(who) <= LONGEST_NAME and who.isprintable()):
-        raise BadRequestError(f"`who` is no name of a person. Give at most {LONGEST_NAME} characters in one line.")
+        raise BadRequestError(
+            f"`who` is not how somebody is called. Give at most {LONGEST_NAME} characters in one line."
+        )
     return " ".join((who or "").split()) or None
 
 

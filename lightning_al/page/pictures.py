@@ -76,13 +76,19 @@ class Pictures:
 
     Args:
         workers: How many are resized at a time.
+        most_kept: Bytes of the pictures that are kept.
     """
 
-    def __init__(self, workers: int = 2) -> None:
+    def __init__(self, workers: int = 2, most_kept: int = MOST_KEPT) -> None:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="pictures")
         self._lock = Lock()
         self._kept: OrderedDict[tuple[str, int], Future[Picture]] = OrderedDict()
-        self._bytes = 0
+        self._most_kept = most_kept
+        self._ready: dict[tuple[str, int], int] = {}
+
+    def __len__(self) -> int:
+        """Return how many are ready."""
+        return len(self._ready)
 
     def get(self, name: str, side: int, opened: Open) -> Future[Picture]:
         """Return a picture that is there, or is being resized.
@@ -105,11 +111,10 @@ class Pictures:
         with opened() as file:
             picture = resized(file, key[1])
         with self._lock:
-            self._bytes += len(picture.content)
-            while self._bytes > MOST_KEPT and len(self._kept) > 1:
-                _, oldest = self._kept.popitem(last=False)
-                if oldest.done() and oldest.exception() is None:
-                    self._bytes -= len(oldest.result().content)
+            self._ready[key] = len(picture.content)
+            oldest = [one for one in self._kept if one in self._ready and one != key]
+            while oldest and sum(self._ready.values()) > self._most_kept:
+                del self._kept[oldest[0]], self._ready[oldest.pop(0)]
         return picture
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
 import re
@@ -94,12 +95,12 @@ class Published:
         """
         pictures = (self.item(point) or {}).get("pictures", [])
         if not 0 <= number < len(pictures):
-            raise FileNotFoundError(f"point {point} has no picture {number}")
+            raise FileNotFoundError(errno.ENOENT, "No such picture", f"{point}-{number}")
         picture = pictures[number]
         if "path" in picture:  # a file of the user's own data, which may be a link
             return Path(picture["path"]).open("rb")
         if not _FILE.fullmatch(str(picture.get("file"))) or kind_of(self.place.items) != "a folder":
-            raise FileNotFoundError(f"point {point} has no picture {number}")
+            raise FileNotFoundError(errno.ENOENT, "No such picture", f"{point}-{number}")
         return open_plain(self.place.items / picture["file"], LARGEST_PICTURE)
 
 

@@ -269,7 +269,7 @@ def _listening(port: int, last: int) -> socket.socket:
                 "`port` out."
             ) from error
         return listening
-    raise AssertionError("port 0 is always tried")
+    raise AssertionError
 
 
 def _read(name: str) -> bytes:

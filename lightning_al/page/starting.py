@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import socket
 import subprocess
@@ -17,7 +18,15 @@ PACKAGES = ("starlette", "uvicorn")
 SECONDS = 60.0
 """How long the process may take to start."""
 
-_STARTED: dict[Path, subprocess.Popen[bytes]] = {}
+_STARTED: list[subprocess.Popen[bytes]] = []
+"""Kept until they have ended, since they outlive what would hold them."""
+
+
+@atexit.register
+def _leave() -> None:
+    """Let Python end without a word about processes that are meant to outlive it."""
+    for process in _STARTED:
+        process.returncode = process.poll() or 0
 
 
 def check_installed() -> None:
@@ -29,8 +38,8 @@ def check_installed() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise ImportError(
-            f"`Page` serves its page by {' and '.join(missing)}, which this environment lacks. Install them: "
-            "pip install 'lightning_al[label]'"
+            f"`Page` serves its page by {' and '.join(missing)}, which this environment lacks. Install them by "
+            "`pip install 'lightning_al[label]'`."
         )
 
 
@@ -48,9 +57,7 @@ def start(place: Place, port: int = 0) -> bool:
         ImportError: If a package is missing.
         RuntimeError: If it does not start.
     """
-    earlier = _STARTED.get(place.folder)
-    if earlier is not None and earlier.poll() is not None:
-        del _STARTED[place.folder]
+    _STARTED[:] = [earlier for earlier in _STARTED if earlier.poll() is None]
     if place.is_served():
         return False
     check_installed()
@@ -71,7 +78,7 @@ def start(place: Place, port: int = 0) -> bool:
         )
     finally:
         os.close(descriptor)
-    _STARTED[place.folder] = process
+    _STARTED.append(process)
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         code = process.poll()

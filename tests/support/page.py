@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -108,3 +111,70 @@ def served(folder: Path, clock: Any = None) -> Iterator[Service]:
         thread.join()
         service.close()
         listening.close()
+
+
+class Remote:
+    """A person at the page that a process of its own serves, who sends what was not acknowledged again."""
+
+    def __init__(self, folder: Path, who: str = "anna") -> None:
+        self.place, self.who = Place(folder), who
+        self.http = httpx.Client(timeout=10, verify=False)
+        self.opened: str | None = None
+
+    def post(self, path: str, **body: Any) -> dict[str, Any] | None:
+        """Ask the page; None where its process is gone, or not there yet."""
+        try:
+            address = self.place.address()
+            base = address.partition("?")[0]
+            if self.opened != address:
+                if self.http.get(address).status_code != 200:  # its token is not written yet
+                    return None
+                self.opened = address
+            response = self.http.post(f"{base}api/{path}", json={"client": self.who, "who": self.who, **body})
+            assert response.status_code == 200, response.text
+            found: dict[str, Any] = response.json()
+            return found
+        except httpx.TransportError:
+            return None
+
+    def wait_for(self, path: str, seconds: float = 60.0, **body: Any) -> dict[str, Any]:
+        """Ask until the page answers."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if (found := self.post(path, **body)) is not None:
+                return found
+            time.sleep(0.02)
+        raise TimeoutError(f"no page in {self.place.folder}")
+
+    def answer_all(self, label_of: Any, seconds: float = 120.0, until: Any = None) -> list[dict[str, Any]]:
+        """Answer what the page asks until the run is done, and return each state in which it was."""
+        states: list[dict[str, Any]] = []
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = self.wait_for("next", n=3)
+            states.append(found["state"])
+            if found["state"]["phase"] == "done" or (until is not None and until(found["state"])):
+                return states
+            for item in found["items"]:
+                name, point = f"{self.who}-{next(NUMBERS)}", item["point"]
+                given = {"id": name, "point": point, "answer": {"class": label_of(point)}, "seconds": 2.0}
+                kept = self.wait_for("answers", answers=[given])
+                assert kept["kept"] == [name] or "asked for any more" in kept["refused"][0]["reason"]
+            time.sleep(0.02)
+        raise TimeoutError(f"the run in {self.place.run} is not done: {states[-1]}")
+
+    def end(self) -> None:
+        """End the page's process, and close the connection."""
+        self.http.close()
+        with suppress(ProcessLookupError, KeyError):
+            os.kill(self.place.served_by()["pid"], signal.SIGTERM)
+
+
+@contextmanager
+def person(folder: Path, who: str = "anna") -> Iterator[Remote]:
+    """Let somebody be at the page of a folder, whose process ends afterwards."""
+    remote = Remote(folder, who)
+    try:
+        yield remote
+    finally:
+        remote.end()

@@ -123,7 +123,7 @@ class Page(Oracle):
         self._serve(publishing.place)
         if is_new:
             publishing.show(query)
-        yield from taken(publishing, query, self.who, is_new=is_new)
+        yield from taken(publishing, query, self.who)
 
     @property
     def _options(self) -> dict[str, Any]:

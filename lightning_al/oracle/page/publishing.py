@@ -108,7 +108,7 @@ class Publishing:
         shown, points = plain.get("query") or {}, [*query.answers, *query]
         name = "initial" if query.round == INITIAL else f"round-{query.round:03}"
         is_same = shown.get("id") == name and set(shown.get("points", ())) == set(points)
-        if is_same and plain.get("session") == SESSION and plain.get("phase") == "asking":
+        if is_same and plain.get("session") == _session() and plain.get("phase") == "asking":
             return False
         if not is_same:
             shown = {"id": name, "points": points, "answered": list(query.answers)}
@@ -147,7 +147,7 @@ class Publishing:
                 item = shown_item(read, partial(self._keep, index, pictures)) if position < len(query.items) else None
                 shown = {name: getattr(item, name, None) or [] for name in ("texts", "rows")}
                 shown["fault"] = getattr(item, "fault", None)
-            plain = {"key": key_text(key), "pictures": pictures, **shown, "written": SESSION}
+            plain = {"key": key_text(key), "pictures": pictures, **shown, "written": _session()}
             _put(self.place.items / f"{index}.json", json.dumps(plain).encode())
             self._written.add(index)
 
@@ -175,7 +175,7 @@ class Publishing:
         ]
 
     def _write(self, plain: Mapping[str, Any]) -> None:
-        about = {"version": VERSION, "session": SESSION, "process": os.getpid(), "machine": platform.node()}
+        about = {"version": VERSION, "session": _session(), "process": os.getpid(), "machine": platform.node()}
         kept = {name: value for name, value in plain.items() if name != "descriptions"}
         self.place.make()
         with replacing(self.place.published) as draft:
@@ -191,6 +191,11 @@ class Publishing:
                 if found is not None and int(found[1]) not in kept:
                     (self.place.items / name).unlink(missing_ok=True)
                     self._written.discard(int(found[1]))
+
+
+def _session() -> str:
+    """Return what tells this process from others, forks of it too."""
+    return f"{SESSION}-{os.getpid()}"
 
 
 def _examples(plain: Mapping[str, Any]) -> list[int]:

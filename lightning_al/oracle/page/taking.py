@@ -8,8 +8,10 @@ answer was not recorded is still asked for.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from lightning_al.host.namespace import rank_zero_warn
@@ -20,19 +22,22 @@ from lightning_al.oracle.query import Query
 from lightning_al.oracle.set_aside import Other, SetAside, Skip, Unusable
 from lightning_al.page.store import Event, Ledger, last_event, read_events
 
+_READ: dict[tuple[int, Path], tuple[int, int]] = {}
+"""For each process and page, the round and the last event up to which all is recorded."""
 
-def taken(publishing: Publishing, query: Query, who: str | None, *, is_new: bool) -> Iterator[dict[int, Any]]:
+
+def taken(publishing: Publishing, query: Query, who: str | None) -> Iterator[dict[int, Any]]:
     """Yield the corrections, then the answers for points of a query that the store has.
 
     Args:
         publishing: What was published.
         query: The query.
         who: Who gave those answers that do not say it.
-        is_new: Whether the query was not read for before.
     """
     plain, store = publishing.read(), publishing.place.store
+    read = (os.getpid(), store)
     try:
-        if not is_new and last_event(store) == plain.get("taken"):
+        if _READ.get(read) == (query.round, last_event(store)):
             return
         ledger = Ledger.of(read_events(store))
     except sqlite3.Error:  # its process was killed in the middle, and the next one repairs it
@@ -46,6 +51,7 @@ def taken(publishing: Publishing, query: Query, who: str | None, *, is_new: bool
     answers = {index: _answer(ledger.answers[index], who) for index in query if index in ledger.answers}
     if answers:
         yield answers
+    _READ[read] = (query.round, ledger.last)
 
 
 def _corrections(ledger: Ledger, before: int, query: Query, answered: Collection[int]) -> dict[int, Correction]:
