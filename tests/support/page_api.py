@@ -26,8 +26,8 @@ class PageApi:
         items: The items by point, in the order in which they are offered.
         offered: The points that are offered now.
         events: Answers by id, in the order in which they came; one that was undone has ``undone``.
-        fails: What happens to each POST: "down" is refused, "lost" is done but never replied to, "late" is replied to
-            half a second after it is done.
+        fails: What happens to each POST: "down" is refused, "lost" is done but never replied to, "late" is done
+            and replied to once this is over.
         closed: The points whose answers cannot be undone.
         seen: The names of the paths that were asked for.
     """
@@ -177,8 +177,8 @@ class _Handler(BaseHTTPRequestHandler):
         with page.lock:
             page.posts.append((name, body))
             reply = {"next": page.next, "answers": page.keep, "undo": page.undo}[name](body)
-        if page.fails == "late":
-            time.sleep(0.5)
+        while page.fails == "late" and page.is_open:
+            time.sleep(0.01)
         if page.fails == "lost":
             self.close_connection = True
             return
