@@ -279,10 +279,11 @@
       if (!n && !renew) break;
       renew = false;
       const undos = pointsOf(true); // which the server does not know as open yet
+      const here = held.map((item) => item.point);
       try {
-        const reply = await ask("api/next", { client, who, n, seen: [...new Set([...held.map((item) => item.point), ...pointsOf(false)])] });
+        const reply = await ask("api/next", { client, who, n, seen: [...new Set([...here, ...pointsOf(false)])] });
         connected("good");
-        leave((reply.gone ?? []).filter((point) => !undos.includes(point) && !pointsOf(true).includes(point)));
+        leave((reply.gone ?? []).filter((point) => here.includes(point) && !undos.includes(point) && !pointsOf(true).includes(point)));
         held.push(...(reply.items ?? []).filter((item) => !isKnown(item.point)));
         take(reply.state);
       } catch (error) {

@@ -24,7 +24,7 @@ def test_the_state_says_where_the_run_stands(tmp_path: Path) -> None:
     assert state["query"] == {"id": "round-000", "total": 4, "answered": 1}
     assert [one["name"] for one in state["classes"]] == list(CLASSES.values())
     assert state["classes"][0]["examples"] == [{"point": 3, "url": "api/picture/3/0"}]
-    told = {"key": "photos/3.png", "answer": {"class": 0}, "who": "anna", "corrects": False}
+    told = {"key": "photos/3.png", "answer": {"class": 0}, "who": "anna", "corrects": False, "pictures": 1}
     assert state["last"] == [{"id": "first", "point": 3, **told}]
     assert state["counts"] == {"cat": 3, "dog": 1}
     figures = ("phase", "running", "round", "title", "spent", "budget", "seconds", "curve", "metric", "audit", "people")
