@@ -25,6 +25,7 @@ from lightning_al.run.effort import Effort
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.records import replay
+from tests.support.named import shown
 from tests.support.tasks import LitMLP, points, trainer
 
 X, Y = points(40).tensors
@@ -179,7 +180,7 @@ def test_a_name_that_is_none_is_refused_before_anything_is_told(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    "seconds", [-1, math.inf, 1e12, "soon", True, [1, 2], np.array([1.0, 2.0]), 1j, 10**400, object()], ids=repr
+    "seconds", [-1, math.inf, 1e12, "soon", True, [1, 2], np.array([1.0, 2.0]), 1j, 10**400, object()], ids=shown
 )
 def test_seconds_that_cannot_be_are_named_and_left_out(seconds: Any) -> None:
     label, known, (unusable,) = opened(Answer("ant", seconds=seconds, who="anna"))
@@ -187,19 +188,19 @@ def test_seconds_that_cannot_be_are_named_and_left_out(seconds: Any) -> None:
     assert unusable.startswith("the seconds ")
 
 
-@pytest.mark.parametrize("who", [["anna"], "x" * 201, "a\x1b[31m", 2.5, True, object()], ids=repr)
+@pytest.mark.parametrize("who", [["anna"], "x" * 201, "a\x1b[31m", 2.5, True, object()], ids=shown)
 def test_names_that_cannot_be_are_named_and_left_out(who: Any) -> None:
     label, known, (unusable,) = opened(Answer("ant", seconds=2, who=who))
     assert (label, known) == ("ant", Effort(2.0))
     assert unusable.startswith("the name ")
 
 
-@pytest.mark.parametrize("seconds", [None, math.nan, np.float32("nan"), torch.tensor(math.nan)], ids=repr)
+@pytest.mark.parametrize("seconds", [None, math.nan, np.float32("nan"), torch.tensor(math.nan)], ids=shown)
 def test_what_is_not_known_is_no_fault(seconds: Any) -> None:
     assert opened(Answer("ant", seconds, "")) == ("ant", Effort(), [])
 
 
-@pytest.mark.parametrize("seconds", [np.float32(2.5), torch.tensor(2.5), np.array(2.5)], ids=repr)
+@pytest.mark.parametrize("seconds", [np.float32(2.5), torch.tensor(2.5), np.array(2.5)], ids=shown)
 def test_numbers_of_numpy_and_torch_are_taken(seconds: Any) -> None:
     assert opened(Answer("ant", seconds, np.int64(7))) == ("ant", Effort(2.5, "7"), [])
 
@@ -338,7 +339,7 @@ def test_a_checkpoint_that_is_a_query_ahead_has_the_seconds_of_its_rounds() -> N
         {"7": [1.0]},
         {"3": {"seconds": 1.0}},
     ],
-    ids=repr,
+    ids=shown,
 )
 def test_a_journal_with_what_no_run_writes_is_refused(by: Any) -> None:
     query = {"number": 0, "indices": [7, 3], "scores": [0.5, 0.5]}
