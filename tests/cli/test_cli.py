@@ -383,7 +383,7 @@ def test_a_strategy_that_cannot_fit_again_is_an_error_of_one_line(tmp_path, stra
 
 def test_a_strategy_that_cannot_fit_again_is_refused_before_anything_starts(refused, tmp_path):
     message = refused(*TINY, f"folder={tmp_path}", "trainer.devices=2", "trainer.strategy=ddp_spawn")
-    assert "\nlightning-al: `ActiveLearning` " in message
+    assert message.startswith("lightning-al: `ActiveLearning` ")
     assert 'Use `strategy="ddp"`' in message
     assert "Traceback" not in message
     assert names(tmp_path) == set()

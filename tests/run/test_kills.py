@@ -47,6 +47,7 @@ def test_runs_killed_at_places_end_as_an_undisturbed_one(found: list[dict[str, A
     check(found, named=2, random=0)
 
 
+@pytest.mark.slow  # the next tests kill the same steps of a small program, without what the command line takes
 def test_runs_of_a_person_who_pauses_lose_no_answer_when_killed_and_end_as_one_without_pauses(
     found: list[dict[str, Any]], out: Path, tmp_path: Path
 ) -> None:
@@ -55,6 +56,11 @@ def test_runs_of_a_person_who_pauses_lose_no_answer_when_killed_and_end_as_one_w
     paused, whole = rounds(tmp_path / variant / "whole"), rounds(out / "warm and best" / "whole")
     assert [{**round, "label_seconds": 0.0} for round in paused] == whole
     assert paused[-1]["label_seconds"] > paused[0]["label_seconds"] > 0
+
+
+def test_programs_of_a_person_who_pauses_lose_no_answer_when_killed(tmp_path: Path) -> None:
+    plans = ["ask:before:1,answer:after:2", "append:after:1"]
+    check(outcomes(tmp_path, "--variants", "audited program", "--named", *plans, "--rounds", "2"), named=3, random=0)
 
 
 def test_answers_told_by_programs_that_are_killed_are_recorded_once(tmp_path: Path) -> None:

@@ -360,8 +360,7 @@ def enough_answers(query: Query, accept_partial: int | None) -> int:
 def _image(path: Path, side: int) -> Image.Image:
     with Image.open(path) as image:
         image.draft(None, (side, side))  # a JPEG file is decoded at a fraction of its size
-        image.load()
-        return image
+        return image.copy()
 
 
 def _name(user: Mapping[str, Any]) -> str:
