@@ -35,11 +35,6 @@ if not torch.cuda.is_available():
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return one worker more than there are cores: many tests wait for programs, ranks and browsers."""
-    return len(os.sched_getaffinity(0)) + 1 if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_finish() -> None:
     """Leave the collected tests, a million objects, out of each garbage collection from here on."""
     gc.collect()
