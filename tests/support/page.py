@@ -164,10 +164,19 @@ class Remote:
         raise TimeoutError(f"the run in {self.place.run} is not done: {states[-1]}")
 
     def end(self) -> None:
-        """End the page's process, and close the connection."""
+        """End the page's process, also one that a late call started in its place, and close the connection."""
         self.http.close()
-        with suppress(ProcessLookupError, KeyError):
-            os.kill(self.place.served_by()["pid"], signal.SIGTERM)
+        ended: set[int] = set()
+        while (pid := self.place.served_by().get("pid")) is not None and pid not in ended:
+            ended.add(pid)
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+                for _ in range(100):
+                    time.sleep(0.05)
+                    with suppress(ChildProcessError):
+                        os.waitpid(pid, os.WNOHANG)
+                    os.kill(pid, 0)  # asks whether it is still there
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextmanager
