@@ -43,13 +43,13 @@ from lightning_al.rounds.asking import (
     put_last_weights,
     warn_of_unknown_seconds,
 )
-from lightning_al.rounds.audit import audit_model, recall_audit
+from lightning_al.rounds.audit import audit_model, check_size
 from lightning_al.rounds.best_weights import choose_weights
 from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
 from lightning_al.rounds.datamodule import datamodule_of
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.header import text_of
-from lightning_al.rounds.items import recall_items
+from lightning_al.rounds.items import recall_run
 from lightning_al.rounds.labelling import believed
 from lightning_al.rounds.members import fit_seeds
 from lightning_al.rounds.progress import tell_end, tell_progress
@@ -228,9 +228,11 @@ class ActiveLearning(Arguments):
     def before_setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Make the fit start as a new Trainer with a new module would."""
         if stage == "fit":
-            datamodule_of(trainer).skips_unreadable = self.skips_unscorable
-            recall_items(trainer, datamodule_of(trainer), self.folder)
-            recall_audit(trainer, datamodule_of(trainer), self, has_begun=self._run.header is not None)
+            data = datamodule_of(trainer)
+            data.skips_unreadable = self.skips_unscorable
+            if data.is_set_up and self._run.header is None:
+                check_size(data, self.budget)
+            recall_run(trainer, data, self.folder, self.budget)
             self._call.start.before_setup(trainer, pl_module)
             if self._run.starts.initial is not None and self.reset != "warm":
                 # A callback may copy in its `setup` what the round starts from.

@@ -23,7 +23,7 @@ from lightning_al.prediction.selecting import PoolPasses, ScoredPool
 from lightning_al.prediction.task_check import TaskCheck
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.fitted_for import fitted_for
-from lightning_al.rounds.items import recall_items
+from lightning_al.rounds.items import recall_run
 from lightning_al.rounds.members import Fits, fit_seeds
 from lightning_al.run.seeds import derive, generator, seeded
 from lightning_al.run.weights import uninitialised
@@ -113,7 +113,8 @@ def score_pool(
                 found.append(on_each_rank(trainer, lambda: _scored(active, trainer, module, datamodule)))
 
     def recall() -> None:
-        recall_items(trainer, datamodule, None if run is None else run.folder)
+        folder, budget = (None, None) if run is None else (run.folder, run.budget)
+        recall_run(trainer, datamodule, folder, budget)
 
     skipped, datamodule.skips_unreadable = datamodule.skips_unreadable, active.skips_unscorable
     try:

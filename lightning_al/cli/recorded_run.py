@@ -24,11 +24,11 @@ def put_labels(
     """
     from lightning_al.data.pool import label_as_recorded
     from lightning_al.rounds.header import Header
-    from lightning_al.rounds.items import check_labelled, recall_items
+    from lightning_al.rounds.items import check_labelled, recall_run
     from lightning_al.run.same_run import check_same_run
 
     data.skips_unreadable = active.skips_unscorable
-    recall_items(trainer, data, folder)
+    recall_run(trainer, data, folder, active.budget)
     data.prepare_data()
     data.setup("fit")
     assert records.header is not None

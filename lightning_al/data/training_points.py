@@ -164,8 +164,9 @@ class TrainingPoints:
             first = Relabelled(self.dataset, [initial], pool.labels, self.target)
             with seeded(derive(self.seed, "stand-in")):
                 label = self.target.find(first[0])
-            self._stand_in = given, 0 if label is None and initial in pool.lacking else label
-        return self._stand_in[1]
+            self._stand_in = given, label
+        label = self._stand_in[1]
+        return 0 if label is None and initial in pool.lacking else label
 
     def fingerprint(self) -> dict[str, Any]:
         """Return what the points are recognised by, as plain data: see `lightning_al.data.fingerprint`.

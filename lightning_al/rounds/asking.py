@@ -15,7 +15,7 @@ from lightning_al.host.signals import requeued_between_fits
 from lightning_al.host.trainer import logger_step, set_logger_step
 from lightning_al.oracle import name_of, reveals
 from lightning_al.oracle.earlier_run import EarlierRun
-from lightning_al.rounds.audit import known_audit, mixed, to_audit
+from lightning_al.rounds.audit import answers_given, mixed, to_audit
 from lightning_al.rounds.labelling import weights_name, without_drawing
 from lightning_al.rounds.log import log_round
 from lightning_al.rounds.progress import answered_ahead, tell_progress
@@ -153,7 +153,7 @@ def ask_for_initial(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> No
     if run.labelling.is_pending or run.round > 0:
         return
     points, given = list(data.pool.lacking), data.given_labels()
-    known = {} if reveals(run.active.oracle) else known_audit(data)
+    known = {} if reveals(run.active.oracle) else answers_given(data)
     to_ask = [index for index in points if index not in given]
     ahead = answered_ahead(run, trainer, data)
     audited = [index for index in to_audit(run.active, data, INITIAL, len(to_ask), ahead) if index not in known]

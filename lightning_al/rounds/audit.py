@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Collection, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from lightning_al.data.audit import Audit
 from lightning_al.data.datamodule import ActiveDataModule
-from lightning_al.host.namespace import pl
-from lightning_al.host.ranks import from_first_rank, on_each_rank
+from lightning_al.host.ranks import on_each_rank
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.scoring import look_at, pass_over
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.run import Run
-from lightning_al.run.folder import JOURNAL
-from lightning_al.run.journal import Journal
 from lightning_al.run.labels import kind_of_aside
 from lightning_al.run.seeds import derive
 from lightning_al.task.outputs import OutputError
@@ -27,32 +22,22 @@ from lightning_al.task.outputs import OutputError
 CONFIDENCE = 0.95
 
 
-def recall_audit(trainer: pl.Trainer, data: ActiveDataModule, active: Arguments, *, has_begun: bool) -> None:
-    """Tell the data how large their audit is, or which points it has in the run's folder, before they are set up.
+def check_size(data: ActiveDataModule, budget: int | None) -> None:
+    """Refuse data whose audit is a share of a budget that was not known when they were set up.
+
+    Args:
+        data: The data, which were set up before a run begins.
+        budget: The budget of the run.
 
     Raises:
-        ValueError: If they were set up before with another size.
+        ValueError: If another budget gives another number of points.
     """
-    if data.audit is None and data.earlier_labels is None:
-        return
-    folder = active.folder
-
-    def read() -> list[int] | None:
-        if folder is None or not os.path.isfile(Path(folder) / JOURNAL):  # of a name that can be none, too
-            return None
-        header = Journal.read(folder).header
-        return None if header is None else list(header.get("audit", ()))
-
-    if not data.is_set_up:
-        data.audit_budget = active.budget
-        data.known_audit = from_first_rank(trainer, read) if folder is not None else None
-        return
-    is_new = not has_begun and data.known_audit is None and data.audit_budget != active.budget
-    if is_new and isinstance(data.audit, float) and data.num_audited(active.budget) != len(data.pool.audit):
+    is_share = isinstance(data.audit, float) and data.known_audit is None
+    if is_share and data.num_audited(budget) != len(data.pool.audit):
         raise ValueError(
             f"`ActiveDataModule(audit={data.audit})` is a share of the budget, but the data were set up before "
-            f"`ActiveLearning` said that it is {active.budget}. Leave the call of `setup` out, or pass the number "
-            f"of points, `audit={data.num_audited(active.budget)}`."
+            f"`ActiveLearning` said that it is {budget}. Leave the call of `setup` out, or pass the number of points, "
+            f"`audit={data.num_audited(budget)}`."
         )
 
 
@@ -101,7 +86,7 @@ def mixed(chosen: Sequence[int], audited: Sequence[int], seed: int, number: int)
     return [next(one) if place in places else next(other) for place in range(size)]
 
 
-def known_audit(data: ActiveDataModule) -> dict[int, Any]:
+def answers_given(data: ActiveDataModule) -> dict[int, Any]:
     """Return the answers for audit points that are known before anybody is asked, by index.
 
     They come from an earlier run, or from a dataset that lists the labels of some of its points.

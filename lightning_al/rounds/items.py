@@ -11,7 +11,7 @@ from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.keys import Known
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
-from lightning_al.run.folder import KEYS
+from lightning_al.run.folder import JOURNAL, KEYS
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_command import command
 from lightning_al.run.keys_file import check_keys, load_keys
@@ -20,25 +20,42 @@ from lightning_al.run.records import Records
 from lightning_al.values.errors import first_few
 
 
-def recall_items(trainer: pl.Trainer, data: ActiveDataModule, folder: Any) -> None:
-    """Tell the data which numbers their items have in the run's folder, before they are set up for the first time."""
-    if folder is None or data.keys is not None:
+def recall_run(trainer: pl.Trainer, data: ActiveDataModule, folder: Any, budget: int | None) -> None:
+    """Tell the data what a run's folder knows of their items, and of the audit, before they are set up.
+
+    Args:
+        trainer: The Trainer.
+        data: The data.
+        folder: The folder, or None.
+        budget: How many labels a share for the audit is of, where the run has not begun; None for all points.
+    """
+    if data.is_set_up:
+        return
+    data.audit_budget = budget
+    if folder is None:
         return
 
-    def read() -> Known | None:
-        if not os.path.isfile(folder / KEYS):  # of a name that can be none, too
-            return None
+    def read() -> tuple[Known | None, list[int] | None]:
+        has_keys = os.path.isfile(folder / KEYS)  # of a name that can be none, too
+        has_audit = data.audit is not None or data.earlier_labels is not None
+        if not (has_keys or (has_audit and os.path.isfile(folder / JOURNAL))):
+            return None, None
         records = Journal.read(folder)
         if records.header is None:  # a killed start
-            return None
-        keys = load_keys(folder)
-        if "keys" in records.header:
-            check_keys(folder, keys, records.header["keys"])
-        labelled = [found.index for found in recorded_labels(records) if found.is_there]
-        pending = [] if records.query is None else records.query.rest
-        return Known(Path(folder), keys, records.header["initial"], records.answered, labelled, pending)
+            return None, None
+        return _known(folder, records) if has_keys else None, list(records.header.get("audit", ()))
 
-    data.known_items = from_first_rank(trainer, read)
+    data.known_items, data.known_audit = from_first_rank(trainer, read)
+
+
+def _known(folder: Any, records: Records) -> Known:
+    assert records.header is not None
+    keys = load_keys(folder)
+    if "keys" in records.header:
+        check_keys(folder, keys, records.header["keys"])
+    labelled = [found.index for found in recorded_labels(records) if found.is_there]
+    pending = [] if records.query is None else records.query.rest
+    return Known(Path(folder), keys, records.header["initial"], records.answered, labelled, pending)
 
 
 def described_items(data: ActiveDataModule, indices: Iterable[int]) -> dict[int, list[Any]]:

@@ -27,6 +27,9 @@ pytestmark = pytest.mark.usefixtures("as_before")
 
 KEPT: dict[str, Path] = {}
 
+NUM_POINTS = 1347
+"""Points of the digits that are not for the test."""
+
 
 @pytest.fixture
 def run(command: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -174,6 +177,18 @@ def test_a_run_that_waits_for_labels_has_the_weights_of_its_last_fit(tmp_path: P
     again = LitMLP()
     put_last_weights(Journal.read(tmp_path / "run"), tmp_path / "run", active, again)
     assert all(map(torch.equal, again.parameters(), module.parameters()))
+
+
+def test_the_pool_of_a_run_with_a_share_for_its_audit(command: Any, said: Callable[..., str], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command(*TINY, f"folder={folder}", "active.budget=15", "pool.audit=0.2", "acquisition=bald")
+    records = Journal.read(folder)
+    audit = set(records.header["audit"])
+    said(folder)
+    scored = set(pd.read_csv(folder / "predictions.csv")["index"])
+    assert len(audit) == 3
+    assert len(scored) == NUM_POINTS - 15
+    assert not scored & audit
 
 
 def test_a_program_gets_the_model_of_a_finished_run(run: Path, said: Callable[..., str]) -> None:

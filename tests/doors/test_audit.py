@@ -14,7 +14,17 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from lightning_al import ActiveDataModule, ActiveLearning, Deterministic, MCDropout, Other, Query, Skip, Unusable
+from lightning_al import (
+    ActiveDataModule,
+    ActiveLearning,
+    Deterministic,
+    MCDropout,
+    Other,
+    Query,
+    Skip,
+    Unusable,
+    score_pool,
+)
 from lightning_al.cli.journal import main as journal_main
 from lightning_al.host.namespace import pl
 from lightning_al.oracle.corrections import correct, give_back
@@ -450,6 +460,14 @@ def test_the_report_shows_it(tmp_path: Path, whole: Any, capsys: Any) -> None:
     assert "How good the models are by their audit points" in page
     assert f"audit {found['right']:.0f} of 6 right" in repr(active.history)
     assert list(active.history.to_frame()["audit.labels"])[-1] == 6
+
+
+def test_they_are_scored_by_no_program_that_comes_later(tmp_path: Path, whole: Any) -> None:
+    active = ActiveLearning("bald", query_size=6, budget=40, oracle=Person(), folder=whole[4], posterior=MCDropout(2))
+    data = ActiveDataModule(X, initial_size=8, audit=0.2, classes=NAMES, batch_size=8, seed=0)
+    table = score_pool(trainer(tmp_path, callbacks=[active]), LitMLP(), data)
+    assert data.pool.audit.points == whole[1].pool.audit.points
+    assert not set(table["index"]) & set(data.pool.audit.points)
 
 
 def test_the_header_has_them(whole: Any) -> None:

@@ -272,6 +272,13 @@ def test_data_without_labels_are_scored_before_anybody_labelled_the_first(tmp_pa
     assert data.pool.lacking == []
 
 
+def test_a_new_program_scores_data_without_labels_by_a_model_that_was_trained_elsewhere(tmp_path: Path) -> None:
+    data = ActiveDataModule(points(20).tensors[0], initial=[0, 1], classes=["a", "b", "c", "d"])
+    frame = score_pool(trainer(tmp_path), made(), data)
+    known = ActiveDataModule(points(20), initial=[0, 1])
+    assert frame["score"].equals(score_pool(trainer(tmp_path), made(), known)["score"])
+
+
 # What cannot be scored.
 
 
