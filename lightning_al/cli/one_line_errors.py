@@ -131,15 +131,22 @@ def in_one_line(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as found:
         path = found.filename if isinstance(found.filename, str | os.PathLike) else None
+        if path is None and is_own_error(found):  # such as of a server that refuses a token
+            error = _said_by_us(found)
+            raise CompactHydraException(f"lightning-al: {error}") from found
         if path is None or not Path(path).absolute().is_relative_to(folder):
             raise
         raise CompactHydraException(
             f"lightning-al: {printable(path, most=MOST)} cannot be read or written: {found.strerror}. Make it readable "
             "and writable, or remove it where no run put it there."
         ) from found
-    except (ValueError, TypeError, RuntimeError) as found:
+    except (ValueError, TypeError, RuntimeError, ImportError) as found:
         if not is_own_error(found):
             raise
-        said = of_a_command(" ".join([str(found), *getattr(found, "__notes__", ())]))
-        error = printable(without_secrets(said), most=MOST)
+        error = _said_by_us(found)
         raise CompactHydraException(f"lightning-al: {error}") from found
+
+
+def _said_by_us(error: Exception) -> str:
+    said = of_a_command(" ".join([str(error), *getattr(error, "__notes__", ())]))
+    return printable(without_secrets(said), most=MOST)

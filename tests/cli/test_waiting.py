@@ -11,7 +11,10 @@ from sklearn.datasets import load_digits
 
 from lightning_al import ActiveLearning
 from lightning_al.cli.waiting import WAITING
+from lightning_al.demos.digits import Digits
+from lightning_al.oracle.label_studio.client import TOKEN
 from lightning_al.run.journal import Journal
+from tests.support.page import person
 
 TINY = [
     "trainer.max_steps=2",
@@ -80,3 +83,33 @@ def test_files_say_which_one_to_fill_in(
         row[columns.index("label")] = str(labels[0])
     table.write_text("\n".join([header, *(",".join(row) for row in filled)]))
     assert "mean test_acc" in command(f"folder={folder}")
+
+
+def test_people_who_err_are_simulated(command: Any, tmp_path: Path) -> None:
+    command(*TINY, "oracle=noisy", "oracle.label_noise=1", "data.test_size=1700", f"folder={tmp_path / 'run'}")
+    [labels] = [labels for labels in Journal.read(tmp_path / "run").labels if labels]
+    digits = Digits(test_size=1700)
+    digits.setup()
+    truth = digits.train.tensors[1]
+    assert len(labels) == 4
+    assert all(label != truth[index] for index, label in labels.items())
+
+
+def test_a_page_is_served_and_the_command_ends_while_it_waits(
+    command: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    names = ",".join(f"digit-{digit}" for digit in range(10))
+    page = ["oracle=page", "oracle.wait=exit", "oracle.open_browser=false", f"pool.classes=[{names}]"]
+    with person(folder), pytest.raises(SystemExit) as ended:
+        command(*TINY, *page, f"folder={folder}")
+    assert ended.value.code == WAITING
+    how = r"Open http://127\.0\.0\.1:\d+/\?token=\S+, then run: "
+    assert re.search(rf"Waiting for 4 answers for round 0\. {how}", capfd.readouterr().out)
+
+
+def test_a_server_for_labels_needs_a_token(refused: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(TOKEN, raising=False)
+    said = refused(*TINY, "oracle=label_studio", f"folder={tmp_path / 'run'}")
+    assert said.startswith(f"lightning-al: `LabelStudio` found no token. Set the environment variable {TOKEN}")
+    assert len(said.splitlines()) == 1
