@@ -26,9 +26,11 @@ from lightning_al import (
     score_pool,
 )
 from lightning_al.cli.journal import main as journal_main
+from lightning_al.data.audit import Audit
 from lightning_al.host.namespace import pl
 from lightning_al.oracle.corrections import correct, give_back
 from lightning_al.report.command import main as report_main
+from lightning_al.rounds.audit import figures
 from lightning_al.run.journal import Journal
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
@@ -160,7 +162,14 @@ def test_the_figures_are_those_of_the_model_after_each_fit(tmp_path: Path) -> No
 
 
 def test_what_ten_and_a_hundred_labels_tell_is_as_documented() -> None:
-    assert [round(bound, 2) for bound in (*wilson(9, 10), *wilson(90, 100))] == [0.6, 0.98, 0.83, 0.94]
+    bounds = []
+    for right, labels in ((9, 10), (90, 100)):
+        audit = Audit(range(labels))
+        audit.answer(dict.fromkeys(range(labels), 1))
+        found = figures(audit, right, labels)
+        assert (found["low"], found["high"]) == pytest.approx(wilson(right, labels))
+        bounds += [round(found["low"], 2), round(found["high"], 2)]
+    assert bounds == [0.6, 0.98, 0.83, 0.94]
 
 
 def test_the_oracle_of_the_dataset_gives_the_same_picks(tmp_path: Path, whole: Any) -> None:

@@ -8,6 +8,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def shown_item(read: Callable[[], Any], keep: Callable[[Image.Image], tuple[str,
     return shown
 
 
-def with_file(item: ShownItem, path: Path) -> ShownItem:
+def with_file(item: ShownItem, path: Path, longer_side: int = LONGER_SIDE) -> ShownItem:
     """Return what is shown of an item with its file in place of its one image, which may be a part of that.
 
     An item of several images, or whose file is no image, is shown as it is.
@@ -87,12 +88,13 @@ def with_file(item: ShownItem, path: Path) -> ShownItem:
     Args:
         item: What is shown of the item itself.
         path: Its file.
+        longer_side: The most pixels of a side of the picture.
     """
     if len(item.pictures) > 1 or path.suffix.lower() not in ENDINGS:
         return item
     with suppress(Exception), Image.open(path) as image:  # whatever decoders raise; the item itself is shown then
-        image.draft(None, (LONGER_SIDE, LONGER_SIDE))  # a JPEG file is decoded at a fraction of its size
-        if pictures := shown_item(lambda: image).pictures:
+        image.draft(None, (longer_side, longer_side))  # a JPEG file is decoded at a fraction of its size
+        if pictures := shown_item(lambda: image, partial(held_address, longer_side=longer_side)).pictures:
             return dataclasses.replace(item, pictures=pictures, fault=None)
     return item
 

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from PIL import Image
 
 from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files.points import key_text
-from lightning_al.oracle.files.shown_item import ShownItem, held_address, shown_item
+from lightning_al.oracle.files.shown_item import ShownItem, held_address, shown_item, with_file
 from lightning_al.oracle.label_studio.answers import Reader, UndecidedError, Verdict
 from lightning_al.oracle.label_studio.client import Client
 from lightning_al.oracle.label_studio.labelling_config import (
@@ -295,11 +293,8 @@ class Project:
             return ShownItem(texts=[key_text(query.keys[place])])
         keep = partial(held_address, longer_side=side)
         item = shown_item(partial(query.items.__getitem__, place), keep)
-        if place < len(query.paths) and (path := query.paths[place]) is not None and len(item.pictures) <= 1:
-            # The item may be a small part of the file, as the model sees it.
-            of_file = shown_item(partial(_image, path, side), keep)
-            return item if of_file.fault else replace(item, pictures=of_file.pictures, fault=None)
-        return item
+        path = query.paths[place] if place < len(query.paths) else None
+        return item if path is None else with_file(item, path, side)
 
     def _import(self, query: Query, places: Sequence[int], items: Sequence[ShownItem], labelling: Labelling) -> None:
         pictures = [pictures_of(item, labelling) for item in items]
@@ -355,12 +350,6 @@ def enough_answers(query: Query, accept_partial: int | None) -> int:
     if accept_partial is None or query.round == INITIAL:
         return len(query)
     return min(len(query), max(0, accept_partial - len(query.answers)))
-
-
-def _image(path: Path, side: int) -> Image.Image:
-    with Image.open(path) as image:
-        image.draft(None, (side, side))  # a JPEG file is decoded at a fraction of its size
-        return image.copy()
 
 
 def _name(user: Mapping[str, Any]) -> str:
