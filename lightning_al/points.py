@@ -95,6 +95,11 @@ class Points:
         """Whether log-probabilities come in chunks, and are not held for all points."""
         return self._chunks is not None and "log_probs_N_K_C" not in self.__dict__
 
+    @property
+    def has_features(self) -> bool:
+        """Whether the points have features that do not depend on the network."""
+        return self._features is not None
+
     @cached_property
     def log_probs_N_K_C(self) -> Tensor:
         """Log-probabilities ``[N, K, C]`` of each class under each posterior sample, in nats."""
