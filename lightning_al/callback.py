@@ -53,6 +53,7 @@ from lightning_al.rounds.items import recall_run
 from lightning_al.rounds.labelling import believed
 from lightning_al.rounds.members import fit_seeds
 from lightning_al.rounds.progress import tell_end, tell_progress
+from lightning_al.rounds.pseudo_labels import pseudo_label
 from lightning_al.rounds.querying import fitted_now, select, try_out
 from lightning_al.rounds.resuming import load_checkpoint, open_folder, resume_from_found, tell_how_to_resume
 from lightning_al.rounds.run import Run
@@ -329,6 +330,7 @@ class ActiveLearning(Arguments):
         fit.seeded.enter_context(seeded(fit_seeds(self.seed, number, fit.member + 1)[fit.member]))
         if number + fit.member > 0 and not call.is_nested:
             fit.until_first_step.enter_context(without_sanity_check(trainer))
+        data.pseudo_labelled = on_each_rank(trainer, lambda: run.starts.pseudo_labels(self, data, number))
         if not resumes:
             on_each_rank(trainer, lambda: run.starts.reset(self, trainer, pl_module, data, number, fit.member))
         call.is_within_fit = False
@@ -401,6 +403,7 @@ class ActiveLearning(Arguments):
             run.labelling.look_at(trainer, pl_module, data, self.forward_on(data))
             fit.probs = believed(fit.fitted, fit.indices)
         audit_model(run, fit)
+        pseudo_label(run, fit)
         if self.test == "posterior":
             if has_test(pl_module, data):
                 _ = fit.fitted.samples  # drawn while the module is on its device

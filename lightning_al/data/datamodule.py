@@ -30,6 +30,7 @@ from lightning_al.data.from_datasets import FromDatasets, as_datamodule
 from lightning_al.data.initial import check_one_is_given, draw_initial, initial_indices, num_initial, read_initial
 from lightning_al.data.keys import Key, Known, Numbering, read_keys, without_column
 from lightning_al.data.pool import Pool
+from lightning_al.data.pseudo_labels import read_threshold
 from lightning_al.data.reading import OF_LABELLED, OF_QUERY, read
 from lightning_al.data.stages import Stages
 from lightning_al.data.target import Target, TargetSpec
@@ -112,6 +113,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             far with its 95 % interval (Wilson): 9 right of 10 tell that the accuracy is between .60 and .98, 90 of 100
             between .83 and .94. The audit points of `labels` stay audit points, and those of its other points that
             are drawn become some. Points that `initial` names are not drawn.
+        pseudo_labels: Train each round also on points of the pool that the model of the round before is sure of: those
+            whose likeliest class has at least this probability, such as 0.95, with that class as their label. They are
+            chosen anew in each round, are no labels in any count, and are not validated on. They stay in the pool.
         val: Validation dataset or pair of arrays, if `data` is a dataset or a pair of arrays. The arguments below are
             for that case too.
         test: Test dataset or pair of arrays.
@@ -128,6 +132,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         known_items: What the run's folder knows of its items, as `ActiveLearning` sets it before the first `setup`.
         known_audit: The audit points of the run in the folder, or None, as `ActiveLearning` sets them then.
         audit_budget: How many labels a share in `audit` is of, as `ActiveLearning` sets it then.
+        pseudo_labelled: The predicted classes, by index, of the points of the pool that the fit trains on beside the
+            labelled ones, as `ActiveLearning` sets them before each fit.
         skips_unreadable: Whether points of the pool that cannot be read are passed over, as
             ``ActiveLearning(unscorable="skip")`` sets it.
 
@@ -164,6 +170,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         keys: Sequence[Any] | str | None = None,
         labels: str | os.PathLike[str] | None = None,
         audit: float | None = None,
+        pseudo_labels: float | None = None,
         val: AnyDataset | None = None,
         test: AnyDataset | None = None,
         predict: AnyDataset | None = None,
@@ -196,6 +203,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.balanced = balanced
         self.initial = None if initial is None else read_initial(initial)
         self.audit = read_audit(audit)
+        self.pseudo_labels = read_threshold(pseudo_labels)
+        self.pseudo_labelled: dict[int, int] = {}
         self.seed = seed
         self.target = Target(target)
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
@@ -443,7 +452,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.training_points.check_length(self.pool)
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         points = self._read_again(epoch) if epoch else self.training_points
-        labelled, labels = self.pool.labelled, self.pool.labels
+        labelled = [*self.pool.labelled, *self.pseudo_labelled]
+        labels = {**self.pseudo_labelled, **self.pool.labels}
         dataset: Dataset[Any] = Labelled(points.dataset, labelled)
         if labels or self.pool.lacking:
             dataset = Relabelled(points.dataset, labelled, labels, self.target)
@@ -681,5 +691,6 @@ def arguments_of(data: ActiveDataModule) -> dict[str, Any]:
         "target": data.target.spec,
         "samples_per_epoch": data.samples_per_epoch,
         "audit": data.audit,
+        "pseudo_labels": data.pseudo_labels,
     }
     return given | (data.wrapped.given if isinstance(data.wrapped, FromDatasets) else {})

@@ -27,6 +27,7 @@ FIELDS = (
     "labelled",
     "label_seconds",
     "validation_labels",
+    "pseudo_labels",
     "indices",
     "scores",
     "class_counts",

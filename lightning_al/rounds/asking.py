@@ -43,7 +43,7 @@ def begin_query(run: Run, trainer: pl.Trainer, query: OpenQuery, module: nn.Modu
     weights = copy_weights(module) if module is not None and not told else None
 
     def begin() -> None:
-        if run.journal is not None and active.reset == "warm" and query.number != INITIAL:
+        if run.journal is not None and query.number != INITIAL:
             run.starts.save_ends(run.journal, query.number, active.num_fits)
         # What is revealed can be revealed again, after another fit.
         run.labelling.begin(query, weights, None if told and query.number != INITIAL else run.journal)

@@ -11,15 +11,17 @@ from lightning_al.data.audit import Audit
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.ranks import on_each_rank
 from lightning_al.prediction.fitted import Fitted
-from lightning_al.prediction.scoring import look_at, pass_over
+from lightning_al.prediction.scoring import look_at
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.fit import CurrentFit
+from lightning_al.rounds.predicted import is_sampled, predicted
 from lightning_al.rounds.run import Run
 from lightning_al.run.labels import kind_of_aside
 from lightning_al.run.seeds import derive
-from lightning_al.task.outputs import OutputError
 
 CONFIDENCE = 0.95
+
+WHY = "`ActiveDataModule(audit=...)` measures how many classes are predicted right. Leave `audit` out"
 
 
 def check_size(data: ActiveDataModule, budget: int | None) -> None:
@@ -105,7 +107,7 @@ def audit_model(run: Run, fit: CurrentFit) -> None:
     assert fitted is not None
     if not len(fitted.data.pool.audit):
         return
-    sampled = active.test == "posterior" or active.num_fits > 1
+    sampled = is_sampled(active)
     found = on_each_rank(fitted.trainer, lambda: audited_by(fitted, sampled=sampled, skip=active.skips_unscorable))
     fit.audit = fitted.trainer.strategy.broadcast(found)
     if "acc" in fit.audit:
@@ -173,14 +175,4 @@ def _is_of_other_class(answer: Any) -> bool:
 
 
 def _predicted(fitted: Fitted, points: Sequence[int], sampled: bool) -> list[int]:
-    if not points:
-        return []
-    predict = partial(fitted.log_probs_by, sampled=sampled)
-    try:
-        chunks = pass_over(fitted.trainer, fitted.module, fitted.pool, points, predict, "audit")
-        return [int(row) for (log_probs,) in chunks for row in log_probs.double().exp().mean(dim=1).argmax(dim=1)]
-    except OutputError as error:
-        raise ValueError(
-            "`ActiveDataModule(audit=...)` measures how many classes are predicted right, but the outputs of "
-            f"`{type(fitted.module).__name__}` are not classes. Leave `audit` out. {error}"
-        ) from error
+    return predicted(fitted, points, sampled=sampled, why=WHY).argmax(dim=1).tolist() if points else []

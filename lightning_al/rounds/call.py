@@ -177,6 +177,8 @@ class Call:
         if active.reset == "warm":
             run.starts.keep_ends(run.round, [*(fit.weights for fit in run.members.fits), copy_weights(module)])
         number = run.round
+        if data.pseudo_labels is not None and fit.indices:
+            run.starts.keep_pseudo_labels(number, fit.pseudo_labels)
         if fit.indices:
             asked = mixed(fit.indices, audited, active.seed, number)
             keys = data.keys_of(asked or fit.indices)

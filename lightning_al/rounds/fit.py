@@ -36,6 +36,7 @@ class CurrentFit:
         scores, details, warning: What the acquisition function says of the query.
         probs: What the model predicts for each point of the query ``[b][C]``, where an oracle is shown it.
         audit: How good the model is by the audit points, as `Round.audit`.
+        pseudo_labels: The predicted classes, by index, on which the next round trains.
         metrics: What the module logged, by name.
         seconds, peak_bytes: Wall time and memory of each part.
         validation_labels: Number of validation labels that it used.
@@ -56,6 +57,7 @@ class CurrentFit:
     warning: str | None = None
     probs: list[list[float]] | None = None
     audit: dict[str, float] = field(default_factory=dict)
+    pseudo_labels: dict[int, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
     peak_bytes: dict[str, int] = field(default_factory=dict)
@@ -140,4 +142,5 @@ class CurrentFit:
             audit=self.audit,
             audited=audited,
             label_seconds=data.pool.label_seconds,
+            pseudo_labels=len(data.pseudo_labelled),
         )

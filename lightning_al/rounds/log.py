@@ -16,6 +16,8 @@ def log_round(trainer: pl.Trainer, round: Round) -> None:
         "al/asked": len(round.indices),
         "al/validation_labels": round.validation_labels,
     }
+    if round.pseudo_labels:
+        figures["al/pseudo_labels"] = round.pseudo_labels
     figures.update({f"al/{name}": value for name, value in round.metrics.items()})
     figures.update({f"al/seconds_{part}": value for part, value in round.seconds.items()})
     figures.update({f"al/class_{label}": count for label, count in (round.class_counts or {}).items()})

@@ -19,6 +19,7 @@ from lightning_al.rounds.audit import try_audit
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.fitted_for import fitted_for
 from lightning_al.rounds.members import Fits, fit_seeds
+from lightning_al.rounds.pseudo_labels import try_pseudo_labels
 from lightning_al.rounds.run import Run
 from lightning_al.run.memory import peak_bytes
 from lightning_al.run.seeds import derive, generator, seeded
@@ -75,6 +76,7 @@ def try_out(run: Run, trainer: pl.Trainer, module: pl.LightningModule, data: Act
     )
     with unchanged(module), seeded(derive(active.seed, run.round, "audit")):
         try_audit(fitted)
+        try_pseudo_labels(fitted)
 
 
 def select(

@@ -22,7 +22,7 @@ from lightning_al.rounds.once import Once
 from lightning_al.rounds.outcome import save_model, write_labels
 from lightning_al.rounds.starts import Starts, loaded, loaded_initial
 from lightning_al.run.effort import known_efforts, total_seconds
-from lightning_al.run.folder import end_name, member_name
+from lightning_al.run.folder import end_name, member_name, pseudo_labels_name
 from lightning_al.run.history import History, Round
 from lightning_al.run.journal import Journal
 from lightning_al.run.keys_file import described_keys
@@ -237,7 +237,7 @@ class Run:
         """Record a round, and move what it queried to the labelled points. The last one leaves the model behind."""
 
         def record(journal: Journal) -> None:
-            if self.active.reset == "warm" and not round.indices:
+            if not round.indices:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
             if not round.indices:
                 # Before the round is recorded, since a finished run writes no files. It labels nothing.
@@ -312,3 +312,5 @@ def _remove_older_weights(journal: Journal, number: int, num_fits: int) -> None:
             journal.remove_weights(member_name(older, member))
     for older in range(number + 1):
         journal.remove_weights(weights_name(older))
+        if older < number - 1:
+            journal.remove_weights(pseudo_labels_name(older))

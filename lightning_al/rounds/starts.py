@@ -1,10 +1,12 @@
-"""The weights that the fits of a run start from."""
+"""What the fits of a run start from: weights, and predictions of the round before that are trained on."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from lightning_al.data.datamodule import ActiveDataModule
@@ -12,7 +14,7 @@ from lightning_al.host.namespace import pl
 from lightning_al.prediction.scoring import give_shapes
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.members import check_can_be_drawn
-from lightning_al.run.folder import end_name
+from lightning_al.run.folder import end_name, pseudo_labels_name
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_command import command
 from lightning_al.run.same_run import check_same_weights
@@ -26,8 +28,8 @@ class Starts:
 
     Attributes:
         initial: The weights before the first fit, or None where they are not known yet.
-        ends: What the fits of the last rounds ended with, by the names under which they are saved, for
-            ``reset="warm"``.
+        ends: What the last rounds hand on to the next, by the names under which it is saved: the weights that their
+            fits ended with, for ``reset="warm"``, and their pseudo-labels.
     """
 
     def __init__(self) -> None:
@@ -79,6 +81,31 @@ class Starts:
             put_weights(module, self.initial)  # for the buffers
             reset_parameters(module)
 
+    def pseudo_labels(self, active: Arguments, data: ActiveDataModule, number: int) -> dict[int, int]:
+        """Return the predicted classes, by index, that a round trains on, without points that have left the pool.
+
+        Args:
+            active: The arguments of the run.
+            data: The data.
+            number: Number of the round.
+        """
+        if data.pseudo_labels is None or number == 0:
+            return {}
+        name = pseudo_labels_name(number - 1)
+        if name not in self.ends:
+            if active.folder is None or (active.force and not (Path(active.folder) / f"{name}.pt").exists()):
+                return {}  # it was forced that the run has pseudo-labels from here on
+            self.ends[name] = load_weights(active.folder, name)
+        indices, classes = self.ends[name]["indices"].tolist(), self.ends[name]["classes"].tolist()
+        unlabelled = set(data.pool.unlabelled)
+        return {index: label for index, label in zip(indices, classes, strict=True) if index in unlabelled}
+
+    def keep_pseudo_labels(self, number: int, labels: Mapping[int, int]) -> None:
+        """Keep the predicted classes after a round, and forget those of the round before the last."""
+        indices, classes = (torch.tensor(list(part), dtype=torch.int64) for part in (labels, labels.values()))
+        self.ends[pseudo_labels_name(number)] = {"indices": indices, "classes": classes}
+        self.ends.pop(pseudo_labels_name(number - 2), None)
+
     def keep_ends(self, number: int, ends: Sequence[Mapping[str, Tensor]]) -> None:
         """Keep what the fits of a round ended with, and forget those of the round before the last.
 
@@ -89,9 +116,11 @@ class Starts:
             self.ends.pop(end_name(number - 2, member), None)
 
     def save_ends(self, journal: Journal, number: int, num_fits: int) -> None:
-        """Save what the fits of a round ended with."""
-        for name in (end_name(number, member) for member in range(num_fits)):
-            journal.save_weights(name, self.ends[name])
+        """Save what a round hands on to the next."""
+        names = [*(end_name(number, member) for member in range(num_fits)), pseudo_labels_name(number)]
+        for name in names:
+            if name in self.ends:
+                journal.save_weights(name, self.ends[name])
 
 
 def loaded(

@@ -41,7 +41,7 @@ PUT_BACK = f"Put back a copy of {JOURNAL} and the files beside it from before, o
 
 OF_JOURNAL = re.compile(
     r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|keys\.jsonl|model\.ckpt|labels\.csv|writer\.json"
-    r"|(damaged|schema-1)-\d+\.sqlite|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|round-\d+-member-\d+\.pt"
+    r"|(damaged|schema-1)-\d+\.sqlite|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|pseudo-labels-\d+\.pt|round-\d+-member-\d+\.pt"
 )
 """The files that the journal keeps in the folder."""
 
@@ -69,6 +69,11 @@ def end_name(number: int, member: int) -> str:
     ('warm-3', 'warm-3-member-1')
     """
     return f"warm-{number}" if member == 0 else f"warm-{number}-member-{member}"
+
+
+def pseudo_labels_name(number: int) -> str:
+    """Return the name under which a folder keeps the predictions after a round that the next one trains on."""
+    return f"pseudo-labels-{number}"
 
 
 def has_journal(folder: str | os.PathLike[str] | None) -> bool:

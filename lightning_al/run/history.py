@@ -50,6 +50,8 @@ class Round:
             Empty without audit points. `acc` is among the metrics too, as ``audit_acc``.
         audited: Dataset indices of the audit points that were asked for together with `indices`.
         label_seconds: How long all answers before the fit took, in seconds, as far as the answers say it.
+        pseudo_labels: Number of points of the pool that the fit trained on by their predicted class, beside its
+            training labels (see `ActiveDataModule(pseudo_labels=...)`).
     """
 
     number: int
@@ -74,6 +76,7 @@ class Round:
     audit: dict[str, float] = field(default_factory=dict)
     audited: list[int] = field(default_factory=list)
     label_seconds: float = 0.0
+    pseudo_labels: int = 0
 
     @property
     def spent(self) -> int:
@@ -123,6 +126,7 @@ class History(Sequence[Round]):
             f"  round {round.number}: {round.labelled} labels, "
             + "".join(f"{name} {value:.4g}, " for name, value in round.metrics.items() if name != "audit_acc")
             + (f"{said_of_audit(round.audit)}, " if round.audit else "")
+            + (f"{round.pseudo_labels} pseudo-labels, " if round.pseudo_labels else "")
             + (f"{len(round.corrected)} corrected so far, " if round.corrected else "")
             + (f"{len(round.given_back)} given back so far, " if round.given_back else "")
             + (f"{len(round.skipped)} skipped so far, " if round.skipped else "")

@@ -84,6 +84,7 @@ OF_DATA: Mapping[str, Recorded | Free] = {
     "keys": Recorded("data.keyed", force=False),
     "labels": Free("They are recorded as the answers of the initial points.", tells_apart=True),
     "audit": Recorded("datamodule.audit", force=False),
+    "pseudo_labels": Recorded("datamodule.pseudo_labels"),
     "val": Recorded("datamodule.val"),
     "test": Free("It is measured after the query, and nothing follows from it.", tells_apart=True),
     "predict": Free("Nothing of it is used in `trainer.fit`."),

@@ -266,6 +266,7 @@ _TYPES: dict[str, Callable[[Any], bool]] = {
     "number": _is_count,
     "labelled": _is_count,
     "label_seconds": lambda value: _is_figure(value) and value >= 0,
+    "pseudo_labels": _is_count,
     "class_counts": lambda value: value is None or _named(_is_count)(value),
     "metrics": _named(_is_figure),
     "seconds": _named(_is_figure),

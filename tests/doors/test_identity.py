@@ -134,6 +134,11 @@ def of_data(**arguments: Any) -> dict[str, Any]:
 
 # What the run was begun with, what it would resume with, and what the error says.
 OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
+    "pseudo_labels": (
+        of_data(pseudo_labels=0.9),
+        of_data(pseudo_labels=0.8),
+        r"`datamodule.pseudo_labels` is 0.9 there and 0.8 here",
+    ),
     "another method": (
         {"acquisition": "entropy"},
         {"acquisition": "margin"},

@@ -75,6 +75,7 @@ SETTINGS = [
 VARIANTS = {
     "initial": [],
     "warm": ["active.reset=warm"],
+    "self-training": ["pool.pseudo_labels=0.3", "active.reset=warm"],
     "best": [
         "active.weights=best",
         "trainer.enable_checkpointing=true",

@@ -1,0 +1,49 @@
+"""Self-training: points of the pool on which the next round trains as if the model's prediction were their label.
+
+Dong-Hyun Lee, "Pseudo-Label: The Simple and Efficient Semi-Supervised Learning Method for Deep Neural Networks", ICML
+2013 Workshop on Challenges in Representation Learning.
+"""
+
+from __future__ import annotations
+
+from lightning_al.host.ranks import on_each_rank
+from lightning_al.prediction.fitted import Fitted
+from lightning_al.rounds.fit import CurrentFit
+from lightning_al.rounds.predicted import is_sampled, predicted
+from lightning_al.rounds.run import Run
+
+WHY = "`ActiveDataModule(pseudo_labels=...)` trains on the classes that the model predicts. Leave `pseudo_labels` out"
+
+
+def pseudo_label(run: Run, fit: CurrentFit) -> None:
+    """Note in a fit the points of the pool that the next round trains on by their predicted class.
+
+    They are those whose likeliest class has at least the probability `ActiveDataModule.pseudo_labels`, without the
+    points of the query, and without those that cannot be scored.
+    """
+    fitted = fit.fitted
+    assert fitted is not None
+    threshold = fitted.data.pseudo_labels
+    if threshold is None or not fit.indices:
+        return
+    left_out = {*fit.indices, *fit.unscorable}
+    points = [index for index in fitted.data.pool.unlabelled if index not in left_out]
+    sampled = is_sampled(run.active)
+    found = on_each_rank(fitted.trainer, lambda: confident(fitted, points, threshold, sampled=sampled))
+    fit.pseudo_labels = fitted.trainer.strategy.broadcast(found)
+
+
+def confident(fitted: Fitted, points: list[int], threshold: float, *, sampled: bool) -> dict[int, int]:
+    """Return the predicted classes of the points whose likeliest class has at least a probability, by index."""
+    if not points:
+        return {}
+    highest_N, classes_N = predicted(fitted, points, sampled=sampled, why=WHY).max(dim=1)
+    is_confident = (highest_N >= threshold).tolist()
+    pairs = zip(points, classes_N.tolist(), is_confident, strict=True)
+    return {index: label for index, label, is_sure in pairs if is_sure}
+
+
+def try_pseudo_labels(fitted: Fitted) -> None:
+    """Predict two points, as after the fit, so that predictions that are no classes fail before it."""
+    if fitted.data.pseudo_labels is not None:
+        predicted(fitted, fitted.data.pool.labelled[:2], sampled=False, why=WHY)
