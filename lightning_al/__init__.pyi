@@ -1,3 +1,4 @@
+from .acquisition import BADGE as BADGE
 from .acquisition import BALD as BALD
 from .acquisition import Acquisition as Acquisition
 from .acquisition import BatchBALD as BatchBALD
@@ -10,6 +11,7 @@ from .acquisition import Selection as Selection
 from .acquisition import VariationRatio as VariationRatio
 from .acquisition import available as available
 from .acquisition import register as register
+from .acquisition.badge import badge as badge
 from .acquisition.bald import bald as bald
 from .acquisition.batchbald.selection import batchbald as batchbald
 from .callback import ActiveLearning as ActiveLearning

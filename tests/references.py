@@ -149,3 +149,19 @@ def batchbald_evaluating_everything(
         probs_K_C = log_probs_N_K_C[positions[-1]].double().exp()
         configurations = configurations.observe(probs_K_C, limit=num_configurations, generator=generator)
     return positions
+
+
+def gradients(embeddings_N_D: Tensor, residuals_N_C: Tensor) -> Tensor:
+    """The gradients ``[N, C D]`` of the last layer's weights, each an outer product, in float64."""
+    rows = zip(residuals_N_C.double(), embeddings_N_D.double(), strict=True)
+    return torch.stack([torch.outer(residual_C, embedding_D).flatten() for residual_C, embedding_D in rows])
+
+
+def badge_scores(embeddings_N_D: Tensor, residuals_N_C: Tensor, positions: list[int]) -> list[float]:
+    """For each pick the squared distance to the nearest gradient picked before, for the first its squared length."""
+    gradients_N_G = gradients(embeddings_N_D, residuals_N_C)
+    scores = [float(gradients_N_G[positions[0]].square().sum())]
+    for place in range(1, len(positions)):
+        steps = gradients_N_G[positions[:place]] - gradients_N_G[positions[place]]
+        scores.append(float(steps.square().sum(1).min()))
+    return scores

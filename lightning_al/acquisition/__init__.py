@@ -3,6 +3,7 @@
 The formulas `bald` and `batchbald` are in the modules of these names, which they would hide here.
 """
 
+from lightning_al.acquisition.badge import BADGE
 from lightning_al.acquisition.bald import BALD
 from lightning_al.acquisition.base import Acquisition, ScoreAcquisition, Selection
 from lightning_al.acquisition.batchbald import BatchBALD
@@ -14,6 +15,7 @@ from lightning_al.acquisition.registry import available, create, register
 from lightning_al.acquisition.variation_ratio import VariationRatio
 
 __all__ = [
+    "BADGE",
     "BALD",
     "Acquisition",
     "BatchBALD",
