@@ -5,6 +5,7 @@ from .acquisition import BatchBALD as BatchBALD
 from .acquisition import Entropy as Entropy
 from .acquisition import LeastConfidence as LeastConfidence
 from .acquisition import Margin as Margin
+from .acquisition import MaxHerding as MaxHerding
 from .acquisition import Random as Random
 from .acquisition import ScoreAcquisition as ScoreAcquisition
 from .acquisition import Selection as Selection
@@ -14,6 +15,7 @@ from .acquisition import register as register
 from .acquisition.badge import badge as badge
 from .acquisition.bald import bald as bald
 from .acquisition.batchbald.selection import batchbald as batchbald
+from .acquisition.max_herding import max_herding as max_herding
 from .callback import ActiveLearning as ActiveLearning
 from .cli.opened_run import load_model as load_model
 from .data.datamodule import ActiveDataModule as ActiveDataModule

@@ -10,6 +10,7 @@ from lightning_al.acquisition.batchbald import BatchBALD
 from lightning_al.acquisition.entropy import Entropy
 from lightning_al.acquisition.least_confidence import LeastConfidence
 from lightning_al.acquisition.margin import Margin
+from lightning_al.acquisition.max_herding import MaxHerding
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.registry import available, create, register
 from lightning_al.acquisition.variation_ratio import VariationRatio
@@ -22,6 +23,7 @@ __all__ = [
     "Entropy",
     "LeastConfidence",
     "Margin",
+    "MaxHerding",
     "Random",
     "ScoreAcquisition",
     "Selection",

@@ -45,3 +45,18 @@ def checked_table(values_N_D: Tensor, what: str, *, who: str) -> Tensor:
             "Check the model's outputs there."
         )
     return values_N_D
+
+
+def checked_labelled(labelled_n_D: Tensor, features_N_D: Tensor, *, who: str) -> Tensor:
+    """Check the features of labelled points as `checked_table` does, and return them in the form of the candidates'.
+
+    Raises:
+        ValueError: If they have another number of dimensions.
+    """
+    labelled_n_D = checked_table(labelled_n_D, "features of labelled points", who=who)
+    if labelled_n_D.shape[1] != features_N_D.shape[1]:
+        raise ValueError(
+            f"`{who}` expected labelled points with {features_N_D.shape[1]} features, as many as the candidates have, "
+            f"but got {labelled_n_D.shape[1]}. Pass features of one encoder for both."
+        )
+    return labelled_n_D.to(features_N_D)
