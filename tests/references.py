@@ -149,3 +149,55 @@ def batchbald_evaluating_everything(
         probs_K_C = log_probs_N_K_C[positions[-1]].double().exp()
         configurations = configurations.observe(probs_K_C, limit=num_configurations, generator=generator)
     return positions
+
+
+def gradients(embeddings_N_D: Tensor, residuals_N_C: Tensor) -> Tensor:
+    """The gradients ``[N, C D]`` of the last layer's weights, each an outer product, in float64."""
+    rows = zip(residuals_N_C.double(), embeddings_N_D.double(), strict=True)
+    return torch.stack([torch.outer(residual_C, embedding_D).flatten() for residual_C, embedding_D in rows])
+
+
+def badge_scores(embeddings_N_D: Tensor, residuals_N_C: Tensor, positions: list[int]) -> list[float]:
+    """For each pick the squared distance to the nearest gradient picked before, for the first its squared length."""
+    gradients_N_G = gradients(embeddings_N_D, residuals_N_C)
+    scores = [float(gradients_N_G[positions[0]].square().sum())]
+    for place in range(1, len(positions)):
+        steps = gradients_N_G[positions[:place]] - gradients_N_G[positions[place]]
+        scores.append(float(steps.square().sum(1).min()))
+    return scores
+
+
+def herding_gains(features_N_D: Tensor, picked_n_D: Tensor, weights_N: Tensor, bandwidth: float) -> Tensor:
+    """What each point adds to the mean coverage by a Gaussian kernel, from the whole N x N matrix in float64."""
+    features_N_D, weights_N = features_N_D.double(), weights_N.double()
+    kernel_N_N = (-torch.cdist(features_N_D, features_N_D, compute_mode=EXACT).square() / bandwidth**2).exp()
+    covered_N = torch.zeros(len(features_N_D), dtype=torch.float64)
+    for feature_D in picked_n_D.double():
+        covered_N = covered_N.maximum((-(features_N_D - feature_D).square().sum(1) / bandwidth**2).exp())
+    return (weights_N[:, None] * (kernel_N_N - covered_N[:, None]).clamp_min(0)).mean(0)
+
+
+EXACT = "donot_use_mm_for_euclid_dist"
+
+
+def max_herding(
+    features_N_D: Tensor,
+    b: int,
+    *,
+    labelled_n_D: Tensor | None = None,
+    weights_N: Tensor | None = None,
+    bandwidth: float = 1.0,
+    equal: float = 1e-13,
+) -> list[int]:
+    """Evaluate every point at each step; of equal gains, the lowest key wins."""
+    N = len(features_N_D)
+    picked_n_D = features_N_D[:0] if labelled_n_D is None else labelled_n_D
+    weights_N = torch.ones(N) if weights_N is None else weights_N
+    keys, positions = tie_keys(N), []
+    for _ in range(min(b, N)):
+        gains = herding_gains(features_N_D, picked_n_D, weights_N, bandwidth).tolist()
+        rest = [i for i in range(N) if i not in positions]
+        best = max(gains[i] for i in rest)
+        positions.append(min((i for i in rest if gains[i] >= best - equal), key=lambda i: keys[i]))
+        picked_n_D = torch.cat([picked_n_D, features_N_D[positions[-1:]]])
+    return positions

@@ -8,6 +8,7 @@ import torch
 from lightning_al.acquisition import BALD, available, create
 from lightning_al.points import Candidates, Points
 from tests.references import random_log_probs
+from tests.support.pools import pool
 
 N, K, C = 23, 5, 4
 
@@ -20,9 +21,9 @@ def stream(log_probs_N_K_C, chunk_size):
 @pytest.mark.parametrize("name", available())
 def test_a_stream_gives_the_same_selection(name, chunk_size):
     log_probs_N_K_C = random_log_probs(N, K, C, seed=0)
-    candidates = stream(log_probs_N_K_C, chunk_size)
+    candidates = pool(log_probs_N_K_C, chunk_size=chunk_size)
     chosen = create(name).select(candidates, 6, torch.Generator().manual_seed(1))
-    expected = create(name).select(Candidates(N, log_probs_N_K_C), 6, torch.Generator().manual_seed(1))
+    expected = create(name).select(pool(log_probs_N_K_C), 6, torch.Generator().manual_seed(1))
     assert chosen.positions.equal(expected.positions)
     torch.testing.assert_close(chosen.scores, expected.scores)
 

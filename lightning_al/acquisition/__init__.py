@@ -3,23 +3,27 @@
 The formulas `bald` and `batchbald` are in the modules of these names, which they would hide here.
 """
 
+from lightning_al.acquisition.badge import BADGE
 from lightning_al.acquisition.bald import BALD
 from lightning_al.acquisition.base import Acquisition, ScoreAcquisition, Selection
 from lightning_al.acquisition.batchbald import BatchBALD
 from lightning_al.acquisition.entropy import Entropy
 from lightning_al.acquisition.least_confidence import LeastConfidence
 from lightning_al.acquisition.margin import Margin
+from lightning_al.acquisition.max_herding import MaxHerding
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.registry import available, create, register
 from lightning_al.acquisition.variation_ratio import VariationRatio
 
 __all__ = [
+    "BADGE",
     "BALD",
     "Acquisition",
     "BatchBALD",
     "Entropy",
     "LeastConfidence",
     "Margin",
+    "MaxHerding",
     "Random",
     "ScoreAcquisition",
     "Selection",

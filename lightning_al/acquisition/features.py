@@ -1,6 +1,6 @@
 """The features by which acquisition functions tell how far points are from each other.
 
-Axes: N points, D feature dimensions.
+Axes: N points, n of them labelled, D feature dimensions.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lightning_al.points import Points
+from lightning_al.points import Candidates, Points
 
 
 def features_of(points: Points) -> Tensor:
@@ -41,3 +41,13 @@ def features_of(points: Points) -> Tensor:
         )
     smallest = torch.finfo(features_N_D.dtype).tiny
     return features_N_D / lengths_N.clamp_min(smallest).unsqueeze(1)
+
+
+def labelled_features_of(candidates: Candidates) -> Tensor | None:
+    """Return the features ``[n, D]`` of the labelled points as `features_of` does, or None if nothing is labelled.
+
+    >>> labelled = Points(1, torch.empty(1, 1, 2), features=torch.tensor([[3.0, 4.0]]))
+    >>> labelled_features_of(Candidates(2, torch.empty(2, 1, 2), labelled=labelled))
+    tensor([[0.6000, 0.8000]])
+    """
+    return features_of(candidates.labelled) if len(candidates.labelled) else None

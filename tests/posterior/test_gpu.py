@@ -16,6 +16,7 @@ from lightning_al.acquisition import Acquisition, BatchBALD, Selection, availabl
 from lightning_al.demos.networks import paper_cnn
 from lightning_al.points import Candidates
 from tests.references import random_log_probs
+from tests.support.pools import pool
 from tests.support.samples import log_probs_of
 from tests.support.tasks import CLASSES, LitMLP, LitPoints, points, trainer
 from tests.test_callback import plain, same_weights, weights
@@ -47,7 +48,7 @@ class Recurrent(nn.Module):
 
 
 def select(name: str, log_probs_N_K_C: torch.Tensor, b: int, **kwargs: Any) -> Any:
-    return create(name, **kwargs).select(Candidates(len(log_probs_N_K_C), log_probs_N_K_C), b, torch.Generator())
+    return create(name, **kwargs).select(pool(log_probs_N_K_C), b, torch.Generator())
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
@@ -81,7 +82,7 @@ def test_equal_points_are_told_apart_as_on_the_cpu(name: str) -> None:
     log_probs_N_K_C = random_log_probs(12, 10, 3, seed=3).repeat(15, 1, 1)
     here, there = select(name, log_probs_N_K_C, 40), select(name, log_probs_N_K_C.cuda(), 40)
     assert there.positions.tolist() == here.positions.tolist()
-    chunks = Candidates.stream(180, lambda: log_probs_N_K_C.cuda().split(50))
+    chunks = pool(log_probs_N_K_C.cuda(), chunk_size=50)
     streamed = create(name).select(chunks, 40, torch.Generator())
     assert streamed.positions.tolist() == here.positions.tolist()
 

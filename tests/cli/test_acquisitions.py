@@ -1,0 +1,20 @@
+"""Two rounds on the digits by the file of each acquisition function."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lightning_al import available
+from lightning_al.report import Run
+from tests.cli.test_cli import TINY
+from tests.support.commands import run
+
+pytestmark = pytest.mark.usefixtures("as_before")
+
+
+@pytest.mark.parametrize("name", available())
+def test_two_rounds_on_the_digits(name: str, tmp_path: Path) -> None:
+    run(tmp_path / "run", *TINY, f"acquisition={name}", "seed=3")
+    assert [len(set(indices)) for indices in Run.read(tmp_path / "run").indices] == [5, 5, 0]
