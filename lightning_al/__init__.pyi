@@ -7,11 +7,13 @@ from .acquisition import Margin as Margin
 from .acquisition import Random as Random
 from .acquisition import ScoreAcquisition as ScoreAcquisition
 from .acquisition import Selection as Selection
+from .acquisition import Stochastic as Stochastic
 from .acquisition import VariationRatio as VariationRatio
 from .acquisition import available as available
 from .acquisition import register as register
 from .acquisition.bald import bald as bald
 from .acquisition.batchbald.selection import batchbald as batchbald
+from .acquisition.stochastic import stochastic as stochastic
 from .callback import ActiveLearning as ActiveLearning
 from .cli.opened_run import load_model as load_model
 from .data.datamodule import ActiveDataModule as ActiveDataModule
