@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -33,18 +34,23 @@ class Registry(Generic[T]):
         self.kind = kind
         self.group = group
         self.classes: dict[str, Callable[..., T]] = {}
+        self._arguments: dict[str, Mapping[str, Any]] = {}
         self._group_loaded = group is None
 
-    def register(self, name: str) -> Callable[[Class], Class]:
-        """Give the decorated class a name.
+    def register(self, name: str, **arguments: Any) -> Callable[[Class], Class]:
+        """Give the decorated class a name. It may have several, each for other arguments.
+
+        Args:
+            name: The name.
+            **arguments: Arguments of the object that the name stands for, where they differ from the class's defaults.
 
         Raises:
-            ValueError: If the name is taken by another class.
+            ValueError: If the name is taken by another class, or for other arguments.
             TypeError: If the decorated object is not a class.
         """
 
         def decorate(cls: Class) -> Class:
-            self._add(name, cls)
+            self._add(name, cls, arguments)
             return cls
 
         return decorate
@@ -82,13 +88,14 @@ class Registry(Generic[T]):
         if spec not in self.classes:
             known = ", ".join(self.available())
             raise ValueError(f"There is no {self.kind} named {spec!r}. Choose one of: {known}.{self._hint(spec)}")
-        return self.classes[spec](**arguments)
+        return self.classes[spec](**{**self._arguments[spec], **arguments})
 
     def _hint(self, spec: str) -> str:
         """Suggest a similar name, or how to pass a class without a name."""
         for name in self.available():
             if _letters(name) == _letters(spec.rpartition(".")[2]):
-                return f" Did you mean {name!r}, or the object `{self.classes[name].__name__}()`?"
+                is_default = not self._arguments[name]
+                return f" Did you mean {name!r}{f', or the object `{self.classes[name].__name__}()`' * is_default}?"
         if not spec or (spec.isidentifier() and spec.islower()):
             return ""
         return (
@@ -96,19 +103,20 @@ class Registry(Generic[T]):
             "`class_path`, with the module that it is imported from."
         )
 
-    def _add(self, name: str, cls: Callable[..., T]) -> None:
+    def _add(self, name: str, cls: Callable[..., T], arguments: Mapping[str, Any] = MappingProxyType({})) -> None:
         if not isinstance(cls, type):
             raise TypeError(
                 f"The {self.kind} name {name!r} stands for a class, but got {type(cls).__name__}. Register a class, "
                 "or pass the thing itself to `ActiveLearning`."
             )
         taken = self.classes.get(name)
-        if taken is not None and taken is not cls:
+        if taken is not None and (taken is not cls or self._arguments[name] != arguments):
             raise ValueError(
                 f"The {self.kind} name {name!r} already belongs to {_path(taken)}, so {_path(cls)} cannot have it. "
                 "Register it under another name."
             )
         self.classes[name] = cls
+        self._arguments[name] = arguments
 
     def _load_group(self) -> None:
         if not self._group_loaded and self.group is not None:

@@ -76,6 +76,18 @@ def test_registering_a_class_again_changes_nothing(shapes):
     assert shapes.available() == ["circle"]
 
 
+def test_a_class_has_a_name_for_each_of_several_arguments(shapes):
+    circle = shapes.get("circle")
+    shapes.register("large", radius=9)(shapes.register("medium", radius=4)(circle))
+    assert [shapes.create(name).radius for name in ("circle", "medium", "large")] == [1, 4, 9]
+    assert shapes.create("large", radius=10).radius == 10
+    assert shapes.get("large") is circle
+    with pytest.raises(ValueError, match=r"There is no shape named 'Large'.* Did you mean 'large'\?$"):
+        shapes.create("Large")
+    with pytest.raises(ValueError, match="'large' already belongs to"):
+        shapes.register("large", radius=8)(circle)
+
+
 @pytest.mark.usefixtures("installed")
 def test_other_packages_add_names_by_entry_points():
     shapes = Registry("shape", group="tests.shapes")

@@ -1,6 +1,6 @@
 """Acquisition functions: which points to query next. One a file, each registered by a name.
 
-The formulas `bald` and `batchbald` are in the modules of these names, which they would hide here.
+The formulas `bald`, `batchbald` and so on are in the modules of these names, which they would hide here.
 """
 
 from lightning_al.acquisition.badge import BADGE
@@ -13,6 +13,7 @@ from lightning_al.acquisition.margin import Margin
 from lightning_al.acquisition.max_herding import MaxHerding
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.registry import available, create, register
+from lightning_al.acquisition.stochastic import Stochastic
 from lightning_al.acquisition.variation_ratio import VariationRatio
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Random",
     "ScoreAcquisition",
     "Selection",
+    "Stochastic",
     "VariationRatio",
     "available",
     "create",

@@ -57,6 +57,7 @@ class BALD(ScoreAcquisition):
     """
 
     min_samples: ClassVar[int] = 2
+    lowest_score: ClassVar[float] = 0.0
 
     def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return mutual information ``[N]`` in nats; `bald` says more."""

@@ -74,7 +74,12 @@ class ScoreAcquisition(Acquisition):
     """Base class of acquisition functions that score each candidate and select the b highest.
 
     Ties are broken at random.
+
+    Attributes:
+        lowest_score: The lowest score that the method can give. `Stochastic` reads it.
     """
+
+    lowest_score: ClassVar[float] = -math.inf
 
     @abstractmethod
     def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class Entropy(ScoreAcquisition):
     >>> [round(score, 4) for score in Entropy().score(Candidates(2, p.log()), torch.Generator()).tolist()]
     [0.6931, 0.5623]
     """
+
+    lowest_score: ClassVar[float] = 0.0
 
     def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return entropies ``[N]`` in nats, between 0 and log C.

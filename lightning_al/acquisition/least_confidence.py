@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class LeastConfidence(ScoreAcquisition):
     >>> LeastConfidence().score(Candidates(2, p.log()), torch.Generator()).tolist()
     [0.5, 0.25]
     """
+
+    lowest_score: ClassVar[float] = 0.0
 
     def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return probabilities of error ``[N]``, between 0 and 1 - 1/C.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from torch import Tensor
@@ -27,6 +27,8 @@ class Margin(ScoreAcquisition):
     >>> Margin().score(Candidates(2, p.log()), torch.Generator()).tolist()
     [-0.25, 0.0]
     """
+
+    lowest_score: ClassVar[float] = -1.0
 
     def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return negative margins ``[N]``, between -1 and 0.

@@ -31,6 +31,7 @@ class VariationRatio(ScoreAcquisition):
     """
 
     min_samples: ClassVar[int] = 2
+    lowest_score: ClassVar[float] = 0.0
 
     def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
         """Return shares ``[N]``, between 0 and 1 - 1/C.

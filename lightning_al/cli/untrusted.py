@@ -134,7 +134,7 @@ class Claims:
         text = os.fspath(value)
         if not isinstance(text, str):
             return "is no plain value"
-        if "ActiveLearning" in bases and name in ("acquisition", "posterior", "oracle"):
+        if {"ActiveLearning", "Wrapper"} & {*bases} and name in ("acquisition", "posterior", "oracle"):
             return None if _is_own(name, text) else "is looked up among the packages of this machine"
         if name == "tracking_uri" and text.startswith("sqlite:///") and "?" not in text:
             text = text.removeprefix("sqlite:///")

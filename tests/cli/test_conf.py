@@ -33,6 +33,8 @@ OPTIONAL = ("tensorboard", "mlflow", "wandb")
 
 # What a file is there to change of the class's defaults.
 PURPOSE = {
+    "acquisition/softmax_bald": {"kind"},
+    "acquisition/softrank_bald": {"kind"},
     "posterior/mc_dropout_50": {"num_samples"},
     "data/digits_repeated": {"repeats", "noise"},
 }

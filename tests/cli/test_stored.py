@@ -187,6 +187,10 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "a profiler": ({"trainer.profiler": "pytorch"}, "leads to what is not in the folder"),
     "a registry of models": ({"trainer.model_registry": "payload"}, "leads to what is not in the folder"),
     "an acquisition of a package": ({"active.acquisition": "payload"}, "looked up among the packages"),
+    "an acquisition of a package in another": (
+        {"active.acquisition": {"_target_": "lightning_al.Stochastic", "acquisition": "payload"}},
+        "`active.acquisition.acquisition` is looked up among the packages",
+    ),
     "a posterior of a package": ({"active.posterior": "payload"}, "looked up among the packages"),
     "an oracle of a package": ({"active.oracle": "payload"}, "looked up among the packages"),
     "data at an address": ({"data": {"_target_": "lightning_al.demos.MNIST", "root": "s3://bucket"}}, "is an address"),
