@@ -43,7 +43,6 @@ def earlier_answers(pool: Pool, query: OpenQuery, journal: Journal | None) -> An
 
 
 def _change_of(pool: Pool, index: int, label: Label) -> list[Change]:
-    """Return the change that gives a point another label; none where it has that label already."""
-    if index not in pool.aside and label == pool.audit.answers.get(index, pool.labels.get(index)):
-        return []
-    return [Change(index, label, after=len(pool.rounds) - 1)]
+    """Return the change that gives a point another answer; none where it has that answer already."""
+    known = {**pool.labels, **pool.audit.answers, **pool.aside}.get(index)
+    return [] if label == known else [Change(index, label, after=len(pool.rounds) - 1)]

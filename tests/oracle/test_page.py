@@ -98,7 +98,7 @@ def test_a_later_answer_is_a_correction_which_is_taken_before_the_others(tmp_pat
     board.close()
 
 
-def test_an_item_set_aside_as_its_round_ended_keeps_its_label(tmp_path: Path) -> None:
+def test_an_item_skipped_as_its_round_ended_keeps_its_label(tmp_path: Path) -> None:
     publishing, asked = ask(tmp_path), query(tmp_path)
     board = Board(Place(tmp_path))
     first = give(board, 7, 1)
@@ -107,7 +107,7 @@ def test_an_item_set_aside_as_its_round_ended_keeps_its_label(tmp_path: Path) ->
     give(board, 7, {"skip": True})  # the query is still shown
     publishing.tell(progress(tmp_path, answered=[7]))
     ask(tmp_path, query(tmp_path, [9], 1))
-    with pytest.warns(UserWarning, match="item 7 was set aside after its round had ended"):
+    with pytest.warns(UserWarning, match="item 7 was skipped after its round had ended"):
         assert take(publishing, query(tmp_path, [9], 1)) == {}
     board.close()
 

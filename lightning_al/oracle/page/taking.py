@@ -19,7 +19,7 @@ from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.page.publishing import Publishing
 from lightning_al.oracle.query import Query
-from lightning_al.oracle.set_aside import Other, SetAside, Skip, Unusable
+from lightning_al.oracle.set_aside import Other, Skip, Unusable
 from lightning_al.page.starting import start
 from lightning_al.page.store import Event, Ledger, last_event, read_events
 
@@ -84,10 +84,10 @@ def _corrections(
         if event.seq <= before or index not in answered:
             continue
         given = given_by(event)
-        if isinstance(given, SetAside) and index not in of_query:
+        if isinstance(given, Skip) and index not in of_query:
             rank_zero_warn(
-                f"`Page`: item {index} was set aside after its round had ended, so its label stays. Give the point "
-                "back by `lightning-al-journal give-back`."
+                f"`Page`: item {index} was skipped after its round had ended, so its label stays. Give the point back "
+                "by `lightning-al-journal give-back`."
             )
             continue
         found[index] = Correction(given)
