@@ -23,7 +23,7 @@ import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lightning_al import ActiveDataModule, Other, Page, Query, Skip, Unusable
+from lightning_al import ActiveDataModule, Oracle, Other, Page, Query, Skip, Unusable
 from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.page.publishing import Publishing
@@ -124,6 +124,50 @@ def test_answers_that_came_ahead_are_known_and_taken_when_they_are_asked_for(tmp
     ask(tmp_path, query(tmp_path, [21, 9], 2))
     assert take(publishing, query(tmp_path, [21, 9], 2)) == {21: Answer(0)}
     board.close()
+
+
+def test_a_fit_takes_the_answers_that_one_before_it_took_and_did_not_record(tmp_path: Path) -> None:
+    """Also where that one was forked from the same program, with what it knew."""
+    ask(tmp_path)
+    board = Board(Place(tmp_path))
+    give(board, 7, 1)
+    if (child := os.fork()) == 0:
+        found = take(ask(tmp_path), query(tmp_path))
+        os._exit(0 if found == {7: Answer(1)} else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert take(ask(tmp_path), query(tmp_path)) == {7: Answer(1)}
+    board.close()
+
+
+class Ahead(Oracle):
+    """Has an answer for an audit point as soon as the first fit begins, which fails once."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, list[int]]] = []
+        self.has_failed = False
+
+    def follow(self, progress: Progress) -> None:
+        if progress.phase == "fitting" and not self.has_failed:
+            self.has_failed = True
+            raise RuntimeError("the machine failed")
+
+    def answered_ahead(self, points: Any, folder: Path | None) -> Any:
+        return list(points)[:1] if self.has_failed else []
+
+    def label(self, query: Query) -> dict[int, int]:
+        self.asked.append((query.round, list(query)))
+        return {index: label_of(index) for index in query}
+
+
+def test_answers_that_came_ahead_do_not_ask_for_the_initial_points_again(tmp_path: Path) -> None:
+    oracle = Ahead()
+    with pytest.raises(RuntimeError, match="the machine failed"):
+        run(tmp_path / "run", oracle)
+    active, data = run(tmp_path / "run", oracle)
+    assert active.done
+    assert [number for number, _ in oracle.asked] == [-1, 0, 1]
+    asked = [index for _, points in oracle.asked for index in points]
+    assert len(set(asked)) == len(asked) == data.pool.num_spent == 26
 
 
 STEPS = st.lists(
