@@ -41,6 +41,7 @@ from lightning_al.rounds.asking import (
     ask_for_initial,
     note_lacking,
     put_last_weights,
+    take_corrections,
     warn_of_unknown_seconds,
 )
 from lightning_al.rounds.audit import audit_model, check_size
@@ -268,6 +269,8 @@ class ActiveLearning(Arguments):
                 open_folder(run, trainer, data, self.folder)
                 run.keep_new_keys(trainer, data)
             resume_from_found(run, trainer, data, self.state_key)
+            if run.is_resumed or run.header is not None:
+                take_corrections(run, trainer, data)
             run.take_back_changed_round(data.pool)
             run.take_changes(trainer, data, run.num_changes_told)
         run.check_pool(data.pool)

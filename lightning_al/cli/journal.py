@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     correct.add_argument("point", metavar="POINT", help=HOW_NAMED)
     correct.add_argument(
         "label", metavar="LABEL", help="its label: a class number, a class name, a number, or a list such as "
-        "'[0.5, 0.5]'; null stands for the dataset's own",
+        "'[0.5, 0.5]'; null stands for the dataset's own; 'unusable: REASON' and 'other: TEXT' set the point aside",
     )  # fmt: skip
     correct.add_argument("more", nargs="*", metavar="POINT LABEL", help="more points, each with its label")
     back = action(
@@ -258,9 +258,16 @@ def _how_on(folder: Path) -> str:
 
 
 def _read(text: str, rules: LabelRules) -> Label:
-    """Return the label given by a text on the command line."""
+    """Return the label given by a text on the command line, or the answer ``unusable: REASON`` or ``other: TEXT``."""
     from lightning_al.oracle.answers import plain_label
+    from lightning_al.oracle.set_aside import Other, Unusable
 
+    kind, _, rest = (part.strip() for part in text.partition(":"))
+    if text not in rules.classes.numbers and rules.kind != "text":
+        if kind == "unusable":
+            return Unusable(rest).to_plain()
+        if kind == "other" and rest:
+            return Other(rest).to_plain()
     if text not in rules.classes.numbers and rules.kind != "text":
         try:
             label = json.loads(text)

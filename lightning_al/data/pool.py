@@ -316,7 +316,14 @@ class Pool:
                 self.labels[change.index] = change.label
 
     def change(self, change: Change) -> None:
-        """Change a label, and remember the change. A point that was set aside is labelled from then on.
+        """Change a label, and remember the change.
+
+        A point that was set aside is labelled from then on. An answer that is no label sets a labelled point aside.
+
+        >>> pool = Pool(5, initial=[3, 4])
+        >>> pool.change(Change(3, {"set aside": "unusable", "reason": "blurred"}))
+        >>> pool.labelled, pool.unusable, pool.num_spent
+        ([4], [3], 2)
 
         Raises:
             ValueError: If the point is not labelled, or is given back though it is the last one or an audit point.
@@ -324,6 +331,11 @@ class Pool:
         index = change.index
         if index in self.audit.answers and not change.given_back:
             self.audit.answers[index] = change.label
+            self.changes.append(change)
+            return
+        if kind_of_aside(change.label) is not None and (index in self.aside or index in self.labelled):
+            self.labels.pop(index, None)
+            self._take({index: change.label})
             self.changes.append(change)
             return
         if index in self.aside and not change.given_back:

@@ -11,7 +11,7 @@ from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.oracle.answer import Answer, opened
 from lightning_al.oracle.answers import AnswerError, index_of
 from lightning_al.oracle.correction import Correction
-from lightning_al.oracle.set_aside import SetAside
+from lightning_al.oracle.set_aside import Skip
 from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.labels import Label
 from lightning_al.run.records import OpenQuery
@@ -82,8 +82,8 @@ def ask(
     def correct(index: int, correction: Correction) -> Label:
         if not has(index):
             raise AnswerError("it has no answer that could be corrected")
-        if isinstance(correction.label, SetAside) and index not in query.answers:
-            raise AnswerError("it was answered in an earlier query and cannot be set aside any more, but given back")
+        if isinstance(correction.label, Skip) and index not in query.answers:
+            raise AnswerError("it was answered in an earlier query and cannot be skipped any more, but given back")
         return _checked(accept, index, correction.label)
 
     try:

@@ -54,6 +54,21 @@ class Oracle(ABC):
         """
         return ()
 
+    def corrections(self, answered: Collection[int], folder: Path | None) -> Iterable[Mapping[int, Any]]:
+        """Return corrections of earlier answers that came while no query was open, such as during a fit.
+
+        It is called on the first rank when a run is resumed, and after its last fit, which is then repeated. What a
+        generator yields is recorded before the generator goes on.
+
+        Args:
+            answered: The points that have an answer.
+            folder: The run's folder, if it has one.
+
+        Returns:
+            Dicts of `Correction` by index.
+        """
+        return ()
+
     @abstractmethod
     def label(self, query: Query) -> Mapping[int, Any] | Iterable[tuple[int, Any]]:
         """Return labels for the points of a query, all together or one by one.

@@ -15,8 +15,9 @@ class Correction:
     queried is refused, and so is a correction of a point that has no answer, so a mistyped index changes nothing.
 
     Args:
-        label: The new label. An answer to the open query may also be replaced by `Skip()`, `Unusable(reason)` or
-            `Other(text)`. A point that was set aside is labelled from then on.
+        label: The new label, or `Unusable(reason)` or `Other(text)`, which set the point aside: it is not trained on
+            any more. An answer to the open query may also be replaced by `Skip()`. A point that was set aside is
+            labelled from then on.
 
     Raises:
         ValueError: If it is a correction itself.

@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lightning_al.oracle.answers import AnswerError, plain_label
+from lightning_al.oracle.answers import AnswerError, plain_answer
 from lightning_al.oracle.label_rules import LabelRules, rules_for
+from lightning_al.oracle.set_aside import Skip
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_command import command
 from lightning_al.run.journal_reading import check_is_there
@@ -36,7 +37,8 @@ def correct(folder: str | os.PathLike[str], index: int, label: Any) -> RecordedL
     Args:
         folder: The run's folder.
         index: The point.
-        label: Its label, of any type that an oracle may return. None stands for the dataset's own target.
+        label: Its label, of any type that an oracle may return, or `Unusable(reason)` or `Other(text)`, which set the
+            point aside. None stands for the dataset's own target.
 
     Returns:
         The label before the correction.
@@ -47,7 +49,7 @@ def correct(folder: str | os.PathLike[str], index: int, label: Any) -> RecordedL
         TypeError: If the index is not a number.
         ValueError: If the point has no label, or the new one cannot be its label.
     """
-    return correct_by(folder, {index: lambda rules: None if label is None else plain_label(label, rules)})[0]
+    return correct_by(folder, {index: lambda rules: _plain(label, rules)})[0]
 
 
 def correct_by(
@@ -68,6 +70,12 @@ def correct_by(
         _refuse(wrong, len(reads), folder)
         journal.change(*changes)
     return before
+
+
+def _plain(label: Any, rules: LabelRules) -> Label:
+    if isinstance(label, Skip):
+        raise AnswerError("a label that was used cannot be skipped, but given back")
+    return None if label is None else plain_answer(label, rules)
 
 
 def _read(journal: Journal, index: int, read: Callable[[LabelRules], Label]) -> Label:

@@ -217,6 +217,10 @@ class Board:
         askable = self._askable(plain)
         return [point for point in self.store.ledger.undone if point in askable]
 
+    def _is_earlier(self, point: int, plain: Mapping[str, Any]) -> bool:
+        """Return whether a point is neither asked for now nor offered ahead."""
+        return point not in _points(_query(plain).get("points")) and point not in _points(plain.get("ahead"))
+
     def _open(self, plain: Mapping[str, Any]) -> Iterator[int]:
         """Yield the points without an answer, in the order in which they are asked for."""
         if self.phase == "done":
@@ -238,6 +242,7 @@ class Board:
     def _refusal(self, event: Event, plain: Mapping[str, Any], coming: Sequence[Event]) -> str | None:
         """Return why an answer is not taken, or None."""
         answer, point = event.answer or {}, event.point
+        is_earlier = self._is_earlier(point, plain)
         earlier = self.store.ledger.answers.get(point) or next((one for one in coming if one.point == point), None)
         query = _query(plain)
         if self.phase == "done":
@@ -246,15 +251,14 @@ class Board:
             mine = earlier.client == event.client
             whom = "You have" if mine else f"{earlier.who or 'Another browser'} has"
             return f"{whom} answered this item already"
-        in_query = point in _points(query.get("points")) or point in _points(plain.get("ahead"))
-        if not in_query and point not in self._asked_again(plain):
+        if is_earlier and point not in self._asked_again(plain):
             return "This item is not asked for any more"
-        if "class" not in answer and not in_query:
-            return "This item is of an earlier round, where only a class can replace its answer"
+        if "skip" in answer and is_earlier:
+            return "This item is of an earlier round, and its label was used. It may be unusable, but not skipped"
         numbers = [one.get("number") for one in plain.get("classes", ())]
         if "class" in answer and answer["class"] not in numbers:
             return "There is no such class"
-        if not in_query or point not in _points(query.get("answered")) or point in self.store.ledger.undone:
+        if is_earlier or point not in _points(query.get("answered")) or point in self.store.ledger.undone:
             return None
         return "This item was answered elsewhere"
 
@@ -287,6 +291,7 @@ class Board:
             "texts": item.get("texts", []),
             "rows": item.get("rows", []),
             "fault": fault,
+            "earlier": self._is_earlier(point, plain),
             "suggestion": suggestion,
             "grid": suggestion is not None,
         }

@@ -157,6 +157,11 @@
   };
   let wake = () => {}; // ends the pause before what was not sent is sent again
   addEventListener("online", () => wake());
+  const setEarlier = ({ point, earlier }) => {
+    const item = held.find((one) => one.point === point);
+    if (item) item.earlier = earlier;
+    if (item && item === shown?.item) $("skip").hidden = earlier ?? false;
+  };
   let isSending = false;
   let pause = 0;
   const send = async () => {
@@ -173,6 +178,7 @@
           const reply = await ask("api/undo", { id: first.id, of: first.of, client: first.client, who: first.who });
           for (const { reason } of reply.refused ?? []) keepAnswer(first, reason);
           settle([first.id]);
+          if (reply.item) setEarlier(reply.item);
           // What was undone after a reload comes with the reply, or came a moment ago among the next items.
           if (reply.item && !first.isHere && !pointsOf(false).includes(first.point)) askAgain([held.find((item) => item.point === first.point) ?? reply.item]);
           take(reply.state);
@@ -332,6 +338,7 @@
     $("stage").replaceChildren(item.node);
     $("stage").scrollTo(0, 0);
     $("zooms").hidden = !item.pictures.length;
+    $("skip").hidden = item.earlier ?? false;
     showGuess();
     focusItem();
   };
@@ -369,6 +376,7 @@
   const answer = (what, clicks) => {
     if (shown === null || isTooSoon(shown, clicks)) return;
     const { item } = shown;
+    if (what.skip && item.earlier) { announce("This item is of an earlier round, so it cannot be skipped."); return; }
     const seconds = secondsOf(shown);
     record(item, what, seconds, null);
     pace.push(seconds);

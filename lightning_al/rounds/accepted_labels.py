@@ -28,7 +28,7 @@ from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.prediction.dry_pass import unchanged
 from lightning_al.prediction.predictions import predicting
 from lightning_al.run.journal_command import command
-from lightning_al.run.labels import Change, Label
+from lightning_al.run.labels import Change, Label, kind_of_aside
 from lightning_al.run.seeds import derive, seeded
 from lightning_al.task.outputs import find_logits
 from lightning_al.values.content_hash import spread
@@ -179,7 +179,7 @@ def check_changes(
     checked: list[Change] = []
     changes = data.pool.changes[told:]
     for number, change in enumerate(changes):
-        if change.given_back:
+        if change.given_back or kind_of_aside(change.label) is not None:
             checked.append(change)
             continue
         try:

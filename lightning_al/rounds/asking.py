@@ -13,7 +13,7 @@ from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_first_rank, on_each_rank, on_first_rank
 from lightning_al.host.signals import requeued_between_fits
 from lightning_al.host.trainer import logger_step, set_logger_step
-from lightning_al.oracle import name_of, reveals
+from lightning_al.oracle import Oracle, name_of, reveals
 from lightning_al.oracle.earlier_run import EarlierRun
 from lightning_al.rounds.audit import answers_given, mixed, to_audit
 from lightning_al.rounds.labelling import weights_name, without_drawing
@@ -174,6 +174,20 @@ def take_known(run: Run, trainer: pl.Trainer, data: ActiveDataModule, given: Map
     earlier = EarlierRun(given, data.given_efforts())
     with without_drawing():
         run.labelling.ask(earlier, trainer, data, run.journal, run.active.folder, says_pending=False)
+
+
+def take_corrections(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+    """Record corrections that came while no query was open. A last round that was fitted to an old label runs again.
+
+    Those that come during a query are taken with its answers.
+    """
+    oracle = run.active.oracle
+    if not isinstance(oracle, Oracle) or type(oracle).corrections is Oracle.corrections:
+        return
+    if run.labelling.query is None:
+        with without_drawing():
+            run.labelling.correct(oracle, trainer, data, run.journal, run.active.folder)
+        run.take_back_changed_round(data.pool)
 
 
 def put_last_weights(run: Run, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -17,7 +17,7 @@ from lightning_al.host.ranks import from_first_rank
 from lightning_al.host.round_start import RoundStart
 from lightning_al.host.signals import requeued_between_fits, tell_ranks
 from lightning_al.host.trainer import put_first
-from lightning_al.rounds.asking import answer, begin_query, end_round
+from lightning_al.rounds.asking import answer, begin_query, end_round, take_corrections
 from lightning_al.rounds.audit import mixed, to_audit
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.members import Member, fit_seeds
@@ -188,6 +188,9 @@ class Call:
         else:
             end_round(run, trainer, data, Round.from_dict(plain), {})
             tell_progress(run, trainer, data, "done")
+            take_corrections(run, trainer, data)
+            if not run.done:
+                tell_progress(run, trainer, data, "fitting")
         run.checkpoints.finish(trainer, number)
 
 

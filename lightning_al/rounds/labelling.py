@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -16,7 +17,7 @@ from lightning_al.data.pool import Pool
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
 from lightning_al.oracle import Labels, Oracle, Query, enough_of, name_of, reveals, seconds_to_wait
-from lightning_al.oracle.asking import Answered, ask
+from lightning_al.oracle.asking import ask
 from lightning_al.oracle.open_query import rest_of
 from lightning_al.oracle.query import LazyItems, Truth
 from lightning_al.posterior.base import Forward
@@ -30,6 +31,7 @@ from lightning_al.rounds.accepted_labels import (
     truth_of,
     why_of_labels,
 )
+from lightning_al.rounds.earlier_answers import answered_points, earlier_answers
 from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change, Label
@@ -165,16 +167,6 @@ class Labelling:
             if journal is not None and not reveals(oracle):
                 journal.answer(answers, efforts)
 
-        def correct(labels: Mapping[int, Label]) -> None:
-            """Change answers, each in the journal and in memory at once."""
-            earlier = {index: label for index, label in labels.items() if index not in asked.answers}
-            changes = [change for index, label in earlier.items() for change in _change_of(data.pool, index, label)]
-            if journal is not None:
-                now = {index: label for index, label in labels.items() if label != asked.answers.get(index, label)}
-                journal.change(*changes, *(Change(index, label) for index, label in now.items()))
-            for change in changes:
-                data.pool.change(change)
-
         def find() -> tuple[dict[int, Label], dict[int, Effort], ValueError | None, list[Change]]:
             told = reveals(oracle)
             accept = accepting(data, asked.num_outputs, reveals=told, asked=() if told else asked.rest)
@@ -190,16 +182,11 @@ class Labelling:
                     accept=accept,
                     record=record,
                     kept=kept,
-                    earlier=None if told else Answered(has=answered_before, correct=correct),
+                    earlier=None if told else earlier_answers(data.pool, asked, journal),
                 )
                 if wrong is not None or is_enough() or pause is None:
                     return asked.answers, asked.efforts, wrong, data.pool.changes
                 time.sleep(pause)
-
-        def answered_before(index: int) -> bool:
-            pool = data.pool
-            known = (*asked.answers, *pool.aside, *pool.audit.answers)
-            return index in known or index in set(pool.labelled) - set(pool.lacking)
 
         def is_enough() -> bool:
             enough = len(asked.points) if asked.number == INITIAL else enough_of(oracle, len(asked.points))
@@ -209,8 +196,7 @@ class Labelling:
         answers, efforts, wrong, changes = from_first_rank(trainer, find)
         asked.answers.update(answers)
         asked.efforts.update(efforts)
-        for change in changes_since(data.pool.changes, changes):
-            data.pool.change(change)
+        _catch_up(data.pool, changes)
         if wrong is not None:
             data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
@@ -219,6 +205,44 @@ class Labelling:
                 tell_pending(asked, oracle, self._shown())
             return None
         return answers
+
+    def correct(
+        self,
+        oracle: Oracle,
+        trainer: pl.Trainer,
+        data: ActiveDataModule,
+        journal: Journal | None,
+        folder: Path | None,
+    ) -> None:
+        """Record on the first rank the corrections that came while no query was open, and tell the other ranks.
+
+        Args:
+            oracle: Who answers.
+            trainer: The Trainer.
+            data: The data.
+            journal: The journal, on the first rank, if the run has a folder.
+            folder: The folder.
+
+        Raises:
+            ValueError: If corrections were refused.
+        """
+
+        def find() -> tuple[ValueError | None, list[Change]]:
+            wrong = ask(
+                lambda: oracle.corrections(answered_points(data.pool), folder),
+                nothing := OpenQuery(len(data.pool.rounds) - 1, [], []),
+                name=name_of(oracle),
+                accept=accepting(data, self._num_outputs, reveals=False),
+                record=lambda answers, efforts: None,  # none is asked for
+                kept="for the next fit of this program" if folder is None else f"in {folder}",
+                earlier=earlier_answers(data.pool, nothing, journal),
+            )
+            return wrong, data.pool.changes
+
+        wrong, changes = from_first_rank(trainer, find)
+        _catch_up(data.pool, changes)
+        if wrong is not None:
+            raise wrong
 
     def take_answers(self, folder: str | os.PathLike[str]) -> None:
         """Take over the answers of the query that were recorded in the run's folder since the last call."""
@@ -291,11 +315,10 @@ class Labelling:
                     error.add_note(why)
 
 
-def _change_of(pool: Pool, index: int, label: Label) -> list[Change]:
-    """Return the change that gives a point another label; none where it has that label already."""
-    if index not in pool.aside and label == pool.audit.answers.get(index, pool.labels.get(index)):
-        return []
-    return [Change(index, label, after=len(pool.rounds) - 1)]
+def _catch_up(pool: Pool, changes: Sequence[Change]) -> None:
+    """Make the changes of labels that the first rank made."""
+    for change in changes_since(pool.changes, changes):
+        pool.change(change)
 
 
 def weights_name(number: int) -> str:

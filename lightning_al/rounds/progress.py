@@ -12,6 +12,7 @@ from lightning_al.host.ranks import from_first_rank, on_first_rank
 from lightning_al.oracle import Oracle, Query
 from lightning_al.oracle.progress import Phase, Progress
 from lightning_al.oracle.query import LazyItems
+from lightning_al.rounds.earlier_answers import answered_points
 from lightning_al.rounds.labelling import without_drawing
 from lightning_al.rounds.run import Run
 from lightning_al.run.history import History, Round
@@ -88,7 +89,7 @@ def progress_of(run: Run, data: ActiveDataModule, phase: Phase) -> Progress:
         metric=metric,
         curve=curve,
         audit=history[-1].audit if len(history) else {},
-        answered=_answered(data),
+        answered=answered_points(pool),
         ahead=data.training_points.first_readable(pool.audit.waiting, MOST_AHEAD),
         examples=_examples(data, names) if 0 < len(names) <= MOST_CLASSES else {},
         show=lambda points: _shown(data, points, active.folder),
@@ -105,12 +106,6 @@ def _metric(history: History) -> str | None:
     """Return the metric of the curve: one that the last round has."""
     metrics = history[-1].metrics if len(history) else {}
     return next((name for name in (*PREFERRED, *(name for name in metrics if "acc" in name)) if name in metrics), None)
-
-
-def _answered(data: ActiveDataModule) -> list[int]:
-    lacking = set(data.pool.lacking)
-    labelled = [index for index in data.pool.labelled if index not in lacking]
-    return [*labelled, *data.pool.aside, *data.pool.audit.answers]
 
 
 def _examples(data: ActiveDataModule, names: object) -> dict[int, list[int]]:

@@ -131,8 +131,8 @@ class Run:
             )
         if pool.num_labelled == 0:
             raise ValueError(
-                f"All {len(pool.initial)} initial points were set aside by their answers, so there is nothing to train "
-                "on. Correct one, by `data.pool.correct` or `lightning-al-journal correct`, or begin another run with "
+                f"All {len(pool.aside)} points were set aside by their answers, so there is nothing to train on. "
+                "Correct one, by `data.pool.correct` or `lightning-al-journal correct`, or begin another run with "
                 "a larger `initial_size`."
             )
 

@@ -41,7 +41,8 @@ class Change:
 
     Attributes:
         index: The point.
-        label: Its new label, if it was corrected; None stands for the dataset's own target.
+        label: Its new label, or the answer that is no label, if it was corrected; None stands for the dataset's own
+            target.
         given_back: Whether the point was given back to the pool, so that it has no label.
         after: The number of queries before the change.
     """

@@ -77,7 +77,7 @@ def recorded_labels(records: Records) -> list[RecordedLabel]:
         for change in records.changes:
             if change.after == number:
                 place = places_of(found)[change.index]
-                state: Any = "given back" if change.given_back else "corrected"
+                state: Any = "given back" if change.given_back else kind_of_aside(change.label) or "corrected"
                 found[place] = replace(found[place], label=change.label, state=state)
         if number < len(asked):
             round, labels = asked[number], records.labels[number]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, MCDropout, Query, Skip, Unusable
+from lightning_al import ActiveDataModule, ActiveLearning, Answer, Correction, MCDropout, Other, Query, Skip, Unusable
+from lightning_al.oracle.corrections import correct
 from lightning_al.oracle.telling import tell
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change
@@ -229,7 +231,7 @@ class TestRefused:
     def test_what_is_no_label(self, pending: Any) -> None:
         first = pending[1].pool.initial[0]
         self.refused(pending, {first: Correction("cow")}, "the label 'cow' is not the name of a class")
-        self.refused(pending, {first: Correction(Skip())}, "cannot be set aside any more, but given back")
+        self.refused(pending, {first: Correction(Skip())}, "cannot be skipped any more, but given back")
         with pytest.raises(ValueError, match=r"was given a correction\. Pass it a label"):
             Correction(Correction(1))
 
@@ -250,6 +252,38 @@ class TestRefused:
         records = Journal.read(tmp_path / "run")
         assert records.query.rest == []
         assert {change.index for change in records.changes} == set(person.corrected) - {99}
+
+
+def test_an_earlier_answer_is_corrected_to_one_that_is_no_label(tmp_path: Path) -> None:
+    """Its points are not trained on any more and cost what they did, in one process or in two."""
+
+    def asides(seen: list[int]) -> dict[int, Any]:
+        return {seen[1]: Correction(Unusable("dark")), seen[-1]: Correction(Other("a fox"))}
+
+    folder = tmp_path / "run"
+    person = Person(asides)
+    active, data, module = fit(make(tmp_path, folder, person))
+    first, second = person.corrected
+    assert data.pool.unusable == [first, second]
+    assert not {first, second} & {*data.pool.labelled, *data.pool.unlabelled}
+    last = active.history[-1]
+    assert (last.labelled, last.unusable, last.corrected, last.spent) == (12, [first, second], [first, second], 14)
+    rows = {row["index"]: row for row in csv.DictReader((folder / "labels.csv").read_text().splitlines())}
+    assert [(rows[str(index)]["state"], rows[str(index)]["note"]) for index in (first, second)] == [
+        ("unusable", "dark"),
+        ("other", "a fox"),
+    ]
+    two = Person(asides)
+    fit(make(tmp_path, tmp_path / "two", two, rounds_per_fit=2))
+    assert state(*fit(make(tmp_path, tmp_path / "two", two))) == state(active, data, module)
+    correct(folder, first, Unusable("blurred"))
+    correct(folder, second, "bee")
+    with pytest.raises(ValueError, match="a label that was used cannot be skipped, but given back"):
+        correct(folder, second, Skip())
+    active, data, _ = fit(make(tmp_path, folder, person))
+    assert data.pool.aside == {first: {"set aside": "unusable", "reason": "blurred"}}
+    assert data.pool.labels[second] == 1
+    assert (active.history[-1].labelled, active.history[-1].spent) == (13, 14)
 
 
 def test_the_public_check_takes_corrections() -> None:

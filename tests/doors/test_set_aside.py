@@ -152,7 +152,7 @@ def test_nothing_to_train_on(tmp_path: Path) -> None:
         return {index: Skip() for index in query}
 
     for _ in range(2):
-        with pytest.raises(ValueError, match="All 8 initial points were set aside by their answers"):
+        with pytest.raises(ValueError, match="All 8 points were set aside by their answers"):
             run(tmp_path, skips, tmp_path / "run")
     first = Journal.read(tmp_path / "run").header["initial"][0]
     correct(tmp_path / "run", first, "bee")

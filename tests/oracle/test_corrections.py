@@ -383,7 +383,9 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_the_command_corrects_and_gives_back(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "the label of 7 was 1, and is ash. Start the run again" in said(capsys, "correct", folder, 7, "ash")
     assert "the label of 5 was the dataset's own, and is 1" in said(capsys, "correct", folder, 5, 1)
-    assert "the label of 7 was 0, and is null" in said(capsys, "correct", folder, 7, "null")
+    assert "the label of 7 was 0, and is other: a yew" in said(capsys, "correct", folder, 7, "other: a yew")
+    assert "the label of 7 was other: a yew, and is unusable" in said(capsys, "correct", folder, 7, "unusable")
+    assert "the label of 7 was unusable, and is null" in said(capsys, "correct", folder, 7, "null")
     back = said(capsys, "give-back", folder, 4, 9).splitlines()
     assert [line.split(": ")[1].split(";")[0] for line in back] == ["4 is in the pool again", "9 is in the pool again"]
     found = [(one.index, one.label, one.given, one.state) for one in recorded_labels(Journal.read(folder))]

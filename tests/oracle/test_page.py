@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import random
@@ -22,11 +23,12 @@ import uvicorn
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lightning_al import Other, Page, Query, Skip, Unusable
+from lightning_al import ActiveDataModule, Oracle, Other, Page, Query, Skip, Unusable
 from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.page.publishing import Publishing
 from lightning_al.oracle.page.taking import taken
+from lightning_al.oracle.progress import Progress
 from lightning_al.page.board import Board
 from lightning_al.page.place import Place
 from lightning_al.page.server import Service, config_of, serve
@@ -35,7 +37,7 @@ from lightning_al.page.store import read_events
 from lightning_al.run.journal import Journal
 from lightning_al.testing import check_oracle
 from tests.support.page import NUMBERS, Client, Remote, ask, person, progress, query, served
-from tests.support.page_kills import NAMES, Y, check_recorded, label_of, run
+from tests.support.page_kills import NAMES, Around, Y, check_recorded, label_of, run
 
 
 def give(board: Board, point: int, answer: Any, **more: Any) -> str:
@@ -96,7 +98,7 @@ def test_a_later_answer_is_a_correction_which_is_taken_before_the_others(tmp_pat
     board.close()
 
 
-def test_an_item_set_aside_as_its_round_ended_keeps_its_label(tmp_path: Path) -> None:
+def test_an_item_skipped_as_its_round_ended_keeps_its_label(tmp_path: Path) -> None:
     publishing, asked = ask(tmp_path), query(tmp_path)
     board = Board(Place(tmp_path))
     first = give(board, 7, 1)
@@ -105,7 +107,7 @@ def test_an_item_set_aside_as_its_round_ended_keeps_its_label(tmp_path: Path) ->
     give(board, 7, {"skip": True})  # the query is still shown
     publishing.tell(progress(tmp_path, answered=[7]))
     ask(tmp_path, query(tmp_path, [9], 1))
-    with pytest.warns(UserWarning, match="item 7 was set aside after its round had ended"):
+    with pytest.warns(UserWarning, match="item 7 was skipped after its round had ended"):
         assert take(publishing, query(tmp_path, [9], 1)) == {}
     board.close()
 
@@ -122,6 +124,50 @@ def test_answers_that_came_ahead_are_known_and_taken_when_they_are_asked_for(tmp
     ask(tmp_path, query(tmp_path, [21, 9], 2))
     assert take(publishing, query(tmp_path, [21, 9], 2)) == {21: Answer(0)}
     board.close()
+
+
+def test_a_fit_takes_the_answers_that_one_before_it_took_and_did_not_record(tmp_path: Path) -> None:
+    """Also where that one was forked from the same program, with what it knew."""
+    ask(tmp_path)
+    board = Board(Place(tmp_path))
+    give(board, 7, 1)
+    if (child := os.fork()) == 0:
+        found = take(ask(tmp_path), query(tmp_path))
+        os._exit(0 if found == {7: Answer(1)} else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert take(ask(tmp_path), query(tmp_path)) == {7: Answer(1)}
+    board.close()
+
+
+class Ahead(Oracle):
+    """Has an answer for an audit point as soon as the first fit begins, which fails once."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, list[int]]] = []
+        self.has_failed = False
+
+    def follow(self, progress: Progress) -> None:
+        if progress.phase == "fitting" and not self.has_failed:
+            self.has_failed = True
+            raise RuntimeError("the machine failed")
+
+    def answered_ahead(self, points: Any, folder: Path | None) -> Any:
+        return list(points)[:1] if self.has_failed else []
+
+    def label(self, query: Query) -> dict[int, int]:
+        self.asked.append((query.round, list(query)))
+        return {index: label_of(index) for index in query}
+
+
+def test_answers_that_came_ahead_do_not_ask_for_the_initial_points_again(tmp_path: Path) -> None:
+    oracle = Ahead()
+    with pytest.raises(RuntimeError, match="the machine failed"):
+        run(tmp_path / "run", oracle)
+    active, data = run(tmp_path / "run", oracle)
+    assert active.done
+    assert [number for number, _ in oracle.asked] == [-1, 0, 1]
+    asked = [index for _, points in oracle.asked for index in points]
+    assert len(set(asked)) == len(asked) == data.pool.num_spent == 26
 
 
 STEPS = st.lists(
@@ -207,13 +253,89 @@ def test_a_whole_run_by_page(tmp_path: Path) -> None:
     assert (folder / "page" / "server.log").read_text() == ""
 
 
+class Corrected(Around):
+    """A page on which somebody answers each query, and corrects an answer when the run gets to a place.
+
+    Args:
+        anna: The person.
+        place: The phase, and how many labels were paid for by then.
+        dies: Whether the run fails at that place.
+    """
+
+    def __init__(self, anna: Remote, place: tuple[str, int], *, dies: bool = False) -> None:
+        super().__init__()
+        self.anna, self.place, self.dies = anna, place, dies
+        self.corrected: int | None = None
+        self.fits: list[int] = []
+
+    def follow(self, progress: Progress) -> None:
+        if (progress.phase, progress.spent) == self.place and self.corrected is None:
+            last = self.anna.wait_for("next")["state"]["last"][0]
+            self.corrected, wrong = last["point"], (last["answer"]["class"] + 1) % len(NAMES)
+            assert self.anna.wait_for("undo", id="undo", of=last["id"])["kept"] == ["undo"]
+            given = [{"id": "correction", "point": self.corrected, "answer": {"class": wrong}}]
+            assert self.anna.wait_for("answers", answers=given)["kept"] == ["correction"]
+            if self.dies:
+                raise RuntimeError("the machine failed")
+        if progress.phase == "fitting":
+            self.fits.append(progress.spent)
+        super().follow(progress)
+
+    def label(self, query: Query) -> Any:
+        yield from self.page.label(query)
+        given = [{"id": f"a{point}", "point": point, "answer": {"class": label_of(point)}} for point in query]
+        assert self.anna.wait_for("answers", answers=given)["refused"] == []
+        yield from self.page.label(query)
+
+
+def check_corrected(folder: Path, data: ActiveDataModule, oracle: Corrected) -> None:
+    point = oracle.corrected
+    assert point is not None
+    wrong = (label_of(point) + 1) % len(NAMES)
+    assert [(change.index, change.label) for change in Journal.read(folder).changes] == [(point, wrong)]
+    assert data.pool.labels.get(point, data.pool.audit.answers.get(point)) == wrong
+    rows = csv.DictReader((folder / "labels.csv").read_text().splitlines())
+    (row,) = [row for row in rows if row["index"] == str(point)]
+    assert (row["label"], row["state"]) == (str(wrong), "corrected")
+    history = Journal.read_history(folder)
+    assert history.done
+    assert history[-1].corrected == [point]
+
+
+def test_a_correction_during_the_last_fit_is_taken_after_it_and_the_fit_is_repeated(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with person(folder) as anna:
+        oracle = Corrected(anna, ("done", 26))
+        active, data = run(folder, oracle)
+        assert anna.wait_for("next")["state"]["phase"] == "done"
+    check_corrected(folder, data, oracle)
+    assert active.done
+    assert oracle.fits[-2:] == [26, 26]
+
+
+def test_a_correction_that_the_last_fit_left_behind_is_taken_when_the_run_is_resumed(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with person(folder) as anna:
+        oracle = Corrected(anna, ("done", 26), dies=True)
+        with pytest.raises(RuntimeError, match="the machine failed"):
+            run(folder, oracle)
+        assert Journal.read_history(folder).done
+        assert Journal.read(folder).changes == []
+        _, data = run(folder, Page(open_browser=False))
+        check_corrected(folder, data, oracle)
+        rounds = len(Journal.read_history(folder))
+        active, _ = run(folder, Page(open_browser=False))  # which finds nothing new
+    assert (active.done, len(active.history), len(Journal.read(folder).changes)) == (True, rounds, 1)
+
+
 @pytest.mark.slow  # one process of its own after each step of a whole run, a minute
 def test_no_answer_is_lost_where_the_fit_is_killed_at_each_step(tmp_path: Path) -> None:
     """In a process that does no arithmetic, so that it can be forked."""
     command = [sys.executable, "-m", "tests.support.page_kills", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout.split()[-1]) > 10
+    queries = len(Journal.read(tmp_path / "run").queries)
+    assert int(done.stdout.split()[-1]) >= 2 * queries  # before and after what was answered, or more often
 
 
 class DyingBoard(Board):

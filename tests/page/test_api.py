@@ -147,7 +147,7 @@ def test_undo_asks_again(tmp_path: Path) -> None:
         assert service.board.store.ledger.answers[7].answer == {"class": 1}
 
 
-def test_undo_after_the_round_is_a_correction_by_a_class(tmp_path: Path) -> None:
+def test_undo_after_the_round_is_a_correction_by_all_but_skip(tmp_path: Path) -> None:
     publishing = ask(tmp_path)
     with served(tmp_path) as service:
         client = Client(service)
@@ -156,11 +156,12 @@ def test_undo_after_the_round_is_a_correction_by_a_class(tmp_path: Path) -> None
         publishing.tell(progress(tmp_path, answered=[7, 3, 11, 5]))
         assert client.state()["query"] is None
         assert client.answer(3, 0) == "This item is not asked for any more"
-        assert client.undo("a")["item"]["point"] == 7
+        again = client.undo("a")["item"]
+        assert (again["point"], again["earlier"]) == (7, True)
         assert client.answer(7, {"skip": True}) == (
-            "This item is of an earlier round, where only a class can replace its answer"
+            "This item is of an earlier round, and its label was used. It may be unusable, but not skipped"
         )
-        assert client.answer(7, 1) is None
+        assert client.answer(7, {"unusable": "dark"}) is None
         assert client.state()["last"][0]["corrects"]
 
 

@@ -255,6 +255,22 @@ def test_two_tabs_and_two_people_never_answer_the_same_in_silence(browser: Any, 
     browser.switch_to.window(first)
 
 
+def test_an_item_of_an_earlier_round_is_not_skipped(browser: Any, serve: Callable[..., PageApi]) -> None:
+    page = serve(3)
+    begin(browser, page)
+    answer(browser, "1")
+    until(lambda: len(page.answers) == 1)
+    page.items[0]["earlier"] = True
+    answer(browser, "u")
+    until(lambda: text(browser, "item-name") == "0.png")
+    until(lambda: not browser.find_element("id", "skip").is_displayed())
+    assert browser.find_element("id", "unusable").is_displayed()
+    answer(browser, "s", "3")
+    until(lambda: browser.find_element("id", "skip").is_displayed())
+    answer(browser, "s")
+    until(lambda: classes_of(page) == [(0, 2), (1, {"skip": True})])
+
+
 def test_300_classes_are_found_by_name_in_their_order(browser: Any, serve: Callable[..., PageApi]) -> None:
     names = [f"{kind} {number}" for number in range(100) for kind in ("wren", "Émeu", HOSTILE)]
     page = serve(4, names)

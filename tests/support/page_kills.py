@@ -47,25 +47,39 @@ def check_recorded(folder: Path) -> None:
     assert dict(found) == given == {index: label_of(index) for index in given}
 
 
-class Dying(Oracle):
-    """A page whose fit ends its own process at a step: before it yields, or after that was recorded."""
+class Around(Oracle):
+    """A page, of which a test changes single steps."""
 
     leaves_open = True
+    wait = 0.01
 
-    def __init__(self, step: int) -> None:
-        self.step, self.page = step, Page(open_browser=False)
-        self.wait = 0.01
-
-    def count(self) -> None:
-        self.step -= 1
-        if self.step < 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self) -> None:
+        self.page = Page(open_browser=False)
 
     def follow(self, progress: Progress) -> None:
         self.page.follow(progress)
 
     def answered_ahead(self, points: Any, folder: Path | None) -> Any:
         return self.page.answered_ahead(points, folder)
+
+    def corrections(self, answered: Any, folder: Path | None) -> Any:
+        return self.page.corrections(answered, folder)
+
+    def label(self, query: Query) -> Any:
+        return self.page.label(query)
+
+
+class Dying(Around):
+    """A page whose fit ends its own process at a step: before it yields, or after that was recorded."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self.step = step
+
+    def count(self) -> None:
+        self.step -= 1
+        if self.step < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def label(self, query: Query) -> Any:
         for some in self.page.label(query):

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal, final
 from lightning_al.host.namespace import rank_zero_info
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.page.publishing import Publishing
-from lightning_al.oracle.page.taking import taken
+from lightning_al.oracle.page.taking import corrections, taken
 from lightning_al.oracle.progress import Progress
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.registry import register_oracle
@@ -101,6 +101,11 @@ class Page(Oracle):
         except sqlite3.Error:  # its process was killed; these points are asked for like the others
             return ()
         return [index for index in points if index in ledger.answers]
+
+    def corrections(self, answered: Collection[int], folder: Path | None) -> Iterator[dict[int, Any]]:  # type: ignore[override]
+        """Yield the corrections that came during a fit."""
+        if folder is not None and (publishing := Publishing(Place(folder))).read():
+            yield from corrections(publishing, answered)
 
     def label(self, query: Query) -> Iterator[dict[int, Any]]:  # type: ignore[override]
         """Show a query on the page, and yield the answers and the corrections that are there.

@@ -19,7 +19,8 @@ from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.page.publishing import Publishing
 from lightning_al.oracle.query import Query
-from lightning_al.oracle.set_aside import Other, SetAside, Skip, Unusable
+from lightning_al.oracle.set_aside import Other, Skip, Unusable
+from lightning_al.page.starting import start
 from lightning_al.page.store import Event, Ledger, last_event, read_events
 
 _READ: dict[tuple[int, Path], tuple[int, int]] = {}
@@ -34,7 +35,7 @@ def taken(publishing: Publishing, query: Query, who: str | None) -> Iterator[dic
         query: The query.
         who: Who gave those answers that do not say it.
     """
-    plain, store = publishing.read(), publishing.place.store
+    store = publishing.place.store
     read = (os.getpid(), store)
     try:
         if _READ.get(read) == (query.round, last_event(store)):
@@ -42,33 +43,57 @@ def taken(publishing: Publishing, query: Query, who: str | None) -> Iterator[dic
         ledger = Ledger.of(read_events(store))
     except sqlite3.Error:  # its process was killed in the middle, and the next one repairs it
         return
-    before = plain.get("taken", ledger.last)
-    before = before if before <= ledger.last else 0
-    corrections = _corrections(ledger, before, query, {*plain.get("answered", ()), *query.answers})
-    if corrections:
-        yield corrections
-    publishing.note_taken(ledger.last)
+    answered = {*publishing.read().get("answered", ()), *query.answers}
+    yield from _corrections(publishing, ledger, answered - set(query), query.answers)
     answers = {index: _answer(ledger.answers[index], who) for index in query if index in ledger.answers}
     if answers:
         yield answers
     _READ[read] = (query.round, ledger.last)
 
 
-def _corrections(ledger: Ledger, before: int, query: Query, answered: Collection[int]) -> dict[int, Correction]:
-    asked = set(query)
+def corrections(publishing: Publishing, answered: Collection[int]) -> Iterator[dict[int, Correction]]:
+    """Yield the corrections that the store has, while no query is open.
+
+    Args:
+        publishing: What was published.
+        answered: The points that have an answer in the run.
+    """
+    try:
+        ledger = Ledger.of(read_events(publishing.place.store))
+    except sqlite3.Error:  # its process was killed in the middle, and the next one repairs it
+        start(publishing.place)
+        ledger = Ledger.of(read_events(publishing.place.store))
+    yield from _corrections(publishing, ledger, answered, ())
+
+
+def _corrections(
+    publishing: Publishing, ledger: Ledger, answered: Collection[int], of_query: Collection[int]
+) -> Iterator[dict[int, Correction]]:
+    """Yield the new answers of points that have one in the run, and tell the page afterwards that they are taken.
+
+    Args:
+        publishing: What was published.
+        ledger: What the store says.
+        answered: The points that have an answer in the run.
+        of_query: Those of them whose answer belongs to the open query.
+    """
+    before = publishing.read().get("taken", ledger.last)
+    before = before if before <= ledger.last else 0
     found: dict[int, Correction] = {}
     for index, event in ledger.answers.items():
-        if event.seq <= before or index in asked or index not in answered:
+        if event.seq <= before or index not in answered:
             continue
         given = given_by(event)
-        if isinstance(given, SetAside) and index not in query.answers:
+        if isinstance(given, Skip) and index not in of_query:
             rank_zero_warn(
-                f"`Page`: item {index} was set aside after its round had ended, so its label stays. Give the point "
-                "back by `lightning-al-journal give-back`."
+                f"`Page`: item {index} was skipped after its round had ended, so its label stays. Give the point back "
+                "by `lightning-al-journal give-back`."
             )
             continue
         found[index] = Correction(given)
-    return found
+    if found:
+        yield found
+    publishing.note_taken(ledger.last)
 
 
 def _answer(event: Event, who: str | None) -> Answer:

@@ -1,0 +1,48 @@
+"""The points that were answered before, whose answers may be corrected."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lightning_al.data.pool import Pool
+from lightning_al.oracle.asking import Answered
+from lightning_al.run.journal import Journal
+from lightning_al.run.labels import Change, Label
+from lightning_al.run.records import OpenQuery
+
+
+def answered_points(pool: Pool) -> list[int]:
+    """Return the points that have an answer which is recorded, of whatever kind."""
+    lacking = set(pool.lacking)
+    labelled = [index for index in pool.labelled if index not in lacking]
+    return [*labelled, *pool.aside, *pool.audit.answers]
+
+
+def earlier_answers(pool: Pool, query: OpenQuery, journal: Journal | None) -> Answered:
+    """Return which points have an answer, and how to correct it: in the journal and in memory at once.
+
+    Args:
+        pool: The pool of the run.
+        query: The open query. Its answers so far may be corrected too.
+        journal: The journal, on the first rank, if the run has a folder.
+    """
+
+    def has(index: int) -> bool:
+        return index in query.answers or index in answered_points(pool)
+
+    def correct(labels: Mapping[int, Label]) -> None:
+        earlier = {index: label for index, label in labels.items() if index not in query.answers}
+        changes = [change for index, label in earlier.items() for change in _change_of(pool, index, label)]
+        if journal is not None:
+            now = {index: label for index, label in labels.items() if label != query.answers.get(index, label)}
+            journal.change(*changes, *(Change(index, label) for index, label in now.items()))
+        for change in changes:
+            pool.change(change)
+
+    return Answered(has, correct)
+
+
+def _change_of(pool: Pool, index: int, label: Label) -> list[Change]:
+    """Return the change that gives a point another answer; none where it has that answer already."""
+    known = {**pool.labels, **pool.audit.answers, **pool.aside}.get(index)
+    return [] if label == known else [Change(index, label, after=len(pool.rounds) - 1)]
