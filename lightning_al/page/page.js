@@ -570,6 +570,7 @@
   };
   const showBest = (isSearched) => {
     for (const button of $("classes").children) button.classList.toggle("first", isSearched && button === found[best]);
+    $("found").classList.toggle("unseen", !isSearched || found.length > 0);
     if (!isSearched) { setText($("found"), ""); return; }
     found[best]?.scrollIntoView({ block: "nearest" });
     const name = found[best]?.querySelector(".label").textContent;
@@ -687,7 +688,8 @@
     setText($("title"), state.title);
     const { query, budget, spent = 0 } = state;
     const phase = { fitting: "The model is being fitted", done: "Done", stopped: "The run has stopped" }[state.phase];
-    const round = phase ?? (query ? `Round ${state.round}: ${left()} of ${query.total} left` : "");
+    const name = state.round < 0 ? "First questions" : `Round ${state.round}`;
+    const round = phase ?? (query ? `${name}: ${left()} of ${query.total} left` : "");
     const meanwhile = held.length && !(state.phase === "asking" && left()) ? `; ${open()} to answer meanwhile` : "";
     const waits = state.running === false && state.phase === "asking" ? ". The run has stopped; it takes the answers when it is started again" : "";
     setText($("progress"), `${round}${meanwhile}${waits}`);
@@ -711,18 +713,30 @@
 
   // ---- While there is nothing to answer
 
+  let fitSince = null; // when the fit began that this page saw begin
+  let lastFit = null; // how many seconds the one before took
+  const noteFit = (before, now) => {
+    if (before === null || before.phase === now.phase) return;
+    if (fitSince !== null) lastFit = (performance.now() - fitSince) / 1000;
+    fitSince = now.phase === "fitting" ? performance.now() : null;
+  };
+  const fitTime = () => {
+    if (fitSince === null) return "";
+    return `${span((performance.now() - fitSince) / 1000)} until now${lastFit === null ? "" : `; the last time it took ${span(lastFit)}`}.`;
+  };
+  setInterval(() => { if (fitSince !== null && shown === null && tiles === null) showWaiting(); }, 1e3);
   const showWaiting = () => {
     if (state === null) return;
     section("waiting");
     $("answers").hidden = true;
-    const metric = `Labels so far: ${state.spent ?? 0}.`;
+    const labels = `${plural(state.spent ?? 0, "label")} so far.`;
     let [head, text] = ["Loading the next item", ""];
     if (connection === "lost") [head, text] = ["No connection", "The page's process does not answer. It is tried again; what is not sent is kept in this browser."];
     else if (connection === "over") [head, text] = ["Not signed in", "Open the address that the run printed last."];
     else if (who === null) [head, text] = ["Who answers?", ""];
-    else if (state.phase === "fitting") [head, text] = ["The model is learning from your answers", `Round ${state.round}. ${metric} The next questions come by themselves, and the title of this tab says so.`];
-    else if (state.phase === "done") [head, text] = ["The run is done", `${metric} Thank you. You can close this page.`];
-    else if (state.phase === "stopped") [head, text] = ["The run has stopped", `${metric} Your answers are kept. Start the run again to answer more.`];
+    else if (state.phase === "fitting") [head, text] = ["The model is learning from your answers", `${labels} The next questions come by themselves, and the title of this tab says so. ${fitTime()}`];
+    else if (state.phase === "done") [head, text] = ["The run is done", `${plural(state.spent ?? 0, "label")}. Thank you. You can close this page.`];
+    else if (state.phase === "stopped") [head, text] = ["The run has stopped", `${labels} Your answers are kept. Start the run again to answer more.`];
     else if (!held.length && left() > 0) [head, text] = ["The others are on it", `${plural(left(), "item is", "items are")} with other people, or in another tab. What they leave comes back here after a minute.`];
     else if (!held.length) [head, text] = ["All answered", state.running === false ? "The run has stopped. Start it again, and it takes the answers." : "The run takes the answers now. The next questions come by themselves."];
     setText($("waiting-name"), head);
@@ -801,6 +815,7 @@
   const take = (news) => {
     if (!news) return false;
     const before = state;
+    noteFit(before, news);
     state = news;
     const name = String(news.run ?? news.title);
     if (run !== name) {

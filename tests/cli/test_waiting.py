@@ -104,8 +104,9 @@ def test_a_page_is_served_and_the_command_ends_while_it_waits(
     with person(folder), pytest.raises(SystemExit) as ended:
         command(*TINY, *page, f"folder={folder}")
     assert ended.value.code == WAITING
-    how = r"Open http://127\.0\.0\.1:\d+/\?token=\S+, then run: "
-    assert re.search(rf"Waiting for 4 answers for round 0\. {how}", capfd.readouterr().out)
+    address, said = r"http://127\.0\.0\.1:\d+/\?token=\S+", "".join(capfd.readouterr())
+    assert re.search(rf"Waiting for 4 answers for round 0\. Open {address}, then run: ", said)
+    assert len(re.findall(rf"^`Page`: label at {address}$", said, re.MULTILINE)) == 1  # before it waits
 
 
 def test_a_server_for_labels_needs_a_token(refused: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ Most tests are on a server in memory, which can be taken down between any two re
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import time
@@ -179,8 +180,9 @@ def test_another_run_on_the_same_port_never_gets_them(browser: Any, serve: Calla
 
 
 def test_undo_reaches_back_across_rounds_and_a_reload(browser: Any, serve: Callable[..., PageApi]) -> None:
-    page = serve(2)
+    page = serve(2, round=-1)
     begin(browser, page)
+    assert text(browser, "progress") == "First questions: 2 of 2 left"
     answer(browser, "1")
     answer(browser, "2")
     until(lambda: len(page.answers) == 2)
@@ -188,6 +190,7 @@ def test_undo_reaches_back_across_rounds_and_a_reload(browser: Any, serve: Calla
     audit = {"labels": 10, "right": 9, "acc": 0.9, "low": 0.596, "high": 0.982}
     page.state |= {"phase": "fitting", "curve": [[5, 0.5], [10, 0.75]], "audit": audit}
     until(lambda: "is learning" in text(browser, "waiting-name"))
+    assert re.search(r"^2 labels so far\. .* \d s until now\.$", text(browser, "waiting-text"))
     assert browser.title == "photos"
     drawn = browser.execute_script("return [...document.querySelectorAll('svg')].map((one) => one.ariaLabel)")
     assert drawn == [
@@ -283,7 +286,9 @@ def test_300_classes_are_found_by_name_in_their_order(browser: Any, serve: Calla
     assert browser.execute_script(shown) == [f"Émeu {n}" for n in range(100) if "1" in str(n)]
     press(browser, keys.ARROW_DOWN, keys.ENTER)
     answer(browser, keys.ENTER)  # nothing was typed
-    press(browser, "wren 99", keys.ENTER)
+    press(browser, "zebra")
+    assert browser.find_element("id", "found").text == "No class has this name."
+    press(browser, keys.ESCAPE, "/", "wren 99", keys.ENTER)
     until(lambda: len(page.answers) == 2)
     assert classes_of(page) == [(0, names.index("Émeu 10")), (1, names.index("wren 99"))]
 

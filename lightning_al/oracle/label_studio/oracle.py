@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 from urllib.parse import urlsplit
 
-from lightning_al.host.namespace import rank_zero_info, rank_zero_warn
+from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.invitation import invite
 from lightning_al.oracle.label_studio.client import TOKEN, Client, UnreachableError
 from lightning_al.oracle.label_studio.project import Found, Project, enough_answers
 from lightning_al.oracle.label_studio.remembered import Remembered
@@ -21,6 +22,9 @@ from lightning_al.values.whole_numbers import optional_whole_number, whole_numbe
 
 MOST_NAMED = 10
 """The most annotations that a message names."""
+
+_TOLD: set[str] = set()
+"""The projects whose address this process has told, so that a run that is resumed tells it too."""
 
 
 @register_oracle("label_studio")
@@ -121,8 +125,9 @@ class LabelStudio(Oracle):
                     annotators=self.annotators,
                     suggestions=self.suggestions,
                 )
-                if project.add(query):
-                    rank_zero_info(f"`LabelStudio`: label the tasks at {project.address}.")
+                if project.add(query) or project.address not in _TOLD:
+                    _TOLD.add(project.address)
+                    invite(f"`LabelStudio`: label the tasks at {project.address}")
                 enough = enough_answers(query, self.accept_partial)
                 found = project.find(query, enough=enough, always_all=self.wait == "exit")
         except UnreachableError as error:

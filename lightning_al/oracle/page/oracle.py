@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, final
 
-from lightning_al.host.namespace import rank_zero_info
 from lightning_al.oracle.base import Oracle
+from lightning_al.oracle.invitation import invite
 from lightning_al.oracle.page.publishing import Publishing
 from lightning_al.oracle.page.taking import corrections, taken
 from lightning_al.oracle.progress import Progress
@@ -142,7 +142,7 @@ class Page(Oracle):
             webbrowser.open(address)
         if address not in _TOLD:
             _TOLD.add(address)
-            rank_zero_info(f"`Page`: label at {address}")
+            invite(f"`Page`: label at {address}")
 
 
 def _has_display() -> bool:
