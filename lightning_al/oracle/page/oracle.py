@@ -102,7 +102,7 @@ class Page(Oracle):
             return ()
         return [index for index in points if index in ledger.answers]
 
-    def corrections(self, answered: Collection[int], folder: Path | None) -> Iterator[dict[int, Any]]:  # type: ignore[override]
+    def corrections(self, answered: Collection[int], folder: Path | None) -> Iterator[dict[int, Any]]:
         """Yield the corrections that came during a fit."""
         if folder is not None and (publishing := Publishing(Place(folder))).read():
             yield from corrections(publishing, answered)
