@@ -201,3 +201,60 @@ def max_herding(
         positions.append(min((i for i in rest if gains[i] >= best - equal), key=lambda i: keys[i]))
         picked_n_D = torch.cat([picked_n_D, features_N_D[positions[-1:]]])
     return positions
+
+
+def typicality(features_n_D: Tensor, place: int, num_neighbours: int = 20) -> float:
+    """1 / (1e-5 + the mean distance to the nearest other points), which are at most half of all."""
+    distances = sorted(math.dist(features_n_D[place].tolist(), other.tolist()) for other in features_n_D)
+    nearest = distances[1:][: min(num_neighbours, max(len(distances) // 2, 1))]
+    return 1 / (1e-5 + sum(nearest) / len(nearest)) if nearest else 1e5
+
+
+def average_linkage(features_n_D: Tensor, num_clusters: int) -> set[frozenset[int]]:
+    """Join the two clusters with the smallest mean distance between their points until few enough are left."""
+    clusters = [frozenset([place]) for place in range(len(features_n_D))]
+    points = features_n_D.tolist()
+
+    def distance(pair: tuple[frozenset[int], frozenset[int]]) -> float:
+        distances = [math.dist(points[one], points[other]) for one in pair[0] for other in pair[1]]
+        return sum(distances) / len(distances)
+
+    while len(clusters) > num_clusters:
+        one, other = min(itertools.combinations(clusters, 2), key=distance)
+        clusters = [cluster for cluster in clusters if cluster not in (one, other)] + [one | other]
+    return set(clusters)
+
+
+def fishers(embeddings_N_D: Tensor, probs_N_C: Tensor) -> Tensor:
+    """The Fisher information ``[N, C D, C D]`` of the last layer's weights: the expected outer product of gradients."""
+    found = []
+    for embedding_D, probs_C in zip(embeddings_N_D.double(), probs_N_C.double(), strict=True):
+        total = torch.zeros(len(probs_C) * len(embedding_D), len(probs_C) * len(embedding_D), dtype=torch.float64)
+        for label, prob in enumerate(probs_C):
+            residual_C = probs_C.clone()
+            residual_C[label] -= 1
+            gradient = torch.outer(residual_C, embedding_D).flatten()
+            total += prob * torch.outer(gradient, gradient)
+        found.append(total)
+    return torch.stack(found)
+
+
+def bait(fishers_N: Tensor, fishers_n: Tensor, b: int, prior_precision: float) -> tuple[list[int], list[float]]:
+    """Add 2b points that make tr(M^-1 F) smallest, and remove b of them, by dense inverses at each step."""
+    fisher = torch.cat([fishers_N, fishers_n]).mean(0)
+    start = prior_precision * torch.eye(len(fisher), dtype=torch.float64) + fishers_n.sum(0)
+
+    def trace(places: list[int]) -> float:
+        return float(torch.trace(torch.linalg.inv(start + fishers_N[places].sum(0)) @ fisher))
+
+    places: list[int] = []
+    gains: dict[int, float] = {}
+    for _ in range(min(2 * b, len(fishers_N))):
+        left = [place for place in range(len(fishers_N)) if place not in places]
+        best = min(left, key=lambda place: trace([*places, place]))
+        gains[best] = trace(places) - trace([*places, best])
+        places.append(best)
+    while len(places) > b:
+        least = min(places, key=lambda place: trace([other for other in places if other != place]))
+        places.remove(least)
+    return places, [gains[place] for place in places]

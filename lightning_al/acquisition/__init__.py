@@ -4,9 +4,12 @@ The formulas `bald`, `batchbald` and so on are in the modules of these names, wh
 """
 
 from lightning_al.acquisition.badge import BADGE
+from lightning_al.acquisition.bait import BAIT
 from lightning_al.acquisition.bald import BALD
 from lightning_al.acquisition.base import Acquisition, ScoreAcquisition, Selection
 from lightning_al.acquisition.batchbald import BatchBALD
+from lightning_al.acquisition.cluster_margin import ClusterMargin
+from lightning_al.acquisition.dropquery import DropQuery
 from lightning_al.acquisition.entropy import Entropy
 from lightning_al.acquisition.least_confidence import LeastConfidence
 from lightning_al.acquisition.margin import Margin
@@ -14,13 +17,17 @@ from lightning_al.acquisition.max_herding import MaxHerding
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.registry import available, create, register
 from lightning_al.acquisition.stochastic import Stochastic
+from lightning_al.acquisition.typiclust import TypiClust
 from lightning_al.acquisition.variation_ratio import VariationRatio
 
 __all__ = [
     "BADGE",
+    "BAIT",
     "BALD",
     "Acquisition",
     "BatchBALD",
+    "ClusterMargin",
+    "DropQuery",
     "Entropy",
     "LeastConfidence",
     "Margin",
@@ -29,6 +36,7 @@ __all__ = [
     "ScoreAcquisition",
     "Selection",
     "Stochastic",
+    "TypiClust",
     "VariationRatio",
     "available",
     "create",
