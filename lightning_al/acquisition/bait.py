@@ -46,9 +46,9 @@ def bait(
     Embeddings", NeurIPS 2021. Here, labelled points and picks count equally in M, as labels do in the likelihood. The
     authors' code gives a pick b times the weight of a labelled point.
 
-    Time is O(N k^2 D^2) once, and O(N k^2 (D + k)) for each of the 2b steps. Memory is O(N k^2 + (k D)^2): about 450 MB
-    for N = 100,000, k = 10, D = 128. Use it with few classes and a small last layer, where it is among the best of
-    published benchmarks; with many, BADGE costs far less.
+    Time is O(N k^2 D^2) once, and O(N k^2 (D + k)) for each of the 2b steps. Memory is O(N k^2 + (k D)^2): about 400 MB
+    for N = 100,000, k = 10, D = 128. Use it with few classes and a small last layer, where its authors found it better
+    than BADGE. With many classes or points, BADGE costs far less.
 
     Args:
         embeddings_N_D: Embeddings ``[N, D]``, the inputs of the last layer.
@@ -146,7 +146,9 @@ def _uncertain_classes(probs_A_C: Tensor, num_classes: int) -> Tensor:
 
 def _checked(embeddings_N_D: Tensor, probs_N_C: Tensor) -> tuple[Tensor, Tensor]:
     embeddings_N_D = checked_table(embeddings_N_D, "embeddings", who="bait")
-    probs_N_C = checked_table(probs_N_C, "probabilities", who="bait").to(embeddings_N_D.dtype)
+    # Apple's MPS has no float64, which the matrices need.
+    embeddings_N_D = embeddings_N_D.cpu() if embeddings_N_D.device.type == "mps" else embeddings_N_D
+    probs_N_C = checked_table(probs_N_C, "probabilities", who="bait").to(embeddings_N_D)
     if len(embeddings_N_D) != len(probs_N_C):
         raise ValueError(
             f"`bait` expected as many rows of probabilities as of embeddings, but got {len(probs_N_C)} and "
@@ -170,8 +172,8 @@ def _checked_precision(prior_precision: float) -> float:
 
 
 def _check_memory(N: int, D: int, k: int, size: int, max_memory: int | str) -> None:
-    """Check that the tables fit: per point two of k x k and one of their factors, and 8 matrices of k D x k D."""
-    needed = 4 * N * k * k * size + 8 * (k * D) ** 2 * 8
+    """Check that the tables fit: per point three of k x k, and as many at work; 8 matrices of k D x k D in float64."""
+    needed = 6 * N * k * k * size + 8 * (k * D) ** 2 * 8
     if needed > num_bytes(max_memory):
         raise ValueError(
             f"`BAIT` needs about {needed:,} bytes for {N:,} points, {k} classes and {D} embedding dimensions, but "

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from lightning_al.acquisition.base import ANY_TASK, Acquisition, Selection, at_most
 from lightning_al.acquisition.clusters import k_means
-from lightning_al.acquisition.features import features_of
+from lightning_al.acquisition.features import features_of, labelled_features_of
 from lightning_al.acquisition.registry import register
-from lightning_al.acquisition.tables import checked_table
+from lightning_al.acquisition.tables import checked_labelled, checked_table
 from lightning_al.acquisition.ties import in_order, tie_keys
 from lightning_al.points import Candidates
 from lightning_al.values.whole_numbers import whole_number
@@ -52,8 +52,9 @@ def typiclust(
     Budgets", ICML 2022.
 
     Time is that of k-means, O(A D k) a step for k clusters (see `k_means`), and O(D A_c^2) for each visited cluster of
-    A_c points; memory is O(A D). Neighbours are exact. Use it to start from no labels, or very few, with good features;
-    MaxHerding does the same better in our measurements. With more labels it is worse than random selection in
+    A_c points; memory is O(A D): 5.5 s and 60 MB for N = 100,000, D = 128, b = 100 on one core. Neighbours are exact,
+    so a single cluster of 100,000 points takes minutes. Use it to start from no labels, or very few, with good
+    features. MaxHerding was better in our measurements. With more labels, it is worse than random selection in
     published benchmarks.
 
     Args:
@@ -87,8 +88,7 @@ def typiclust(
         return Selection(torch.empty(0, dtype=torch.int64), torch.empty(0))
     features_A_D = features_N_D
     if labelled_n_D is not None and len(labelled_n_D) > 0:
-        labelled_n_D = checked_table(labelled_n_D, "features of labelled points", who="typiclust")
-        features_A_D = torch.cat([features_N_D, labelled_n_D.to(features_N_D)])
+        features_A_D = torch.cat([features_N_D, checked_labelled(labelled_n_D, features_N_D, who="typiclust")])
     num_labelled = len(features_A_D) - N
 
     numbers_A = k_means(features_A_D, min(num_labelled + b, max_clusters), generator).numbers_N
@@ -196,11 +196,10 @@ class TypiClust(Acquisition):
         Raises:
             ValueError: If there are no features, or if a number is not finite.
         """
-        labelled = candidates.labelled
         return typiclust(
             features_of(candidates),
             b,
-            labelled_n_D=features_of(labelled) if len(labelled) > 0 else None,
+            labelled_n_D=labelled_features_of(candidates),
             max_clusters=self.max_clusters,
             num_neighbours=self.num_neighbours,
             generator=generator,
