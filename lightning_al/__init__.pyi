@@ -9,6 +9,7 @@ from .acquisition import MaxHerding as MaxHerding
 from .acquisition import Random as Random
 from .acquisition import ScoreAcquisition as ScoreAcquisition
 from .acquisition import Selection as Selection
+from .acquisition import UHerding as UHerding
 from .acquisition import VariationRatio as VariationRatio
 from .acquisition import available as available
 from .acquisition import register as register
@@ -16,6 +17,7 @@ from .acquisition.badge import badge as badge
 from .acquisition.bald import bald as bald
 from .acquisition.batchbald.selection import batchbald as batchbald
 from .acquisition.max_herding import max_herding as max_herding
+from .acquisition.uherding import uherding as uherding
 from .callback import ActiveLearning as ActiveLearning
 from .cli.opened_run import load_model as load_model
 from .data.datamodule import ActiveDataModule as ActiveDataModule

@@ -13,6 +13,7 @@ from lightning_al.acquisition.margin import Margin
 from lightning_al.acquisition.max_herding import MaxHerding
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.registry import available, create, register
+from lightning_al.acquisition.uherding import UHerding
 from lightning_al.acquisition.variation_ratio import VariationRatio
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Random",
     "ScoreAcquisition",
     "Selection",
+    "UHerding",
     "VariationRatio",
     "available",
     "create",

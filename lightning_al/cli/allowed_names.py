@@ -50,9 +50,12 @@ _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum 
 _BY_MODULE = {
     "lightning_al": (
         "ActiveDataModule ActiveLearning Ask BADGE BALD BatchBALD Deterministic Entropy Files LabelStudio LastLayer "
-        "LeastConfidence MCDropout Margin MaxHerding Noisy Page Random Revealed VariationRatio image_folder table"
+        "LeastConfidence MCDropout Margin MaxHerding Noisy Page Random Revealed UHerding VariationRatio image_folder "
+        "table"
     ),
-    "lightning_al.acquisition": "BADGE BALD BatchBALD Entropy LeastConfidence Margin MaxHerding Random VariationRatio",
+    "lightning_al.acquisition": (
+        "BADGE BALD BatchBALD Entropy LeastConfidence Margin MaxHerding Random UHerding VariationRatio"
+    ),
     "lightning_al.data.image_folder": "image_folder",
     "lightning_al.data.table": "table",
     "lightning_al.demos": ("Classifier Digits MNIST digits_cnn image_network mlp paper_cnn table_network text_network"),
