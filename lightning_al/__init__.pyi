@@ -14,6 +14,7 @@ from .acquisition import ScoreAcquisition as ScoreAcquisition
 from .acquisition import Selection as Selection
 from .acquisition import Stochastic as Stochastic
 from .acquisition import TypiClust as TypiClust
+from .acquisition import UHerding as UHerding
 from .acquisition import VariationRatio as VariationRatio
 from .acquisition import available as available
 from .acquisition import register as register
@@ -26,6 +27,7 @@ from .acquisition.dropquery import dropquery as dropquery
 from .acquisition.max_herding import max_herding as max_herding
 from .acquisition.stochastic import stochastic as stochastic
 from .acquisition.typiclust import typiclust as typiclust
+from .acquisition.uherding import uherding as uherding
 from .callback import ActiveLearning as ActiveLearning
 from .cli.opened_run import load_model as load_model
 from .data.datamodule import ActiveDataModule as ActiveDataModule

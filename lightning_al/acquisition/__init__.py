@@ -18,6 +18,7 @@ from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.registry import available, create, register
 from lightning_al.acquisition.stochastic import Stochastic
 from lightning_al.acquisition.typiclust import TypiClust
+from lightning_al.acquisition.uherding import UHerding
 from lightning_al.acquisition.variation_ratio import VariationRatio
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "Selection",
     "Stochastic",
     "TypiClust",
+    "UHerding",
     "VariationRatio",
     "available",
     "create",

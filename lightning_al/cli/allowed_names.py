@@ -49,13 +49,10 @@ _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum 
 
 _BY_MODULE = {
     "lightning_al": (
-        "ActiveDataModule ActiveLearning Ask BADGE BAIT BALD BatchBALD ClusterMargin Deterministic DropQuery Entropy "
-        "Files LabelStudio LastLayer LeastConfidence MCDropout Margin MaxHerding Noisy Page Random Revealed "
-        "Stochastic TypiClust VariationRatio image_folder table"
+        "ActiveDataModule ActiveLearning Ask BADGE BAIT BALD BatchBALD ClusterMargin Deterministic DropQuery "
+        "Entropy Files LabelStudio LastLayer LeastConfidence MCDropout Margin MaxHerding Noisy Page Random "
+        "Revealed Stochastic TypiClust UHerding VariationRatio image_folder table"
     ),
-    "lightning_al.acquisition": (
-        "BADGE BAIT BALD BatchBALD ClusterMargin DropQuery Entropy LeastConfidence Margin MaxHerding Random "
-        "Stochastic TypiClust VariationRatio"
     ),
     "lightning_al.data.image_folder": "image_folder",
     "lightning_al.data.table": "table",

@@ -18,11 +18,7 @@ from torch import Tensor
 from lightning_al import Candidates, MaxHerding, Points, max_herding
 from lightning_al.acquisition.coverage import BLOCK_ROWS
 from tests import references
-
-
-def unit_rows(N: int, D: int, *, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.nn.functional.normalize(torch.randn(N, D, generator=generator, dtype=torch.float64)).to(dtype)
+from tests.support.features import unit_rows
 
 
 @st.composite
