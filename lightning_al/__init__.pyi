@@ -1,7 +1,9 @@
 from .acquisition import BADGE as BADGE
 from .acquisition import BALD as BALD
+from .acquisition import EPIG as EPIG
 from .acquisition import Acquisition as Acquisition
 from .acquisition import BatchBALD as BatchBALD
+from .acquisition import BatchEPIG as BatchEPIG
 from .acquisition import Entropy as Entropy
 from .acquisition import LeastConfidence as LeastConfidence
 from .acquisition import Margin as Margin
@@ -15,7 +17,9 @@ from .acquisition import available as available
 from .acquisition import register as register
 from .acquisition.badge import badge as badge
 from .acquisition.bald import bald as bald
+from .acquisition.batch_epig import batch_epig as batch_epig
 from .acquisition.batchbald.selection import batchbald as batchbald
+from .acquisition.epig import epig as epig
 from .acquisition.max_herding import max_herding as max_herding
 from .acquisition.stochastic import stochastic as stochastic
 from .callback import ActiveLearning as ActiveLearning

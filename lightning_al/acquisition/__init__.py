@@ -6,8 +6,10 @@ The formulas `bald`, `batchbald` and so on are in the modules of these names, wh
 from lightning_al.acquisition.badge import BADGE
 from lightning_al.acquisition.bald import BALD
 from lightning_al.acquisition.base import Acquisition, ScoreAcquisition, Selection
+from lightning_al.acquisition.batch_epig import BatchEPIG
 from lightning_al.acquisition.batchbald import BatchBALD
 from lightning_al.acquisition.entropy import Entropy
+from lightning_al.acquisition.epig import EPIG
 from lightning_al.acquisition.least_confidence import LeastConfidence
 from lightning_al.acquisition.margin import Margin
 from lightning_al.acquisition.max_herding import MaxHerding
@@ -19,8 +21,10 @@ from lightning_al.acquisition.variation_ratio import VariationRatio
 __all__ = [
     "BADGE",
     "BALD",
+    "EPIG",
     "Acquisition",
     "BatchBALD",
+    "BatchEPIG",
     "Entropy",
     "LeastConfidence",
     "Margin",
