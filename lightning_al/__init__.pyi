@@ -2,8 +2,10 @@ from .acquisition import BADGE as BADGE
 from .acquisition import BALD as BALD
 from .acquisition import EPIG as EPIG
 from .acquisition import Acquisition as Acquisition
+from .acquisition import AtMostPerGroup as AtMostPerGroup
 from .acquisition import BatchBALD as BatchBALD
 from .acquisition import BatchEPIG as BatchEPIG
+from .acquisition import ClassBalanced as ClassBalanced
 from .acquisition import Entropy as Entropy
 from .acquisition import LeastConfidence as LeastConfidence
 from .acquisition import Margin as Margin
@@ -12,6 +14,7 @@ from .acquisition import Random as Random
 from .acquisition import ScoreAcquisition as ScoreAcquisition
 from .acquisition import Selection as Selection
 from .acquisition import Stochastic as Stochastic
+from .acquisition import Subsample as Subsample
 from .acquisition import VariationRatio as VariationRatio
 from .acquisition import available as available
 from .acquisition import register as register

@@ -49,12 +49,13 @@ _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum 
 
 _BY_MODULE = {
     "lightning_al": (
-        "ActiveDataModule ActiveLearning Ask BADGE BALD BatchBALD BatchEPIG Deterministic EPIG Entropy Files "
-        "LabelStudio LastLayer LeastConfidence MCDropout Margin MaxHerding Noisy Page Random Revealed Stochastic "
-        "VariationRatio image_folder table"
+        "ActiveDataModule ActiveLearning Ask AtMostPerGroup BADGE BALD BatchBALD BatchEPIG ClassBalanced "
+        "Deterministic EPIG Entropy Files LabelStudio LastLayer LeastConfidence MCDropout Margin MaxHerding Noisy "
+        "Page Random Revealed Stochastic Subsample VariationRatio image_folder table"
     ),
     "lightning_al.acquisition": (
-        "BADGE BALD BatchBALD BatchEPIG EPIG Entropy LeastConfidence Margin MaxHerding Random Stochastic VariationRatio"
+        "AtMostPerGroup BADGE BALD BatchBALD BatchEPIG ClassBalanced EPIG Entropy LeastConfidence Margin MaxHerding "
+        "Random Stochastic Subsample VariationRatio"
     ),
     "lightning_al.data.image_folder": "image_folder",
     "lightning_al.data.table": "table",
