@@ -1,8 +1,12 @@
 from .acquisition import BADGE as BADGE
 from .acquisition import BAIT as BAIT
 from .acquisition import BALD as BALD
+from .acquisition import EPIG as EPIG
 from .acquisition import Acquisition as Acquisition
+from .acquisition import AtMostPerGroup as AtMostPerGroup
 from .acquisition import BatchBALD as BatchBALD
+from .acquisition import BatchEPIG as BatchEPIG
+from .acquisition import ClassBalanced as ClassBalanced
 from .acquisition import ClusterMargin as ClusterMargin
 from .acquisition import DropQuery as DropQuery
 from .acquisition import Entropy as Entropy
@@ -13,6 +17,7 @@ from .acquisition import Random as Random
 from .acquisition import ScoreAcquisition as ScoreAcquisition
 from .acquisition import Selection as Selection
 from .acquisition import Stochastic as Stochastic
+from .acquisition import Subsample as Subsample
 from .acquisition import TypiClust as TypiClust
 from .acquisition import UHerding as UHerding
 from .acquisition import VariationRatio as VariationRatio
@@ -21,9 +26,11 @@ from .acquisition import register as register
 from .acquisition.badge import badge as badge
 from .acquisition.bait import bait as bait
 from .acquisition.bald import bald as bald
+from .acquisition.batch_epig import batch_epig as batch_epig
 from .acquisition.batchbald.selection import batchbald as batchbald
 from .acquisition.cluster_margin import cluster_margin as cluster_margin
 from .acquisition.dropquery import dropquery as dropquery
+from .acquisition.epig import epig as epig
 from .acquisition.max_herding import max_herding as max_herding
 from .acquisition.stochastic import stochastic as stochastic
 from .acquisition.typiclust import typiclust as typiclust

@@ -66,9 +66,46 @@ def variation_ratio(log_probs_N_K_C: Tensor) -> list[float]:
     return scores
 
 
+def information_about_targets(log_probs_S_K_C: Tensor, log_probs_T_K_C: Tensor) -> float:
+    """Mutual information of S labels together with the label of a target, over all outcomes, averaged over targets."""
+    probs, targets = log_probs_S_K_C.double().exp().tolist(), log_probs_T_K_C.double().exp().tolist()
+    S, K, C = log_probs_S_K_C.shape
+    outcomes = [
+        [math.prod(probs[s][k][c] for s, c in enumerate(labels)) for k in range(K)]
+        for labels in itertools.product(range(C), repeat=S)
+    ]
+    of_labels = entropy(sum(outcome) / K for outcome in outcomes)
+    information = 0.0
+    for target in targets:
+        of_target = entropy(sum(classes) / K for classes in zip(*target, strict=True))
+        joint = [sum(outcome[k] * target[k][c] for k in range(K)) / K for outcome in outcomes for c in range(C)]
+        information += of_labels + of_target - entropy(joint)
+    return information / len(targets)
+
+
+def epig(log_probs_N_K_C: Tensor, log_probs_T_K_C: Tensor | None = None) -> list[float]:
+    """Mutual information of each point's label with that of a target; by default, the points are the targets."""
+    log_probs_T_K_C = log_probs_N_K_C if log_probs_T_K_C is None else log_probs_T_K_C
+    return [information_about_targets(point_K_C[None], log_probs_T_K_C) for point_K_C in log_probs_N_K_C]
+
+
+def batch_epig(log_probs_N_K_C: Tensor, log_probs_T_K_C: Tensor, b: int) -> tuple[list[int], list[float]]:
+    """Greedily choose the point that makes the information about the targets highest."""
+    positions: list[int] = []
+    scores: list[float] = []
+    balds, keys = bald(log_probs_N_K_C), tie_keys(len(log_probs_N_K_C))
+    for _ in range(b):
+        rest = [i for i in range(len(log_probs_N_K_C)) if i not in positions]
+        information = {i: information_about_targets(log_probs_N_K_C[[*positions, i]], log_probs_T_K_C) for i in rest}
+        positions.append(first_of(information, balds, keys))
+        scores.append(max(information.values()))
+    return positions, scores
+
+
 SCORES = {
     "bald": bald,
     "entropy": predictive_entropy,
+    "epig": epig,
     "least_confidence": least_confidence,
     "margin": margin,
     "variation_ratio": variation_ratio,

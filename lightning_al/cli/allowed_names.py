@@ -49,9 +49,10 @@ _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum 
 
 _BY_MODULE = {
     "lightning_al": (
-        "ActiveDataModule ActiveLearning Ask BADGE BAIT BALD BatchBALD ClusterMargin Deterministic DropQuery "
-        "Entropy Files LabelStudio LastLayer LeastConfidence MCDropout Margin MaxHerding Noisy Page Random "
-        "Revealed Stochastic TypiClust UHerding VariationRatio image_folder table"
+        "ActiveDataModule ActiveLearning Ask AtMostPerGroup BADGE BAIT BALD BatchBALD BatchEPIG ClassBalanced "
+        "ClusterMargin Deterministic DropQuery EPIG Entropy Files LabelStudio LastLayer LeastConfidence MCDropout "
+        "Margin MaxHerding Noisy Page Random Revealed Stochastic Subsample TypiClust UHerding VariationRatio "
+        "image_folder table"
     ),
     ),
     "lightning_al.data.image_folder": "image_folder",

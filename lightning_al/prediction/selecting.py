@@ -123,18 +123,25 @@ class PoolPasses:
         scored, left_out = leave_out(unlabelled, [], score, self._look_at)
         return ScoredPool([index for index in unlabelled if index not in left_out], *scored, left_out)
 
-    def _candidates(self, points: list[int], kept: Callable[[Iterator[Tensor]], Iterator[Tensor]] = iter) -> Candidates:
+    def _candidates(
+        self,
+        points: list[int],
+        kept: Callable[[Iterator[Tensor]], Iterator[Tensor]] = iter,
+        whole: Candidates | None = None,
+    ) -> Candidates:
+        """Return candidates, or some of the `whole` of them, which stay the target inputs if there are no others."""
         data = self.fitted.data
         source = self.fitted.pool
-        return Candidates.stream(
+        candidates = Candidates.stream(
             len(points),
             lambda: kept(self._log_probs(source, points, "Scoring the pool", self.check)),
             lambda: self._embeddings(source, points, "Embedding the pool", self.check),
             groups=None if data.groups is None else lambda: data.group_numbers(points),
             labelled=self._labelled,
-            target_inputs=None if data.target_inputs is None else self._target_inputs,
-            at=lambda places: self._candidates([points[place] for place in places]),
+            target_inputs=whole if data.target_inputs is None else self._target_inputs,
+            at=lambda places: self._candidates([points[place] for place in places], whole=whole or candidates),
         )
+        return candidates
 
     def _labelled(self) -> Points:
         data, points = self.fitted.data, self.fitted.labelled
@@ -147,13 +154,14 @@ class PoolPasses:
             labels=lambda: self.fitted.labels(points),
         )
 
-    def _target_inputs(self) -> Points:
+    def _target_inputs(self, places: list[int] | None = None) -> Points:
         source = self.fitted.target_inputs
-        places = list(range(len(self.fitted.data.target_inputs_dataset())))
+        points = list(range(len(self.fitted.data.target_inputs_dataset()))) if places is None else places
         return Points.stream(
-            len(places),
-            lambda: self._log_probs(source, places, "Scoring the target inputs"),
-            lambda: self._embeddings(source, places, "Embedding the target inputs"),
+            len(points),
+            lambda: self._log_probs(source, points, "Scoring the target inputs"),
+            lambda: self._embeddings(source, points, "Embedding the target inputs"),
+            at=lambda some: self._target_inputs([points[place] for place in some]),
         )
 
     def _log_probs(

@@ -385,7 +385,8 @@ def test_a_thousand_tables_are_answered_or_refused(name: str) -> None:
 @pytest.mark.parametrize("C", [2, 10, 300])
 def test_what_rounding_makes_of_log_probabilities_is_no_error(C: int, dtype: torch.dtype) -> None:
     table = torch.cat([random_log_probs(10, 3, C, seed=0, spread=spread) for spread in (0.0, 0.1, 1.0, 4.0)])
-    for name in NAMES:
+    # The cost of BatchEPIG grows with the square of the number of classes.
+    for name in (name for name in NAMES if C < 300 or name != "batch_epig"):
         create(name).select(pool(table.to(dtype)), 2, torch.Generator())
 
 

@@ -143,6 +143,22 @@ def test_target_inputs_are_predicted_by_the_samples_of_the_pool(tmp_path: Path) 
     torch.testing.assert_close(first["targets"][data.pool.initial], first["labelled"])
 
 
+@pytest.mark.parametrize(("target_inputs", "number"), [(None, 32), ("val", 12)], ids=["pool", "val"])
+def test_some_of_the_candidates_have_the_target_inputs_of_all(tmp_path: Path, target_inputs: Any, number: int) -> None:
+    sizes: list[int] = []
+
+    class Some(Acquisition):
+        def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
+            some = candidates.at([5, 0, 2])
+            sizes.extend([len(some.target_inputs), len(some.at([1]).target_inputs)])
+            last = some.target_inputs.at([number - 1, 0]).log_probs_N_K_C
+            torch.testing.assert_close(last, candidates.target_inputs.log_probs_N_K_C[[-1, 0]])
+            return Selection(torch.arange(b), torch.zeros(b))
+
+    run(tmp_path, Some(), rounds=2, target_inputs=target_inputs, dry=False)
+    assert sizes == [number, number]
+
+
 def test_labelled_points_have_their_labels(tmp_path: Path) -> None:
     kept = Kept(BALD())
     active, data = run(tmp_path, kept)
