@@ -9,7 +9,6 @@ samples: uniform at first, and at best a single sample that explains all labels.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import final
@@ -169,33 +168,6 @@ class Configurations:
     def is_undecided_M(self, least_entropy: float) -> Tensor:
         """Return which configurations `undecided` keeps: those with enough entropy, or else those with the most."""
         return self.entropies_M >= self.entropies_M.max().clamp_max(least_entropy)
-
-    def merged(self, doubts: Sequence[float]) -> Configurations:
-        """Average the configurations that favour the same posterior sample about equally clearly.
-
-        An average weighted by `weights_M` never lowers a gain, since entropy is concave. Merging again, with fewer
-        bounds, gives the same as merging with these at once.
-
-        Args:
-            doubts: Ascending bounds on the probability that the likeliest sample is wrong. Two configurations with a
-                bound between their probabilities are not averaged: a decided one would hide an undecided one.
-        """
-        K = self.posteriors_M_K.shape[1]
-        leading_probs_M, leading_M = self.posteriors_M_K.max(1)
-        bounds = leading_probs_M.new_tensor(doubts)
-        group_M = torch.bucketize(1 - leading_probs_M, bounds) * K + leading_M
-        num_groups = (len(bounds) + 1) * K
-        weights_G = self.weights_M.new_zeros(num_groups, dtype=torch.float64).index_add_(
-            0, group_M, self.weights_M.double()
-        )
-        weights_M = self.weights_M.to(self.posteriors_M_K.dtype)
-        sums_G_K = weights_M.new_zeros(num_groups, K).index_add_(0, group_M, weights_M[:, None] * self.posteriors_M_K)
-        groups_g = weights_G.nonzero().flatten()
-        # Sums of thousands of equal float32 terms drift. Once each row sums to 1, the remaining error changes a gain
-        # by the same small share, since a gain is an average over these rows.
-        posteriors_g_K = sums_G_K[groups_g]
-        posteriors_g_K /= posteriors_g_K.sum(1, keepdim=True)
-        return Configurations(weights_G[groups_g].to(posteriors_g_K.dtype), posteriors_g_K)
 
     def to(self, dtype: torch.dtype) -> Configurations:
         """Return the configurations in the precision of the gains.

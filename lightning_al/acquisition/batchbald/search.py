@@ -14,10 +14,8 @@ from torch import Tensor
 
 from lightning_al.acquisition.batchbald.configurations import HIDDEN, Configurations, can_be_asked
 from lightning_al.acquisition.batchbald.gains import exact, gains, num_per_block, probs_and_entropies
+from lightning_al.acquisition.batchbald.levels import Levels
 from lightning_al.acquisition.ties import EQUAL_GAINS, Tied, first_of
-
-MERGERS: tuple[Sequence[float], ...] = ((2.0**-3, 2.0**-2, 2.0**-1), ())
-"""How configurations are merged for upper bounds: to few for many points, then to more for the points left."""
 
 NO_ENTROPY = 1e-15
 """The largest entropy in nats that may be a rounding error of float64."""
@@ -27,6 +25,9 @@ FAINT = 0.05
 
 MOST = 0.9
 """If more than this share of the points is needed, all are computed."""
+
+FEW = 32
+"""So many points are computed in full in about the time that bounds for them would take."""
 
 NUM_PROBES = 2
 """The number of likely points that are computed in full, to find the gain that others have to reach."""
@@ -94,7 +95,7 @@ class GainSearch:
         taken: Sequence[int] = (),
         *,
         to_reach: float = -math.inf,
-        levels: Sequence[Configurations] | None = None,
+        levels: Levels | None = None,
     ) -> int | None:
         """Return the position of the highest gain; of equal gains, of the highest BALD score, then of the lowest key.
 
@@ -125,21 +126,15 @@ class GainSearch:
         taken: Sequence[int] = (),
         *,
         to_reach: float = -math.inf,
-        levels: Sequence[Configurations] | None = None,
+        levels: Levels | None = None,
     ) -> Tied | None:
         """Return all points with the highest gain, among which `best` chooses. The arguments are the same."""
         finalists_n = self._finalists(configurations, taken, to_reach, levels)
         return self._tied(finalists_n, configurations) if len(finalists_n) else None
 
-    def levels(self, configurations: Configurations) -> list[Configurations]:
-        """Return the configurations merged to few, to more and not at all, in the precision of the search."""
-        undecided = configurations.undecided(self._least_entropy(configurations))
-        levels = [undecided.to(self.dtype)]
-        for doubts in MERGERS:
-            merged = levels[-1].merged(doubts)
-            if len(merged) <= MOST * len(levels[-1]):
-                levels.append(merged)
-        return levels[::-1]
+    def levels(self, configurations: Configurations) -> Levels:
+        """Return the configurations for the gains and for their bounds, in the precision of the search."""
+        return Levels(configurations.undecided(self._least_entropy(configurations)).to(self.dtype))
 
     def exact_gain(self, position: int, configurations: Configurations) -> float:
         """Return the gain in nats of one point, computed in float64."""
@@ -181,7 +176,7 @@ class GainSearch:
         configurations: Configurations,
         taken: Sequence[int],
         to_reach: float,
-        levels: Sequence[Configurations] | None,
+        levels: Levels | None,
     ) -> Tensor:
         """Return the positions of all gains within a margin of the highest, in ascending order.
 
@@ -238,30 +233,31 @@ class GainSearch:
         self,
         open_n: Tensor,
         ceilings_n: Tensor,
-        levels: Sequence[Configurations],
+        levels: Levels,
         margin: Tensor,
         to_reach: float,
     ) -> Tensor:
-        *merged, whole = levels
         bounds_n, gains_n = ceilings_n, torch.full_like(ceilings_n, -math.inf)
 
         def evaluate(places: Tensor) -> None:
-            gains_n[places] = self._gains(open_n[places], whole)
+            gains_n[places] = self._gains(open_n[places], levels.whole)
 
         def least() -> Tensor:
             return gains_n.max().clamp_min(to_reach) - margin
 
         places = (bounds_n >= least()).nonzero().flatten()
         promise_n = self.latest_N[open_n]
-        for level in merged:
+        for level in levels:
             evaluate(places[promise_n[places].topk(min(NUM_PROBES, len(places))).indices])
             places = places[(bounds_n[places] >= least()) & (gains_n[places] == -math.inf)]
             bounds_n[places] = self._gains(open_n[places], level)
             places = places[bounds_n[places] >= least()]
             promise_n = bounds_n
+            if len(places) <= FEW:
+                break
 
         places = places[bounds_n[places].argsort(descending=True)]
-        num_points = num_per_block(len(whole) * self.probs_N_C_K.shape[1], bounds_n)
+        num_points = num_per_block(len(levels.whole) * self.probs_N_C_K.shape[1], bounds_n)
         for start in range(0, len(places), num_points):
             if bounds_n[places[start]] < least():
                 break

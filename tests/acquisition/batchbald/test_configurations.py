@@ -49,16 +49,6 @@ def test_gains_lie_between_zero_and_bald(seed, K, C, S, spread):
     assert configurations.gain_per_bald < 1 + 2e-5 or spread > 1
 
 
-@given(seed=st.integers(0, 10_000), limit=st.sampled_from([20, 100, 1000]), doubts=st.sampled_from([(), (0.1, 0.5)]))
-def test_merging_never_lowers_a_gain(seed, limit, doubts):
-    log_probs_N_K_C = random_log_probs(20, 6, 4, seed=seed)
-    configurations = configurations_of(log_probs_N_K_C[:4], limit=limit)
-    merged = configurations.merged(doubts)
-    assert len(merged) < len(configurations)
-    lifted_N = fast_gains(log_probs_N_K_C, merged) - fast_gains(log_probs_N_K_C, configurations)
-    assert (lifted_N >= -rounding(configurations)).all()
-
-
 @given(seed=st.integers(0, 10_000), least_entropy=st.sampled_from([0.0, 1e-6, 1e-2, 0.5]))
 def test_settled_configurations_add_no_more_than_is_said(seed, least_entropy):
     log_probs_N_K_C = random_log_probs(20, 6, 4, seed=seed, spread=6.0)
@@ -133,12 +123,3 @@ def test_samples_that_are_the_same_do_not_unbalance_the_others():
     configurations = configurations_of(twice_S_K_C, limit=500)
     mean_K = configurations.mean_K
     torch.testing.assert_close(mean_K, torch.full_like(mean_K, 1 / 10), rtol=0, atol=1e-5 / 10)
-
-
-@given(seed=st.integers(0, 10_000), limit=st.sampled_from([60, 1000]))
-def test_merging_again_gives_what_merging_at_once_gives(seed, limit):
-    configurations = configurations_of(random_log_probs(4, 6, 4, seed=seed), limit=limit)
-    at_once = configurations.merged((0.25,))
-    again = configurations.merged((0.1, 0.25, 0.5)).merged((0.1, 0.25)).merged((0.25,))
-    torch.testing.assert_close(again.weights_M, at_once.weights_M)
-    torch.testing.assert_close(again.posteriors_M_K, at_once.posteriors_M_K)
