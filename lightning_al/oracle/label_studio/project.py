@@ -254,7 +254,8 @@ class Project:
     def _fit_config(self, parts: Parts) -> Labelling:
         """Let a project of ours show all parts and have all classes, and return what its configuration says."""
         if self.remembered.is_ours:
-            before = parts_in(self._config) if self.remembered.tasks else Parts()
+            # Tasks may be there that the run does not remember: it was killed after it had imported them.
+            before = parts_in(self._config) if self.remembered.tasks or self._count else Parts()
             wanted = Parts(max(before.pictures, parts.pictures), before.text or parts.text, before.table or parts.table)
             config = labelling_config(wanted, self._classes)
             if config != self._config:
