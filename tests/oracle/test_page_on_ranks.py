@@ -25,6 +25,7 @@ def test_two_ranks_serve_one_page_and_take_the_same_answers(tmp_path: Path) -> N
         process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
     try:
         with person(folder) as anna:
+            anna.wait_for("next", seconds=180)  # both processes import torch first
             states = anna.answer_all(label_of)
             assert process.wait(60) == 0, (tmp_path / "log").read_text()
             log_of_page = (folder / "page" / "server.log").read_text()
