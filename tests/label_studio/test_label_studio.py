@@ -347,6 +347,20 @@ def test_what_is_imported_once_is_not_imported_again(tmp_path: Path, server: Ser
         assert {index: task["id"] for index, task in anna.tasks(project).items()} == before
 
 
+def test_a_run_that_was_killed_after_the_import_keeps_what_the_project_shows(
+    tmp_path: Path, server: Server, anna: Person
+) -> None:
+    """Somebody labels the tasks before the run starts again, which does not know of them yet."""
+    oracle, asked = LabelStudio(server.url), query(tmp_path, items=[{"age": index} for index in TEXTS])
+    answers(oracle, asked)
+    project = project_of(tmp_path)
+    kept = json.loads((tmp_path / FILE).read_text())
+    (tmp_path / FILE).write_text(json.dumps(kept | {"tasks": {}, "count": 0}))
+    anna.label(anna.tasks(project)[7], "dog", about="table")
+    assert answers(oracle, asked) == {7: 1}
+    assert len(anna.ask("GET", f"/api/tasks?project={project}&page_size=100")["tasks"]) == len(TEXTS)
+
+
 def test_a_deleted_task_is_imported_again(tmp_path: Path, server: Server, anna: Person) -> None:
     oracle, asked = LabelStudio(server.url), query(tmp_path)
     answers(oracle, asked)

@@ -13,7 +13,8 @@ from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.oracle.base import Oracle
 from lightning_al.oracle.invitation import invite
 from lightning_al.oracle.label_studio.client import TOKEN, Client, UnreachableError
-from lightning_al.oracle.label_studio.project import Found, Project, enough_answers
+from lightning_al.oracle.label_studio.finding import Found, enough_answers
+from lightning_al.oracle.label_studio.project import Project
 from lightning_al.oracle.label_studio.remembered import Remembered
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.registry import register_oracle

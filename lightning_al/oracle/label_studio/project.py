@@ -1,21 +1,19 @@
-"""The project of a run in Label Studio: made once, given a task for each point, and read."""
+"""The project of a run in Label Studio: made once, and given a task for each point."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning_al.oracle.answer import Answer
-from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files.points import key_text
 from lightning_al.oracle.files.shown_item import ShownItem, held_address, shown_item, with_file
-from lightning_al.oracle.label_studio.answers import Reader, UndecidedError, Verdict
+from lightning_al.oracle.label_studio.answers import Verdict
 from lightning_al.oracle.label_studio.client import Client
+from lightning_al.oracle.label_studio.finding import Finder, Found
 from lightning_al.oracle.label_studio.labelling_config import (
     Labelling,
     Parts,
@@ -36,7 +34,6 @@ from lightning_al.oracle.label_studio.task_data import (
     prediction_of,
 )
 from lightning_al.oracle.query import Query
-from lightning_al.run.records import INITIAL
 
 MOST_PICTURES = 50
 """Tasks that are imported by one request, where they may have pictures."""
@@ -44,29 +41,9 @@ MOST_PICTURES = 50
 MOST_AT_ONCE = 500
 """Tasks that are imported by one request, where they have none."""
 
-MOST_BY_NUMBER = 500
-"""Up to so many tasks are exported by their numbers."""
-
 LONGEST_TITLE = 50
 SHORTEST_TITLE = 3
 """The most and the least characters of a project's title."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What the annotations of a project say.
-
-    Attributes:
-        answers: The answers to the query, by index.
-        corrections: What replaces an earlier answer: the task, the correction, and when it was changed.
-        refused: What cannot be an answer, in words.
-        undecided: Which answers have no majority, in words.
-    """
-
-    answers: dict[int, Answer] = field(default_factory=dict)
-    corrections: list[tuple[int, Correction, str]] = field(default_factory=list)
-    refused: list[str] = field(default_factory=list)
-    undecided: list[str] = field(default_factory=list)
 
 
 class Project:
@@ -121,7 +98,6 @@ class Project:
             self.remembered.write(folder)
         self._count = settings.get("task_number") or 0
         self._config = str(settings.get("label_config"))
-        self._names: dict[int, str] | None = None
 
     @property
     def address(self) -> str:
@@ -154,20 +130,10 @@ class Project:
         return len(lacking)
 
     def find(self, query: Query, *, enough: int, always_all: bool) -> Found:
-        """Return what the annotations say.
-
-        Args:
-            query: The query.
-            enough: How many answers to it are enough.
-            always_all: Whether the answers of earlier queries are read too, where the query has not enough answers.
-        """
-        asked = set(query)
-        own = [number for number, task in self.remembered.tasks.items() if task.round == query.round]
-        if not always_all and len(own) <= MOST_BY_NUMBER:
-            found = self._found(query, asked, own)
-            if len(found.answers) < enough:
-                return found
-        return self._found(query, asked, None)
+        """Return what the annotations say. Arguments are those of `Finder.find`."""
+        labelling = labelling_in(self._config, self._classes)
+        finder = Finder(self._client, self.remembered, labelling, self._classes, self._annotators)
+        return finder.find(query, enough=enough, always_all=always_all)
 
     def take(self, query: Query, found: Found) -> None:
         """Remember the answers to a query as taken."""
@@ -183,41 +149,6 @@ class Project:
         task = self.remembered.tasks[number]
         task.is_taken, task.answer, task.changed = True, Verdict(correction.label, None, "").plain, changed
         self.remembered.write(self._folder)
-
-    def _found(self, query: Query, asked: set[int], numbers: Sequence[int] | None) -> Found:
-        reader = Reader(labelling_in(self._config, self._classes), self._classes, self._annotators, self._name_of)
-        newest, found = self.remembered.newest(), Found()
-        for exported in self._annotated(numbers):
-            number = exported["id"]
-            task = self.remembered.tasks.get(number)
-            if task is None or newest[task.index] != number:
-                continue
-            is_asked = task.index in asked
-            is_recorded = task.is_taken or (task.round == query.round and task.index in query.answers)
-            changed = max((str(one.get("updated_at")) for one in exported["annotations"]), default="")
-            if not is_asked and (not is_recorded or changed == task.changed):
-                continue
-            try:
-                verdict = reader.verdict(exported["annotations"])
-            except AnswerError as error:
-                said = f"task {number} (index {task.index}): {error}".rstrip(".")
-                (found.undecided if isinstance(error, UndecidedError) or not is_asked else found.refused).append(said)
-                continue
-            if verdict is None:
-                continue
-            if is_asked:
-                found.answers[task.index] = Answer(verdict.answer, verdict.seconds, verdict.who)
-                task.changed = changed
-            elif str(verdict.plain) != str(task.answer if task.is_taken else query.answers[task.index]):
-                found.corrections.append((number, Correction(verdict.answer), changed))
-        return found
-
-    def _annotated(self, numbers: Sequence[int] | None) -> list[Mapping[str, Any]]:
-        """Return the tasks with annotations, all or of some numbers."""
-        if numbers is not None and not numbers:
-            return []
-        chosen = {} if numbers is None else {"ids[]": list(numbers)}
-        return self._client.get(f"{self._path()}export", exportType="JSON", download_all_tasks="false", **chosen) or []
 
     def _remembered(self, number: int | None) -> Remembered:
         remembered = Remembered.read(self._folder)
@@ -254,7 +185,8 @@ class Project:
     def _fit_config(self, parts: Parts) -> Labelling:
         """Let a project of ours show all parts and have all classes, and return what its configuration says."""
         if self.remembered.is_ours:
-            before = parts_in(self._config) if self.remembered.tasks else Parts()
+            # Tasks may be there that the run does not remember: it was killed after it had imported them.
+            before = parts_in(self._config) if self.remembered.tasks or self._count else Parts()
             wanted = Parts(max(before.pictures, parts.pictures), before.text or parts.text, before.table or parts.table)
             config = labelling_config(wanted, self._classes)
             if config != self._config:
@@ -329,29 +261,3 @@ class Project:
 
     def _path(self) -> str:
         return f"/api/projects/{self.remembered.project}/"
-
-    def _name_of(self, number: int) -> str:
-        """Return the name of a user."""
-        if self._names is None:
-            try:
-                users = self._client.get("/api/users/") or []
-            except (PermissionError, ValueError):
-                users = []
-            self._names = {user["id"]: _name(user) for user in users}
-        return self._names.get(number) or f"user {number}"
-
-
-def enough_answers(query: Query, accept_partial: int | None) -> int:
-    """Return how many new answers end a query.
-
-    >>> enough_answers(Query(0, [7, 3, 5], answers={2: 1}), 3), enough_answers(Query(-1, [7, 3]), 1)
-    (2, 2)
-    """
-    if accept_partial is None or query.round == INITIAL:
-        return len(query)
-    return min(len(query), max(0, accept_partial - len(query.answers)))
-
-
-def _name(user: Mapping[str, Any]) -> str:
-    whole: Iterator[str] = (str(user.get(part) or "").strip() for part in ("first_name", "last_name"))
-    return " ".join(filter(None, whole)) or str(user.get("username") or user.get("email") or "")
