@@ -47,14 +47,17 @@ _WRAPPERS = "BootStrapper ClasswiseWrapper MetricTracker MinMaxMetric Multioutpu
 
 _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum SumMetric"
 
+_ACQUISITION = (
+    "AtMostPerGroup BADGE BAIT BALD BatchBALD BatchEPIG ClassBalanced ClusterMargin DropQuery EPIG Entropy "
+    "LeastConfidence Margin MaxHerding Random Stochastic Subsample TypiClust UHerding VariationRatio"
+)
+
 _BY_MODULE = {
     "lightning_al": (
-        "ActiveDataModule ActiveLearning Ask AtMostPerGroup BADGE BAIT BALD BatchBALD BatchEPIG ClassBalanced "
-        "ClusterMargin Deterministic DropQuery EPIG Entropy Files LabelStudio LastLayer LeastConfidence MCDropout "
-        "Margin MaxHerding Noisy Page Random Revealed Stochastic Subsample TypiClust UHerding VariationRatio "
-        "image_folder table"
+        f"{_ACQUISITION} ActiveDataModule ActiveLearning Ask Deterministic Files LabelStudio LastLayer MCDropout Noisy "
+        "Page Revealed image_folder table"
     ),
-    ),
+    "lightning_al.acquisition": _ACQUISITION,
     "lightning_al.data.image_folder": "image_folder",
     "lightning_al.data.table": "table",
     "lightning_al.demos": ("Classifier Digits MNIST digits_cnn image_network mlp paper_cnn table_network text_network"),
