@@ -572,5 +572,5 @@ def test_a_run_that_is_killed_at_each_step_loses_and_repeats_nothing(
 ) -> None:
     monkeypatch.setenv(TOKEN, tokens["anna"])
     found = kill(tmp_path / "run", server, tokens, 20)
-    assert {"after Client.post import", "before Journal.answer", "after Journal.answer"} <= set(found.kills)
+    assert all(any(name in step for step in found.kills) for name in ("Client.post import", "Journal.answer"))
     assert (found.answers, found.lost, found.twice, found.imported_twice, found.wrong) == (16, [], [], [], [])
