@@ -39,6 +39,7 @@ from lightning_al.oracle.label_studio.labelling_config import Parts, labelling_c
 from lightning_al.oracle.label_studio.remembered import FILE, Remembered
 from lightning_al.run.journal import Journal
 from lightning_al.testing import check_oracle
+from tests.label_studio.kills import kill
 from tests.label_studio.server import HOME, Person, Server
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
@@ -564,3 +565,12 @@ def test_a_run_is_labelled_by_two_people_while_it_waits(
     corrected = [change for change in records.changes if change.index == first[0]]
     assert [change.label for change in corrected] == [first[0] % CLASSES]
     assert tokens["anna"].encode() not in b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_that_is_killed_at_each_step_loses_and_repeats_nothing(
+    tmp_path: Path, server: Server, tokens: Mapping[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, tokens["anna"])
+    found = kill(tmp_path / "run", server, tokens, 20)
+    assert all(any(name in step for step in found.kills) for name in ("Client.post import", "Journal.answer"))
+    assert (found.answers, found.lost, found.twice, found.imported_twice, found.wrong) == (16, [], [], [], [])
