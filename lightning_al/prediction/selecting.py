@@ -132,7 +132,7 @@ class PoolPasses:
         """Return candidates, or some of the `whole` of them, which stay the target inputs if there are no others."""
         data = self.fitted.data
         source = self.fitted.pool
-        candidates = Candidates.stream(
+        candidates: Candidates = Candidates.stream(
             len(points),
             lambda: kept(self._log_probs(source, points, "Scoring the pool", self.check)),
             lambda: self._embeddings(source, points, "Embedding the pool", self.check),

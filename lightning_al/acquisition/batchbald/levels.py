@@ -93,14 +93,17 @@ class Levels:
     def _coarse_M(self) -> Tensor:
         """The number, below M, of each configuration's group by its likeliest sample."""
         group_M = self._octaves_M.double().log2().long() * self.whole.posteriors_M_K.shape[1] + self._leading_M
-        return group_M.unique(return_inverse=True)[1]
+        numbers_M: Tensor = group_M.unique(return_inverse=True)[1]
+        return numbers_M
 
     @cached_property
     def _pair_M(self) -> Tensor:
         """The number of each configuration's group by its two likeliest samples."""
         K = self.whole.posteriors_M_K.shape[1]
         second_M = self.whole.posteriors_M_K.scatter(1, self._leading_M[:, None], 0.0).argmax(1)
-        return ((self._octaves_M * K + self._leading_M) * K + second_M).unique(return_inverse=True)[1]
+        pair_M = (self._octaves_M * K + self._leading_M) * K + second_M
+        numbers_M: Tensor = pair_M.unique(return_inverse=True)[1]
+        return numbers_M
 
     @cached_property
     def _pair_entropies_P(self) -> Tensor:
