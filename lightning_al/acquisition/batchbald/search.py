@@ -30,7 +30,7 @@ FEW = 32
 """So many points are computed in full in about the time that bounds for them would take."""
 
 WORTHLESS = 0.8
-"""A level that leaves more than this share of a few points is skipped: the next one costs about twice as much."""
+"""A level of bounds that leaves more than this share of a few points is skipped for the others: the next is closer."""
 
 NUM_PROBES = 2
 """The number of likely points that are computed in full, to find the gain that others have to reach."""
