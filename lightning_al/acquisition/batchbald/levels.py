@@ -77,7 +77,7 @@ class Levels:
             is_split_P = torch.zeros_like(self._pair_entropies_P, dtype=torch.bool)
             is_split_P[self._pair_entropies_P.topk(num_pairs).indices] = True
             group_M = torch.where(is_split_P[self._pair_M], len(self.whole) + self._pair_M, group_M)
-        return _averages(self.whole, group_M.unique(return_inverse=True)[1])
+        return _averages(self.whole, _numbered(group_M))
 
     @cached_property
     def _leading_M(self) -> Tensor:
@@ -93,17 +93,14 @@ class Levels:
     def _coarse_M(self) -> Tensor:
         """The number, below M, of each configuration's group by its likeliest sample."""
         group_M = self._octaves_M.double().log2().long() * self.whole.posteriors_M_K.shape[1] + self._leading_M
-        numbers_M: Tensor = group_M.unique(return_inverse=True)[1]
-        return numbers_M
+        return _numbered(group_M)
 
     @cached_property
     def _pair_M(self) -> Tensor:
         """The number of each configuration's group by its two likeliest samples."""
         K = self.whole.posteriors_M_K.shape[1]
         second_M = self.whole.posteriors_M_K.scatter(1, self._leading_M[:, None], 0.0).argmax(1)
-        pair_M = (self._octaves_M * K + self._leading_M) * K + second_M
-        numbers_M: Tensor = pair_M.unique(return_inverse=True)[1]
-        return numbers_M
+        return _numbered((self._octaves_M * K + self._leading_M) * K + second_M)
 
     @cached_property
     def _pair_entropies_P(self) -> Tensor:
@@ -111,6 +108,12 @@ class Levels:
         entropies_M = self.whole.weights_M * self.whole.entropies_M
         num_pairs = int(self._pair_M.max()) + 1
         return entropies_M.new_zeros(num_pairs).index_add_(0, self._pair_M, entropies_M)
+
+
+def _numbered(group_M: Tensor) -> Tensor:
+    """Number the groups from 0 in ascending order."""
+    number_M: Tensor = group_M.unique(return_inverse=True)[1]
+    return number_M
 
 
 def _averages(configurations: Configurations, group_M: Tensor) -> Configurations:

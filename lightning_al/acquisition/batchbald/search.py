@@ -29,6 +29,9 @@ MOST = 0.9
 FEW = 32
 """So many points are computed in full in about the time that bounds for them would take."""
 
+WORTHLESS = 0.8
+"""A level of bounds that leaves more than this share of a few points is skipped for the others: the next is closer."""
+
 NUM_PROBES = 2
 """The number of likely points that are computed in full, to find the gain that others have to reach."""
 
@@ -223,6 +226,11 @@ class GainSearch:
 
     def _tied(self, finalists_n: Tensor, configurations: Configurations) -> Tied:
         """Return the points with the highest gain among the finalists."""
+        if len(finalists_n) > FEW and self.dtype != torch.float64:
+            rivals = GainSearch(self.log_probs_N_K_C[finalists_n], torch.float64, self.keys_N[finalists_n])
+            tied = rivals.tied(configurations)
+            assert tied is not None
+            return tied.at(finalists_n)
         gains_n = self._exact_gains(finalists_n, configurations.undecided(NO_ENTROPY))
         is_best_n = gains_n >= gains_n.max() - EQUAL_GAINS
         positions_n = finalists_n[is_best_n]
@@ -250,6 +258,9 @@ class GainSearch:
         for level in levels:
             evaluate(places[promise_n[places].topk(min(NUM_PROBES, len(places))).indices])
             places = places[(bounds_n[places] >= least()) & (gains_n[places] == -math.inf)]
+            trial = places[:: max(1, len(places) // FEW)]
+            if (self._gains(open_n[trial], level) >= least()).double().mean() > WORTHLESS:
+                continue
             bounds_n[places] = self._gains(open_n[places], level)
             places = places[bounds_n[places] >= least()]
             promise_n = bounds_n
