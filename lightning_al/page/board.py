@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from threading import RLock
 from typing import Any
 
 from lightning_al.page.leases import SECONDS, Leases
-from lightning_al.page.pictures import SMALL, size_of
+from lightning_al.page.looks import Looks
 from lightning_al.page.place import Place
 from lightning_al.page.published import PHASES, Published
+from lightning_al.page.requests import BadRequestError, client_in, event_in, id_in, points_in, who_in
 from lightning_al.page.store import Event, Store
-from lightning_al.run.effort import LONGEST_NAME, MOST_SECONDS
 
 MOST_ITEMS = 24
 """The most items that a browser gets at once."""
@@ -26,17 +25,10 @@ MOST_ANSWERS = 500
 LAST = 10
 """How many of the last answers are shown."""
 
-LONGEST_TEXT = 2000
-"""The most characters of a reason, or of the name of another class."""
-
 PRESENT_SECONDS = 90.0
 """How long somebody counts as present after the browser's last question."""
 
 DONE = "The run is done, so nothing changes it any more"
-
-
-class BadRequestError(ValueError):
-    """A request that no page of ours sends."""
 
 
 class Board:
@@ -49,6 +41,7 @@ class Board:
 
     def __init__(self, place: Place, clock: Callable[[], float] = time.monotonic) -> None:
         self.published = Published(place)
+        self._looks = Looks(self.published)
         self.store = Store(place.store)
         self.leases = Leases(clock)
         # What a browser keeps until it is sent is of this run, whichever run has the port later.
@@ -65,8 +58,8 @@ class Board:
             plain, answers = self.published.read(), self.store.ledger.answers
             lives = self.published.lives()
             query, phase = _query(plain), self.phase
-            asked = _points(query.get("points"))
-            before = set(_points(query.get("answered")))
+            asked = points_in(query.get("points"))
+            before = set(points_in(query.get("answered")))
             told = ("round", "title", "spent", "budget", "seconds", "budget_seconds", "counts", "curve", "metric")
             return {
                 "run": self._name,
@@ -74,7 +67,7 @@ class Board:
                 "running": lives,
                 **{name: plain.get(name) for name in told},
                 "audit": plain.get("audit") or {},
-                "classes": [self._class(one) for one in plain.get("classes", ())],
+                "classes": [self._looks.class_(one) for one in plain.get("classes", ())],
                 "query": {
                     "id": query.get("id"),
                     "total": len(asked),
@@ -82,7 +75,7 @@ class Board:
                 }
                 if query
                 else None,
-                "ahead": sum(point not in answers for point in _points(plain.get("ahead"))) if phase != "done" else 0,
+                "ahead": sum(point not in answers for point in points_in(plain.get("ahead"))) if phase != "done" else 0,
                 "people": self.people(),
                 "last": [self._told(event) for event in self._last()],
                 "suggestions": bool(plain.get("suggestions")),
@@ -111,11 +104,11 @@ class Board:
         """Return whether a browser may see a point: it is asked for, offered, an example, or was just answered."""
         with self._lock:
             plain = self.published.read()
-            examples = [index for one in plain.get("classes", ()) for index in _points(one.get("examples"))]
+            examples = [index for one in plain.get("classes", ()) for index in points_in(one.get("examples"))]
             last = [event.point for event in self._last()]
             return point in {
-                *_points(_query(plain).get("points")),
-                *_points(plain.get("ahead")),
+                *points_in(_query(plain).get("points")),
+                *points_in(plain.get("ahead")),
                 *examples,
                 *last,
                 *self._asked_again(plain),
@@ -123,11 +116,11 @@ class Board:
 
     def next(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the next items for a browser, and keep them for it."""
-        client, who = _client(body), _who(body)
+        client, who = client_in(body), who_in(body)
         number = body.get("n", 6)
         if not isinstance(number, int) or isinstance(number, bool):
             raise BadRequestError(f"`n` is {number!r:.50}. Give a whole number of items.")
-        seen = _points(body.get("seen"))
+        seen = points_in(body.get("seen"))
         with self._lock:
             self._note(who)
             plain = self.published.read()
@@ -151,7 +144,7 @@ class Board:
 
     def answer(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Write answers to the store, and return which are there and which are refused, and why."""
-        client, who = _client(body), _who(body)
+        client, who = client_in(body), who_in(body)
         given = body.get("answers")
         if not isinstance(given, list) or len(given) > MOST_ANSWERS:
             raise BadRequestError(f"`answers` is no list of answers. Give at most {MOST_ANSWERS} in a list.")
@@ -160,7 +153,7 @@ class Board:
             plain = self.published.read()
             kept, refused, events = list[str](), list[dict[str, str]](), list[Event]()
             for one in given:
-                event = _event(one, client, who)
+                event = event_in(one, client, who)
                 known = self.store.ledger.by_id.get(event.id) or _by_id(events, event.id)
                 reason = self._same(event, known) if known else self._refusal(event, plain, events)
                 if reason is not None:
@@ -175,8 +168,8 @@ class Board:
 
     def undo(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Take an answer back, so that its point is asked for again."""
-        client, who, name = _client(body, "undo"), _who(body), _id(body.get("id"))
-        of = _id(body.get("of"))
+        client, who, name = client_in(body, "undo"), who_in(body), id_in(body.get("id"))
+        of = id_in(body.get("of"))
         with self._lock:
             self._note(who)
             ledger, plain = self.store.ledger, self.published.read()
@@ -210,7 +203,7 @@ class Board:
     def _askable(self, plain: Mapping[str, Any]) -> dict[int, None]:
         """Return the points whose answer the run would take, now or as a correction."""
         points = (_query(plain).get("points"), plain.get("ahead"), plain.get("answered"))
-        return dict.fromkeys(point for some in points for point in _points(some))
+        return dict.fromkeys(point for some in points for point in points_in(some))
 
     def _asked_again(self, plain: Mapping[str, Any]) -> list[int]:
         """Return the points of earlier queries whose answer was taken back."""
@@ -219,22 +212,22 @@ class Board:
 
     def _is_earlier(self, point: int, plain: Mapping[str, Any]) -> bool:
         """Return whether a point is neither asked for now nor offered ahead."""
-        return point not in _points(_query(plain).get("points")) and point not in _points(plain.get("ahead"))
+        return point not in points_in(_query(plain).get("points")) and point not in points_in(plain.get("ahead"))
 
     def _open(self, plain: Mapping[str, Any]) -> Iterator[int]:
         """Yield the points without an answer, in the order in which they are asked for."""
         if self.phase == "done":
             return
-        answers, before = self.store.ledger.answers, set(_points(_query(plain).get("answered")))
-        for point in dict.fromkeys([*self._asked_again(plain), *_points(_query(plain).get("points"))]):
+        answers, before = self.store.ledger.answers, set(points_in(_query(plain).get("answered")))
+        for point in dict.fromkeys([*self._asked_again(plain), *points_in(_query(plain).get("points"))]):
             if point not in answers and (point not in before or point in self.store.ledger.undone):
                 yield point
-        asked = set(_points(_query(plain).get("points")))
-        yield from (point for point in _points(plain.get("ahead")) if point not in answers and point not in asked)
+        asked = set(points_in(_query(plain).get("points")))
+        yield from (point for point in points_in(plain.get("ahead")) if point not in answers and point not in asked)
 
     def _offered(self, plain: Mapping[str, Any], open_points: Sequence[int], client: str) -> list[int]:
         """Return the points for a browser: those that wait for nothing else only where no others are left."""
-        ahead = set(_points(plain.get("ahead"))) - set(_points(_query(plain).get("points")))
+        ahead = set(points_in(plain.get("ahead"))) - set(points_in(_query(plain).get("points")))
         free = [point for point in open_points if self.leases.is_free(point, client)]
         first = [point for point in free if point not in ahead]
         return first or [point for point in free if point in ahead]
@@ -258,7 +251,7 @@ class Board:
         numbers = [one.get("number") for one in plain.get("classes", ())]
         if "class" in answer and answer["class"] not in numbers:
             return "There is no such class"
-        if is_earlier or point not in _points(query.get("answered")) or point in self.store.ledger.undone:
+        if is_earlier or point not in points_in(query.get("answered")) or point in self.store.ledger.undone:
             return None
         return "This item was answered elsewhere"
 
@@ -266,52 +259,8 @@ class Board:
         is_same = (known.kind, known.point, known.answer) == ("answer", event.point, event.answer)
         return None if is_same else "This id is that of another answer"
 
-    # How points look
-
     def _item(self, point: int, plain: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return what a browser shows of a point, or None if the fit has not written it yet."""
-        item = self.published.item(point)
-        if item is None:
-            return None
-        pictures, fault = [], item.get("fault")
-        for number in range(len(item.get("pictures", ()))):
-            try:
-                width, height = self._size(item, point, number)
-            except Exception as error:  # whatever decoders raise
-                fault = fault or f"Its picture cannot be read: {type(error).__name__}"
-                continue
-            small = max(width, height) <= SMALL
-            url = f"api/picture/{point}/{number}"
-            pictures.append({"url": url, "width": width, "height": height, "small": small})
-        suggestion = (plain.get("suggestions") or {}).get(str(point))
-        return {
-            "point": point,
-            "key": item.get("key", str(point)),
-            "pictures": pictures,
-            "texts": item.get("texts", []),
-            "rows": item.get("rows", []),
-            "fault": fault,
-            "earlier": self._is_earlier(point, plain),
-            "suggestion": suggestion,
-            "grid": suggestion is not None,
-        }
-
-    def _size(self, item: dict[str, Any], point: int, number: int) -> tuple[int, int]:
-        """Return the size of a picture, which is read once."""
-        sizes = item.setdefault("sizes", {})
-        if number not in sizes:
-            with self.published.open_picture(point, number) as file:
-                sizes[number] = size_of(file)
-        width, height = sizes[number]
-        return width, height
-
-    def _class(self, plain: Mapping[str, Any]) -> dict[str, Any]:
-        examples = []
-        for point in _points(plain.get("examples")):
-            item = self.published.item(point)
-            if item is not None and item.get("pictures"):
-                examples.append({"point": point, "url": f"api/picture/{point}/0"})
-        return {**plain, "examples": examples}
+        return self._looks.item(point, plain, earlier=self._is_earlier(point, plain))
 
     def _last(self) -> list[Event]:
         return list(self.store.ledger.answers.values())[-LAST:]
@@ -337,77 +286,6 @@ class Board:
 def _query(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     query = plain.get("query")
     return query if isinstance(query, dict) else {}
-
-
-def _points(given: Any) -> list[int]:
-    if given is None:
-        return []
-    if not isinstance(given, list) or not all(isinstance(one, int) and not isinstance(one, bool) for one in given):
-        raise BadRequestError(f"`{given!r:.50}` is no list of points. Give their indices in a list.")
-    return given
-
-
-def _client(body: Mapping[str, Any], default: str | None = None) -> str:
-    client = body.get("client", default)
-    if not isinstance(client, str) or not 0 < len(client) <= 100 or not client.isprintable():
-        raise BadRequestError("`client` is no name of a browser. Give each tab a short text of its own.")
-    return client
-
-
-def _who(body: Mapping[str, Any]) -> str | None:
-    who = body.get("who")
-    if who is not None and not (isinstance(who, str) and len(who) <= LONGEST_NAME and who.isprintable()):
-        raise BadRequestError(
-            f"`who` is not how somebody is called. Give at most {LONGEST_NAME} characters in one line."
-        )
-    return " ".join((who or "").split()) or None
-
-
-def _id(given: Any) -> str:
-    if not isinstance(given, str) or not 0 < len(given) <= 100 or not given.isprintable():
-        raise BadRequestError("`id` is no name of an answer. Give each answer a short text of its own.")
-    return given
-
-
-def _event(given: Any, client: str, who: str | None) -> Event:
-    if not isinstance(given, dict):
-        raise BadRequestError(f"`{given!r:.50}` is no object that answers. Give `id`, `point` and `answer`.")
-    name, point, seconds = _id(given.get("id")), given.get("point"), given.get("seconds")
-    if not isinstance(point, int) or isinstance(point, bool) or not 0 <= point < 2**62:
-        raise BadRequestError(f"`point` is {point!r:.50}. Give the index of an item.")
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool) and math.isfinite(seconds)
-    if seconds is not None and not (is_number and 0 <= seconds <= MOST_SECONDS):
-        raise BadRequestError(f"`seconds` is {seconds!r:.50}. Give how long the answer took, or null.")
-    shown = given.get("suggestion_shown", False)
-    if not isinstance(shown, bool):
-        raise BadRequestError(f"`suggestion_shown` is {shown!r:.50}. Give true or false.")
-    answer = _answer(given.get("answer"))
-    took = None if seconds is None else float(seconds)
-    return Event(name, "answer", point, answer, None, took, who, client, shown, time.time())
-
-
-def _answer(given: Any) -> dict[str, Any]:
-    if isinstance(given, dict) and len(given) == 1:
-        ((kind, value),) = given.items()
-        is_text = isinstance(value, str) and len(value) <= LONGEST_TEXT and "\0" not in value
-        match kind:
-            case "class" if isinstance(value, int) and not isinstance(value, bool):
-                return {"class": value}
-            case "skip" if value is True:
-                return {"skip": True}
-            case "unusable" if is_text:
-                return {"unusable": _clean(value)}
-            case "other" if is_text and value.strip():
-                return {"other": _clean(value)}
-    raise BadRequestError(
-        f"`answer` is {given!r:.50}. Give one of `class` with a number, `skip` with true, `unusable` with a reason, "
-        "and `other` with a text."
-    )
-
-
-def _clean(text: str) -> str:
-    """Return a text without halves of characters, which JSON can hold and no file can."""
-    return text.strip().encode("utf-8", "replace").decode()
 
 
 def _by_id(events: Sequence[Event], name: str) -> Event | None:

@@ -22,9 +22,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from lightning_al.page.board import BadRequestError, Board
+from lightning_al.page.board import Board
 from lightning_al.page.pictures import Pictures
 from lightning_al.page.place import Place
+from lightning_al.page.requests import BadRequestError
 from lightning_al.page.safety import Guard, cookie_of, session_of
 from lightning_al.run.files import parse_json, replacing
 from lightning_al.run.lock import RunLock

@@ -16,6 +16,7 @@ from lightning_al.host.trainer import logger_step, set_logger_step
 from lightning_al.oracle import Oracle, name_of, reveals
 from lightning_al.oracle.earlier_run import EarlierRun
 from lightning_al.rounds.audit import answers_given, mixed, to_audit
+from lightning_al.rounds.earlier_answers import take_late
 from lightning_al.rounds.labelling import weights_name, without_drawing
 from lightning_al.rounds.log import log_round
 from lightning_al.rounds.progress import answered_ahead, tell_progress
@@ -186,7 +187,7 @@ def take_corrections(run: Run, trainer: pl.Trainer, data: ActiveDataModule) -> N
         return
     if run.labelling.query is None:
         with without_drawing():
-            run.labelling.correct(oracle, trainer, data, run.journal, run.active.folder)
+            take_late(oracle, trainer, data, run.journal, run.active.folder)
         run.take_back_changed_round(data.pool)
 
 

@@ -7,13 +7,11 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache, partial
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from lightning_al.data.datamodule import ActiveDataModule
-from lightning_al.data.pool import Pool
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
 from lightning_al.oracle import Labels, Oracle, Query, enough_of, name_of, reveals, seconds_to_wait
@@ -31,7 +29,7 @@ from lightning_al.rounds.accepted_labels import (
     truth_of,
     why_of_labels,
 )
-from lightning_al.rounds.earlier_answers import answered_points, earlier_answers
+from lightning_al.rounds.earlier_answers import catch_up, earlier_answers
 from lightning_al.run.effort import Effort, known_efforts
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change, Label
@@ -196,7 +194,7 @@ class Labelling:
         answers, efforts, wrong, changes = from_first_rank(trainer, find)
         asked.answers.update(answers)
         asked.efforts.update(efforts)
-        _catch_up(data.pool, changes)
+        catch_up(data.pool, changes)
         if wrong is not None:
             data.training_points.check_length(data.pool)  # a dataset that changed meanwhile is the better explanation
             raise wrong
@@ -205,44 +203,6 @@ class Labelling:
                 tell_pending(asked, oracle, self._shown())
             return None
         return answers
-
-    def correct(
-        self,
-        oracle: Oracle,
-        trainer: pl.Trainer,
-        data: ActiveDataModule,
-        journal: Journal | None,
-        folder: Path | None,
-    ) -> None:
-        """Record on the first rank the corrections that came while no query was open, and tell the other ranks.
-
-        Args:
-            oracle: Who answers.
-            trainer: The Trainer.
-            data: The data.
-            journal: The journal, on the first rank, if the run has a folder.
-            folder: The folder.
-
-        Raises:
-            ValueError: If corrections were refused.
-        """
-
-        def find() -> tuple[ValueError | None, list[Change]]:
-            wrong = ask(
-                lambda: oracle.corrections(answered_points(data.pool), folder),
-                nothing := OpenQuery(len(data.pool.rounds) - 1, [], []),
-                name=name_of(oracle),
-                accept=accepting(data, self._num_outputs, reveals=False),
-                record=lambda answers, efforts: None,  # none is asked for
-                kept="for the next fit of this program" if folder is None else f"in {folder}",
-                earlier=earlier_answers(data.pool, nothing, journal),
-            )
-            return wrong, data.pool.changes
-
-        wrong, changes = from_first_rank(trainer, find)
-        _catch_up(data.pool, changes)
-        if wrong is not None:
-            raise wrong
 
     def take_answers(self, folder: str | os.PathLike[str]) -> None:
         """Take over the answers of the query that were recorded in the run's folder since the last call."""
@@ -313,12 +273,6 @@ class Labelling:
                 why = why_of_labels(error, data, outputs, folder)
                 if why is not None:
                     error.add_note(why)
-
-
-def _catch_up(pool: Pool, changes: Sequence[Change]) -> None:
-    """Make the changes of labels that the first rank made."""
-    for change in changes_since(pool.changes, changes):
-        pool.change(change)
 
 
 def weights_name(number: int) -> str:

@@ -113,6 +113,7 @@ def answer_all(anna: Remote, label_of: Callable[[int], int]) -> list[float]:
             return waits
         if items and state["query"]["id"] != query:
             waits += [] if query is None else [time.perf_counter() - last]
+            print(f"  {waits[-1]:.1f} s to the next query" if waits else "  the first query", flush=True)
             query = state["query"]["id"]
         for item in items:
             given = {"id": f"{item['point']}", "point": item["point"], "answer": {"class": label_of(item["point"])}}

@@ -5,16 +5,13 @@ from __future__ import annotations
 import csv
 import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import webbrowser
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +34,7 @@ from lightning_al.page.store import read_events
 from lightning_al.run.journal import Journal
 from lightning_al.testing import check_oracle
 from tests.support.page import NUMBERS, Client, Remote, ask, person, progress, query, served
-from tests.support.page_kills import NAMES, Around, Y, check_recorded, label_of, run
+from tests.support.page_kills import NAMES, Around, Y, check_recorded, kill_page, label_of, run
 
 
 def give(board: Board, point: int, answer: Any, **more: Any) -> str:
@@ -368,32 +365,6 @@ def test_an_answer_that_was_on_disk_before_the_page_was_killed_is_kept_once(tmp_
     assert [event.id for event in read_events(publishing.place.store)] == ["a"]
 
 
-def killing(anna: Remote, kills: int) -> int:
-    """Answer all, and kill the page's process at any moment so many times, in the middle of answers too."""
-    stops = random.Random(0)
-    done = 0
-
-    def kill() -> None:
-        nonlocal done
-        while done < kills and not ended.is_set():
-            time.sleep(stops.uniform(0.0, 0.4))
-            with suppress(ProcessLookupError, KeyError):
-                os.kill(anna.place.served_by()["pid"], signal.SIGKILL)
-                done += 1
-                while not anna.place.is_served() and not ended.is_set():
-                    time.sleep(0.02)
-
-    ended = threading.Event()
-    thread = threading.Thread(target=kill)
-    thread.start()
-    try:
-        anna.answer_all(label_of)
-    finally:
-        ended.set()
-        thread.join()
-    return done
-
-
 @pytest.mark.parametrize(
     "kills",
     [
@@ -402,16 +373,7 @@ def killing(anna: Remote, kills: int) -> int:
     ],
 )
 def test_no_answer_is_lost_where_the_page_is_killed(tmp_path: Path, kills: int) -> None:
-    folder = tmp_path / "run"
-    with person(folder) as anna, ThreadPoolExecutor() as pool:
-        answering = pool.submit(killing, anna, kills)
-        run(folder, Page(open_browser=False))
-        while not answering.done():  # it may be killed after the run has ended, which nothing starts again
-            if not anna.place.is_served():
-                start(anna.place)
-            time.sleep(0.1)
-        assert answering.result() >= 1
-    check_recorded(folder)
+    assert kill_page(tmp_path / "run", kills) >= 1
 
 
 def test_the_page_starts_once_and_keeps_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from lightning_al.page.board import BadRequestError, Board
+from lightning_al.page.board import Board
 from lightning_al.page.place import Place
+from lightning_al.page.requests import BadRequestError
 from tests.support.page import CLASSES, Client, ask, progress, query, served
 
 
