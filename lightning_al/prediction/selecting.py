@@ -132,14 +132,16 @@ class PoolPasses:
         """Return candidates, or some of the `whole` of them, which stay the target inputs if there are no others."""
         data = self.fitted.data
         source = self.fitted.pool
-        candidates = Candidates.stream(
+        candidates: Candidates = Candidates.stream(
             len(points),
             lambda: kept(self._log_probs(source, points, "Scoring the pool", self.check)),
             lambda: self._embeddings(source, points, "Embedding the pool", self.check),
             groups=None if data.groups is None else lambda: data.group_numbers(points),
             labelled=self._labelled,
             target_inputs=whole if data.target_inputs is None else self._target_inputs,
-            at=lambda places: self._candidates([points[place] for place in places], whole=whole or candidates),
+            at=lambda places: self._candidates(
+                [points[place] for place in places], whole=candidates if whole is None else whole
+            ),
         )
         return candidates
 
