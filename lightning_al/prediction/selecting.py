@@ -139,7 +139,9 @@ class PoolPasses:
             groups=None if data.groups is None else lambda: data.group_numbers(points),
             labelled=self._labelled,
             target_inputs=whole if data.target_inputs is None else self._target_inputs,
-            at=lambda places: self._candidates([points[place] for place in places], whole=whole or candidates),
+            at=lambda places: self._candidates(
+                [points[place] for place in places], whole=candidates if whole is None else whole
+            ),
         )
         return candidates
 

@@ -14,11 +14,15 @@ from tests.support.commands import run
 pytestmark = pytest.mark.usefixtures("as_before")
 
 
-# Matrices of all 10 classes would take 3 s, and tests/acquisition/test_bait.py has those of small networks.
-FEWER = {"bait": ["acquisition.num_classes=3"]}
+FEWER = {
+    # Matrices of all 10 classes would take 3 s, and tests/acquisition/test_bait.py has those of small networks.
+    "bait": ["acquisition.num_classes=3"],
+    "batch_epig": ["acquisition.num_target_inputs=5", "acquisition.num_configurations=10"],
+}
+"""What makes a costly method fast."""
 
 
-@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("name", [*available(), "class_balanced", "subsample"])
 def test_two_rounds_on_the_digits(name: str, tmp_path: Path) -> None:
     run(tmp_path / "run", *TINY, f"acquisition={name}", *FEWER.get(name, ()), "seed=3")
     assert [len(set(indices)) for indices in Run.read(tmp_path / "run").indices] == [5, 5, 0]
