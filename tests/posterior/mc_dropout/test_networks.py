@@ -390,5 +390,5 @@ def test_a_batch_that_cannot_be_cut_is_scored_all_the_same() -> None:
     net = nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.5), nn.Linear(8, 3))
     batches = [{"names": ["a", "b", "c", "d"], "x": x} for x in torch.randn(2, 4, 8)]
     [one, other] = log_probs_of(MCDropout(4), net, batches, forward=lambda m, batch: m(batch["x"]), seed=0)
-    again = predict(net, [torch.cat([batch["x"] for batch in batches])], num_samples=6)
+    again = predict(net, [torch.cat([batch["x"] for batch in batches])], num_samples=4)
     torch.testing.assert_close(torch.cat([one, other]), again)
