@@ -137,10 +137,13 @@ OF_OTHERS = {
 
 def private_names(path: Path) -> Iterator[str]:
     """The private names that a file imports from the library, or reads or patches on what is not its own."""
-    tree = ast.parse(path.read_text())
-    own = {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)}
-    own |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and is_self(node.value)}
-    for node in ast.walk(tree):
+    source = path.read_text()
+    if not re.search(r"(?<!\w)_[A-Za-z]", source):
+        return
+    nodes = list(ast.walk(ast.parse(source)))
+    own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    own |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_self(node.value)}
+    for node in nodes:
         found = []
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lightning_al"):
             found = [*str(node.module).split("."), *(alias.name for alias in node.names)]

@@ -1,4 +1,7 @@
-"""Which points of a dataset are labelled, since which round, and with what label."""
+"""Which points of a dataset are labelled, since which round, and with what label.
+
+The module stays whole: each method of `Pool` keeps the same few fields consistent with one another.
+"""
 
 from __future__ import annotations
 

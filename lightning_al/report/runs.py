@@ -1,4 +1,7 @@
-"""Runs, finished or still going, read from their folders. Reading writes nothing and runs no code of a folder."""
+"""Runs, finished or still going, read from their folders. Reading writes nothing and runs no code of a folder.
+
+The module stays whole: the functions read and check, field by field, what `Run` holds.
+"""
 
 from __future__ import annotations
 

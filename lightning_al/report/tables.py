@@ -1,4 +1,7 @@
-"""The tables of a report, for the page and the terminal: its figures as text."""
+"""The tables of a report, for the page and the terminal: its figures as text.
+
+The module stays whole: it is a list of short functions, one a table, which share the last few.
+"""
 
 from __future__ import annotations
 

@@ -238,7 +238,13 @@ def make(name: str, n: int = 11) -> tuple[nn.Module, Tensor]:
     return net.eval(), pool
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+MADE_OF_OTHERS = ("vision transformer", "gru", "lstm, batch second")
+"""Networks whose noise is that of the transformer encoder, and of the LSTM and the other networks with time first."""
+
+ONE_OF_EACH = [pytest.param(name, marks=pytest.mark.slow) if name in MADE_OF_OTHERS else name for name in NETWORKS]
+
+
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_sample_k_is_one_function_of_a_point(name: str) -> None:
     net, pool = make(name, n=7)
     whole = predict(net, [pool], num_samples=6)
@@ -252,18 +258,12 @@ def test_sample_k_is_one_function_of_a_point(name: str) -> None:
     assert (predict(net, [pool], num_samples=6, seed=1) - whole).abs().max() > 1e-3
 
 
-MADE_OF_OTHERS = ("vision transformer", "lstm, batch second")
-"""Networks whose noise is that of the transformer encoder, and of the LSTM and the other networks with time first."""
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in MADE_OF_OTHERS else name for name in NETWORKS]
-)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_samples_are_distributed_as_the_network_s_own_noise(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     # In one pass where the network allows it: test_vectorized.py has it that these are the samples of single passes.
     monkeypatch.setattr(vectorized, "DEVICES", {"cpu"})
     net, pool = make(name, n=2)
-    num_samples = 300
+    num_samples = 150
     ours = predict(net, [pool], num_samples).exp()
     for part in net.modules():
         part.training = not isinstance(part, nn.BatchNorm1d | Auxiliary)
