@@ -236,7 +236,9 @@ def test_a_method_for_another_task_is_refused_and_others_are_named() -> None:
         def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
             return torch.zeros(len(candidates))
 
-    with pytest.raises(ValueError, match=r"`Variance` is for the tasks regression, but the task .*: .*bald, .*batchbald,"):
+    with pytest.raises(
+        ValueError, match=r"`Variance` is for the tasks regression, but the task .*: .*bald, .*batchbald,"
+    ):
         ActiveLearning(Variance(), query_size=2)
 
 
