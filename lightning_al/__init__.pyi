@@ -8,6 +8,7 @@ from .acquisition import BatchBALD as BatchBALD
 from .acquisition import BatchEPIG as BatchEPIG
 from .acquisition import ClassBalanced as ClassBalanced
 from .acquisition import ClusterMargin as ClusterMargin
+from .acquisition import CoreSet as CoreSet
 from .acquisition import DropQuery as DropQuery
 from .acquisition import Entropy as Entropy
 from .acquisition import LeastConfidence as LeastConfidence
@@ -29,6 +30,7 @@ from .acquisition.bald import bald as bald
 from .acquisition.batch_epig import batch_epig as batch_epig
 from .acquisition.batchbald.selection import batchbald as batchbald
 from .acquisition.cluster_margin import cluster_margin as cluster_margin
+from .acquisition.core_set import core_set as core_set
 from .acquisition.dropquery import dropquery as dropquery
 from .acquisition.epig import epig as epig
 from .acquisition.max_herding import max_herding as max_herding

@@ -12,6 +12,7 @@ from lightning_al.acquisition.batch_epig import BatchEPIG
 from lightning_al.acquisition.batchbald import BatchBALD
 from lightning_al.acquisition.class_balanced import ClassBalanced
 from lightning_al.acquisition.cluster_margin import ClusterMargin
+from lightning_al.acquisition.core_set import CoreSet
 from lightning_al.acquisition.dropquery import DropQuery
 from lightning_al.acquisition.entropy import Entropy
 from lightning_al.acquisition.epig import EPIG
@@ -37,6 +38,7 @@ __all__ = [
     "BatchEPIG",
     "ClassBalanced",
     "ClusterMargin",
+    "CoreSet",
     "DropQuery",
     "Entropy",
     "LeastConfidence",
