@@ -14,6 +14,7 @@ from .acquisition import Entropy as Entropy
 from .acquisition import LeastConfidence as LeastConfidence
 from .acquisition import Margin as Margin
 from .acquisition import MaxHerding as MaxHerding
+from .acquisition import ProbCover as ProbCover
 from .acquisition import Random as Random
 from .acquisition import ScoreAcquisition as ScoreAcquisition
 from .acquisition import Selection as Selection
@@ -34,6 +35,7 @@ from .acquisition.core_set import core_set as core_set
 from .acquisition.dropquery import dropquery as dropquery
 from .acquisition.epig import epig as epig
 from .acquisition.max_herding import max_herding as max_herding
+from .acquisition.prob_cover import prob_cover as prob_cover
 from .acquisition.stochastic import stochastic as stochastic
 from .acquisition.typiclust import typiclust as typiclust
 from .acquisition.uherding import uherding as uherding

@@ -316,3 +316,21 @@ def core_set(
         positions.append(pick)
         centres.append(points[pick])
     return positions, scores
+
+
+def prob_cover(
+    features_N_D: Tensor, b: int, labelled_n_D: Tensor | None, radius: float
+) -> tuple[list[int], list[float]]:
+    """The ball that covers most points that no ball before it does; of equal ones, the lowest key wins."""
+    points = features_N_D.double().tolist()
+    balls = [{n for n, point in enumerate(points) if math.dist(point, centre) < radius} for centre in points]
+    labelled = [] if labelled_n_D is None else labelled_n_D.double().tolist()
+    left = {n for n, point in enumerate(points) if all(math.dist(point, centre) >= radius for centre in labelled)}
+    keys, positions, scores = tie_keys(len(points)), [], []
+    for _ in range(min(b, len(points))):
+        rest = [i for i in range(len(points)) if i not in positions]
+        pick = min(rest, key=lambda i: (-len(balls[i] & left), keys[i]))
+        positions.append(pick)
+        scores.append(len(balls[pick] & left) / len(points))
+        left -= balls[pick]
+    return positions, scores

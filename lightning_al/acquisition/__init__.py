@@ -19,6 +19,7 @@ from lightning_al.acquisition.epig import EPIG
 from lightning_al.acquisition.least_confidence import LeastConfidence
 from lightning_al.acquisition.margin import Margin
 from lightning_al.acquisition.max_herding import MaxHerding
+from lightning_al.acquisition.prob_cover import ProbCover
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.registry import available, create, register
 from lightning_al.acquisition.stochastic import Stochastic
@@ -44,6 +45,7 @@ __all__ = [
     "LeastConfidence",
     "Margin",
     "MaxHerding",
+    "ProbCover",
     "Random",
     "ScoreAcquisition",
     "Selection",

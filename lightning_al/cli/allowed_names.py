@@ -49,7 +49,7 @@ _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum 
 
 _ACQUISITION = (
     "AtMostPerGroup BADGE BAIT BALD BatchBALD BatchEPIG ClassBalanced ClusterMargin CoreSet DropQuery EPIG Entropy "
-    "LeastConfidence Margin MaxHerding Random Stochastic Subsample TypiClust UHerding VariationRatio"
+    "LeastConfidence Margin MaxHerding ProbCover Random Stochastic Subsample TypiClust UHerding VariationRatio"
 )
 
 _BY_MODULE = {
