@@ -143,15 +143,16 @@ class Coverage:
 
         The kernel is symmetric, so each block of it serves the points on both of its sides.
         """
+        is_bare = not bool(self.covered_N.any())
         gains_N = torch.zeros_like(self._weights_N)
         blocks = list(self._blocks())
         for place, rows in enumerate(blocks):
             for columns in blocks[place:]:
                 kernel_n_m = self._kernel.values_(self._left_N_E[rows] @ self._right_N_E[columns].T)
                 if columns != rows:
-                    gained_n_m = (kernel_n_m - self.covered_N[columns]).relu_()
+                    gained_n_m = kernel_n_m if is_bare else (kernel_n_m - self.covered_N[columns]).relu_()
                     gains_N[rows] += gained_n_m @ self._weights_N[columns]
-                gained_n_m = kernel_n_m.sub_(self.covered_N[rows, None]).relu_()
+                gained_n_m = kernel_n_m if is_bare else kernel_n_m.sub_(self.covered_N[rows, None]).relu_()
                 gains_N[columns] += self._weights_N[rows] @ gained_n_m
         return gains_N
 
