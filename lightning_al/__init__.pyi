@@ -8,11 +8,13 @@ from .acquisition import BatchBALD as BatchBALD
 from .acquisition import BatchEPIG as BatchEPIG
 from .acquisition import ClassBalanced as ClassBalanced
 from .acquisition import ClusterMargin as ClusterMargin
+from .acquisition import CoreSet as CoreSet
 from .acquisition import DropQuery as DropQuery
 from .acquisition import Entropy as Entropy
 from .acquisition import LeastConfidence as LeastConfidence
 from .acquisition import Margin as Margin
 from .acquisition import MaxHerding as MaxHerding
+from .acquisition import ProbCover as ProbCover
 from .acquisition import Random as Random
 from .acquisition import ScoreAcquisition as ScoreAcquisition
 from .acquisition import Selection as Selection
@@ -29,9 +31,11 @@ from .acquisition.bald import bald as bald
 from .acquisition.batch_epig import batch_epig as batch_epig
 from .acquisition.batchbald.selection import batchbald as batchbald
 from .acquisition.cluster_margin import cluster_margin as cluster_margin
+from .acquisition.core_set import core_set as core_set
 from .acquisition.dropquery import dropquery as dropquery
 from .acquisition.epig import epig as epig
 from .acquisition.max_herding import max_herding as max_herding
+from .acquisition.prob_cover import prob_cover as prob_cover
 from .acquisition.stochastic import stochastic as stochastic
 from .acquisition.typiclust import typiclust as typiclust
 from .acquisition.uherding import uherding as uherding

@@ -295,3 +295,42 @@ def bait(fishers_N: Tensor, fishers_n: Tensor, b: int, prior_precision: float) -
         least = min(places, key=lambda place: trace([other for other in places if other != place]))
         places.remove(least)
     return places, [gains[place] for place in places]
+
+
+def core_set(
+    features_N_D: Tensor, b: int, labelled_n_D: Tensor | None, equal: float = 1e-12
+) -> tuple[list[int], list[float]]:
+    """The farthest point at each step, and how far it is; of those equally far, the lowest key wins."""
+    points = features_N_D.double().tolist()
+    centres = [] if labelled_n_D is None else labelled_n_D.double().tolist()
+    mean = [sum(column) / len(points) for column in zip(*points, strict=True)]
+    keys, positions, scores = tie_keys(len(points)), [], []
+    for _ in range(min(b, len(points))):
+        rest = [i for i in range(len(points)) if i not in positions]
+        if centres:
+            far = {i: min(math.dist(points[i], centre) for centre in centres) ** 2 for i in rest}
+        else:
+            far = {i: -(math.dist(points[i], mean) ** 2) for i in rest}
+        pick = min((i for i in rest if far[i] >= max(far.values()) - equal), key=lambda i: keys[i])
+        scores.append(far[pick] ** 0.5 if centres else max(math.dist(point, points[pick]) for point in points))
+        positions.append(pick)
+        centres.append(points[pick])
+    return positions, scores
+
+
+def prob_cover(
+    features_N_D: Tensor, b: int, labelled_n_D: Tensor | None, radius: float
+) -> tuple[list[int], list[float]]:
+    """The ball that covers most points that no ball before it does; of equal ones, the lowest key wins."""
+    points = features_N_D.double().tolist()
+    balls = [{n for n, point in enumerate(points) if math.dist(point, centre) < radius} for centre in points]
+    labelled = [] if labelled_n_D is None else labelled_n_D.double().tolist()
+    left = {n for n, point in enumerate(points) if all(math.dist(point, centre) >= radius for centre in labelled)}
+    keys, positions, scores = tie_keys(len(points)), [], []
+    for _ in range(min(b, len(points))):
+        rest = [i for i in range(len(points)) if i not in positions]
+        pick = min(rest, key=lambda i: (-len(balls[i] & left), keys[i]))
+        positions.append(pick)
+        scores.append(len(balls[pick] & left) / len(points))
+        left -= balls[pick]
+    return positions, scores

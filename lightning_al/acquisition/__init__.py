@@ -12,12 +12,14 @@ from lightning_al.acquisition.batch_epig import BatchEPIG
 from lightning_al.acquisition.batchbald import BatchBALD
 from lightning_al.acquisition.class_balanced import ClassBalanced
 from lightning_al.acquisition.cluster_margin import ClusterMargin
+from lightning_al.acquisition.core_set import CoreSet
 from lightning_al.acquisition.dropquery import DropQuery
 from lightning_al.acquisition.entropy import Entropy
 from lightning_al.acquisition.epig import EPIG
 from lightning_al.acquisition.least_confidence import LeastConfidence
 from lightning_al.acquisition.margin import Margin
 from lightning_al.acquisition.max_herding import MaxHerding
+from lightning_al.acquisition.prob_cover import ProbCover
 from lightning_al.acquisition.random import Random
 from lightning_al.acquisition.registry import available, create, register
 from lightning_al.acquisition.stochastic import Stochastic
@@ -37,11 +39,13 @@ __all__ = [
     "BatchEPIG",
     "ClassBalanced",
     "ClusterMargin",
+    "CoreSet",
     "DropQuery",
     "Entropy",
     "LeastConfidence",
     "Margin",
     "MaxHerding",
+    "ProbCover",
     "Random",
     "ScoreAcquisition",
     "Selection",

@@ -48,8 +48,8 @@ _WRAPPERS = "BootStrapper ClasswiseWrapper MetricTracker MinMaxMetric Multioutpu
 _AGGREGATION = "CatMetric MaxMetric MeanMetric MinMetric RunningMean RunningSum SumMetric"
 
 _ACQUISITION = (
-    "AtMostPerGroup BADGE BAIT BALD BatchBALD BatchEPIG ClassBalanced ClusterMargin DropQuery EPIG Entropy "
-    "LeastConfidence Margin MaxHerding Random Stochastic Subsample TypiClust UHerding VariationRatio"
+    "AtMostPerGroup BADGE BAIT BALD BatchBALD BatchEPIG ClassBalanced ClusterMargin CoreSet DropQuery EPIG Entropy "
+    "LeastConfidence Margin MaxHerding ProbCover Random Stochastic Subsample TypiClust UHerding VariationRatio"
 )
 
 _BY_MODULE = {
