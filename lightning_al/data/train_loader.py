@@ -17,6 +17,9 @@ from lightning_al.data.samplers import Shuffled, is_of_torchdata, seeds_of_worke
 from lightning_al.host.loaders import splits_among_ranks
 from lightning_al.host.namespace import pl
 
+WITHOUT_GRADIENTS = 4
+"""How many times as many points fit into memory where nothing is kept for gradients; ten layers keep more than that."""
+
 
 class TrainLoader:
     """Take a user's train loader apart: its dataset, and its settings for loaders over parts of it.
@@ -149,11 +152,17 @@ class TrainLoader:
         return loader
 
     def in_order(self, dataset: Dataset[Any], batch_size: int | None) -> DataLoader[Any]:
-        """Return a loader that reads a part of the data once, in order."""
+        """Return a loader that reads a part of the data once, in order.
+
+        Args:
+            dataset: The part.
+            batch_size: Batch size; by default `WITHOUT_GRADIENTS` times that of training.
+        """
+        batch_size = batch_size or WITHOUT_GRADIENTS * self.batch_size
         if self._own is not None:
-            return self._own.in_order(dataset, batch_size or self.batch_size)
+            return self._own.in_order(dataset, batch_size)
         settings = {**self.settings, "persistent_workers": False}
-        return DataLoader(dataset, batch_size=batch_size or self.batch_size, shuffle=False, **settings)
+        return DataLoader(dataset, batch_size=batch_size, shuffle=False, **settings)
 
 
 def _share(sampler: Sampler[int], trainer: pl.Trainer | None) -> int:
