@@ -1,8 +1,7 @@
 """Write an acquisition function of one's own, and use it by name.
 
-PowerBALD (Kirsch, Farquhar, Atighehchian, Jesson, Branchaud-Charron and Gal, "Stochastic Batch Acquisition", TMLR 2023)
-draws points with probability in proportion to a power of their BALD score, so that a batch is diverse at no cost.
-Run it with ``python examples/own_acquisition.py``.
+The points with the highest BALD scores may be alike. This one takes five times as many as are queried, and selects
+those that lie far from each other in the network's embeddings. Run it with ``python examples/own_acquisition.py``.
 """
 
 from dataclasses import dataclass
@@ -16,30 +15,35 @@ from lightning_al import Acquisition, ActiveDataModule, ActiveLearning, Candidat
 from lightning_al.testing import check_acquisition
 
 
-@register("power_bald")
+@register("spread_bald")
 @dataclass(frozen=True)
-class PowerBALD(Acquisition):
-    """Draw points without replacement, with probability in proportion to BALD to the power of beta."""
+class SpreadBALD(Acquisition):
+    """Of the points with the highest BALD scores, select those that lie far from each other."""
 
-    beta: float = 1.0
+    factor: int = 5
     min_samples: ClassVar[int] = 2
 
     def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
+        b = min(b, len(candidates))
         scores_N = bald(candidates.log_probs_N_K_C)
-        # The b largest of log-scores plus Gumbel noise are such a draw.
-        noise_N = -torch.empty_like(scores_N).exponential_(generator=generator).log()
-        # Points that tell nothing come last, and in random order too.
-        log_scores_N = scores_N.clamp_min(torch.finfo(scores_N.dtype).tiny).log()
-        positions = (self.beta * log_scores_N + noise_N).topk(min(b, len(candidates))).indices
+        highest_n = scores_N.topk(min(self.factor * b, len(candidates))).indices
+        embeddings_n_D = candidates.embeddings_N_D[highest_n]
+        distances_n = torch.full((len(highest_n),), torch.inf)
+        picks: list[int] = []
+        while len(picks) < b:  # begin with the highest score, then take what is farthest from all picks
+            picks.append(int(distances_n.argmax()))
+            distances_n = distances_n.minimum((embeddings_n_D - embeddings_n_D[picks[-1]]).norm(dim=1))
+            distances_n[picks] = -1
+        positions = highest_n[picks]
         return Selection(positions, scores_N[positions])
 
 
 def main() -> ActiveLearning:
-    check_acquisition(PowerBALD())
+    check_acquisition(SpreadBALD())
     pl.seed_everything(0)
     data = ActiveDataModule(Digits(), initial_size=20, seed=0, samples_per_epoch=640)
     posterior = MCDropout(num_samples=50)
-    active = ActiveLearning("power_bald", query_size=10, budget=40, posterior=posterior)  # or PowerBALD(beta=8)
+    active = ActiveLearning("spread_bald", query_size=10, budget=40, posterior=posterior)  # or SpreadBALD(factor=10)
     trainer = pl.Trainer(max_epochs=5, callbacks=[active], accelerator="cpu", logger=False, enable_checkpointing=False)
     trainer.fit(LitDigits(), datamodule=data)
     print(active.history)

@@ -287,6 +287,8 @@ class ActiveLearning(Arguments):
             warn_of_unknown_seconds(run)
             note_lacking(run, trainer, data)
             answer(run, trainer, data)
+        if not run.labelling.is_pending:
+            run.take_pseudo_labels(trainer, data)  # of which a scheduler may count the steps
 
     @override
     def on_load_checkpoint(
@@ -333,7 +335,7 @@ class ActiveLearning(Arguments):
         fit.seeded.enter_context(seeded(fit_seeds(self.seed, number, fit.member + 1)[fit.member]))
         if number + fit.member > 0 and not call.is_nested:
             fit.until_first_step.enter_context(without_sanity_check(trainer))
-        data.pseudo_labelled = on_each_rank(trainer, lambda: run.starts.pseudo_labels(self, data, number))
+        run.take_pseudo_labels(trainer, data)
         if not resumes:
             on_each_rank(trainer, lambda: run.starts.reset(self, trainer, pl_module, data, number, fit.member))
         call.is_within_fit = False

@@ -115,5 +115,5 @@ def test_every_acquisition_of_the_package_is_registered():
 
 
 def test_unknown_acquisition_lists_the_known():
-    with pytest.raises(ValueError, match=r"no acquisition function named 'batch_bald'.*bald, batchbald, entropy"):
+    with pytest.raises(ValueError, match=r"no acquisition function named 'batch_bald'.*bald, .*batchbald, .*entropy"):
         acquisition.create("batch_bald")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ from lightning_al.host.found_checkpoints import choose_checkpoints
 from lightning_al.host.hyperparameters import take_own_hyperparameters
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info
 from lightning_al.run.effort import Effort
+from lightning_al.run.labels import Label
 from lightning_al.run.seeds import Seed, derive, generator, seeded
 from lightning_al.task.class_names import classes_of, listed_classes, shown_class
 from lightning_al.task.labels import is_lacking
@@ -205,7 +207,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.initial = None if initial is None else read_initial(initial)
         self.audit = read_audit(audit)
         self.pseudo_labels = read_threshold(pseudo_labels)
-        self.pseudo_labelled: dict[int, int] = {}
+        self.pseudo_labelled: dict[int, Label] = {}
         self.seed = seed
         self.target = Target(target)
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
@@ -454,7 +456,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         epoch = self.trainer.current_epoch if self.trainer is not None else 0
         points = self._read_again(epoch) if epoch else self.training_points
         labelled = [*self.pool.labelled, *self.pseudo_labelled]
-        labels = {**self.pseudo_labelled, **self.pool.labels}
+        labels = ChainMap(self.pool.labels, self.pseudo_labelled)  # with the answers that are still to come
         dataset: Dataset[Any] = Labelled(points.dataset, labelled)
         if labels or self.pool.lacking:
             dataset = Relabelled(points.dataset, labelled, labels, self.target)

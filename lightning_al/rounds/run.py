@@ -116,6 +116,11 @@ class Run:
 
         return on_each_rank(trainer, lambda: self.members.begin(self.round, len(pool.changes), seeds, read))
 
+    def take_pseudo_labels(self, trainer: pl.Trainer, data: ActiveDataModule) -> None:
+        """Let the fit that begins train on the predictions of the round before, if that was asked for."""
+        number = self.round - 1 if self.done else self.round
+        data.pseudo_labelled = on_each_rank(trainer, lambda: self.starts.pseudo_labels(self.active, data, number))
+
     def check_pool(self, pool: Pool) -> None:
         """Refuse a pool that was not labelled by this run.
 

@@ -17,6 +17,7 @@ from lightning_al.rounds.members import check_can_be_drawn
 from lightning_al.run.folder import end_name, pseudo_labels_name
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_command import command
+from lightning_al.run.labels import Label
 from lightning_al.run.same_run import check_same_weights
 from lightning_al.run.seeds import derive, seeded
 from lightning_al.run.weights import copy_weights, put_weights, reset_parameters, uninitialised, with_more_rows
@@ -81,7 +82,7 @@ class Starts:
             put_weights(module, self.initial)  # for the buffers
             reset_parameters(module)
 
-    def pseudo_labels(self, active: Arguments, data: ActiveDataModule, number: int) -> dict[int, int]:
+    def pseudo_labels(self, active: Arguments, data: ActiveDataModule, number: int) -> dict[int, Label]:
         """Return the predicted classes, by index, that a round trains on, without points that have left the pool.
 
         Args:

@@ -175,7 +175,7 @@ def test_settings_of_the_wrapped_loader_are_kept() -> None:
     train, pool = data.train_dataloader(), data.pool_dataloader()
     wrapped = data.wrapped.train_dataloader()
     for loader in (train, pool):
-        assert loader.batch_size == 5
+        assert loader.batch_size == (5 if loader is train else 20)
         for name in set(settings) - {"persistent_workers"}:
             assert getattr(loader, name) == getattr(wrapped, name), name
     assert train.persistent_workers

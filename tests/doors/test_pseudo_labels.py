@@ -146,6 +146,21 @@ def test_labels_of_an_oracle_come_before_predictions(tmp_path: Path) -> None:
     assert {index: last[index] for index in data.pool.labelled} == {i: int(Y[i]) for i in data.pool.labelled}
 
 
+def test_a_scheduler_counts_the_steps_of_the_points_that_are_trained_on(tmp_path: Path) -> None:
+    estimated: list[int] = []
+
+    class OneCycle(Recording):
+        def configure_optimizers(self) -> Any:
+            optimizer = torch.optim.SGD(self.parameters(), lr=0.1)
+            estimated.append(int(self.trainer.estimated_stepping_batches))
+            cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=estimated[-1])
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
+
+    _, _, active = run(tmp_path, 0.3, module=OneCycle())
+    assert estimated == [round.steps for round in active.history]
+    assert all(round.pseudo_labels for round in active.history[1:])
+
+
 def test_they_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
     _, _, one = run(tmp_path, 0.5, pool={"pool_batch_size": 64})
     _, _, other = run(tmp_path, 0.5, pool={"pool_batch_size": 3})

@@ -124,7 +124,7 @@ def test_other_labels_are_not_guessed_to_be_of_two_classes(tmp_path: Path, label
 
 
 def test_three_logits_are_not_binary(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"A binary task needs one logit .* but the module gave \[\d, 4\]"):
+    with pytest.raises(ValueError, match=r"A binary task needs one logit .* but the module gave \[\d+, 4\]"):
         picks(tmp_path, LitMLP(), task="binary")
 
 

@@ -111,7 +111,7 @@ def test_each_pass_over_the_pool_gives_the_same_chunks_and_keeps_none(tmp_path: 
         return seen
 
     scoring = Scoring(look, MCDropout(10))
-    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=20)
+    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=5)
     trainer(tmp_path, callbacks=[scoring]).fit(LitMLP(), datamodule=data)
     assert [shape for shape, _ in scoring.seen[0]] == [[20, 10, 4], [20, 10, 4], [12, 10, 4]]
     assert scoring.seen[0] == scoring.seen[1]
@@ -175,7 +175,7 @@ def test_between_two_chunks_neither_stage_nor_precision_is_that_of_predicting(tm
         return [(running.predicting, torch.is_autocast_enabled("cpu")) for _ in chunks]
 
     scoring = Scoring(look, MCDropout(10))
-    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=20)
+    data = ActiveDataModule(points(60), initial_size=8, val=points(20, seed=1), batch_size=5)
     trainer(tmp_path, callbacks=[scoring], precision="bf16-mixed").fit(LitMLP(), datamodule=data)
     assert scoring.seen == [[(False, False)] * 3] * 2
 

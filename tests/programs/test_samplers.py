@@ -749,7 +749,7 @@ def test_a_dataset_that_reads_a_batch_at_once_does_so_in_training_and_scoring(tm
     table.reads.clear()
     scored = [batch["x"][:, 0].long().tolist() for batch in data.pool_dataloader()]
     assert flat(scored) == data.pool.unlabelled
-    assert max(table.reads) == 4
+    assert max(table.reads) == 16
     assert len(table.reads) == len(scored)
 
 

@@ -84,7 +84,7 @@ def test_a_class_that_a_method_did_not_query_counts_none(rounds):
 def test_names_that_differ_in_every_round_take_no_more_room_than_they_do_in_the_folder(rounds):
     names = [f"{row}-{number}" for row in range(len(rounds)) for number in range(1_000)]
     rounds["seconds"] = [dict.fromkeys(names[row * 1_000 : (row + 1) * 1_000], 1.0) for row in range(len(rounds))]
-    assert len(rounds.columns) == 19
+    assert len(rounds.columns) == 20
     assert len(frames.phases(rounds)) == 8_000 + 8 * 2  # and the peak memory of fit and score
 
 
