@@ -26,7 +26,8 @@ class SpreadBALD(Acquisition):
     def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
         b = min(b, len(candidates))
         scores_N = bald(candidates.log_probs_N_K_C)
-        highest_n = scores_N.topk(min(self.factor * b, len(candidates))).indices
+        order_N = torch.randperm(len(candidates), generator=generator)  # of equal scores, any may come first
+        highest_n = order_N[scores_N[order_N].topk(min(self.factor * b, len(candidates))).indices]
         embeddings_n_D = candidates.embeddings_N_D[highest_n]
         distances_n = torch.full((len(highest_n),), torch.inf)
         picks: list[int] = []

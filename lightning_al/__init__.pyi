@@ -42,6 +42,8 @@ from .acquisition.uherding import uherding as uherding
 from .callback import ActiveLearning as ActiveLearning
 from .cli.opened_run import load_model as load_model
 from .data.datamodule import ActiveDataModule as ActiveDataModule
+from .data.features.text_encoder import TextEncoder as TextEncoder
+from .data.features.timm_encoder import TimmEncoder as TimmEncoder
 from .data.image_folder import image_folder as image_folder
 from .data.pool import Pool as Pool
 from .data.table import table as table

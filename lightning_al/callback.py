@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lightning_utilities.core.rank_zero import rank_zero_only
 from typing_extensions import override
 
+from lightning_al.data.features.points import compute_features
 from lightning_al.data.validation_points import ValidationPoints
 from lightning_al.host.found_checkpoints import let_write
 from lightning_al.host.monitors import refuse_monitors_without_validation
@@ -267,6 +268,8 @@ class ActiveLearning(Arguments):
                 data.check_earlier_classes()
             if self.folder is not None:
                 open_folder(run, trainer, data, self.folder)
+                if data.frozen is not None:
+                    data.frozen.keep_in(self.folder, trainer)
                 run.keep_new_keys(trainer, data)
             resume_from_found(run, trainer, data, self.state_key)
             if run.is_resumed or run.header is not None:
@@ -324,6 +327,7 @@ class ActiveLearning(Arguments):
         if run.labelling.is_pending:
             self._pass_over_fit(trainer, pl_module)
             return
+        compute_features(data)
         tell_progress(run, trainer, data, "done" if self.done else "fitting")
         # A fit of a run that is done repeats the last one.
         number = self.round - 1 if self.done else self.round

@@ -55,12 +55,15 @@ _ACQUISITION = (
 _BY_MODULE = {
     "lightning_al": (
         f"{_ACQUISITION} ActiveDataModule ActiveLearning Ask Deterministic Files LabelStudio LastLayer MCDropout Noisy "
-        "Page Revealed image_folder table"
+        "Page Revealed TextEncoder TimmEncoder image_folder table"
     ),
     "lightning_al.acquisition": _ACQUISITION,
     "lightning_al.data.image_folder": "image_folder",
     "lightning_al.data.table": "table",
-    "lightning_al.demos": ("Classifier Digits MNIST digits_cnn image_network mlp paper_cnn table_network text_network"),
+    "lightning_al.demos": (
+        "Classifier Digits LinearHead MNIST Pixels digits_cnn image_network mlp mlp_head paper_cnn table_network "
+        "text_network"
+    ),
     "lightning_al.demos.networks": "digits_cnn paper_cnn",
     "lightning_al.oracle": "Ask Files LabelStudio Noisy Page Revealed",
     "lightning_al.posterior": "Deterministic LastLayer MCDropout",

@@ -22,12 +22,24 @@ from lightning_al.run.folder import CONFIG
 from lightning_al.run.identity import GROWS, forced_settings, free_settings
 from lightning_al.run.printable import printable
 
-PARTS = ("acquisition", "posterior", "oracle", "model", "data", "trainer", "callbacks", "logger", "pool", "active")
+PARTS = (
+    "acquisition",
+    "posterior",
+    "oracle",
+    "features",
+    "model",
+    "data",
+    "trainer",
+    "callbacks",
+    "logger",
+    "pool",
+    "active",
+)
 VALUES = ("folder", "seed", "name", "metric", "mode", "threads", "allow")
 MAY_GROW = tuple(f"active.{name}" for name in GROWS)
 COMMAND_ONLY = ("allow", "active.force")
 # Groups of the command line that `active` and `pool` refer to.
-WITH_FORCE = ("acquisition", "posterior", "data", "pool.data", *forced_settings())
+WITH_FORCE = ("acquisition", "posterior", "features", "data", "pool.data", *forced_settings())
 FREE = ("oracle", *(name for name in free_settings() if name not in (*MAY_GROW, *COMMAND_ONLY)))
 
 
@@ -136,12 +148,13 @@ def read_config(folder: Path) -> DictConfig | None:
         raise _damaged(folder, "it holds one value") from None
     if not isinstance(stored, DictConfig):
         raise _damaged(folder, "it holds a list")
-    missing = sorted({*PARTS, *VALUES} - {"allow", "mode"} - set(map(str, stored)))
+    missing = sorted({*PARTS, *VALUES} - {"allow", "mode", "features"} - set(map(str, stored)))
     if missing:
         raise _damaged(folder, f"it lacks {', '.join(missing)}")
     if _unknown(stored):
         raise _damaged(folder, f"no run has the settings {', '.join(_unknown(stored))}")
-    stored.mode = stored.get("mode")  # earlier versions did not store it
+    for name in ("mode", "features"):  # earlier versions did not store them
+        stored[name] = stored.get(name)
     rename_earlier(stored)
     if isinstance(stored.get("active"), DictConfig):
         _rename(stored.active)

@@ -19,7 +19,7 @@ from lightning_al.cli.references import KeyPath
 from lightning_al.registry import Registry
 
 TO_WRITE = frozenset(
-    ("artifact_location", "default_root_dir", "dirpath", "log_dir", "output_dir", "save_dir", "tracking_uri")
+    ("artifact_location", "cache", "default_root_dir", "dirpath", "log_dir", "output_dir", "save_dir", "tracking_uri")
 )
 """Arguments that are places to write to, also when relative."""
 
@@ -27,8 +27,10 @@ NEEDED = {
     "Trainer": ("default_root_dir",),
     "MLFlowLogger": ("artifact_location", "tracking_uri"),
     "WandbLogger": ("offline", "save_dir"),
+    "TextEncoder": ("model",),
+    "TimmEncoder": ("pretrained",),
 }
-"""Arguments without which a class writes into the current folder, or uploads what it logs."""
+"""Arguments without which a class writes into the current folder, uploads what it logs, or downloads."""
 
 NOT_STORED = {
     "Trainer": frozenset(("model_registry", "plugins", "profiler")),
@@ -127,6 +129,11 @@ class Claims:
             return None if value is True else "sends what is logged over the network"
         if name == "download":
             return FETCHES if value else None
+        if ("TimmEncoder" in bases and name == "pretrained" and value is not False) or (
+            isinstance(value, str)
+            and (("TextEncoder" in bases and name == "model") or ("ActiveDataModule" in bases and name == "features"))
+        ):
+            return "is downloaded, or read from this machine"
         if value is None or isinstance(value, bool | int | float):
             return None
         if not isinstance(value, str | os.PathLike):

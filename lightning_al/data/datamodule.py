@@ -11,6 +11,7 @@ import os
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,8 +26,10 @@ from lightning_al.data.augmentation import warn_of_augmentation
 from lightning_al.data.batches import needs_two_points
 from lightning_al.data.class_numbers import as_class, listed_targets
 from lightning_al.data.dataset import AnyDataset
-from lightning_al.data.delegation import Delegation, shown
+from lightning_al.data.delegation import TRANSFER_HOOKS, Delegation, shown
 from lightning_al.data.earlier_labels import read_labels
+from lightning_al.data.features import FrozenFeatures, read_features, read_inputs
+from lightning_al.data.features.points import pool_items, target_items, training_items
 from lightning_al.data.from_datasets import FromDatasets, as_datamodule
 from lightning_al.data.initial import check_one_is_given, draw_initial, initial_indices, num_initial, read_initial
 from lightning_al.data.keys import Key, Known, Numbering, read_keys, without_column
@@ -53,6 +56,9 @@ from lightning_al.values.whole_numbers import MOST_HELD, optional_whole_number
 
 # LightningCLI tries the types in this order, and would take a dataset's class for a function that returns datasets.
 PoolDataset = Callable[[Any], Any] | AnyDataset
+
+Features = Any
+"""A module, a function, a NamedEncoder, a text, an array or a dict of arrays: see `ActiveDataModule`."""
 
 
 class ActiveDataModule(Delegation, pl.LightningDataModule):
@@ -119,6 +125,17 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         pseudo_labels: Train each round also on points of the pool that the model of the round before is sure of: those
             whose likeliest class has at least this probability, such as 0.95, with that class as their label. They are
             chosen anew in each round, are no labels in any count, and are not validated on. They stay in the pool.
+        features: What acquisition functions tell distances by, and what a head may be trained on: numbers of each point
+            that do not depend on the network. A frozen encoder: a module, ``"timm:NAME"`` for images,
+            ``"transformers:NAME"`` for texts, or a function of a batch's inputs. Or an array ``[N, D]`` with a row for
+            each point, or the path of a ``.npy`` file, or a dict of these by train, val, test and predict. An encoder
+            runs once, in float32 and without training-only augmentation, on the Trainer's device, and through the
+            transfer hooks of `data`. By default methods read the network's embeddings.
+        cache: A folder that keeps what an encoder gave for several runs, such as those of a sweep. By default it is
+            kept in the run's folder, and without one in memory. It is known by the encoder's weights or source, the
+            items, and the sizes and times of their files, and computed again where these differ.
+        inputs: ``"features"`` to train, validate, test and score on features in place of the inputs: batches are
+            ``(features, label)``, or dicts with ``features``. Oracles still get the items themselves.
         val: Validation dataset or pair of arrays, if `data` is a dataset or a pair of arrays. The arguments below are
             for that case too.
         test: Test dataset or pair of arrays.
@@ -137,6 +154,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         audit_budget: How many labels a share in `audit` is of, as `ActiveLearning` sets it then.
         pseudo_labelled: The predicted classes, by index, of the points of the pool that the fit trains on beside the
             labelled ones, as `ActiveLearning` sets them before each fit.
+        frozen: A `FrozenFeatures`, which computes features and keeps them, or None where there are none.
         skips_unreadable: Whether points of the pool that cannot be read are passed over, as
             ``ActiveLearning(unscorable="skip")`` sets it.
 
@@ -174,6 +192,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         labels: str | os.PathLike[str] | None = None,
         audit: float | None = None,
         pseudo_labels: float | None = None,
+        features: Features = None,
+        cache: str | os.PathLike[str] | None = None,
+        inputs: Literal["features"] | None = None,
         val: AnyDataset | None = None,
         test: AnyDataset | None = None,
         predict: AnyDataset | None = None,
@@ -207,9 +228,15 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.initial = None if initial is None else read_initial(initial)
         self.audit = read_audit(audit)
         self.pseudo_labels = read_threshold(pseudo_labels)
+        self.features = read_features(features)
+        self.cache = None if cache is None else Path(cache).expanduser().absolute()
+        self.inputs = read_inputs(inputs, self.features)
         self.pseudo_labelled: dict[int, Label] = {}
         self.seed = seed
         self.target = Target(target)
+        self.frozen: FrozenFeatures | None = None
+        if self.features is not None:
+            self.frozen = FrozenFeatures(self.features, cache=self.cache, target=self.target)
         self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
         self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch, most=MOST_HELD)
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
@@ -376,6 +403,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         places = [] if self._numbering is None else self._numbering.places
         return {index for index, place in enumerate(places) if place is None}
 
+    @property
+    def places(self) -> list[int | None] | None:
+        """The place in the dataset that each index has, or None where an index is the place."""
+        return None if self._numbering is None else self._numbering.places
+
     def key_of(self, index: int) -> Key:
         """Return the key of an item, or its index where items have none."""
         return index if self.keys is None else self.keys[index]
@@ -457,11 +489,13 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         points = self._read_again(epoch) if epoch else self.training_points
         labelled = [*self.pool.labelled, *self.pseudo_labelled]
         labels = ChainMap(self.pool.labels, self.pseudo_labelled)  # with the answers that are still to come
-        dataset: Dataset[Any] = Labelled(points.dataset, labelled)
+        given: Dataset[Any] = points.dataset if self.inputs is None else training_items(self)
+        dataset: Dataset[Any] = Labelled(given, labelled)
         if labels or self.pool.lacking:
-            dataset = Relabelled(points.dataset, labelled, labels, self.target)
+            dataset = Relabelled(given, labelled, labels, self.target)
         order = generator(self.seed, len(self.pool.rounds) - 1, "batches", *([epoch] if epoch else []))
-        return points.loader.over(dataset, labelled, self.samples_per_epoch, order, self.trainer)
+        loader = points.loader if self.inputs is None else points.loader.of_tensors()
+        return loader.over(dataset, labelled, self.samples_per_epoch, order, self.trainer)
 
     def pool_dataloader(self, indices: Sequence[int] | None = None) -> DataLoader[Any]:
         """Return a loader of unlabelled points in index order, with their labels hidden.
@@ -471,11 +505,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         """
         points = self.training_points
         points.check_length(self.pool)
-        strict = self.pool_dataset is None or not callable(self.target.spec)
         indices = self.pool.unlabelled if indices is None else list(indices)
-        stand_in = points.stand_in(self.pool) if strict else None
-        view = Hidden(points.scored, indices, self.target, strict, stand_in)
-        return points.loader.in_order(view, self.pool_batch_size)
+        if self.inputs is not None:
+            return points.loader.of_tensors().in_order(pool_items(self, indices), self.pool_batch_size)
+        return points.loader.in_order(self._hidden(indices), self.pool_batch_size)
 
     def labelled_dataloader(self, indices: Sequence[int] | None = None) -> DataLoader[Any]:
         """Return a loader of labelled points in the order in which they were labelled, read as the pool is.
@@ -486,8 +519,9 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         points = self.training_points
         points.check_length(self.pool)
         indices = self.pool.labelled if indices is None else list(indices)
-        view = Relabelled(points.scored, indices, self.pool.labels, self.target)
-        return points.loader.in_order(view, self.pool_batch_size)
+        given: Any = points.scored if self.inputs is None else training_items(self)
+        loader = points.loader if self.inputs is None else points.loader.of_tensors()
+        return loader.in_order(Relabelled(given, indices, self.pool.labels, self.target), self.pool_batch_size)
 
     def target_inputs_dataset(self) -> TargetInputs:
         """Return the items at which predictions will be made, with one label in the place of their own.
@@ -495,11 +529,15 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         Raises:
             ValueError: If they were not given, or the validation data have no items by number.
         """
+        return self.original_target_inputs() if self.inputs is None else target_items(self)
+
+    def original_target_inputs(self) -> TargetInputs:
+        """Return these items with their own inputs, even where a module gets features in their place."""
         if self.target_inputs is None:
             raise ValueError("`ActiveDataModule` was given no `target_inputs`. Pass a dataset, or 'val'.")
         found: Any = self.target_inputs
         if isinstance(found, str):
-            found = dataset_of(self.wrapped.val_dataloader() if is_overridden("val_dataloader", self) else [])
+            found = dataset_of(self.wrapped.val_dataloader() if is_overridden("val_dataloader", self.wrapped) else [])
         like = self.item_of(self.training_points.reference(self.pool))
         stand_in = None if callable(self.target.spec) else self.training_points.stand_in(self.pool)
         return TargetInputs(found, like, self.target, stand_in)
@@ -507,7 +545,33 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def target_inputs_dataloader(self, indices: Sequence[int]) -> DataLoader[Any]:
         """Return a loader of some of these items, in this order."""
         view: Dataset[Any] = Subset(self.target_inputs_dataset(), list(indices))
-        return self.training_points.loader.in_order(view, self.pool_batch_size)
+        loader = self.training_points.loader
+        return (loader if self.inputs is None else loader.of_tensors()).in_order(view, self.pool_batch_size)
+
+    def _hidden(self, indices: Sequence[int]) -> Hidden:
+        """Return some points as they are scored, with their labels hidden."""
+        points = self.training_points
+        strict = self.pool_dataset is None or not callable(self.target.spec)
+        stand_in = points.stand_in(self.pool) if strict else None
+        return Hidden(points.scored, indices, self.target, strict, stand_in)
+
+    @override
+    def _forward_hooks(self) -> None:
+        super()._forward_hooks()
+        if self.inputs is not None:
+            self._give_features()
+
+    def _give_features(self) -> None:
+        """Give features to validation, test and prediction. Transfer hooks are for the original inputs."""
+        for hook in TRANSFER_HOOKS:
+            vars(self).pop(hook, None)
+        for split in ("val", "test", "predict"):
+            if f"{split}_dataloader" in vars(self):
+                vars(self)[f"{split}_dataloader"] = partial(self._loaders_of_features, split)
+
+    def _loaders_of_features(self, split: str) -> Any:
+        assert self.frozen is not None
+        return self.frozen.loaders(split, getattr(self.wrapped, f"{split}_dataloader")(), self.wrapped)
 
     # What `setup` finds.
 
@@ -681,10 +745,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         unlabelled = [index for index in self.pool.unlabelled if index not in gone]
         some = points.first_readable(unlabelled, 3)
         if some and hasattr(points.scored, "__getitems__"):
-            view: Any = self.pool_dataloader(some).dataset
+            view: Any = self._hidden(some)
             view.__getitems__(range(len(some)))
         few = points.first_readable(unlabelled, 4)
-        warn_of_augmentation(self.pool_dataloader(few).dataset, few, points.collate, self.seed)
+        warn_of_augmentation(self._hidden(few), few, points.collate, self.seed)
 
 
 def arguments_of(data: ActiveDataModule) -> dict[str, Any]:
@@ -695,5 +759,7 @@ def arguments_of(data: ActiveDataModule) -> dict[str, Any]:
         "samples_per_epoch": data.samples_per_epoch,
         "audit": data.audit,
         "pseudo_labels": data.pseudo_labels,
+        "features": data.features,
+        "inputs": data.inputs,
     }
     return given | (data.wrapped.given if isinstance(data.wrapped, FromDatasets) else {})

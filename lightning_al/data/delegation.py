@@ -11,15 +11,10 @@ from lightning_al.host.namespace import is_overridden, pl, rank_zero_info
 
 _LIGHTNINGS = frozenset({*dir(pl.LightningDataModule), *vars(pl.LightningDataModule())})
 
+TRANSFER_HOOKS = ("on_before_batch_transfer", "transfer_batch_to_device", "on_after_batch_transfer")
+
 # Lightning looks at whether a datamodule overrides these, so they may exist only where the wrapped one has them.
-_FORWARDED = (
-    "val_dataloader",
-    "test_dataloader",
-    "predict_dataloader",
-    "on_before_batch_transfer",
-    "transfer_batch_to_device",
-    "on_after_batch_transfer",
-)
+_FORWARDED = ("val_dataloader", "test_dataloader", "predict_dataloader", *TRANSFER_HOOKS)
 
 _READ_BY_LIGHTNING = ("prepare_data_per_node", "allow_zero_length_dataloader_with_multiple_devices")
 

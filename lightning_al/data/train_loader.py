@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, Sampler, default_collate
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_al.data.batches import Batches, needs_two_points
@@ -150,6 +151,14 @@ class TrainLoader:
             # If it were passed to the constructor, the loader would have no attributes `sampler` and `batch_size`.
             vars(loader)["batch_sampler"] = batches(sampler, self.batch_size, drop_last)
         return loader
+
+    def of_tensors(self) -> TrainLoader:
+        """Return the same for items that are tensors and labels in memory, which need no workers and no collation."""
+        fresh = copy.copy(self)
+        fresh._own = None
+        fresh.settings = {"num_workers": 0, "collate_fn": default_collate, "persistent_workers": False}
+        fresh.settings["pin_memory"] = self.settings["pin_memory"]
+        return fresh
 
     def in_order(self, dataset: Dataset[Any], batch_size: int | None) -> DataLoader[Any]:
         """Return a loader that reads a part of the data once, in order.

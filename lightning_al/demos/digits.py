@@ -23,12 +23,16 @@ class Digits(pl.LightningDataModule):
         noise: Standard deviation of the Gaussian noise on each train image; pixels are from 0 to 1.
         seed: Seed of the split and of the noise.
 
+    Attributes:
+        num_classes: How many classes there are, 10.
+
     >>> data = Digits(test_size=450)
     >>> data.setup()
     >>> len(data.train), len(data.test), data.train[0][0].shape
     (1347, 450, torch.Size([1, 8, 8]))
     """
 
+    num_classes = 10
     train: TensorDataset
     test: TensorDataset
 

@@ -32,8 +32,12 @@ class MNIST(pl.LightningDataModule):
         repeats: Number of copies of each train image.
         noise: Standard deviation of the Gaussian noise on each train image, after normalisation.
         seed: Seed of the split and of the noise.
+
+    Attributes:
+        num_classes: How many classes there are, 10.
     """
 
+    num_classes = 10
     train: TensorDataset
     val: TensorDataset
     test: TensorDataset

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.acquisition.base import Acquisition, check_selection, plain_metrics
+from lightning_al.data.features.points import features_at, has_target_features, target_features_at
 from lightning_al.host.loaders import to_device
 from lightning_al.host.module_state import ModuleState
 from lightning_al.host.namespace import rank_zero_info
@@ -84,15 +85,19 @@ def dry_pass(
         size = len(few.indices)
         return Points.stream(size, lambda: _only(few.chunks(size)), lambda: few_embeddings.chunks(size), **others)
 
-    def groups_of(indices: Sequence[int]) -> dict[str, Any]:
-        return {} if data.groups is None else {"groups": lambda: data.group_numbers(indices)}
+    def tables_of(indices: Sequence[int]) -> dict[str, Any]:
+        groups = {} if data.groups is None else {"groups": lambda: data.group_numbers(indices)}
+        return groups | ({} if data.features is None else {"features": lambda: features_at(data, indices)})
 
     def labelled() -> Points:
         few = _spread_over(fitted.labelled)
-        return points(fitted.labelled_points, few, labels=lambda: fitted.labels(few), **groups_of(few))
+        return points(fitted.labelled_points, few, labels=lambda: fitted.labels(few), **tables_of(few))
 
     def target_inputs() -> Points:
-        return points(fitted.target_inputs, list(range(len(data.target_inputs_dataset()))))
+        places = list(range(len(data.target_inputs_dataset())))
+        few = _spread_over(places)
+        features = {"features": lambda: target_features_at(data, few)} if has_target_features(data) else {}
+        return points(fitted.target_inputs, places, **features)
 
     def select(size: int) -> None:
         candidates = Candidates.stream(
@@ -101,7 +106,7 @@ def dry_pass(
             lambda: embeddings.chunks(size),
             labelled=labelled,
             target_inputs=None if data.target_inputs is None else target_inputs,
-            **groups_of([log_probs.indices[place % len(log_probs.indices)] for place in range(size)]),
+            **tables_of([log_probs.indices[place % len(log_probs.indices)] for place in range(size)]),
         )
         selection = acquisition.select(candidates, min(query_size, size), generator(seed, number, "dry pass"))
         positions, scores = selection.positions.tolist(), selection.scores.tolist()

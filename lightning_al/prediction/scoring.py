@@ -8,22 +8,12 @@ from typing import Any
 
 import torch
 import torch.distributed
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
 from torch import Tensor
 
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.loaders import to_device
 from lightning_al.host.namespace import pl
+from lightning_al.host.progress_bar import pass_progress
 from lightning_al.host.ranks import in_step, meet
 from lightning_al.posterior.base import Forward, evaluating
 from lightning_al.prediction.predictions import Check, Predict, Predictions, Rows, Source, predicting
@@ -84,7 +74,7 @@ def pass_over(
     """
     turns, predictions = _deal(trainer, module, source, predict, points, check=check, skip=skip)
     checked = check is None
-    with _progress(trainer) as progress:
+    with pass_progress(trainer) as progress:
         task = progress.add_task(description, total=len(points))
         for turn in turns:
             # What the acquisition function does between two chunks is no part of a prediction.
@@ -168,27 +158,3 @@ def gather(trainer: pl.Trainer, local: Tensor, lengths: list[int]) -> Tensor:
     received = [torch.empty_like(sent) for _ in lengths]
     torch.distributed.all_gather(received, sent)
     return torch.cat([batch[:length] for batch, length in zip(received, lengths, strict=True)])
-
-
-def _progress(trainer: pl.Trainer) -> Progress:
-    """Show how far a pass over the pool is, at what rate and how long it takes yet, where the Trainer shows a bar."""
-    bar = trainer.progress_bar_callback
-    is_shown = bar is not None and bool(getattr(bar, "is_enabled", False)) and trainer.is_global_zero
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _RateColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        transient=True,
-        disable=not is_shown,
-    )
-
-
-class _RateColumn(ProgressColumn):
-    """Points a second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:,.0f} points/s" if speed >= 10 else f"{speed:.2g} points/s")

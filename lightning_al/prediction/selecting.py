@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, ScoreAcquisition, Selection, checked_scores
+from lightning_al.data.features.points import features_at, has_target_features, target_features_at
 from lightning_al.information import posterior_mean
 from lightning_al.points import Candidates, Points
 from lightning_al.prediction.fitted import Fitted
@@ -136,6 +137,7 @@ class PoolPasses:
             len(points),
             lambda: kept(self._log_probs(source, points, "Scoring the pool", self.check)),
             lambda: self._embeddings(source, points, "Embedding the pool", self.check),
+            features=None if data.features is None else lambda: self._features(points),
             groups=None if data.groups is None else lambda: data.group_numbers(points),
             labelled=self._labelled,
             target_inputs=whole if data.target_inputs is None else self._target_inputs,
@@ -152,17 +154,33 @@ class PoolPasses:
             len(points),
             lambda: self._log_probs(source, points, "Scoring the labelled points"),
             lambda: self._embeddings(source, points, "Embedding the labelled points"),
+            features=None if data.features is None else lambda: features_at(data, points),
             groups=None if data.groups is None else lambda: data.group_numbers(points),
             labels=lambda: self.fitted.labels(points),
         )
 
+    def _features(self, points: list[int]) -> Tensor:
+        """Return the features of candidates.
+
+        Raises:
+            UnscorableError: If some have none since they cannot be read, and may be left out.
+        """
+        features_N_D = features_at(self.fitted.data, points)
+        has_none = [points[place] for place in (~features_N_D.isfinite().all(1)).nonzero().flatten().tolist()]
+        if has_none and self.skip:
+            raise unscorable_error(
+                self.fitted.module, dict.fromkeys(has_none, "it has no features"), len(points), self.fitted.pool.what
+            )
+        return features_N_D
+
     def _target_inputs(self, places: list[int] | None = None) -> Points:
-        source = self.fitted.target_inputs
-        points = list(range(len(self.fitted.data.target_inputs_dataset()))) if places is None else places
+        data, source = self.fitted.data, self.fitted.target_inputs
+        points = list(range(len(data.target_inputs_dataset()))) if places is None else places
         return Points.stream(
             len(points),
             lambda: self._log_probs(source, points, "Scoring the target inputs"),
             lambda: self._embeddings(source, points, "Embedding the target inputs"),
+            features=(lambda: target_features_at(data, points)) if has_target_features(data) else None,
             at=lambda some: self._target_inputs([points[place] for place in some]),
         )
 

@@ -41,7 +41,8 @@ PUT_BACK = f"Put back a copy of {JOURNAL} and the files beside it from before, o
 
 OF_JOURNAL = re.compile(
     r"journal\.sqlite(-journal|-wal|-shm)?|history\.jsonl|keys\.jsonl|model\.ckpt|labels\.csv|writer\.json"
-    r"|(damaged|schema-1)-\d+\.sqlite|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|pseudo-labels-\d+\.pt|round-\d+-member-\d+\.pt"
+    r"|(damaged|schema-1)-\d+\.sqlite|initial\.pt|fit-\d+\.pt|warm-\d+(-member-\d+)?\.pt|pseudo-labels-\d+\.pt"
+    r"|round-\d+-member-\d+\.pt|features-[a-z0-9-]+\.npy"
 )
 """The files that the journal keeps in the folder."""
 

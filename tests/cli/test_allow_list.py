@@ -465,6 +465,7 @@ FUNCTIONS = {
     "lightning_al.data.table.table",
     "lightning_al.demos.image_network.image_network",
     "lightning_al.demos.mlp.mlp",
+    "lightning_al.demos.mlp_head.mlp_head",
     "lightning_al.demos.networks.digits_cnn",
     "lightning_al.demos.networks.paper_cnn",
     "lightning_al.demos.table_network.table_network",

@@ -24,9 +24,8 @@ from lightning_al.data.from_files import FromFiles
 
 CONF = Path(str(files("lightning_al.conf")))
 FILES = sorted(path.relative_to(CONF).with_suffix("") for path in CONF.glob("*/*.yaml"))
-OBJECTS = [
-    file for file in FILES if file.parts[0] in ("acquisition", "posterior", "oracle", "data", "model", "trainer")
-]
+OF_OBJECTS = ("acquisition", "posterior", "oracle", "features", "data", "model", "trainer")
+OBJECTS = [file for file in FILES if file.parts[0] in OF_OBJECTS and file.name != "none"]
 GROUPS = {group: [file for file in OBJECTS if file.parts[0] == group] for group in {file.parts[0] for file in OBJECTS}}
 PARTS = [file for file in FILES if file.parts[0] in ("callbacks", "logger")]
 OPTIONAL = ("tensorboard", "mlflow", "wandb")

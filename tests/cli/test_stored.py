@@ -208,6 +208,20 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         {"model.network": {"_target_": "lightning_al.demos.image_network", "name": "resnet18", "weights": "/w.pt"}},
         "`model.network.weights` is a place outside",
     ),
+    "an encoder to download": (
+        {"pool.features": {"_target_": "lightning_al.TimmEncoder", "pretrained": True}},
+        "`pool.features.pretrained` is downloaded",
+    ),
+    "an encoder that downloads by default": (
+        {"pool.features": {"_target_": "lightning_al.TimmEncoder"}},
+        "`pool.features.pretrained` is left out",
+    ),
+    "an encoder of texts": (
+        {"pool.features": {"_target_": "lightning_al.TextEncoder", "model": "payload"}},
+        "`pool.features.model` is downloaded",
+    ),
+    "an encoder by its name": ({"pool.features": "timm:resnet18"}, "`pool.features` is downloaded"),
+    "a place for features": ({"pool.cache": "/tmp/elsewhere"}, "`pool.cache` is a place outside"),
     "a home as a place": ({"callbacks.progress.metric": "~root"}, "is a place outside"),
     "a place of Windows": ({"callbacks.progress.metric": "C:\\x"}, "is a place outside"),
     "a share of Windows": ({"callbacks.progress.metric": "\\\\host\\x"}, "is a place outside"),

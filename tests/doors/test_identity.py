@@ -106,6 +106,14 @@ def minus(module: Any, batch: Any) -> Any:
     return -module(batch[0])
 
 
+def same_features(inputs: Tensor) -> Tensor:
+    return inputs
+
+
+def other_features(inputs: Tensor) -> Tensor:
+    return -inputs
+
+
 def times(factor: float) -> Callable[..., Any]:
     return lambda module, batch: factor * module(batch[0])
 
@@ -215,6 +223,17 @@ OTHERS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "groups": (of_data(groups=range(N)), of_data(groups=[0] * N), r"`data.groups` is"),
     "no groups": (of_data(groups=range(N)), {}, r"`data.groups` is '.*' there and None here"),
     "target_inputs": ({}, of_data(target_inputs="val"), r"`data.target_inputs` is None there and 'val' here"),
+    "features": ({}, of_data(features=same_features), r"`datamodule.features` is None there and lightning_al.Encoder"),
+    "another encoder": (
+        of_data(features=same_features),
+        of_data(features=other_features),
+        r"`datamodule.features.encoder` is .*same_features there and .*other_features here",
+    ),
+    "inputs": (
+        of_data(features=same_features),
+        of_data(features=same_features, inputs="features"),
+        r"`datamodule.inputs` is None there and 'features' here",
+    ),
     "pool_dataset": ({}, of_data(pool_dataset=points(N, seed=3)), r"`data.contents` is"),
 }
 FALSE: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {

@@ -1,0 +1,116 @@
+"""Features that the user has as arrays, or in files of NumPy."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from lightning_al.values.content_hash import content_hash
+from lightning_al.values.errors import said_shortly
+from lightning_al.values.parts import described
+
+SPLITS = ("train", "val", "test", "predict")
+"""The data that features may be given for."""
+
+
+class Arrays:
+    """Features ``[N, D]`` of the training data, and perhaps of others, with a row for each item in its dataset's order.
+
+    Args:
+        tables: By the names of `SPLITS`, an array, a tensor, or the path of a ``.npy`` file, which is read row by row.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a file is none of NumPy's, or what it holds are no numbers ``[N, D]``.
+        TypeError: If a table is none of these.
+
+    >>> Arrays({"train": np.ones((4, 2))}).tables["train"].shape
+    (4, 2)
+    """
+
+    def __init__(self, tables: Mapping[str, Any]) -> None:
+        self.tables = {name: _table(name, table) for name, table in tables.items()}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={described(one)}' for name, one in self.tables.items())})"
+
+    def config(self) -> dict[str, Any]:
+        """Return what a run records of them: shapes, types and a hash of the contents."""
+        return self._config
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return {
+            name: f"{described(np.asarray(one))}, {content_hash(np.asarray(one))[:16]}"
+            for name, one in self.tables.items()
+        }
+
+    def of(self, split: str, size: int, places: Sequence[int | None] | None = None) -> np.ndarray:
+        """Return the features of one of the datasets.
+
+        Args:
+            split: Which.
+            size: How many items it has.
+            places: The row of each item, None for items that are gone; by default its index.
+
+        Raises:
+            ValueError: If there are none, or not one row for each item.
+        """
+        if split not in self.tables:
+            raise ValueError(
+                f"`ActiveDataModule(features=...)` got arrays for {', '.join(self.tables)}, but the features of the "
+                f"{split} data are read too. Pass a dict with an array for each: "
+                f"`features={{'train': ..., {split!r}: ...}}`."
+            )
+        table = self.tables[split]
+        num_items = size if places is None else sum(place is not None for place in places)
+        if len(table) != num_items:
+            raise ValueError(
+                f"`ActiveDataModule(features=...)` has {len(table)} rows for the {split} data, which have {num_items} "
+                "items. Pass a table with a row for every item, in their order."
+            )
+        if places is None or list(places) == list(range(size)):
+            return table
+        rows = np.full((len(places), table.shape[1]), np.nan, dtype=np.float32)
+        there = [index for index, place in enumerate(places) if place is not None]
+        rows[there] = table[[place for place in places if place is not None]]
+        return rows
+
+
+def _table(name: str, given: Any) -> np.ndarray:
+    if isinstance(given, str | os.PathLike):
+        table = _read(Path(given).expanduser())
+    elif isinstance(given, Tensor):
+        table = given.detach().cpu().float().numpy()
+    elif isinstance(given, np.ndarray):
+        table = given
+    else:
+        raise TypeError(
+            f"`ActiveDataModule(features=...)` expected an array of features for the {name} data, but got "
+            f"{type(given).__name__}. Pass an array or a tensor [N, D], or the path of a .npy file."
+        )
+    if table.ndim != 2 or table.dtype.kind not in "biuf":
+        raise ValueError(
+            f"`ActiveDataModule(features=...)` expected numbers [N, D] for the {name} data, but got "
+            f"{described(table)}. Give each item one row of numbers."
+        )
+    return table
+
+
+def _read(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(f"`ActiveDataModule(features=...)` found no file {path}. Check the path.")
+    try:
+        found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(
+            f"`ActiveDataModule(features=...)` cannot read {path} as an array: {said_shortly(error)}. Write it by "
+            "`numpy.save`."
+        ) from error
+    return found

@@ -1,0 +1,115 @@
+"""A frozen encoder: a module or a function that maps the inputs of a batch to features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lightning_al.data.features.named import NamedEncoder
+from lightning_al.data.target import Target
+from lightning_al.posterior.base import evaluating
+from lightning_al.run.config import UnknownStateError, config_of
+from lightning_al.values.content_hash import content_hash
+from lightning_al.values.parts import described
+
+
+class Encoder:
+    """Map batches to features, the same whenever a batch comes again.
+
+    Args:
+        given: A module, a function of the inputs of a batch, or an encoder that is loaded by its name.
+
+    >>> encoder = Encoder(nn.Flatten())
+    >>> encoder.encode((torch.ones(2, 1, 3), torch.zeros(2)), Target()).tolist()
+    [[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]
+    """
+
+    def __init__(self, given: nn.Module | Callable[[Any], Any] | NamedEncoder) -> None:
+        self.given = given
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name})"
+
+    def config(self) -> dict[str, Any]:
+        """Return what a run records of the encoder: a name, or the hash of a module's weights or a function's source.
+
+        Raises:
+            UnknownStateError: If a function holds what can say nothing of itself.
+        """
+        return self._config
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return {"encoder": config_of(self.given)}
+
+    @cached_property
+    def identity(self) -> str | None:
+        """A hash that tells encoders apart, of the loaded weights where there are any; None where none can be made."""
+        try:
+            loaded = config_of(self.function) if isinstance(self.given, NamedEncoder) else None
+            return content_hash([repr(self._config), repr(loaded)])
+        except UnknownStateError:
+            return None
+
+    @property
+    def name(self) -> str:
+        """What errors and the progress bar call it."""
+        if isinstance(self.given, NamedEncoder):
+            return self.given.name
+        return getattr(self.given, "__qualname__", type(self.given).__name__)
+
+    @cached_property
+    def function(self) -> Any:
+        """The module or function itself, loaded when it is first used."""
+        return self.given.load() if isinstance(self.given, NamedEncoder) else self.given
+
+    @contextmanager
+    def on(self, device: torch.device) -> Iterator[None]:
+        """Move a module to a device and to evaluation mode, and put both back."""
+        module = self.function if isinstance(self.function, nn.Module) else None
+        tensors = [] if module is None else [*module.parameters(), *module.buffers()]
+        before = tensors[0].device if tensors else device
+        # Weights that are moved in inference mode could never be trained again.
+        with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+            if module is not None and before != device:
+                module.to(device)
+            try:
+                with nullcontext() if module is None else evaluating(module):
+                    yield
+            finally:
+                if module is not None and before != device:
+                    module.to(before)
+
+    def encode(self, batch: Any, target: Target | None) -> Tensor:
+        """Return the features ``[n, D]`` of a batch, float32 on the CPU. Further axes are flattened.
+
+        Args:
+            batch: A batch, with labels or without, on the encoder's device.
+            target: Where its labels are, or None where the batch is one input alone.
+
+        Raises:
+            TypeError: If the encoder returns no tensor or array.
+        """
+        if not isinstance(self.function, nn.Module) or isinstance(self.given, NamedEncoder):
+            found = self.function(batch if target is None else target.inputs(batch))
+        else:
+            arguments = (batch,) if target is None else target.arguments(batch)
+            if isinstance(arguments, Mapping) and len(arguments) > 1:
+                found = self.function(**arguments)
+            else:
+                found = self.function(*(arguments.values() if isinstance(arguments, Mapping) else arguments))
+        if isinstance(found, np.ndarray):
+            found = torch.from_numpy(found)
+        if not isinstance(found, Tensor) or found.dim() == 0:
+            raise TypeError(
+                f"The encoder `{self.name}` should return features [n, D] for a batch, but got {described(found)}. "
+                "Return a tensor with a row for each point; of a module with other outputs, pass a function."
+            )
+        found = found.detach().to("cpu", torch.float32)
+        return found.unsqueeze(1) if found.dim() == 1 else found.flatten(1)

@@ -1,0 +1,182 @@
+"""The features of a datamodule's points: read from arrays, from a file, or computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import BatchSampler, DataLoader
+
+from lightning_al.data.features.arrays import Arrays
+from lightning_al.data.features.contents import contents_of
+from lightning_al.data.features.encoding import Source, encode
+from lightning_al.data.features.given import Given
+from lightning_al.data.features.items import FeatureItems, OwnLabels, form_like
+from lightning_al.data.features.store import Store
+from lightning_al.data.target import Target
+from lightning_al.host.namespace import pl
+from lightning_al.host.ranks import from_first_rank, is_alone, on_any_rank, on_first_rank
+from lightning_al.values.content_hash import content_hash
+from lightning_al.values.parts import rebuilt
+
+
+class FrozenFeatures:
+    """Give the features of points, and loaders whose inputs they are.
+
+    A table is computed when it is first read, by the first rank, and is the same on every rank. It is kept in `cache`,
+    or else in the run's folder, where the next program reads it. Without both it is kept in memory.
+
+    Args:
+        given: An encoder, or arrays.
+        cache: A folder for tables of several runs, or None.
+        target: Where the label of an item is.
+
+    Attributes:
+        given: What computes them.
+    """
+
+    def __init__(self, given: Given, *, cache: Path | None, target: Target) -> None:
+        self.given = given
+        self.target = target
+        self._cache = None if cache is None else Store(cache, is_shared=True)
+        self._store = self._cache
+        self._tables: dict[str, np.ndarray] = {}
+        self._keys: dict[str, str] = {}
+        self._labels: dict[str, OwnLabels] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out tables, which another process reads or computes itself."""
+        return {**vars(self), "_tables": {}, "_labels": {}}
+
+    def table(
+        self,
+        split: str,
+        source: Source,
+        *,
+        path_of: Callable[[int], Any] | None = None,
+        places: Sequence[int | None] | None = None,
+    ) -> np.ndarray:
+        """Return the features ``[N, D]`` of a dataset, float32, mapped from a file where there is one.
+
+        Args:
+            split: What the dataset is for: train, val, test or predict, or target inputs.
+            source: The dataset.
+            path_of: Returns the file of an item.
+            places: The row of an array that each item has, None for items that are gone; by default its index.
+
+        Raises:
+            ValueError: If arrays do not fit the dataset, or features cannot be computed.
+        """
+        if split not in self._tables:
+            if isinstance(self.given, Arrays):
+                self._tables[split] = self.given.of(split, len(source), places)
+            else:
+                self._tables[split] = self._found_or_computed(split, source, path_of)
+        return self._tables[split]
+
+    def keep_in(self, folder: Path, trainer: pl.Trainer) -> None:
+        """Keep tables in a run's folder from now on, those that were computed before included, if there is no cache."""
+        if self._cache is not None or self._store is not None or isinstance(self.given, Arrays):
+            return
+        store = self._store = Store(folder, is_shared=False)
+
+        def write() -> None:
+            for split, key in self._keys.items():
+                if split in self._tables:
+                    store.write(split, key, len(self._tables[split]), [self._tables[split]])
+
+        on_first_rank(trainer, write)
+
+    def _found_or_computed(self, split: str, source: Source, path_of: Callable[[int], Any] | None) -> np.ndarray:
+        encoder, trainer = self.given, source.hooks.trainer
+        assert not isinstance(encoder, Arrays)
+
+        def joined() -> np.ndarray:
+            return np.concatenate(list(encode(encoder, source)))
+
+        def find_or_write() -> str | None:
+            contents = contents_of(source, path_of)
+            if contents is None or encoder.identity is None:
+                return None
+            key = content_hash([encoder.identity, contents])
+            store = self._store
+            if store is not None and store.find(split, key, len(source)) is None:
+                store.write(split, key, len(source), encode(encoder, source))
+            return key
+
+        key = find_or_write() if trainer is None else from_first_rank(trainer, find_or_write)
+        if key is not None:
+            self._keys[split] = key
+        store = self._store
+        found = None if key is None or store is None else store.find(split, key, len(source))
+        # Another machine may not see the first one's folder.
+        if found is not None if trainer is None else not on_any_rank(trainer, found is None):
+            assert found is not None
+            return found
+        return joined() if trainer is None or is_alone(trainer) else from_first_rank(trainer, joined)
+
+    def items(self, split: str, dataset: Any, like: Any, table: Callable[[], np.ndarray]) -> FeatureItems:
+        """Return the items of a dataset with features in place of their inputs.
+
+        Args:
+            split: What the dataset is for.
+            dataset: The dataset, whose labels they have.
+            like: One of its items.
+            table: Returns the features ``[N, D]`` when an item is read.
+
+        Raises:
+            ValueError: If the label of such an item would not be where `target` says.
+        """
+        form = form_like(like, self.target)
+        labels = _none_for_each if self.target.place(like) is None else self._own_labels(split, dataset)
+        return FeatureItems(table, len(dataset), form, labels)
+
+    def loaders(self, split: str, loaders: Any, hooks: pl.LightningDataModule) -> Any:
+        """Return loaders of items of features in place of a datamodule's loaders, in the same structure.
+
+        Raises:
+            TypeError: If there is something else than a DataLoader with batches of single items.
+            ValueError: If there are several, but arrays for only one.
+        """
+        if isinstance(loaders, Mapping):
+            return {key: self.loaders(f"{split} {key}", one, hooks) for key, one in loaders.items()}
+        if isinstance(loaders, list | tuple):
+            if len(loaders) == 1:
+                return rebuilt(loaders, [self.loaders(split, loaders[0], hooks)])
+            return rebuilt(loaders, [self.loaders(f"{split} {place}", one, hooks) for place, one in enumerate(loaders)])
+        dataset: Any = getattr(loaders, "dataset", None)
+        if not isinstance(loaders, DataLoader) or not hasattr(dataset, "__len__") or loaders.batch_sampler is None:
+            raise TypeError(
+                f"`ActiveDataModule(inputs='features')` needs a DataLoader of single items for the {split} data, but "
+                f"got {type(loaders).__name__}. Return a `torch.utils.data.DataLoader` over a dataset with "
+                "`__getitem__` and `__len__`."
+            )
+        source = self._source(loaders, hooks, f"{split} items")
+        items = self.items(split, dataset, dataset[0] if len(dataset) else (), lambda: self.table(split, source))
+        if type(loaders.batch_sampler) is not BatchSampler:
+            return DataLoader(items, batch_sampler=loaders.batch_sampler, pin_memory=loaders.pin_memory)
+        return DataLoader(
+            items,
+            batch_size=loaders.batch_size,
+            sampler=loaders.sampler,
+            drop_last=loaders.drop_last,
+            pin_memory=loaders.pin_memory,
+        )
+
+    def _source(self, loader: DataLoader[Any], hooks: pl.LightningDataModule, what: str) -> Source:
+        """Return where the items of a loader are read from."""
+        dataset: Any = loader.dataset
+        present = range(len(dataset))
+        return Source(dataset, present, self.target, loader.collate_fn, loader.num_workers, hooks, what)
+
+    def _own_labels(self, split: str, dataset: Any) -> OwnLabels:
+        known = self._labels.get(split)
+        if known is None or known.dataset is not dataset:
+            known = self._labels[split] = OwnLabels(dataset, self.target)
+        return known
+
+
+def _none_for_each(indices: Sequence[int]) -> list[None]:
+    return [None] * len(indices)

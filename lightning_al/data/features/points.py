@@ -1,0 +1,109 @@
+"""The features of a datamodule's points, by their indices."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+from torch.utils.data import Dataset, Subset
+
+from lightning_al.data.features.arrays import Arrays
+from lightning_al.data.features.encoding import Source
+from lightning_al.data.features.frozen import FrozenFeatures
+from lightning_al.data.features.items import FeatureItems, rows_of
+from lightning_al.data.target_inputs import TargetInputs
+
+if TYPE_CHECKING:
+    from lightning_al.data.datamodule import ActiveDataModule
+
+
+def features_at(data: ActiveDataModule, indices: Sequence[int]) -> Tensor:
+    """Return the features ``[n, D]`` of some points, float32; NaN for points that cannot be read.
+
+    Raises:
+        ValueError: If no features were given, or they cannot be computed.
+    """
+    return rows_of(_training_table(data), indices)
+
+
+def has_target_features(data: ActiveDataModule) -> bool:
+    """Return whether the target inputs have features."""
+    if data.features is None or data.target_inputs is None:
+        return False
+    return not isinstance(data.features, Arrays) or (data.target_inputs == "val" and "val" in data.features.tables)
+
+
+def target_features_at(data: ActiveDataModule, places: Sequence[int]) -> Tensor:
+    """Return the features ``[n, D]`` of some target inputs, float32.
+
+    Raises:
+        ValueError: If no features were given, or they cannot be computed.
+    """
+    return rows_of(_of(data).table(_target_split(data), _target_source(data)), places)
+
+
+def compute_features(data: ActiveDataModule) -> None:
+    """Compute the features of the points, or find those that are kept, before a fit needs them."""
+    if data.features is not None:
+        _training_table(data)
+
+
+def training_items(data: ActiveDataModule) -> FeatureItems:
+    """Return the training data with features in place of their inputs, and with the dataset's own labels."""
+    points = data.training_points
+    like = data.item_of(points.reference(data.pool))
+    return _of(data).items("train", points.dataset, like, lambda: _training_table(data))
+
+
+def pool_items(data: ActiveDataModule, indices: Sequence[int]) -> Dataset[Any]:
+    """Return some points with features in place of their inputs, and one label in place of their own."""
+    items, stand_in = training_items(data), data.training_points.stand_in(data.pool)
+    items.labels = lambda indices: [stand_in] * len(indices)
+    return Subset(items, list(indices))
+
+
+def target_items(data: ActiveDataModule) -> TargetInputs:
+    """Return the target inputs with features in place of their inputs, and one label in place of their own."""
+    points, frozen, split = data.training_points, _of(data), _target_split(data)
+    like = training_items(data)[points.reference(data.pool)]
+    source = _target_source(data)
+    items = frozen.items(split, source.dataset, source.dataset[0], lambda: frozen.table(split, source))
+    stand_in = points.stand_in(data.pool)
+    items.labels = lambda indices: [stand_in] * len(indices)
+    return TargetInputs(items, like, data.target, stand_in)
+
+
+def _of(data: ActiveDataModule) -> FrozenFeatures:
+    if data.frozen is None:
+        raise ValueError("`ActiveDataModule` was given no `features`. Pass an encoder, an array or a function.")
+    return data.frozen
+
+
+def _training_table(data: ActiveDataModule) -> np.ndarray:
+    points = data.training_points
+    gone = data.gone_items
+    members: Collection[int] = points.members
+    source = Source(
+        points.scored,
+        members if isinstance(members, range) and not gone else {index for index in members if index not in gone},
+        data.target,
+        points.collate,
+        points.loader.settings["num_workers"],
+        data.wrapped,
+        "training data",
+        data.skips_unreadable,
+    )
+    return _of(data).table("train", source, path_of=data.path_of, places=data.places)
+
+
+def _target_split(data: ActiveDataModule) -> str:
+    return "val" if data.target_inputs == "val" else "target inputs"
+
+
+def _target_source(data: ActiveDataModule) -> Source:
+    points, dataset = data.training_points, data.original_target_inputs()
+    workers = points.loader.settings["num_workers"]
+    what = "target inputs"
+    return Source(dataset, range(len(dataset)), data.target, points.collate, workers, data.wrapped, what)

@@ -1,0 +1,184 @@
+"""Runs with features: what methods read, that an encoder runs once a run, and that a head is fitted on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Deterministic, Query, ScoreAcquisition
+from tests.support.tasks import CLASSES, LitMLP, points, trainer
+
+N = 70
+POOL, VAL, TEST = points(N), points(9, seed=1), points(24, seed=2)
+X = POOL.tensors[0]
+
+
+class Counted:
+    """An encoder of another kind than the network, which counts the items that it encodes."""
+
+    def __init__(self) -> None:
+        self.items = 0
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        self.items += len(inputs)
+        return 3 * inputs[:, :5]
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+
+class Reading(ScoreAcquisition):
+    """Keeps what it read, and scores by it."""
+
+    def __init__(self) -> None:
+        self.read: list[dict[str, Tensor]] = []
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+    def score(self, candidates: Candidates, generator: torch.Generator) -> Tensor:
+        some = candidates.at([1, 0])
+        self.read.append(
+            {
+                "pool": candidates.features_N_D,
+                "some": some.features_N_D,
+                "labelled": candidates.labelled.features_N_D,
+                "targets": candidates.target_inputs.features_N_D,
+            }
+        )
+        return candidates.features_N_D.sum(1)
+
+
+def run(root: Path, encoder: Any, acquisition: Any = "max_herding", **arguments: Any) -> tuple[Any, Any]:
+    """A run of three rounds; arguments of the datamodule are those that `ActiveLearning` does not have."""
+    of_run = {
+        name: arguments.pop(name) for name in ("folder", "oracle", "unscorable", "posterior") if name in arguments
+    }
+    active = ActiveLearning(acquisition, query_size=4, max_rounds=3, seed=1, **{"posterior": Deterministic(), **of_run})
+    given = {"initial_size": 6, "seed": 2, "batch_size": 8, "val": VAL, "test": TEST, **arguments}
+    data = ActiveDataModule(POOL, features=encoder, **given)
+    torch.manual_seed(7)
+    size = 5 if given.get("inputs") else 8
+    module = LitMLP()
+    module.net[0] = nn.Linear(size, 16)
+    trainer(root, callbacks=[active], max_epochs=3, num_sanity_val_steps=2).fit(module, datamodule=data)
+    return active, data
+
+
+@pytest.mark.parametrize("inputs", [None, "features"])
+def test_methods_read_the_features_of_pool_labelled_points_and_target_inputs(tmp_path: Path, inputs: Any) -> None:
+    reading = Reading()
+    active, data = run(tmp_path, Counted(), reading, inputs=inputs, target_inputs="val")
+    features, labelled = 3 * X[:, :5], data.pool.rounds[0]
+    assert len(reading.read) == 2  # the dry pass reads by a copy, and the last round asks nothing
+    for round, read in zip(active.history, reading.read, strict=False):
+        unlabelled = [index for index in range(N) if index not in labelled]
+        assert torch.equal(read["pool"], features[unlabelled])
+        assert torch.equal(read["some"], features[[unlabelled[1], unlabelled[0]]])
+        assert torch.equal(read["labelled"], features[labelled])
+        assert torch.equal(read["targets"], 3 * VAL.tensors[0][:, :5])
+        best = features[unlabelled].sum(1).topk(4).indices.tolist()
+        assert round.indices == [unlabelled[place] for place in best]
+        labelled = [*labelled, *round.indices]
+
+
+def queried(active: ActiveLearning) -> list[list[int]]:
+    return [round.indices for round in active.history]
+
+
+@pytest.mark.parametrize("inputs", [None, "features"])
+def test_an_encoder_runs_once_a_run_and_not_again_in_the_next_program(tmp_path: Path, inputs: Any) -> None:
+    first, again = Counted(), Counted()
+    whole, _ = run(tmp_path, first, inputs=inputs, folder=tmp_path / "run")
+    heldout = len(VAL) + len(TEST) if inputs else 0
+    assert first.items == N + heldout
+    assert len(list((tmp_path / "run").glob("features-*.npy"))) == (3 if inputs else 1)
+    active = ActiveLearning(
+        "max_herding", query_size=4, max_rounds=4, seed=1, posterior=Deterministic(), folder=tmp_path / "run"
+    )
+    data = ActiveDataModule(
+        POOL, initial_size=6, seed=2, batch_size=8, val=VAL, test=TEST, features=again, inputs=inputs
+    )
+    module = LitMLP()
+    module.net[0] = nn.Linear(5 if inputs else 8, 16)
+    trainer(tmp_path, callbacks=[active], max_epochs=3).fit(module, datamodule=data)
+    assert again.items == 0
+    assert queried(active)[:2] == queried(whole)[:2]
+    assert len(active.history) == 4
+
+
+def test_a_run_is_the_same_in_memory_in_its_folder_and_by_a_cache(tmp_path: Path) -> None:
+    runs = [
+        run(tmp_path, Counted(), inputs="features", **places)[0]
+        for places in ({}, {"folder": tmp_path / "run"}, {"cache": tmp_path / "cache"}, {"pool_batch_size": 3})
+    ]
+    assert all(queried(active) == queried(runs[0]) for active in runs)
+    metrics = [[round.metrics for round in active.history] for active in runs]
+    assert metrics == [metrics[0]] * 4
+
+
+def test_features_of_other_weights_are_computed_again_in_a_runs_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    torch.manual_seed(0)
+    one, other = nn.Linear(8, 5), nn.Linear(8, 5)
+    run(tmp_path, one, folder=tmp_path / "run")
+    [before] = (tmp_path / "run").glob("features-*.npy")
+    active = ActiveLearning(
+        "max_herding",
+        query_size=4,
+        max_rounds=4,
+        seed=1,
+        posterior=Deterministic(),
+        folder=tmp_path / "run",
+        force=True,
+    )
+    data = ActiveDataModule(POOL, initial_size=6, seed=2, batch_size=8, val=VAL, test=TEST, features=other)
+    with (
+        caplog.at_level("INFO"),
+        pytest.warns(UserWarning, match="resumes a run that began with other arguments"),
+    ):
+        trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(), datamodule=data)
+    [after] = (tmp_path / "run").glob("features-*.npy")
+    assert after != before
+    assert "are of other data or of another encoder" in caplog.text
+
+
+def test_people_are_asked_about_the_items_and_not_about_features(tmp_path: Path) -> None:
+    def oracle(query: Query) -> dict[int, int]:
+        assert all(torch.equal(item[0], X[index]) for index, item in zip(query.indices, query.items, strict=True))
+        return {index: index % CLASSES for index in query.indices}
+
+    active, _ = run(tmp_path, Counted(), inputs="features", oracle=oracle)
+    assert len(active.history) == 3
+
+
+def test_a_point_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
+    class Torn(type(POOL)):  # type: ignore[misc]
+        def __getitem__(self, index: int) -> Any:
+            if index == 33:
+                raise OSError("torn")
+            return super().__getitem__(index)
+
+    active = ActiveLearning(
+        "max_herding", query_size=4, max_rounds=2, seed=1, posterior=Deterministic(), unscorable="skip"
+    )
+    data = ActiveDataModule(Torn(*POOL.tensors), initial=[0, 1, 2, 3], features=Counted(), batch_size=8)
+    with pytest.warns(UserWarning, match="cannot be scored and were left out"):
+        trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(), datamodule=data)
+    assert active.history[0].unscorable == [33]
+    assert len(active.history[0].indices) == 4
+
+
+def test_a_head_is_scored_outside_a_run(tmp_path: Path) -> None:
+    from lightning_al import score_pool
+
+    data = ActiveDataModule(POOL, initial_size=6, features=Counted(), inputs="features")
+    module = LitMLP()
+    module.net[0] = nn.Linear(5, 16)
+    table = score_pool(trainer(tmp_path), module, data, posterior=Deterministic())
+    assert len(table) == N - 6
