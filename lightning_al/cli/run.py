@@ -121,6 +121,7 @@ def fit_and_report(
     from lightning_al.host.loggers import one_log
     from lightning_al.host.trainer import callbacks_of, set_callbacks
     from lightning_al.report.curves import area_or_nan
+    from lightning_al.rounds.items import recall_run
     from lightning_al.run.journal import Journal
 
     silence()
@@ -157,6 +158,7 @@ def fit_and_report(
             raise CompactHydraException(with_how_to_fetch(str(missing), config, settings)) from missing
         history = active.history
     else:
+        recall_run(trainer, data, folder, settings.active.budget)
         data.prepare_data()
         data.setup("fit")
         history = active.tidy(trainer) if trainer.is_global_zero else Journal.read_history(folder)

@@ -141,6 +141,8 @@ class Claims:
         text = os.fspath(value)
         if not isinstance(text, str):
             return "is no plain value"
+        if "ActiveDataModule" in bases and name == "initial":
+            return None if _is_own("acquisition", text) else "is looked up among the packages of this machine"
         if {"ActiveLearning", "Wrapper"} & {*bases} and name in ("acquisition", "posterior", "oracle"):
             return None if _is_own(name, text) else "is looked up among the packages of this machine"
         if name == "tracking_uri" and text.startswith("sqlite:///") and "?" not in text:

@@ -20,18 +20,28 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 from typing_extensions import override
 
+from lightning_al.acquisition import Acquisition
 from lightning_al.data.arrays import as_dataset
 from lightning_al.data.audit import draw_audit, num_audited, read_audit
 from lightning_al.data.augmentation import warn_of_augmentation
 from lightning_al.data.batches import needs_two_points
 from lightning_al.data.class_numbers import as_class, listed_targets
+from lightning_al.data.cold_start import select_first
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.delegation import TRANSFER_HOOKS, Delegation, shown
 from lightning_al.data.earlier_labels import read_labels
 from lightning_al.data.features import FrozenFeatures, read_features, read_inputs
-from lightning_al.data.features.points import pool_items, target_items, training_items
+from lightning_al.data.features.points import compute_features, features_at, pool_items, target_items, training_items
 from lightning_al.data.from_datasets import FromDatasets, as_datamodule
-from lightning_al.data.initial import check_one_is_given, draw_initial, initial_indices, num_initial, read_initial
+from lightning_al.data.initial import (
+    check_one_is_given,
+    check_size_of_initial,
+    draw_initial,
+    initial_indices,
+    num_initial,
+    read_cold_start,
+    read_initial,
+)
 from lightning_al.data.keys import Key, Known, Numbering, read_keys, without_column
 from lightning_al.data.pool import Pool
 from lightning_al.data.pseudo_labels import read_threshold
@@ -46,6 +56,7 @@ from lightning_al.host.before_setup import call_before_setup, has_before_setup
 from lightning_al.host.found_checkpoints import choose_checkpoints
 from lightning_al.host.hyperparameters import take_own_hyperparameters
 from lightning_al.host.namespace import check_namespace, is_overridden, pl, rank_zero_info
+from lightning_al.host.ranks import from_first_rank
 from lightning_al.run.effort import Effort
 from lightning_al.run.labels import Label
 from lightning_al.run.seeds import Seed, derive, generator, seeded
@@ -90,7 +101,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             points, all others are labelled then, even if they are more.
         balanced: Draw as many initial points of each class as of any other.
         initial: Indices of the points labelled before the first round, or a mask with a bool for each point of the
-            dataset, instead of a draw.
+            dataset, instead of a draw. Or an acquisition function, by its name or as an object, that selects
+            `initial_size` points by their `features` before there is a model, such as ``"max_herding"``.
         seed: Seed of the initial draw and of the order of batches. By default the seed of
             `pytorch_lightning.seed_everything`, or 0 if the program did not call it.
         target: Where the label of an item is: a key or an attribute's name, a position, or a function of the item. By
@@ -151,6 +163,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         keys: The key of each index, after `setup`, or None where items have none.
         known_items: What the run's folder knows of its items, as `ActiveLearning` sets it before the first `setup`.
         known_audit: The audit points of the run in the folder, or None, as `ActiveLearning` sets them then.
+        known_initial: The initial points of the run in the folder, or None, where an acquisition function selects them.
         audit_budget: How many labels a share in `audit` is of, as `ActiveLearning` sets it then.
         pseudo_labelled: The predicted classes, by index, of the points of the pool that the fit trains on beside the
             labelled ones, as `ActiveLearning` sets them before each fit.
@@ -179,7 +192,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         *,
         initial_size: int | None = None,
         balanced: bool = False,
-        initial: Sequence[int] | None = None,
+        initial: Sequence[int] | str | Acquisition | None = None,
         seed: int | None = None,
         target: TargetSpec = None,
         pool_dataset: PoolDataset | None = None,
@@ -225,7 +238,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         who = type(self).__name__
         self.initial_size = optional_whole_number(who, "initial_size", initial_size)
         self.balanced = balanced
-        self.initial = None if initial is None else read_initial(initial)
+        self.cold_start = read_cold_start(initial)
+        self.initial = None if initial is None or self.cold_start is not None else read_initial(initial)
         self.audit = read_audit(audit)
         self.pseudo_labels = read_threshold(pseudo_labels)
         self.features = read_features(features)
@@ -246,6 +260,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.keys: list[Key] | None = None
         self.known_items: Known | None = None
         self.known_audit: list[int] | None = None
+        self.known_initial: list[int] | None = None
         self.audit_budget: int | None = None
         self._keys_given = keys
         self._numbering: Numbering | None = None
@@ -667,6 +682,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     def _initial_of(self, points: TrainingPoints, audit: set[int]) -> list[int]:
         if self.known_items is not None and self.known_items.may_be_drawn(self.initial_size, self._listed_targets()):
             return list(self.known_items.initial)
+        if self.cold_start is not None:
+            return self._selected_initial(points, audit)
         if self.earlier_labels is not None:
             return self._initial_with_earlier(points, audit)
         if self.initial is not None:
@@ -678,6 +695,41 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         if self.initial is None:
             return []
         return self._numbers_of(initial_indices(self.initial, len(points), points.members))
+
+    def _selected_initial(self, points: TrainingPoints, audit: set[int]) -> list[int]:
+        """Return the points that have a label, and those that an acquisition function selects beside them."""
+        acquisition = self.cold_start
+        assert acquisition is not None
+        assert self.initial_size is not None
+        listed, earlier = self._by_index(list(self._listed_targets())), self.earlier_labels
+        own = [index for index, label in enumerate(listed) if label is not None] if None in listed else []
+        members = [index for index in points.members if index not in audit]
+        among = set(members)
+        labelled = own if earlier is None else list(earlier.by_index(self.keys, len(points)))
+        first = [index for index in labelled if index in among]
+        size = max(self.initial_size, len(first))
+        if self.known_initial is not None and len(self.known_initial) == size:
+            return list(self.known_initial)
+        rest = [index for index in members if index not in set(first)]
+        if self.skips_unreadable:
+            rest = [index for index in rest if points.can_read(index)]
+        check_size_of_initial(size, len(first) + len(rest), len(audit))
+        compute_features(self)
+
+        def select() -> list[int]:
+            return select_first(
+                acquisition,
+                size - len(first),
+                rest,
+                labelled=first,
+                features_at=None if self.features is None else partial(features_at, self),
+                groups_at=None if self.groups is None else self.group_numbers,
+                generator=generator(self.seed, "initial"),
+            )
+
+        if size == len(first):
+            return first
+        return [*first, *(select() if self.trainer is None else from_first_rank(self.trainer, select))]
 
     def _initial_with_earlier(self, points: TrainingPoints, audit: set[int]) -> list[int]:
         """Return the points of an earlier run's labels, and others that are drawn beside them."""
@@ -759,6 +811,7 @@ def arguments_of(data: ActiveDataModule) -> dict[str, Any]:
         "samples_per_epoch": data.samples_per_epoch,
         "audit": data.audit,
         "pseudo_labels": data.pseudo_labels,
+        "initial": data.cold_start,
         "features": data.features,
         "inputs": data.inputs,
     }

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lightning_al.acquisition import Acquisition, create
 from lightning_al.data.class_numbers import listed_targets
 from lightning_al.data.training_points import TrainingPoints
 from lightning_al.run.seeds import generator
@@ -108,12 +109,7 @@ def draw_initial(
     members = points.members
     if without:
         members = [index for index in members if index not in without]
-    if size > len(members):
-        rest = f" beside the {len(without)} of the audit" if without else ""
-        raise ValueError(
-            f"`ActiveDataModule(initial_size={size})` is larger than the training data, which have {len(members)} "
-            f"points{rest}. Lower it, so that there is a pool to choose from."
-        )
+    check_size_of_initial(size, len(members), len(without))
     order = [members[place] for place in torch.randperm(len(members), generator=generator(seed, "initial")).tolist()]
     if balanced:
         return _class_by_class(points, order)[:size]
@@ -122,6 +118,20 @@ def draw_initial(
         order.sort(key=lambda index: listed[index] is None)
         size = max(size, sum(listed[index] is not None for index in members))
     return order[:size]
+
+
+def check_size_of_initial(size: int, num_members: int, num_audited: int) -> None:
+    """Refuse more initial points than there are.
+
+    Raises:
+        ValueError: If there are fewer.
+    """
+    if size > num_members:
+        rest = f" beside the {num_audited} of the audit" if num_audited else ""
+        raise ValueError(
+            f"`ActiveDataModule(initial_size={size})` is larger than the training data, which have {num_members} "
+            f"points{rest}. Lower it, so that there is a pool to choose from."
+        )
 
 
 def _class_by_class(points: TrainingPoints, order: list[int]) -> list[int]:
@@ -141,12 +151,29 @@ def _class_by_class(points: TrainingPoints, order: list[int]) -> list[int]:
     return [members[turn] for turn in range(turns) for members in by_class.values() if turn < len(members)]
 
 
+def read_cold_start(initial: Any) -> Acquisition | None:
+    """Return the acquisition function that selects the initial points, or None where `initial` says which they are.
+
+    Raises:
+        ValueError: If there is no acquisition function of that name.
+    """
+    return create(initial) if isinstance(initial, str | Acquisition) else None
+
+
 def check_one_is_given(initial_size: int | None, initial: Any, balanced: bool) -> None:
     """Refuse arguments that give both a number of initial points and the points themselves, or neither.
 
     Raises:
         ValueError: If they do.
     """
+    if isinstance(initial, str | Acquisition):
+        if initial_size is None or balanced:
+            raise ValueError(
+                f"`ActiveDataModule(initial={initial!r})` selects initial points by their features, of which "
+                f"{'`initial_size` does not say how many' if initial_size is None else '`balanced=True` knows none'}. "
+                "Pass `initial_size=`, and leave `balanced` out."
+            )
+        return
     if (initial_size is None) == (initial is None):
         raise ValueError(
             "`ActiveDataModule` needs either `initial_size`, how many points are labelled before the first round, "

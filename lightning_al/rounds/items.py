@@ -35,17 +35,18 @@ def recall_run(trainer: pl.Trainer, data: ActiveDataModule, folder: Any, budget:
     if folder is None:
         return
 
-    def read() -> tuple[Known | None, list[int] | None]:
+    def read() -> tuple[Known | None, list[int] | None, list[int] | None]:
         has_keys = os.path.isfile(folder / KEYS)  # of a name that can be none, too
-        has_audit = data.audit is not None or data.earlier_labels is not None
-        if not (has_keys or (has_audit and os.path.isfile(folder / JOURNAL))):
-            return None, None
+        is_asked = data.audit is not None or data.earlier_labels is not None or data.cold_start is not None
+        if not (has_keys or (is_asked and os.path.isfile(folder / JOURNAL))):
+            return None, None, None
         records = Journal.read(folder)
         if records.header is None:  # a killed start
-            return None, None
-        return _known(folder, records) if has_keys else None, list(records.header.get("audit", ()))
+            return None, None, None
+        known = _known(folder, records) if has_keys else None
+        return known, list(records.header.get("audit", ())), list(records.header["initial"])
 
-    data.known_items, data.known_audit = from_first_rank(trainer, read)
+    data.known_items, data.known_audit, data.known_initial = from_first_rank(trainer, read)
 
 
 def _known(folder: Any, records: Records) -> Known:

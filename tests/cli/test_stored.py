@@ -191,6 +191,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         {"active.acquisition": {"_target_": "lightning_al.Stochastic", "acquisition": "payload"}},
         "`active.acquisition.acquisition` is looked up among the packages",
     ),
+    "initial points by a package": ({"pool.initial": "payload"}, "looked up among the packages"),
     "a posterior of a package": ({"active.posterior": "payload"}, "looked up among the packages"),
     "an oracle of a package": ({"active.oracle": "payload"}, "looked up among the packages"),
     "data at an address": ({"data": {"_target_": "lightning_al.demos.MNIST", "root": "s3://bucket"}}, "is an address"),
