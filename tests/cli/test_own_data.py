@@ -163,7 +163,7 @@ def test_folders_that_are_classes_are_revealed_and_need_no_names(command: Any, t
         (["data=image_folder", "data.root={flat}", "oracle=revealed"], "so `Revealed` has none to reveal"),
         (["data=image_folder", "data.root={flat}", "data.classes=null"], "data.classes=[cat,dog]"),
         (["data=image_folder", "data.root={flat}", "model.network.name=resnet19"], "no network 'resnet19' in"),
-        (["data=digits", "model=image"], "num_classes` is null, but `Digits` has no attribute `num_classes`"),
+        (["data=digits", "model=mlp"], "num_inputs` is null, but `Digits` has no attribute `num_inputs`"),
         (["data=image_folder", "data.root={flat}", *WATCHED], "watches a metric of the validation"),
     ],
 )

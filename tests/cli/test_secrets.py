@@ -177,8 +177,9 @@ def test_what_a_file_would_have_is_not_taken_from_outside(tmp_path, monkeypatch,
             refusals[place] = is_refused(tmp_path, place, form if form in FORMS else next_form, *parts)
     for place, said in refusals.items():
         if said is not None:
-            assert f"lightning-al writes the value of `{place}` into the files" in said
-            assert f'Give the value itself, for example by the shell: {place}="$NAME".' in said
+            own = "pool.features" if place == "features" else place  # which is where it is used
+            assert f"lightning-al writes the value of `{own}` into the files" in said
+            assert f'Give the value itself, for example by the shell: {own}="$NAME".' in said
             assert SECRET not in said
     taken = {place for place, said in refusals.items() if said is None}
     assert {

@@ -54,13 +54,13 @@ def test_texts_are_mean_states_of_their_own_tokens(saved: Path) -> None:
 
 
 def test_long_texts_are_cut_off(saved: Path) -> None:
-    encoder = TextEncoder(str(saved), max_length=4).load().eval()
+    encoder = TextEncoder(str(saved), max_length=4).make().eval()
     assert torch.equal(encoder(["good day bad"]), encoder(["good day very very"]))
 
 
 def test_other_inputs_than_texts_are_refused(saved: Path) -> None:
     with pytest.raises(TypeError, match=r"encodes texts, but got Tensor \[2, 3\] of float32. Let the dataset"):
-        TextEncoder(str(saved)).load()(torch.zeros(2, 3))
+        TextEncoder(str(saved)).make()(torch.zeros(2, 3))
 
 
 def images_data(images: Tensor, **arguments: Any) -> ActiveDataModule:
@@ -93,7 +93,7 @@ def test_images_are_what_timm_gives(tmp_path: Path) -> None:
 
 def test_images_of_other_sizes_and_one_channel_fit(tmp_path: Path) -> None:
     pytest.importorskip("timm")
-    encoder = TimmEncoder(TINY, pretrained=False).load().eval()
+    encoder = TimmEncoder(TINY, pretrained=False).make().eval()
     grey = torch.rand(2, 1, 8, 8)
     assert torch.equal(encoder(grey), encoder(grey.expand(2, 3, 8, 8)))
     pixels = (255 * grey).to(torch.uint8)
@@ -105,7 +105,7 @@ def test_images_of_other_sizes_and_one_channel_fit(tmp_path: Path) -> None:
 def test_an_unknown_network_is_refused() -> None:
     pytest.importorskip("timm")
     with pytest.raises(ValueError, match=r"names no network of timm. Choose one, such as .*resnet18"):
-        TimmEncoder("resnet19").load()
+        TimmEncoder("resnet19").make()
 
 
 @pytest.mark.parametrize("encoder", [TimmEncoder(), TextEncoder()], ids=["timm", "transformers"])
@@ -118,7 +118,7 @@ def test_where_a_package_is_missing_the_error_says_how_to_install_it(
         ImportError,
         match=rf"needs {package}, which is not installed. Install it by `pip install 'lightning_al\[features\]'`",
     ):
-        encoder.load()
+        encoder.make()
 
 
 @pytest.mark.parametrize("package", ["timm", "transformers"])
@@ -132,5 +132,5 @@ def test_a_model_that_is_not_here_is_one_error_without_a_connection(
     with pytest.raises(
         FileNotFoundError, match=r"found no such model on this machine, and could not download"
     ) as found:
-        (TimmEncoder(name) if package == "timm" else TextEncoder(name)).load()
+        (TimmEncoder(name) if package == "timm" else TextEncoder(name)).make()
     assert found.value.__suppress_context__

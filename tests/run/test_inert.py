@@ -164,6 +164,7 @@ def unpicklers(path: Path) -> list[str]:
                 "json.load",
             )
             is_safe = called == "torch.load" and options.get("weights_only") == "True"
+            is_safe = is_safe or (called == "np.load" and options.get("allow_pickle") == "False")
             is_safe = is_safe or called in ("OmegaConf.load", "entry.load")
             code = called in ("eval", "exec", "compile", "__import__") or last in (
                 "load_from_checkpoint",

@@ -67,7 +67,7 @@ class Encoder:
     @cached_property
     def function(self) -> Any:
         """The module or function itself, loaded when it is first used."""
-        return self.given.load() if isinstance(self.given, NamedEncoder) else self.given
+        return self.given.make() if isinstance(self.given, NamedEncoder) else self.given
 
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:

@@ -21,7 +21,7 @@ class NamedEncoder(ABC):
         """What errors call it, such as ``timm:resnet18``."""
 
     @abstractmethod
-    def load(self) -> nn.Module:
+    def make(self) -> nn.Module:
         """Return a module that maps the inputs of a batch to features ``[n, D]``.
 
         Raises:

@@ -38,7 +38,7 @@ class TextEncoder(NamedEncoder):
         return f"transformers:{self.model}"
 
     @override
-    def load(self) -> nn.Module:
+    def make(self) -> nn.Module:
         try:
             import transformers
         except ImportError as error:

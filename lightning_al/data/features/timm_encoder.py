@@ -41,7 +41,7 @@ class TimmEncoder(NamedEncoder):
         return f"timm:{self.model}"
 
     @override
-    def load(self) -> nn.Module:
+    def make(self) -> nn.Module:
         try:
             import timm
         except ImportError as error:
