@@ -123,14 +123,19 @@ def test_where_a_package_is_missing_the_error_says_how_to_install_it(
 
 @pytest.mark.parametrize("package", ["timm", "transformers"])
 def test_a_model_that_is_not_here_is_one_error_without_a_connection(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip(package)
     hub = pytest.importorskip("huggingface_hub")
-    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "http://127.0.0.1:9")  # where nobody listens
     name = TINY if package == "timm" else "nobody/nothing"
     with pytest.raises(
         FileNotFoundError, match=r"found no such model on this machine, and could not download"
     ) as found:
         (TimmEncoder(name) if package == "timm" else TextEncoder(name)).make()
     assert found.value.__suppress_context__
+    assert hub.constants.HF_HUB_OFFLINE is False

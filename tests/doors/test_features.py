@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Deterministic, Query, ScoreAcquisition
+from tests.support import programs
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
 N = 70
@@ -182,3 +184,12 @@ def test_a_head_is_scored_outside_a_run(tmp_path: Path) -> None:
     module.net[0] = nn.Linear(5, 16)
     table = score_pool(trainer(tmp_path), module, data, posterior=Deterministic())
     assert len(table) == N - 6
+
+
+@pytest.mark.slow  # two processes that each import everything; what ranks do to scores is tested by default
+def test_the_first_of_two_ranks_encodes_and_both_have_the_same(tmp_path: Path) -> None:
+    for ranks in (1, 2):
+        programs.run("-m", "tests.support.features_on_ranks", tmp_path, ranks, ranks=ranks)
+    alone, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
+    assert (alone.pop("encoded"), first.pop("encoded"), second.pop("encoded")) == (N, N, 0)
+    assert alone == first == second

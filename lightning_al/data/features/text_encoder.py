@@ -10,7 +10,7 @@ from typing import Any, final
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_al.data.features.named import NamedEncoder, not_found, not_installed
+from lightning_al.data.features.named import NamedEncoder, not_found, not_installed, without_retries
 from lightning_al.values.parts import described
 
 
@@ -46,8 +46,9 @@ class TextEncoder(NamedEncoder):
         # Its tokenizers warn where a process that used threads is forked, as for the workers of a DataLoader.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         try:
-            tokenizer: Any = transformers.AutoTokenizer.from_pretrained(self.model)
-            network: Any = transformers.AutoModel.from_pretrained(self.model)
+            with without_retries():
+                tokenizer: Any = transformers.AutoTokenizer.from_pretrained(self.model)
+                network: Any = transformers.AutoModel.from_pretrained(self.model)
         except Exception as error:  # whatever a download or a file may raise
             raise not_found(self.name, error) from None
         return _OfTexts(network, tokenizer, self.name, self.max_length)

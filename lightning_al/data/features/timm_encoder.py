@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from lightning_al.data.features.named import NamedEncoder, not_found, not_installed
+from lightning_al.data.features.named import NamedEncoder, not_found, not_installed, without_retries
 from lightning_al.run.seeds import seeded
 from lightning_al.values.parts import described
 
@@ -53,7 +53,7 @@ class TimmEncoder(NamedEncoder):
                 f"{', '.join(near)}."
             )
         try:
-            with seeded(0):
+            with without_retries(), seeded(0):
                 network = timm.create_model(self.model, pretrained=self.pretrained, num_classes=0)
         except Exception as error:  # whatever a download may raise
             if not self.pretrained:
