@@ -112,8 +112,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         samples_per_epoch: Length of an epoch in samples. The labelled points are repeated, all equally often or by
             their weights, so that few labels do not make short epochs. By default what the sampler says, or each point
             once.
-        pool_batch_size: Batch size for scoring. By default four times that of training, which without gradients takes
-            no more memory for networks of a few layers or more.
+        pool_batch_size: Batch size for scoring. By default four times that of training: without gradients, a batch
+            of that size takes little more memory than a smaller one that is trained on. Lower it if memory runs out.
         classes: What an oracle may answer: names of the classes in the order of their class numbers, or the allowed
             numbers. By default the names are the list `classes` of the dataset or the LightningDataModule, if there is
             one, and numbers go up to the number of the network's outputs.

@@ -19,7 +19,8 @@ from lightning_al.host.loaders import splits_among_ranks
 from lightning_al.host.namespace import pl
 
 WITHOUT_GRADIENTS = 4
-"""How many times as many points fit into memory where nothing is kept for gradients; ten layers keep more than that."""
+"""How many times the size of a training batch a batch has that is scored. Scoring keeps the outputs of one layer at a
+time; training keeps those of all layers, for the gradients."""
 
 
 class TrainLoader:

@@ -244,7 +244,6 @@ class Run:
         def record(journal: Journal) -> None:
             if not round.indices:
                 self.starts.save_ends(journal, round.number, self.active.num_fits)
-            if not round.indices:
                 # Before the round is recorded, since a finished run writes no files. It labels nothing.
                 save_model(journal, trainer, trainer.lightning_module)
                 write_labels(journal, data)
