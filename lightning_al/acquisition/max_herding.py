@@ -51,8 +51,8 @@ def max_herding(
 
     Use it to start without labels, and while labels are few: with 10 labels on the digits (logistic regression on
     pixels, 8 seeds, ``python -m tests.benchmarks.coverage``) it reaches an accuracy of .78, random points .45. Once
-    there is a model, `uherding` also asks it: from 10 random labels to 100, the normalised area under its learning curve
-    is .882 there, that of `max_herding` .874, of margin sampling .837; the standard errors are .003 to .006.
+    there is a model, `uherding` also asks it: from 10 random labels to 100, the normalised area under the learning
+    curve is .882 there, for `max_herding` .874, for margin sampling .837; the standard errors are .003 to .006.
 
     Args:
         features_N_D: Features ``[N, D]``. The default bandwidth is meant for rows of length 1.
