@@ -239,7 +239,8 @@ async def _serve(service: Service, listening: socket.socket) -> None:
     async def watch() -> None:
         while not server.should_exit:
             await asyncio.sleep(TELL_SECONDS)
-            server.should_exit = server.should_exit or await run_in_threadpool(service.is_to_end)
+            if await run_in_threadpool(service.is_to_end):  # a signal may have come meanwhile, which stays
+                server.should_exit = True
         service.ends = True
 
     watching = asyncio.create_task(watch())

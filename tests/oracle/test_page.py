@@ -33,6 +33,7 @@ from lightning_al.page.starting import start
 from lightning_al.page.store import read_events
 from lightning_al.run.journal import Journal
 from lightning_al.testing import check_oracle
+from tests.support import programs
 from tests.support.page import NUMBERS, Client, Remote, ask, person, progress, query, served
 from tests.support.page_kills import NAMES, Around, Y, check_recorded, kill_page, label_of, run
 
@@ -407,6 +408,29 @@ def test_the_page_starts_once_and_keeps_its_address(tmp_path: Path, monkeypatch:
             assert start(place)
         assert place.address() != before
         assert place.address().partition("?")[2] == before.partition("?")[2]
+
+
+STOPPED_WHILE_IT_LOOKS = """
+import os, signal, sys, time
+from lightning_al.page.server import Service, serve
+
+sent = []
+
+def is_to_end(service):
+    if not sent:
+        sent.append(os.kill(os.getpid(), signal.SIGINT))
+        time.sleep(0.01)  # the main thread takes the signal meanwhile, and has not yet acted on it
+    return False
+
+Service.is_to_end = is_to_end
+serve(sys.argv[1])
+"""
+
+
+def test_a_signal_that_comes_while_the_page_looks_whether_it_is_needed_ends_it(tmp_path: Path) -> None:
+    ask(tmp_path)
+    programs.run("-c", STOPPED_WHILE_IT_LOOKS, tmp_path, timeout=30, check=False)
+    assert not Place(tmp_path).is_served()
 
 
 def test_a_taken_port_is_an_error(tmp_path: Path) -> None:
