@@ -95,3 +95,27 @@ def test_packed_files_are_unpacked_without_a_network(root, monkeypatch):
     monkeypatch.setattr(datasets.MNIST, "mirrors", ["http://127.0.0.1:9/"])
     MNIST(root).prepare_data()
     assert len(loaded(root).train) == N["train"]
+
+
+def test_an_unbalanced_pool_has_the_sizes_asked_for_and_is_drawn_by_its_seed(root):
+    sizes = [1, 4, 0, 6, 2, 1, 1, 1, 3, 5]
+    data, other = loaded(root, class_sizes=sizes), loaded(root, class_sizes=sizes, seed=1)
+    assert data.train.tensors[1].bincount(minlength=10).tolist() == sizes
+    assert len(data.train.tensors[0].flatten(1).unique(dim=0)) == sum(sizes)
+    assert not torch.equal(data.train.tensors[0], other.train.tensors[0])
+    assert len(data.test) == N["t10k"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"class_sizes": [1] * 9}, {"class_sizes": [7] * 10}, {"class_sizes": [1] * 10, "train_size": 10}]
+)
+def test_class_sizes_that_do_not_fit_are_refused(root, given):
+    with pytest.raises(ValueError, match="expects class_sizes to be 10 numbers of images"):
+        loaded(root, **given)
+
+
+def test_fewer_test_images_are_spread_over_the_file(root):
+    few, all = loaded(root, test_size=5).test.tensors[1], loaded(root).test.tensors[1]
+    assert torch.equal(few, all[::4])
+    with pytest.raises(ValueError, match="expects test_size from 1 to 20, but got 21"):
+        loaded(root, test_size=21)
