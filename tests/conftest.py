@@ -35,6 +35,27 @@ if not torch.cuda.is_available():
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
+FORKED_SECONDS = 280
+"""After so long a process that a test forked is ended, before the test itself is (pyproject.toml)."""
+
+
+def end_in_time() -> None:
+    """End a forked process that waits forever, which its test would wait for; one of a slow test may take long."""
+    if signal.getsignal(signal.SIGALRM) is not signal.SIG_DFL:  # pytest-timeout counts the test's seconds
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(FORKED_SECONDS)
+
+
+os.register_at_fork(after_in_child=end_in_time)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let slow tests take their time."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(0))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int | None:
     """Start one process more than there are cores: some tests wait, for a timeout or for another process."""

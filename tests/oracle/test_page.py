@@ -130,8 +130,11 @@ def test_a_fit_takes_the_answers_that_one_before_it_took_and_did_not_record(tmp_
     board = Board(Place(tmp_path))
     give(board, 7, 1)
     if (child := os.fork()) == 0:
-        found = take(ask(tmp_path), query(tmp_path))
-        os._exit(0 if found == {7: Answer(1)} else 1)
+        code = 1
+        try:
+            code = 0 if take(ask(tmp_path), query(tmp_path)) == {7: Answer(1)} else 1
+        finally:
+            os._exit(code)
     assert os.waitpid(child, 0)[1] == 0
     assert take(ask(tmp_path), query(tmp_path)) == {7: Answer(1)}
     board.close()
@@ -349,12 +352,14 @@ def test_an_answer_that_was_on_disk_before_the_page_was_killed_is_kept_once(tmp_
     publishing = ask(tmp_path)
     child = os.fork()
     if child == 0:
-        place = publishing.place
-        listening = socket.create_server(("127.0.0.1", 0))
-        place.server.write_text(json.dumps({"pid": os.getpid(), "port": listening.getsockname()[1]}))
-        service = Service(place, place.keep_token(), DyingBoard(place))
-        uvicorn.Server(config_of(service)).run(sockets=[listening])
-        os._exit(1)
+        try:
+            place = publishing.place
+            listening = socket.create_server(("127.0.0.1", 0))
+            place.server.write_text(json.dumps({"pid": os.getpid(), "port": listening.getsockname()[1]}))
+            service = Service(place, place.keep_token(), DyingBoard(place))
+            uvicorn.Server(config_of(service)).run(sockets=[listening])
+        finally:
+            os._exit(1)
     with person(tmp_path) as anna:
         body = {"answers": [{"id": "a", "point": 7, "answer": {"class": 1}}]}
         anna.wait_for("next")
