@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassRecall
 from typing_extensions import override
 
 from lightning_al.host.namespace import pl
@@ -15,7 +15,8 @@ from lightning_al.host.namespace import pl
 class Classifier(pl.LightningModule):
     """Train a network with Adam on the cross entropy, and log its loss and accuracy.
 
-    It logs ``train_loss``, ``val_loss``, ``val_acc``, ``test_loss`` and ``test_acc``; losses are in nats.
+    It logs ``train_loss``, ``val_loss``, ``val_acc``, ``test_loss``, ``test_acc`` and ``test_macro_recall`` (the mean over
+    classes of the share of its points that are predicted right); losses are in nats.
 
     Args:
         network: Maps inputs ``[n, ...]`` to logits ``[n, num_classes]``.
@@ -33,6 +34,7 @@ class Classifier(pl.LightningModule):
         self.lr = lr
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
+        self.test_macro_recall = MulticlassRecall(num_classes, average="macro")
 
     @override
     def forward(self, inputs: Any) -> Tensor:
@@ -54,17 +56,20 @@ class Classifier(pl.LightningModule):
 
     @override
     def test_step(self, batch: tuple[Any, Tensor], batch_idx: int) -> None:
-        """Log ``test_loss`` and ``test_acc``."""
-        self._evaluate(batch, "test", self.test_acc)
+        """Log ``test_loss``, ``test_acc`` and ``test_macro_recall``."""
+        logits = self._evaluate(batch, "test", self.test_acc)
+        self.test_macro_recall(logits, batch[1])
+        self.log("test_macro_recall", self.test_macro_recall, batch_size=len(batch[1]))
 
     @override
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """Return Adam over all parameters."""
         return torch.optim.Adam(self.parameters(), lr=self.lr)
 
-    def _evaluate(self, batch: tuple[Any, Tensor], stage: str, accuracy: MulticlassAccuracy) -> None:
+    def _evaluate(self, batch: tuple[Any, Tensor], stage: str, accuracy: MulticlassAccuracy) -> Tensor:
         inputs, labels = batch
-        logits = self(inputs)
+        logits = cast(Tensor, self(inputs))
         accuracy(logits, labels)
         self.log(f"{stage}_loss", nn.functional.cross_entropy(logits, labels), batch_size=len(labels), prog_bar=True)
         self.log(f"{stage}_acc", accuracy, batch_size=len(labels), prog_bar=True)
+        return logits

@@ -24,6 +24,8 @@ def test_it_logs_accuracy_and_nll_of_the_whole_set(tmp_path, num_classes):
     for stage, metrics in (("test", tested), ("val", validated)):
         assert metrics[f"{stage}_acc"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
         assert metrics[f"{stage}_loss"] == pytest.approx(F.cross_entropy(logits, labels).item())
+    shares = [(logits.argmax(1)[labels == c] == c).float().mean().item() for c in range(num_classes)]
+    assert tested["test_macro_recall"] == pytest.approx(sum(shares) / num_classes)
 
 
 def test_training_lowers_its_loss(tmp_path):
