@@ -15,8 +15,8 @@ from lightning_al.host.namespace import pl
 class Classifier(pl.LightningModule):
     """Train a network with Adam on the cross entropy, and log its loss and accuracy.
 
-    It logs ``train_loss``, ``val_loss``, ``val_acc``, ``test_loss``, ``test_acc`` and ``test_macro_recall`` (the mean over
-    classes of the share of its points that are predicted right); losses are in nats.
+    It logs ``train_loss``, ``val_loss``, ``val_acc``, ``test_loss``, ``test_acc`` and ``test_macro_recall``, the mean
+    over classes of the share of its points that are predicted right; losses are in nats.
 
     Args:
         network: Maps inputs ``[n, ...]`` to logits ``[n, num_classes]``.
