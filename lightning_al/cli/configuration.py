@@ -39,7 +39,8 @@ VALUES = ("folder", "seed", "name", "metric", "mode", "threads", "allow")
 MAY_GROW = tuple(f"active.{name}" for name in GROWS)
 COMMAND_ONLY = ("allow", "active.force")
 # Groups of the command line that `active` and `pool` refer to.
-WITH_FORCE = ("acquisition", "posterior", "features", "data", "pool.data", *forced_settings())
+HARDWARE = tuple(f"trainer.{name}" for name in ("accelerator", "devices", "num_nodes", "strategy"))
+WITH_FORCE = ("acquisition", "posterior", "features", "data", "pool.data", *HARDWARE, *forced_settings())
 FREE = ("oracle", *(name for name in free_settings() if name not in (*MAY_GROW, *COMMAND_ONLY)))
 
 

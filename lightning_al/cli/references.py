@@ -47,6 +47,17 @@ def is_outer(value: Any) -> bool:
     return "${" in left
 
 
+def is_from_outside(value: Any) -> bool:
+    """Return whether a value contains an outer reference that may be a secret, unlike what Hydra says of its own job.
+
+    >>> is_from_outside("${hydra:runtime.choices.acquisition}"), is_from_outside("${hydra:job.env_set.KEY}")
+    (False, True)
+    """
+    if not isinstance(value, str):
+        return False
+    return is_outer(_OF_HYDRA.sub(lambda found: found[0] if found[1].startswith("job.env_") else "_", value))
+
+
 def is_reference(value: Any) -> bool:
     """Return whether a value contains references, inner ones only.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_al.cli.references import at, dotted, is_outer, mapped, shown, values
+from lightning_al.cli.references import at, dotted, is_from_outside, mapped, shown, values
 
 if TYPE_CHECKING:
     from lightning_al.host.namespace import pl
@@ -45,7 +45,7 @@ class Secrets:
         """Find the values by comparing a configuration as stored with the same one with all references resolved."""
         plain, texts, others = OmegaConf.to_container(settings), _of_environment(config), {}
         for key_path, reference in values(shown(config)):
-            if not isinstance(reference, str) or "${" not in reference:
+            if not is_from_outside(reference):
                 continue
             for name, value in _parts(at(plain, key_path), key_path[-1]):
                 if isinstance(value, str) and value != reference:
@@ -115,7 +115,7 @@ def remember(config: DictConfig) -> None:
     _remember(_of_environment(config))
     for key_path, value in values(OmegaConf.to_container(config, resolve=False)):
         with suppress(Exception):  # reported elsewhere
-            if is_outer(value):
+            if is_from_outside(value):
                 read = OmegaConf.to_container(OmegaConf.create({"x": OmegaConf.select(config, dotted(key_path))}))
                 _remember({part: value for _, part in _parts(read, "") if isinstance(part, str)})
 

@@ -263,6 +263,18 @@ def test_settings_that_contradict_the_folders_need_no_traceback(refused, stored)
     assert len(said.splitlines()) == 1
 
 
+def test_a_folder_named_after_a_group_is_named_as_it_is(refused, stored, tmp_path):
+    folder = shutil.copytree(stored, tmp_path / "batchbald-0")
+    assert f"The run in {folder} was started with other settings" in refused(f"folder={folder}", "active.query_size=7")
+
+
+def test_a_run_moves_to_other_hardware_by_force(smaller):
+    assert "these may differ: trainer.accelerator." in refusal(smaller, "trainer.accelerator=auto")
+    with pytest.warns(UserWarning, match=r"trainer.accelerator \(stored 'cpu', asked 'auto'\)"):
+        run(smaller, "active.budget=20", "trainer.accelerator=auto", "active.force=true")
+    assert Journal.read_history(smaller)[-1].labelled == 20
+
+
 @pytest.mark.parametrize(
     ("override", "named"),
     [
