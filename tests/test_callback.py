@@ -166,7 +166,8 @@ class TestWhatIsAsked:
             assert {"val_loss", "val_acc", "test_acc"} <= set(round.metrics)
             assert all(type(index) is int for index in round.indices)
             assert set(round.seconds) >= ({"fit", "score", "select", "test", "label"} if round.indices else {"fit"})
-            assert set(round.peak_bytes) == set(round.seconds)
+            of_gpu = {f"{part}_cuda" for part in round.seconds} if torch.cuda.is_available() else set()
+            assert set(round.peak_bytes) == set(round.seconds) | of_gpu
             labelled += round.indices
         assert active.history.curve("test_acc")[0] == [8, 13, 18]
 
@@ -779,6 +780,7 @@ class TestBadInput:
             spawning.fit(model(), datamodule=active_data())
         assert spawning.strategy.launcher.procs == []
 
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="a process that has used a GPU forks none that trains")
     def test_forked_processes_before_the_first_step(self, tmp_path: Path) -> None:
         active, module = ActiveLearning("bald", query_size=4), model()
         before = weights(module)

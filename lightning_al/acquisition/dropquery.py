@@ -106,7 +106,9 @@ def _select(
     num_disagreeing_N = num_disagreeing_N.to(features_N_D.device)
     uncertain = _uncertain(num_disagreeing_N, num_samples // 2, min_uncertain * b)
     if len(uncertain) > b:
-        positions = uncertain[_spread(features_N_D[uncertain], keys_N[uncertain], b, generator)]
+        # k-means runs on the CPU, and there distances are the same whatever device has the features.
+        places = _spread(features_N_D[uncertain].cpu(), keys_N[uncertain].cpu(), b, generator)
+        positions = uncertain[places.to(uncertain.device)]
     else:
         is_certain_N = torch.ones_like(keys_N, dtype=torch.bool)
         is_certain_N[uncertain] = False
