@@ -66,8 +66,8 @@ def _parser() -> argparse.ArgumentParser:
         "to the end of the shortest finished run",
     )  # fmt: skip
     parser.add_argument(
-        "--band", choices=["sd", "interval"], default="sd",
-        help="what the bands show: one standard deviation over seeds, or the 95 %% interval of the mean (%(default)s)",
+        "--band", choices=["sd", "interval"], default="interval",
+        help="what the bands show: the 95 %% interval of the mean over seeds, or one standard deviation (%(default)s)",
     )  # fmt: skip
     return parser
 
@@ -163,7 +163,7 @@ def _write(
         # A value of a curve that is NaN was measured, where other tables have nothing.
         write_table(table, out / f"{name}.csv", nan="nan" if name == "curves" else "")
     for picture in (picture for task in tasks for picture in pictures(task)):
-        for suffix, content in (("png", picture.png), ("svg", picture.day)):
+        for suffix, content in (("png", picture.png), ("svg", picture.day), ("dark.svg", picture.night)):
             with replacing(out / f"{picture.name}.{suffix}") as draft:
                 draft.write_bytes(content)
     with replacing(out / "index.html") as draft:

@@ -85,7 +85,7 @@ def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | Non
     headings = ["mean ± sd"]
     if any(row.difference is not None for row in methods):
         baseline = printable(methods[0].name, most=2_000)
-        headings += [f"minus {baseline}\n95 % interval", "p sign-flip\nby Holm", "p t test\nby Holm"]
+        headings += [f"minus {baseline}\n95 % interval", "sign-flip p\nt test p", "Holm-\ncorrected"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in methods:
@@ -95,11 +95,12 @@ def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | Non
         against = row.difference
         if against is not None:
             interval = f"{against.low:+.3f} to {against.high:+.3f}" if isfinite(against.low) else "one pair only"
-            exact = f"{_p(against.p_sign_flip)}\n{_p(row.p_sign_flip_holm)}"
+            few = "n too small"
+            exact = (few, few) if row.n_too_small else (_p(against.p_sign_flip), _p(row.p_sign_flip_holm))
+            of_t = (_p(against.p_t), _p(row.p_t_holm)) if against.n > 1 else (few, few)
             cells += [
                 f"{against.mean:+.3f}\n{interval}",
-                "n too small" if row.n_too_small else exact,
-                f"{_p(against.p_t)}\n{_p(row.p_t_holm)}" if against.n > 1 else "n too small",
+                *("\n".join(both) for both in zip(exact, of_t, strict=True)),
             ]
         table.add_row(*cells)
     return table

@@ -14,71 +14,75 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy import stats
 
-from lightning_al.report.comparison import BASELINE, Method, baseline_of
+from lightning_al.report.comparison import BASELINE, Method, baseline_of, mode_of
+from lightning_al.report.end_labels import End, height_for, label_ends
 from lightning_al.report.frames import evenness
-from lightning_al.report.metric import axis_name
-from lightning_al.report.pictures import (
-    DAY,
-    STYLE,
-    Ink,
-    Picture,
-    heading,
-    label_ticks,
-    new_figure,
-    picture,
-    short,
-    tidy,
-)
+from lightning_al.report.looks import DAY, Ink, Look, looks
+from lightning_al.report.metric import Mode, axis_name
+from lightning_al.report.pictures import STYLE, Picture, heading, label_ticks, new_figure, picture, short, tidy
+from lightning_al.report.ranking import emphasised
 from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEVEL
 from lightning_al.report.study import Study
-
-Lines = dict[str, tuple[str, str]]
-"""Colour and line style of each method."""
 
 Band = Literal["sd", "interval"]
 
 UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
-BANDS = {"sd": "one standard deviation over seeds", "interval": "95 % interval of the mean over seeds"}
+BANDS = {"sd": "one standard deviation", "interval": "95 % t interval"}
+
+WIDTH, LEAST_HEIGHT = 5.4, 3.7
+"""Size in inches of a picture of lines. The names at their ends take up a fourth of the width or so."""
+
+AROUND = 0.9
+"""Height in inches of what lies above and below the axes."""
+
+LONGEST_NAME = 30
 
 
 @matplotlib.rc_context(STYLE)
-def curve_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figure:
-    """Draw the learning curves of methods, as `compare` returns them: the mean, with a band where there are seeds."""
-    figure = new_figure(6.4, 4.0 + legend_height([row.name for row in methods]))
-    _draw_of_methods(figure, figure.subplots(), methods, metric, title)
+def curve_picture(methods: Sequence[Method], metric: str, *, title: str, mode: Mode | None = None) -> Figure:
+    """Draw the learning curves of methods, as `compare` returns them.
+
+    The two best methods and random choice stand out, with a band that is the 95 % interval of their mean.
+
+    Args:
+        methods: The methods.
+        metric: Their metric.
+        title: Title of the picture.
+        mode: Whether less or more of the metric is better; by default what the runs say, or else the metric's name.
+    """
+    figure = new_figure(WIDTH, _height(len(methods)))
+    _draw_of_methods(figure.subplots(), methods, metric, title, mode)
     return figure
 
 
 @matplotlib.rc_context(STYLE)
-def comparison_picture(methods: Sequence[Method], metric: str, *, title: str) -> Figure:
+def comparison_picture(methods: Sequence[Method], metric: str, *, title: str, mode: Mode | None = None) -> Figure:
     """Draw the learning curves of methods, and beside them the difference of each to the baseline, if there is one."""
     baseline = baseline_of(methods)
     compared = [row for row in methods if row.difference is not None]
     if baseline is None or not compared:
-        return curve_picture(methods, metric, title=title)
-    height = max(4.2, min(12.0, 1.5 + 0.75 * len(compared)))
-    figure = new_figure(10.4, height + legend_height([row.name for row in methods]))
-    curves, differences = figure.subplots(1, 2, width_ratios=[1.5, 1])
-    _draw_of_methods(figure, curves, methods, metric, title)
-    draw_differences(differences, compared, baseline, DAY, _lines_of_methods(methods))
+        return curve_picture(methods, metric, title=title, mode=mode)
+    figure = new_figure(1.9 * WIDTH, max(_height(len(methods)), _differences_height(len(compared))))
+    curves, differences = figure.subplots(1, 2, width_ratios=[1.3, 1])
+    _draw_of_methods(curves, methods, metric, title, mode)
+    draw_differences(differences, compared, baseline, DAY, _looks_of_methods(methods, mode))
     return figure
 
 
 def curves_picture(study: Study, band: Band, name: str) -> Picture:
     """Draw a study's learning curves for the page."""
-    has_band = any(len(row.runs) > 1 for row in study.compared)
-    says = f"{axis_name(study.metric)} over labels" + (f"; band: {BANDS[band]}" if has_band else "")
+    title = _title(study.compared, band)
+    says = f"{axis_name(study.metric)} over labels. {title}"
 
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.subplots()
-        draw_curves(axes, study.compared, study.methods, study_lines(study, ink), band)
-        title = f"Mean over seeds; band: {BANDS[band]}" if has_band else "One run each"
         counted = "labels, those of validation too" if study.with_validation_labels else _labels_axis(study.methods)
-        finish_curves(figure, axes, ink, title=title, x=counted, y=axis_name(study.metric))
+        name_axes(axes, ink, title=title, x=counted, y=axis_name(study.metric))
+        draw_curves(axes, study.compared, study.methods, study_looks(study, ink), band)
 
-    return picture(name, says[:1].upper() + says[1:], draw, height=3.5 + legend_height(list(study.methods)))
+    return picture(name, says[:1].upper() + says[1:], draw, width=WIDTH, height=_height(len(study.methods)))
 
 
 def differences_picture(study: Study, name: str) -> Picture | None:
@@ -90,9 +94,9 @@ def differences_picture(study: Study, name: str) -> Picture | None:
     says = f"Difference of the mean height of the curve to {baseline.title}'s, paired by seed"
 
     def draw(figure: Figure, ink: Ink) -> None:
-        draw_differences(figure.subplots(), compared, baseline, ink, study_lines(study, ink))
+        draw_differences(figure.subplots(), compared, baseline, ink, study_looks(study, ink))
 
-    return picture(name, says, draw, height=min(12.0, 1.5 + 0.75 * len(compared)))
+    return picture(name, says, draw, width=WIDTH, height=_differences_height(len(compared)))
 
 
 def labelling_picture(study: Study, name: str) -> Picture:
@@ -103,21 +107,19 @@ def labelling_picture(study: Study, name: str) -> Picture:
 
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.subplots()
-        lines = study_lines(study, ink)
-        named: set[str] = set()
+        name_axes(axes, ink, title="Each run", x=f"{unit} of labelling", y=axis_name(study.metric))
+        looks = study_looks(study, ink)
+        ends = {}
         for method, run in runs:
-            colour, kind = lines[method]
             measured = [round for round in run.history if study.metric in round.metrics]
             times = [round.label_seconds / size for round in measured]
-            axes.plot(
-                times, [round.metrics[study.metric] for round in measured], "o", linestyle=kind, color=colour,
-                linewidth=1.2, markersize=3, label="_again" if method in named else short(method),
-            )  # fmt: skip
-            named.add(method)
-        finish_curves(figure, axes, ink, title="Each run", x=f"{unit} of labelling", y=axis_name(study.metric))
+            values = [round.metrics[study.metric] for round in measured]
+            axes.plot(times, values, **looks[method].line)
+            ends[method] = _end(method, looks[method], times, values)
+        label_ends(axes, list(ends.values()))
 
     says = f"{axis_name(study.metric)} over the time that labels took"
-    return picture(name, says[:1].upper() + says[1:], draw, height=3.1 + legend_height(list(study.methods)))
+    return picture(name, says[:1].upper() + says[1:], draw, width=WIDTH, height=_height(len(study.methods)))
 
 
 def evenness_picture(study: Study, queried: Mapping[str, pd.DataFrame], name: str) -> Picture:
@@ -125,18 +127,18 @@ def evenness_picture(study: Study, queried: Mapping[str, pd.DataFrame], name: st
 
     def draw(figure: Figure, ink: Ink) -> None:
         axes = figure.subplots()
-        lines = study_lines(study, ink)
-        for method, counts in queried.items():
-            colour, kind = lines[method]
-            axes.plot(
-                counts.index, evenness(counts), "o", linestyle=kind, color=colour, linewidth=1.6, markersize=3.5,
-                label=short(method),
-            )  # fmt: skip
         title = "1: as many of each class; 0: one class alone"
-        finish_curves(figure, axes, ink, title=title, x="labels", y="evenness of classes asked for")
+        name_axes(axes, ink, title=title, x="labels", y="evenness of classes asked for")
+        looks = study_looks(study, ink)
+        ends = []
+        for method, counts in queried.items():
+            even = evenness(counts).tolist()
+            axes.plot(counts.index, even, **looks[method].line)
+            ends.append(_end(method, looks[method], counts.index.tolist(), even))
+        label_ends(axes, ends)
 
     says = "Evenness of the classes asked for, over labels"
-    return picture(name, says, draw, height=3.1 + legend_height(list(queried)))
+    return picture(name, says, draw, width=WIDTH, height=_height(len(queried)))
 
 
 def batches_picture(study: Study, batches: pd.DataFrame, name: str) -> Picture:
@@ -144,16 +146,15 @@ def batches_picture(study: Study, batches: pd.DataFrame, name: str) -> Picture:
 
     def draw(figure: Figure, ink: Ink) -> None:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-        lines = study_lines(study, ink)
-        for method, same in batches.groupby("method", sort=False):
-            colour, kind = lines[str(method)]
+        looks = study_looks(study, ink)
+        ends = []
+        for name_of, same in batches.groupby("method", sort=False):
+            method = str(name_of)
             means = same.groupby("labels_paid")[["share_used", "picks_below_noise"]].mean()
             for axes, figures in zip((above, below), means, strict=True):
-                axes.plot(
-                    means.index, means[figures], "o", linestyle=kind, color=colour, linewidth=1.6, markersize=3.5,
-                    label=short(str(method)),
-                )  # fmt: skip
-        above.axhline(1, color=ink.baseline, linewidth=1, linestyle=":")
+                axes.plot(means.index, means[figures], **looks[method].line)
+            ends.append(_end(method, looks[method], means.index.tolist(), means["share_used"].tolist()))
+        above.axhline(1, color=ink.random, linewidth=1, linestyle=":")
         above.set_ylim(0, 1.05)
         above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         heading(above, "Share of log K that a batch tells", ink)
@@ -164,81 +165,81 @@ def batches_picture(study: Study, batches: pd.DataFrame, name: str) -> Picture:
         below.set_xlabel("labels before the batch")
         tidy(above, ink)
         tidy(below, ink)
-        legend(figure, above, ink)
+        label_ends(above, ends)
 
-    return picture(name, "Share of log K used up, and picks below the Monte Carlo error, over labels", draw, height=3.9)
+    says = "Share of log K used up, and picks below the Monte Carlo error, over labels"
+    return picture(name, says, draw, width=WIDTH, height=1.5 * _height(batches["method"].nunique()))
 
 
-def study_lines(study: Study, ink: Ink) -> Lines:
-    """Return colour and kind of line of each of a study's methods, grey for random choice."""
-    first = next(iter(study.methods))
-    is_random = study.methods[first][0].acquisition == BASELINE
-    baseline = study.baseline.name if study.baseline is not None else first if is_random else None
-    return lines_of(list(study.methods), baseline, ink)
+def study_looks(study: Study, ink: Ink) -> dict[str, Look]:
+    """Return the look of each of a study's methods, the same in all of its pictures."""
+    random = [name for name, runs in study.methods.items() if runs[0].acquisition == BASELINE]
+    names = list(study.methods)
+    return looks(names, ink, random=random, emphasised=emphasised(names, study.compared, study.mode))
 
 
 def draw_curves(
-    axes: Axes,
-    methods: Sequence[Method],
-    curves: Mapping[str, Sequence[Run]],
-    lines: Lines,
-    band: Band,
-    *,
-    with_heights: bool = False,
+    axes: Axes, methods: Sequence[Method], curves: Mapping[str, Sequence[Run]], looks: Mapping[str, Look], band: Band
 ) -> None:
-    """Draw the mean curve of each method with a band, and as thin lines the parts of curves that it does not stand for.
+    """Draw the mean curve of each method, and as thin lines the parts of curves that it does not stand for.
 
-    The curves are those of all runs, also of those that are not compared. The legend may have their mean heights.
+    Methods that are emphasised have a band. The curves are those of all runs, also of those that are not compared.
     """
     rows = {row.name: row for row in methods if row.stand_in is None}
+    ends = []
+    bands = []
     for method, runs in curves.items():
-        colour, kind = lines[method]
-        row = rows.get(method)
-        drawn = None
+        look, row = looks[method], rows.get(method)
+        drawn: list[int] | None = None
+        means: list[float] = []
         if row is not None and row.runs:
             drawn, means, widths = mean_with_band(row, band)
-            seeds = f"{len(row.runs)} seed{'s' * (len(row.runs) != 1)}" if row.is_complete else row.num_diverged
-            height = f": mean height {row.mean_area:.3f}" if with_heights and row.is_complete else ""
-            axes.plot(
-                drawn, means, "o", linestyle=kind, color=colour, linewidth=1.8, markersize=3.5,
-                label=f"{short(method)}, {seeds}{height}",
-            )  # fmt: skip
-            if len(row.runs) > 1:
-                low = [value - width for value, width in zip(means, widths, strict=True)]
-                high = [value + width for value, width in zip(means, widths, strict=True)]
-                axes.fill_between(drawn, low, high, color=colour, alpha=0.17, linewidth=0)
+            axes.plot(drawn, means, **look.line)
+            if len(row.runs) > 1 and look.is_emphasised:
+                bands.append((drawn, means, widths, look.colour))
         diverged = {run.seed for run in row.diverged} if row is not None else set()
         thin = [part for run in runs for part in _beyond(run, None if run.seed in diverged else drawn)]
-        for place, (labels, values) in enumerate(thin):
-            why = "not as far yet" if row is None else row.num_diverged
-            said = f"{short(method)}, {why}" if drawn is None and place == 0 else None
+        for labels, values in thin:
             finite = [value if isfinite(value) else nan for value in values]
-            axes.plot(labels, finite, ".-", color=colour, linewidth=0.8, markersize=3, alpha=0.8, label=said)
+            axes.plot(labels, finite, ".-", color=look.colour, linewidth=0.7, markersize=3, alpha=0.7)
+        last = (drawn, means) if drawn else max(thin, key=lambda part: part[0][-1], default=([], []))
+        why = ", not as far yet" if row is None else f", {row.num_diverged}" if row.num_diverged else ""
+        ends.append(_end(method, look, *last, why=why))
+    # A wide band, as of two seeds, does not make the curves flat.
+    low, high = axes.get_ylim()
+    for drawn, means, widths, colour in bands:
+        below = [value - width for value, width in zip(means, widths, strict=True)]
+        above = [value + width for value, width in zip(means, widths, strict=True)]
+        axes.fill_between(drawn, below, above, color=colour, alpha=0.16, linewidth=0)
+    axes.set_ylim(low, high)
+    label_ends(axes, ends)
 
 
-def finish_curves(figure: Figure, axes: Axes, ink: Ink, *, title: str, x: str, y: str) -> None:
-    """Name the axes of curves over labels, and add title and legend."""
+def name_axes(axes: Axes, ink: Ink, *, title: str, x: str, y: str) -> None:
+    """Name the axes of curves over labels, and add a title."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
-    label_ticks(axes, 8)
+    label_ticks(axes, 7)
+    axes.margins(x=0.02, y=0.08)
     heading(axes, title, ink)
     tidy(axes, ink)
-    legend(figure, axes, ink)
 
 
-def draw_differences(axes: Axes, compared: Sequence[Method], baseline: Method, ink: Ink, lines: Lines) -> None:
+def draw_differences(
+    axes: Axes, compared: Sequence[Method], baseline: Method, ink: Ink, looks: Mapping[str, Look]
+) -> None:
     """Draw the difference of each method to the baseline: the mean, its interval, and each pair of runs."""
     for place, row in enumerate(compared):
         against = row.difference
         assert against is not None
-        colour, _ = lines[row.name]
+        colour = looks[row.name].colour
         pairs = row.minus(baseline)
         axes.scatter(pairs, [place + 0.2] * len(pairs), s=15, color=colour, alpha=0.5, linewidths=0)
         if isfinite(against.low):
             axes.plot([against.low, against.high], [place, place], color=colour, linewidth=2.4)
         axes.plot([against.mean], [place], "o", color=colour, markersize=7.5)
-        axes.text(against.mean, place - 0.2, short(row.title), ha="center", va="bottom", color=ink.text, fontsize=9)
-    axes.axvline(0, color=ink.baseline, linewidth=1.2)
+        axes.text(against.mean, place - 0.2, short(row.title), ha="center", va="bottom", color=ink.text, fontsize=9.5)
+    axes.axvline(0, color=ink.random, linewidth=1.4, linestyle=(0, (4, 2)))
     axes.set_yticks([])
     axes.set_ylim(len(compared) - 0.5, -0.75)
     axes.margins(x=0.12)
@@ -249,31 +250,6 @@ def draw_differences(axes: Axes, compared: Sequence[Method], baseline: Method, i
     axes.spines["left"].set_visible(False)
 
 
-def legend_height(names: Sequence[str]) -> float:
-    """Return the height in inches of the legend of some lines."""
-    return 0.19 * (len(names) if max(map(len, names)) > 14 else (len(names) + 1) // 2)
-
-
-def legend(figure: Figure, axes: Axes, ink: Ink) -> None:
-    """Add a legend below the axes, where it hides nothing."""
-    handles, names = axes.get_legend_handles_labels()
-    columns = 2 if len(names) > 1 and max(map(len, names)) <= 26 else 1
-    figure.legend(
-        handles, names, loc="outside lower left", ncols=columns, frameon=False, fontsize=9, labelcolor=ink.text
-    )
-
-
-def lines_of(names: Sequence[str], baseline: str | None, ink: Ink) -> Lines:
-    """Return a colour and a line style for each method; the style changes once all colours are used."""
-    others = [name for name in names if name != baseline]
-    kinds = ("-", "--", ":", "-.")
-    found = {
-        name: (ink.methods[place % len(ink.methods)], kinds[place // len(ink.methods) % len(kinds)])
-        for place, name in enumerate(others)
-    }
-    return {**found, **({} if baseline is None else {baseline: (ink.baseline, "-")})}
-
-
 def mean_with_band(row: Method, band: Band) -> tuple[list[int], list[float], list[float]]:
     """Return the labels that all runs of a method recorded, the mean of the metric, and half the band's width."""
     labels, means, sds = row.mean_curve()
@@ -282,16 +258,41 @@ def mean_with_band(row: Method, band: Band) -> tuple[list[int], list[float], lis
     return labels, means, [reach * sd for sd in sds]
 
 
-def _draw_of_methods(figure: Figure, axes: Axes, methods: Sequence[Method], metric: str, title: str) -> None:
+def _draw_of_methods(axes: Axes, methods: Sequence[Method], metric: str, title: str, mode: Mode | None) -> None:
     curves = {row.name: row.all_runs for row in methods if row.stand_in is None}
-    draw_curves(axes, methods, curves, _lines_of_methods(methods), "sd", with_heights=True)
-    said = f"{title}; band: {BANDS['sd']}" if any(len(row.runs) > 1 for row in methods) else title
-    finish_curves(figure, axes, DAY, title=said, x=_labels_axis(curves), y=axis_name(metric))
+    said = f"{title}\n{_title(methods, 'interval')}" if any(len(row.runs) > 1 for row in methods) else title
+    name_axes(axes, DAY, title=said, x=_labels_axis(curves), y=axis_name(metric))
+    draw_curves(axes, methods, curves, _looks_of_methods(methods, mode), "interval")
 
 
-def _lines_of_methods(methods: Sequence[Method]) -> Lines:
-    baseline = next((row.name for row in methods if row.acquisition == BASELINE), None)
-    return lines_of(list(dict.fromkeys(row.name for row in methods)), baseline, DAY)
+def _looks_of_methods(methods: Sequence[Method], mode: Mode | None) -> dict[str, Look]:
+    names = list(dict.fromkeys(row.name for row in methods))
+    random = [row.name for row in methods if row.acquisition == BASELINE]
+    known = mode_of([run for row in methods for run in row.all_runs], mode)
+    return looks(names, DAY, random=random, emphasised=emphasised(names, methods, known))
+
+
+def _title(methods: Sequence[Method], band: Band) -> str:
+    """Return what lines and bands show."""
+    numbers = sorted({len(row.runs) for row in methods if row.runs})
+    if not numbers or numbers[-1] == 1:
+        return "One run each"
+    seeds = f"{numbers[-1]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+    return f"Mean of {seeds} seeds; band: {BANDS[band]}"
+
+
+def _end(method: str, look: Look, labels: Sequence[float], values: Sequence[float], *, why: str = "") -> End:
+    """Return the last point of a line, with the name to write beside it."""
+    points = [point for point in zip(labels, values, strict=True) if isfinite(point[1])]
+    return End(short(method, LONGEST_NAME) + why, points[-1] if points else None, look.colour, look.is_emphasised)
+
+
+def _height(num_lines: int) -> float:
+    return max(LEAST_HEIGHT, AROUND + height_for(num_lines))
+
+
+def _differences_height(num_rows: int) -> float:
+    return max(LEAST_HEIGHT, min(12.0, 1.5 + 0.6 * num_rows))
 
 
 def _labels_axis(curves: Mapping[str, Sequence[Run]]) -> str:

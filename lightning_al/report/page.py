@@ -26,6 +26,7 @@ from lightning_al.report.curve_pictures import (
     labelling_picture,
 )
 from lightning_al.report.pictures import Picture, classes_picture, data_address, time_picture
+from lightning_al.report.ranking import ranked
 from lightning_al.report.runs import Run
 from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import Study
@@ -156,11 +157,10 @@ def _queried(study: Study, frame: pd.DataFrame, prefix: str) -> Part:
 
 def _images(study: Study) -> list[Folded]:
     """Return the images that a run of each method queried, where it kept a picture; that of the best method is open."""
-    ranked = sorted((row for row in study.compared if row.is_complete), key=lambda row: row.mean_area)
-    best = None if study.mode is None or not ranked else ranked[0 if study.mode == "min" else -1].name
+    best = [row.name for row in ranked(study.compared, study.mode)[:1]]
     found = [(method, _image(runs)) for method, runs in study.methods.items()]
     return [
-        Folded(f"The images that {method} asked for, seed {image[0]}", image[1], is_open=method == best)
+        Folded(f"The images that {method} asked for, seed {image[0]}", image[1], is_open=method in best)
         for method, image in found
         if image is not None
     ]

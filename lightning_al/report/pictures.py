@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from lightning_al.report.looks import DAY, NIGHT, Ink
 from lightning_al.run.files import replacing
 from lightning_al.task.class_names import shown_class
 
@@ -32,7 +33,7 @@ LITERAL: Any = {"text.parse_math": False, "text.usetex": False}
 STYLE: Any = {
     **LITERAL,
     "font.family": ["sans-serif"],
-    "font.size": 9.5,
+    "font.size": 10.5,
     "svg.fonttype": "none",  # text that the browser's fonts show, whatever its script
     "svg.hashsalt": "lightning_al",
 }
@@ -43,38 +44,12 @@ LONGEST_CLASS = 16
 
 MOST_ROWS, MOST_COLUMNS = 60, 40
 
+ANY_PAPER = "#757a84"
+"""A grey that can be read on light and on dark paper, for pictures without paper of their own."""
+
 NO_GLYPH = "Glyph .* missing from"
 """Matplotlib's warning about a script that its font lacks; a browser has fonts for it."""
 
-
-@dataclass(frozen=True)
-class Ink:
-    """The colours of a picture; `baseline` is that of random choice.
-
-    The colour-blind can tell those of the other methods apart (Okabe and Ito).
-    """
-
-    text: str
-    grid: str
-    baseline: str
-    methods: tuple[str, ...]
-    paper: str
-
-
-DAY = Ink(
-    text="#2b3038",
-    grid="#e4e6ea",
-    baseline="#7d828c",
-    methods=("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#B8860B", "#56B4E9", "#5B4A9C"),
-    paper="#ffffff",
-)
-NIGHT = Ink(
-    text="#cdd3dc",
-    grid="#2f3641",
-    baseline="#949ba7",
-    methods=("#56B4E9", "#F0883E", "#2DC79B", "#E79BC4", "#E6C229", "#8FD3FF", "#A79BEA"),
-    paper="#12161c",
-)
 
 Draw = Callable[[Figure, Ink], None]
 
@@ -162,7 +137,7 @@ def tidy(axes: Axes, ink: Ink, *, grid: Literal["both", "x"] | None = "both") ->
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(ink.grid)
-    axes.tick_params(labelsize=9, colors=ink.text, length=0)
+    axes.tick_params(labelsize=9.5, colors=ink.text, length=0)
     for part in (axes.xaxis.label, axes.yaxis.label):
         part.set_color(ink.text)
 
@@ -174,7 +149,7 @@ def label_ticks(axes: Axes, most: int) -> None:
 
 def heading(axes: Axes, text: str, ink: Ink) -> None:
     """Set the title above the axes."""
-    axes.set_title(text, loc="left", fontsize=9.5, color=ink.text)
+    axes.set_title(text, loc="left", fontsize=10.5, color=ink.text)
 
 
 @matplotlib.rc_context(LITERAL)
@@ -187,7 +162,7 @@ def asked_picture(
 ) -> Figure:
     """Draw the images queried: one row a round, in the order of choice, each with its label below.
 
-    A row shows its first 40 images, and the picture shows the first 60 rows. If there are more, a note below says so.
+    The picture is transparent, so that it fits light and dark pages. A row shows its first 40 images, and the picture shows the first 60 rows. If there are more, a note below says so.
 
     Args:
         rounds: Images ``[H, W]``, ``[1, H, W]`` or ``[3, H, W]`` of each round. Each is scaled from its least value in
@@ -203,19 +178,20 @@ def asked_picture(
     left, right, top, bottom, inch = 2.2, 0.2, 0.7, 0.6 if hidden else 0.15, 0.58
     width, height = left + columns + right, top + len(rows) + bottom
     figure = new_figure(width * inch, height * inch, layout=None)
+    figure.patch.set_alpha(0)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     for row, (images, beside) in enumerate(rows):
-        axes.text(-0.2, row + 0.4, beside, ha="right", va="center", fontsize=8)
+        axes.text(-0.2, row + 0.4, beside, ha="right", va="center", fontsize=8, color=ANY_PAPER)
         for column, (image, label) in enumerate(zip(images, labels[row], strict=False)):
             box = (column, column + 0.8, row + 0.8, row)
             axes.imshow(_shown(image), cmap="gray", vmin=0, vmax=1, extent=box, interpolation="nearest")
             if label is not None:
-                axes.text(column + 0.4, row + 0.82, str(label), ha="center", va="top", fontsize=6, color="#444444")
-    axes.text(0, -0.25, title, fontsize=10, va="bottom")
+                axes.text(column + 0.4, row + 0.82, str(label), ha="center", va="top", fontsize=6, color=ANY_PAPER)
+    axes.text(0, -0.25, title, fontsize=10, va="bottom", color=ANY_PAPER)
     if hidden:
         note = f"Shown are the first {MOST_COLUMNS} images of a round, and the first {MOST_ROWS} rounds."
-        axes.text(0, len(rows) + 0.15, note, fontsize=7, va="top")
+        axes.text(0, len(rows) + 0.15, note, fontsize=7, va="top", color=ANY_PAPER)
     axes.set_xlim(-left, columns + right)
     axes.set_ylim(len(rows) + bottom, -top)
     return figure
@@ -261,9 +237,9 @@ def time_picture(seconds: pd.DataFrame, name: str) -> Picture:
         places = range(len(seconds))
         for number, part in enumerate(seconds):
             widths = seconds[part].fillna(0.0)
-            axes.barh(
-                places, widths, left=left, height=0.4, color=ink.methods[number % len(ink.methods)], label=part
-            )  # fmt: skip
+            # A scale of its own, since the colours of lines stand for methods.
+            shade = colormaps["cividis"](0.15 + 0.75 * number / max(1, seconds.shape[1] - 1))
+            axes.barh(places, widths, left=left, height=0.4, color=shade, label=part)
             left += widths
         for place, method in zip(places, seconds.index, strict=True):
             axes.text(0, place - 0.32, short(method), va="bottom", fontsize=9, color=ink.text)

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from math import isfinite
 
 from lightning_al.report.comparison import Method
+from lightning_al.report.formats import p_value, signed
+from lightning_al.report.lead import lead
 from lightning_al.report.metric import Mode, axis_name
+from lightning_al.report.ranking import ranked
 from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, MOST_PAIRS, PairedDifference
 from lightning_al.report.study import Study
 
 
 def headlines(study: Study) -> list[tuple[str, str]]:
-    """Return a sentence for each method with its evidence, the largest difference first.
+    """Return what the report says of a study: sentences, each with its evidence.
 
-    Of a run alone, what its audit points tell comes first. Where nothing was measured, there is one sentence, on the
-    labels.
+    The first is on the best method, if others are compared with random choice; then comes one on each method, the
+    largest difference first. Of a run alone, what its audit points tell comes first. Where nothing was measured, there
+    is one sentence, on the labels.
     """
     if not study.metric:
         return [_unmeasured(study)]
@@ -27,12 +31,18 @@ def headlines(study: Study) -> list[tuple[str, str]]:
         compared.sort(key=lambda row: -abs(row.difference.mean) if row.difference else 0.0)
         said = [_against(row, baseline, study) for row in compared]
     else:
-        rows = [row for row in study.compared if row.is_complete]
-        rows.sort(key=lambda row: row.mean_area if study.mode == "min" else -row.mean_area)
+        rows = ranked(study.compared, study.mode or "max")
         said = [(f"The mean height of {row.name}'s curve is {row.mean_area:.3f}.", _runs(row)) for row in rows]
     shown = {row.name for row in study.compared if row.is_complete}
     left = [row for row in study.compared if row.name not in shown]
-    return [*audited, *said, *((f"{row.name} is incomplete: {row.num_diverged}.", _others(row)) for row in left)]
+    best = lead(study)
+    first = [] if best is None else [best]
+    return [
+        *audited,
+        *first,
+        *said,
+        *((f"{row.name} is incomplete: {row.num_diverged}.", _others(row)) for row in left),
+    ]
 
 
 def caveats(study: Study) -> list[str]:
@@ -109,26 +119,6 @@ def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[
     return [f"{which} Their methods are incomplete and not tested, since it is not known {unknown}. {remedy}."]
 
 
-def p_value(p: float) -> str:
-    """Write a probability as papers do.
-
-    >>> p_value(0.0161), p_value(0.0002), p_value(1.0)
-    ('= .016', '< .001', '= 1')
-    """
-    if p < 0.001:
-        return "< .001"
-    return "= 1" if p >= 0.9995 else f"= {p:.3f}".replace("0.", ".")
-
-
-def signed(value: float) -> str:
-    r"""Write a difference with its sign.
-
-    >>> signed(0.0401), signed(-0.2)
-    ('+0.040', '\u22120.200')
-    """
-    return f"{value:+.3f}".replace("-", "\N{MINUS SIGN}")
-
-
 def _audited(audit: Mapping[str, float]) -> list[tuple[str, str]]:
     """Return what the audit points of the last model tell, if any has a label."""
     if not audit.get("labels"):
@@ -186,7 +176,7 @@ def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:
     if row.n_too_small:
         rests.append("n too small for a test")
     else:
-        rests.append(f"exact sign-flip p {p_value(row.p_sign_flip_holm)} by Holm")
+        rests.append(f"exact sign-flip p {p_value(row.p_sign_flip_holm)}, Holm-corrected")
         if row.p_sign_flip_holm > LEVEL:
             sentence = f"{few}{row.name} is not told apart from {baseline.name}; its curve {lies} {baseline.name}'s."
     return sentence, "; ".join(rests) + "."

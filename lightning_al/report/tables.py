@@ -15,9 +15,9 @@ import pandas as pd
 
 from lightning_al.report.comparison import Method, Pair
 from lightning_al.report.curves import labels_to_target, quartile
+from lightning_al.report.formats import p_value, signed
 from lightning_al.report.frames import evenness, in_order
 from lightning_al.report.metric import Mode
-from lightning_al.report.sentences import p_value, signed
 from lightning_al.report.study import Study
 from lightning_al.task.class_names import shown_class
 
@@ -25,7 +25,14 @@ MOST_CLASSES = 20
 MOST_INDICES = 40
 MOST_RUNS = 50
 
-TESTS = ["95 % interval", "pairs", "p sign-flip", "by Holm", "p paired t", "by Holm"]
+TESTS = [
+    "95 % interval",
+    "pairs",
+    "sign-flip p, uncorrected",
+    "sign-flip p, Holm-corrected",
+    "t test p, uncorrected",
+    "t test p, Holm-corrected",
+]
 
 STATES = {"finished": "finished", "going": "still going", "failed": "failed", "stopped": "stopped before its end"}
 
@@ -52,8 +59,9 @@ def comparison(study: Study) -> Table:
     if baseline is not None and any(row.difference for row in study.compared):
         headings += [f"minus {baseline.title}", *TESTS]
         notes.append(
-            "Differences are paired by seed; intervals are Student's t and not corrected for several methods, p values "
-            "are two-sided and by Holm corrected for them. “n too small”: with so few pairs no outcome could reach .05."
+            "Differences are paired by seed. Intervals are Student's t and not corrected for several methods. p values "
+            "are two-sided; the Holm-corrected ones allow for the number of methods compared with random choice. "
+            "“n too small”: with so few pairs no outcome could reach .05."
         )
     rows = []
     for row in study.compared:

@@ -1,0 +1,88 @@
+"""The sentence that a report begins with: the best method, and the labels that it saves against random choice."""
+
+from __future__ import annotations
+
+from math import isfinite
+
+from lightning_al.report.comparison import Method
+from lightning_al.report.formats import count, p_value, signed
+from lightning_al.report.metric import axis_name
+from lightning_al.report.ranking import ranked
+from lightning_al.report.saving import Saving, labels_saved
+from lightning_al.report.statistics import LEVEL
+from lightning_al.report.study import Study
+
+
+def lead(study: Study) -> tuple[str, str] | None:
+    """Return the best method's sentence and its evidence, or None where nothing is compared with random choice."""
+    baseline, mode = study.baseline, study.mode
+    compared = [row for row in ranked(study.compared, mode) if row is baseline or row.difference is not None]
+    if baseline is None or mode is None or len(compared) < 2:
+        return None
+    if compared[0] is baseline:
+        return _none_is_better(compared[1], baseline, study)
+    best = compared[0]
+    saving = labels_saved(best, baseline, mode, up_to=study.between[1])
+    first = f"{best.name} is best"
+    if not best.n_too_small and not _is_significant(best):
+        first = f"{best.name} is best, but not significantly better than {baseline.name}"
+    said = "." if saving is None else f": {_reaches(saving, baseline, study)}"
+    return f"{first}{said}", f"{_evidence(saving)}{_test(best, baseline)}"
+
+
+def _none_is_better(second: Method, baseline: Method, study: Study) -> tuple[str, str]:
+    difference = second.difference
+    assert difference is not None
+    interval = f" (95 % interval {signed(difference.low)} to {signed(difference.high)})" if difference.n > 1 else ""
+    of = f"mean {axis_name(study.metric)} differs by {signed(difference.mean)}{interval}, {_seeds(difference.n)}"
+    return (
+        f"No method is better than {baseline.name}.",
+        f"{second.name} is closest: its {of}. {_test(second, baseline)}",
+    )
+
+
+def _reaches(saving: Saving, baseline: Method, study: Study) -> str:
+    level = f"{axis_name(study.metric)} {saving.level:.3f}"
+    if saving.labels is None:
+        return f"it reaches {level} with {saving.num_reached} of {saving.num_seeds} seeds."
+    mean = saving.labels.mean
+    if mean == 0:
+        return f"it reaches {level} with as many labels as {baseline.name}."
+    return f"it reaches {level} with {count(abs(mean))} labels {'fewer' if mean > 0 else 'more'} than {baseline.name}."
+
+
+def _evidence(saving: Saving | None) -> str:
+    if saving is None:
+        return ""
+    level = f"{saving.level:.3f} is the best level that random choice reaches with every seed. "
+    if saving.labels is None:
+        return level
+    labels = saving.labels
+    interval = (
+        f"95 % interval of the labels saved {count(labels.low)} to {count(labels.high)} (paired t)"
+        if isfinite(labels.low)
+        else "no interval"
+    )
+    return f"{interval}, {_seeds(labels.n)}, counted in steps of {saving.step}. {level}"
+
+
+def _test(row: Method, baseline: Method) -> str:
+    """Return whether the difference in mean height is significant."""
+    difference = row.difference
+    assert difference is not None
+    assert row.p_sign_flip_holm is not None
+    if row.n_too_small:
+        return f"Not tested: {_seeds(difference.n)} cannot show a significant difference."
+    said = "is" if _is_significant(row) else "is not"
+    return (
+        f"The difference of the mean heights to {baseline.name}'s {said} significant after Holm correction: exact "
+        f"sign-flip p {p_value(difference.p_sign_flip)}, corrected {p_value(row.p_sign_flip_holm)}."
+    )
+
+
+def _is_significant(row: Method) -> bool:
+    return row.p_sign_flip_holm is not None and not row.n_too_small and row.p_sign_flip_holm <= LEVEL
+
+
+def _seeds(number: int) -> str:
+    return f"{number} paired seeds" if number != 1 else "one seed"
