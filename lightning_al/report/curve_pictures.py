@@ -17,10 +17,10 @@ from scipy import stats
 from lightning_al.report.comparison import BASELINE, Method, baseline_of, mode_of
 from lightning_al.report.end_labels import End, height_for, label_ends
 from lightning_al.report.frames import evenness
-from lightning_al.report.looks import DAY, Ink, Look, looks
+from lightning_al.report.looks import DAY, Ink, Look, looks_of
 from lightning_al.report.metric import Mode, axis_name
 from lightning_al.report.pictures import STYLE, Picture, heading, label_ticks, new_figure, picture, short, tidy
-from lightning_al.report.ranking import emphasised
+from lightning_al.report.ranking import emphasised, ranked
 from lightning_al.report.runs import Run
 from lightning_al.report.statistics import LEVEL
 from lightning_al.report.study import Study
@@ -29,7 +29,7 @@ Band = Literal["sd", "interval"]
 
 UNITS = (("hours", 3600), ("minutes", 60), ("seconds", 1))
 
-BANDS = {"sd": "one standard deviation", "interval": "95 % t interval"}
+BANDS = {"sd": "one standard deviation", "interval": "95 % t interval of the mean"}
 
 WIDTH, LEAST_HEIGHT = 5.4, 3.7
 """Size in inches of a picture of lines. The names at their ends take up a fourth of the width or so."""
@@ -61,7 +61,8 @@ def curve_picture(methods: Sequence[Method], metric: str, *, title: str, mode: M
 def comparison_picture(methods: Sequence[Method], metric: str, *, title: str, mode: Mode | None = None) -> Figure:
     """Draw the learning curves of methods, and beside them the difference of each to the baseline, if there is one."""
     baseline = baseline_of(methods)
-    compared = [row for row in methods if row.difference is not None]
+    mode = mode_of([run for row in methods for run in row.all_runs], mode)
+    compared = _compared(methods, mode)
     if baseline is None or not compared:
         return curve_picture(methods, metric, title=title, mode=mode)
     figure = new_figure(1.9 * WIDTH, max(_height(len(methods)), _differences_height(len(compared))))
@@ -88,7 +89,7 @@ def curves_picture(study: Study, band: Band, name: str) -> Picture:
 def differences_picture(study: Study, name: str) -> Picture | None:
     """Draw the difference of each method to random choice for the page, or return None where there is none."""
     baseline = study.baseline
-    compared = [row for row in study.compared if row.difference is not None]
+    compared = _compared(study.compared, study.mode)
     if baseline is None or not compared:
         return None
     says = f"Difference of the mean height of the curve to {baseline.title}'s, paired by seed"
@@ -175,7 +176,7 @@ def study_looks(study: Study, ink: Ink) -> dict[str, Look]:
     """Return the look of each of a study's methods, the same in all of its pictures."""
     random = [name for name, runs in study.methods.items() if runs[0].acquisition == BASELINE]
     names = list(study.methods)
-    return looks(names, ink, random=random, emphasised=emphasised(names, study.compared, study.mode))
+    return looks_of(names, ink, random=random, emphasised=emphasised(names, study.compared, study.mode))
 
 
 def draw_curves(
@@ -269,14 +270,20 @@ def _looks_of_methods(methods: Sequence[Method], mode: Mode | None) -> dict[str,
     names = list(dict.fromkeys(row.name for row in methods))
     random = [row.name for row in methods if row.acquisition == BASELINE]
     known = mode_of([run for row in methods for run in row.all_runs], mode)
-    return looks(names, DAY, random=random, emphasised=emphasised(names, methods, known))
+    return looks_of(names, DAY, random=random, emphasised=emphasised(names, methods, known))
+
+
+def _compared(rows: Sequence[Method], mode: Mode | None) -> list[Method]:
+    """Return the methods that are compared with the baseline, the best first if it is known what is better."""
+    compared = [row for row in rows if row.difference is not None]
+    return ranked(compared, mode) or compared
 
 
 def _title(methods: Sequence[Method], band: Band) -> str:
     """Return what lines and bands show."""
     numbers = sorted({len(row.runs) for row in methods if row.runs})
     if not numbers or numbers[-1] == 1:
-        return "One run each"
+        return "One run" if len(methods) == 1 else "One run each"
     seeds = f"{numbers[-1]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
     return f"Mean of {seeds} seeds; band: {BANDS[band]}"
 
@@ -292,7 +299,7 @@ def _height(num_lines: int) -> float:
 
 
 def _differences_height(num_rows: int) -> float:
-    return max(LEAST_HEIGHT, min(12.0, 1.5 + 0.6 * num_rows))
+    return max(LEAST_HEIGHT, min(12.0, 1.3 + 0.5 * num_rows))
 
 
 def _labels_axis(curves: Mapping[str, Sequence[Run]]) -> str:

@@ -76,7 +76,7 @@ def _test(row: Method, baseline: Method) -> str:
     said = "is" if _is_significant(row) else "is not"
     return (
         f"The difference of the mean heights to {baseline.name}'s {said} significant after Holm correction: exact "
-        f"sign-flip p {p_value(difference.p_sign_flip)}, corrected {p_value(row.p_sign_flip_holm)}."
+        f"sign-flip p {p_value(difference.p_sign_flip)}, corrected p {p_value(row.p_sign_flip_holm)}."
     )
 
 

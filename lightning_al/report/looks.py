@@ -96,7 +96,9 @@ def colour_of(name: str, ink: Ink) -> str:
     return ink.methods.get(name) or colours[crc32(name.encode(errors="replace")) % len(colours)]
 
 
-def looks(names: Sequence[str], ink: Ink, *, random: Collection[str], emphasised: Collection[str]) -> dict[str, Look]:
+def looks_of(
+    names: Sequence[str], ink: Ink, *, random: Collection[str], emphasised: Collection[str]
+) -> dict[str, Look]:
     """Return the look of each method of a picture. Where methods have the same colour, their dashes differ.
 
     Args:
@@ -105,7 +107,7 @@ def looks(names: Sequence[str], ink: Ink, *, random: Collection[str], emphasised
         random: Those that are random choice. They are grey and dashed.
         emphasised: Those that stand out.
 
-    >>> found = looks(["random", "bald"], DAY, random=["random"], emphasised=["bald"])
+    >>> found = looks_of(["random", "bald"], DAY, random=["random"], emphasised=["bald"])
     >>> found["bald"].dashes, found["random"].colour == DAY.random, found["random"].is_emphasised
     ('-', True, False)
     """

@@ -162,7 +162,8 @@ def asked_picture(
 ) -> Figure:
     """Draw the images queried: one row a round, in the order of choice, each with its label below.
 
-    The picture is transparent, so that it fits light and dark pages. A row shows its first 40 images, and the picture shows the first 60 rows. If there are more, a note below says so.
+    The picture is transparent, so that it fits light and dark pages. A row shows its first 40 images, and the picture
+    shows the first 60 rows. If there are more, a note below says so.
 
     Args:
         rounds: Images ``[H, W]``, ``[1, H, W]`` or ``[3, H, W]`` of each round. Each is scaled from its least value in
