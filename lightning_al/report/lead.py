@@ -9,7 +9,7 @@ from lightning_al.report.formats import count, p_value, signed
 from lightning_al.report.metric import axis_name
 from lightning_al.report.ranking import ranked
 from lightning_al.report.saving import Saving, labels_saved
-from lightning_al.report.statistics import LEVEL
+from lightning_al.report.statistics import LEAST_SEEDS, LEVEL
 from lightning_al.report.study import Study
 
 
@@ -23,9 +23,11 @@ def lead(study: Study) -> tuple[str, str] | None:
         return _none_is_better(compared[1], baseline, study)
     best = compared[0]
     saving = labels_saved(best, baseline, mode, up_to=study.between[1])
-    first = f"{best.name} is best"
+    assert best.difference is not None
+    few = f"With {_seeds(best.difference.n)}, " if best.difference.n < LEAST_SEEDS else ""
+    first = f"{few}{best.name} is best"
     if not best.n_too_small and not _is_significant(best):
-        first = f"{best.name} is best, but not significantly better than {baseline.name}"
+        first += f", but not significantly better than {baseline.name}"
     said = "." if saving is None else f": {_reaches(saving, baseline, study)}"
     return f"{first}{said}", f"{_evidence(saving)}{_test(best, baseline)}"
 
@@ -34,7 +36,7 @@ def _none_is_better(second: Method, baseline: Method, study: Study) -> tuple[str
     difference = second.difference
     assert difference is not None
     interval = f" (95 % interval {signed(difference.low)} to {signed(difference.high)})" if difference.n > 1 else ""
-    of = f"mean {axis_name(study.metric)} differs by {signed(difference.mean)}{interval}, {_seeds(difference.n)}"
+    of = f"mean {axis_name(study.metric)} differs by {signed(difference.mean)}{interval}, {_paired(difference.n)}"
     return (
         f"No method is better than {baseline.name}.",
         f"{second.name} is closest: its {of}. {_test(second, baseline)}",
@@ -63,7 +65,7 @@ def _evidence(saving: Saving | None) -> str:
         if isfinite(labels.low)
         else "no interval"
     )
-    return f"{interval}, {_seeds(labels.n)}, counted in steps of {saving.step}. {level}"
+    return f"{interval}, {_paired(labels.n)}, counted in steps of {saving.step}. {level}"
 
 
 def _test(row: Method, baseline: Method) -> str:
@@ -85,4 +87,8 @@ def _is_significant(row: Method) -> bool:
 
 
 def _seeds(number: int) -> str:
+    return f"{number} seeds" if number != 1 else "one seed"
+
+
+def _paired(number: int) -> str:
     return f"{number} paired seeds" if number != 1 else "one seed"

@@ -117,3 +117,18 @@ def test_the_policy_would_stop_what_gets_in(browser, report):
     assert browser.title.startswith("Active learning report")
     said = " ".join(entry["message"] for entry in browser.get_log("browser"))
     assert "Content Security Policy" in said
+
+
+def test_tables_fit_a_desk_and_a_phone_is_told_to_scroll(browser, study):
+    measure = (
+        "return Object.fromEntries([...document.querySelectorAll('.scroll')].map(s => [s.getAttribute('aria-label'),"
+        "[s.scrollWidth > s.clientWidth, s.querySelector('.hint').getBoundingClientRect().height > 10]]))"
+    )
+    for width in (1280, 390):
+        look(browser, study / "report" / "index.html", width=width, mode="light")
+        browser.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+        found = browser.execute_script(measure)
+        assert all(is_wider == is_told for is_wider, is_told in found.values())
+        assert found["comparison"][0] == (width == 390)
+        if width == 1280:
+            assert not any(is_wider for is_wider, _ in found.values())

@@ -62,7 +62,9 @@ def test_it_writes_a_page_pictures_and_tables(study):
     report = study / "report"
     names = {"curves", "differences", "evenness", "classes-0", "classes-1", "time", "noise"}
     tables = {"curves", "comparison", "labels_to_target", "phases", "classes", "asked", "noise"}
-    expected = {f"{name}.{form}" for name in names for form in ("png", "svg")} | {f"{name}.csv" for name in tables}
+    expected = {f"{name}.{form}" for name in names for form in ("png", "svg", "dark.svg")} | {
+        f"{name}.csv" for name in tables
+    }
     assert {path.name for path in report.iterdir()} == expected | {"index.html"}
     for name in names:
         assert imread(report / f"{name}.png").shape[1] > 500
@@ -72,10 +74,16 @@ def test_tables_and_files_have_the_figures_of_the_runs(study):
     [found], _ = make_studies(read_all([study / "sweep"])[0])
     [random, bald] = found.compared
     page = Page(study / "report" / "index.html")
-    [_, first, second] = page.tables["comparison"]
+    [heads, first, second] = page.tables["comparison"]
     assert first[:3] == ["random", "8", f"{random.mean_area:.3f} ± {random.sd_area:.3f}"]
     assert second[3] == f"{bald.difference.mean:+.3f}"
     assert second[4] == f"{bald.difference.low:+.3f} to {bald.difference.high:+.3f}"
+    assert heads[6:] == [
+        "sign-flip p, uncorrected",
+        "sign-flip p, Holm-corrected",
+        "t test p, uncorrected",
+        "t test p, Holm-corrected",
+    ]
     assert second[6:8] == [".008", ".008"]
     assert [row[:5] for row in page.tables["labels to target"][1:]] == [
         ["random", "0.7", "30", "30", "30"],
@@ -83,7 +91,7 @@ def test_tables_and_files_have_the_figures_of_the_runs(study):
         ["random", "0.95", "over 30", "over 30", "over 30"],
         ["bald", "0.95", "over 30", "over 30", "over 30"],
     ]
-    assert "bald's curve lies 0.118 above random's." in page.text
+    assert page.text.index("bald is best: it reaches") < page.text.index("bald's curve lies 0.118 above random's.")
     written = lines(study / "report" / "comparison.csv")
     assert float(written[1]["difference"]) == bald.difference.mean
     targets = [row for row in lines(study / "report" / "labels_to_target.csv") if row["method"] == "bald"]

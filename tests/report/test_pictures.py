@@ -4,11 +4,12 @@ import warnings
 
 import torch
 
-from lightning_al.report.pictures import DAY, NIGHT, asked_picture, picture
+from lightning_al.report.looks import DAY, NIGHT
+from lightning_al.report.pictures import asked_picture, picture
 
 
 def draw(figure, ink):
-    figure.subplots().plot([1, 2], color=ink.methods[0], label="$\\frac{1$ 日本")
+    figure.subplots().plot([1, 2], color=ink.methods["bald"], label="$\\frac{1$ 日本")
     figure.legend()
 
 
@@ -18,8 +19,8 @@ def test_a_picture_is_the_same_each_time_and_another_by_night():
         one, other = picture("a", "A line", draw), picture("a", "A line", draw)
     assert one == other
     assert one.day != one.night
-    assert DAY.methods[0].lower().encode() in one.day
-    assert NIGHT.methods[0].lower().encode() in one.night
+    assert DAY.methods["bald"].lower().encode() in one.day
+    assert NIGHT.methods["bald"].lower().encode() in one.night
     assert "$\\frac{1$ 日本".encode() in one.day
 
 
