@@ -74,7 +74,7 @@ def comparison_picture(methods: Sequence[Method], metric: str, *, title: str, mo
 
 def curves_picture(study: Study, band: Band, name: str) -> Picture:
     """Draw a study's learning curves for the page."""
-    title = _title(study.compared, band)
+    title = _title(study.compared, study_looks(study, DAY), band)
     says = f"{axis_name(study.metric)} over labels. {title}"
 
     def draw(figure: Figure, ink: Ink) -> None:
@@ -261,9 +261,10 @@ def mean_with_band(row: Method, band: Band) -> tuple[list[int], list[float], lis
 
 def _draw_of_methods(axes: Axes, methods: Sequence[Method], metric: str, title: str, mode: Mode | None) -> None:
     curves = {row.name: row.all_runs for row in methods if row.stand_in is None}
-    said = f"{title}\n{_title(methods, 'interval')}" if any(len(row.runs) > 1 for row in methods) else title
+    looks = _looks_of_methods(methods, mode)
+    said = f"{title}\n{_title(methods, looks, 'interval')}" if any(len(row.runs) > 1 for row in methods) else title
     name_axes(axes, DAY, title=said, x=_labels_axis(curves), y=axis_name(metric))
-    draw_curves(axes, methods, curves, _looks_of_methods(methods, mode), "interval")
+    draw_curves(axes, methods, curves, looks, "interval")
 
 
 def _looks_of_methods(methods: Sequence[Method], mode: Mode | None) -> dict[str, Look]:
@@ -279,13 +280,15 @@ def _compared(rows: Sequence[Method], mode: Mode | None) -> list[Method]:
     return ranked(compared, mode) or compared
 
 
-def _title(methods: Sequence[Method], band: Band) -> str:
+def _title(methods: Sequence[Method], looks: Mapping[str, Look], band: Band) -> str:
     """Return what lines and bands show."""
-    numbers = sorted({len(row.runs) for row in methods if row.runs})
+    drawn = [row for row in methods if row.stand_in is None and row.runs]
+    numbers = sorted({len(row.runs) for row in drawn})
     if not numbers or numbers[-1] == 1:
-        return "One run" if len(methods) == 1 else "One run each"
+        return "One run" if len(drawn) == 1 else "One run each"
     seeds = f"{numbers[-1]}" if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
-    return f"Mean of {seeds} seeds; band: {BANDS[band]}"
+    has_band = any(len(row.runs) > 1 and looks[row.name].is_emphasised for row in drawn)
+    return f"Mean of {seeds} seeds" + (f"; band: {BANDS[band]}" if has_band else "")
 
 
 def _end(method: str, look: Look, labels: Sequence[float], values: Sequence[float], *, why: str = "") -> End:

@@ -28,10 +28,10 @@ MOST_RUNS = 50
 TESTS = [
     "95 % interval",
     "pairs",
-    "sign-flip p, uncorrected",
-    "sign-flip p, Holm-corrected",
-    "t test p, uncorrected",
-    "t test p, Holm-corrected",
+    "sign-flip p",
+    "corrected sign-flip p",
+    "t test p",
+    "corrected t test p",
 ]
 
 STATES = {"finished": "finished", "going": "still going", "failed": "failed", "stopped": "stopped before its end"}
@@ -60,7 +60,7 @@ def comparison(study: Study) -> Table:
         headings += [f"minus {baseline.title}", *TESTS]
         notes.append(
             "Differences are paired by seed. Intervals are Student's t and not corrected for several methods. p values "
-            "are two-sided; the Holm-corrected ones allow for the number of methods compared with random choice. "
+            "are two-sided; corrected ones are Holm-corrected for the number of methods compared with random choice. "
             "“n too small”: with so few pairs no outcome could reach .05."
         )
     rows = []
@@ -79,7 +79,7 @@ def pairs(study: Study, *, most: int) -> Table | None:
     shown = sorted(found, key=lambda pair: -abs(pair.difference.mean))[:most]
     notes = [
         "Difference of the mean height of the curve, paired by seed; the largest first. Intervals are Student's t and "
-        f"not corrected; p values are two-sided and Holm-corrected for the {len(found)} pairs."
+        f"not corrected; p values are two-sided, and corrected ones Holm-corrected for the {len(found)} pairs."
     ]
     if len(found) > len(shown):
         notes.append(f"The {len(shown)} largest; pairs.csv has all.")

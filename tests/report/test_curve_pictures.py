@@ -116,3 +116,10 @@ def test_a_method_has_one_colour_over_all_pictures():
     [of_curve] = [text.get_color() for text in curves.texts if text.get_text() == "bald"]
     assert same_color(line.get_color(), of_curve)
     assert any(same_color(line.get_color(), drawn.get_color()) for drawn in differences.lines)
+
+
+def test_a_title_names_a_band_only_where_there_is_one():
+    rows = {f"m{place}": [run(f"m{place}", metric="quality", seed=seed) for seed in range(2)] for place in range(4)}
+    [axes] = curve_picture(compare(rows), "quality", title="Four").axes  # which of them is best is not known
+    assert not axes.collections
+    assert axes.get_title(loc="left") == "Four\nMean of 2 seeds"
