@@ -61,8 +61,8 @@ def spread(wanted: Sequence[float], gap: float, *, most: float = 1.0) -> list[fl
 
     Where there is too little room for all, they begin below 0.
 
-    >>> spread([0.5, 0.5], 0.2), spread([0.0, 0.9, 0.05], 0.1)
-    ([0.4, 0.6], [0.0, 0.9, 0.1])
+    >>> spread([0.5, 0.5], 0.25), spread([0.0, 1.0, 0.125], 0.25)
+    ([0.375, 0.625], [0.0, 1.0, 0.25])
     """
     order = sorted(range(len(wanted)), key=lambda number: wanted[number])
     # Less its share of the gaps, a place may be no less than the one before: this is isotonic regression. Neighbours
