@@ -73,11 +73,10 @@ def spread(wanted: Sequence[float], gap: float, *, most: float = 1.0) -> list[fl
         while len(pools) > 1 and _mean(pools[-2]) > _mean(pools[-1]):
             last = pools.pop()
             pools[-1] += last
-    level = [_mean(pool) for pool in pools for _ in pool]
     highest = most - gap * (len(wanted) - 1)
-    found = dict(zip(order, (min(max(value, 0.0), highest) for value in level), strict=True))
-    ranks = {number: rank for rank, number in enumerate(order)}
-    return [found[number] + ranks[number] * gap for number in range(len(wanted))]
+    levels = [min(max(_mean(pool), 0.0), highest) for pool in pools for _ in pool]
+    places = {number: levels[rank] + rank * gap for rank, number in enumerate(order)}
+    return [places[number] for number in range(len(wanted))]
 
 
 def _mean(values: Sequence[float]) -> float:
