@@ -1,19 +1,21 @@
 """Make pages when the site is built: the reference from the docstrings, the notebooks, and the pictures of examples/.
 
-mkdocs calls the functions `on_config` and `on_files` (`hooks` in mkdocs.yml). What they make is in no other place, so
-that a new public name has its entry in the reference without a line here.
+mkdocs calls the functions whose names begin with `on_` (`hooks` in mkdocs.yml). A new public name has its entry in the
+reference without a line here.
 """
 
 from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "lightning_al"
@@ -36,6 +38,9 @@ PUBLIC = ("lightning_al.testing", "lightning_al.report", "lightning_al.demos", "
 
 PICTURES = ("examples/results", "examples/photos/pictures")
 
+LINK_TO_PICTURE = re.compile(r"\]\((?:\.\./)+(?:" + "|".join(PICTURES) + r")/([^)/]+)\)")
+"""A link that leads from a page to a picture of the repository."""
+
 
 def on_config(config: MkDocsConfig) -> None:
     """Add the pages that are made to the navigation."""
@@ -56,6 +61,12 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         for path in sorted((ROOT / folder).iterdir()):
             if path.suffix in (".png", ".svg"):
                 files.append(File.generated(config, f"pictures/{path.name}", abs_src_path=str(path)))
+
+
+def on_page_markdown(markdown: str, *, page: Page, **_: Any) -> str:
+    """Let the links to pictures, which lead to them in the repository, lead to their copies in the site."""
+    up = "../" * page.file.src_uri.count("/")
+    return LINK_TO_PICTURE.sub(rf"]({up}pictures/\1)", markdown)
 
 
 def reference_pages() -> Iterator[tuple[str, str, str]]:
