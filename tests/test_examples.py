@@ -9,13 +9,12 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
 
 from tests.support import programs
+from tests.support.installed import environment_with
 from tests.test_package import wheel  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
@@ -101,21 +100,15 @@ def test_own_project(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_own_project_alone_with_an_installed_wheel(wheel: Path, tmp_path: Path) -> None:  # noqa: F811
-    """The README's commands, in a copy of the project and nothing else, in an environment with the wheel."""
-    environment, project = tmp_path / "env", tmp_path / "project"
-    venv.create(environment, with_pip=False)
-    (site,) = environment.glob("lib/python*/site-packages")
-    # What the wheel needs; a path listed so brings no editable installs with it.
-    (site / "needed.pth").write_text("\n".join(path for path in sys.path if path.endswith("site-packages")))
-    python = environment / "bin" / "python"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q", "--no-deps", str(wheel)]
-    subprocess.run(install, check=True, capture_output=True, timeout=300)
+    """The guide's commands, in a copy of the project and nothing else, in an environment with the wheel."""
+    project = tmp_path / "project"
+    bin, site = environment_with(wheel, tmp_path / "env")
     shutil.copytree(
         EXAMPLES / "own_project", project, ignore=shutil.ignore_patterns("__pycache__", "outputs", "multirun")
     )
 
     def shell(command: str) -> str:
-        path = os.pathsep.join([str(environment / "bin"), os.environ["PATH"]])
+        path = os.pathsep.join([str(bin), os.environ["PATH"]])
         clean = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         done = subprocess.run(
             ["bash", "-c", command],
@@ -130,7 +123,8 @@ def test_own_project_alone_with_an_installed_wheel(wheel: Path, tmp_path: Path) 
         return done.stdout
 
     assert shell("python -c 'import lightning_al; print(lightning_al.__file__)'").startswith(str(site))
-    one, sweep = re.findall(r"^PYTHONPATH=\. lightning-al .*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    guide = ROOT / "docs" / "pages" / "guides" / "existing_project.md"
+    one, sweep = re.findall(r"^PYTHONPATH=\. lightning-al .*$", guide.read_text(), re.MULTILINE)
     said = shell(one)
     assert "mean test_acc over 6 to 30 labels" in said
     (run,) = project.glob("outputs/*/*")

@@ -1,6 +1,6 @@
 """One log for a whole run: its loggers resume after an interruption, and end only with the run.
 
-Each of Lightning's loggers resumes in its own way. The README says how well each one does.
+Each of Lightning's loggers resumes in its own way. The guide to loggers says how well each one does.
 """
 
 from __future__ import annotations

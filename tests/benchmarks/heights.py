@@ -1,4 +1,4 @@
-"""How high are the methods' curves at some numbers of labels, on average over seeds? As the tables of the README.
+"""How high are the methods' curves at some numbers of labels, on average over seeds? As the tables of docs/pages/found.
 
 Run on demand on a sweep's folder, ``python -m tests.benchmarks.heights sweeps/digits 20 40 60 80 100``.
 """
