@@ -7,7 +7,30 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lightning_al.cli.allow_list import AllowList
-from lightning_al.cli.references import KeyPath, at
+from lightning_al.cli.nearest import did_you_mean
+from lightning_al.cli.references import KeyPath, at, dotted, values
+
+
+def check_arguments(settings: Any, allowed: AllowList) -> None:
+    """Check that each object in resolved settings gets only arguments that its class takes.
+
+    Raises:
+        ValueError: If there is another one; the message names the most similar argument.
+    """
+    for key_path, target in list(values(settings)):
+        if key_path[-1] != "_target_":
+            continue
+        parameters = parameters_of(allowed.find(target))
+        if any(one.kind is one.VAR_KEYWORD for one in parameters.values()) or not parameters:
+            continue
+        node = at(settings, key_path[:-1])
+        known = [name for name, one in parameters.items() if one.kind not in (one.VAR_POSITIONAL, one.POSITIONAL_ONLY)]
+        for (place, *_), (name, _) in arguments_of(node, None):
+            if place != "_args_" and name not in known:
+                raise ValueError(
+                    f"`{dotted(key_path[:-1])}` has no setting `{name}`.{did_you_mean(name, known)} Choose one of: "
+                    f"{', '.join(known)}."
+                )
 
 
 def argument_at(settings: Any, key_path: KeyPath, allowed: AllowList) -> tuple[Any, str]:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.command_folder import break_hydras_links, check_before_hydra, check_sweep_folder
+from lightning_al.cli.composition import composition
 from lightning_al.cli.job import typed
 from lightning_al.cli.one_line_errors import MOST
 from lightning_al.cli.recorded_settings import check_folder
@@ -89,6 +90,7 @@ class CheckExternalLaunch(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a run whose processes would each choose another folder."""
+        composition.end()
         _check_name(config)
         launcher = started_by(config)
         if launcher is not None and not _can_agree(launcher) and not _is_given(config):
@@ -102,6 +104,7 @@ class CheckExternalLaunch(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep, which each of the processes would run."""
+        composition.end()
         _check_name(config)
         launcher = started_by(config)
         if launcher is not None:

@@ -79,10 +79,10 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
         return show_run(folder, kept) if is_first_rank(composed or config) else area_of_run(folder)
     settings = resolve_allowed(config, options_now.allow, folder, composed)
     check_none_is_recorded(config, settings, known, folder, options_now.allow)
-    # For the user's own classes, a traceback shows where they fail.
-    is_known = stored is not None and not options_now.allow
     plain = OmegaConf.to_container(settings)
-    with threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
+    # For the user's own classes, a traceback shows where they fail.
+    in_a_line = nullcontext() if options_now.allow else of_settings(plain, folder, resumes=stored is not None)
+    with threads(settings.threads), in_a_line:
         return fit_and_report(config, settings, folder, options_now, stored, fit=not finished)
 
 
