@@ -13,6 +13,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from lightning_al.cli.arguments import check_arguments
 from lightning_al.cli.namespace import in_this_process, rename_earlier
 from lightning_al.cli.references import KeyPath, at, dotted, is_reference, mapped, put, shown, values, written_at
 from lightning_al.cli.resolved_size import check_size
@@ -120,6 +121,7 @@ def resolve_allowed(
         else:
             plain = resolve_stored(config, composed, folder, allow)
         put_strings(plain, AllowList(allow))
+        check_arguments(plain, AllowList(allow))
         check_types(plain)
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error

@@ -24,7 +24,7 @@ from lightning_al.cli.composition import composition
 from lightning_al.cli.job import typed
 from lightning_al.cli.one_line_errors import MOST
 from lightning_al.cli.recorded_settings import check_folder
-from lightning_al.run.folder_path import folder_path
+from lightning_al.run.folder_path import folder_path, make_folder
 from lightning_al.run.printable import printable
 
 RANKS = ("SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -127,6 +127,7 @@ def _check_name(config: DictConfig) -> None:
 
 def _check(check: Callable[[DictConfig, Path], None], config: DictConfig, folder: Path) -> None:
     check(config, folder)
+    make_folder(folder)
     if is_first_rank(config):
         break_hydras_links(folder, config)
 

@@ -34,6 +34,7 @@ from lightning_al.cli.one_line_errors import of_settings
 from lightning_al.cli.recorded_classes import with_recorded_classes
 from lightning_al.cli.recorded_settings import check_none_is_recorded
 from lightning_al.cli.references import shown, write_hydra_values
+from lightning_al.cli.run_name import put_name
 from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.cli.sizes import with_sizes
 from lightning_al.cli.stored import with_how_to_fetch
@@ -63,6 +64,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     check_mode(config)
     options_now = take_command_options(config, overrides)
     write_hydra_values(config)
+    put_name(config)
     config = with_strings(config)
     found, composed = read_config(folder), None
     stored = None if found is None else with_strings(with_recorded_classes(found, folder))
@@ -144,7 +146,7 @@ def fit_and_report(
         return area_of_run(folder) if _has_finished(folder) else float("nan")
     if trainer.is_global_zero:
         write_config(config if stored is None else as_far_as(config, stored), folder)
-        hint = "" if is_cell() else f"  (to resume it: {resume_command(folder, config)})"
+        hint = "" if is_cell() else f"  (you may stop it at any time; to resume it: {resume_command(folder, config)})"
         console.print(f"Run folder: {folder}{hint}", soft_wrap=True)
     if fit:
         loggers = objects.loggers if trainer.is_global_zero else {}

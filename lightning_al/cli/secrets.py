@@ -23,6 +23,9 @@ SHORTEST = 4
 LEFT = frozenset(("ActiveDataModule", "ActiveLearning", "loops", "lr_schedulers", "optimizer_states", "state_dict"))
 """Parts of a checkpoint that are not searched: Lightning's and our own, which hold nothing from outside."""
 
+_CHOICE = re.compile(r"\$\{hydra:runtime\.choices\.[^${}]+\}")
+"""A reference to the name of an option of a group, which is typed or in our own files."""
+
 _VARIABLE = re.compile(r"oc\.env\s*:\s*['\"]?(\w+)")
 
 _known: dict[str, str] = {}
@@ -115,7 +118,7 @@ def remember(config: DictConfig) -> None:
     _remember(_of_environment(config))
     for key_path, value in values(OmegaConf.to_container(config, resolve=False)):
         with suppress(Exception):  # reported elsewhere
-            if is_outer(value):
+            if isinstance(value, str) and is_outer(_CHOICE.sub("", value)):
                 read = OmegaConf.to_container(OmegaConf.create({"x": OmegaConf.select(config, dotted(key_path))}))
                 _remember({part: value for _, part in _parts(read, "") if isinstance(part, str)})
 
