@@ -127,8 +127,7 @@ def _no_setting(words: Sequence[str], place: int, groups: dict[str, list[str]]) 
         )
     if is_given and key:
         return CommandLineError(
-            f"The setting {word!r} has no value; it may come from an empty variable of the shell. Give one, or leave it "
-            "out."
+            f"The setting {word!r} has no value; a variable of the shell may be empty. Give one, or leave it out."
         )
     in_groups = [f"{group}={word}" for group, options in groups.items() if word in options]
     if not in_groups and word in groups and later and "=" not in later:

@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         "repair its journal. "
         "Nothing is changed while a process runs the run. A corrected label replaces the old one when the run resumes; "
         "the old one stays in the journal.",
-        epilog="example: lightning-al-journal correct outputs/mine 17 cat; `lightning-al-journal ACTION --help` says more",
+        epilog="example: lightning-al-journal correct outputs/mine 17 cat",
     )
     parser.add_argument("--version", action="version", version=f"lightning-al {__version__}")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")

@@ -40,7 +40,7 @@ from lightning_al.cli.sizes import with_sizes
 from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.string_settings import with_strings
 from lightning_al.cli.waiting import IN_A_SWEEP, WAITING, end_waiting, leaves_open
-from lightning_al.cli.workers import run_apart, take_gpus
+from lightning_al.cli.workers import number_by_joblib, run_apart, take_gpus
 from lightning_al.run.identity import GROWS
 
 if TYPE_CHECKING:
@@ -198,6 +198,7 @@ def make_objects(config: DictConfig, folder: Path, *, force: bool) -> Objects:
     """Make every object of the configuration before anything runs."""
     from lightning_al.cli.metric import MetricIsLogged
     from lightning_al.host.loggers import arguments_to_resume
+    from lightning_al.report.progress import RoundProgress
     from lightning_al.run.seeds import derive, seeded
 
     data = _instantiate(config, "pool")
@@ -205,6 +206,9 @@ def make_objects(config: DictConfig, folder: Path, *, force: bool) -> Objects:
         model = _instantiate(with_sizes(config, data), "model")
     active = _instantiate(config, "active", folder=str(folder), force=force)
     callbacks = [active, *(_instantiate(config, f"callbacks.{key}") for key in config.callbacks or {})]
+    if number_by_joblib() is not None:
+        for progress in (one for one in callbacks if isinstance(one, RoundProgress)):
+            progress.heading = f"{folder.name}, "  # the cells of a sweep print at the same time
     callbacks.append(MetricIsLogged(config.metric, active))
     loggers = {}
     for key in map(str, config.logger or {}):

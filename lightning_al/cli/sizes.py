@@ -52,6 +52,5 @@ def _check_size(setting: str, value: Any, name: str, wrapped: Any) -> None:
         return
     if name != "num_classes" or value < there:
         raise ConfigCompositionException(
-            f"lightning-al: `{setting}` is {value}, but it is {there} in `{type(wrapped).__name__}`. Leave it out to use "
-            "what the data have."
+            f"lightning-al: `{setting}` is {value}, but `{type(wrapped).__name__}` has {there}. Leave it out."
         )
