@@ -87,9 +87,9 @@ class AllowList:
             found = self._module(path, whole) if found is None else found
         else:
             near = self._near(path)
-            raise ValueError(f"`{path}` is not on the list, and was not imported.{near} {REMEDY.format(whole)}")
+            raise ValueError(f"`{path}` is not on the list, and was not imported{near}. {REMEDY.format(whole)}")
         if found is None:
-            raise ValueError(f"`{path}` does not exist.{self._near(whole)} Check the spelling.")
+            raise ValueError(f"`{path}` does not exist{self._near(whole)}. Check the spelling.")
         if isinstance(found, ModuleType) and not self._is_passable(found.__name__):
             raise ValueError(
                 f"`{path}` is the module `{found.__name__}`, which a configuration may not reach. "
@@ -100,7 +100,7 @@ class AllowList:
     def _module(self, name: str, whole: str) -> ModuleType:
         if not self._is_importable(name):
             near = self._near(whole)
-            raise ValueError(f"`{name}` is not on the list, and was not imported.{near} {REMEDY.format(whole)}")
+            raise ValueError(f"`{name}` is not on the list, and was not imported{near}. {REMEDY.format(whole)}")
         try:
             return import_module(name)
         except ImportError as error:

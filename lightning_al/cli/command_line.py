@@ -38,7 +38,7 @@ def check_command_line(arguments: Sequence[str]) -> None:
     >>> check_command_line(["acquisition=bal"])
     Traceback (most recent call last):
         ...
-    lightning_al.cli.command_line.CommandLineError: There is no acquisition named 'bal'. Did you mean bald? Choose ...
+    lightning_al.cli.command_line.CommandLineError: The group `acquisition` has no option 'bal' (did you mean ...
     """
     groups = config_groups(config_folders(arguments)) if "hydra.searchpath" not in " ".join(arguments) else {}
     words = settings_in(arguments)
@@ -94,12 +94,12 @@ def overrides_in(arguments: Sequence[str]) -> list[Override]:
 
 def choices_of(override: Override) -> Iterator[Any]:
     """Yield the value of a setting, or each one of a sweep; those of a range or a pattern are left out."""
+    value: Any = override.value()
     if not override.is_sweep_override():
-        yield override.value()
-    elif override.is_discrete_sweep() and not override.is_range_sweep():
-        choices = override.value().list if override.is_choice_sweep() and hasattr(override.value(), "list") else ()
-        for one in choices:
-            yield one.text if hasattr(one, "text") else one
+        yield value
+    else:
+        for one in getattr(value, "list", ()):  # that of a choice
+            yield getattr(one, "text", one)
 
 
 def _is_flag(word: str, flags: Sequence[str]) -> bool:
@@ -113,7 +113,7 @@ def _flag(word: str, later: Sequence[str]) -> CommandLineError:
     if name and value:
         setting = f"{name.replace('-', '_')}={value}"
         return CommandLineError(f"There is no flag {word!r}. Write settings without dashes, as in {setting}.")
-    return CommandLineError(f"There is no flag {word!r}. Choose one that `lightning-al --help` lists.")
+    return CommandLineError(f"There is no flag {word!r}. Choose one of `lightning-al --help`.")
 
 
 def _no_setting(words: Sequence[str], place: int, groups: dict[str, list[str]]) -> CommandLineError:
@@ -122,9 +122,7 @@ def _no_setting(words: Sequence[str], place: int, groups: dict[str, list[str]]) 
     key, is_given, _ = word.partition("=")
     if later.startswith("=") or (is_given and later and "=" not in later):
         value = later.lstrip("=") or "".join(words[place + 2 : place + 3]) or "VALUE"
-        return CommandLineError(
-            f"There are spaces around the = of {key!r}. Write {key}={value}, and quote a value that has spaces."
-        )
+        return _spaces(key, f"{key}={value}")
     if is_given and key:
         return CommandLineError(
             f"The setting {word!r} has no value; a variable of the shell may be empty. Give one, or leave it out."
@@ -135,7 +133,13 @@ def _no_setting(words: Sequence[str], place: int, groups: dict[str, list[str]]) 
     if in_groups:
         return CommandLineError(f"{word!r} is not a setting. Write {' or '.join(in_groups)}.")
     return CommandLineError(
-        f"{word!r} is not a setting.{did_you_mean(word, groups)} Write each one as key=value, such as acquisition=bald."
+        f"{word!r} is not a setting{did_you_mean(word, groups)}. Write each one as key=value, such as acquisition=bald."
+    )
+
+
+def _spaces(word: str, tidy: str) -> CommandLineError:
+    return CommandLineError(
+        f"There are spaces around the = of {word!r}. Write {tidy}, with quotes around a value that has spaces."
     )
 
 
@@ -146,7 +150,7 @@ def _parsed(word: str) -> Override:
         key = word.partition("=")[0]
         if key != key.strip() or word.partition("=")[2][:1] == " ":
             tidy = "=".join(part.strip() for part in word.split("=", 1))
-            raise CommandLineError(f"There are spaces around the = of {word!r}. Write {tidy}.") from error
+            raise _spaces(word, tidy) from error
         raise CommandLineError(
             f"{word!r} cannot be read as key=value. Put a value with brackets, commas, colons, quotes or = into quotes "
             "of its own, such as \"name='a=b'\"."
@@ -178,6 +182,6 @@ def _check_override(override: Override, groups: dict[str, list[str]], *, is_swee
             # A folder of one's own may have options in folders below.
             if one is not None and "/" not in one and one.removesuffix(".yaml") not in groups[group]:
                 raise CommandLineError(
-                    f"There is no {group} named {one!r}.{did_you_mean(one, groups[group])} Choose one of: "
+                    f"The group `{group}` has no option {one!r}{did_you_mean(one, groups[group])}. Choose one of: "
                     f"{', '.join(groups[group])}."
                 )

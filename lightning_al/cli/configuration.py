@@ -58,7 +58,7 @@ def check_names(config: DictConfig) -> None:
     unknown = _unknown(config)
     if unknown:
         raise ConfigCompositionException(
-            f"lightning-al has no setting named {', '.join(unknown)}.{did_you_mean(unknown[0], (*VALUES, *PARTS))} "
+            f"lightning-al has no setting named {', '.join(unknown)}{did_you_mean(unknown[0], (*VALUES, *PARTS))}. "
             f"Choose one of: {', '.join((*VALUES, *PARTS))}."
         )
 
@@ -123,8 +123,8 @@ def resolve_allowed(
         else:
             plain = resolve_stored(config, composed, folder, allow)
         put_strings(plain, AllowList(allow))
-        check_arguments(plain, AllowList(allow))
         check_types(plain)
+        check_arguments(plain, AllowList(allow))
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error
     checked = OmegaConf.create(plain)

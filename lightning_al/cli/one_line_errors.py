@@ -13,7 +13,7 @@ from typing import Any
 
 from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import get_object
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from lightning_al.cli.job import is_cell
 from lightning_al.cli.references import dotted, values
@@ -65,7 +65,7 @@ def of_settings(settings: Any, folder: Path, *, resumes: bool = True) -> Iterato
             raise
         part = _at_fault(found, settings)
         where = f"its `{part}`" if part else "its settings"
-        said = f"{type(found).__name__}: {' '.join(str(found).split())}".rstrip(". ")
+        said = f"{type(found).__name__}: {' '.join(str(found).split())}".rstrip(":. ")
         if not resumes:
             raise CompactHydraException(
                 f"lightning-al: the run fails with {where}. {said}. Check what they are set to; HYDRA_FULL_ERROR=1 "
@@ -133,6 +133,10 @@ def in_one_line(folder: Path) -> Iterator[None]:
     except CompactHydraException as found:
         line = printable(without_secrets(" ".join(str(found).split())), most=MOST)
         raise CompactHydraException(line) from found
+    except MissingMandatoryValue as found:
+        # `pool` and `active` refer to the groups of the command line.
+        key = str(found.full_key).removeprefix("pool.").removeprefix("active.")
+        raise CompactHydraException(f"lightning-al: `{key}` has no value yet. Give one, as in {key}=VALUE.") from None
     except OmegaConfBaseException as found:
         said = without_secrets(" ".join(str(found).split()))
         raise CompactHydraException(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 
 from hydra import compose, initialize_config_module
@@ -38,22 +38,23 @@ def unknown_setting(arguments: Sequence[str]) -> str | None:
     return None
 
 
-def said_of_unknown(key: str, config: DictConfig, groups: Sequence[str] = ()) -> str:
+def said_of_unknown(key: str, config: DictConfig, groups: Iterable[str] = ()) -> str:
     """Return what to say of a setting that a configuration does not have.
 
     >>> said_of_unknown("active.budgt", OmegaConf.create({"active": {"budget": 100}}))
-    'There is no setting active.budgt. Did you mean active.budget? Choose one of active: budget.'
+    'There is no setting active.budgt (did you mean active.budget?). Choose one of active: budget.'
     >>> said_of_unknown("budget", OmegaConf.create({"active": {"budget": 100}}))
-    'There is no setting budget. Did you mean active.budget? Choose one: active.'
+    'There is no setting budget (did you mean active.budget?). Choose one: active.'
     """
-    owners, last, node = [], key, config
+    owners: list[str] = []
+    last, node = key, config
     while "." in last and isinstance(found := _at(node, last.partition(".")[0]), DictConfig):
         name, _, last = last.partition(".")
         owners, node = [*owners, name], found
     owner, last = ".".join(owners), last.partition(".")[0]
     here = f"{owner}.{last}" if owner else last
     names = [str(name) for name in node if not str(name).startswith("_") and name != "hydra"]
-    names += [] if owner else groups
+    names += [] if owner else list(groups)
     if last in names:
         return f"There is no setting {key}: `{here}` is one value. Set `{here}` itself."
     if not names:
@@ -65,7 +66,7 @@ def said_of_unknown(key: str, config: DictConfig, groups: Sequence[str] = ()) ->
     of_owner = f" of {owner}" if owner else ""
     more = f" Write +{key} for an argument that no file lists." if not suggestion and _takes_more(node) else ""
     known = ", ".join(dict.fromkeys(names))
-    return f"There is no setting {here}.{suggestion} Choose one{of_owner}: {known}.{more}"
+    return f"There is no setting {here}{suggestion}. Choose one{of_owner}: {known}.{more}"
 
 
 def _group_of(override: Override) -> str:

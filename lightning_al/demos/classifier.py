@@ -34,10 +34,8 @@ class Classifier(pl.LightningModule):
 
     def __init__(self, network: nn.Module, *, num_classes: int = 10, lr: float = 1e-3) -> None:
         super().__init__()
-        if not isinstance(lr, Real | Tensor) or not lr >= 0:
-            raise ValueError(f"`Classifier` needs `lr` to be a number of 0 or more, but got {shown(lr)}. Pass one.")
         self.network = network
-        self.lr = lr
+        self.lr = _learning_rate(lr)
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
 
@@ -75,3 +73,9 @@ class Classifier(pl.LightningModule):
         accuracy(logits, labels)
         self.log(f"{stage}_loss", nn.functional.cross_entropy(logits, labels), batch_size=len(labels), prog_bar=True)
         self.log(f"{stage}_acc", accuracy, batch_size=len(labels), prog_bar=True)
+
+
+def _learning_rate(lr: Any) -> Any:
+    if not isinstance(lr, Real | Tensor) or not lr >= 0:
+        raise ValueError(f"`Classifier` needs `lr` to be a number of 0 or more, but got {shown(lr)}. Pass one.")
+    return lr

@@ -18,6 +18,7 @@ import pytest
 
 from lightning_al import __version__
 from lightning_al.cli import journal, score
+from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.command_line import CommandLineError, check_command_line
 from lightning_al.cli.run_name import put_name
 from lightning_al.cli.unknown_settings import unknown_setting
@@ -37,7 +38,7 @@ COMMANDS = [
     ("active.query_size=0", "`query_size` of at least 1, but got 0"),
     ("active.query_size=2.5", "`query_size` to be a whole number, but got 2.5"),
     ("+new=1", "no setting named new"),
-    ("+active.new=1", "`active` has no setting `new`"),
+    ("+active.new=1", "`active` takes no setting `new`"),
     ("trainer.max_steps=5 active.budget=20 posterior.num_samples=3 active.budget=5", "is below the 10 initial labels"),
     ("pool.initial_size=0", "`initial_size` of at least 1, but got 0"),
     ("pool.initial_size=5000", "is larger than the training data, which have 1347 points"),
@@ -53,7 +54,7 @@ COMMANDS = [
     ),
     (
         "active.budget=20 trainer.max_steps=5 posterior=ensemble",
-        "There is no posterior named 'ensemble'. Choose one of: deterministic,",
+        "The group `posterior` has no option 'ensemble'. Choose one of: deterministic,",
     ),
     ("model.network._target_=my_package.Network", "`my_package` is not on the list"),
     ("allow=[my_package] model.network._target_=my_package.Network", "`my_package` cannot be imported"),
@@ -62,10 +63,10 @@ COMMANDS = [
     ("trainer.max_steps=5 active.budget=20 posterior.num_samples=3 trainer.max_steps=0", "trained 0 steps"),
     ("threads=0", "`threads` is 0, which is less than 1"),
     ("active.reset=freshh", "`ActiveLearning(reset='freshh')` is not known"),
-    ("active.test_with=postirior", "Did you mean active.test?"),
-    ("logger=tensorbaord", "Did you mean tensorboard?"),
+    ("active.test_with=postirior", "(did you mean active.test?)"),
+    ("logger=tensorbaord", "(did you mean tensorboard?)"),
     ("logger=wandb", "`logger.wandb` cannot be made"),
-    ("experiment=mnist", "Did you mean mnist_10k?"),
+    ("experiment=mnist", "(did you mean mnist_10k?)"),
     ("bald", "Write acquisition=bald."),
     ("--acquisition=bald", "Write settings without dashes, as in acquisition=bald"),
     ("data.batch_size=0", "`batch_size` of at least 1, but got 0"),
@@ -85,7 +86,7 @@ COMMANDS = [
     ("active.max_rounds=0", "`max_rounds` of at least 1, but got 0"),
     ("data.test_size=1797", "`test_size` up to 1,787, but got 1797"),
     ("data.test_size=0", "`test_size` of at least 10, but got 0"),
-    ("model.num_classes=2", "num_classes` is 2, but `Digits` has 10"),
+    ("model.num_classes=2", "num_classes` is 2, which does not fit the 10 of `Digits`"),
     ("data.root=/x", "no setting data.root. Choose one of data: batch_size"),
     ("active.acquisition=bald", RUNS),
     ("acquisition=bald posterior=mc_dropout_50 pool.target=foo", "names a key, but an item is a tuple"),
@@ -200,20 +201,20 @@ def test_each_command_runs_or_is_refused_in_a_line(without_network, tmp_path):
     ("line", "phrase"),
     [
         ("acquisition bald", "'acquisition' is not a setting. Write acquisition=bald."),
-        ("acquisition = bald", "There are spaces around the = of 'acquisition'. Write acquisition=bald, and quote"),
-        ("acquisition= bald", "There are spaces around the = of 'acquisition'. Write acquisition=bald, and quote"),
-        ("'acquisition = bald'", "There are spaces around the = of 'acquisition = bald'. Write acquisition=bald."),
+        ("acquisition = bald", "There are spaces around the = of 'acquisition'. Write acquisition=bald, with"),
+        ("acquisition= bald", "There are spaces around the = of 'acquisition'. Write acquisition=bald, with"),
+        ("'acquisition = bald'", "There are spaces around the = of 'acquisition = bald'. Write acquisition=bald, with"),
         ("folder=", "The setting 'folder=' has no value; a variable of the shell may be empty. Give one"),
         ("active.budget=", "The setting 'active.budget=' has no value"),
         ("=5", "'=5' is not a setting. Write each one as key=value"),
-        ("train", "'train' is not a setting. Did you mean trainer?"),
+        ("train", "'train' is not a setting (did you mean trainer?)"),
         ("--budget 30", "There is no flag '--budget'. Write settings without dashes, as in budget=30."),
-        ("--verbose", "There is no flag '--verbose'. Choose one that `lightning-al --help` lists."),
+        ("--verbose", "There is no flag '--verbose'. Choose one of `lightning-al --help`."),
         ("name=a=b", "'name=a=b' cannot be read as key=value. Put a value with brackets"),
-        ("acquisition=BALD", "There is no acquisition named 'BALD'. Did you mean bald? Choose one of: "),
+        ("acquisition=BALD", "The group `acquisition` has no option 'BALD' (did you mean bald?). Choose one of: "),
         ("acquisition=5", "'acquisition=5' is not the name of an option of `acquisition`. Choose one of: "),
-        ("-m acquisition=bald,margni", "There is no acquisition named 'margni'. Did you mean margin?"),
-        ("-m logger=[csv,tensorbord]", "There is no logger named 'tensorbord'. Did you mean tensorboard?"),
+        ("-m acquisition=bald,margni", "The group `acquisition` has no option 'margni' (did you mean margin?)"),
+        ("-m logger=[csv,tensorbord]", "The group `logger` has no option 'tensorbord' (did you mean tensorboard?)"),
         ("seed=range(3)", "'seed=range(3)' gives `seed` several values, which only a sweep takes. Add -m"),
     ],
 )
@@ -244,15 +245,15 @@ def test_options_of_ones_own_count(tmp_path):
     (tmp_path / "acquisition").mkdir()
     (tmp_path / "acquisition" / "mine.yaml").write_text("_target_: mine.Mine\n")
     check_command_line([f"--config-dir={tmp_path}", "acquisition=mine"])
-    with pytest.raises(CommandLineError, match="There is no acquisition named 'mine'"):
+    with pytest.raises(CommandLineError, match="The group `acquisition` has no option 'mine'"):
         check_command_line(["acquisition=mine"])
 
 
 @pytest.mark.parametrize(
     ("line", "phrase"),
     [
-        ("budget=30", "There is no setting budget. Did you mean active.budget? Choose one: folder, seed"),
-        ("trainer.max_step=3", "Did you mean trainer.max_steps? Choose one of trainer: accelerator"),
+        ("budget=30", "There is no setting budget (did you mean active.budget?). Choose one: folder, seed"),
+        ("trainer.max_step=3", "(did you mean trainer.max_steps?). Choose one of trainer: accelerator"),
         ("trainer.gradient_clip_val=1", "Write +trainer.gradient_clip_val for an argument that no file lists."),
         ("seed.x=3", "There is no setting seed.x: `seed` is one value. Set `seed` itself."),
         ("-m acquisition=bald,random acquisition.exact=true", "acquisition.exact: `acquisition` has none"),
@@ -266,7 +267,7 @@ def test_a_setting_that_is_not_there_is_named_with_the_nearest(line, phrase):
 def test_hydra_says_nothing_more(refused, monkeypatch, words):
     monkeypatch.delenv("HYDRA_FULL_ERROR", raising=False)
     said = refused(*words)
-    assert said.startswith("lightning-al: There is no setting active.bugdet. Did you mean active.budget?")
+    assert said.startswith("lightning-al: There is no setting active.bugdet (did you mean active.budget?)")
     assert len(said.splitlines()) == 1
     assert "HYDRA_FULL_ERROR" not in os.environ
 
@@ -280,11 +281,14 @@ def test_hydra_says_in_a_line_what_this_command_does_not_know(refused):
 @pytest.mark.parametrize(
     ("words", "phrase"),
     [
-        (["+trainer.max_step=3"], "`trainer` has no setting `max_step`. Did you mean max_steps? Choose one of: "),
-        (["model.network._target_=lightning_al.demos.digits_cn"], "Did you mean lightning_al.demos.digits_cnn?"),
-        (["model.lr=abc"], "`Classifier` needs `lr` to be a number of 0 or more, but got 'abc'. Pass one."),
-        (["+aquisition=bald"], "no setting named aquisition. Did you mean acquisition?"),
+        (["+trainer.max_step=3"], "`trainer` takes no setting `max_step` (did you mean max_steps?). Choose one of: "),
+        (["model.network._target_=lightning_al.demos.digits_cn"], "(did you mean lightning_al.demos.digits_cnn?)"),
+        (["model.lr=abc"], "`model.lr` is the text 'abc', but a number is expected. Write one."),
+        (["+aquisition=bald"], "no setting named aquisition (did you mean acquisition?)"),
         (["active.acquisition=bal"], "Did you mean 'bald'?"),
+        (["pool.balanced=maybe"], "`pool.balanced` is the text 'maybe', but true or false is expected. Write one."),
+        (["data=image_folder"], "`data.root` has no value yet. Give one, as in data.root=VALUE."),
+        (["model=paper_cnn"], "the run fails with its `active`. RuntimeError: `Classifier` failed"),
         (["trainer.precision=17"], "`trainer` cannot be made. ValueError: "),
     ],
 )
@@ -292,6 +296,12 @@ def test_objects_that_cannot_be_made_say_why_in_a_line(tmp_path, words, phrase):
     said = refusal(tmp_path, *words)
     assert phrase in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_name_below_a_listed_class_is_named_with_the_nearest():
+    with pytest.raises(ValueError, match=r"does not exist.* Check the spelling") as found:
+        AllowList().find("lightning_al.BALD.acquire")
+    assert "(did you mean lightning_al.BALD?)" in str(found.value)
 
 
 def test_a_folder_where_nothing_can_be_made_is_refused(tmp_path):
@@ -319,7 +329,9 @@ def test_a_run_is_named_after_its_acquisition_function(tmp_path):
 
 
 def test_help_is_short_and_has_examples(command, capfd):
-    pages = [command("--help")]
+    with pytest.raises(SystemExit):
+        command("--help")
+    pages = [capfd.readouterr().out]
     for main in (report.main, journal.main, score.main):
         with pytest.raises(SystemExit):
             main(["--help"])
