@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from difflib import get_close_matches
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
@@ -96,6 +97,9 @@ class Registry(Generic[T]):
             if _letters(name) == _letters(spec.rpartition(".")[2]):
                 is_default = not self._arguments[name]
                 return f" Did you mean {name!r}{f', or the object `{self.classes[name].__name__}()`' * is_default}?"
+        near = get_close_matches(spec, self.available(), n=1)
+        if near:
+            return f" Did you mean {near[0]!r}?"
         if not spec or (spec.isidentifier() and spec.islower()):
             return ""
         return (

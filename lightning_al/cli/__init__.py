@@ -5,6 +5,7 @@ Its files import only Hydra and the standard library at the top, so help and tab
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,15 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from lightning_al import __version__
+from lightning_al.cli.command_line import CommandLineError, check_command_line
+from lightning_al.cli.composition import composition
 from lightning_al.cli.external_launch import is_first_rank
 from lightning_al.cli.job import is_cell, is_multirun, new_console, resume_command
 from lightning_al.cli.one_line_errors import ending_by_the_line, in_one_line
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.sweep import run_cell, say_at_exit_how_to_sweep_on
+from lightning_al.run.printable import printable
 
 # `AllowList` is narrower than Hydra's own list. Hydra 1.4 needs to be told not to add its own.
 _UNCHECKED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
@@ -37,7 +42,17 @@ def main(config: DictConfig | None = None) -> float | None:
     """
     if config is not None:
         return _run(config)
-    _composed()
+    arguments = sys.argv[1:]
+    if "--version" in arguments:
+        print(f"lightning-al {__version__}")
+        return None
+    try:
+        check_command_line(arguments)
+    except CommandLineError as error:
+        sys.stderr.write(f"lightning-al: {printable(error, most=5_000)}\n")
+        raise SystemExit(1) from error
+    with composition.explained(arguments):
+        _composed()
     return None
 
 

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from lightning_al.cli.allowed_names import ALLOWED
+from lightning_al.cli.nearest import did_you_mean
 
 REMEDY = "Choose something else, or, if you trust it, allow it on the command line: 'allow=[{}]'."
 
@@ -85,9 +86,10 @@ class AllowList:
             found = getattr(owner, part, None)
             found = self._module(path, whole) if found is None else found
         else:
-            raise ValueError(f"`{path}` is not on the list, and was not imported. {REMEDY.format(whole)}")
+            near = self._near(path)
+            raise ValueError(f"`{path}` is not on the list, and was not imported{near}. {REMEDY.format(whole)}")
         if found is None:
-            raise ValueError(f"`{path}` does not exist. Check the spelling.")
+            raise ValueError(f"`{path}` does not exist{self._near(whole)}. Check the spelling.")
         if isinstance(found, ModuleType) and not self._is_passable(found.__name__):
             raise ValueError(
                 f"`{path}` is the module `{found.__name__}`, which a configuration may not reach. "
@@ -97,11 +99,16 @@ class AllowList:
 
     def _module(self, name: str, whole: str) -> ModuleType:
         if not self._is_importable(name):
-            raise ValueError(f"`{name}` is not on the list, and was not imported. {REMEDY.format(whole)}")
+            near = self._near(whole)
+            raise ValueError(f"`{name}` is not on the list, and was not imported{near}. {REMEDY.format(whole)}")
         try:
             return import_module(name)
         except ImportError as error:
             raise ValueError(f"`{name}` cannot be imported: {error}. Check the spelling.") from error
+
+    def _near(self, path: str) -> str:
+        """Return a sentence with the listed name that is most like a path, or an empty text."""
+        return did_you_mean(path, (f"{module}.{name}" for module, names in ALLOWED.items() for name in names))
 
     def _judge(self, found: Any, path: str) -> None:
         home = f"{getattr(found, '__module__', None)}.{getattr(found, '__qualname__', None)}"

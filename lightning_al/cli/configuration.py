@@ -13,7 +13,9 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from lightning_al.cli.arguments import check_arguments
 from lightning_al.cli.namespace import in_this_process, rename_earlier
+from lightning_al.cli.nearest import did_you_mean
 from lightning_al.cli.references import KeyPath, at, dotted, is_reference, mapped, put, shown, values, written_at
 from lightning_al.cli.resolved_size import check_size
 from lightning_al.cli.setting_types import check_types
@@ -57,7 +59,8 @@ def check_names(config: DictConfig) -> None:
     unknown = _unknown(config)
     if unknown:
         raise ConfigCompositionException(
-            f"lightning-al has no setting named {', '.join(unknown)}. Choose one of: {', '.join((*VALUES, *PARTS))}."
+            f"lightning-al has no setting named {', '.join(unknown)}{did_you_mean(unknown[0], (*VALUES, *PARTS))}. "
+            f"Choose one of: {', '.join((*VALUES, *PARTS))}."
         )
 
 
@@ -122,6 +125,7 @@ def resolve_allowed(
             plain = resolve_stored(config, composed, folder, allow)
         put_strings(plain, AllowList(allow))
         check_types(plain)
+        check_arguments(plain, AllowList(allow))
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error
     checked = OmegaConf.create(plain)

@@ -20,10 +20,11 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.command_folder import break_hydras_links, check_before_hydra, check_sweep_folder
+from lightning_al.cli.composition import composition
 from lightning_al.cli.job import typed
 from lightning_al.cli.one_line_errors import MOST
 from lightning_al.cli.recorded_settings import check_folder
-from lightning_al.run.folder_path import folder_path
+from lightning_al.run.folder_path import folder_path, make_folder
 from lightning_al.run.printable import printable
 
 RANKS = ("SLURM_PROCID", "JSM_NAMESPACE_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK")
@@ -89,6 +90,7 @@ class CheckExternalLaunch(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a run whose processes would each choose another folder."""
+        composition.end()
         _check_name(config)
         launcher = started_by(config)
         if launcher is not None and not _can_agree(launcher) and not _is_given(config):
@@ -102,6 +104,7 @@ class CheckExternalLaunch(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Refuse a sweep, which each of the processes would run."""
+        composition.end()
         _check_name(config)
         launcher = started_by(config)
         if launcher is not None:
@@ -124,6 +127,7 @@ def _check_name(config: DictConfig) -> None:
 
 def _check(check: Callable[[DictConfig, Path], None], config: DictConfig, folder: Path) -> None:
     check(config, folder)
+    make_folder(folder)
     if is_first_rank(config):
         break_hydras_links(folder, config)
 

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_al import __version__
 from lightning_al.cli.named_points import HOW_NAMED, indices_of
+from lightning_al.report.one_line_parser import OneLineParser
 
 if TYPE_CHECKING:
     from lightning_al.oracle.label_rules import LabelRules
@@ -34,13 +36,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         NAME,
         description="Show, correct and export the labels that a run recorded in its folder, change its classes, or "
         "repair its journal. "
         "Nothing is changed while a process runs the run. A corrected label replaces the old one when the run resumes; "
         "the old one stays in the journal.",
+        epilog="example: lightning-al-journal correct outputs/mine 17 cat",
     )
+    parser.add_argument("--version", action="version", version=f"lightning-al {__version__}")
     actions = parser.add_subparsers(title="actions", required=True, metavar="ACTION")
 
     def action(name: str, run: Any, about: str) -> argparse.ArgumentParser:

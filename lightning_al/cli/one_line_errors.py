@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, InstantiationException
 from hydra.utils import get_object
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from lightning_al.cli.job import is_cell
 from lightning_al.cli.references import dotted, values
@@ -45,12 +45,13 @@ def is_own_error(error: BaseException) -> bool:
 
 
 @contextmanager
-def of_settings(settings: Any, folder: Path) -> Iterator[None]:
-    """Say in one line why a run cannot resume with the stored settings, whatever Lightning or torch raises.
+def of_settings(settings: Any, folder: Path, *, resumes: bool = True) -> Iterator[None]:
+    """Say in one line why a run cannot start or resume with its settings, whatever Lightning or torch raises.
 
     Args:
         settings: The settings with all references resolved. Their classes are on the allow list.
         folder: The run's folder.
+        resumes: Whether the settings are those stored in the folder.
 
     Raises:
         CompactHydraException: In place of other errors.
@@ -64,7 +65,12 @@ def of_settings(settings: Any, folder: Path) -> Iterator[None]:
             raise
         part = _at_fault(found, settings)
         where = f"its `{part}`" if part else "its settings"
-        said = f"{type(found).__name__}: {' '.join(str(found).split())}".rstrip(". ")
+        said = f"{type(found).__name__}: {' '.join(str(found).split())}".rstrip(":. ")
+        if not resumes:
+            raise CompactHydraException(
+                f"lightning-al: the run fails with {where}. {said}. Check what they are set to; HYDRA_FULL_ERROR=1 "
+                "shows the traceback."
+            ) from found
         raise CompactHydraException(
             f"lightning-al: the run in {folder} cannot resume with {where}. {said}. Compare its "
             "config.yaml with a copy from before, or choose another folder."
@@ -121,9 +127,16 @@ def in_one_line(folder: Path) -> Iterator[None]:
     """
     try:
         yield
+    except InstantiationException as found:
+        line = printable(without_secrets(" ".join(_said_of_making(found).split())), most=MOST)
+        raise CompactHydraException(line) from found
     except CompactHydraException as found:
         line = printable(without_secrets(" ".join(str(found).split())), most=MOST)
         raise CompactHydraException(line) from found
+    except MissingMandatoryValue as found:
+        # `pool` and `active` refer to the groups of the command line.
+        key = str(found.full_key).removeprefix("pool.").removeprefix("active.")
+        raise CompactHydraException(f"lightning-al: `{key}` has no value yet. Give one, as in {key}=VALUE.") from None
     except OmegaConfBaseException as found:
         said = without_secrets(" ".join(str(found).split()))
         raise CompactHydraException(
@@ -145,6 +158,19 @@ def in_one_line(folder: Path) -> Iterator[None]:
             raise
         error = _said_by_us(found)
         raise CompactHydraException(f"lightning-al: {error}") from found
+
+
+def _said_of_making(error: InstantiationException) -> str:
+    """Return why an object of the configuration cannot be made, without Hydra's words around it."""
+    cause = error.__cause__
+    if cause is None:
+        return str(error)
+    if is_own_error(error) and isinstance(cause, ValueError | TypeError | RuntimeError | ImportError):
+        return f"lightning-al: {of_a_command(str(cause))}"
+    part = str(error).rpartition("full_key: ")[2]
+    said = f"{type(cause).__name__}: {cause}".rstrip(". ")
+    remedy = "Install what is missing" if isinstance(cause, ImportError) else "Check its settings"
+    return f"lightning-al: `{part}` cannot be made. {said}. {remedy}, or choose another `{part.partition('.')[0]}`."
 
 
 def _said_by_us(error: Exception) -> str:

@@ -34,12 +34,13 @@ from lightning_al.cli.one_line_errors import of_settings
 from lightning_al.cli.recorded_classes import with_recorded_classes
 from lightning_al.cli.recorded_settings import check_none_is_recorded
 from lightning_al.cli.references import shown, write_hydra_values
+from lightning_al.cli.run_name import put_name
 from lightning_al.cli.secrets import Secrets, remember
 from lightning_al.cli.sizes import with_sizes
 from lightning_al.cli.stored import with_how_to_fetch
 from lightning_al.cli.string_settings import with_strings
 from lightning_al.cli.waiting import IN_A_SWEEP, WAITING, end_waiting, leaves_open
-from lightning_al.cli.workers import run_apart, take_gpus
+from lightning_al.cli.workers import number_by_joblib, run_apart, take_gpus
 from lightning_al.run.identity import GROWS
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     check_mode(config)
     options_now = take_command_options(config, overrides)
     write_hydra_values(config)
+    put_name(config)
     config = with_strings(config)
     found, composed = read_config(folder), None
     stored = None if found is None else with_strings(with_recorded_classes(found, folder))
@@ -79,10 +81,10 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
         return show_run(folder, kept) if is_first_rank(composed or config) else area_of_run(folder)
     settings = resolve_allowed(config, options_now.allow, folder, composed)
     check_none_is_recorded(config, settings, known, folder, options_now.allow)
-    # For the user's own classes, a traceback shows where they fail.
-    is_known = stored is not None and not options_now.allow
     plain = OmegaConf.to_container(settings)
-    with threads(settings.threads), of_settings(plain, folder) if is_known else nullcontext():
+    # For the user's own classes, a traceback shows where they fail.
+    in_a_line = nullcontext() if options_now.allow else of_settings(plain, folder, resumes=stored is not None)
+    with threads(settings.threads), in_a_line:
         return fit_and_report(config, settings, folder, options_now, stored, fit=not finished)
 
 
@@ -144,7 +146,7 @@ def fit_and_report(
         return area_of_run(folder) if _has_finished(folder) else float("nan")
     if trainer.is_global_zero:
         write_config(config if stored is None else as_far_as(config, stored), folder)
-        hint = "" if is_cell() else f"  (to resume it: {resume_command(folder, config)})"
+        hint = "" if is_cell() else f"  (you may stop it at any time; to resume it: {resume_command(folder, config)})"
         console.print(f"Run folder: {folder}{hint}", soft_wrap=True)
     if fit:
         loggers = objects.loggers if trainer.is_global_zero else {}
@@ -196,6 +198,7 @@ def make_objects(config: DictConfig, folder: Path, *, force: bool) -> Objects:
     """Make every object of the configuration before anything runs."""
     from lightning_al.cli.metric import MetricIsLogged
     from lightning_al.host.loggers import arguments_to_resume
+    from lightning_al.report.progress import RoundProgress
     from lightning_al.run.seeds import derive, seeded
 
     data = _instantiate(config, "pool")
@@ -203,6 +206,9 @@ def make_objects(config: DictConfig, folder: Path, *, force: bool) -> Objects:
         model = _instantiate(with_sizes(config, data), "model")
     active = _instantiate(config, "active", folder=str(folder), force=force)
     callbacks = [active, *(_instantiate(config, f"callbacks.{key}") for key in config.callbacks or {})]
+    if number_by_joblib() is not None:
+        for progress in (one for one in callbacks if isinstance(one, RoundProgress)):
+            progress.heading = f"{folder.name}, "  # the cells of a sweep print at the same time
     callbacks.append(MetricIsLogged(config.metric, active))
     loggers = {}
     for key in map(str, config.logger or {}):

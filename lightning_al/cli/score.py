@@ -11,6 +11,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lightning_al import __version__
+from lightning_al.report.one_line_parser import OneLineParser
+
 if TYPE_CHECKING:
     import pandas as pd
     from omegaconf import DictConfig
@@ -43,11 +46,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         NAME,
         description="Score every unlabelled item of a run of lightning-al with the weights of its last fit, and write "
         f"index, key, score, predicted class and its probability as CSV. By default into the run's folder, as {OUT}.",
+        epilog="example: lightning-al-score outputs/mine --acquisition margin --out margins.csv",
     )
+    parser.add_argument("--version", action="version", version=f"lightning-al {__version__}")
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="a run's folder")
     parser.add_argument(
         "overrides", nargs="*", metavar="SETTING", help="settings that the folder may not set by itself, as for "

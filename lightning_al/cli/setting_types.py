@@ -36,6 +36,9 @@ LONGEST_TEXT = 10_000
 LONGEST_NAME = 500
 """The most characters of a setting that appears in titles, tables and folder names."""
 
+EXPECTED = {"seed": "a whole number, such as 0", "threads": "a whole number, or null"}
+"""What a setting at the top level that is no text is to be set to."""
+
 TEXT = str | int | float
 """Where a text is expected, a number stands for its text."""
 
@@ -62,7 +65,7 @@ def check_types(settings: Mapping[str, Any]) -> None:
         value = settings[name]
         if not is_outer(value) and (not isinstance(value, kinds) or isinstance(value, bool)):
             raise ValueError(
-                f"`{name}` is {_said(value)}, which has the wrong type. Set it to a plain value of the right type."
+                f"`{name}` is {_said(value)}, which has the wrong type. Set it to {EXPECTED.get(name, 'a text')}."
             )
     if isinstance(settings["threads"], int) and settings["threads"] < 1:
         raise ValueError(f"`threads` is {settings['threads']}, which is less than 1. Set it to 1 or null.")

@@ -21,13 +21,16 @@ def with_sizes(config: DictConfig, data: Any) -> DictConfig:
         data: The data. Their LightningDataModule has the sizes as attributes; None stays null.
 
     Raises:
-        ConfigCompositionException: If the data do not say a size.
+        ConfigCompositionException: If the data do not say a size, or say one that the given one does not fit.
     """
     wrapped = getattr(data, "wrapped", data)
 
     def put_size(key_path: KeyPath, value: Any) -> Any:
         name = str(key_path[-1])
-        if value is not None or name not in SIZES:
+        if name not in SIZES:
+            return value
+        if value is not None:
+            _check_size(f"model.{dotted(key_path)}", value, name, wrapped)
             return value
         if not hasattr(wrapped, name):
             raise ConfigCompositionException(
@@ -40,3 +43,14 @@ def with_sizes(config: DictConfig, data: Any) -> DictConfig:
     filled = OmegaConf.create({**plain, "model": mapped(plain["model"], put_size)})
     assert isinstance(filled, DictConfig)
     return filled
+
+
+def _check_size(setting: str, value: Any, name: str, wrapped: Any) -> None:
+    """Check a size that is given: there may be more outputs than classes, but not fewer."""
+    there = getattr(wrapped, name, None)
+    if type(value) is not int or type(there) is not int or value == there:
+        return
+    if name != "num_classes" or value < there:
+        raise ConfigCompositionException(
+            f"lightning-al: `{setting}` is {value}, which does not fit the {there} of `{type(wrapped).__name__}`. Remove it."
+        )

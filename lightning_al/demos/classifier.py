@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -10,6 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassRecall
 from typing_extensions import override
 
 from lightning_al.host.namespace import pl
+from lightning_al.values.whole_numbers import shown
 
 
 class Classifier(pl.LightningModule):
@@ -21,7 +23,10 @@ class Classifier(pl.LightningModule):
     Args:
         network: Maps inputs ``[n, ...]`` to logits ``[n, num_classes]``.
         num_classes: Number of classes.
-        lr: Learning rate.
+        lr: Learning rate, 0 or more.
+
+    Raises:
+        ValueError: If `lr` is not such a number.
 
     >>> classifier = Classifier(nn.Linear(4, 3), num_classes=3)
     >>> classifier(torch.zeros(2, 4)).shape
@@ -31,7 +36,7 @@ class Classifier(pl.LightningModule):
     def __init__(self, network: nn.Module, *, num_classes: int = 10, lr: float = 1e-3) -> None:
         super().__init__()
         self.network = network
-        self.lr = lr
+        self.lr = _learning_rate(lr)
         self.val_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_acc = MulticlassAccuracy(num_classes, average="micro")
         self.test_macro_recall = MulticlassRecall(num_classes, average="macro")
@@ -73,3 +78,9 @@ class Classifier(pl.LightningModule):
         self.log(f"{stage}_loss", nn.functional.cross_entropy(logits, labels), batch_size=len(labels), prog_bar=True)
         self.log(f"{stage}_acc", accuracy, batch_size=len(labels), prog_bar=True)
         return logits
+
+
+def _learning_rate(lr: Any) -> Any:
+    if not isinstance(lr, Real | Tensor) or not lr >= 0:
+        raise ValueError(f"`Classifier` needs `lr` to be a number of 0 or more, but got {shown(lr)}. Pass one.")
+    return lr

@@ -11,6 +11,7 @@ from typing_extensions import override
 
 from lightning_al.demos.repeats import with_repeats
 from lightning_al.host.namespace import pl
+from lightning_al.values.whole_numbers import whole_number
 
 
 class Digits(pl.LightningDataModule):
@@ -18,10 +19,14 @@ class Digits(pl.LightningDataModule):
 
     Args:
         batch_size: Number of points in a batch.
-        test_size: Number of test images, stratified by class.
+        test_size: Number of test images, stratified by class: 10 to 1,787.
         repeats: Number of copies of each train image.
         noise: Standard deviation of the Gaussian noise on each train image; pixels are from 0 to 1.
-        seed: Seed of the split and of the noise.
+        seed: Seed of the split and of the noise, from 0 to 2**32 - 1.
+
+    Raises:
+        TypeError: If a size or the seed is not a number.
+        ValueError: If it is not whole or out of range.
 
     Attributes:
         num_classes: How many classes there are, 10.
@@ -40,11 +45,11 @@ class Digits(pl.LightningDataModule):
         self, *, batch_size: int = 32, test_size: int = 450, repeats: int = 1, noise: float = 0.0, seed: int = 0
     ) -> None:
         super().__init__()
-        self.batch_size = batch_size
-        self.test_size = test_size
+        self.batch_size = whole_number("Digits", "batch_size", batch_size)
+        self.test_size = whole_number("Digits", "test_size", test_size, least=10, most=1_787)
         self.repeats = repeats
         self.noise = noise
-        self.seed = seed
+        self.seed = whole_number("Digits", "seed", seed, least=0, most=2**32 - 1)
 
     @override
     def setup(self, stage: str | None = None) -> None:

@@ -10,6 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lightning_al import __version__
+from lightning_al.report.one_line_parser import OneLineParser
+
 if TYPE_CHECKING:
     from lightning_al.report.page import Task
     from lightning_al.report.study import Study
@@ -39,11 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = OneLineParser(
         NAME,
         description="Make a report of active learning runs: learning curves, paired differences to random choice, "
         "labels to reach a target, queried points, time, memory and batches, as one page, pictures and CSV files.",
+        epilog="example: lightning-al-report multirun/2026-01-31/12-00-00 --target 0.9 --out report",
     )
+    parser.add_argument("--version", action="version", version=f"lightning-al {__version__}")
     parser.add_argument(
         "folders", nargs="+", type=Path, metavar="FOLDER", help="a run's folder or a sweep's, searched below"
     )

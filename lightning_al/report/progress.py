@@ -24,12 +24,16 @@ class RoundProgress(pl.callbacks.ProgressBar):
     Args:
         metric: Metric to show of each round, or None for the test accuracy, if there is one.
         console: Where to print; by default standard output.
+
+    Attributes:
+        heading: What each line begins with, where several runs print at the same time.
     """
 
     def __init__(self, metric: str | None = "test_acc", console: Console | None = None) -> None:
         super().__init__()
         self.metric = "test_acc" if metric is None else metric
         self.console = console or PlainConsole()
+        self.heading = ""
         self._enabled = True
         self._told = 0
         self._progress: Progress | None = None
@@ -92,7 +96,7 @@ class RoundProgress(pl.callbacks.ProgressBar):
     def _tell(self, history: History) -> None:
         for round in history[self._told :]:
             if self._enabled:
-                self.console.print(line_of_round(round, self.metric))
+                self.console.print(f"{self.heading}{line_of_round(round, self.metric)}", soft_wrap=bool(self.heading))
         self._told = len(history)
 
 

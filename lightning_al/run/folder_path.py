@@ -55,5 +55,19 @@ def check_can_be_folder(folder: Path) -> None:
             raise _impossible(folder, f"{path} {'leads to no folder' if path.is_symlink() else 'is no folder'}")
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        ValueError: If that fails, or nothing may be written there; the message says why.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _impossible(folder, f"it cannot be made ({error.strerror})") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _impossible(folder, "nothing may be written there")
+
+
 def _impossible(folder: Path, why: str) -> ValueError:
     return ValueError(f"`folder` {str(folder)[:300]!r} cannot be a run's folder: {why}. Choose another folder.")
