@@ -1,6 +1,6 @@
 """What all tests share: Hypothesis without a clock, since a machine that runs other jobs is slow by chance.
 
-Few examples by default; `pytest -n 0 --hypothesis-profile=thorough` tries ten times as many, drawn anew.
+Few examples by default; `pytest -n 0 --hypothesis-profile=thorough` tries twenty times as many, drawn anew.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, settings
 from lightning_al import cli
 
 settings.register_profile(
-    "shared machine", deadline=None, max_examples=20, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+    "shared machine", deadline=None, max_examples=10, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.register_profile("thorough", settings.get_profile("shared machine"), max_examples=200, derandomize=False)
 settings.load_profile("shared machine")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import re
 import subprocess
 import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 import yaml
 
 import lightning_al
+from lightning_al.cli import main
+from tests.cli.test_cli import TINY
 from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).parent.parent
@@ -52,19 +56,33 @@ def test_holds_every_module_and_every_yaml(wheel: Path) -> None:
 
 def test_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
     site = tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(site), str(wheel)]
-    subprocess.run(install, check=True, capture_output=True, timeout=300)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)  # as pip installs it, which would compile each module too
     # -S leaves the site-packages out, so that an editable install cannot answer in place of the wheel.
     paths = [str(site), *(path for path in sys.path if path.endswith("site-packages"))]
+    arguments = [setting for setting in TINY if setting not in ("callbacks=none", "trainer.enable_progress_bar=false")]
+    command = ["lightning-al", *arguments, "active.budget=15", "acquisition=bald"]
     program = (
-        f"import sys; sys.path[:0] = {paths!r}; sys.argv = ['lightning-al', '--cfg', 'job', 'acquisition=bald']\n"
+        f"import sys; sys.path[:0] = {paths!r}; sys.argv = {command!r}\n"
         "import lightning_al.cli; print(lightning_al.__file__); lightning_al.cli.main()"
     )
     done = subprocess.run(
-        [sys.executable, "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "", "it says no more than it should"
     assert done.stdout.startswith(str(site))
-    assert "_target_: lightning_al.acquisition.BALD" in done.stdout
+    [summary] = tmp_path.glob("outputs/*/*/summary.json")
+    assert len(json.loads(summary.read_text())["labels"]) == 2
+    assert "round 0: 10 labels, test_acc" in done.stdout
+    assert "BALD, seed 0" in done.stdout
+    assert str(summary.parent) in done.stdout
+    assert len(done.stdout.splitlines()) < 20
+
+
+def test_the_command_is_what_its_name_starts() -> None:
+    [command] = entry_points(group="console_scripts", name="lightning-al")
+    assert command.load() is main
 
 
 def test_an_editable_install_is_a_path_which_type_checkers_and_editors_read(tmp_path: Path) -> None:

@@ -32,8 +32,10 @@ def test_is_an_acquisition_that_compares_by_value(name):
     assert acquisition.min_samples >= 1
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("b", [1, 7, N])
+@pytest.mark.parametrize(
+    ("b", "dtype"),
+    [*((b, torch.float64) for b in (1, 7, N)), (7, torch.float32), (7, torch.float16), (7, torch.bfloat16)],
+)
 def test_selects_b_unique_positions(name, b, dtype):
     assert_is_selection(select(name, random_log_probs(N, K, C, seed=0, dtype=dtype), b), b, N)
 

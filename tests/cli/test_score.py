@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("as_before")
 
 KEPT: dict[str, Path] = {}
 
-NUM_POINTS = 1347
+NUM_POINTS = 100
 """Points of the digits that are not for the test."""
 
 
@@ -72,13 +72,13 @@ def test_the_table_has_the_scores_of_the_query_that_would_come_next(run: Path, s
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     out = said(run)
     written = run / "predictions.csv"
-    assert f"{written}: 1332 unlabelled items, scored by BALD" in out
+    assert f"{written}: 85 unlabelled items, scored by BALD" in out
     table = pd.read_csv(written)
     assert list(table) == ["index", "key", "score", "predicted", "probability"]
     assert table["index"].is_monotonic_increasing
     history = Journal.read_history(run)
     asked = [index for round in history for index in round.indices]
-    assert len(table) + 10 + len(asked) == 1347
+    assert len(table) + 10 + len(asked) == NUM_POINTS
     assert not set(asked) & set(table["index"])
     top = table.nlargest(10, "score")
     for index, score in zip(top["index"], top["score"], strict=True):
@@ -97,7 +97,7 @@ def test_a_finished_run_is_scored_with_its_model(run: Path, said: Any, tmp_path:
     (run / "warm-1.pt").unlink()
     options = ["--acquisition", "entropy", "--posterior", "deterministic", "--probabilities", "--unscorable", "skip"]
     out = said(run, "--out", tmp_path / "elsewhere.csv", *options)
-    assert f"{tmp_path / 'elsewhere.csv'}: 1332 unlabelled items, scored by Entropy" in out
+    assert f"{tmp_path / 'elsewhere.csv'}: 85 unlabelled items, scored by Entropy" in out
     first, table = pd.read_csv(run / "predictions.csv"), pd.read_csv(tmp_path / "elsewhere.csv")
     assert list(table.columns[5:]) == [*(f"probability_{number}" for number in range(10)), "unscorable"]
     assert table["unscorable"].isna().all()

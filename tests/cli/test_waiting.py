@@ -17,6 +17,8 @@ from lightning_al.run.journal import Journal
 from tests.support.page import person
 
 TINY = [
+    "data.test_size=1697",  # a pool of 100, and the first batch of the test
+    "+trainer.limit_test_batches=1",
     "trainer.max_steps=2",
     "pool.samples_per_epoch=32",
     "active.query_size=4",
@@ -86,9 +88,9 @@ def test_files_say_which_one_to_fill_in(
 
 
 def test_people_who_err_are_simulated(command: Any, tmp_path: Path) -> None:
-    command(*TINY, "oracle=noisy", "oracle.label_noise=1", "data.test_size=1700", f"folder={tmp_path / 'run'}")
+    command(*TINY, "oracle=noisy", "oracle.label_noise=1", f"folder={tmp_path / 'run'}")
     [labels] = [labels for labels in Journal.read(tmp_path / "run").labels if labels]
-    digits = Digits(test_size=1700)
+    digits = Digits(test_size=1697)
     digits.setup()
     truth = digits.train.tensors[1]
     assert len(labels) == 4

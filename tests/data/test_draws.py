@@ -23,6 +23,7 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from lightning_al.data.draws import Draws
+from tests.support.combinations import one_in
 from tests.support.tasks import points
 
 DS = points(30)
@@ -69,7 +70,7 @@ def test_an_epoch_is_as_long_as_it_says_and_draws_labelled_points(name: str, dat
         assert one == other == sorted(one)
 
 
-@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("name", one_in(2, SAMPLERS))
 def test_workers_and_reading_ahead_change_nothing(name: str) -> None:
     labelled = [4, 1, 9, 3, 12, 7, 5]
     epochs = []

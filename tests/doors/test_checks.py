@@ -25,8 +25,17 @@ from lightning_al.testing import check_acquisition, check_posterior
 from tests.doors.test_methods import EPIG, Subsample
 from tests.doors.test_posteriors import features_of
 
+LIKE_ANOTHER = ("least_confidence", "margin", "variation_ratio", "power_margin", "softmax_bald", "softrank_bald")
+"""Those that read what `entropy` or `power_bald` reads, by the same lines."""
 
-@pytest.mark.parametrize("acquisition", [*map(create, available()), EPIG(), Subsample(BALD(), 30), BatchBALD(10)])
+
+@pytest.mark.parametrize(
+    "acquisition",
+    [
+        *(pytest.param(create(name), marks=[pytest.mark.slow] * (name in LIKE_ANOTHER)) for name in available()),
+        *(EPIG(), Subsample(BALD(), 30), BatchBALD(10)),
+    ],
+)
 def test_right_methods_pass(acquisition: Acquisition) -> None:
     check_acquisition(acquisition)
 

@@ -89,7 +89,13 @@ def labelled_keys(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "numbers", [list(range(30)), list(reversed(range(30))), [*range(0, 30, 2), *range(1, 30, 2)]], ids=str
+    "numbers",
+    [
+        pytest.param(list(range(30)), marks=pytest.mark.slow),
+        list(reversed(range(30))),
+        [*range(0, 30, 2), *range(1, 30, 2)],
+    ],
+    ids=str,
 )
 def test_the_order_of_the_items_does_not_matter(tmp_path: Path, begun: Path, numbers: list[int]) -> None:
     whole = run(tmp_path, Photos(range(30)), ByKey(), tmp_path / "whole")

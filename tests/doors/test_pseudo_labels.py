@@ -104,7 +104,7 @@ def test_without_a_sure_prediction_the_run_is_the_plain_one(tmp_path: Path) -> N
         assert other.pseudo_labels == 0
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm"])
+@pytest.mark.parametrize("reset", ["warm", pytest.param("initial", marks=pytest.mark.slow)])
 def test_a_run_in_several_programs_equals_one(tmp_path: Path, reset: str) -> None:
     whole, _, at_once = run(tmp_path, reset=reset)
     parts, _, resumed = run(tmp_path, reset=reset, folder=tmp_path / "run", calls=4, rounds_per_fit=1)

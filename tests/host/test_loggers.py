@@ -35,6 +35,8 @@ KINDS = [kind for kind in READERS if kind == "csv" or find_spec(kind)]
 STEPS = 6
 
 TINY = [
+    "data.test_size=1697",  # a pool of 100, and the first batch of the test
+    "+trainer.limit_test_batches=1",
     f"trainer.max_steps={STEPS}",
     "trainer.log_every_n_steps=2",
     "pool.samples_per_epoch=64",

@@ -36,7 +36,7 @@ def scored(tmp_path: Path, **kwargs: Any) -> tuple[list[int], list[float]]:
     return active.history[0].indices, active.history[0].scores
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 51, 52, 1000])
+@pytest.mark.parametrize("batch_size", [1, 51, *(pytest.param(size, marks=pytest.mark.slow) for size in (7, 52, 1000))])
 def test_picks_do_not_depend_on_the_batch_size_of_scoring(tmp_path: Path, batch_size: int) -> None:
     indices, scores = scored(tmp_path)
     other_indices, other_scores = scored(tmp_path, pool_batch_size=batch_size)

@@ -21,6 +21,7 @@ from lightning_al.acquisition.base import Acquisition, Selection
 from lightning_al.host.namespace import pl
 from lightning_al.points import Candidates
 from lightning_al.prediction.unscorable import UnscorableError, leave_out
+from tests.support.combinations import one_in
 from tests.support.tasks import LitMLP, points, trainer
 
 SIZE = 50
@@ -124,7 +125,9 @@ def test_points_are_left_out_as_if_they_were_not_in_the_pool(tmp_path: Path, nam
 
 
 @pytest.mark.filterwarnings("ignore:.*cannot be scored")
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 0), (7, 0), (100, 0), (5, 2)])
+@pytest.mark.parametrize(
+    ("batch_size", "workers"), [(1, 0), (5, 2), *(pytest.param(size, 0, marks=pytest.mark.slow) for size in (7, 100))]
+)
 def test_which_are_left_out_depends_on_no_batch_and_no_worker(tmp_path: Path, batch_size: int, workers: int) -> None:
     expected, _ = skipping(tmp_path, Faulty(NAN, BROKEN, ODD))
     active, _ = run(
@@ -286,8 +289,11 @@ def test_a_labelled_item_that_cannot_be_read_ends_the_run_and_is_named(
         run(tmp_path, Faulty(broken=[broken]), unscorable="skip", workers=workers, dry=dry)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("oracle", [None, lambda indices: dict.fromkeys(indices, 0)], ids=["revealed", "given"])
+@pytest.mark.parametrize(
+    ("workers", "oracle"),
+    one_in(2, [0, 2], [None, lambda indices: dict.fromkeys(indices, 0)]),
+    ids=["no worker-revealed", "no worker-given", "workers-revealed", "workers-given"],
+)
 def test_an_item_that_cannot_be_read_once_it_is_labelled_is_named(tmp_path: Path, workers: int, oracle: Any) -> None:
     """A file that is there when its point is scored, and gone when it is trained on."""
     dataset, asked = Faulty(), []

@@ -85,6 +85,16 @@ def averaging() -> list[pl.Callback]:
     return [pl.callbacks.WeightAveraging()]
 
 
+def observers() -> list[pl.Callback]:
+    spikes = [pl.callbacks.SpikeDetection(warmup=100)] if hasattr(pl.callbacks, "SpikeDetection") else []
+    nothing = pl.callbacks.LambdaCallback(on_train_epoch_end=lambda trainer, module: None)
+    return [Predictions(), pl.Callback(), nothing, pl.callbacks.ModelSummary(), *spikes]
+
+
+OBSERVERS = "BasePredictionWriter, Callback, LambdaCallback, ModelSummary, SpikeDetection"
+"""Those that change nothing of a fit, all in one run."""
+
+
 def pruned(**kwargs: Any) -> Callbacks:
     return named("ModelPruning", "l1_unstructured", amount=0.3, parameters_to_prune=None, **kwargs)
 
@@ -93,8 +103,6 @@ SHIPPED: dict[str, Callbacks] = {
     "BackboneFinetuning": named("BackboneFinetuning", 1),
     "BackboneFinetuning, late": named("BackboneFinetuning", 2, should_align=False),
     "BaseFinetuning": lambda: [Unfreeze()],
-    "BasePredictionWriter": lambda: [Predictions()],
-    "Callback": lambda: [pl.Callback()],
     "EMAWeightAveraging": named("EMAWeightAveraging", decay=0.9),
     "EarlyStopping": named("EarlyStopping", "val_loss", patience=1, min_delta=0.05),
     "EarlyStopping, at the end of training epochs": named(
@@ -102,18 +110,16 @@ SHIPPED: dict[str, Callbacks] = {
     ),
     "GradientAccumulationScheduler": named("GradientAccumulationScheduler", {0: 1, 1: 2}),
     "GradientAccumulationScheduler, from the start": named("GradientAccumulationScheduler", {0: 2, 2: 1}),
-    "LambdaCallback": named("LambdaCallback", on_train_epoch_end=lambda trainer, module: None),
     "ModelCheckpoint": named("ModelCheckpoint", monitor="val_loss", save_top_k=2, save_last=True),
     "ModelPruning": pruned(),
     "ModelPruning, left as it is": pruned(make_pruning_permanent=False, use_lottery_ticket_hypothesis=False),
     "ModelPruning, with lottery tickets": pruned(use_lottery_ticket_hypothesis=True),
-    "ModelSummary": named("ModelSummary"),
     "OnExceptionCheckpoint": named("OnExceptionCheckpoint", "."),
     "RichModelSummary": named("RichModelSummary"),
-    "SpikeDetection": named("SpikeDetection", warmup=100),
     "StochasticWeightAveraging": named("StochasticWeightAveraging", swa_lrs=0.01, swa_epoch_start=1),
     "StochasticWeightAveraging, by a share": named("StochasticWeightAveraging", swa_lrs=0.01, swa_epoch_start=0.5),
     "WeightAveraging": averaging,
+    OBSERVERS: observers,
 }
 """Callbacks, each made anew for each program."""
 
@@ -149,7 +155,6 @@ def with_a_checkpoint(callbacks: Callbacks) -> Callbacks:
 
 QUICK = (
     "BackboneFinetuning",
-    "BaseFinetuning",
     "EarlyStopping",
     "GradientAccumulationScheduler",
     "ModelCheckpoint",
@@ -184,7 +189,7 @@ def slow_if(is_slow: bool) -> list[pytest.MarkDecorator]:
 
 def test_the_list_is_whole() -> None:
     shipped = {name for name, value in vars(pl.callbacks).items() if inspect.isclass(value)}
-    assert shipped <= {name.split(",")[0] for name in SHIPPED} | set(EXCEPTED)
+    assert shipped <= {name.split(",")[0] for name in SHIPPED} | {*OBSERVERS.split(", ")} | set(EXCEPTED)
 
 
 def settings(tmp_path: Path, callbacks: Callbacks) -> dict[str, Any]:

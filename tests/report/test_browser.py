@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.report.conftest import HOSTILE
+from tests.support.combinations import one_in
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -63,8 +64,7 @@ def look(browser: Any, page: Path, *, width: int, mode: str) -> None:
     browser.get(page.as_uri())
 
 
-@pytest.mark.parametrize("mode", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize(("width", "mode"), one_in(2, [360, 1280], ["light", "dark"]))
 def test_it_opens_by_itself_fits_and_shows_every_picture(browser, report, width, mode):
     browser.get("about:blank")
     browser.get_log("performance")  # what Chromium's own first page asked for

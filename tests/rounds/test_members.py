@@ -84,7 +84,8 @@ def test_a_killed_run_resumes_each_fit_from_its_own_end_of_the_round_before(foun
     check_as_whole(found("warm in the second round"), found("whole and warm"), 2)
 
 
-@pytest.mark.parametrize("number", SIGNALS)
+# The two signals are told apart in tests/run/test_stopping.py.
+@pytest.mark.parametrize("number", [SIGNALS[0], pytest.param(SIGNALS[1], marks=pytest.mark.slow)])
 def test_a_stopped_run_resumes_in_its_fit_too(found: Any, number: str) -> None:
     assert found(number)["died"] == 128 + signal.Signals[number]
     check_as_whole(found(number), found("whole"), 2)

@@ -5,10 +5,12 @@ Processes that train together are one run, whoever starts them.
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +39,18 @@ QUICK = (
 
 
 def composed(*overrides: str) -> DictConfig:
+    """Compose a configuration, whose references to the process and its variables are read when they are used."""
+    return copy.deepcopy(composed_once(overrides))
+
+
+@cache
+def composed_once(overrides: tuple[str, ...]) -> DictConfig:
     GlobalHydra.instance().clear()
     with initialize_config_module(version_base="1.3", config_module="lightning_al.conf"):
         return compose("config", [*overrides], return_hydra_config=True)
 
 
-@pytest.mark.parametrize("processes", [50, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("processes", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_processes_within_a_second_share_no_folder(tmp_path: Path, processes: int) -> None:
     config = composed()
     children = []
@@ -59,7 +67,7 @@ def test_processes_within_a_second_share_no_folder(tmp_path: Path, processes: in
     statuses = [os.waitpid(child, 0)[1] for child in children]
     folders = list(tmp_path.glob("outputs/*/*"))
     seconds = {match[0] for folder in folders if (match := re.match(r"\d\d-\d\d-\d\d", folder.name))}
-    assert len(seconds) < processes / 10, "they did not begin together"
+    assert len(seconds) < processes / 5, "they did not begin together"
     assert statuses == [0] * processes
     assert len(folders) == processes
 

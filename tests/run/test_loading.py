@@ -78,10 +78,10 @@ def _breaches_of_call(node: ast.Call) -> Iterator[str]:
         yield "shell"
 
 
-@pytest.mark.parametrize("path", [*FILES, HOME / "__init__.py"], ids=name_of)
-def test_no_file_has_a_way_to_run_what_it_reads(path: Path) -> None:
-    found = {breach for breach in breaches(path.read_text()) if (name_of(path), breach) not in EXCEPTIONS}
-    assert not found
+def test_no_file_has_a_way_to_run_what_it_reads() -> None:
+    files = [*FILES, HOME / "__init__.py"]
+    found = {(name_of(path), breach) for path in files for breach in breaches(path.read_text())}
+    assert not found - set(EXCEPTIONS)
 
 
 @pytest.mark.parametrize(

@@ -331,7 +331,18 @@ CONTRADICTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", CONTRADICTIONS)
+NAMED = [kind for kind in CONTRADICTIONS if " that is " in kind and "round" in CONTRADICTIONS[kind]]
+"""A round with a wrong value, of which there are three for most entries."""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    # The three wrong values of an entry are read by the same check.
+    [
+        pytest.param(kind, marks=pytest.mark.slow) if kind in NAMED and NAMED.index(kind) % 3 else kind
+        for kind in CONTRADICTIONS
+    ],
+)
 def test_a_row_that_contradicts_another_is_refused_in_a_line(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,9 +21,10 @@ from lightning_al.points import Candidates
 ROOT = Path(__file__).parents[2]
 
 TINY = [
-    "data.test_size=1600",
+    "data.test_size=1697",  # a pool of 100, and the first batch of the test
+    "+trainer.limit_test_batches=1",
     "pool.samples_per_epoch=64",
-    "trainer.max_steps=4",
+    "trainer.max_steps=2",
     "active.query_size=5",
     "active.budget=15",
     "posterior.num_samples=3",
