@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from omegaconf import MISSING
+
 from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.nearest import did_you_mean
 from lightning_al.cli.references import KeyPath, at, dotted, is_outer, values
@@ -37,7 +39,7 @@ def check_arguments(settings: Any, allowed: AllowList) -> None:
                     f"{', '.join(known)}."
                 )
             expected = _expected_of_text(parameters[name].annotation)
-            if isinstance(value, str) and expected and not is_outer(value):
+            if isinstance(value, str) and expected and value != MISSING and not is_outer(value):
                 raise ValueError(f"`{setting}` is the text {value!r:.60}, but {expected} is expected. Write one.")
 
 

@@ -13,10 +13,10 @@ from hydra.errors import HydraException
 from lightning_al.cli.config_groups import NAMED, config_groups
 from lightning_al.cli.nearest import did_you_mean
 
-FLAGS = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m")
+FLAGS: tuple[str, ...] = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m")
 FLAGS += ("--shell-completion", "-sc", "--info", "-i")
-WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn", "--config-dir", "-cd")
-WITH_VALUE += ("--experimental-rerun",)
+WITH_VALUE: tuple[str, ...] = ("--cfg", "-c", "--package", "-p", "--config-path", "-cp", "--config-name", "-cn")
+WITH_VALUE += ("--config-dir", "-cd", "--experimental-rerun")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 """What may follow `--info`."""
 

@@ -52,5 +52,5 @@ def _check_size(setting: str, value: Any, name: str, wrapped: Any) -> None:
         return
     if name != "num_classes" or value < there:
         raise ConfigCompositionException(
-            f"lightning-al: `{setting}` is {value}, which does not fit the {there} of `{type(wrapped).__name__}`. Remove it."
+            f"lightning-al: `{setting}` is {value}, which does not fit the {there} of the data. Remove it."
         )

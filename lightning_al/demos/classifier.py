@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from numbers import Real
 from typing import Any, cast
 
 import torch
@@ -81,6 +80,6 @@ class Classifier(pl.LightningModule):
 
 
 def _learning_rate(lr: Any) -> Any:
-    if not isinstance(lr, Real | Tensor) or not lr >= 0:
+    if not isinstance(lr, int | float | Tensor) or not lr >= 0:
         raise ValueError(f"`Classifier` needs `lr` to be a number of 0 or more, but got {shown(lr)}. Pass one.")
     return lr

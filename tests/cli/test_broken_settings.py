@@ -34,7 +34,7 @@ BROKEN: dict[str, tuple[str, Any, str]] = {
     "no folder": ("name", "${folder}", "Missing mandatory value: folder"),
     "pool": ("pool", 3, "`pool` is 3, but a class and its arguments are expected. Give one"),
     "callbacks": ("callbacks", "abc", "`callbacks` is 'abc', but named classes are expected. Give"),
-    "seed": ("seed", "abc", "`seed` is 'abc', which has the wrong type. Set it to a plain value"),
+    "seed": ("seed", "abc", "`seed` is 'abc', which has the wrong type. Set it to a whole number"),
     "metric": ("metric", [1], "`metric` is [1], which has the wrong type"),
     "no threads": ("threads", 0, "`threads` is 0, which is less than 1. Set it to 1 or null"),
     "threads": ("threads", 10**9, "`threads` is 1e+09, which no machine can do. Set it to 1024 or less"),
@@ -110,10 +110,18 @@ def test_what_is_typed_is_held_to_the_same(tmp_path: Path, typed: str) -> None:
         resolve_allowed(composed(tmp_path, typed), (), tmp_path)
 
 
-@pytest.mark.parametrize("typed", ["name=${nope}", "model.lr=???"])
-def test_a_typed_reference_to_nothing_is_an_error_of_one_line(as_before, tmp_path: Path, typed: str) -> None:
+@pytest.mark.parametrize(
+    ("typed", "phrase"),
+    [
+        ("name=${nope}", "Check what the settings refer to, and their types."),
+        ("model.lr=???", "`model.lr` has no value yet. Give one, as in model.lr=VALUE."),
+    ],
+)
+def test_a_typed_reference_to_nothing_is_an_error_of_one_line(
+    as_before, tmp_path: Path, typed: str, phrase: str
+) -> None:
     said = refusal(tmp_path, *TINY, typed)
-    assert "Check what the settings refer to, and their types." in said
+    assert phrase in said
     assert len(said.splitlines()) == 1
 
 

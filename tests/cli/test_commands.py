@@ -86,7 +86,7 @@ COMMANDS = [
     ("active.max_rounds=0", "`max_rounds` of at least 1, but got 0"),
     ("data.test_size=1797", "`test_size` up to 1,787, but got 1797"),
     ("data.test_size=0", "`test_size` of at least 10, but got 0"),
-    ("model.num_classes=2", "num_classes` is 2, which does not fit the 10 of `Digits`"),
+    ("model.num_classes=2", "num_classes` is 2, which does not fit the 10 of the data"),
     ("data.root=/x", "no setting data.root. Choose one of data: batch_size"),
     ("active.acquisition=bald", RUNS),
     ("acquisition=bald posterior=mc_dropout_50 pool.target=foo", "names a key, but an item is a tuple"),
