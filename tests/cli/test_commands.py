@@ -20,6 +20,7 @@ from lightning_al import __version__
 from lightning_al.cli import journal, score
 from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.command_line import CommandLineError, check_command_line
+from lightning_al.cli.named_points import indices_of
 from lightning_al.cli.run_name import put_name
 from lightning_al.cli.unknown_settings import unknown_setting
 from lightning_al.report import command as report
@@ -357,6 +358,11 @@ def test_wrong_arguments_are_refused_in_a_line(main, capsys):
     said = capsys.readouterr().err
     assert (ended.value.code, len(said.splitlines())) == (2, 1)
     assert "--help`." in said
+
+
+def test_a_point_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r".* came where an index of the run in run is expected"):
+        indices_of(["seven"], [], Path("run"))
 
 
 @pytest.mark.slow  # a sweep in two processes
