@@ -1,4 +1,4 @@
-"""A Hydra application of one's own that takes its acquisition functions and posteriors from lightning_al's groups.
+"""A Hydra application that takes its acquisition functions and posteriors from lightning_al's groups.
 
 Run it with ``python examples/lightning_and_hydra.py acquisition=bald active.query_size=20``, or a sweep with
 ``python examples/lightning_and_hydra.py -m acquisition=random,bald,batchbald``.

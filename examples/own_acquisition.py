@@ -1,4 +1,4 @@
-"""Write an acquisition function of one's own, and use it by name.
+"""Write your own acquisition function, and use it by name.
 
 The points with the highest BALD scores may be alike. This one takes five times as many as are queried, and selects
 those that lie far from each other in the network's embeddings. Run it with ``python examples/own_acquisition.py``.

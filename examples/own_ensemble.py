@@ -1,4 +1,4 @@
-"""Write a deep ensemble: three fits a round, each from weights of its own, are three posterior samples.
+"""Write a deep ensemble: three fits a round, each from its own initial weights, are three posterior samples.
 
 After Lakshminarayanan, Pritzel and Blundell, "Simple and Scalable Predictive Uncertainty Estimation using Deep
 Ensembles", NeurIPS 2017. Run it with ``python examples/own_ensemble.py``.

@@ -1,4 +1,4 @@
-"""Own the loop: one round a fit, with whatever is to happen in between, here a new Trainer for each.
+"""Write the loop yourself: one round a fit, and anything you like in between, here a new Trainer.
 
 Run it with ``python examples/own_loop.py``.
 """

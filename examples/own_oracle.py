@@ -1,7 +1,7 @@
-"""Write an oracle of one's own, which answers by and by, and use it by name.
+"""Write your own oracle, which answers little by little, and use it by name.
 
-Its questions wait in one file, and somebody writes answers into another, whenever there is time. What is not answered
-yet is left out: `trainer.fit` then returns, and its next call asks again, without another fit.
+Its questions are in one file, and somebody writes answers into another when there is time. The oracle leaves out what
+is not answered yet: `trainer.fit` then returns, and its next call queries the rest, without another fit.
 Run it with ``python examples/own_oracle.py``.
 """
 

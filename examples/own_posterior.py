@@ -1,7 +1,7 @@
-"""Write a posterior of one's own: a Laplace approximation of the last layer, fitted once a round.
+"""Write your own posterior: a Laplace approximation of the last layer, fitted once a round.
 
-The last layer's weights are Gaussian around those that were fitted, with the features of the labelled points for their
-precision (MacKay, "A Practical Bayesian Framework for Backpropagation Networks", Neural Computation 1992).
+The last layer's weights are Gaussian around the fitted ones. The features of the labelled points give their precision
+(MacKay, "A Practical Bayesian Framework for Backpropagation Networks", Neural Computation 1992).
 Run it with ``python examples/own_posterior.py``.
 """
 

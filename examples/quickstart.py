@@ -1,4 +1,4 @@
-"""Learn scikit-learn's digits from few labels: the program of the README.
+"""Learn scikit-learn's digits from few labels: the program of the README, with its data and model.
 
 Run it with ``python examples/quickstart.py``.
 """

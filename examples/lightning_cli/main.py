@@ -1,6 +1,6 @@
-"""Learn the digits from few labels by Lightning's own command line, with everything said in a file.
+"""Learn the digits from few labels with LightningCLI, with all settings in a file.
 
-Run it with ``python main.py fit --config config.yaml`` and change what you like, by
+Run it with ``python main.py fit --config config.yaml``, and change settings by
 ``--data.initial_size=40`` or ``--trainer.callbacks.acquisition=BALD``. It needs `jsonargparse[signatures]`.
 """
 

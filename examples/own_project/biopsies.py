@@ -1,4 +1,4 @@
-"""Which biopsies to have diagnosed: a project of one's own, a module and its data, that knows of no active learning.
+"""Which biopsies to have diagnosed: a project with a module and its data, which knows nothing of active learning.
 
 Run it in this folder with ``PYTHONPATH=. lightning-al --config-dir conf experiment=biopsies 'allow=[biopsies]'``.
 """

@@ -41,7 +41,14 @@ model.net = nn.Sequential(nn.Linear(64, 8), nn.Dropout(0.5), nn.Linear(8, 2))
 """
 """What the programs of the pages take for granted."""
 
-SHORTER = {r"max_epochs=10\b": "max_epochs=1", r"num_samples=50\b": "num_samples=3", r"=640\b": "=32", r"=200\b": "=30"}
+SHORTER = {
+    r"max_epochs=10\b": "max_epochs=1",
+    r"num_samples=50\b": "num_samples=3",
+    r"samples_per_epoch=640\b": "samples_per_epoch=32",
+    r"budget=(60|200)\b": "budget=30",
+    r"pl\.Trainer\(": "pl.Trainer(logger=False, enable_checkpointing=False, ",
+}
+"""What is shorter in the test."""
 
 
 def blocks(page: Path, language: str) -> list[str]:
