@@ -64,9 +64,16 @@ def pytest_xdist_auto_num_workers() -> int | None:
 
 
 def pytest_collection_finish() -> None:
-    """Leave the collected tests, a million objects, out of each garbage collection from here on."""
+    """Leave the collected tests, a million objects, out of each garbage collection from here on.
+
+    Torch's loggers, which pytest listens to one by one six times a test, are heard by the one above them all.
+    """
     gc.collect()
     gc.freeze()
+    for name, logger in logging.getLogger().manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.startswith("torch.") and not logger.propagate:
+            logger.handlers.clear()
+            logger.propagate = True
 
 
 @pytest.fixture(scope="session", autouse=True)
