@@ -125,7 +125,8 @@ def resolve_allowed(
             plain = resolve_stored(config, composed, folder, allow)
         put_strings(plain, AllowList(allow))
         check_types(plain)
-        check_arguments(plain, AllowList(allow))
+        if composed is None:  # a stored configuration was checked when its run began
+            check_arguments(plain, AllowList(allow))
     except ValueError as error:
         raise ConfigCompositionException(f"lightning-al: {error}") from error
     checked = OmegaConf.create(plain)

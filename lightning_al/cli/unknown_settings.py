@@ -33,6 +33,8 @@ def unknown_setting(arguments: Sequence[str]) -> str | None:
     except Exception:  # Hydra itself says why the groups cannot be composed
         return None
     for one in overrides:
+        if one.key_or_group.startswith("hydra."):  # its nodes may take more than they list, and Hydra says what not
+            continue
         if one not in of_groups and one.type is OverrideType.CHANGE and not _has(config, one.key_or_group):
             return said_of_unknown(one.key_or_group, config, groups)
     return None

@@ -37,6 +37,7 @@ PURPOSE = {
     "acquisition/softrank_bald": {"kind"},
     "posterior/mc_dropout_50": {"num_samples"},
     "data/digits_repeated": {"repeats", "noise"},
+    "model/mlp_head": {"lr"},
 }
 
 # Acquisition functions that have to be told what they wrap, so no name stands for them.
@@ -192,8 +193,9 @@ def test_the_known_settings_are_those_of_the_file(composed):
 @pytest.mark.parametrize("file", [file for file in FILES if file.parts[0] == "experiment"], ids=str)
 def test_every_experiment_makes_its_objects(composed, file):
     config = composed(f"experiment={file.name}")
+    sized = with_sizes(config, Namespace(num_classes=10, num_inputs=64))
     for part in ("model", "pool", "active", "trainer"):
-        instantiate(config[part])
+        instantiate(sized[part])
     assert set(config) == set(composed())
 
 

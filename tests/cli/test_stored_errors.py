@@ -19,9 +19,9 @@ pytestmark = pytest.mark.usefixtures("as_before")
 KEPT: dict[str, Path] = {}
 
 BROKEN: dict[str, tuple[str, Any, str]] = {
-    "lr": ("model.lr", float("nan"), "cannot resume with its `model`. ValueError: Invalid learning rate: nan"),
-    "a batch size": ("data.batch_size", 0, "batch_size should be a positive integer"),
-    "a seed of the data": ("data.seed", -1, "cannot resume with its `data`. InvalidParameterError"),
+    "lr": ("model.lr", float("nan"), "`Classifier` needs `lr` to be a number of 0 or more, but got nan"),
+    "a batch size": ("data.batch_size", 0, "`Digits` needs `batch_size` of at least 1, but got 0"),
+    "a seed of the data": ("data.seed", -1, "`Digits` needs `seed` of at least 0, but got -1"),
     "an anomaly": ("trainer.detect_anomaly", "x", "cannot resume with its `trainer`. TypeError"),
     "a flush": (
         "logger.csv",
