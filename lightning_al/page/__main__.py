@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 
 from lightning_al.page.place import Place
@@ -17,6 +18,8 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="the port; by default that of last time, or any")
     parser.add_argument("--quiet", action="store_true", help="do not print the address")
     given = parser.parse_args()
+    # What a job in the background starts ignores Ctrl-C, which was lost where it came before uvicorn's own handler.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         check_installed()
         from lightning_al.page.server import serve

@@ -415,6 +415,22 @@ def test_the_page_starts_once_and_keeps_its_address(tmp_path: Path, monkeypatch:
         assert place.address().partition("?")[2] == before.partition("?")[2]
 
 
+def test_ctrl_c_ends_a_page_that_a_job_in_the_background_started(tmp_path: Path) -> None:
+    """There, SIGINT is ignored by what it starts; the signal comes as soon as the page listens."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        for _ in range(3):
+            assert start(Place(tmp_path))
+            process = Place(tmp_path).served_by()["pid"]
+            os.kill(process, signal.SIGINT)
+            deadline = time.monotonic() + 30
+            while Place(tmp_path).is_served() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            assert not Place(tmp_path).is_served()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 STOPPED_WHILE_IT_LOOKS = """
 import os, signal, sys, time
 from lightning_al.page.server import Service, serve
