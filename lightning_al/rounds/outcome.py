@@ -68,7 +68,7 @@ def write_labels(journal: Journal, data: ActiveDataModule) -> None:
         return None
 
     file = io.StringIO(newline="")
-    table = csv.writer(file, lineterminator="\n")
+    table = csv.writer(file, lineterminator="\r\n")
     table.writerow(COLUMNS)
     rows = label_rows(journal.records, key_of=data.key_of, classes=data.training_points.classes, own=own)
     table.writerows([harmless(row[name]) for name in COLUMNS] for row in rows)

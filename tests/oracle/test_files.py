@@ -139,11 +139,11 @@ def test_a_run_without_a_folder_is_refused() -> None:
 
 # Dialects
 
-KEYS = st.text(st.characters(exclude_characters="\0"), min_size=1, max_size=8)
+# A tab could be that of a spreadsheet which took each row for one cell: such a row is refused in words.
+KEYS = st.text(st.characters(exclude_characters="\0\t"), min_size=1, max_size=8)
 NAMES = st.lists(st.text(min_size=1, max_size=6).map(str.strip).filter(bool), min_size=1, max_size=4, unique=True)
 
 
-@pytest.mark.slow  # it fails within the whole suite and passes alone, and why is not found yet
 @settings(max_examples=40)
 @given(st.data())
 def test_what_is_written_is_read_under_each_dialect(data: st.DataObject) -> None:
@@ -163,16 +163,14 @@ def test_what_is_written_is_read_under_each_dialect(data: st.DataObject) -> None
                 "seconds": data.draw(st.sampled_from(["2.5", "2,5"])),
             }
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(
-            text,
-            columns,
-            delimiter=data.draw(st.sampled_from(",;\t")),
-            lineterminator=data.draw(st.sampled_from(["\r\n", "\n", "\r"])),
-            quoting=data.draw(st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL])),
-        )
+        # Where lines end by one character, Python 3.11 writes the other without quotes, and such a file is no CSV.
+        dialects = [("\r\n", csv.QUOTE_MINIMAL), *((end, csv.QUOTE_ALL) for end in ("\r\n", "\n", "\r"))]
+        terminator, quoting = data.draw(st.sampled_from(dialects))
+        delimiter = data.draw(st.sampled_from(",;\t"))
+        writer = csv.DictWriter(text, columns, delimiter=delimiter, lineterminator=terminator, quoting=quoting)
         writer.writerow({name: data.draw(st.sampled_from([name, name.upper(), f" {name} "])) for name in columns})
         writer.writerows(rows)
-        whole = text.getvalue() + data.draw(st.sampled_from(["", "\r\n\r\n", ",,,\n"]))
+        whole = text.getvalue() + data.draw(st.sampled_from(["", "\r\n\r\n", 3 * delimiter + "\n"]))
         encoding = data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]))
         sheet(Path(folder)).write_bytes(whole.encode(encoding))
         expected = {index: Answer(label, 2.5, "=me") for index, label in LABELS_OF(labels).items()}

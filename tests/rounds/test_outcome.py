@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,17 @@ def test_the_table_has_every_answer_in_order(tmp_path: Path) -> None:
             assert int(row.label) == int(Y[row.index])
             assert row._4 == NAMES[int(Y[row.index])].replace("=", "'=")
             assert row.state == "given"
+
+
+def test_line_ends_within_a_key_are_read_back(tmp_path: Path) -> None:
+    """As in macOS' files `Icon\\r`; Python 3.11 writes one without quotes where lines end otherwise."""
+    keys = [f"{number}\r" if number % 2 else f"{number}\n" for number in range(len(X))]
+    data = ActiveDataModule(X, initial_size=6, batch_size=8, seed=0, keys=keys, classes=NAMES)
+    active = ActiveLearning("random", query_size=4, oracle=answers, folder=tmp_path / "run", max_rounds=1)
+    trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+    with (tmp_path / "run" / "labels.csv").open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["key"] for row in rows] == [keys[int(row["index"])] for row in rows]
 
 
 def test_labels_that_the_dataset_revealed_are_there_too(tmp_path: Path) -> None:
