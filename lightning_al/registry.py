@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from importlib.metadata import entry_points
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
+
+from lightning_al.values.nearest import letters, nearest
 
 T = TypeVar("T")
 Class = TypeVar("Class", bound=type)
@@ -94,12 +94,11 @@ class Registry(Generic[T]):
     def _hint(self, spec: str) -> str:
         """Suggest a similar name, or how to pass a class without a name."""
         for name in self.available():
-            if _letters(name) == _letters(spec.rpartition(".")[2]):
+            if letters(name) == letters(spec.rpartition(".")[2]):
                 is_default = not self._arguments[name]
                 return f" Did you mean {name!r}{f', or the object `{self.classes[name].__name__}()`' * is_default}?"
-        near = get_close_matches(spec, self.available(), n=1)
-        if near:
-            return f" Did you mean {near[0]!r}?"
+        if near := nearest(spec, self.available()):
+            return f" Did you mean {near!r}?"
         if not spec or (spec.isidentifier() and spec.islower()):
             return ""
         return (
@@ -127,10 +126,6 @@ class Registry(Generic[T]):
             self._group_loaded = True
             for entry in entry_points(group=self.group):
                 self._add(entry.name, entry.load())
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\W_]", "", name).lower()
 
 
 def _path(cls: Any) -> str:

@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from lightning_al.cli.allowed_names import ALLOWED
-from lightning_al.cli.nearest import did_you_mean
+from lightning_al.values.nearest import did_you_mean
 
 REMEDY = "Choose something else, or, if you trust it, allow it on the command line: 'allow=[{}]'."
 

@@ -10,8 +10,8 @@ from typing import Any
 from omegaconf import MISSING
 
 from lightning_al.cli.allow_list import AllowList
-from lightning_al.cli.nearest import did_you_mean
 from lightning_al.cli.references import KeyPath, at, dotted, is_outer, values
+from lightning_al.values.nearest import did_you_mean
 
 
 def check_arguments(settings: Any, allowed: AllowList) -> None:

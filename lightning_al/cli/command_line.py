@@ -11,7 +11,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from lightning_al.cli.config_groups import NAMED, config_groups
-from lightning_al.cli.nearest import did_you_mean
+from lightning_al.values.nearest import did_you_mean
 
 FLAGS: tuple[str, ...] = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m")
 FLAGS += ("--shell-completion", "-sc", "--info", "-i")

@@ -15,7 +15,6 @@ from yaml import YAMLError
 
 from lightning_al.cli.arguments import check_arguments
 from lightning_al.cli.namespace import in_this_process, rename_earlier
-from lightning_al.cli.nearest import did_you_mean
 from lightning_al.cli.references import KeyPath, at, dotted, is_reference, mapped, put, shown, values, written_at
 from lightning_al.cli.resolved_size import check_size
 from lightning_al.cli.setting_types import check_types
@@ -23,6 +22,7 @@ from lightning_al.report.settings import ONLY_SHOWN, PLACED, check_numbers, is_p
 from lightning_al.run.folder import CONFIG
 from lightning_al.run.identity import GROWS, forced_settings, free_settings
 from lightning_al.run.printable import printable
+from lightning_al.values.nearest import did_you_mean
 
 PARTS = (
     "acquisition",

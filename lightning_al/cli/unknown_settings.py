@@ -13,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lightning_al.cli.command_line import choices_of, config_folders, overrides_in
 from lightning_al.cli.config_groups import config_groups
-from lightning_al.cli.nearest import did_you_mean
 from lightning_al.cli.references import dotted, values
+from lightning_al.values.nearest import did_you_mean
 
 
 def unknown_setting(arguments: Sequence[str]) -> str | None:

@@ -7,7 +7,6 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.data.from_files import FromFiles, class_names
 from lightning_al.values.errors import first_few, said_shortly
+from lightning_al.values.nearest import nearest
 
 SEPARATORS = ("\t", ",", ";", "|")
 """What may separate the columns of a CSV file. Texts in a single column may hold any of these but the first."""
@@ -243,10 +243,10 @@ def _separator(headers: dict[str, list[str]], wanted: Sequence[str]) -> str:
 def _check_columns(path: Path, there: Sequence[str], wanted: Sequence[str]) -> None:
     for name in wanted:
         if name not in there:
-            near = get_close_matches(name, there, n=1)
+            near = nearest(name, there)
             raise ValueError(
                 f"`table` found no column {name!r} in {path}. Choose one of: {first_few(there, 20)}."
-                + (f" Did you mean {near[0]!r}?" if near else "")
+                + (f" Did you mean {near!r}?" if near else "")
             )
         if list(there).count(name) > 1:
             raise ValueError(

@@ -79,7 +79,9 @@ def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | Non
     """Return a table with one row a method: the area under its curve, and its difference to the baseline."""
     less = " (less is better)" if mode == "min" else ""
     table = Table(
-        title=f"Mean height of the {printable(metric)} curve over labels{less}", header_style="bold", show_lines=True
+        title=f"Normalised area under the {printable(metric)} curve over labels{less}",
+        header_style="bold",
+        show_lines=True,
     )
     table.add_column("method")
     headings = ["mean ± sd"]

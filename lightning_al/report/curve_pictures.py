@@ -92,7 +92,7 @@ def differences_picture(study: Study, name: str) -> Picture | None:
     compared = _compared(study.compared, study.mode)
     if baseline is None or not compared:
         return None
-    says = f"Difference of the mean height of the curve to {baseline.title}'s, paired by seed"
+    says = f"Difference of the normalised area under the curve to {baseline.title}'s, paired by seed"
 
     def draw(figure: Figure, ink: Ink) -> None:
         draw_differences(figure.subplots(), compared, baseline, ink, study_looks(study, ink))
@@ -245,7 +245,7 @@ def draw_differences(
     axes.set_ylim(len(compared) - 0.5, -0.75)
     axes.margins(x=0.12)
     axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlabel(f"mean height of the curve minus {short(baseline.title)}'s")
+    axes.set_xlabel(f"normalised area minus {short(baseline.title)}'s")
     heading(axes, "Paired by seed: mean, 95 % interval, each pair", ink)
     tidy(axes, ink, grid="x")
     axes.spines["left"].set_visible(False)

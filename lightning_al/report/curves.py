@@ -24,7 +24,7 @@ def area_under_curve(
             between two rounds.
 
     Returns:
-        The mean height of the curve, in the metric's own unit. A single point has its own height.
+        The mean height of the curve over its labels, in the metric's own unit. A single point has its own height.
 
     Raises:
         ValueError: If labels and values differ in length, if labels do not increase, if `between` is not within the

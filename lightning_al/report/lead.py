@@ -69,7 +69,7 @@ def _evidence(saving: Saving | None) -> str:
 
 
 def _test(row: Method, baseline: Method) -> str:
-    """Return whether the difference in mean height is significant."""
+    """Return whether the difference in area under the curve is significant."""
     difference = row.difference
     assert difference is not None
     assert row.p_sign_flip_holm is not None
@@ -77,7 +77,7 @@ def _test(row: Method, baseline: Method) -> str:
         return f"Not tested: {_seeds(difference.n)} cannot show a significant difference."
     said = "is" if _is_significant(row) else "is not"
     return (
-        f"The difference of the mean heights to {baseline.name}'s {said} significant after Holm correction: exact "
+        f"The difference in normalised area to {baseline.name}'s {said} significant after Holm correction: exact "
         f"sign-flip p {p_value(difference.p_sign_flip)}, corrected p {p_value(row.p_sign_flip_holm)}."
     )
 

@@ -11,7 +11,7 @@ MOST_EMPHASISED = 3
 
 
 def ranked(rows: Sequence[Method], mode: Mode | None) -> list[Method]:
-    """Return the complete methods by the mean height of their curves, the best first; nothing if `mode` is None."""
+    """Return the complete methods by the area under their curves, the best first; nothing if `mode` is None."""
     if mode is None:
         return []
     return sorted((row for row in rows if row.is_complete), key=lambda row: row.mean_area, reverse=mode == "max")

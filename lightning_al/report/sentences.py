@@ -32,7 +32,7 @@ def headlines(study: Study) -> list[tuple[str, str]]:
         said = [_against(row, baseline, study) for row in compared]
     else:
         rows = ranked(study.compared, study.mode or "max")
-        said = [(f"The mean height of {row.name}'s curve is {row.mean_area:.3f}.", _runs(row)) for row in rows]
+        said = [(f"The normalised area under {row.name}'s curve is {row.mean_area:.3f}.", _runs(row)) for row in rows]
     shown = {row.name for row in study.compared if row.is_complete}
     left = [row for row in study.compared if row.name not in shown]
     best = lead(study)
@@ -202,7 +202,7 @@ def _runs(row: Method) -> str:
 
 
 def _others(row: Method) -> str:
-    return f"The mean height of the others is {row.mean_area:.3f}." if row.runs else ""
+    return f"The normalised area of the others is {row.mean_area:.3f}." if row.runs else ""
 
 
 def _too_short(study: Study) -> list[str]:

@@ -49,12 +49,13 @@ class Table:
 
 
 def comparison(study: Study) -> Table:
-    """Return the methods' mean heights and their differences to random choice."""
+    """Return the methods' areas under the curve and their differences to random choice."""
     low, high = study.between
     notes = [
-        f"Mean height of the {study.metric} curve, its area by trapezoids divided by its range, {low} to {high} labels."
+        f"Normalised area under the {study.metric} curve: its area by trapezoids divided by its range, {low} to {high} "
+        "labels."
     ]
-    headings = ["method", "seeds", "mean height ± sd"]
+    headings = ["method", "seeds", "area ± sd"]
     baseline = study.baseline
     if baseline is not None and any(row.difference for row in study.compared):
         headings += [f"minus {baseline.title}", *TESTS]
@@ -78,8 +79,8 @@ def pairs(study: Study, *, most: int) -> Table | None:
         return None
     shown = sorted(found, key=lambda pair: -abs(pair.difference.mean))[:most]
     notes = [
-        "Difference of the mean height of the curve, paired by seed; the largest first. Intervals are Student's t and "
-        f"not corrected; p values are two-sided, and corrected ones Holm-corrected for the {len(found)} pairs."
+        "Difference of the normalised area under the curve, paired by seed; the largest first. Intervals are Student's "
+        f"t and not corrected; p values are two-sided, and corrected ones Holm-corrected for the {len(found)} pairs."
     ]
     if len(found) > len(shown):
         notes.append(f"The {len(shown)} largest; pairs.csv has all.")

@@ -13,7 +13,7 @@ from lightning_al.report.comparison import compare
 
 
 def main() -> None:
-    """Print a line for each method: the mean at each number of labels, and the mean height of the curve."""
+    """Print a line for each method: the mean at each number of labels, and the normalised area under the curve."""
     folder, *labels = sys.argv[1:]
     for method in compare(group_runs(load_runs(Path(folder)))):
         counts, means, _ = method.mean_curve()

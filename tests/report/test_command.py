@@ -215,7 +215,7 @@ def test_every_two_methods_are_in_the_page_the_terminal_and_a_file(tmp_path, cap
     assert (row[4], row[5], row[6]) == ("8", ".008", ".008")
     assert (written["pairs"], written["p_sign_flip_holm"]) == ("8", "0.0078125")
     said = capsys.readouterr().out
-    assert "pairs" in said.partition("Mean height")[2]
+    assert "pairs" in said.partition("Normalised area")[2]
 
 
 def test_a_narrow_terminal_shows_whole_names_and_the_largest_of_many_pairs(tmp_path, capsys, monkeypatch):

@@ -216,7 +216,7 @@ def test_without_chance_level_a_method_with_a_run_that_diverged_has_no_figures_o
     [study], _ = studies(tmp_path)
     [(sentence, rests)] = [said for said in headlines(study) if "incomplete" in said[0]]
     assert sentence == "bald is incomplete: 1 of 8 diverged."
-    assert rests.startswith("The mean height of the others is")
+    assert rests.startswith("The normalised area of the others is")
     assert not any("lies" in sentence for sentence, _ in headlines(study))
 
 
