@@ -139,10 +139,12 @@ def _spread(features_n_D: Tensor, keys_n: Tensor, b: int, generator: torch.Gener
     by_cluster = nearest_first[clusters.numbers_N[nearest_first].argsort(stable=True)]
     numbers_n = clusters.numbers_N[by_cluster]
     firsts_n = torch.searchsorted(numbers_n, numbers_n)
-    turns_n = torch.arange(len(numbers_n), device=numbers_n.device) - firsts_n
-    largest_first = (-sizes_n[by_cluster]).argsort(stable=True)
+    turns_n = torch.empty_like(by_cluster)
+    turns_n[by_cluster] = torch.arange(len(numbers_n), device=numbers_n.device) - firsts_n
+    # Of clusters of one size, the lowest key comes first: where points are equal, rounding chooses a cluster's number.
+    largest_first = by_key[(-sizes_n[by_key]).argsort(stable=True)]
     order = largest_first[turns_n[largest_first].argsort(stable=True)]
-    return by_cluster[order[:b]]
+    return order[:b]
 
 
 @register("dropquery")

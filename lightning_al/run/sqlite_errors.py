@@ -51,6 +51,8 @@ def code_of(error: sqlite3.Error | UnicodeDecodeError) -> int:
 
 def is_damage(error: sqlite3.Error | UnicodeDecodeError, folder: Path) -> bool:
     """Return whether an error means that the folder's database is damaged."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ:
+        return True  # the file ends too early
     if code_of(error) == sqlite3.SQLITE_READONLY:
         # A damaged header makes a database read-only too.
         with suppress(OSError), open_plain(folder / JOURNAL, LARGEST_JOURNAL) as file:

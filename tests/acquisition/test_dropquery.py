@@ -89,6 +89,16 @@ def test_equal_points_are_each_selected_once(b: int) -> None:
     assert set((selection.positions[:2] % 2).tolist()) == {0, 1}
 
 
+def test_equal_points_are_told_apart_by_the_seed_and_not_by_rounding() -> None:
+    points_N_D = torch.randn(12, 4, generator=seeded(3), dtype=torch.float64).repeat(15, 1)
+    expected = dropquery(votes([2] * 180, 5), points_N_D, 40, generator=seeded()).positions
+    for turn in range(8):
+        noise_N_D = torch.randn(12, 4, generator=seeded(turn), dtype=torch.float64).repeat(15, 1)
+        moved_N_D = points_N_D * (1 + 1e-15 * noise_N_D)
+        assert torch.equal(dropquery(votes([2] * 180, 5), moved_N_D, 40, generator=seeded()).positions, expected)
+    assert not torch.equal(dropquery(votes([2] * 180, 5), points_N_D, 40, generator=seeded(1)).positions, expected)
+
+
 def test_the_class_selects_by_the_function_from_a_stream() -> None:
     log_probs_N_K_C = random_log_probs(40, 5, 4, seed=1)
     points_N_D = torch.nn.functional.normalize(torch.randn(40, 3, generator=seeded()))

@@ -4,6 +4,9 @@ Run on demand on a table of examples/results with a row for each run and number 
 
     python -m tests.benchmarks.family examples/results/digits_features.csv uherding:random margin:random
 
+With ``--runs``, the table is first written anew from the finished runs below these folders. With ``--by``, settings
+that differ between them become part of the method's name (``batchbald oracle.label_noise=0.1``).
+
 Each pair is compared by the normalised area under its curves, paired by seed: exact sign-flip tests, Holm-corrected for
 the pairs that are given. With ``--up-to`` and ``--seeds``, only so many labels and the first seeds count.
 """
@@ -11,12 +14,13 @@ the pairs that are given. With ``--up-to`` and ``--seeds``, only so many labels 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 
 import pandas as pd
 
-from lightning_al.report import area_under_curve
+from lightning_al.report import Run, area_under_curve, load_runs
 from lightning_al.report.statistics import holm, paired_difference
 from tests.benchmarks.printing import Report
 
@@ -28,8 +32,13 @@ def main() -> None:
     parser.add_argument("pairs", nargs="*", metavar="METHOD:OTHER")
     parser.add_argument("--up-to", type=int, default=10**9)
     parser.add_argument("--seeds", type=int, default=10**9)
+    parser.add_argument("--runs", type=Path, nargs="+", metavar="FOLDER")
+    parser.add_argument("--metric", help="with --runs: which metric, if not that of the curves")
+    parser.add_argument("--by", nargs="+", default=(), metavar="SETTING")
     parser.add_argument("--markdown", action="store_true")
     args = parser.parse_args()
+    if args.runs:
+        write_table(args.table, [run for folder in args.runs for run in load_runs(folder)], args.metric, args.by)
     table = pd.read_csv(args.table)
     table = table[(table.labels <= args.up_to) & (table.seed < args.seeds)]
     metric = str(table.columns[-1])
@@ -58,6 +67,25 @@ def main() -> None:
         for (pair, found), p in zip(compared, corrected, strict=True)
     ]
     report.table("area, paired by seed", ["pair", "difference", "95 % interval", "sign-flip p", "corrected p"], rows)
+
+
+def write_table(path: Path, runs: Sequence[Run], metric: str | None, by: Sequence[str]) -> None:
+    """Write a row for each round of the finished runs; a method has one run a seed."""
+    finished = [run if metric is None else run.on(metric) for run in runs if run.state == "finished"]
+    names = {run.metric for run in finished}
+    if len(names) != 1:
+        raise SystemExit(f"The finished runs have curves of {sorted(names)}; choose one by --metric.")
+    rows = [
+        (" ".join([run.name, *(f"{name}={run.settings[name]}" for name in by)]), run.seed, labels, f"{value:.4f}")
+        for run in finished
+        for labels, value in zip(run.labels, run.values, strict=True)
+    ]
+    table = pd.DataFrame(rows, columns=["method", "seed", "labels", names.pop()])
+    twice = table[table.duplicated(["method", "seed", "labels"])]
+    if len(twice):
+        name, seed = twice.iloc[0, :2]
+        raise SystemExit(f"Several runs of {name} have seed {seed}; tell them apart by --by.")
+    table.sort_values(["method", "seed", "labels"]).to_csv(path, index=False)
 
 
 if __name__ == "__main__":

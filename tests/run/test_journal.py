@@ -367,6 +367,10 @@ def test_damage_that_is_found_late_is_named(tmp_path: Path) -> None:
     words = rf"in {tmp_path} is damaged: malformed. To see how much of it is good"
     with pytest.raises(RuntimeError, match=words), explained(tmp_path):
         raise sqlite3.DatabaseError("malformed")
+    cut = sqlite3.OperationalError("disk I/O error")
+    cut.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHORT_READ
+    with pytest.raises(RuntimeError, match="is damaged: disk I/O error"), explained(tmp_path):
+        raise cut
 
 
 def test_weights_that_are_missing_or_cannot_be_read_are_refused(tmp_path: Path) -> None:
