@@ -11,6 +11,7 @@ from lightning_al.report.lead import lead
 from lightning_al.report.metric import Mode, axis_name
 from lightning_al.report.ranking import ranked
 from lightning_al.report.runs import Run
+from lightning_al.report.settings import ACCELERATOR
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, MOST_PAIRS, PairedDifference
 from lightning_al.report.study import Study
 
@@ -51,7 +52,7 @@ def caveats(study: Study) -> list[str]:
         num_going = sum(run.state != "finished" for run in study.runs)
         have = "has" if num_going == 1 else "have"
         unfinished = [f"Of the runs, {num_going} {have} not finished; the figures will change."] if num_going else []
-        return [*unfinished, *_versions(study)]
+        return [*unfinished, *_differences(study)]
     found = []
     high = study.between[1]
     with_random = [row.difference.n for row in study.compared if row.difference is not None]
@@ -93,7 +94,7 @@ def caveats(study: Study) -> list[str]:
             f"Round 0 differs between methods with the same seed ({', '.join(map(str, unlike))}), so that these pairs "
             "did not start alike."
         )
-    return found + _versions(study)
+    return found + _differences(study)
 
 
 def of_diverged(rows: Sequence[Method], metric: str, mode: Mode | None) -> list[str]:
@@ -148,9 +149,14 @@ def _span(counts: Sequence[int], name: str) -> str:
     return f"{high} {name}{'s' * (high != 1)}" if low == high else f"{low} to {high} {name}s"
 
 
-def _versions(study: Study) -> list[str]:
+def _differences(study: Study) -> list[str]:
+    """Say which packages and accelerators the runs do not share."""
     changed = [name for name, versions in study.versions.items() if len(versions) > 1]
-    return [f"The runs used different versions of {', '.join(changed)}."] if changed else []
+    found = [f"The runs used different versions of {', '.join(changed)}."] if changed else []
+    accelerators = sorted({str(run.settings.get(ACCELERATOR, "auto")) for run in study.runs})
+    if len(accelerators) > 1:
+        found.append(f"The runs used different accelerators: {', '.join(accelerators)}.")
+    return found
 
 
 def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:

@@ -61,7 +61,10 @@ PLACED = (
 INDIFFERENT = indifferent_settings()
 """Settings of the loop and the data that do not change a run's results."""
 
-NEITHER = (*ONLY_SHOWN, *PLACED, *INDIFFERENT, "allow", "threads")
+ACCELERATOR = "trainer.accelerator"
+"""The setting for what a run computes on: runs go on elsewhere by force, and are compared, but the report says it."""
+
+NEITHER = (*ONLY_SHOWN, *PLACED, *INDIFFERENT, ACCELERATOR, "allow", "threads")
 """Settings that make neither another method nor another task."""
 
 

@@ -17,6 +17,7 @@ def settings(**changes):
         {"name": "other"},
         {"metric": "val_acc"},
         {"threads": 4},
+        {"trainer__accelerator": "gpu"},
         {"active__budget": 300},
         {"data__root": "elsewhere"},
         {"trainer__default_root_dir": "${hydra:runtime.cwd}"},

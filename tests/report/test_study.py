@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from lightning_al.report import Run
 from lightning_al.report.comparison import compare
 from lightning_al.report.runs import read_all
 from lightning_al.report.sentences import caveats, headlines
 from lightning_al.report.study import Study, group_runs, make_studies
-from tests.support.runs import record, record_study, run
+from lightning_al.run.history import History
+from tests.support.runs import record, record_study, rounds, run
 
 
 def studies(folder, **asked):
@@ -308,3 +310,20 @@ def test_settings_that_end_alike_or_name_a_class_are_named_in_full():
 def test_the_same_run_twice_is_refused():
     with pytest.raises(ValueError, match="Two runs of bald have the same seed and settings"):
         group_runs([run(seed=1), run(seed=1)])
+
+
+def test_packages_and_accelerators_that_runs_do_not_share_are_named() -> None:
+    history = History(rounds([0.5, 0.6, 0.7]))
+    here = [run(seed=seed, settings={"trainer.accelerator": "cpu"}, history=history) for seed in (0, 1)]
+    there = run(seed=2, settings={"trainer.accelerator": "gpu"}, versions={"torch": "3"}, history=history)
+
+    def said(runs: list[Run]) -> list[str]:
+        methods = group_runs(runs)
+        assert list(methods) == ["bald"]
+        return caveats(Study("Digits", "test_acc", False, methods, (10, 30), compare(methods), [], "max"))
+
+    assert said([*here, there])[-2:] == [
+        "The runs used different versions of torch.",
+        "The runs used different accelerators: cpu, gpu.",
+    ]
+    assert not any("different" in caveat for caveat in said(here))
