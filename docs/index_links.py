@@ -1,6 +1,6 @@
 """Rewrite the links of README.md so that they work on the package index, where paths of the repository lead nowhere.
 
-    python docs/index_links.py --repository https://HOST/OWNER/lightning_al --tag v0.1.0 --site https://HOST/PATH
+    python docs/index_links.py --repository https://HOST/OWNER/lightning_al --tag v0.2.0 --site https://HOST/PATH
 
 Pages of docs/pages become pages of the site, pictures the raw files of the repository at that tag, and everything else
 its files there. Run it after the tag and before the build, and do not commit what it writes.
