@@ -21,6 +21,7 @@ import lightning_al
 from lightning_al.cli import main
 from tests.cli.test_cli import TINY
 from tests.support import programs
+from tests.support.sources import nodes_of
 from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).parent.parent
@@ -172,7 +173,7 @@ def private_names(path: Path) -> Iterator[str]:
     source = path.read_text()
     if not re.search(r"(?<!\w)_[A-Za-z]", source):
         return
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = nodes_of(path)
     own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     own |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_self(node.value)}
     for node in nodes:
