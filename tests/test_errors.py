@@ -14,6 +14,7 @@ import pytest
 from lightning_al.cli.allow_list import REMEDY
 from lightning_al.run.folder import COPY, PUT_BACK
 from lightning_al.task.labels import CLASS_ELSEWHERE, TEST_LABELS
+from tests.support.sources import nodes_of
 from tests.test_imports import FILES, HOME, name_of
 
 VERBS = (
@@ -90,14 +91,9 @@ def literal(node: ast.expr) -> str:
     return "{}"
 
 
-@cache
-def nodes(path: Path) -> list[ast.AST]:
-    return list(ast.walk(ast.parse(path.read_text())))
-
-
 def messages(path: Path, *, reasons: bool = False) -> Iterator[str]:
     """The messages of all errors that a file raises, but those that are passed on whole."""
-    for node in nodes(path):
+    for node in nodes_of(path):
         call = node.exc if isinstance(node, ast.Raise) else node.value if isinstance(node, ast.Return) else None
         # What returns an error is there to be raised.
         if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(("Error", "Exception")) and call.args:
@@ -108,9 +104,8 @@ def messages(path: Path, *, reasons: bool = False) -> Iterator[str]:
 
 def strings(path: Path) -> Iterator[str]:
     """The strings of a file, but for its docstrings."""
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    docstrings = {node.value for node in nodes if isinstance(node, ast.Expr)}
-    for node in nodes:
+    docstrings = {node.value for node in nodes_of(path) if isinstance(node, ast.Expr)}
+    for node in nodes_of(path):
         is_string = isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
         if is_string and node not in docstrings:
             yield literal(node)

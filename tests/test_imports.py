@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import lightning_al
+from tests.support.sources import nodes_of
 
 HOME = Path(lightning_al.__file__).parent
 
@@ -37,6 +38,7 @@ def name_of(path: Path) -> str:
     return ".".join(path.relative_to(HOME).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
 def layer_of(name: str) -> int:
     """The layer of the longest entry that the module is, or lies in."""
     entries = [
@@ -52,12 +54,13 @@ def layer_of(name: str) -> int:
 @cache
 def imports(path: Path) -> set[str]:
     """The modules that a file imports, inside functions too, but for types alone."""
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
+    conditions = [node for node in nodes_of(path) if isinstance(node, ast.If)]
+    types = [node for node in conditions if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"]
+    for_types = {node for condition in types for line in condition.body for node in ast.walk(line)}
     found = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
+        if node in for_types:
+            continue
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -65,14 +68,16 @@ def imports(path: Path) -> set[str]:
     return found
 
 
+@cache
+def is_module(name: str) -> bool:
+    path = HOME / Path(*name.split("."))
+    return path.is_dir() or path.with_name(f"{path.name}.py").exists()
+
+
 def modules(names: set[str]) -> set[str]:
     """Those of the names that are files of this library."""
     ours = {name.removeprefix("lightning_al.") for name in names if name.startswith("lightning_al.")}
-    return {
-        name
-        for name in ours
-        if (HOME / Path(*name.split("."))).is_dir() or (HOME / f"{Path(*name.split('.'))}.py").exists()
-    }
+    return set(filter(is_module, ours))
 
 
 def importers_of(packages: set[str]) -> set[str]:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tomllib
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -20,6 +20,8 @@ import yaml
 import lightning_al
 from lightning_al.cli import main
 from tests.cli.test_cli import TINY
+from tests.support import programs
+from tests.support.sources import nodes_of
 from tests.test_imports import LAYERS
 
 ROOT = Path(__file__).parent.parent
@@ -54,30 +56,43 @@ def test_holds_every_module_and_every_yaml(wheel: Path) -> None:
     assert modules | yamls | page | {"lightning_al/py.typed", "lightning_al/conf/__init__.py"} <= names
 
 
-def test_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)  # as pip installs it, which would compile each module too
-    # -S leaves the site-packages out, so that an editable install cannot answer in place of the wheel.
-    paths = [str(site), *(path for path in sys.path if path.endswith("site-packages"))]
+def program_of_a_command(paths: Sequence[str]) -> str:
+    """A program that runs a tiny command with these paths before all others, and says which library it has."""
     arguments = [setting for setting in TINY if setting not in ("callbacks=none", "trainer.enable_progress_bar=false")]
     command = ["lightning-al", *arguments, "active.budget=15", "acquisition=bald"]
-    program = (
+    return (
         f"import sys; sys.path[:0] = {paths!r}; sys.argv = {command!r}\n"
         "import lightning_al.cli; print(lightning_al.__file__); lightning_al.cli.main()"
     )
-    done = subprocess.run(
-        [sys.executable, "-S", "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=240
-    )
+
+
+def check_what_it_said_and_left(done: subprocess.CompletedProcess[str], library: Path, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == "", "it says no more than it should"
-    assert done.stdout.startswith(str(site))
-    [summary] = tmp_path.glob("outputs/*/*/summary.json")
+    assert done.stdout.startswith(str(library))
+    [summary] = folder.glob("outputs/*/*/summary.json")
     assert len(json.loads(summary.read_text())["labels"]) == 2
     assert "round 0: 10 labels, test_acc" in done.stdout
     assert "BALD, seed 0" in done.stdout
     assert str(summary.parent) in done.stdout
     assert len(done.stdout.splitlines()) < 20
+
+
+def test_a_command_runs_in_another_folder(tmp_path: Path) -> None:
+    done = programs.run("-c", program_of_a_command([]), cwd=tmp_path)
+    check_what_it_said_and_left(done, ROOT, tmp_path)
+
+
+@pytest.mark.slow  # An interpreter of its own; that the wheel holds all files is tested above.
+def test_the_wheel_runs_from_another_folder(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)  # as pip installs it, which would compile each module too
+    # -S leaves the site-packages out, so that an editable install cannot answer in place of the wheel.
+    paths = [str(site), *(path for path in sys.path if path.endswith("site-packages"))]
+    command = [sys.executable, "-S", "-c", program_of_a_command(paths)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240, check=False)
+    check_what_it_said_and_left(done, site, tmp_path)
 
 
 def test_the_command_is_what_its_name_starts() -> None:
@@ -158,7 +173,7 @@ def private_names(path: Path) -> Iterator[str]:
     source = path.read_text()
     if not re.search(r"(?<!\w)_[A-Za-z]", source):
         return
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = nodes_of(path)
     own = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
     own |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_self(node.value)}
     for node in nodes:

@@ -91,7 +91,7 @@ def assert_equal_up_to_ties(chosen, expected, log_probs_N_K_C, M):
         configurations = configurations.observe(probs_K_C, limit=M, generator=generator)
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(problem=problems(most_points=16, most_samples=16), M=st.sampled_from([1, 30, 300]))
 def test_picks_are_those_of_evaluating_everything(problem, M):
     assert_picks_of_evaluating_everything(problem, M)

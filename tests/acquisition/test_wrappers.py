@@ -50,7 +50,7 @@ def of_classes(sizes: list[int], seed: int = 0) -> torch.Tensor:
         pytest.param(Subsample(BatchBALD(num_configurations=100), 3), marks=pytest.mark.slow),
         ClassBalanced("margin"),
         pytest.param(ClassBalanced(Stochastic("bald"), share=1.0), marks=pytest.mark.slow),
-        AtMostPerGroup(BatchBALD(num_configurations=100), n=2),
+        AtMostPerGroup(BatchBALD(num_configurations=20), n=2),
         pytest.param(AtMostPerGroup("entropy"), marks=pytest.mark.slow),
         AtMostPerGroup(ClassBalanced(Subsample("epig", 12)), n=3),
     ],

@@ -33,7 +33,8 @@ LIKE_ANOTHER = ("least_confidence", "margin", "variation_ratio", "power_margin",
     "acquisition",
     [
         *(pytest.param(create(name), marks=[pytest.mark.slow] * (name in LIKE_ANOTHER)) for name in available()),
-        *(EPIG(), Subsample(BALD(), 30), BatchBALD(10)),
+        *(EPIG(), Subsample(BALD(), 30)),
+        pytest.param(BatchBALD(10), marks=pytest.mark.slow),  # `batchbald` with fewer samples of outcomes
     ],
 )
 def test_right_methods_pass(acquisition: Acquisition) -> None:

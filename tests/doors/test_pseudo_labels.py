@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 from lightning_al import ActiveDataModule, ActiveLearning, Deterministic
 from lightning_al.host.namespace import pl
 from lightning_al.run.journal import Journal
-from tests.support.tasks import CLASSES, LitMLP, points, trainer
+from tests.support.tasks import LitMLP, points, trainer
 
 X, Y = points(60).tensors
 NUMBER = {tuple(row): index for index, row in enumerate(X.tolist())}
@@ -66,8 +66,14 @@ def run(
     return module, active_data, active
 
 
-def test_a_round_trains_on_what_the_round_before_is_sure_of(tmp_path: Path) -> None:
-    module, data, active = run(tmp_path)
+@pytest.fixture(scope="module")
+def at_once(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run in one call, which several tests read."""
+    return run(tmp_path_factory.mktemp("at once"))
+
+
+def test_a_round_trains_on_what_the_round_before_is_sure_of(at_once: Any) -> None:
+    module, data, active = at_once
     assert [round.labelled for round in active.history] == [8, 13, 18, 23]
     labelled = set(data.pool.initial)
     for number, (trained, round) in enumerate(zip(module.trained, active.history, strict=True)):
@@ -86,7 +92,7 @@ def test_a_round_trains_on_what_the_round_before_is_sure_of(tmp_path: Path) -> N
 
 
 def test_a_wrong_prediction_is_trained_on_in_place_of_the_dataset_s_own_label(tmp_path: Path) -> None:
-    module, _, _ = run(tmp_path, 0.3)
+    module, _, _ = run(tmp_path, 0.3, budget=SIZE + 5)
     wrong = [
         index
         for trained, believed in zip(module.trained[1:], module.believed, strict=False)
@@ -112,11 +118,13 @@ def test_a_run_in_several_programs_equals_one(tmp_path: Path, reset: str) -> Non
     assert [round.pseudo_labels for round in at_once.history] == [round.pseudo_labels for round in resumed.history]
     assert parts.trained[-1] == whole.trained[-1]
     assert all(map(torch.equal, whole.state_dict().values(), parts.state_dict().values()))
+    recorded = Journal.read(tmp_path / "run").history
+    assert [round.pseudo_labels for round in recorded] == [round.pseudo_labels for round in at_once.history]
     kept = sorted(path.name for path in (tmp_path / "run").glob("pseudo-labels-*.pt"))
     assert kept == ["pseudo-labels-2.pt"]
 
 
-def test_a_query_answered_in_a_later_program_keeps_them(tmp_path: Path) -> None:
+def test_a_query_answered_in_a_later_program_keeps_them(tmp_path: Path, at_once: Any) -> None:
     class Later:
         """Answers in every second program."""
 
@@ -126,10 +134,10 @@ def test_a_query_answered_in_a_later_program_keeps_them(tmp_path: Path) -> None:
             Later.asked += 1
             return {} if Later.asked % 2 else {index: int(Y[index]) for index in query}
 
-    whole, _, at_once = run(tmp_path)
+    whole, _, in_one_call = at_once
     parts, _, paused = run(tmp_path, folder=tmp_path / "run", calls=4, oracle=Later())
     assert paused.done
-    assert [round.indices for round in at_once.history] == [round.indices for round in paused.history]
+    assert [round.indices for round in in_one_call.history] == [round.indices for round in paused.history]
     assert parts.trained[-1] == whole.trained[-1]
 
 
@@ -138,6 +146,7 @@ def test_labels_of_an_oracle_come_before_predictions(tmp_path: Path) -> None:
     module, data, active = run(
         tmp_path,
         data=X,
+        budget=SIZE + 5,
         pool={"classes": names},
         oracle=lambda query: {index: names[int(Y[index])] for index in query},
     )
@@ -156,13 +165,13 @@ def test_a_scheduler_counts_the_steps_of_the_points_that_are_trained_on(tmp_path
             cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=estimated[-1])
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": cycle, "interval": "step"}}
 
-    _, _, active = run(tmp_path, 0.3, module=OneCycle())
+    _, _, active = run(tmp_path, 0.3, module=OneCycle(), budget=SIZE + 5)
     assert estimated == [round.steps for round in active.history]
     assert all(round.pseudo_labels for round in active.history[1:])
 
 
-def test_they_do_not_depend_on_the_batch_size(tmp_path: Path) -> None:
-    _, _, one = run(tmp_path, 0.5, pool={"pool_batch_size": 64})
+def test_they_do_not_depend_on_the_batch_size(tmp_path: Path, at_once: Any) -> None:
+    _, _, one = at_once
     _, _, other = run(tmp_path, 0.5, pool={"pool_batch_size": 3})
     assert [round.pseudo_labels for round in one.history] == [round.pseudo_labels for round in other.history]
 
@@ -206,10 +215,3 @@ def test_a_threshold_is_a_probability(wrong: Any) -> None:
 
 def test_numpy_numbers_are_thresholds() -> None:
     assert ActiveDataModule(TensorDataset(X, Y), initial_size=8, pseudo_labels=np.float32(0.5)).pseudo_labels == 0.5
-
-
-def test_the_journal_keeps_the_number(tmp_path: Path) -> None:
-    _, _, active = run(tmp_path, folder=tmp_path / "run")
-    recorded = Journal.read(tmp_path / "run").history
-    assert [round.pseudo_labels for round in recorded] == [round.pseudo_labels for round in active.history]
-    assert CLASSES == 4

@@ -139,7 +139,8 @@ RETRIED: dict[str, dict[str, Any]] = {
 }
 """What one rank fails by alone, and how."""
 
-EVERY_DAY = ["answer odd", "journal", "claim", "score on the second", "between chunks on the second"]
+EVERY_DAY = ["answer odd", "journal", "claim", "between chunks on the second"]
+"""One each of what the first rank asks, records and writes alone, and what the second fails by in the pool's pass."""
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -56,6 +57,11 @@ run = trainer("TMP", callbacks=[active, stopping, checkpoint], enable_checkpoint
 run.fit(LitMLP(), datamodule=data)
 assert "pytorch_lightning" not in sys.modules
 print(NAMESPACE, [round.labelled for round in active.history], "test_acc" in active.history[-1].metrics)
+
+from lightning_al.cli.namespace import in_this_process
+
+named = [{"_target_": f"{name}.Trainer"} for name in ("lightning.pytorch", "pytorch_lightning")]
+print([in_this_process(settings)["_target_"] for settings in named])
 """
 
 
@@ -68,6 +74,29 @@ print(NAMESPACE, sorted({"pytorch_lightning", "lightning.pytorch"} & set(sys.mod
 """
 
 
+FORGET = """
+import sys
+
+forgotten = ("pytorch_lightning", "lightning_fabric", "lightning_al", "tests")
+for name in [name for name in sys.modules if name.split(".")[0] in forgotten]:
+    del sys.modules[name]
+"""
+"""Let a fork import anew what has chosen a namespace, and nothing else, such as torch."""
+
+
+def check_whole_run(said: Sequence[str]) -> None:
+    """Check what the program said, in which a configuration may name the classes of either namespace."""
+    runs, classes = said[:2]
+    assert runs == "lightning.pytorch [4, 7, 10] True"
+    assert classes == "['lightning.pytorch.Trainer', 'lightning.pytorch.Trainer']"
+
+
+def test_a_whole_run_where_only_lightning_pytorch_was_imported(tmp_path: Path) -> None:
+    program = FORGET + WHOLE_RUN.replace("TMP", str(tmp_path))
+    check_whole_run(programs.run("-c", program).stdout.splitlines())
+
+
+@pytest.mark.slow  # An interpreter of its own, and the command line in it.
 def test_a_whole_run_and_the_command_line_where_only_lightning_pytorch_was_imported(tmp_path: Path) -> None:
     """The command line makes the classes of the namespace in use, whichever of the two its configuration names."""
     arguments = [
@@ -78,7 +107,7 @@ def test_a_whole_run_and_the_command_line_where_only_lightning_pytorch_was_impor
     ]
     code = WHOLE_RUN.replace("TMP", str(tmp_path)) + COMMAND.replace("ARGUMENTS", repr(arguments))
     said = run(code).splitlines()
-    assert "lightning.pytorch [4, 7, 10] True" in said
+    check_whole_run(said)
     assert said[-1] == "lightning.pytorch ['lightning.pytorch']"
     stored = OmegaConf.load(tmp_path / "run" / "config.yaml")
     assert stored.trainer._target_ == "pytorch_lightning.Trainer"

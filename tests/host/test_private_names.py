@@ -64,6 +64,7 @@ from lightning_al.run.stopping import StoppedError
 from lightning_al.run.weights import non_persistent_buffers
 from lightning_al.values import torch_names
 from lightning_al.values.private_name import PrivateName
+from tests.support.sources import nodes_of
 from tests.support.tasks import LitMLP, LitPoints, points, trainer
 from tests.test_imports import FILES, name_of
 
@@ -372,9 +373,9 @@ def is_own(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) and node.id in ("self", "cls")
 
 
-def defined(tree: ast.Module) -> Iterator[str]:
+def defined(path: Path) -> Iterator[str]:
     """The names that a file defines itself."""
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         if isinstance(node, ast.FunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
@@ -383,9 +384,9 @@ def defined(tree: ast.Module) -> Iterator[str]:
             yield node.attr
 
 
-def named(tree: ast.Module) -> Iterator[str]:
+def named(path: Path) -> Iterator[str]:
     """The names in a file that may be another package's: attributes, imports, and strings that stand for attributes."""
-    for node in ast.walk(tree):
+    for node in nodes_of(path):
         strings: list[ast.expr] = []
         if isinstance(node, ast.Attribute) and not is_own(node.value):
             yield node.attr
@@ -409,9 +410,9 @@ def called(call: ast.Call) -> str:
 
 def test_no_other_file_names_one() -> None:
     tables = {table.__file__ for table in TABLES.values()}
-    trees = {path: ast.parse(path.read_text()) for path in FILES if str(path) not in tables}
-    ours = {name for tree in trees.values() for name in defined(tree)} - PRIVATE_PARTS
-    found = {(name_of(path), name) for path, tree in trees.items() for name in named(tree) if is_private(name)}
+    files = [path for path in FILES if str(path) not in tables]
+    ours = {name for path in files for name in defined(path)} - PRIVATE_PARTS
+    found = {(name_of(path), name) for path in files for name in named(path) if is_private(name)}
     others = {(file, name) for file, name in found if name not in ours and name not in ALLOWED}
     assert others == set(), "put them into `host/lightning_names.py` or `values/torch_names.py`"
     assert set(ALLOWED) <= {name for _, name in found}

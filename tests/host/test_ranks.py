@@ -46,8 +46,7 @@ def test_both_ranks_have_the_same_run(tmp_path: Path) -> None:
 def test_a_query_that_is_answered_by_and_by_is_pending_on_both_ranks(tmp_path: Path, with_folder: bool) -> None:
     asked = {"acquisition": "bald", "budget": 18, "epochs": 1}
     given = {**asked, "at_a_time": 3, **({"folder": str(tmp_path / "run")} if with_folder else {})}
-    one, other = run(tmp_path / "paused", 2, **given)
-    whole, _ = run(tmp_path / "whole", 2, **asked, at_a_time=5)
+    (one, whole), (other, _) = found_by_rank(tmp_path, 2, given, {**asked, "at_a_time": 5})
     assert one == other
     assert whole["paused"] == []
     assert [(number, len(rest)) for number, rest, _ in one["paused"]] == [(0, 2), (1, 2)]
@@ -57,19 +56,18 @@ def test_a_query_that_is_answered_by_and_by_is_pending_on_both_ranks(tmp_path: P
 
 def test_both_ranks_have_the_same_fits_of_a_round_and_resume_in_one(tmp_path: Path) -> None:
     asked = {"acquisition": "bald", "posterior": "ensemble", "budget": 13, "epochs": 1}
-    one, other = run(tmp_path / "whole", 2, **asked, folder=str(tmp_path / "whole" / "run"))
-    assert one == other
-    assert [len(round["members"]) for round in one["rounds"]] == [3, 3]
-    first, drawn = one["fits"]  # the dry pass, and the first round
-    assert len({str(weights) for _, weights in first}) == 1
-    assert len({str(weights) for _, weights in drawn}) == 3
     cut = {**asked, "folder": str(tmp_path / "cut" / "run"), "own_folders": True}
     failed = start(tmp_path / "cut", 2, {**cut, "fail": 2})
     assert failed.returncode != 0
     assert "boom" in failed.stderr
     assert (tmp_path / "cut" / "run0" / "round-0-member-0.pt").exists()
-    resumed, _ = found = run(tmp_path / "cut", 2, **cut)
-    assert found[0] == found[1]
+    undisturbed = {**asked, "folder": str(tmp_path / "whole")}
+    (resumed, one), (other_resumed, other) = found_by_rank(tmp_path / "cut", 2, cut, undisturbed)
+    assert (resumed, one) == (other_resumed, other)
+    assert [len(round["members"]) for round in one["rounds"]] == [3, 3]
+    first, drawn = one["fits"]  # the dry pass, and the first round
+    assert len({str(weights) for _, weights in first}) == 1
+    assert len({str(weights) for _, weights in drawn}) == 3
     assert {**resumed, "fits": resumed["fits"][1:]} == {**one, "fits": one["fits"][1:]}
 
 
@@ -140,13 +138,13 @@ def joined(chunks: list[Any]) -> torch.Tensor:
 
 def test_a_cut_off_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     asked = {"acquisition": "bald", "reset": "warm", "budget": 18, "epochs": 1}
-    whole, _ = run(tmp_path / "whole", 2, **asked, folder=str(tmp_path / "whole" / "run"))
     # As a program names them that every rank runs from its start, by the time say.
     cut = {**asked, "folder": str(tmp_path / "cut" / "run"), "own_folders": True}
     failed = start(tmp_path / "cut", 2, {**cut, "fail": 3})
     assert failed.returncode != 0
     assert "boom" in failed.stderr
     assert len((tmp_path / "cut" / "run0" / "history.jsonl").read_text().splitlines()) == 2
-    one, other = run(tmp_path / "cut", 2, **cut)
+    undisturbed = {**asked, "folder": str(tmp_path / "whole")}
+    (one, whole), (other, _) = found_by_rank(tmp_path / "cut", 2, cut, undisturbed)
     assert one == other == whole
     assert not (tmp_path / "cut" / "run1").exists()

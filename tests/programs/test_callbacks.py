@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -192,10 +193,29 @@ def test_the_list_is_whole() -> None:
     assert shipped <= {name.split(",")[0] for name in SHIPPED} | {*OBSERVERS.split(", ")} | set(EXCEPTED)
 
 
-def settings(tmp_path: Path, callbacks: Callbacks) -> dict[str, Any]:
+def settings(callbacks: Callbacks) -> dict[str, Any]:
     has_checkpoint = any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks())
     has_summary = any(isinstance(callback, pl.callbacks.ModelSummary) for callback in callbacks())
     return {"max_epochs": 4, "enable_checkpointing": has_checkpoint, "enable_model_summary": has_summary}
+
+
+def run_with_last_weights(tmp_path: Path, callbacks: Callbacks, folder: Path | None = None, **options: Any) -> Any:
+    return run(made, tmp_path, callbacks, folder=folder, weights="last", **settings(callbacks), **options)
+
+
+Whole = Callable[[str, bool], Any]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Return a run that nothing interrupts, with callbacks of the list; each is made once."""
+
+    @cache
+    def uninterrupted(name: str, beside_a_checkpoint: bool) -> Any:
+        callbacks = with_a_checkpoint(SHIPPED[name]) if beside_a_checkpoint else SHIPPED[name]
+        return run_with_last_weights(tmp_path_factory.mktemp("whole"), callbacks)
+
+    return uninterrupted
 
 
 @pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")  # Lightning's word on them
@@ -207,29 +227,24 @@ def settings(tmp_path: Path, callbacks: Callbacks) -> dict[str, Any]:
         *(pytest.param(name, True, marks=slow_if(name not in KEEPS_WEIGHTS)) for name in SHIPPED),
     ],
 )
-def test_each_round_is_the_plain_program(tmp_path: Path, name: str, beside_a_checkpoint: bool) -> None:
+def test_each_round_is_the_plain_program(tmp_path: Path, whole: Whole, name: str, beside_a_checkpoint: bool) -> None:
     callbacks = with_a_checkpoint(SHIPPED[name]) if beside_a_checkpoint else SHIPPED[name]
-    options = settings(tmp_path, callbacks)
-    module, active, data = run_with_last_weights(tmp_path, callbacks, **options)
+    options = settings(callbacks)
+    module, active, data = whole(name, beside_a_checkpoint)
     for number, round in enumerate(active.history):
         plain = plain_round(made, active, data, number, tmp_path, callbacks, **options)
         assert plain.metrics.items() <= round.metrics.items()
     assert same_weights(weights_of(module), plain.weights)
 
 
-def run_with_last_weights(tmp_path: Path, callbacks: Callbacks, folder: Path | None = None, **options: Any) -> Any:
-    return run(made, tmp_path, callbacks, folder=folder, weights="last", **options)
-
-
 @pytest.mark.filterwarnings("ignore:The provided params to be frozen already exist")
 @pytest.mark.filterwarnings(r"ignore:.*fit\(ckpt_path=")
 @pytest.mark.parametrize("name", slow_but(SHIPPED))
-def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, name: str) -> None:
-    options = settings(tmp_path, SHIPPED[name])
-    module, active, _ = run_with_last_weights(tmp_path / "one", SHIPPED[name], **options)
+def test_a_resumed_run_is_the_uninterrupted_one(tmp_path: Path, whole: Whole, name: str) -> None:
+    module, active, _ = whole(name, False)
     folder = tmp_path / "folder"
-    run_with_last_weights(tmp_path / "two", SHIPPED[name], folder=folder, max_rounds=1, **options)
-    other, resumed, _ = run_with_last_weights(tmp_path / "two", SHIPPED[name], folder=folder, **options)
+    run_with_last_weights(tmp_path, SHIPPED[name], folder=folder, max_rounds=1)
+    other, resumed, _ = run_with_last_weights(tmp_path, SHIPPED[name], folder=folder)
     assert [round.indices for round in resumed.history] == [round.indices for round in active.history]
     assert [round.metrics for round in resumed.history] == [round.metrics for round in active.history]
     assert same_weights(weights_of(other), weights_of(module))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +144,17 @@ def same_picks(one: Any, other: Any) -> bool:
 COMPILED = [CompiledPart, CompiledInPlace, CompiledInSetup, CompiledMethod, compiled_as_a_whole]
 
 
+@pytest.fixture(scope="module")
+def plain_picks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Any]:
+    """Return the history of a run in which nothing is compiled; each is made once."""
+
+    @cache
+    def picks(acquisition: Any) -> Any:
+        return run(tmp_path_factory.mktemp("plain"), lambda counting: Lit(), acquisition, posterior=MCDropout(3))[0]
+
+    return picks
+
+
 @pytest.mark.parametrize(
     ("make", "acquisition"),
     [
@@ -153,12 +165,14 @@ COMPILED = [CompiledPart, CompiledInPlace, CompiledInSetup, CompiledMethod, comp
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-def test_what_is_compiled_for_training_is_compiled_once_a_run(tmp_path: Path, make: Any, acquisition: Any) -> None:
+def test_what_is_compiled_for_training_is_compiled_once_a_run(
+    tmp_path: Path, plain_picks: Callable[[Any], Any], make: Any, acquisition: Any
+) -> None:
     picks, compilations = run(tmp_path, make, acquisition, posterior=MCDropout(3))
     assert compilations[0] > 0
     # Neither the dry pass, nor the pools of two rounds, nor the rounds after the first let anything be compiled anew.
     assert compilations == compilations[:1] * 3
-    assert same_picks(picks, run(tmp_path, lambda counting: Lit(), acquisition, posterior=MCDropout(3))[0])
+    assert same_picks(picks, plain_picks(acquisition))
 
 
 def test_a_layer_of_a_compiled_network_is_named_as_it_was_written(tmp_path: Path) -> None:

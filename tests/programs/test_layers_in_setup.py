@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -278,10 +279,24 @@ REBUILT_FOR_A_TEST = {
 """Programs whose `setup` for the test builds or changes anew what was trained: plain Lightning tests random weights."""
 
 
+Whole = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Return a run in one call of a program, each made once."""
+
+    @cache
+    def in_one_call(program: type[LitBase], reset: str = "initial") -> Any:
+        torch.manual_seed(9)
+        return run(lambda: made(program), tmp_path_factory.mktemp("whole"), reset=reset, max_epochs=2)
+
+    return in_one_call
+
+
 @pytest.mark.parametrize("program", [program for program in PROGRAMS if program is not ReadsTheSizesFromTheData])
-def test_each_round_is_the_plain_program(tmp_path: Path, program: type[LitBase]) -> None:
-    torch.manual_seed(9)
-    module, active, data = run(lambda: made(program), tmp_path, max_epochs=2)
+def test_each_round_is_the_plain_program(tmp_path: Path, whole: Whole, program: type[LitBase]) -> None:
+    module, active, data = whole(program)
     is_tested = program not in REBUILT_FOR_A_TEST
     for number, round in enumerate(active.history):
         torch.manual_seed(9)
@@ -302,7 +317,7 @@ def test_each_round_is_the_plain_program(tmp_path: Path, program: type[LitBase])
     ],
 )
 def test_a_test_is_of_the_module_that_the_user_has(tmp_path: Path, program: type[LitBase]) -> None:
-    module, active, _ = run(lambda: made(program), tmp_path, max_rounds=3, max_epochs=6)
+    module, active, _ = run(lambda: made(program), tmp_path, max_epochs=6)
     assert active.history[-1].metrics["test_loss"] == pytest.approx(loss_of(module), rel=1e-4)
     assert loss_of(module) < 1.0  # a module that was not trained is at 1.4
 
@@ -328,21 +343,19 @@ def loss_of(module: pl.LightningModule) -> float:
     ],
 )
 def test_a_run_in_one_call_is_the_run_call_by_call_and_the_resumed_one(
-    tmp_path: Path, program: type[LitBase], reset: str
+    tmp_path: Path, whole: Whole, program: type[LitBase], reset: str
 ) -> None:
-    def whole(name: str, rounds: list[int], folder: bool = False, **more: Any) -> tuple[Any, dict[str, Tensor]]:
-        for max_rounds in rounds:
-            torch.manual_seed(9)
-            module, active, _ = run(
-                lambda: made(program), tmp_path / name, folder=tmp_path / name / "folder" if folder else None,
-                max_rounds=max_rounds, reset=reset, max_epochs=2, **more,
-            )  # fmt: skip
-        return [(round.indices, round.scores, round.metrics) for round in active.history], weights_of(module)
+    def picks(active: Any) -> list[Any]:
+        return [(round.indices, round.scores, round.metrics) for round in active.history]
 
-    picks, ends = whole("at once", [2])
-    other_picks, other_ends = whole("resumed", [1, 2], folder=True)
-    assert other_picks == picks
-    assert same_weights(other_ends, ends)
+    module, active, _ = whole(program, reset)
+    for max_rounds in (1, 2):
+        torch.manual_seed(9)
+        other, resumed, _ = run(
+            lambda: made(program), tmp_path, folder=tmp_path / "run", max_rounds=max_rounds, reset=reset, max_epochs=2
+        )
+    assert picks(resumed) == picks(active)
+    assert same_weights(weights_of(other), weights_of(module))
 
 
 @pytest.mark.parametrize("program", [ConfiguresAlways, ScalesInSetup, HooksInSetup, FreezesWhileItFits, LazyInSetup])
@@ -357,7 +370,11 @@ def test_fits_call_by_call_begin_as_the_first(tmp_path: Path, program: type[LitB
     assert same_weights(weights_of(other), weights_of(module))
 
 
-@pytest.mark.parametrize("stages", [{"fit"}, {"fit", "test"}], ids=["where it fits", "always"])
+@pytest.mark.parametrize(
+    "stages",
+    # One that always compiles is in test_compiled.py too.
+    [pytest.param({"fit"}, id="where it fits"), pytest.param({"fit", "test"}, id="always", marks=pytest.mark.slow)],
+)
 def test_a_network_that_setup_compiles_is_compiled_once(tmp_path: Path, stages: set[str]) -> None:
     compilations: list[Any] = []
 

@@ -37,8 +37,14 @@ DEATHS = {
 }
 
 
-REPEATED = ("in the test of the first", "in the second fit of the second round", "in the last fit")
-"""The same places in other fits: those of the two runs that are stopped by a signal are in the second round too."""
+REPEATED = (
+    *("in the test of the first", "in the test of the second", "between the second and the third"),
+    *("in the second fit of the second round", "in the last fit"),
+)
+"""Places with no more and no less on the disk than others have, or the same in other fits.
+
+The runs that are stopped by a signal are in the second round too.
+"""
 
 SIGNALS = ("SIGTERM", "SIGINT")
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -150,8 +152,9 @@ def test_history_for_people_has_every_round(whole: Any) -> None:
     assert [line["indices"] for line in lines] == [round["indices"] for round in history]
 
 
-def test_a_finished_run_started_again_only_repeats_its_last_fit(tmp_path: Path) -> None:
-    first = run(tmp_path, tmp_path / "run")
+def test_a_finished_run_started_again_only_repeats_its_last_fit(tmp_path: Path, whole: Any) -> None:
+    first, folder = whole()
+    shutil.copytree(folder, tmp_path / "run")
     again = run(tmp_path, tmp_path / "run", seed_of_weights=8)
     assert first[0] == again[0]
     assert same_weights(first[1], again[1])
@@ -247,8 +250,7 @@ def test_a_checkpoint_from_the_middle_of_a_round_goes_on_there(tmp_path: Path, w
     assert len(set(data.pool.labelled)) == 20
 
 
-@pytest.mark.parametrize("use", ["test", "validate", "predict"])
-def test_a_checkpoint_that_is_only_tried_takes_nothing_of_the_run(tmp_path: Path, use: str) -> None:
+def test_a_checkpoint_that_is_only_tried_takes_nothing_of_the_run(tmp_path: Path) -> None:
     """A test of it, as of the best one after the run, wants its weights."""
     checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", save_last=True)
     stopping = pl.callbacks.EarlyStopping("val_loss", patience=9)
@@ -257,7 +259,7 @@ def test_a_checkpoint_that_is_only_tried_takes_nothing_of_the_run(tmp_path: Path
     module, data = model(), active_data(20, predict=[x for x, _ in points(5)])
     fitting.fit(module, datamodule=data)
     history, state, last = plain(active.history), data.pool.state_dict(), weights(module)
-    for number in (2, 0):
+    for use, number in product(("test", "validate", "predict"), (2, 0)):
         path = tmp_path / "kept" / f"round-{number}" / "last.ckpt"
         found = getattr(fitting, use)(module, datamodule=data, ckpt_path=path)
         if use == "test":

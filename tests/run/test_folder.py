@@ -380,6 +380,11 @@ PLACES = [
     "checkpoints",
     "lightning-al.log",
 ]
+BY_DEFAULT = {"config.yaml": "a pipe", ".hydra": "a link", "csv": "a pipe", "lightning-al.log": "a pipe"}
+"""One that is read first, and one each of Hydra's, of a logger's and of the command's own.
+
+Those of the journal are refused above without the command line, and others of loggers too.
+"""
 
 
 def refuses(refused: Any, outside: Path, *overrides: str) -> str:
@@ -395,8 +400,8 @@ def refuses(refused: Any, outside: Path, *overrides: str) -> str:
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        pytest.param(name, kind, marks=() if kind == KINDS[place // 2 % 2] and place % 2 else pytest.mark.slow)
-        for place, name in enumerate(PLACES)
+        pytest.param(name, kind, marks=() if BY_DEFAULT.get(name) == kind else pytest.mark.slow)
+        for name in PLACES
         for kind in KINDS
     ],
 )
@@ -447,7 +452,7 @@ def test_absurd_sizes_are_refused_where_a_file_is_read(
 @pytest.mark.parametrize(
     ("name", "make"),
     [
-        ("journal.sqlite", sparse),
+        pytest.param("journal.sqlite", sparse, marks=pytest.mark.slow),
         # One for each other file; the errors of the rest are tested above.
         *(
             case if place in (3, 11) else pytest.param(*case, marks=pytest.mark.slow)
@@ -468,8 +473,11 @@ def test_absurd_sizes_end_in_one_line(
 @pytest.mark.parametrize(
     "name",
     [
-        *("summary.json", "csv", "journal.sqlite"),
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("curve.png", "loggers.json", "initial.pt")),
+        *("csv", "journal.sqlite"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("summary.json", "curve.png", "loggers.json", "initial.pt")
+        ),
     ],
 )
 def test_the_command_line_leaves_a_folder_alone_that_is_not_a_runs(refused: Any, tmp_path: Path, name: str) -> None:
@@ -496,7 +504,10 @@ def test_a_sweep_leaves_a_folder_alone_that_is_not_a_sweeps(refused: Any, tmp_pa
     assert contents(tmp_path) == {"comparison.csv": b"mine"}
 
 
-@pytest.mark.parametrize("place", ["multirun.yaml", "seed-0_0123456789", "seed-0_0123456789/.hydra"])
+@pytest.mark.parametrize(
+    "place",
+    ["multirun.yaml", pytest.param("seed-0_0123456789", marks=pytest.mark.slow), "seed-0_0123456789/.hydra"],
+)
 def test_a_sweep_refuses_what_leads_elsewhere(refused: Any, tmp_path: Path, place: str) -> None:
     outside, sweep = tmp_path / "outside", tmp_path / "sweep"
     outside.mkdir()

@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from lightning_al.run.inert import Inert, read_checkpoint, read_weights
+from tests.support.sources import nodes_of
 from tests.test_imports import FILES, name_of
 
 
@@ -154,7 +155,7 @@ def test_nothing_of_torch_is_imported_by_its_name(tmp_path: Path) -> None:
 def unpicklers(path: Path) -> list[str]:
     """The calls in a file by which code could be read from a file or a text."""
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
             last = called.rpartition(".")[2]

@@ -58,7 +58,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("step", [151, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [251, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_call_that_fails_or_a_kill_leaves_the_state_before_or_after(library: Path, folder: Path, step: int) -> None:
     preload = {"LD_PRELOAD": str(library)}
     command = ["-m", "tests.support.faults", library, folder, 0, step]

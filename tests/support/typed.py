@@ -1,4 +1,7 @@
-"""A program with types as users write them: mypy --strict and pyright take it, and it runs (see test_typing.py)."""
+"""A program with types as users write them: mypy --strict and pyright take it, and it runs (see test_typing.py).
+
+The repository's own `mypy` reads it. Each mistake at its end has a comment that mypy asks to remove once it finds none.
+"""
 
 from __future__ import annotations
 
@@ -211,3 +214,14 @@ def run(
 ) -> tuple[list[int], float, dict[str, Any]]:
     make_trainer(active).fit(LitMLP(), datamodule=data)
     return figures(active, data)
+
+
+# Mistakes that are found before the program runs.
+
+
+def mistakes() -> None:
+    ActiveLearning("bald")  # type: ignore[call-arg]
+    ActiveLearning("bald", query_size="4")  # type: ignore[arg-type]
+    ActiveLearning("bald", query_size=4, reset="none")  # type: ignore[arg-type]
+    ActiveLearning("bald", query_size=4, forward=lambda module: module)  # type: ignore[arg-type, misc]
+    ActiveDataModule(3, initial_size=8)  # type: ignore[arg-type]

@@ -54,7 +54,7 @@ def test_a_cpu_is_asked_again_and_again():
     assert len(waits_of(12)) > len(waits_of(5)) + 7
 
 
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(problem=problems(most_points=24, most_samples=16), M=st.sampled_from([1, 30, 300]))
 def test_picks_on_a_gpu_are_those_of_evaluating_everything(problem, M):
     with as_on_a_gpu():
