@@ -68,7 +68,8 @@ def program_of_a_command(paths: Sequence[str]) -> str:
 
 def check_what_it_said_and_left(done: subprocess.CompletedProcess[str], library: Path, folder: Path) -> None:
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "", "it says no more than it should"
+    said = [line for line in done.stderr.splitlines() if "GPU available but not used" not in line]  # beside a GPU
+    assert said == [], "it says no more than it should"
     assert done.stdout.startswith(str(library))
     [summary] = folder.glob("outputs/*/*/summary.json")
     assert len(json.loads(summary.read_text())["labels"]) == 2
