@@ -42,7 +42,9 @@ tests/cli/test_conf.py makes each."""
 )
 def test_a_query_on_the_digits(name: str, tmp_path: Path) -> None:
     """The objects of a command and its two rounds, without its report; tests/cli/test_conf.py composes each file."""
-    config = composed(tmp_path, *TINY, "active.budget=15", "active.test=null", "metric=null", "trainer.max_steps=1", "seed=3")
+    config = composed(
+        tmp_path, *TINY, "active.budget=15", "active.test=null", "metric=null", "trainer.max_steps=1", "seed=3"
+    )
     with open_dict(config):
         config.acquisition = OmegaConf.merge(OmegaConf.load(CONF / "acquisition" / f"{name}.yaml"), FEWER.get(name, {}))
     made = make_objects(resolve_allowed(config, (), tmp_path), tmp_path, force=False)

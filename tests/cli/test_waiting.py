@@ -61,9 +61,7 @@ def test_a_sweep_is_refused_before_its_first_cell(refused: Any, tmp_path: Path, 
     assert not list((tmp_path / "sweep").glob("*/journal.sqlite"))
 
 
-def test_files_say_which_one_to_fill_in(
-    refused: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_files_say_which_one_to_fill_in(refused: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(SystemExit) as ended:
         run(folder, *TINY, "oracle=files")
@@ -100,13 +98,13 @@ def test_people_who_err_are_simulated(tmp_path: Path) -> None:
 
 
 def test_a_page_is_served_and_the_command_ends_while_it_waits(
-    capfd: pytest.CaptureFixture[str], tmp_path: Path
+    command: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     folder = tmp_path / "run"
     names = ",".join(f"digit-{digit}" for digit in range(10))
     page = ["oracle=page", "oracle.wait=exit", "oracle.open_browser=false", f"pool.classes=[{names}]"]
     with person(folder), pytest.raises(SystemExit) as ended:
-        run(folder, *TINY, *page)
+        command(*TINY, *page, f"folder={folder}")
     assert ended.value.code == WAITING
     address, said = r"http://127\.0\.0\.1:\d+/\?token=\S+", "".join(capfd.readouterr())
     assert re.search(rf"Waiting for 4 answers for round 0\. Open {address}, then run: ", said)
