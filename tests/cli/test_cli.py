@@ -305,9 +305,8 @@ def test_what_is_sane_goes_on_by_force_with_a_warning(smaller, override, named):
     [
         ("seed=1", "seed (stored 0, asked 1)"),
         ("model.network._target_=lightning_al.demos.paper_cnn", "model.network._target_"),
-        # tests/run/test_identity.py has each part of a run that may differ.
-        pytest.param("pool.initial_size=9", "initial_size (stored 10, asked 9)", marks=pytest.mark.slow),
-        pytest.param("trainer.max_steps=5", "trainer.max_steps", marks=pytest.mark.slow),
+        ("pool.initial_size=9", "pool.initial_size (stored 10, asked 9)"),
+        ("trainer.max_steps=5", "trainer.max_steps"),
     ],
 )
 def test_what_is_not_sane_is_refused_by_the_command_line_even_so(stored, override, named):
