@@ -5,25 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf, open_dict
 
 from lightning_al import available
-from lightning_al.report import Run
+from lightning_al.cli.configuration import resolve_allowed
+from lightning_al.cli.run import make_objects
 from tests.cli.test_cli import TINY
-from tests.support.commands import run
+from tests.cli.test_conf import CONF
+from tests.support.stored import composed
 
 pytestmark = pytest.mark.usefixtures("as_before")
 
 
 FEWER = {
     # tests/acquisition/test_bait.py has the matrices of all classes.
-    "bait": ["acquisition.num_classes=3"],
-    "batch_epig": ["acquisition.num_target_inputs=5", "acquisition.num_configurations=10"],
+    "bait": {"num_classes": 3},
+    "batch_epig": {"num_target_inputs": 5, "num_configurations": 10},
 }
 """What makes a costly method fast."""
 
 
-LIKE_ANOTHER = {"least_confidence", "margin", "variation_ratio", "power_margin", "softmax_bald", "softrank_bald"}
-"""Those that read what `entropy` or `power_bald` reads, by the same lines; tests/cli/test_conf.py makes each."""
+LIKE_ANOTHER = {
+    *("least_confidence", "margin", "variation_ratio", "power_margin", "softmax_bald", "softrank_bald"),
+    *("max_herding", "prob_cover", "uherding", "epig"),
+}
+"""Those that read what `entropy`, `power_bald`, `core_set`, `cluster_margin` or `batch_epig` reads, by the same lines;
+tests/cli/test_conf.py makes each."""
 
 
 @pytest.mark.parametrize(
@@ -34,13 +41,12 @@ LIKE_ANOTHER = {"least_confidence", "margin", "variation_ratio", "power_margin",
     ],
 )
 def test_a_query_on_the_digits(name: str, tmp_path: Path) -> None:
-    run(
-        tmp_path / "run",
-        *TINY,
-        f"acquisition={name}",
-        *FEWER.get(name, ()),
-        "active.budget=15",
-        "trainer.max_steps=1",
-        "seed=3",
+    """The objects of a command and its two rounds, without its report; tests/cli/test_conf.py composes each file."""
+    config = composed(
+        tmp_path, *TINY, "active.budget=15", "active.test=null", "metric=null", "trainer.max_steps=1", "seed=3"
     )
-    assert [len(set(indices)) for indices in Run.read(tmp_path / "run").indices] == [5, 0]
+    with open_dict(config):
+        config.acquisition = OmegaConf.merge(OmegaConf.load(CONF / "acquisition" / f"{name}.yaml"), FEWER.get(name, {}))
+    made = make_objects(resolve_allowed(config, (), tmp_path), tmp_path, force=False)
+    made.trainer.fit(made.model, datamodule=made.data)
+    assert [len(set(round.indices)) for round in made.active.history] == [5, 0]

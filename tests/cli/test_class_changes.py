@@ -16,6 +16,8 @@ from lightning_al.cli.journal import main as journal_main
 from lightning_al.cli.score import main as score_main
 from lightning_al.run.journal import Journal
 from tests.cli.test_own_data import SETTINGS
+from tests.support.commands import refusal
+from tests.support.commands import run as begin
 
 ME = f"{__name__}.FindsBigOnes"
 OWN = [one for one in SETTINGS if not one.startswith(("oracle", "allow"))] + [f"oracle._target_={ME}"]
@@ -46,10 +48,10 @@ OF_GIVEN_SIZE = pytest.param(["model.num_classes=2"], id="a number", marks=pytes
 
 @pytest.mark.parametrize("size", [pytest.param([], id="null"), OF_GIVEN_SIZE])
 def test_the_same_folder_goes_on_with_more_classes(
-    command: Any, refused: Any, settings: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], size: list[str]
+    command: Any, settings: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], size: list[str]
 ) -> None:
     run, allow = tmp_path / "run", f"allow=[{ME}]"
-    command(*settings, *size, allow)
+    begin(run, *settings, *size, allow)
     before = Journal.read(run)
     big = [index for labels in before.labels for index, label in labels.items() if isinstance(label, dict)]
     assert big
@@ -58,8 +60,8 @@ def test_the_same_folder_goes_on_with_more_classes(
     assert score_main([str(run), "--allow", ME]) == 2
     assert "has a class that was added since its last fit" in capfd.readouterr().err
     # What is known of the old classes is no longer right, for the settings as for the journal.
-    assert "(stored ['even', 'odd', 'big'], asked ['even', 'odd'])" in refused(*settings, *size, allow)
-    command(f"folder={run}", allow)
+    assert "(stored ['even', 'odd', 'big'], asked ['even', 'odd'])" in refusal(run, *settings, *size, allow)
+    begin(run, allow)
     after = Journal.read_history(run)
     assert list(after)[: len(before.rounds) - 1] == list(before.history)[:-1]
     assert after[-1].class_counts[2] >= len(big)

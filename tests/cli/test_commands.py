@@ -115,6 +115,15 @@ COMMANDS = [
 ]
 
 LIKE_ANOTHER = {
+    "active.query_size=0",
+    "+new=1",
+    "+active.new=1",
+    "active.test_with=postirior",
+    "logger=tensorbaord",
+    "experiment=mnist",
+    "data.test_size=1797",
+    "callbacks=early_stopping",
+    "model._target_=os.system",
     "active.query_size=2.5",
     "active.reset=freshh",
     "data.batch_size=0",
@@ -126,7 +135,6 @@ LIKE_ANOTHER = {
     "active.budget=20 trainer.max_steps=5 posterior.num_samples=0",
     "acquisition.num_configurations=-1",
     "allow=[my_package] model.network._target_=my_package.Network",
-    "model._target_=os.system",
     "threads=0",
     "data.test_size=0",
     "data.root=/x",
@@ -137,7 +145,7 @@ LIKE_ANOTHER = {
     "posterior.num_samples=3",
     "experiment=mnist_paper data.root=mnist",
 }
-"""Commands that are wrong in the way of another one."""
+"""Commands that are wrong in the way of another one, here or in tests/cli/test_cli.py."""
 
 OF_A_RUN = re.compile(r"metric=accuracy|folder=")
 """Commands that are refused only after a round, because of a run in the folder, or by Hydra's start."""
@@ -288,7 +296,6 @@ def test_hydra_says_in_a_line_what_this_command_does_not_know(refused):
         (["+aquisition=bald"], "no setting named aquisition (did you mean acquisition?)"),
         (["active.acquisition=bal"], "Did you mean 'bald'?"),
         (["pool.balanced=maybe"], "`pool.balanced` is the text 'maybe', but true or false is expected. Write one."),
-        (["data=image_folder"], "`data.root` has no value yet. Give one, as in data.root=VALUE."),
         (["model=paper_cnn"], "the run fails with its `active`. RuntimeError: `Classifier` failed"),
         (["trainer.precision=17"], "`trainer` cannot be made. ValueError: "),
     ],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from lightning_al.demos.digits import Digits
 from lightning_al.run.journal import Journal
 from lightning_al.run.weights_file import load_weights
 from tests.cli.test_cli import TINY
+from tests.support.commands import run as begin
 from tests.support.tasks import LitMLP, points, trainer
 
 pytestmark = pytest.mark.usefixtures("as_before")
@@ -32,12 +32,11 @@ NUM_POINTS = 100
 
 
 @pytest.fixture
-def run(command: Any, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished run that keeps the weights of its last fit."""
     if "run" not in KEPT:
-        folder, handlers = tmp_path_factory.mktemp("kept") / "run", logging.getLogger().handlers[:]
-        command(*TINY, f"folder={folder}", "active.budget=15", "active.reset=warm", "acquisition=bald")
-        logging.getLogger().handlers[:] = handlers  # without that of Hydra, which writes to this command's stream
+        folder = tmp_path_factory.mktemp("kept") / "run"
+        begin(folder, *TINY, "active.budget=15", "active.reset=warm", "acquisition=bald")
         KEPT["run"] = folder
     shutil.copytree(KEPT["run"], tmp_path / "run")
     return tmp_path / "run"
@@ -68,7 +67,7 @@ def change(folder: Path, name: str, value: Any) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(stored))
 
 
-def test_the_table_has_the_scores_of_the_query_that_would_come_next(run: Path, said: Any, command: Any) -> None:
+def test_the_table_has_the_scores_of_the_query_that_would_come_next(run: Path, said: Any) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     out = said(run)
     written = run / "predictions.csv"
@@ -85,7 +84,7 @@ def test_the_table_has_the_scores_of_the_query_that_would_come_next(run: Path, s
         assert f"{index}" in out
         assert f"{score:.4f}" in out
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.name in before} == before
-    command(f"folder={run}", "active.budget=20")
+    begin(run, "active.budget=20")
     query = Journal.read_history(run)[1]
     assert query.indices == table.nlargest(5, "score")["index"].tolist()
     assert np.allclose(query.scores, table.nlargest(5, "score")["score"], rtol=0, atol=1e-12)
@@ -179,9 +178,9 @@ def test_a_run_that_waits_for_labels_has_the_weights_of_its_last_fit(tmp_path: P
     assert all(map(torch.equal, again.parameters(), module.parameters()))
 
 
-def test_the_pool_of_a_run_with_a_share_for_its_audit(command: Any, said: Callable[..., str], tmp_path: Path) -> None:
+def test_the_pool_of_a_run_with_a_share_for_its_audit(said: Callable[..., str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command(*TINY, f"folder={folder}", "active.budget=15", "pool.audit=0.2", "acquisition=bald")
+    begin(folder, *TINY, "active.budget=15", "pool.audit=0.2", "acquisition=bald")
     records = Journal.read(folder)
     audit = set(records.header["audit"])
     said(folder)

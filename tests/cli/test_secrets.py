@@ -285,6 +285,7 @@ def test_what_is_taken_from_outside_is_in_no_file(own, command, tmp_path, monkey
         "active.force=${oc.env:TOKEN}",
         "model._target_=${oc.env:TOKEN}",
         "model.lr='${oc.decode:${oc.env:BROKEN}}'",
+        "trainer.precision=${oc.env:TOKEN}",  # which Lightning's error quotes
     ],
 )
 def test_a_secret_is_in_no_error_of_a_cell(tmp_path, monkeypatch, wrong):
@@ -294,14 +295,6 @@ def test_a_secret_is_in_no_error_of_a_cell(tmp_path, monkeypatch, wrong):
         run_cell(composed(tmp_path, *TINY, wrong), tmp_path)
     said = (tmp_path / ERROR).read_text()
     assert "Error" in said or "lightning-al" in said
-    assert holding(tmp_path, SECRET) == []
-
-
-def test_a_secret_is_in_no_file_of_a_cell_that_is_not_made(refused, tmp_path, monkeypatch):
-    monkeypatch.setenv("TOKEN", SECRET)
-    said = refused("-m", *TINY, f"folder={tmp_path}", "seed=0", "trainer.precision=${oc.env:TOKEN}")
-    assert "Error" in said
-    assert len(list(tmp_path.rglob(ERROR))) == 1
     assert holding(tmp_path, SECRET) == []
 
 
@@ -323,11 +316,11 @@ def test_a_secret_is_in_no_file_of_a_sweep_that_fails(own, refused, tmp_path):
     sweep = tmp_path / "sweep"
     said = refused(
         "-m", "--config-dir", str(tmp_path / "conf"), *TINY, "model=keyed", "+model.fails=true", "allow=[own_secrets]",
-        f"folder={sweep}", "seed=0,1",
+        f"folder={sweep}", "seed=0",
     )  # fmt: skip
-    assert "2 cells failed" in said
+    assert "1 cell failed" in said
     errors = list(sweep.rglob("error.txt"))
-    assert len(errors) == 2
+    assert len(errors) == 1
     assert all("no access with ${oc.env:TOKEN}" in path.read_text() for path in errors)
     assert holding(sweep, SECRET, str(KEY)) == []
 

@@ -15,7 +15,6 @@ from omegaconf import OmegaConf
 from lightning_al.cli.configuration import agree, as_stored
 from lightning_al.cli.direction import check_sweeper
 from lightning_al.report import Run
-from lightning_al.report.command import main as report
 from lightning_al.run.folder import ERROR
 from tests.conftest import Command
 from tests.support.commands import refusal, run
@@ -54,11 +53,8 @@ def test_a_sweep_in_which_runs_diverge_ends_with_its_table(
     assert float(rows[2]["area_mean"]) >= 2.302
     summaries = [json.loads(path.read_text()) for path in tmp_path.rglob("summary.json")]
     assert sorted(str(summary["area"]) for summary in summaries)[-1] == "None"
-    # The same again shows what is there.
-    assert "Compared 2 runs" in command("-m", *DIVERGING[:-1], "model.lr=1e30", f"folder={tmp_path}")
     [cell] = [path.parent for path in tmp_path.rglob("summary.json") if isnan(Run.read(path.parent).area)]
-    assert report([str(cell), "--out", str(tmp_path / "report"), "--target", "2.5"]) == 0
-    # It is no trial that a sweeper can rank.
+    # It is no trial that a sweeper can rank, when it is shown again either.
     sweeper = [searching, "+hydra.sweeper.direction=minimize"]
     said = refused("-m", *DIVERGING[:-1], "model.lr=1e30", *sweeper, f"folder={tmp_path}")
     assert "has no area under its curve, since it diverged or was stopped before its budget. Let" in said
@@ -68,20 +64,28 @@ def test_a_sweep_in_which_runs_diverge_ends_with_its_table(
 
 
 @pytest.mark.parametrize(
-    ("settings", "said"),
+    ("direction", "metric", "mode", "said"),
     [
-        (
-            ["+hydra.sweeper.direction=minimize"],
-            "minimize test_acc, of which more is better. Give hydra.sweeper.direct",
-        ),
-        (["+hydra.sweeper.direction=maximize", "metric=val_loss"], "of which less is better. Give hydra.sweeper.direc"),
-        (["+hydra.sweeper.direction=maximize", "metric=quality", "mode=min"], "of which less is better"),
+        ("minimize", "test_acc", None, "minimize test_acc, of which more is better. Give hydra.sweeper.direct"),
+        ("maximize", "val_loss", None, "of which less is better. Give hydra.sweeper.direc"),
+        ("maximize", "quality", "min", "of which less is better"),
     ],
 )
-def test_a_sweeper_that_looks_for_the_worst_is_refused_before_it_begins(
-    refused: Command, searching: str, tmp_path: Path, settings: list[str], said: str
+def test_a_sweeper_that_looks_for_the_worst_is_refused(
+    capsys: pytest.CaptureFixture[str], direction: str, metric: str, mode: str | None, said: str
 ) -> None:
-    assert said in refused("-m", *TINY, "seed=0,1", searching, *settings, f"folder={tmp_path}")
+    with pytest.raises(SystemExit):
+        check_sweeper(
+            OmegaConf.create({"metric": metric, "mode": mode, "hydra": {"sweeper": {"direction": direction}}})
+        )
+    assert said in capsys.readouterr().err
+
+
+def test_a_sweeper_that_looks_for_the_worst_is_refused_before_it_begins(
+    refused: Command, searching: str, tmp_path: Path
+) -> None:
+    settings = ["+hydra.sweeper.direction=maximize", "metric=quality", "mode=min"]
+    assert "of which less is better" in refused("-m", *TINY, "seed=0,1", searching, *settings, f"folder={tmp_path}")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -101,13 +105,13 @@ def test_a_sweeper_that_may_look_for_the_best_is_let_be(direction: Any, metric: 
     check_sweeper(OmegaConf.create({"metric": metric, "mode": mode, "hydra": {"sweeper": sweeper}}))
 
 
-def test_a_mode_is_kept_shown_and_that_of_its_metric(command: Command, tmp_path: Path) -> None:
+def test_a_mode_is_kept_shown_and_that_of_its_metric(tmp_path: Path) -> None:
     said = refusal(tmp_path, *TINY, "mode=minimize")
     assert "lightning-al expects `mode` to be min (less of the metric is better) or max" in said
     run(tmp_path, *TINY, "acquisition=random", "active.max_rounds=1", "metric=test_loss", "mode=max")
     run(tmp_path, "active.max_rounds=2")
     assert Run.read(tmp_path).mode == "max"
-    command(f"folder={tmp_path}", "mode=min")
+    run(tmp_path, "mode=min")
     assert (Run.read(tmp_path).mode, Run.read(tmp_path).metric) == ("min", "test_loss")
     # Less of another metric need not be better.
     run(tmp_path, "metric=test_acc")

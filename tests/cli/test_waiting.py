@@ -14,6 +14,7 @@ from lightning_al.cli.waiting import WAITING
 from lightning_al.demos.digits import Digits
 from lightning_al.oracle.label_studio.client import TOKEN
 from lightning_al.run.journal import Journal
+from tests.support.commands import run
 from tests.support.page import person
 
 TINY = [
@@ -48,24 +49,22 @@ def test_the_same_command_goes_on_once_the_answers_are_told(
     query = active.pending
     assert query is not None
     active.tell(dict.fromkeys(query, 3))
-    out = command(f"folder={folder}")
-    assert "mean test_acc" in out
+    run(folder)
+    assert "mean test_acc" in capfd.readouterr().out
     assert Journal.read(folder).labels[0] == dict.fromkeys(query.indices, 3)
 
 
-@pytest.mark.parametrize("oracle", ["ask", "files"])
+@pytest.mark.parametrize("oracle", ["ask", pytest.param("files", marks=pytest.mark.slow)])  # by the same line
 def test_a_sweep_is_refused_before_its_first_cell(refused: Any, tmp_path: Path, oracle: str) -> None:
     said = refused("-m", *TINY, f"oracle={oracle}", "seed=0,1", f"folder={tmp_path / 'sweep'}")
     assert f"`oracle={oracle}` is answered between two commands, so it cannot answer the cells of a sweep" in said
     assert not list((tmp_path / "sweep").glob("*/journal.sqlite"))
 
 
-def test_files_say_which_one_to_fill_in(
-    command: Any, refused: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_files_say_which_one_to_fill_in(refused: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(SystemExit) as ended:
-        command(*TINY, "oracle=files", f"folder={folder}")
+        run(folder, *TINY, "oracle=files")
     assert ended.value.code == WAITING
     table = folder / "queries" / "round-000.csv"
     assert (
@@ -84,11 +83,12 @@ def test_files_say_which_one_to_fill_in(
     for row in filled:
         row[columns.index("label")] = str(labels[0])
     table.write_text("\n".join([header, *(",".join(row) for row in filled)]))
-    assert "mean test_acc" in command(f"folder={folder}")
+    run(folder)
+    assert "mean test_acc" in capfd.readouterr().out
 
 
-def test_people_who_err_are_simulated(command: Any, tmp_path: Path) -> None:
-    command(*TINY, "oracle=noisy", "oracle.label_noise=1", f"folder={tmp_path / 'run'}")
+def test_people_who_err_are_simulated(tmp_path: Path) -> None:
+    run(tmp_path / "run", *TINY, "oracle=noisy", "oracle.label_noise=1")
     [labels] = [labels for labels in Journal.read(tmp_path / "run").labels if labels]
     digits = Digits(test_size=1697)
     digits.setup()

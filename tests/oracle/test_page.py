@@ -371,15 +371,9 @@ def test_an_answer_that_was_on_disk_before_the_page_was_killed_is_kept_once(tmp_
     assert [event.id for event in read_events(publishing.place.store)] == ["a"]
 
 
-@pytest.mark.parametrize(
-    "kills",
-    [
-        2,
-        pytest.param(30, marks=pytest.mark.slow),  # which starts after each, half a minute
-    ],
-)
-def test_no_answer_is_lost_where_the_page_is_killed(tmp_path: Path, kills: int) -> None:
-    assert kill_page(tmp_path / "run", kills) >= 1
+@pytest.mark.slow  # a page's process is started after each kill, half a minute; the tests above kill it once
+def test_no_answer_is_lost_where_the_page_is_killed(tmp_path: Path) -> None:
+    assert kill_page(tmp_path / "run", kills=30) >= 1
 
 
 def test_the_page_starts_once_and_keeps_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
