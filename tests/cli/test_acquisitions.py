@@ -25,12 +25,8 @@ FEWER = {
 """What makes a costly method fast."""
 
 
-LIKE_ANOTHER = {
-    *("least_confidence", "margin", "variation_ratio", "power_margin", "softmax_bald", "softrank_bald"),
-    *("max_herding", "prob_cover", "uherding", "epig"),
-}
-"""Those that read what `entropy`, `power_bald`, `core_set`, `cluster_margin` or `batch_epig` reads, by the same lines;
-tests/cli/test_conf.py makes each."""
+LIKE_ANOTHER = {"least_confidence", "margin", "variation_ratio", "power_margin", "softmax_bald", "softrank_bald"}
+"""Those that read what `entropy` or `power_bald` reads, by the same lines; tests/cli/test_conf.py makes each."""
 
 
 @pytest.mark.parametrize(
