@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 from typing_extensions import override
 
+from lightning_al.values.nearest import did_you_mean
+
+INVALID_CHOICE = re.compile(r"invalid choice: '(?P<given>[^']*)' \(choose from (?P<known>.*)\)")
+"""What argparse says of a word that is none of those it knows."""
+
 
 class OneLineParser(argparse.ArgumentParser):
-    """Parse arguments as argparse does, but end with one line in place of the whole usage.
+    """Parse arguments as argparse does, but end with one line in place of the whole usage, with the nearest known name.
 
     >>> OneLineParser("tool").parse_args(["--what"])
     Traceback (most recent call last):
@@ -18,6 +25,25 @@ class OneLineParser(argparse.ArgumentParser):
     """
 
     @override
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments, and name the option that is most like an unknown one."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(unknown[0], self._options())}")
+        return parsed
+
+    @override
     def error(self, message: str) -> NoReturn:
         """Print one line, and exit with code 2."""
+        wrong = INVALID_CHOICE.search(message)
+        if wrong:
+            message += did_you_mean(wrong["given"], re.findall(r"[\w-]+", wrong["known"]))
         self.exit(2, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
+
+    def _options(self) -> Iterator[str]:
+        """Yield the long names of all options, those of the actions too."""
+        for action in self._actions:
+            yield from (name for name in action.option_strings if name.startswith("--"))
+            if isinstance(action, argparse._SubParsersAction):
+                for parser in action.choices.values():
+                    yield from parser._options()
