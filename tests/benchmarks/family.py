@@ -20,7 +20,8 @@ from statistics import mean
 
 import pandas as pd
 
-from lightning_al.report import Run, area_under_curve, load_runs
+from lightning_al.report import Run, area_under_curve
+from lightning_al.report.runs import read_all
 from lightning_al.report.statistics import holm, paired_difference
 from tests.benchmarks.printing import Report
 
@@ -38,7 +39,7 @@ def main() -> None:
     parser.add_argument("--markdown", action="store_true")
     args = parser.parse_args()
     if args.runs:
-        write_table(args.table, [run for folder in args.runs for run in load_runs(folder)], args.metric, args.by)
+        write_table(args.table, read_all(args.runs)[0], args.metric, args.by)
     table = pd.read_csv(args.table)
     table = table[(table.labels <= args.up_to) & (table.seed < args.seeds)]
     metric = str(table.columns[-1])
