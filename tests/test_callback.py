@@ -267,6 +267,11 @@ CASES: dict[str, tuple[type[LitMLP], Callable[[], list[pl.Callback]], dict[str, 
     "manual optimization": (Manual, list, {"max_epochs": 2}),
     "bfloat16": (LitMLP, list, {"precision": "bf16-mixed"}),
     "sanity check": (LitMLP, list, {"num_sanity_val_steps": 2}),
+    "several settings": (
+        OneCycle,
+        list,
+        {"max_epochs": 3, "accumulate_grad_batches": 2, "precision": "bf16-mixed", "num_sanity_val_steps": 2},
+    ),
 }  # fmt: skip
 
 
@@ -274,24 +279,23 @@ def slow_unless(is_default: bool, *values: Any) -> Any:
     return pytest.param(*values, marks=[] if is_default else [pytest.mark.slow])
 
 
+FIRST = ["plain", "early stopping and checkpoints", "validation by steps", "manual optimization", "several settings"]
+"""Among them are all settings: "several settings" has those that may go together, and each alone is slow."""
 LAST = ["early stopping and checkpoints", "swa"]
-ELSEWHERE = ["max_steps", "ema"]
-"""Whose way another case takes too: "validation by steps", and the averages of tests/programs/test_callbacks.py."""
+"""Callbacks that act when training ends, where the place might count; elsewhere it does not."""
 
 
 class TestEveryRoundIsAsIfItWereTheOnlyOne:
     @pytest.mark.parametrize(
         ("case", "place"),
         [
-            *(slow_unless(case not in ELSEWHERE, case, "first") for case in CASES),
-            # Callbacks that act when training ends, where the place might count; elsewhere it does not.
-            *((case, "last") for case in LAST),
-            *(pytest.param(case, "last", marks=pytest.mark.slow) for case in CASES if case not in LAST),
+            *(slow_unless(case in FIRST, case, "first") for case in CASES),
+            *(slow_unless(case in LAST, case, "last") for case in CASES),
         ],
     )
     def test_one_fit_equals_a_new_trainer_for_each_round(self, tmp_path: Path, case: str, place: str) -> None:
         """What Lightning, callbacks, schedules and seeds keep from a round would make the two differ."""
-        ways = [(1, True), (1, False)] if case in (LAST[0], "plain") else [(1, False)]
+        ways = [(1, True), (1, False)] if case == "plain" else [(1, place == "first")]
         self.assert_equal_one_fit(tmp_path, case, place, ways)
 
     # Two rounds in a call and then one in another are both of the ways above, one after the other.
@@ -384,9 +388,9 @@ class TestKindsOfTrainers:
     @pytest.mark.filterwarnings("ignore:You are running in")
     @pytest.mark.parametrize("settings", [{"fast_dev_run": True}, {"limit_train_batches": 1, "limit_test_batches": 1}])
     def test_short_runs_go_through_every_round(self, tmp_path: Path, settings: dict[str, Any]) -> None:
-        active = ActiveLearning("batchbald", query_size=20, posterior=FEW)
-        trainer(tmp_path, callbacks=[active], **settings).fit(model(), datamodule=active_data())
-        assert [round.labelled for round in active.history] == [8, 28, 48, 60]
+        active = ActiveLearning("batchbald", query_size=8, posterior=FEW)
+        trainer(tmp_path, callbacks=[active], **settings).fit(model(), datamodule=active_data(20))
+        assert [round.labelled for round in active.history] == [8, 16, 20]
 
     def test_callbacks_of_the_module(self, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
         class Configuring(LitMLP):

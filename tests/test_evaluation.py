@@ -20,6 +20,7 @@ from lightning_al.host.namespace import pl
 from lightning_al.posterior import LastLayer, Posterior
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.task import Multiclass
+from tests.support.combinations import one_in
 from tests.support.samples import log_probs_of
 from tests.support.tasks import CLASSES as TASK_CLASSES
 from tests.support.tasks import Items, LitMLP, points, trainer
@@ -122,8 +123,7 @@ def test_it_averages_probabilities_and_not_logits() -> None:
     assert abs(measure(MCDropout(10), net, [batch]).posterior.nll - of_logits[1]) > 0.01
 
 
-@pytest.mark.parametrize("num_samples", [1, 3, 7, 20, 50, 100])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("num_samples", "dtype"), one_in(2, [1, 3, 7, 20, 50, 100], [torch.float32, torch.float64]))
 def test_certain_predictions_are_certain(num_samples: int, dtype: torch.dtype) -> None:
     """A probability that rounding takes past 1 must not be taken for a logit."""
 
@@ -242,7 +242,7 @@ class WithoutTest(DropoutAfterwards):
 
 
 def run(folder: Path, cls: type[LitMLP], *, rounds: int = 2, epochs: int = 10, **kwargs: Any) -> ActiveLearning:
-    arguments: dict[str, Any] = {"val": points(30, seed=1), "test": points(400, seed=5), "batch_size": 16}
+    arguments: dict[str, Any] = {"val": points(30, seed=1), "test": points(200, seed=5), "batch_size": 16}
     data = ActiveDataModule(points(60), initial_size=40, **{**arguments, **kwargs})
     active = ActiveLearning("bald", query_size=4, max_rounds=rounds, posterior=MCDropout(10), test="posterior")
     torch.manual_seed(0)
@@ -349,7 +349,7 @@ class AnyLabels(Healthy):
 @pytest.fixture(scope="module")
 def by_numbers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
     """What a test on class numbers gives."""
-    active = run(tmp_path_factory.mktemp("plain"), AnyLabels, epochs=1, test=labelled_by(lambda x, y: (x, y)))
+    active = run(tmp_path_factory.mktemp("plain"), AnyLabels, rounds=1, epochs=1, test=labelled_by(lambda x, y: (x, y)))
     return [round.metrics for round in active.history]
 
 
@@ -357,15 +357,17 @@ def by_numbers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float
     "form",
     [
         lambda x, y: (x, torch.tensor([y])),
-        lambda x, y: (x, float(y)),
+        pytest.param(lambda x, y: (x, float(y)), marks=pytest.mark.slow),  # as floats of shape [B, 1]
         lambda x, y: (x, torch.tensor([float(y)])),
-        lambda x, y: (x, torch.nn.functional.one_hot(torch.tensor(y), TASK_CLASSES)),
+        pytest.param(  # as one-hot floats
+            lambda x, y: (x, torch.nn.functional.one_hot(torch.tensor(y), TASK_CLASSES)), marks=pytest.mark.slow
+        ),
         lambda x, y: (x, torch.nn.functional.one_hot(torch.tensor(y), TASK_CLASSES).float()),
     ],
     ids=["[B, 1]", "floats", "floats [B, 1]", "one-hot", "one-hot floats"],
 )
 def test_class_numbers_are_read_from_labels_of_any_form(tmp_path: Path, by_numbers: Any, form: Any) -> None:
-    active = run(tmp_path, AnyLabels, epochs=1, test=labelled_by(form))
+    active = run(tmp_path, AnyLabels, rounds=1, epochs=1, test=labelled_by(form))
     assert [round.metrics for round in active.history] == by_numbers
 
 

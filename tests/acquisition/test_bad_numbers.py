@@ -22,6 +22,7 @@ from lightning_al.points import Candidates
 from tests import references
 from tests.acquisition.test_hard_cases import assert_equal_up_to_ties
 from tests.references import random_log_probs
+from tests.support.combinations import one_in
 from tests.support.pools import others, pool, reads_log_probs
 
 NAMES = available()
@@ -381,8 +382,9 @@ def test_a_thousand_tables_are_answered_or_refused(name: str) -> None:
         assert_answered_or_refused(name, seed)
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn])
-@pytest.mark.parametrize("C", [2, 10, 300])
+@pytest.mark.parametrize(
+    ("C", "dtype"), one_in(2, [2, 10, 300], [torch.float32, torch.bfloat16, torch.float16, torch.float8_e4m3fn])
+)
 def test_what_rounding_makes_of_log_probabilities_is_no_error(C: int, dtype: torch.dtype) -> None:
     table = torch.cat([random_log_probs(10, 3, C, seed=0, spread=spread) for spread in (0.0, 0.1, 1.0, 4.0)])
     # The cost of BatchEPIG grows with the square of the number of classes.

@@ -14,6 +14,7 @@ import torch
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query, Skip
 from lightning_al.run.journal import Journal
+from tests.support.combinations import one_in
 from tests.support.programs import run as run_program
 from tests.support.tasks import LitMLP, points, trainer
 
@@ -50,8 +51,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return state(active, data, module)
 
 
-@pytest.mark.parametrize("anew", [False, True], ids=["one program", "a program for each call"])
-@pytest.mark.parametrize("by", ["index", "key"])
+@pytest.mark.parametrize(("anew", "by"), one_in(2, [False, True], ["index", "key"]))
 def test_telling_ends_as_answering_does(tmp_path: Path, whole: Any, anew: bool, by: Any) -> None:
     made = make(tmp_path, tmp_path / "run")
     rounds = []

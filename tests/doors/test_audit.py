@@ -182,7 +182,7 @@ def test_the_oracle_of_the_dataset_gives_the_same_picks(tmp_path: Path, whole: A
 
 def test_answers_one_by_one_in_other_processes_end_as_all_at_once(tmp_path: Path, whole: Any) -> None:
     person = Person(most=3)
-    paused = run(tmp_path, person, folder=tmp_path / "run", calls=20)
+    paused = run(tmp_path, person, folder=tmp_path / "run", calls=13)
     assert told(*paused) == told(*whole[:3])
     assert len({index for query in person.shown for index in query}) == 30
 
@@ -332,7 +332,7 @@ def with_one(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 
 # The slow one is as precise as the README says.
-@pytest.mark.parametrize(("first", "pools"), [(0, 200), pytest.param(500, 2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("first", "pools"), [(0, 100), pytest.param(500, 2000, marks=pytest.mark.slow)])
 def test_it_is_unbiased_and_accuracy_on_other_labels_is_not(first: int, pools: int) -> None:
     errors: dict[str, list[float]] = {"audit": [], "chosen": [], "left over": []}
     for seed in range(first, first + pools):

@@ -117,7 +117,7 @@ TARGETS = torch.randn(9, 8, generator=torch.Generator().manual_seed(5))
         (None, 32),
         ("val", 12),
         (TensorDataset(TARGETS, torch.zeros(9, dtype=torch.int64)), 9),
-        (TensorDataset(TARGETS), 9),
+        pytest.param(TensorDataset(TARGETS), 9, marks=pytest.mark.slow),  # as inputs alone
         (list(TARGETS), 9),
     ],
     ids=["pool", "val", "items", "items without labels", "inputs alone"],

@@ -98,7 +98,14 @@ def answered_at_once(root: Path, **arguments: Any) -> tuple[Any, ...]:
 
 # A crash between the answers tries a folder with `reset="initial"`; that the module's state is kept counts most there
 # where the next round begins from it.
-@pytest.mark.parametrize(("with_folder", "reset"), one_in(2, [False, True], ["initial", "warm", "fresh"]))
+@pytest.mark.parametrize(
+    ("with_folder", "reset"),
+    [
+        *((False, "initial"), (True, "warm")),
+        *(pytest.param(*way, marks=pytest.mark.slow) for way in ((True, "initial"), (False, "warm"))),
+        *(pytest.param(with_folder, "fresh", marks=pytest.mark.slow) for with_folder in (False, True)),
+    ],
+)
 def test_a_pause_changes_nothing(tmp_path: Path, whole: Any, with_folder: bool, reset: Any) -> None:
     truth = Truth()
     expected = whole if reset == "initial" else answered_at_once(tmp_path / "a", reset=reset)

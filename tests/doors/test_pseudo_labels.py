@@ -112,8 +112,8 @@ def test_without_a_sure_prediction_the_run_is_the_plain_one(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("reset", ["warm", pytest.param("initial", marks=pytest.mark.slow)])
 def test_a_run_in_several_programs_equals_one(tmp_path: Path, reset: str) -> None:
-    whole, _, at_once = run(tmp_path, reset=reset)
-    parts, _, resumed = run(tmp_path, reset=reset, folder=tmp_path / "run", calls=4, rounds_per_fit=1)
+    whole, _, at_once = run(tmp_path, reset=reset, epochs=8)
+    parts, _, resumed = run(tmp_path, reset=reset, epochs=8, folder=tmp_path / "run", calls=4, rounds_per_fit=1)
     assert [round.indices for round in at_once.history] == [round.indices for round in resumed.history]
     assert [round.pseudo_labels for round in at_once.history] == [round.pseudo_labels for round in resumed.history]
     assert parts.trained[-1] == whole.trained[-1]

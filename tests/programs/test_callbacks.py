@@ -105,7 +105,7 @@ SHIPPED: dict[str, Callbacks] = {
     "BackboneFinetuning, late": named("BackboneFinetuning", 2, should_align=False),
     "BaseFinetuning": lambda: [Unfreeze()],
     "EMAWeightAveraging": named("EMAWeightAveraging", decay=0.9),
-    "EarlyStopping": named("EarlyStopping", "val_loss", patience=1, min_delta=0.05),
+    "EarlyStopping": named("EarlyStopping", "val_loss", patience=1, min_delta=10.0),
     "EarlyStopping, at the end of training epochs": named(
         "EarlyStopping", "val_loss", patience=1, check_on_train_epoch_end=True
     ),
@@ -157,14 +157,14 @@ def with_a_checkpoint(callbacks: Callbacks) -> Callbacks:
 QUICK = (
     "BackboneFinetuning",
     "EarlyStopping",
-    "GradientAccumulationScheduler",
-    "ModelCheckpoint",
     "ModelPruning",
-    "OnExceptionCheckpoint",
     "StochasticWeightAveraging",
     "WeightAveraging",
 )
-"""Those whose runs the default suite resumes too, of each family one; the slow suite resumes all."""
+"""Those whose runs the default suite resumes too, of each family that keeps something of a fit; the slow suite has all.
+
+Runs with checkpoints are resumed in tests/rounds/test_resume.py and tests/host/test_found_checkpoints.py.
+"""
 
 KEEPS_WEIGHTS = ("EarlyStopping", "ModelPruning", "StochasticWeightAveraging", "WeightAveraging")
 """Those that decide which weights a checkpoint holds. To the others it adds nothing, and is slow beside them."""
@@ -173,7 +173,10 @@ KEEPS_WEIGHTS = ("EarlyStopping", "ModelPruning", "StochasticWeightAveraging", "
 ANOTHER_ARGUMENT = (
     "BackboneFinetuning, late",
     "EarlyStopping, at the end of training epochs",
+    "GradientAccumulationScheduler, from the start",
     "ModelPruning, left as it is",
+    "ModelPruning, with lottery tickets",  # which it is by default
+    "RichModelSummary",  # as ModelSummary, among the observers
     "StochasticWeightAveraging, by a share",
 )
 """The same callbacks once more, on the same ways through the library; the slow suite has them."""
@@ -196,7 +199,7 @@ def test_the_list_is_whole() -> None:
 def settings(callbacks: Callbacks) -> dict[str, Any]:
     has_checkpoint = any(isinstance(callback, pl.callbacks.Checkpoint) for callback in callbacks())
     has_summary = any(isinstance(callback, pl.callbacks.ModelSummary) for callback in callbacks())
-    return {"max_epochs": 4, "enable_checkpointing": has_checkpoint, "enable_model_summary": has_summary}
+    return {"max_epochs": 3, "enable_checkpointing": has_checkpoint, "enable_model_summary": has_summary}
 
 
 def run_with_last_weights(tmp_path: Path, callbacks: Callbacks, folder: Path | None = None, **options: Any) -> Any:
@@ -276,7 +279,8 @@ class More(pl.Callback):
             self.more(trainer)
 
 
-@pytest.mark.parametrize("hook", ["setup", "on_fit_start", "on_train_epoch_end"])
+# What is changed before training is put back in one place.
+@pytest.mark.parametrize("hook", ["setup", pytest.param("on_fit_start", marks=pytest.mark.slow), "on_train_epoch_end"])
 def test_what_a_callback_changes_of_the_trainer_does_not_grow(tmp_path: Path, hook: str) -> None:
     options = {"max_epochs": 2, "max_steps": 50}
     module, active, data = run(made, tmp_path, lambda: [More(hook)], **options)
@@ -312,7 +316,7 @@ def test_what_the_user_changes_between_two_calls_is_kept(tmp_path: Path) -> None
 
 
 @pytest.mark.filterwarnings("ignore:The PyTorch Profiler default schedule will be overridden")  # on so few steps
-@pytest.mark.parametrize("profiler", ["simple", "advanced", "pytorch"])
+@pytest.mark.parametrize("profiler", ["simple", pytest.param("advanced", marks=pytest.mark.slow), "pytorch"])
 def test_a_profiler_goes_through_all_rounds(tmp_path: Path, profiler: str) -> None:
     profilers = {
         "simple": pl.profilers.SimpleProfiler,

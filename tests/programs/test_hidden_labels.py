@@ -170,7 +170,7 @@ def test_labels_of_the_pool_change_no_score_and_break_no_collate(tmp_path: Path,
     assert (seen == seen[0]).all(), "each has the first initial point's label"
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])  # which collate by the same lines
 def test_default_collate_makes_batches_of_one_type(tmp_path: Path, workers: int) -> None:
     for make in (lambda y: y, lambda y: 0.5 * y, torch.tensor, np.int64, one_hot, lambda y: {"a": (y, [0.5 * y])}):
         data = ActiveDataModule(Labelled(Kind(make, numbers)), initial=range(6), num_workers=workers)

@@ -279,6 +279,9 @@ REBUILT_FOR_A_TEST = {
 """Programs whose `setup` for the test builds or changes anew what was trained: plain Lightning tests random weights."""
 
 
+RESUMED = [AppendsLayers, ScalesInSetup, ReadsTheNumberOfSteps, LazyInSetup]
+"""Programs whose runs from the initial weights the default suite resumes, beside those from the weights before."""
+
 Whole = Callable[..., Any]
 
 
@@ -294,7 +297,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     return in_one_call
 
 
-@pytest.mark.parametrize("program", [program for program in PROGRAMS if program is not ReadsTheSizesFromTheData])
+@pytest.mark.parametrize(
+    "program",
+    [
+        # As the program before it in the list.
+        pytest.param(program, marks=[pytest.mark.slow] if program in (BuildsWithoutAGuard, HasNothingInSetup) else [])
+        for program in PROGRAMS
+        if program is not ReadsTheSizesFromTheData
+    ],
+)
 def test_each_round_is_the_plain_program(tmp_path: Path, whole: Whole, program: type[LitBase]) -> None:
     module, active, data = whole(program)
     is_tested = program not in REBUILT_FOR_A_TEST
@@ -333,10 +344,9 @@ def loss_of(module: pl.LightningModule) -> float:
 @pytest.mark.parametrize(
     ("program", "reset"),
     [
-        *(
-            (program, "initial") if number % 3 == 0 else pytest.param(program, "initial", marks=pytest.mark.slow)
-            for number, program in enumerate(PROGRAMS)
-        ),
+        # Of each kind one: what is built anew, appended, changed in place, read from the Trainer, given a shape late.
+        *((program, "initial") for program in RESUMED),
+        *(pytest.param(program, "initial", marks=pytest.mark.slow) for program in PROGRAMS if program not in RESUMED),
         (BuildsAlways, "warm"),
         (RegistersABuffer, "warm"),
         (Lazy, "warm"),
@@ -359,9 +369,8 @@ def test_a_run_in_one_call_is_the_run_call_by_call_and_the_resumed_one(
 
 
 @pytest.mark.parametrize("program", [ConfiguresAlways, ScalesInSetup, HooksInSetup, FreezesWhileItFits, LazyInSetup])
-def test_fits_call_by_call_begin_as_the_first(tmp_path: Path, program: type[LitBase]) -> None:
-    torch.manual_seed(9)
-    module, _, _ = run(lambda: made(program), tmp_path / "one", max_epochs=2)
+def test_fits_call_by_call_begin_as_the_first(tmp_path: Path, whole: Whole, program: type[LitBase]) -> None:
+    module, _, _ = whole(program)
     torch.manual_seed(9)
     other, active, data = run(lambda: made(program), tmp_path / "two", max_epochs=2, rounds_per_fit=1)
     fitting = trainer(tmp_path / "two", callbacks=[active], max_epochs=2)

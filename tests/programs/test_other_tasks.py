@@ -17,6 +17,7 @@ from torch.utils.data import Dataset, Subset, default_collate
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Oracle
 from lightning_al.acquisition import Acquisition, Selection
 from lightning_al.host.namespace import pl
+from tests.support.combinations import one_in
 from tests.support.tasks import CLASSES, FEATURES, Items, LitMLP, points, trainer
 
 METHODS = ["entropy", "bald", "batchbald"]
@@ -113,8 +114,7 @@ MULTI_LABELS: dict[str, Callable[[Tensor, int], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", MULTI_LABELS)
-@pytest.mark.parametrize("acquisition", ["entropy", "bald"])
+@pytest.mark.parametrize(("name", "acquisition"), one_in(2, MULTI_LABELS, ["entropy", "bald"]))
 def test_labels_of_several_classes_at_once(tmp_path: Path, name: str, acquisition: str) -> None:
     message = (
         r"`LitMultiLabel` gives 4 logits.*the label of point \d+ has the shape \[4\].*labels of several classes at "
@@ -160,7 +160,15 @@ REGRESSIONS: dict[str, tuple[int, Callable[[Tensor, int], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REGRESSIONS)
+def slow_if(is_slow: bool, name: str) -> Any:
+    return pytest.param(name, marks=[pytest.mark.slow] if is_slow else [])
+
+
+@pytest.mark.parametrize(
+    # Plain floats and one output show the same of the label.
+    "name",
+    [slow_if(name in ("doubles of NumPy", "one output, [1]"), name) for name in REGRESSIONS],
+)
 def test_labels_of_a_regression(tmp_path: Path, name: str) -> None:
     outputs, form, message = REGRESSIONS[name]
     refused(tmp_path, message, lambda: LitRegression(outputs), Items(60, form))
@@ -227,7 +235,11 @@ CLASSES_OF_ALL_FORMS: dict[str, tuple[int, Callable[[Tensor, int], Any], Any]] =
 }
 
 
-@pytest.mark.parametrize("name", CLASSES_OF_ALL_FORMS)
+LIKE_OTHERS = ("tensors", "one-hot", "soft", "odd or even")
+"""Forms that are read as tensors of one number, one-hot floats, soft doubles and whole numbers are."""
+
+
+@pytest.mark.parametrize("name", [slow_if(name in LIKE_OTHERS, name) for name in CLASSES_OF_ALL_FORMS])
 def test_what_can_be_classes_is_left_alone(tmp_path: Path, name: str) -> None:
     outputs, form, collate = CLASSES_OF_ALL_FORMS[name]
     data = {"collate_fn": collate or default_collate}
@@ -342,7 +354,8 @@ SEVERAL_CLASSES: dict[str, Callable[[], Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", SEVERAL_CLASSES)
+# A large list is read above.
+@pytest.mark.parametrize("name", [slow_if(name == "listed and large", name) for name in SEVERAL_CLASSES])
 def test_a_rare_class_is_a_class(tmp_path: Path, name: str) -> None:
     """Where not all labels are known, nothing is said."""
     assert len(fit(tmp_path, Lit(2), SEVERAL_CLASSES[name](), "entropy", posterior="deterministic").history) == 2

@@ -98,15 +98,30 @@ class ByNorm(Acquisition):
         return Selection(positions, scores)
 
 
+@pytest.fixture(scope="module")
+def plain_picks(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """What is picked by the logits alone."""
+    return picks(tmp_path_factory.mktemp("plain"), Lit())
+
+
+@pytest.fixture(scope="module")
+def plain_picks_by_norm(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return picks(tmp_path_factory.mktemp("plain"), Lit(), None, ByNorm())
+
+
 @pytest.mark.parametrize("name", WRAPPED)
-@pytest.mark.parametrize("acquisition", ["bald", ByNorm()])
-def test_logits_are_read_by_name(tmp_path: Path, name: str, acquisition: Any) -> None:
-    assert picks(tmp_path, Lit(WRAPPED[name]), None, acquisition) == picks(tmp_path, Lit(), None, acquisition)
+def test_logits_are_read_by_name(tmp_path: Path, plain_picks: Any, name: str) -> None:
+    assert picks(tmp_path, Lit(WRAPPED[name])) == plain_picks
 
 
-def test_logits_are_read_by_name_from_a_function_of_the_user_s_own(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", WRAPPED)
+def test_logits_are_read_by_name_where_embeddings_are(tmp_path: Path, plain_picks_by_norm: Any, name: str) -> None:
+    assert picks(tmp_path, Lit(WRAPPED[name]), None, ByNorm()) == plain_picks_by_norm
+
+
+def test_logits_are_read_by_name_from_a_function_of_the_user_s_own(tmp_path: Path, plain_picks: Any) -> None:
     own = picks(tmp_path, Lit(WRAPPED["dict"]), forward=lambda module, batch: module(batch[0]))
-    assert own == picks(tmp_path, Lit())
+    assert own == plain_picks
 
 
 def test_a_tuple_is_refused_and_the_hint_works(tmp_path: Path) -> None:
@@ -176,11 +191,6 @@ DICTS: dict[str, Callable[[Tensor, int], Any]] = {
     "a number and a name": lambda x, y: {"x": x, "label": y, "id": y, "path": "a.png"},
     "an optional input": lambda x, y: {"x": x, "mask": torch.ones(FEATURES), "label": y, "id": y},
 }
-
-
-@pytest.fixture(scope="module")
-def plain_picks(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    return picks(tmp_path_factory.mktemp("plain"), Lit())
 
 
 def mappings() -> Iterator[Any]:

@@ -135,10 +135,10 @@ def test_a_batch_sampler_trains_the_batches_of_a_loader_with_the_same_settings(
         (lambda: WeightedRandomSampler([1.0] * 60, 100), 100),
         # As many as it draws from is one epoch.
         (lambda: RandomSampler(DS, num_samples=60), None),
-        (lambda: RandomSampler(DS, replacement=True), None),
+        pytest.param(lambda: RandomSampler(DS, replacement=True), None, marks=pytest.mark.slow),
         (lambda: WeightedRandomSampler([1.0] * 60, 60), None),
-        (lambda: WeightedRandomSampler([1.0] * 60, 60, replacement=False), None),
-        (lambda: WeightedRandomSampler([1.0] * 40, 40), None),
+        pytest.param(lambda: WeightedRandomSampler([1.0] * 60, 60, replacement=False), None, marks=pytest.mark.slow),
+        pytest.param(lambda: WeightedRandomSampler([1.0] * 40, 40), None, marks=pytest.mark.slow),
         (lambda: WeightedRandomSampler([0.0, 1.0] * 30, 30), None),
     ],
 )

@@ -179,7 +179,8 @@ def test_the_same_program_may_call_again(tmp_path: Path, whole: Any, folder: str
     assert run.ended == whole[reset]
 
 
-@pytest.mark.parametrize(("folder", "reset"), one_in(2, ["run", None], ["initial", "warm"]))
+# Without a folder, all that the fit goes on from is in the checkpoint.
+@pytest.mark.parametrize(("folder", "reset"), [pytest.param("run", "initial", marks=pytest.mark.slow), (None, "warm")])
 def test_a_checkpoint_of_the_middle_of_a_fit_goes_on_there(
     tmp_path: Path, whole: Any, folder: str | None, reset: str
 ) -> None:
@@ -215,7 +216,7 @@ def test_a_checkpoint_of_an_earlier_fit_than_the_folders_is_refused(tmp_path: Pa
         Run(tmp_path, "run").fit(checkpoint(tmp_path), ckpt_path=earlier)
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm"])
+@pytest.mark.parametrize("reset", ["initial", pytest.param("warm", marks=pytest.mark.slow)])
 def test_a_run_that_is_done_repeats_its_last_fit(tmp_path: Path, whole: Any, reset: str) -> None:
     Run(tmp_path, "run", reset=reset).fit(checkpoint(tmp_path))
     before = sorted(tmp_path.rglob("*"))
@@ -225,7 +226,7 @@ def test_a_run_that_is_done_repeats_its_last_fit(tmp_path: Path, whole: Any, res
     assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm"])
+@pytest.mark.parametrize("reset", [pytest.param("initial", marks=pytest.mark.slow), "warm"])
 def test_a_larger_limit_goes_on_further(tmp_path: Path, whole: Any, reset: str) -> None:
     Run(tmp_path, "run", max_rounds=1, reset=reset).fit(checkpoint(tmp_path))
     further = Run(tmp_path, "run", seed_of_weights=8, reset=reset)
@@ -233,7 +234,7 @@ def test_a_larger_limit_goes_on_further(tmp_path: Path, whole: Any, reset: str) 
     assert further.ended == whole[reset]
 
 
-@pytest.mark.parametrize("folder", ["run", None])
+@pytest.mark.parametrize("folder", ["run", pytest.param(None, marks=pytest.mark.slow)])
 def test_a_label_that_is_corrected_in_between_begins_the_round_again(tmp_path: Path, folder: str | None) -> None:
     run = Run(tmp_path, folder)
     with pytest.raises(CutError):

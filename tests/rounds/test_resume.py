@@ -82,8 +82,20 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return undisturbed
 
 
+CUTS: list[tuple[int, str, str]] = [
+    *((1, "between", "fresh"), (1, "fit", "initial")),
+    *((2, "test", "fresh"), (2, "fit", "warm")),
+    *((3, "between", "warm"), (3, "test", "initial")),
+]
+"""The first fit, a middle one and the last, and each place and each `reset` twice."""
+
+
 @pytest.mark.parametrize(
-    ("fit", "place", "reset"), one_in(3, [1, 2, 3], ["fit", "test", "between"], ["initial", "warm", "fresh"])
+    ("fit", "place", "reset"),
+    [
+        pytest.param(*cut, marks=[] if cut in CUTS else [pytest.mark.slow])
+        for cut in product([1, 2, 3], ["fit", "test", "between"], ["initial", "warm", "fresh"])
+    ],
 )
 def test_a_run_cut_off_goes_on_to_the_same_end(tmp_path: Path, whole: Any, fit: int, place: str, reset: Any) -> None:
     undisturbed, whole_folder = whole(reset)
@@ -128,7 +140,8 @@ class Terminated(Acquisition):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-@pytest.mark.parametrize("place", ["before", "while", "after"])
+# What comes before is seen at the first batch, as what comes while the pool is scored.
+@pytest.mark.parametrize("place", [pytest.param("before", marks=pytest.mark.slow), "while", "after"])
 def test_a_sigterm_between_fits_ends_the_run_and_it_goes_on(tmp_path: Path, whole: Any, place: str) -> None:
     undisturbed, _ = whole()
     with pytest.raises(StoppedError) as raised:
@@ -160,7 +173,8 @@ def test_a_finished_run_started_again_only_repeats_its_last_fit(tmp_path: Path, 
     assert same_weights(first[1], again[1])
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm"])
+# From its initial weights too, a run that was cut off goes on above.
+@pytest.mark.parametrize("reset", [pytest.param("initial", marks=pytest.mark.slow), "warm"])
 def test_a_larger_budget_goes_on_further(tmp_path: Path, whole: Any, reset: Any) -> None:
     undisturbed, _ = whole(reset)
     run(tmp_path, tmp_path / "run", budget=12, reset=reset)
@@ -170,7 +184,8 @@ def test_a_larger_budget_goes_on_further(tmp_path: Path, whole: Any, reset: Any)
     assert same_weights(further[1], undisturbed[1])
 
 
-@pytest.mark.parametrize("reset", ["initial", "warm"])
+# A callback that goes on from the weights of the call before is in tests/test_callback.py.
+@pytest.mark.parametrize("reset", ["initial", pytest.param("warm", marks=pytest.mark.slow)])
 def test_a_larger_budget_of_the_same_callback_goes_on_too(tmp_path: Path, reset: Any) -> None:
     active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=12, reset=reset)
     data, module = active_data(20), model()
@@ -220,15 +235,15 @@ def test_a_checkpoint_from_the_middle_of_a_round_goes_on_there(tmp_path: Path, w
 
     def fit(*extra: pl.Callback, **kwargs: Any) -> tuple[ActiveLearning, pl.Trainer, ActiveDataModule, nn.Module]:
         checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "kept", monitor="val_loss", save_last=True)
-        active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=20, seed=1, **folder)
-        fitting = trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=[active, checkpoint, *extra])
+        active = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=16, seed=1, **folder)
+        fitting = trainer(tmp_path, max_epochs=3, enable_checkpointing=True, callbacks=[active, checkpoint, *extra])
         module, data = model(), active_data(20)
         fitting.fit(module, datamodule=data, **kwargs)
         return active, fitting, data, module
 
     with pytest.raises(InterruptedFitError):
-        fit(Cut(3, "fit"))
-    path = tmp_path / "kept" / "round-2" / "last.ckpt"
+        fit(Cut(2, "fit"))
+    path = tmp_path / "kept" / "round-1" / "last.ckpt"
     saved = torch.load(path, weights_only=True)  # plain data and tensors alone, so that loading runs no code
     assert saved["epoch"] == 0 or saved["epoch"] == 1
     epochs: list[int] = []
@@ -239,15 +254,15 @@ def test_a_checkpoint_from_the_middle_of_a_round_goes_on_there(tmp_path: Path, w
 
     active, _, data, _ = fit(Counting(), ckpt_path=path)
     assert epochs[0] == saved["epoch"] + 1  # the round goes on, and is not begun again
-    assert epochs[-4:] == [0, 1, 2, 3]  # the next one is whole
-    assert [round.labelled for round in active.history] == [8, 12, 16, 20]
-    whole = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=20, seed=1)
+    assert epochs[-3:] == [0, 1, 2]  # the next one is whole
+    assert [round.labelled for round in active.history] == [8, 12, 16]
+    whole = ActiveLearning("bald", posterior=MCDropout(3), query_size=4, budget=12, seed=1)
     checkpoint = pl.callbacks.ModelCheckpoint(dirpath=tmp_path / "whole", monitor="val_loss")
-    trainer(tmp_path, max_epochs=4, enable_checkpointing=True, callbacks=[whole, checkpoint]).fit(
+    trainer(tmp_path, max_epochs=3, enable_checkpointing=True, callbacks=[whole, checkpoint]).fit(
         model(), datamodule=active_data(20)
     )
-    assert plain(active.history)[:2] == plain(whole.history)[:2]
-    assert len(set(data.pool.labelled)) == 20
+    assert plain(active.history)[:1] == plain(whole.history)[:1]
+    assert len(set(data.pool.labelled)) == 16
 
 
 def test_a_checkpoint_that_is_only_tried_takes_nothing_of_the_run(tmp_path: Path) -> None:

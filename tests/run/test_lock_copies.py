@@ -236,8 +236,9 @@ def killed_before_call(number: int, act: Callable[[Any], object], prepare: Calla
     return said != ["done"]
 
 
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("found", ["nothing", "a copy"])
-def test_a_kill_leaves_no_lock_that_is_not_whole(tmp_path: Path, found: str) -> None:
+def test_a_kill_leaves_no_lock_that_is_not_whole(tmp_path: Path, found: str, step: int) -> None:
     first, number, is_killed = tmp_path / "first", 0, True
     first.mkdir()
     held = RunLock(first)
@@ -253,12 +254,12 @@ def test_a_kill_leaves_no_lock_that_is_not_whole(tmp_path: Path, found: str) -> 
         assert not path.exists() or path.read_bytes().startswith(MARK)
         Journal(folder).close()
         assert [path.name for path in folder.iterdir()] == ["journal.sqlite"]
-        number += 1
+        number += step
     assert number > 10
     assert held.is_held
 
 
-@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_leaves_no_half_of_a_folder_that_a_run_was_moved_to(tmp_path: Path, step: int) -> None:
     number, is_killed, kept = 0, True, 0
     write(tmp_path / "template", 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra.errors import CompactHydraException
-from omegaconf import OmegaConf
+from hydra.errors import CompactHydraException, ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf
 
 from lightning_al import ActiveLearning, cli
-from lightning_al.cli.command_folder import check_command_folder
+from lightning_al.cli.command_folder import check_before_hydra, check_command_folder, check_sweep_folder
 from lightning_al.cli.hydra_files import check_hydra_files
 from lightning_al.cli.journal import main as journal_command
 from lightning_al.cli.one_line_errors import in_one_line
@@ -34,7 +35,6 @@ from lightning_al.run.lock import RunLock
 from lightning_al.run.lock_file import MARK
 from tests.cli.test_cli import TINY
 from tests.run.test_folder import contents, finished, never_waiting, rewrite  # noqa: F401, which are fixtures
-from tests.support.combinations import one_in
 from tests.support.rounds import LABELS, ROUNDS, write
 from tests.support.tasks import trainer
 from tests.test_callback import active_data, model
@@ -167,32 +167,40 @@ def test_a_lock_says_whose_it_is(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    one_in(
-        3,
-        [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "config.yaml"],
-        [b"lr: 1\nmodel: x\n", b"\xff\xfe", b"hydra: {job: {name: theirs}}"],
-    ),
-)
-def test_another_programs_configuration_is_not_overwritten(
-    refused: Any, tmp_path: Path, name: str, content: bytes
-) -> None:
+THEIRS = "of another program that uses Hydra|is not the configuration of a run"
+
+
+@pytest.mark.parametrize("name", [".hydra/config.yaml", ".hydra/hydra.yaml", ".hydra/overrides.yaml", "config.yaml"])
+@pytest.mark.parametrize("content", [b"lr: 1\nmodel: x\n", b"\xff\xfe", b"hydra: {job: {name: theirs}}"])
+def test_another_programs_configuration_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(content)
     before = contents(tmp_path)
-    said = refused(*TINY, f"folder={tmp_path}")
-    assert "of another program that uses Hydra" in said or "is not the configuration of a run" in said
+    with pytest.raises((ValueError, ConfigCompositionException), match=THEIRS):
+        check_before_hydra(of_a_command(), tmp_path)
     assert contents(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["multirun.yaml", "optimization_results.yaml"])
-def test_another_programs_sweep_is_not_overwritten(refused: Any, tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("lr: 1\n")
+def of_a_command() -> DictConfig:
+    """The part of a command's configuration that says where Hydra, loggers and checkpoints write."""
+    parts = {"logger": {}, "callbacks": {}, "trainer": {}}
+    return OmegaConf.create({**parts, "hydra": {"output_subdir": ".hydra", "job": {"name": "lightning-al"}}})
+
+
+def test_another_programs_configuration_is_not_overwritten(refused: Any, tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").write_text("lr: 1\n")
     before = contents(tmp_path)
-    said = refused("-m", *TINY, "seed=0,1", f"folder={tmp_path}")
-    assert f"has {name}, which a sweep would overwrite, but no cells" in said
+    assert re.search(THEIRS, refused(*TINY, f"folder={tmp_path}"))
     assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["multirun.yaml", "optimization_results.yaml", "comparison.png"])
+def test_another_programs_sweep_is_refused(tmp_path: Path, name: str) -> None:
+    """That a command refuses it is in test_folder.py."""
+    (tmp_path / name).write_text("lr: 1\n")
+    with pytest.raises(ValueError, match=f"has {name}, which a sweep would overwrite, but no cells"):
+        check_sweep_folder(of_a_command(), tmp_path)
 
 
 def test_what_a_command_left_that_was_cut_off_is_written_anew(command: Any, tmp_path: Path) -> None:
@@ -253,7 +261,7 @@ def one_line(said: str) -> None:
     ("mode", "step"),
     # A sweep checks its folder as a run does: some of the names show that it does.
     # The names are refused above without the command line, of which a few show that it refuses them in a line.
-    [([], 6), (["-m"], 13), *(pytest.param(mode, 1, marks=pytest.mark.slow) for mode in ([], ["-m"]))],
+    [([], 9), (["-m"], 18), *(pytest.param(mode, 1, marks=pytest.mark.slow) for mode in ([], ["-m"]))],
     ids=["run", "sweep", "run, all names", "sweep, all names"],
 )
 def test_the_command_line_refuses_what_can_be_no_folder_in_a_line(

@@ -403,7 +403,22 @@ def some(names: list[str]) -> list[Any]:
     return [name if place % 6 == 0 else pytest.param(name, marks=pytest.mark.slow) for place, name in enumerate(names)]
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+LIKE_OTHERS = (
+    "batchbald",
+    "random",
+    "margin",
+    "larger queries",
+    "shorter",
+    "other points",
+    "normalised",
+    "fewer initial",
+)
+"""Cases that differ from another one in a value alone."""
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name for name in SETTINGS]
+)
 def test_what_differs_is_refused_in_words(going: Going, tmp_path: Path, name: str) -> None:
     change, message, _ = SETTINGS[name]
     change(going)
