@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from typing_extensions import override
@@ -29,7 +28,8 @@ class OneLineParser(argparse.ArgumentParser):
         """Parse all arguments, and name the option that is most like an unknown one."""
         parsed, unknown = self.parse_known_args(args, namespace)
         if unknown:
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(unknown[0], self._options())}")
+            known = re.findall(r"--[a-z-]+", self.format_help())
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{did_you_mean(unknown[0], known)}")
         return parsed
 
     @override
@@ -39,11 +39,3 @@ class OneLineParser(argparse.ArgumentParser):
         if wrong:
             message += did_you_mean(wrong["given"], re.findall(r"[\w-]+", wrong["known"]))
         self.exit(2, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
-
-    def _options(self) -> Iterator[str]:
-        """Yield the long names of all options, those of the actions too."""
-        for action in self._actions:
-            yield from (name for name in action.option_strings if name.startswith("--"))
-            if isinstance(action, argparse._SubParsersAction):
-                for parser in action.choices.values():
-                    yield from parser._options()
