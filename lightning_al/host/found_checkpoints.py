@@ -95,8 +95,9 @@ class CheckpointChoice:
 
 
 def choose_checkpoints(trainer: pl.Trainer, is_active: Callable[[pl.Trainer], bool], has_fitted: bool) -> None:
-    """Let a `CheckpointChoice` choose the Trainer's checkpoints, unless one does already."""
-    if not isinstance(SELECT_CHECKPOINT.of(trainer), CheckpointChoice):
+    """Let a `CheckpointChoice` choose the Trainer's checkpoints, unless one does already, or none is to be chosen."""
+    chooses = SELECT_CHECKPOINT.of(trainer)
+    if chooses is not _do_nothing and not isinstance(chooses, CheckpointChoice):
         choice = CheckpointChoice(trainer, is_active, has_fitted)
         SELECT_CHECKPOINT.set(trainer, choice)
         NEWEST_SLURM_CHECKPOINT.set(trainer, choice.newest_slurms)

@@ -165,7 +165,10 @@ def check_same_end(ended: Ended, whole: Ended) -> None:
     assert same_weights(ended.weights, whole.weights)
 
 
-QUICK = [("an exception", "fit", 1, False), ("an exception", "fit", 1, True), ("SLURM", "label", 1, False)]
+QUICK = [
+    *(("an exception", "fit", 1, False), ("an exception", "fit", 1, True)),
+    *(("an exception", "between", 1, False), ("SLURM", "label", 1, False)),
+]
 """What SLURM ends in a fit goes on below, in a loop of one's own."""
 
 WAYS = [
