@@ -80,7 +80,7 @@ Exercise = Callable[[], object]
 
 
 class Gone:
-    """Hide an attribute of a class that is written in C, from which nothing can be removed."""
+    """Hide an attribute of a class or of its bases: not every class in C takes back what is removed from it."""
 
     def __get__(self, *_: object) -> None:
         raise AttributeError
@@ -91,14 +91,11 @@ def take_away(monkeypatch: pytest.MonkeyPatch, owner: Any, path: str) -> None:
     *way, name = path.split(".")
     for part in way:
         owner = getattr(owner, part)
-    if name in vars(owner):
-        monkeypatch.delitem(vars(owner), name) if not isinstance(owner, type) else monkeypatch.delattr(owner, name)
-    for cls in owner.__mro__ if isinstance(owner, type) else type(owner).__mro__:
-        if name in vars(cls):
-            try:
-                monkeypatch.delattr(cls, name)
-            except TypeError:
-                monkeypatch.setattr(owner if isinstance(owner, type) else type(owner), name, Gone())
+    cls = owner if isinstance(owner, type) else type(owner)
+    if name in vars(owner) and owner is not cls:
+        monkeypatch.delitem(vars(owner), name)
+    if any(name in vars(base) for base in cls.__mro__):
+        monkeypatch.setattr(cls, name, Gone())
 
 
 def under(context: Any) -> None:
