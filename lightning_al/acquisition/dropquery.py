@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, Selection, at_most, checked_log_probs, score_chunks
-from lightning_al.acquisition.clusters import k_means
+from lightning_al.acquisition.clusters import Clusters, k_means
 from lightning_al.acquisition.features import features_of
 from lightning_al.acquisition.registry import register
 from lightning_al.acquisition.tables import checked_table
@@ -20,6 +20,9 @@ from lightning_al.acquisition.ties import tie_keys
 from lightning_al.information import posterior_mean
 from lightning_al.points import Candidates
 from lightning_al.values.whole_numbers import whole_number
+
+ROUNDING = 16
+"""Distances that differ by less count as equal, in units of the last place of the longest feature."""
 
 
 def dropquery(
@@ -132,11 +135,9 @@ def _spread(features_n_D: Tensor, keys_n: Tensor, b: int, generator: torch.Gener
     Equal points may leave clusters empty. Then the second nearest points follow, and so on.
     """
     clusters = k_means(features_n_D, b, generator)
-    distances_n = clusters.distances_to_centres(features_n_D)
     sizes_n = clusters.numbers_N.bincount(minlength=b)[clusters.numbers_N]
     by_key = keys_n.argsort()
-    nearest_first = by_key[distances_n[by_key].argsort(stable=True)]
-    by_cluster = nearest_first[clusters.numbers_N[nearest_first].argsort(stable=True)]
+    by_cluster = by_key[_levels(clusters, features_n_D)[by_key].argsort(stable=True)]
     numbers_n = clusters.numbers_N[by_cluster]
     firsts_n = torch.searchsorted(numbers_n, numbers_n)
     turns_n = torch.empty_like(by_cluster)
@@ -145,6 +146,22 @@ def _spread(features_n_D: Tensor, keys_n: Tensor, b: int, generator: torch.Gener
     largest_first = by_key[(-sizes_n[by_key]).argsort(stable=True)]
     order = largest_first[turns_n[largest_first].argsort(stable=True)]
     return order[:b]
+
+
+def _levels(clusters: Clusters, features_n_D: Tensor) -> Tensor:
+    """Number the points by cluster and by distance to its centre, from the nearest on.
+
+    Points of a cluster whose distances differ by no more than rounding have one number ``[n]``. The two points of a
+    cluster of two are as far from its centre, so rounding would choose one of them.
+    """
+    distances_n = clusters.distances_to_centres(features_n_D)
+    nearest_first = distances_n.argsort()
+    by_cluster = nearest_first[clusters.numbers_N[nearest_first].argsort(stable=True)]
+    rounding = ROUNDING * torch.finfo(distances_n.dtype).eps * torch.linalg.vector_norm(features_n_D, dim=1).max()
+    is_next_n = (distances_n[by_cluster].diff() > rounding) | (clusters.numbers_N[by_cluster].diff() > 0)
+    levels_n = torch.zeros_like(by_cluster)
+    levels_n[by_cluster[1:]] = is_next_n.cumsum(0)
+    return levels_n
 
 
 @register("dropquery")

@@ -45,14 +45,13 @@ def explained(folder: Path) -> Iterator[None]:
 
 
 def code_of(error: sqlite3.Error | UnicodeDecodeError) -> int:
-    """Return SQLite's number of an error's kind. An error without one counts as damage."""
-    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & 0xFF
+    """Return SQLite's number of an error's kind. An error without one, or a file that ends too early, is damage."""
+    code = int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT))
+    return sqlite3.SQLITE_CORRUPT if code == sqlite3.SQLITE_IOERR_SHORT_READ else code & 0xFF
 
 
 def is_damage(error: sqlite3.Error | UnicodeDecodeError, folder: Path) -> bool:
     """Return whether an error means that the folder's database is damaged."""
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHORT_READ:
-        return True  # the file ends too early
     if code_of(error) == sqlite3.SQLITE_READONLY:
         # A damaged header makes a database read-only too.
         with suppress(OSError), open_plain(folder / JOURNAL, LARGEST_JOURNAL) as file:

@@ -99,6 +99,18 @@ def test_equal_points_are_told_apart_by_the_seed_and_not_by_rounding() -> None:
     assert not torch.equal(dropquery(votes([2] * 180, 5), points_N_D, 40, generator=seeded(1)).positions, expected)
 
 
+def test_points_as_far_from_their_centre_are_told_apart_by_the_seed_and_not_by_rounding() -> None:
+    # Pairs: each point of one is as far from the middle as the other.
+    middles_n_D = 10 * torch.randn(20, 5, generator=seeded(1))
+    points_N_D = (middles_n_D + torch.randn(2, 20, 5, generator=seeded(2))).flatten(0, 1)
+    expected = dropquery(votes([2] * 40, 5), points_N_D, 20, generator=seeded()).positions
+    assert len(set((expected % 20).tolist())) == 20
+    for turn in range(8):
+        noise_N_D = torch.finfo(points_N_D.dtype).eps * torch.randn(40, 5, generator=seeded(turn))
+        moved_N_D = points_N_D * (1 + noise_N_D)
+        assert torch.equal(dropquery(votes([2] * 40, 5), moved_N_D, 20, generator=seeded()).positions, expected)
+
+
 def test_the_class_selects_by_the_function_from_a_stream() -> None:
     log_probs_N_K_C = random_log_probs(40, 5, 4, seed=1)
     points_N_D = torch.nn.functional.normalize(torch.randn(40, 3, generator=seeded()))
