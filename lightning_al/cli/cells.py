@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.errors import CompactHydraException
+
 from lightning_al.cli.secrets import without_secrets
 from lightning_al.run.files import read_text, replacing
 from lightning_al.run.folder import ERROR
@@ -45,10 +47,13 @@ def cell_folder(sweep: Path, overrides: str, settings: Mapping[str, Any], versio
 def write_error(folder: Path, error: BaseException) -> None:
     """Write an error into a cell's folder, first in one line and then with its traceback.
 
-    If several processes of a cell fail, only the first error is kept: it may have caused the others.
+    What a command would say by itself is the line as it is; another error begins with its type. If several processes of a cell fail, only the first error is kept: it may have caused the others.
     """
     said = " ".join(without_secrets(str(error)).split())
-    line = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    if isinstance(error, CompactHydraException):
+        line = said.removeprefix("lightning-al: ")
+    else:
+        line = f"{type(error).__name__}: {said}" if said else type(error).__name__
     if not os.path.lexists(folder / ERROR):
         with replacing(folder / ERROR) as path:
             text = without_secrets(line + "\n\n" + "".join(traceback.format_exception(error)))
@@ -76,13 +81,13 @@ class Failures:
         self._sweep = sweep
         self._before = self._found()
 
-    def since(self) -> dict[Path, str]:
-        """Return the error of each cell that has failed since, in one line, by the path of its file."""
-        return {
-            path: read_error(path.parent)
-            for path, written in sorted(self._found().items())
-            if self._before.get(path) != written
-        }
+    def since(self) -> dict[str, list[Path]]:
+        """Return the errors of the cells that have failed since, each in one line, with the files that hold it."""
+        files_of: dict[str, list[Path]] = {}
+        for path, written in sorted(self._found().items()):
+            if self._before.get(path) != written:
+                files_of.setdefault(read_error(path.parent), []).append(path)
+        return files_of
 
     def _found(self) -> dict[Path, tuple[int, int]]:
         status = {path: path.stat() for path in self._sweep.rglob(ERROR)}

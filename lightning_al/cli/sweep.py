@@ -26,6 +26,7 @@ from lightning_al.cli.configuration import COMMAND_ONLY
 from lightning_al.cli.direction import check_sweeper
 from lightning_al.cli.external_launch import is_first_rank, on_first_rank, shared_folder
 from lightning_al.cli.job import is_multirun, new_console
+from lightning_al.cli.one_line_errors import in_one_line
 from lightning_al.cli.references import shown, write_hydra_values
 from lightning_al.cli.run import run_to_budget
 from lightning_al.cli.waiting import refuse_waiting_oracle
@@ -81,12 +82,13 @@ class CompareRuns(Callback):
             is_compared = False
         failed = self._failures.since()
         if failed:
-            how_many = f"{len(failed)} cells" if len(failed) > 1 else "1 cell"
+            how_many = _cells(sum(map(len, failed.values())))
             console.print(
                 f"{how_many} failed. The same command runs them again, and skips finished cells.", soft_wrap=True
             )
-        for path, said in failed.items():
-            console.print(f"  {said}  (whole traceback: {path})", soft_wrap=True)
+        for said, paths in failed.items():
+            where = f"{_cells(len(paths))}, the first's whole traceback" if len(paths) > 1 else "whole traceback"
+            console.print(f"  {said}  ({where}: {paths[0]})", soft_wrap=True)
         self._stopping.end()
         if failed or not is_compared:
             raise SystemExit(1)
@@ -94,6 +96,10 @@ class CompareRuns(Callback):
     def __getstate__(self) -> dict[str, Any]:
         """Pickle only the process id, for the processes that run the cells."""
         return {"process": self.process}
+
+
+def _cells(number: int) -> str:
+    return f"{number} cells" if number > 1 else "1 cell"
 
 
 def _compare(folder: Path) -> None:
@@ -134,7 +140,8 @@ def run_cell(config: DictConfig, folder: Path) -> float:
     if is_multirun():
         clear_error(folder)
     try:
-        area = run_to_budget(config, folder)
+        with in_one_line(folder):
+            area = run_to_budget(config, folder)
     except Exception as error:
         write_error(folder, error)
         if not is_multirun():

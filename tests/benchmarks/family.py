@@ -72,7 +72,7 @@ def main() -> None:
 
 def write_table(path: Path, runs: Sequence[Run], metric: str | None, by: Sequence[str]) -> None:
     """Write a row for each round of the finished runs; a method has one run a seed."""
-    finished = [run if metric is None else run.on(metric) for run in runs if run.state == "finished"]
+    finished = [run.on(metric or run.metric) for run in runs if run.state == "finished"]
     names = {run.metric for run in finished}
     if len(names) != 1:
         raise SystemExit(f"The finished runs have curves of {sorted(names)}; choose one by --metric.")

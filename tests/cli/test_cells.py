@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_module
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import CompactHydraException
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
@@ -203,4 +204,9 @@ def test_only_what_fails_from_now_on_counts(tmp_path: Path) -> None:
     clear_error(again)
     for folder in (again, new):
         write_error(folder, ValueError("now"))
-    assert failures.since() == {again / ERROR: "ValueError: now", new / ERROR: "ValueError: now"}
+    assert failures.since() == {"ValueError: now": [again / ERROR, new / ERROR]}
+
+
+def test_what_a_command_says_by_itself_has_no_type_before_it(tmp_path: Path) -> None:
+    write_error(tmp_path, CompactHydraException("lightning-al: `X` got 3. Pass 4."))
+    assert read_error(tmp_path) == "`X` got 3. Pass 4."

@@ -135,8 +135,11 @@ def test_what_cannot_be_made_fails_by_cell_too_and_is_worth_nan_to_a_sweeper(
 ) -> None:
     returned, of_cell = [], cli.run_cell
     monkeypatch.setattr(cli, "run_cell", lambda *given: returned.append(of_cell(*given)) or returned[-1])
-    said = refused("-m", *TINY, "acquisition=random", "active.query_size=0,-1", f"folder={tmp_path}")
+    said = refused("-m", *TINY, "acquisition=random", "active.query_size=0", "seed=0,1", f"folder={tmp_path}")
     assert "2 cells failed" in said
+    in_a_line = "`ActiveLearning` needs `query_size` of at least 1, but got 0. Pass a larger one."
+    assert said.count(f"Failed: {in_a_line}  (whole traceback: ") == 2
+    assert said.count(f"\n  {in_a_line}  (2 cells, the first's whole traceback: ") == 1
     assert "Compared" not in said
     assert len(list(tmp_path.rglob(ERROR))) == 2
     assert len(returned) == 2

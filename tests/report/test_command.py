@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
-import time
 import warnings
 from html.parser import HTMLParser
 from pathlib import Path
@@ -278,9 +277,7 @@ def test_help_answers_before_torch_is_imported(tmp_path):
     code = f"import sys, lightning_al.report.command; print(sorted({slow} & set(sys.modules)))"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert answer.stdout.strip() == "[]"
-    began = time.monotonic()
     assert "--with-validation-labels" in command("--help", cwd=tmp_path, fork=False).stdout
-    assert time.monotonic() - began < 5  # 0.2 s where nobody else works
 
 
 def test_without_names_and_times_there_are_numbers_and_no_times(study: Path) -> None:
