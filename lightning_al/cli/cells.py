@@ -47,7 +47,8 @@ def cell_folder(sweep: Path, overrides: str, settings: Mapping[str, Any], versio
 def write_error(folder: Path, error: BaseException) -> None:
     """Write an error into a cell's folder, first in one line and then with its traceback.
 
-    What a command would say by itself is the line as it is; another error begins with its type. If several processes of a cell fail, only the first error is kept: it may have caused the others.
+    The line of an error that a command would show alone is that line; another one begins with the error's type. If
+    several processes of a cell fail, only the first error is kept: it may have caused the others.
     """
     said = " ".join(without_secrets(str(error)).split())
     if isinstance(error, CompactHydraException):

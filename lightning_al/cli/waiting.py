@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 from hydra.errors import HydraException
@@ -13,6 +14,7 @@ from lightning_al.cli.job import new_console
 
 if TYPE_CHECKING:
     from lightning_al.callback import ActiveLearning
+    from lightning_al.oracle.query import Query
 
 WAITING = 75
 """The exit code of a command whose run awaits answers: that of a temporary failure, after which one tries again."""
@@ -48,8 +50,20 @@ def end_waiting(active: ActiveLearning, command: str) -> SystemExit:
     assert query is not None
     of = "the initial points" if query.round < 0 else f"round {query.round}"
     how = getattr(active.oracle, "how_to_answer", lambda query: "Label them")(query)
-    new_console().print(f"Waiting for {len(query)} answers for {of}. {how}, then run: {command}", soft_wrap=True)
+    new_console().print(f"Waiting for {answers_to(query)} for {of}. {how}, then run: {command}", soft_wrap=True)
     return SystemExit(WAITING)
+
+
+def answers_to(query: Query) -> str:
+    """Return how many answers a query awaits, and how many of them are audit points', which are never trained on.
+
+    >>> from lightning_al.oracle.query import Query
+    >>> answers_to(Query(0, [7, 3, 5], scores=[0.5, 0.2, float("nan")]))
+    '3 answers (2 to learn from, 1 to measure accuracy)'
+    """
+    num_audit = sum(map(isnan, query.scores))
+    parts = f" ({len(query) - num_audit} to learn from, {num_audit} to measure accuracy)" if num_audit else ""
+    return f"{len(query)} answers{parts}"
 
 
 def _found(target: str) -> Any:

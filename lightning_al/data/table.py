@@ -7,6 +7,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from lightning_al.data.from_files import FromFiles, class_names
+from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.values.errors import first_few, said_shortly
 from lightning_al.values.nearest import nearest
 
@@ -142,6 +144,8 @@ def table(
     frame = _read(Path(path), wanted)
     if not len(frame):
         raise ValueError(f"`table` found no rows in {path}. Give a table with rows to label.")
+    if label is None:
+        _warn_of_labels(frame.drop(columns=wanted), names or [], path)
     names = _classes_of(frame[label], path) if names is None else names
     scale: tuple[Tensor, Tensor] | None = None
     if text is None:
@@ -185,7 +189,7 @@ def _column_names(columns: Sequence[str] | None) -> list[str]:
 
 
 def _read(path: Path, wanted: Sequence[str]) -> pd.DataFrame:
-    """Return some columns of a file; those of CSV files as texts, empty where a cell is."""
+    """Return a file that has some columns; those of a CSV file are texts, empty where a cell is."""
     path = path.expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"`table` cannot find the file {path}. Check the path.")
@@ -206,7 +210,7 @@ def _read(path: Path, wanted: Sequence[str]) -> pd.DataFrame:
             f"`table` cannot read {path} as CSV: {said_shortly(error)}. Write it as CSV in UTF-8, with a row of names "
             "first, and quote cells that hold a separator."
         ) from error
-    return frame[list(wanted)].rename(columns=str)
+    return frame.rename(columns=str)
 
 
 def _read_parquet(path: Path, wanted: Sequence[str]) -> pd.DataFrame:
@@ -218,7 +222,7 @@ def _read_parquet(path: Path, wanted: Sequence[str]) -> pd.DataFrame:
             "the table as CSV."
         ) from error
     _check_columns(path, [str(name) for name in frame.columns], wanted)
-    return frame.rename(columns=str)[list(wanted)]
+    return frame.rename(columns=str)
 
 
 def _encoding_of(path: Path) -> str:
@@ -252,6 +256,26 @@ def _check_columns(path: Path, there: Sequence[str], wanted: Sequence[str]) -> N
             raise ValueError(
                 f"`table` found the column {name!r} more than once in {path}. Give each column its own name."
             )
+
+
+def _warn_of_labels(others: pd.DataFrame, classes: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Warn of the first column that nothing reads and that names classes alone: labels, which would be asked for."""
+    for name in others.columns:
+        labels = list(takewhile(lambda cell: cell in ("", *classes), map(_text, others[name])))
+        if len(labels) == len(others) > labels.count(""):
+            rank_zero_warn(
+                f"`table` asks for all labels, but the column {name!r} of {path} names classes in "
+                f"{len(labels) - labels.count('')} of {len(labels)} rows. To use these, pass `label={name!r}`; on "
+                f"the command line, data.label={name}."
+            )
+            return
+
+
+def _text(value: Any) -> str | None:
+    """Return a cell of text, empty where it is missing, or None for anything else."""
+    if value is None or value is pd.NA or isinstance(value, float):
+        return "" if value is None or value is pd.NA or value != value else None
+    return value.strip() if isinstance(value, str) else None
 
 
 def _place(row: int, column: str, path: str | os.PathLike[str]) -> str:

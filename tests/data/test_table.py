@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def test_texts_are_the_same_by_any_separator_and_encoding(tmp_path: Path, sep: s
 
 
 def test_numbers_are_standardised(tmp_path: Path) -> None:
-    data = table(written(tmp_path / "x.csv"), columns=["a", "b"], classes=CLASSES)
+    data = table(written(tmp_path / "x.csv", FRAME.drop(columns="stars")), columns=["a", "b"], classes=CLASSES)
     found = data.train_dataloader().dataset
     inputs = torch.stack([found[place][0] for place in range(4)])
     assert inputs.dtype == torch.float32
@@ -55,6 +56,16 @@ def test_numbers_are_standardised(tmp_path: Path) -> None:
     assert found.targets == [None] * 4
     assert found.keys is None
     assert (data.num_inputs, data.num_classes) == (2, 2)
+
+
+def test_a_column_of_labels_that_nobody_named_is_pointed_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "x.csv")
+    with pytest.warns(match=r"the column 'stars' of .*x\.csv names classes in 2 of 4 rows.* data\.label=stars"):
+        assert rows(path, text="review", classes=CLASSES).targets == [None] * 4
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        rows(path, text="review", classes=["good", "poor"])
+        rows(path, text="review", label="stars", classes=CLASSES)
 
 
 def test_validation_and_test_data_have_the_scale_of_the_training_data(tmp_path: Path) -> None:
@@ -102,7 +113,7 @@ def test_a_single_column_of_texts_needs_no_quotes(tmp_path: Path) -> None:
 
 
 def test_keys_stay_texts(tmp_path: Path) -> None:
-    path = written(tmp_path / "x.csv", FRAME.assign(id=["007", "7", "1e3", "x"]))
+    path = written(tmp_path / "x.csv", FRAME.drop(columns="stars").assign(id=["007", "7", "1e3", "x"]))
     assert rows(path, text="review", classes=CLASSES, key="id").keys == ["007", "7", "1e3", "x"]
 
 
@@ -112,7 +123,8 @@ def test_a_parquet_file_is_read(tmp_path: Path) -> None:
     FRAME.assign(stars=[1.0, None, 0.0, None]).to_parquet(path)
     found = rows(path, columns=["a", "b"], label="stars", key="id", classes=CLASSES)
     assert found.targets == [1, None, 0, None]
-    assert torch.equal(found.inputs, rows(written(tmp_path / "x.csv"), columns=["a", "b"], classes=CLASSES).inputs)
+    same = rows(written(tmp_path / "x.csv", FRAME.drop(columns="stars")), columns=["a", "b"], classes=CLASSES)
+    assert torch.equal(found.inputs, same.inputs)
 
 
 def test_what_parquet_needs_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,6 +141,7 @@ TEXT = {"text": "review", "classes": CLASSES}
 NUMBERS = {"columns": ["a", "b"], "classes": CLASSES}
 
 
+@pytest.mark.filterwarnings("ignore:`table` asks for all labels, but the column 'stars'")
 @pytest.mark.parametrize(
     ("frame", "arguments", "said"),
     [
