@@ -13,8 +13,6 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from importlib.metadata import EntryPoints, PathDistribution
-from typing import Any
 
 import pytest
 import torch
@@ -23,6 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hypothesis import HealthCheck, settings
 
 from lightning_al import cli
+from tests.support import entry_points as entry_points  # which are read once
 
 settings.register_profile(
     "shared machine", deadline=None, max_examples=10, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
@@ -74,30 +73,6 @@ def pytest_collection_finish() -> None:
         if isinstance(logger, logging.Logger) and name.startswith("torch.") and not logger.propagate:
             logger.handlers.clear()
             logger.propagate = True
-
-
-@pytest.fixture(scope="session", autouse=True)
-def entry_points_read_once() -> Iterator[None]:
-    """Read the entry points of each installed package once: each Trainer reads all of them, in 7 of its 8 ms."""
-    made, read, known = PathDistribution.__init__, PathDistribution.entry_points, dict[str, EntryPoints]()
-
-    class AtPlace(PathDistribution):
-        def __init__(self, place: Any) -> None:
-            made(self, place)
-            self.place = str(place)
-
-        @property
-        def entry_points(self) -> EntryPoints:
-            if not hasattr(self, "place"):  # made before the first test
-                return read.fget(self)
-            if self.place not in known:
-                known[self.place] = read.fget(self)
-            return known[self.place]
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(PathDistribution, "__init__", AtPlace.__init__)
-        patch.setattr(PathDistribution, "entry_points", AtPlace.entry_points)
-        yield
 
 
 @pytest.fixture(autouse=True)

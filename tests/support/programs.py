@@ -32,6 +32,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 ROOT = Path(__file__).parents[2]
 IMPORTED = [
+    "tests.support.entry_points",
     "tests.support.programs",
     "lightning_al.callback",
     "lightning_al.cli.run",
