@@ -5,11 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
-from math import inf, isfinite, isnan, nan
+from math import inf, isclose, isfinite, isnan, nan
 
 import numpy as np
 
 from lightning_al.report.metric import Mode
+
+ROUNDING = 1e-6
+"""Values that differ by a smaller share count as equal: more than float32 rounds, less than a table shows."""
 
 
 def area_under_curve(
@@ -80,7 +83,8 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
     """Return the number of labels at the first round that reaches a target, or None if no round does.
 
     The curve is neither smoothed nor interpolated, so the number is exact only up to the query size. A round with a NaN
-    or infinite value does not reach a target.
+    or infinite value does not reach a target. A value that differs from the target by rounding in float32 does: that is
+    what Lightning logs, and its .9 is less than .9.
 
     Args:
         labels: Number of labels at each recorded round.
@@ -99,8 +103,11 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
     if isnan(target):
         raise ValueError(f"`labels_to_reach` expects a number as `target`, but got {target}. Give one such as 0.9.")
     sign = -1 if mode == "min" else 1
-    points = zip(labels, values, strict=True)
-    return next((count for count, value in points if isfinite(value) and sign * value >= sign * target), None)
+    points = ((count, value) for count, value in zip(labels, values, strict=True) if isfinite(value))
+    return next(
+        (count for count, value in points if sign * value >= sign * target or isclose(value, target, rel_tol=ROUNDING)),
+        None,
+    )
 
 
 def labels_to_target(

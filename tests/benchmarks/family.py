@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--metric", help="with --runs: which metric, if not that of the curves")
     parser.add_argument("--by", nargs="+", default=(), metavar="SETTING")
     parser.add_argument("--markdown", action="store_true")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.runs:
         write_table(args.table, read_all(args.runs)[0], args.metric, args.by)
     table = pd.read_csv(args.table)

@@ -59,6 +59,14 @@ def test_labels_to_reach_takes_the_first_round_though_a_later_one_falls_below():
     assert labels_to_reach([10, 20], [0.5, 0.8], 0.81) is None
 
 
+@pytest.mark.parametrize("target", [0.9, 0.95, 0.1, 0.7])
+def test_a_target_is_reached_by_its_own_value_in_float32(target):
+    value = float(np.float32(target))  # as Lightning logs it, here mostly a little less
+    assert labels_to_reach([10, 20], [0.05, value], target) == 20
+    assert labels_to_reach([10, 20], [2.0, value], target, mode="min") == 20
+    assert labels_to_reach([10], [value - 1e-5], target) is None
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_curve_of_a_run_that_diverged_is_refused_where_it_is_needed(value):
     labels, values = [10, 20, 30, 40], [0.1, 0.2, value, 0.4]
