@@ -65,6 +65,17 @@ def listed_targets(dataset: Any) -> Sequence[Any]:
     return []
 
 
+def lack_some(targets: Sequence[Any]) -> bool:
+    """Return whether some of the targets that a dataset lists are None.
+
+    Targets may be vectors, which `in` would compare number by number.
+
+    >>> lack_some([1, None]), lack_some([torch.tensor([0, 1]), torch.tensor([1, 0])])
+    (True, False)
+    """
+    return any(target is None for target in targets)
+
+
 def as_class(label: Any) -> int | None:
     """Return a label as a class number, or None where it is none."""
     if hasattr(label, "item") and getattr(label, "size", None) is not None:

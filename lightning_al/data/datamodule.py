@@ -25,7 +25,7 @@ from lightning_al.data.arrays import as_dataset
 from lightning_al.data.audit import draw_audit, num_audited, read_audit
 from lightning_al.data.augmentation import warn_of_augmentation
 from lightning_al.data.batches import needs_two_points
-from lightning_al.data.class_numbers import as_class, listed_targets
+from lightning_al.data.class_numbers import as_class, lack_some, listed_targets
 from lightning_al.data.cold_start import select_first
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.delegation import TRANSFER_HOOKS, Delegation, shown
@@ -451,13 +451,14 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         initial, gone = self.pool.rounds[0], self.gone_items  # one that is gone was skipped, since it had no label
         with seeded(derive(self.seed, "labels")):
             labels = {index: self.label_of(index) for index in initial if index not in gone}
-        lacking = {index for index, label in labels.items() if is_lacking(label, beside=labels.values())}
+        allowed = self.training_points.classes.allowed
+        lacking = {index for index, label in labels.items() if is_lacking(label, labels.values(), classes=allowed)}
         return [index for index in initial if index in lacking or index in gone]
 
     def with_own_label(self, indices: Iterable[int]) -> list[int]:
         """Return the points that have a label in a dataset which lists labels of only some points."""
         listed = self._listed_targets()
-        by_index = self._by_index(list(listed)) if None in listed else []
+        by_index = self._by_index(list(listed)) if lack_some(listed) else []
         return [index for index in indices if by_index and by_index[index] is not None]
 
     def class_counts(self) -> dict[int, int] | None:
@@ -485,7 +486,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
     @property
     def is_unlabelled(self) -> bool:
         """Whether the training data have no labels, or not all of them, so that only an oracle knows some."""
-        return isinstance(self.training_points.dataset, Unlabelled) or None in self._listed_targets()
+        return isinstance(self.training_points.dataset, Unlabelled) or lack_some(self._listed_targets())
 
     def _listed_targets(self) -> Sequence[Any]:
         """Return the targets that the dataset lists in its own order, some of which may be None, or nothing."""
@@ -701,12 +702,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         acquisition = self.cold_start
         assert acquisition is not None
         assert self.initial_size is not None
-        listed, earlier = self._by_index(list(self._listed_targets())), self.earlier_labels
-        own = [index for index, label in enumerate(listed) if label is not None] if None in listed else []
         members = [index for index in points.members if index not in audit]
-        among = set(members)
-        labelled = own if earlier is None else list(earlier.by_index(self.keys, len(points)))
-        first = [index for index in labelled if index in among]
+        first = self._labelled_before(points, audit)
         size = max(self.initial_size, len(first))
         if self.known_initial is not None and len(self.known_initial) == size:
             return list(self.known_initial)
@@ -732,21 +729,27 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         return [*first, *(select() if self.trainer is None else from_first_rank(self.trainer, select))]
 
     def _initial_with_earlier(self, points: TrainingPoints, audit: set[int]) -> list[int]:
-        """Return the points of an earlier run's labels, and others that are drawn beside them."""
+        """Return the points that have a label, those of an earlier run first, and others that are drawn beside them."""
         if self.known_items is not None:
             return list(self.known_items.initial)
-        assert self.earlier_labels is not None
-        first = [i for i in self.earlier_labels.by_index(self.keys, len(points)) if i not in audit]
+        first = self._labelled_before(points, audit)
         most = len(points.members) - len(audit)
         size = min(max(self.initial_size or 1, len(first)), most)
         drawn = draw_initial(points, most, balanced=self.balanced, seed=self.seed, without=audit)
         return [*first, *(index for index in drawn if index not in set(first))][:size]
 
+    def _labelled_before(self, points: TrainingPoints, audit: set[int]) -> list[int]:
+        """Return the points that an earlier run had labels of, and those that have one in data where others lack it."""
+        earlier = [] if self.earlier_labels is None else self.earlier_labels.by_index(self.keys, len(points))
+        members = set(points.members) - audit
+        return [index for index in dict.fromkeys([*earlier, *self.with_own_label(points.members)]) if index in members]
+
     def given_labels(self) -> dict[int, Any]:
-        """Return the labels of an earlier run by index, which initial points have."""
+        """Return the answers of an earlier run by index, which initial points have, without the data's own labels."""
         if self.earlier_labels is None:
             return {}
-        return self.earlier_labels.by_index(self.keys, len(self.training_points))
+        given = self.earlier_labels.by_index(self.keys, len(self.training_points))
+        return {index: label for index, label in given.items() if label is not None}
 
     def given_efforts(self) -> dict[int, Effort]:
         """Return how long these labels took and who gave them, by index, as far as it is known."""

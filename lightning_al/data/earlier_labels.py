@@ -33,7 +33,7 @@ class EarlierLabels:
     Attributes:
         source: Where they come from, for errors.
         by_key: The answers by the key of their items, or by index where items have no keys. A class is its name where
-            it has one.
+            it has one. None stands for the label that the data have themselves.
         audit: The keys of the points by which the earlier run measured accuracy, in the order of their answers.
         efforts: How long these answers took and who gave them, by the same keys, as far as it is known.
     """
@@ -89,7 +89,7 @@ class EarlierLabels:
             )
 
     def _found(self, wanted: Sequence[Key], keys: list[Key] | None, size: int) -> dict[Key, int]:
-        places = _places(keys, size)
+        places = _places(wanted, keys, size)
         strange = [key for key in wanted if key not in places]
         if strange:
             raise ValueError(
@@ -101,12 +101,24 @@ class EarlierLabels:
 
     def efforts_by_index(self, keys: list[Key] | None, size: int) -> dict[int, Effort]:
         """Return how long the answers took and who gave them, by the indices of this run."""
-        places = _places(keys, size)
+        places = _places(list(self.efforts), keys, size)
         return {places[key]: effort for key, effort in self.efforts.items() if key in places and effort.is_known}
 
 
-def _places(keys: list[Key] | None, size: int) -> Mapping[Any, int]:
-    return {key: index for index, key in enumerate(range(size) if keys is None else keys)}
+def _places(wanted: Sequence[Key], keys: list[Key] | None, size: int) -> dict[Key, int]:
+    """Return the index of each key that the data have.
+
+    In a table all keys are texts, and where each equals its index, it may be of a run without keys. Such a number
+    stands for the key of this text only where both are the same point.
+    """
+    exact: dict[Any, int] = {key: index for index, key in enumerate(range(size) if keys is None else keys)}
+    by_text = {} if keys is None else {str(key): index for key, index in exact.items()}
+    found: dict[Key, int] = {}
+    for key in wanted:
+        index = exact.get(key, by_text.get(str(key)))
+        if index is not None and (key in exact or isinstance(key, str) or key == index):
+            found[key] = index
+    return found
 
 
 def read_labels(given: str | os.PathLike[str]) -> EarlierLabels:
@@ -144,7 +156,7 @@ def _of_run(folder: Path) -> tuple[dict[Key, Label], list[Key], dict[Key, Effort
             audit.append(key)
         if one.state == "given back":
             found.pop(key, None)
-        elif one.label is not None:  # the dataset's own, which another run finds there too
+        else:  # None is the dataset's own, which another run finds there too
             name = classes.name_of(one.label) if isinstance(one.label, int) else None
             found[key] = one.label if name is None else name
     return found, audit, efforts
@@ -154,8 +166,10 @@ def _of_table(path: Path) -> tuple[dict[Key, Label], list[Key], dict[Key, Effort
     found: dict[Key, Label] = {}
     audit: list[Key] = []
     efforts: dict[Key, Effort] = {}
-    for line, row in _rows_of(path):
-        key, answer = _key(row), _answer(row)
+    rows = list(_rows_of(path))
+    are_indices = all(row["key"] == row["index"] and row["index"].isdecimal() for _, row in rows)
+    for line, row in rows:
+        key, answer = int(row["index"]) if are_indices else as_written(row["key"]), _answer(row)
         efforts[key] = _effort(row)
         if row.get("audit") == "yes":
             audit.append(key)
@@ -215,11 +229,6 @@ def _effort(row: Mapping[str, str]) -> Effort:
     seconds = float(number) if number is not None and 0 <= number <= MOST_SECONDS else None
     who = as_written(row.get("who") or "").strip()
     return Effort(seconds, who if who and who.isprintable() and len(who) <= LONGEST_NAME else None)
-
-
-def _key(row: Mapping[str, str]) -> Key:
-    key = as_written(row["key"])
-    return int(key) if key == row["index"] and key.isdecimal() else key
 
 
 def _answer(row: Mapping[str, str]) -> Label:

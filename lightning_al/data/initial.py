@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition import Acquisition, create
-from lightning_al.data.class_numbers import listed_targets
+from lightning_al.data.class_numbers import lack_some, listed_targets
 from lightning_al.data.training_points import TrainingPoints
 from lightning_al.run.seeds import generator
 from lightning_al.values.errors import first_few
@@ -114,7 +114,7 @@ def draw_initial(
     if balanced:
         return _class_by_class(points, order)[:size]
     listed = listed_targets(points.dataset)
-    if None in listed:
+    if lack_some(listed):
         order.sort(key=lambda index: listed[index] is None)
         size = max(size, sum(listed[index] is not None for index in members))
     return order[:size]

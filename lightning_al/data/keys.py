@@ -10,6 +10,7 @@ from typing import Any
 
 from torch.utils.data import Dataset
 
+from lightning_al.data.class_numbers import lack_some
 from lightning_al.run.journal_command import command
 from lightning_al.values.errors import first_few
 from lightning_al.values.parts import is_pandas
@@ -23,7 +24,10 @@ Key = str | int
 
 
 def read_keys(given: Any, dataset: Any) -> list[Key] | None:
-    """Return the keys of a dataset's items: those given, or its attribute `keys` if that is a list.
+    """Return the keys of a dataset's items: those given, or its attribute `keys` if that can be one.
+
+    An attribute `keys` can mean anything, such as the names of an item's parts. It is passed over unless it has a text
+    or a whole number for each item.
 
     Returns:
         One key for each item in the order of the dataset, or None if there are none.
@@ -35,9 +39,19 @@ def read_keys(given: Any, dataset: Any) -> list[Key] | None:
     >>> read_keys(["a.png", "b.png"], [0.5, 0.7]), read_keys(None, [0.5])
     (['a.png', 'b.png'], None)
     """
-    found = getattr(dataset, "keys", None) if given is None else given
-    if found is None or callable(found):
-        return None
+    if given is None:
+        found = getattr(dataset, "keys", None)
+        return _read(found, dataset) if _may_be_keys(found, len(dataset)) else None
+    return None if callable(given) else _read(given, dataset)
+
+
+def _may_be_keys(found: Any, size: int) -> bool:
+    if not hasattr(found, "__len__") or isinstance(found, str | bytes) or len(found) != size:
+        return False
+    return all(isinstance(one, str) or as_whole(plain(one)) is not None for one in found)
+
+
+def _read(found: Any, dataset: Any) -> list[Key]:
     listed = found.tolist() if hasattr(found, "tolist") else found
     if isinstance(listed, str | bytes) or not hasattr(listed, "__len__"):
         raise TypeError(
@@ -152,7 +166,7 @@ class Known:
         if initial_size is None:
             return False
         size = len(self.initial)
-        return size == initial_size or (size > initial_size and None in targets)
+        return size == initial_size or (size > initial_size and lack_some(targets))
 
     def check_none_is_gone(self, numbering: Numbering) -> None:
         """Refuse data in which a labelled item is gone, or one that is being labelled.

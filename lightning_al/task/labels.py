@@ -6,7 +6,7 @@ that are likely taken for the label by mistake.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
 
@@ -58,18 +58,19 @@ def as_array(label: Any) -> np.ndarray[Any, Any] | None:
     return array.reshape(()) if array.size == 1 else array
 
 
-def is_lacking(label: Any, beside: Iterable[Any] = ()) -> bool:
+def is_lacking(label: Any, beside: Iterable[Any] = (), *, classes: Collection[int] | None = None) -> bool:
     """Return whether a label means "no label": None, NaN, -1 as in scikit-learn, or -100 as in torch.
 
     Args:
         label: The label.
         beside: Labels of several points. If the only other label is 1, -1 is a class; if there are other negative
             numbers, -1 is a number.
+        classes: The class numbers, if they are known. Then -1 is a class if it is one of them.
 
     >>> is_lacking(None), is_lacking(-1), is_lacking(0), is_lacking(-1, beside=[1, -1]), is_lacking(-1.0)
     (True, True, False, False, False)
-    >>> is_lacking(-1, beside=[2, 1, -1]), is_lacking(-1, beside=[2, -3])
-    (True, False)
+    >>> is_lacking(-1, beside=[2, 1, -1]), is_lacking(-1, beside=[2, -3]), is_lacking(-1, beside=[1], classes=[0, 1])
+    (True, False, True)
     """
     if label is None:
         return True
@@ -80,6 +81,8 @@ def is_lacking(label: Any, beside: Iterable[Any] = ()) -> bool:
         return bool(np.isnan(array))
     if array.dtype.kind != "i" or int(array) not in (-1, -100):
         return False
+    if classes is not None:
+        return int(array) not in classes
     others = {float(other) for other in map(as_array, beside) if other is not None and other.ndim == 0}
     others.discard(float(array))
     return others != {1.0} and not any(other < 0 for other in others)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, SubsetRandomSampler
+from torch.utils.data import DataLoader, SubsetRandomSampler, TensorDataset
 
 from lightning_al import ActiveDataModule
 from lightning_al.data.initial import initial_indices, read_initial
@@ -130,3 +130,52 @@ def test_a_mask_keeps_its_length() -> None:
     assert mask == [False, True, False]
     assert initial_indices(mask, 3, range(3)) == [1]
     assert repr(ActiveDataModule(points(3), initial=mask)).endswith("initial_size=1, not set up)")
+
+
+class Listing(TensorDataset):
+    """Points whose labels the dataset lists, as torchvision's do, in any form."""
+
+    def __init__(self, targets: list[Any], **attributes: Any) -> None:
+        super().__init__(points(len(targets)).tensors[0])
+        self.targets = targets
+        vars(self).update(attributes)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.tensors[0][index], self.targets[index]
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor, list])
+def test_labels_may_be_vectors(make: Callable[[list[int]], Any]) -> None:
+    for initial in (None, "max_herding"):
+        features = None if initial is None else np.eye(9)
+        data = ActiveDataModule(
+            Listing([make([index % 2, 1 - index % 2]) for index in range(9)]),
+            initial_size=4,
+            initial=initial,
+            features=features,
+        )
+        data.setup("fit")
+        assert len(data.pool.initial) == 4
+        assert not data.is_unlabelled
+        assert data.with_own_label(range(9)) == []
+
+
+@pytest.mark.parametrize("initial", [[0, 1, 2], [0, 1, 3], [0, 3, 4]])
+def test_no_label_is_no_class_where_the_classes_are_given(initial: list[int]) -> None:
+    labels = [1, -1, 1, 0, -1, 0]
+    data = ActiveDataModule(Listing(labels), initial=initial, classes=["neg", "pos"])
+    data.setup("fit")
+    assert data.without_label() == [index for index in initial if labels[index] == -1]
+    signs = ActiveDataModule(Listing([1, -1, 1, -1]), initial=[0, 1])
+    signs.setup("fit")
+    assert signs.without_label() == []
+
+
+def test_an_attribute_of_another_meaning_is_not_taken_for_the_items_keys() -> None:
+    for keys in (["image", "label"], [0.5] * 9, [None] * 9, "image", {"image": 0}, 3, [["a"]] * 9):
+        data = ActiveDataModule(Listing([0, 1, 2] * 3, keys=keys), initial_size=4)
+        data.setup("fit")
+        assert data.keys is None
+    data = ActiveDataModule(Listing([0, 1, 2] * 3, keys=np.arange(9) + 7), initial_size=4)
+    data.setup("fit")
+    assert data.keys == [*range(7, 16)]

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data import TensorDataset
 
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Other, Query, Skip, Unusable
 from lightning_al.data.earlier_labels import read_labels
@@ -75,6 +76,69 @@ def test_another_network_and_method_start_from_the_labels(tmp_path: Path, first:
     assert not set(person.asked) & ({*before.pool.labelled} | {*before.pool.aside})
     assert active.history[0].spent == before.pool.num_spent == 20
     assert active.history[-1].spent == 26
+
+
+@pytest.mark.parametrize("file", ["", "labels.csv"])
+def test_labels_that_the_data_have_themselves_are_among_them(tmp_path: Path, file: str) -> None:
+    data = points(48)
+    _, before, _ = run(tmp_path, "run", data=data, oracle="revealed")
+    _, pool, _ = run(tmp_path, "next", data=data, oracle="revealed", labels=tmp_path / "run" / file, initial_size=None)
+    assert set(pool.pool.rounds[0]) == set(before.pool.labelled)
+    assert pool.pool.num_spent == 20
+
+
+@pytest.mark.parametrize("initial", [None, "max_herding"])
+def test_all_points_that_have_a_label_come_first(tmp_path: Path, first: Any, initial: str | None) -> None:
+    class Part(TensorDataset):
+        def __init__(self) -> None:
+            super().__init__(X)
+            self.targets = [int(y) if index < 10 else None for index, y in enumerate(Y)]
+            self.classes, self.keys = NAMES, KEYS
+
+        def __getitem__(self, index: int) -> Any:
+            return X[index], self.targets[index]
+
+    given = {"labels": first[0] / "run", "initial_size": 25, "initial": initial}
+    data = ActiveDataModule(Part(), seed=0, features=X.numpy() if initial else None, **given)
+    data.setup("fit")
+    answered = {*first[2].pool.labelled, *first[2].pool.aside}
+    assert {*range(10), *answered} <= set(data.pool.rounds[0])
+    assert len(data.pool.rounds[0]) == max(25, len({*range(10), *answered}))
+
+
+@pytest.mark.parametrize(
+    ("of_first", "of_next"),
+    [
+        ([*range(100, 148)], [*range(147, 99, -1)]),
+        ([*map(str, range(48))], [*map(str, range(48))]),
+        ([*map(str, range(47, -1, -1))], [*map(str, range(48))]),
+    ],
+    ids=["numbers", "texts of their places", "texts of other places"],
+)
+def test_keys_that_are_numbers_are_found_in_a_table(tmp_path: Path, of_first: list[Any], of_next: list[Any]) -> None:
+    def knows(query: Query) -> dict[int, int]:
+        return {index: int(Y[places[key]]) for index, key in zip(query, query.keys, strict=True)}
+
+    places = {key: place for place, key in enumerate(of_first)}
+    _, before, _ = run(tmp_path, "run", data=X, oracle=knows, keys=of_first)
+    asked = [before.key_of(index) for index in before.pool.labelled]
+    order = [places[key] for key in of_next]
+    table = tmp_path / "run" / "labels.csv"
+    _, pool, _ = run(tmp_path, "next", data=X[order], oracle=knows, keys=of_next, classes=NAMES, labels=table)
+    assert {pool.key_of(index) for index in pool.pool.rounds[0]} == set(asked)
+    assert all(label == int(Y[places[of_next[index]]]) for index, label in pool.pool.labels.items())
+
+
+def test_numbers_of_a_run_without_keys_are_not_taken_for_keys_of_other_places(tmp_path: Path) -> None:
+    data = ActiveDataModule(X, initial_size=4, classes=NAMES, batch_size=8)
+    active = ActiveLearning(
+        "random", query_size=1, budget=4, folder=tmp_path / "run", oracle=lambda query: dict.fromkeys(query, 1)
+    )
+    trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+    table = tmp_path / "run" / "labels.csv"
+    other = ActiveDataModule(X, classes=NAMES, keys=[*map(str, range(47, -1, -1))], labels=table)
+    with pytest.raises(ValueError, match=r"4 labels of .*labels\.csv are of items that the data do not have"):
+        other.setup("fit")
 
 
 def test_the_order_of_the_items_may_be_another(tmp_path: Path, first: Any, source: Path) -> None:
@@ -187,7 +251,7 @@ def test_a_table_is_read_whichever_program_saved_it(
     with path.open("w", newline="", encoding=encoding) as file:
         csv.writer(file, delimiter=separator, quoting=quoting).writerows(TABLE)
     read = read_labels(path)
-    expected = {"Käfer, klein.png": "Bär", "b.png": Other("Füchsin; rot").to_plain(), 2: "cat"}
+    expected = {"Käfer, klein.png": "Bär", "b.png": Other("Füchsin; rot").to_plain(), "2": "cat"}
     assert (read.by_key, read.efforts["Käfer, klein.png"].seconds) == (expected, 2.5)
 
 
