@@ -291,6 +291,18 @@ def test_copies_of_several_people_are_read_and_lock_files_are_not(tmp_path: Path
     assert answers(asked) == {7: 0, 3: 1, 5: 3}
 
 
+def test_a_table_that_is_not_read_is_named(tmp_path: Path) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    for name in ("Copy of round-000.csv", "round-000.xlsx", "anna.csv"):
+        sheet(tmp_path, name).write_bytes(sheet(tmp_path).read_bytes())
+    unread = (
+        r"reads no answers from 'Copy of round-000\.csv'; 'anna\.csv'; 'round-000\.xlsx' in .* as round-000-anna\.csv"
+    )
+    with pytest.warns(UserWarning, match=unread):
+        assert answers(asked) == {}
+
+
 # Labels
 
 

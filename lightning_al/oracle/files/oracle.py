@@ -90,6 +90,12 @@ class Files(Oracle):
                 "Lines in the files of earlier queries were changed after these had ended, which changes no answer: "
                 f"{_first(found.ignored)}. Write `correct: LABEL` into such a line to correct it, or put it back."
             )
+        if unread := sheets.unread():
+            rank_zero_warn(
+                f"`Files` reads no answers from {_first(list(map(repr, unread)))} in {sheets.folder}: its tables are "
+                f"CSV files whose names begin with `{sheets.table.stem}`. Save a copy under a name such as "
+                f"{sheets.table.stem}-anna.csv."
+            )
         if is_new:
             rank_zero_info(f"`Files`: {self.how_to_answer(query)}.")
         # Together, they are recorded in one step.

@@ -133,6 +133,12 @@ class Sheets:
             if (INITIAL if match[2] is None else int(match[2])) < self.round
         ]
 
+    def unread(self) -> list[str]:
+        """Return the names of tables in the folder that are read for no query, such as `Copy of round-000.csv`."""
+        table = re.compile(r"[^.~].*\.(csv|tsv|xlsx?|ods|numbers)", re.IGNORECASE | re.DOTALL)
+        read = re.compile(r"(initial|round-\d+)([\W_].*)?\.csv", re.IGNORECASE | re.DOTALL)
+        return [name for name in sorted(os.listdir(self.folder)) if table.fullmatch(name) and not read.fullmatch(name)]
+
     def texts_before(self) -> dict[str, set[str]]:
         """Return what the files said when earlier queries ended, as `remember` was given it, all together."""
         name = re.compile(r"\.(initial|round-(\d+))\.texts\.json")
