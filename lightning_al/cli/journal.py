@@ -265,20 +265,26 @@ def _read(text: str, rules: LabelRules) -> Label:
     """Return the label given by a text on the command line, or the answer ``unusable: REASON`` or ``other: TEXT``."""
     from lightning_al.oracle.answers import plain_label
     from lightning_al.oracle.set_aside import Other, Unusable
+    from lightning_al.task.class_texts import ClassTexts
 
+    if rules.kind == "text":
+        return plain_label(text, rules)
+    classes = ClassTexts(rules.classes.numbers.items())
+    found = classes.of(text) if rules.may_be_class else set()
+    if len(found) == 1:
+        return plain_label(found.pop(), rules)
     kind, _, rest = (part.strip() for part in text.partition(":"))
-    if text not in rules.classes.numbers and rules.kind != "text":
-        if kind == "unusable":
-            return Unusable(rest).to_plain()
-        if kind == "other" and rest:
-            return Other(rest).to_plain()
-    if text not in rules.classes.numbers and rules.kind != "text":
-        try:
-            label = json.loads(text)
-        except ValueError:
-            label = text
-        return None if label is None else plain_label(label, rules)
-    return plain_label(text, rules)
+    if kind == "unusable":
+        return Unusable(rest).to_plain()
+    if kind == "other" and rest:
+        return Other(rest).to_plain()
+    try:
+        label = json.loads(text)
+    except ValueError:
+        label = text
+    if isinstance(label, int | float) and rules.may_be_class and classes.has_numbers:
+        label = text  # no name, and a class number would be taken for one
+    return None if label is None else plain_label(label, rules)
 
 
 def _export(asked: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.data.from_files import FromFiles, class_names
 from lightning_al.host.namespace import rank_zero_warn
+from lightning_al.task.class_texts import ClassTexts
 from lightning_al.values.errors import first_few, said_shortly
 from lightning_al.values.nearest import nearest
 
@@ -27,6 +29,8 @@ SEPARATORS = ("\t", ",", ";", "|")
 
 OF_PARQUET = (".parquet", ".pq")
 """Endings of Parquet files; other files are read as CSV."""
+
+_WHOLE_FLOAT = re.compile(r"^(-?\d+)\.0$", re.ASCII)
 
 _OF_PANDAS = (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError)
 
@@ -99,10 +103,10 @@ def table(
         text: The column of texts, if the inputs are texts.
         columns: The columns of numbers, if the inputs are vectors. Each is standardised by its mean and standard
             deviation in `path`.
-        label: The column of labels: names of the classes, or their numbers where `classes` are given. Rows where it is
-            empty have no label.
+        label: The column of labels: names of the classes, or their class numbers where no name is a number. A number
+            names the class of an equal number: ``1.0`` names ``1``. Rows where it is empty have no label.
         key: The column by which rows are known, such as an id. Without it, a run cannot resume with rows added.
-        classes: Names of the classes. By default the values in the column of labels, sorted.
+        classes: Names of the classes. By default the values in the column of labels, sorted, with ``1`` for ``1.0``.
         val: A file of the same columns with labels, for validation.
         test: Another one, for tests.
         batch_size: Batch size.
@@ -313,7 +317,8 @@ def _cell(value: Any) -> str:
 
 
 def _classes_of(labels: pd.Series, path: str | os.PathLike[str]) -> list[str]:
-    found = {cell for cell in map(_cell, labels) if cell}
+    """Return the names in a column of labels. ``1.0``, which pandas writes beside empty cells, is the name ``1``."""
+    found = {_WHOLE_FLOAT.sub(r"\1", cell) for cell in map(_cell, labels) if cell}
     if len(found) < 2:
         raise ValueError(
             f"`table` takes the classes from the column {labels.name!r} of {path}, but found {sorted(found)} there. "
@@ -323,18 +328,17 @@ def _classes_of(labels: pd.Series, path: str | os.PathLike[str]) -> list[str]:
 
 
 def _targets(labels: pd.Series, classes: Sequence[str], path: str | os.PathLike[str]) -> list[int | None]:
-    """Return the class number of each label, which is a name or a number."""
-    numbers = {f"{number}{end}": number for number in range(len(classes)) for end in ("", ".0")}
-    numbers |= {name: number for number, name in enumerate(classes)}
-    targets: list[int | None] = []
-    for row, cell in enumerate(map(_cell, labels)):
-        if cell and cell not in numbers:
+    """Return the class number of each label, which is a name or, where no name is a number, a class number."""
+    texts = ClassTexts((name, number) for number, name in enumerate(classes))
+    cells = [_cell(value) for value in labels]
+    numbers = {cell: texts.of(cell) for cell in set(cells) if cell}
+    for row, cell in enumerate(cells):
+        if cell and len(numbers[cell]) != 1:
             raise ValueError(
                 f"`table` expected a class, but {_place(row, str(labels.name), path)} has {cell!r}. Choose one of: "
                 f"{first_few(classes, 20)}; or leave the cell empty, if there is no label."
             )
-        targets.append(numbers[cell] if cell else None)
-    return targets
+    return [next(iter(numbers[cell])) if cell else None for cell in cells]
 
 
 def _keys(column: pd.Series, path: str | os.PathLike[str]) -> list[str]:

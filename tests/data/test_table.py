@@ -97,6 +97,14 @@ def test_reading_twice_gives_the_same(tmp_path: Path) -> None:
         (["1.0", "0.0", "", "1.0"], CLASSES, CLASSES, [1, 0, None, 1]),
         (["1", "2", "", "2"], ["2", "1"], ["2", "1"], [1, 0, None, 0]),
         ([" good", "bad ", "  ", "bad"], CLASSES, CLASSES, [0, 1, None, 1]),
+        (["Good", "BAD", "", "bad"], CLASSES, CLASSES, [0, 1, None, 1]),
+        ([1, None, 2, 1], ["1", "2", "3"], ["1", "2", "3"], [0, None, 1, 0]),  # pandas writes 1.0
+        ([1, None, 2, 1], None, ["1", "2"], [0, None, 1, 0]),
+        (["1", "2.0", "", "1.0"], None, ["1", "2"], [0, 1, None, 0]),
+        (["0.5", "1.0", "", "0.5"], None, ["1", "0.5"], [1, 0, None, 1]),
+        (["01", "2", "", "1"], ["01", "02"], ["01", "02"], [0, 1, None, 0]),
+        (["1.1", "1.10", "", "1.0"], None, ["1", "1.1", "1.10"], [1, 2, None, 0]),
+        (["1.0", "2.0", "", "1.0"], ["1.0", "2.0"], ["1.0", "2.0"], [0, 1, None, 0]),
     ],
 )
 def test_labels_are_names_or_numbers(
@@ -104,6 +112,14 @@ def test_labels_are_names_or_numbers(
 ) -> None:
     found = rows(written(tmp_path / "x.csv", FRAME.assign(stars=cells)), text="review", label="stars", classes=classes)
     assert (found.classes, found.targets) == (names, targets)
+
+
+def test_numbers_name_the_same_class_in_each_file(tmp_path: Path) -> None:
+    train = written(tmp_path / "x.csv", FRAME.assign(stars=[1, None, 2, 3]))
+    val = written(tmp_path / "val.csv", FRAME.assign(stars=[1, 2, 3, 2]))
+    assert ("1.0" in train.read_text(), "1.0" in val.read_text().replace("1.0,5", "")) == (True, False)
+    found = table(train, text="review", label="stars", val=val).val_dataloader().dataset
+    assert [found.classes[target] for target in found.targets] == ["1", "2", "3", "2"]
 
 
 def test_a_single_column_of_texts_needs_no_quotes(tmp_path: Path) -> None:
@@ -171,6 +187,16 @@ NUMBERS = {"columns": ["a", "b"], "classes": CLASSES}
             FRAME,
             {**TEXT, "label": "stars", "classes": ["good", "worse"]},
             "expected a class, but row 3 of .* has 'bad'",
+        ),
+        (
+            FRAME.assign(stars=["1", "2", "0", ""]),
+            {**TEXT, "label": "stars", "classes": ["1", "2", "3"]},
+            "expected a class, but row 3 of .* has '0'. Choose one of: 1, 2, 3",
+        ),
+        (
+            FRAME.assign(stars=["1", "01", "1.0", ""]),
+            {**TEXT, "label": "stars", "classes": ["1", "01"]},
+            "expected a class, but row 3 of .* has '1.0'. Choose one of: 1, 01",
         ),
         (
             FRAME,

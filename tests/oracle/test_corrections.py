@@ -404,6 +404,22 @@ def test_the_command_corrects_and_gives_back(folder: Path, capsys: pytest.Captur
     assert "after 2 queries: 9 was given back" in shown
 
 
+def test_where_names_are_numbers_a_label_is_a_name_and_never_a_class_number(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal = Journal(tmp_path)
+    journal.begin({"seed": 3, "initial": [5], "classes": {"numbers": {"1": 0, "2": 1, "3": 2}, "allowed": [0, 1, 2]}})
+    journal.append(Round(0, 1, [7], [0.5]), {7: 2})
+    journal.close()
+    for text, number in {"1": 0, "1.0": 0, " 3 ": 2, "2,0": 1}.items():
+        said(capsys, "correct", tmp_path, 7, text)
+        assert recorded_labels(Journal.read(tmp_path))[-1].label == number
+    for text in ("0", "0.0", "4", "1.5"):
+        line = refused(capsys, "correct", tmp_path, 7, text)
+        assert f"the label '{text}' is not the name of a class" in line
+    assert recorded_labels(Journal.read(tmp_path))[-1].label == 1
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

@@ -13,10 +13,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from lightning_al.oracle.files.label_text import folded
 from lightning_al.oracle.files.points import key_text
 from lightning_al.oracle.files.shown_item import ShownItem, shown_item, with_file
 from lightning_al.oracle.query import Query
+from lightning_al.values.folding import folded
 from lightning_al.values.spreadsheets import harmless
 
 MOST_SHOWN = 1000

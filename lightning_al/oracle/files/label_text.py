@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.set_aside import Other, Skip, Unusable
+from lightning_al.task.class_texts import ClassTexts
 from lightning_al.values.errors import first_few
 from lightning_al.values.spreadsheets import as_number
 from lightning_al.values.whole_numbers import LARGEST, shown
@@ -30,14 +30,7 @@ class LabelTexts:
 
     def __init__(self, classes: Mapping[int, str]) -> None:
         self._classes = dict(sorted(classes.items()))
-        self._exact: dict[str, set[int]] = {}
-        self._folded: dict[str, set[int]] = {}
-        self._as_number: dict[Any, set[int]] = {}
-        for number, name in classes.items():
-            self._exact.setdefault(name.strip(), set()).add(number)
-            self._folded.setdefault(folded(name).casefold(), set()).add(number)
-            if (value := as_number(name)) is not None:
-                self._as_number.setdefault(value, set()).add(number)
+        self._texts = ClassTexts((name, number) for number, name in classes.items())
 
     @property
     def expected(self) -> str:
@@ -85,39 +78,25 @@ class LabelTexts:
 
     def may_go_on(self, text: str) -> bool:
         """Return whether a text may be the beginning of another label, so that a file may have ended too early."""
-        start = folded(text).casefold()
-        longer = [name for name in self._folded if name.startswith(start) and name != start]
-        return not self._classes or bool(longer) or start.isdigit() or ":" in start
+        return not self._classes or self._texts.begun(text) or text.strip().isdigit() or ":" in text
 
     def _of_name(self, text: str) -> int | None:
-        same, like = self._exact.get(text.strip()), self._folded.get(folded(text).casefold())
-        for found in (same, like, self._as_number.get(as_number(text))):
-            if found is not None and len(found) == 1:
-                return next(iter(found))
-            if found:
-                names = " and ".join(shown(self._classes[number]) for number in sorted(found))
-                raise AnswerError(f"{shown(text)} may be {names}; write it as the class is written, or its number")
-        return None
+        found = sorted(self._texts.named(text))
+        if len(found) > 1:
+            names = " and ".join(shown(self._classes[number]) for number in found)
+            raise AnswerError(f"{shown(text)} may be {names}; write it as the class is written, or its number")
+        return found[0] if found else None
 
     def _of_number(self, text: str) -> Any:
-        number = as_number(text)
         if not self._classes:
+            number = as_number(text)
             if number is None:
                 return text
             return int(number) if number == number.to_integral_value() and abs(number) <= LARGEST else float(number)
-        if number is not None and not self._as_number and number in self._classes:
-            return int(number)
+        if numbered := self._texts.numbered(text):
+            return numbered.pop()
         names = {name.casefold(): name for name in self._classes.values()}
         close = get_close_matches(text.casefold(), names, n=1, cutoff=0.5)
         raise AnswerError(
             f"{shown(text)} names no class" + (f"; the nearest one is {shown(names[close[0]])}" if close else "")
         )
-
-
-def folded(text: str) -> str:
-    """Return a text with each run of blanks as one space, and each letter with its accent as one character.
-
-    >>> folded("cafe\u0301  au lait ") == "café au lait"
-    True
-    """
-    return " ".join(unicodedata.normalize("NFC", text).split())

@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.files.csv_rows import Row
-from lightning_al.oracle.files.label_text import folded
+from lightning_al.values.folding import folded
 from lightning_al.values.spreadsheets import as_number, harmless, shows_number
 from lightning_al.values.whole_numbers import shown
 
