@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from typing_extensions import override
+
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.from_datasets import FromDatasets
+from lightning_al.data.scale import Scale
 from lightning_al.values.whole_numbers import MOST_WORKERS, whole_number
 
 
@@ -46,10 +49,33 @@ class FromFiles(FromDatasets):
             "collate_fn": None,
             "pin_memory": False,
         }
+        self._parts: list[Any] = [part for part in (train, val, test) if part is not None]
         super().__init__(train, {"val": val, "test": test, "predict": None}, options)
         self.classes: list[str] = train.classes
         self.num_classes = len(self.classes)
         self.num_inputs: int | None = getattr(train, "num_inputs", None)
+
+    @property
+    def scale(self) -> Scale | None:
+        """By what inputs are standardised, or None where they are not."""
+        return getattr(self.train_data, "scale", None)
+
+    @property
+    @override
+    def given(self) -> dict[str, Any]:
+        """The arguments that change the fitted weights, and the scale of the inputs if they have one."""
+        return super().given | ({} if self.scale is None else {"scale": self.scale})
+
+    def keep_scale(self, recorded: Any) -> None:
+        """Standardise all inputs by the scale of a run, so that they are what they were when it began.
+
+        Args:
+            recorded: The scale as plain data. One that does not fit the inputs changes nothing.
+        """
+        scale = None if self.scale is None or self.num_inputs is None else Scale.from_plain(recorded, self.num_inputs)
+        if scale is not None:
+            for part in self._parts:
+                part.standardise_by(scale)
 
 
 def class_names(who: str, given: Sequence[str]) -> list[str]:

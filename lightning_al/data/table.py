@@ -16,9 +16,10 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from lightning_al.data.from_files import FromFiles, class_names
+from lightning_al.data.scale import Scale
+from lightning_al.data.table_rows import TableRows
 from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.task.class_texts import ClassTexts
 from lightning_al.values.errors import first_few, said_shortly
@@ -36,49 +37,6 @@ _OF_PANDAS = (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDat
 
 LONGEST_FIELD = 2**31 - 1
 """The most characters of a cell in the first row, for Python's reader of CSV."""
-
-
-class TableRows(Dataset[Any]):
-    """Give the rows of a table as inputs, with the labels that are known.
-
-    An item is ``(input, label)``: a text or a vector ``[num_inputs]`` of floats, and the class number, or None if there
-    is no label.
-
-    Args:
-        inputs: The texts, or the vectors ``[n, num_inputs]``.
-        targets: The class number of each row, or None.
-        classes: Names of the classes.
-        keys: What each row is known by, if the table says it.
-
-    Attributes:
-        keys: What each row is known by, or None: numbers of rows change when rows are added.
-        targets: The class number of each row, or None.
-        classes: Names of the classes in the order of their numbers.
-        num_inputs: Length of an input vector; None for texts.
-
-    >>> rows = TableRows(["good", "bad"], [None, 1], ["pos", "neg"])
-    >>> rows[1]
-    ('bad', 1)
-    """
-
-    def __init__(
-        self,
-        inputs: Sequence[str] | Tensor,
-        targets: Sequence[int | None],
-        classes: Sequence[str],
-        keys: Sequence[str] | None = None,
-    ) -> None:
-        self.inputs = inputs
-        self.targets = list(targets)
-        self.classes = list(classes)
-        self.keys = None if keys is None else list(keys)
-        self.num_inputs = inputs.shape[1] if isinstance(inputs, Tensor) else None
-
-    def __len__(self) -> int:
-        return len(self.inputs)
-
-    def __getitem__(self, index: int) -> tuple[str | Tensor, int | None]:
-        return self.inputs[index], self.targets[index]
 
 
 def table(
@@ -102,7 +60,8 @@ def table(
         path: The file.
         text: The column of texts, if the inputs are texts.
         columns: The columns of numbers, if the inputs are vectors. Each is standardised by its mean and standard
-            deviation in `path`.
+            deviation in `path`. A run that is resumed keeps those of its start, so a row has the same input whatever
+            rows join or leave.
         label: The column of labels: names of the classes, or their class numbers where no name is a number. A number
             names the class of an equal number: ``1.0`` names ``1``. Rows where it is empty have no label.
         key: The column by which rows are known, such as an id. Without it, a run cannot resume with rows added.
@@ -151,17 +110,12 @@ def table(
     if label is None:
         _warn_of_labels(frame.drop(columns=wanted), names or [], path)
     names = _classes_of(frame[label], path) if names is None else names
-    scale: tuple[Tensor, Tensor] | None = None
-    if text is None:
-        scale = _scale_of(_numbers(frame[inputs], path))
+    scale = Scale.of(_numbers(frame[inputs], path)) if text is None else None
 
     def rows(path: str | os.PathLike[str], frame: pd.DataFrame) -> TableRows:
-        if scale is None:
-            found: Any = [_cell(value) for value in frame[text]]
-        else:
-            found = ((_numbers(frame[inputs], path) - scale[0]) / scale[1]).to(torch.get_default_dtype())
+        found = _numbers(frame[inputs], path) if text is None else [_cell(value) for value in frame[text]]
         targets = [None] * len(frame) if label is None else _targets(frame[label], names, path)
-        return TableRows(found, targets, names, None if key is None else _keys(frame[key], path))
+        return TableRows(found, targets, names, None if key is None else _keys(frame[key], path), scale)
 
     def held_out(path: str | os.PathLike[str] | None) -> TableRows | None:
         found = None if path is None else rows(path, _read(Path(path), [*inputs, str(label)]))
@@ -299,12 +253,6 @@ def _numbers(frame: pd.DataFrame, path: str | os.PathLike[str]) -> Tensor:
             )
         found[:, place] = values
     return torch.from_numpy(found)
-
-
-def _scale_of(numbers: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and standard deviation of each column; 1 for the deviation of a constant column."""
-    deviation = numbers.std(dim=0, correction=0)
-    return numbers.mean(dim=0), torch.where(deviation > 0, deviation, 1.0)
 
 
 def _cell(value: Any) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from lightning_al.data.datamodule import ActiveDataModule, arguments_of
 from lightning_al.data.fingerprint import fingerprint
+from lightning_al.data.scale import Scale
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.run.config import UnknownStateError, config_of
 from lightning_al.run.identity import OF_ACTIVE_LEARNING, OF_DATA, Free, Recorded
@@ -39,7 +40,7 @@ class Header:
             header["posterior"] = {**header["posterior"], "num_fits": active.posterior.num_fits}
         header["datamodule"] = {}
         for name, thing in arguments_of(data).items():
-            read = _contents if name == "val" else config_of
+            read = READ_BY.get(name, config_of)
             self._add(header["datamodule"], name, thing, "ActiveDataModule", is_kept, read)
         return {
             **header,
@@ -109,3 +110,7 @@ def _contents(dataset: Any) -> Any:
     except Exception:  # whatever an item that cannot be read may raise: validation will say it
         return None if dataset is None else {"class": f"{type(dataset).__module__}.{type(dataset).__qualname__}"}
     return {name: found[name] for name in ("length", "form", "contents")}
+
+
+READ_BY: Mapping[str, Callable[[Any], Any]] = {"val": _contents, "scale": Scale.to_plain}
+"""How arguments are recorded that are more than options."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.from_files import FromFiles
 from lightning_al.data.keys import Known
 from lightning_al.host.namespace import pl, rank_zero_info
 from lightning_al.host.ranks import from_first_rank
@@ -21,7 +22,7 @@ from lightning_al.values.errors import first_few
 
 
 def recall_run(trainer: pl.Trainer, data: ActiveDataModule, folder: Any, budget: int | None) -> None:
-    """Tell the data what a run's folder knows of their items, and of the audit, before they are set up.
+    """Tell the data what a run's folder knows of their items, of their scale and of the audit, before they are set up.
 
     Args:
         trainer: The Trainer.
@@ -35,18 +36,21 @@ def recall_run(trainer: pl.Trainer, data: ActiveDataModule, folder: Any, budget:
     if folder is None:
         return
 
-    def read() -> tuple[Known | None, list[int] | None, list[int] | None]:
+    def read() -> tuple[Known | None, list[int] | None, list[int] | None, Any]:
         has_keys = os.path.isfile(folder / KEYS)  # of a name that can be none, too
         is_asked = data.audit is not None or data.earlier_labels is not None or data.cold_start is not None
         if not (has_keys or (is_asked and os.path.isfile(folder / JOURNAL))):
-            return None, None, None
+            return None, None, None, None
         records = Journal.read(folder)
         if records.header is None:  # a killed start
-            return None, None, None
+            return None, None, None, None
         known = _known(folder, records) if has_keys else None
-        return known, list(records.header.get("audit", ())), list(records.header["initial"])
+        scale = records.header.get("datamodule", {}).get("scale")
+        return known, list(records.header.get("audit", ())), list(records.header["initial"]), scale
 
-    data.known_items, data.known_audit, data.known_initial = from_first_rank(trainer, read)
+    data.known_items, data.known_audit, data.known_initial, scale = from_first_rank(trainer, read)
+    if isinstance(data.wrapped, FromFiles):
+        data.wrapped.keep_scale(scale)
 
 
 def _known(folder: Any, records: Records) -> Known:

@@ -104,6 +104,7 @@ GROWS = ("budget", "max_rounds", "budget_seconds")
 _BOTH = {"active": OF_ACTIVE_LEARNING, "pool": OF_DATA}
 _BY_FORCE = (
     "data.form",
+    "datamodule.scale",
     *(one.name for part in _BOTH.values() for one in part.values() if isinstance(one, Recorded) and one.force),
 )
 

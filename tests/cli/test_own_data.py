@@ -117,21 +117,21 @@ def test_with_a_test_folder_there_is_the_usual_curve(
     assert {"asked.png", "curve.png", "summary.json"} <= names(tmp_path)
 
 
-def test_a_table_of_numbers_is_labelled(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_a_table_of_numbers_is_labelled_and_grows(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     digits = load_digits()
-    header = [f"p{place}" for place in range(20, 28)]
-    rows = digits.data[:40, 20:28].tolist()
-    path = write(tmp_path / "x.csv", header, rows)
+    header = ["id", *(f"p{place}" for place in range(20, 28)), "kind"]
+    rows = [[f"r{number}", *row] for number, row in enumerate(digits.data[:44, 20:28].tolist())]
     labels = [("even", "odd")[digit % 2] for digit in digits.target[:40]]
-    test = write(
-        tmp_path / "test.csv", [*header, "kind"], [[*row, label] for row, label in zip(rows, labels, strict=True)]
-    )
-    path = write(tmp_path / "x.csv", [*header, "kind"], [[*row, ""] for row in rows])
-    columns = f"data.columns=[{','.join(header)}]"
+    test = write(tmp_path / "test.csv", header, [[*row, label] for row, label in zip(rows, labels, strict=False)])
+    path = write(tmp_path / "x.csv", header, [[*row, ""] for row in rows[:40]])
+    columns = [f"data.columns=[{','.join(header[1:-1])}]", "data.label=kind", "data.key=id"]
     run = tmp_path / "run"
-    begin(run, *SETTINGS, "data=table", f"data.path={path}", f"data.test={test}", columns, "data.label=kind")
+    begin(run, *SETTINGS, "data=table", f"data.path={path}", f"data.test={test}", *columns)
     assert "mean test_acc over 6 to 14 labels" in capfd.readouterr().out
     assert Journal.read_history(run)[-1].spent == 14
+    write(path, header, [[*row, ""] for row in rows])
+    begin(run, f"allow=[{ME}]", "active.budget=18")
+    assert "mean test_acc over 6 to 18 labels" in capfd.readouterr().out
 
 
 @pytest.mark.slow

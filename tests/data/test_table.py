@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from lightning_al import table
-from lightning_al.data.table import TableRows
+from lightning_al.data.table_rows import TableRows
 
 CLASSES = ["good", "bad"]
 FRAME = pd.DataFrame(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query, Unusable
+from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query, Unusable, table
 from lightning_al.cli.journal import main
 from lightning_al.cli.recorded_run import put_labels
 from lightning_al.host.namespace import pl
@@ -23,6 +23,7 @@ from tests.support.tasks import LitMLP, points, trainer
 
 X, Y = points(60).tensors
 NAMES = ["ant", "bee", "cat", "dog"]
+COLUMNS = [f"x{place}" for place in range(X.shape[1])]
 
 
 class Photos(Dataset[Tensor]):
@@ -62,7 +63,7 @@ class ByKey:
 def run(root: Path, data: Any, oracle: Any, folder: Path | None, max_rounds: int = 4, **arguments: Any) -> Any:
     """Run a program from its start."""
     torch.manual_seed(0)
-    pool = ActiveDataModule(data, classes=NAMES, batch_size=8, seed=0, **{"initial_size": 6, **arguments})
+    pool = ActiveDataModule(data, classes=NAMES, seed=0, **{"initial_size": 6, "batch_size": 8, **arguments})
     active = ActiveLearning(
         "bald", query_size=4, max_rounds=max_rounds, posterior=MCDropout(2), oracle=oracle, folder=folder, seed=0
     )
@@ -248,6 +249,50 @@ def test_unlabelled_items_may_have_other_contents(tmp_path: Path, begun: Path) -
     labelled = {number_of(key) for key in labelled_keys(begun)}
     others = [number for number in range(30) if number not in labelled]
     assert run(tmp_path, Photos(range(30), changed=others), ByKey(), begun)[0].done
+
+
+def written_table(path: Path, numbers: Sequence[int], changed: Sequence[int] = (), **columns: Any) -> Path:
+    """Write some of the points as a table, far from a mean of 0 and a deviation of 1."""
+    rows = 100 + 9 * X[list(numbers)]
+    frame = pd.DataFrame(rows.numpy(), columns=COLUMNS).assign(id=Photos(numbers).keys, **columns)
+    frame.loc[[number in changed for number in numbers], COLUMNS[0]] += 1
+    frame.to_csv(path, index=False)
+    return path
+
+
+def read_table(path: Path, **arguments: Any) -> Any:
+    return table(path, columns=COLUMNS, key="id", classes=NAMES, label="name", batch_size=8, **arguments)
+
+
+def test_a_table_grows_and_shrinks_and_its_rows_keep_their_inputs(tmp_path: Path) -> None:
+    path, folder = tmp_path / "x.csv", tmp_path / "run"
+    names = [NAMES[number] for number in Y[40:].tolist()]
+    val = written_table(tmp_path / "val.csv", range(40, 60), name=names)
+    _, before, _ = run(
+        tmp_path, read_table(written_table(path, range(30), name=""), val=val), ByKey(1), folder, batch_size=32
+    )
+    asked = set(map(number_of, before.keys_of([*before.pool.labelled, *Journal.read(folder).query.rest])))
+    gone = next(number for number in range(30) if number not in asked)
+    here = [number for number in reversed(range(36)) if number != gone]
+    written_table(path, here, changed=[35], name="")
+    _, after, _ = run(tmp_path, read_table(path, val=val), ByKey(), folder, batch_size=32)
+    assert after.pool.num_labelled > before.pool.num_labelled
+    for number in set(here) & set(range(30)):
+        assert torch.equal(after.item_of(number)[0], before.item_of(number)[0])
+    for place in range(20):
+        assert torch.equal(after.val_dataloader().dataset[place][0], before.val_dataloader().dataset[place][0])
+    first = 100 + 9 * X[:30].double()
+    joined = (100 + 9 * X[34].double() - first.mean(0)) / first.std(0, correction=0)
+    assert torch.allclose(after.item_of(after.keys.index(Photos([34]).keys[0]))[0], joined.float(), atol=1e-5)
+
+
+def test_a_labelled_row_with_another_cell_is_named(tmp_path: Path) -> None:
+    path, folder = tmp_path / "x.csv", tmp_path / "run"
+    _, pool, _ = run(tmp_path, read_table(written_table(path, range(30), name="")), ByKey(), folder, 1, batch_size=32)
+    key = pool.key_of(pool.pool.labelled[0])
+    written_table(path, range(36), changed=[number_of(key)], name="")
+    with pytest.raises(ValueError, match=rf"1 labelled items of the run .* have other contents .*'{key}'"):
+        run(tmp_path, read_table(path), ByKey(), folder, batch_size=32)
 
 
 def test_without_keys_another_pool_is_refused(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import TensorDataset
 from lightning_al.data.features.encoding import Source
 from lightning_al.data.fingerprint import fingerprint
 from lightning_al.data.reading import UNREADABLE
-from lightning_al.data.table import TableRows
+from lightning_al.data.table_rows import TableRows
 from lightning_al.data.unlabelled import Unlabelled
 from lightning_al.run.seeds import derive, seeded
 from lightning_al.values.content_hash import content_hash
