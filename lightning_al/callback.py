@@ -49,6 +49,7 @@ from lightning_al.rounds.audit import audit_model, check_size
 from lightning_al.rounds.best_weights import choose_weights
 from lightning_al.rounds.call import Call, no_step_error, pass_signal_on
 from lightning_al.rounds.datamodule import datamodule_of
+from lightning_al.rounds.dev_run import begin_dev_or_real_run
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.header import text_of
 from lightning_al.rounds.items import recall_run
@@ -112,7 +113,8 @@ class ActiveLearning(Arguments):
             Where there is no test, they are measured on the validation set and named `val_posterior_accuracy` and so
             on. A warning, once, says where sampling harms.
         folder: Where to keep the run's journal. A run that is started again with its folder resumes from there. A
-            relative path is resolved when it is passed.
+            relative path is resolved when it is passed. With ``Trainer(fast_dev_run=...)`` the run is tried out in
+            memory: the folder is neither read nor written, and an oracle that asks people is refused.
         last_layer: How to read embeddings, for an acquisition function that uses them: a `LastLayer`. By default they
             are the inputs of the network's last linear layer, in float32.
         unscorable: What to do with points of the pool that cannot be scored, because their item cannot be read or the
@@ -232,6 +234,7 @@ class ActiveLearning(Arguments):
         """Make the fit start as a new Trainer with a new module would."""
         if stage == "fit":
             data = datamodule_of(trainer)
+            begin_dev_or_real_run(self._run, trainer)
             data.skips_unreadable = self.skips_unscorable
             if data.is_set_up and self._run.header is None:
                 check_size(data, self.budget)

@@ -144,8 +144,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             runs once, in float32 and without training-only augmentation, on the Trainer's device, and through the
             transfer hooks of `data`. By default methods read the network's embeddings.
         cache: A folder that keeps what an encoder gave for several runs, such as those of a sweep. By default it is
-            kept in the run's folder, and without one in memory. It is known by the encoder's weights or source, the
-            items, and the sizes and times of their files, and computed again where these differ.
+            kept in the run's folder, and without one in memory. It is known by the encoder's weights or source, by the
+            items, and by the sizes and times of their files, and computed again where these differ. All items are
+            compared that the dataset is, as a list, holds in an attribute with an entry for each, or has files for: a
+            method `path_of`, or `samples` as in torchvision. Of others, only 32 spread items are read, so that a change
+            elsewhere is not noticed: delete the ``features-*.npy`` files then, or pass another folder.
         inputs: ``"features"`` to train, validate, test and score on features in place of the inputs: batches are
             ``(features, label)``, or dicts with ``features``. Oracles still get the items themselves.
         val: Validation dataset or pair of arrays, if `data` is a dataset or a pair of arrays. The arguments below are

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Literal
 
 from torch import nn
@@ -83,6 +84,7 @@ class Arguments(BeforeSetup):
         self.weights = weights
         self.reset = reset
         self.test = test
+        self.is_dev_run = False
         self.folder = None if folder is None else folder_path(folder)
         self.last_layer = LastLayer() if last_layer is None else last_layer
         self.unscorable = unscorable
@@ -100,6 +102,15 @@ class Arguments(BeforeSetup):
         enough_of(self.oracle, self.query_size)
         seconds_to_wait(self.oracle)
         self.num_fits = whole_number(type(self.posterior).__name__, "num_fits", self.posterior.num_fits)
+
+    @property
+    def folder(self) -> Path | None:
+        """The run's folder. None if there is none, or while `fast_dev_run` tries the run out in memory."""
+        return None if self.is_dev_run else self._folder
+
+    @folder.setter
+    def folder(self, folder: Path | None) -> None:
+        self._folder = folder
 
     @property
     def skips_unscorable(self) -> bool:

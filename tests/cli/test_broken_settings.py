@@ -135,3 +135,10 @@ def test_a_typed_reference_to_nothing_is_refused_in_a_line(refused, tmp_path: Pa
 def test_the_own_configuration_is_none_of_these(tmp_path: Path) -> None:
     OmegaConf.save(as_stored(composed(tmp_path, "logger=[csv,tensorboard,wandb,mlflow]")), tmp_path / "config.yaml")
     assert read_config(tmp_path) is not None
+
+
+def test_a_command_is_not_tried_out_in_its_folder(tmp_path: Path) -> None:
+    said = refusal(tmp_path, *TINY, "+trainer.fast_dev_run=true")
+    assert "`trainer.fast_dev_run` only tries one out" in said
+    assert len(said.splitlines()) == 1
+    assert not list(tmp_path.iterdir())

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 from lightning_al import ActiveDataModule, image_folder
+from lightning_al import table as from_table
 from lightning_al.data.features.points import features_at, target_features_at
 from lightning_al.host.namespace import pl
 from tests.support.tasks import Items, LitPoints, points, trainer
@@ -289,6 +292,112 @@ def test_other_items_are_another_table(tmp_path: Path) -> None:
         found = table(set_up(TensorDataset(inputs, Y[: len(inputs)]), features=double, cache=tmp_path))
         assert torch.equal(found, 2 * inputs)
     assert len(kept(tmp_path)) == 3
+
+
+class Held(Dataset[Any]):
+    """Items that are made of what an attribute holds; it counts how often one is read."""
+
+    def __init__(self, held: Any, read: Callable[[Any, int], Any]) -> None:
+        self._texts = held
+        self.labels = [0] * len(held)
+        self.read = read
+        self.reads = 0
+        self.whole = self  # as a child knows its parent
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        self.reads += 1
+        return self.read(self._texts, index), self.labels[index]
+
+
+class Wrapped(Dataset[Any]):
+    def __init__(self, base: Dataset[Any]) -> None:
+        self.base = base
+
+    def __len__(self) -> int:
+        return len(self.base)  # type: ignore[arg-type]
+
+    def __getitem__(self, index: int) -> Any:
+        return self.base[index]
+
+
+def a_table(texts: list[str], folder: Path) -> Any:
+    rows = [f"{number},{text}" for number, text in enumerate(texts)]
+    (folder / "texts.csv").write_text("\n".join(["number,text", *rows]))
+    return from_table(folder / "texts.csv", text="text", key="number", classes=["a", "b"])
+
+
+def held(texts: list[str], _: Path | None = None) -> Held:
+    return Held(texts, lambda texts, index: texts[index])
+
+
+OF_TEXTS: dict[str, Callable[[list[str], Path], Any]] = {
+    "texts": lambda texts, _: list(texts),
+    "pairs": lambda texts, _: [(text, 0) for text in texts],
+    "table with keys": a_table,
+    "an attribute": held,
+    "a data frame": lambda texts, _: Held(pd.DataFrame({"text": texts}), lambda frame, at: frame["text"].iloc[at]),
+    "wrapped": lambda texts, _: Wrapped(held(texts)),
+    "part of a list": lambda texts, _: Subset(["", *((text, 0) for text in texts)], range(1, len(texts) + 1)),
+    "joined": lambda texts, _: ConcatDataset([held(texts[:50]), held(texts[50:])]),
+}
+
+
+class Lengths:
+    """The length of each text, and how many were encoded."""
+
+    def __init__(self) -> None:
+        self.items = 0
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        self.items += len(texts)
+        return torch.tensor([[float(len(text))] for text in texts])
+
+    def config(self) -> dict[str, Any]:
+        return {}
+
+
+@pytest.mark.parametrize("name", OF_TEXTS)
+def test_each_item_in_memory_is_compared(tmp_path: Path, name: str) -> None:
+    texts, encoder = ["x" * (1 + number % 7) for number in range(100)], Lengths()
+
+    def found() -> list[float]:
+        dataset = OF_TEXTS[name](texts, tmp_path)
+        data = set_up(dataset, initial=[0, 1], initial_size=None, classes=["a", "b"], features=encoder, cache=cache)
+        return table(data).flatten().tolist()
+
+    cache = tmp_path / "cache"
+    for _ in range(2):
+        assert found() == [len(text) for text in texts]
+    assert encoder.items == 100
+    for place in (5, 7, 8):  # beside the few items by which data are recognised
+        texts[place] = "y" * 50
+        assert found() == [len(text) for text in texts]
+    assert encoder.items == 400
+
+
+def test_a_table_is_found_again_without_reading_all_items_and_under_other_labels(tmp_path: Path) -> None:
+    encoder = Lengths()
+    for number in range(2):
+        dataset = held([str(number) for number in range(1000)])
+        dataset.labels[7] = number
+        data = set_up(dataset, classes=["a", "b"], features=encoder, cache=tmp_path)
+        before = dataset.reads
+        table(data)
+    assert encoder.items == 1000
+    assert dataset.reads - before < 100
+
+
+def test_an_array_that_is_mapped_from_a_file_is_known_by_the_file(tmp_path: Path) -> None:
+    for shift in (0.0, 0.0, 1.0):
+        np.save(tmp_path / "x.npy", X.numpy() + np.float32(shift))
+        os.utime(tmp_path / "x.npy", ns=(1, 1 + int(shift)))
+        rows = Held(np.load(tmp_path / "x.npy", mmap_mode="r"), lambda rows, at: rows[at].copy())
+        found = table(set_up(rows, classes=["a", "b"], features=double, cache=tmp_path / "cache"))
+        assert torch.equal(found, 2 * (X + shift))
+    assert len(kept(tmp_path / "cache")) == 2
 
 
 def test_a_photo_that_was_changed_is_encoded_again(tmp_path: Path) -> None:

@@ -1,9 +1,10 @@
 """Run by test_ranks.py in processes of its own: runs on one or several ranks, what each rank found going to a file.
 
 Usage: python -m tests.support.ranks OUT RANKS JSON, where JSON lists the runs, each by arguments of `ActiveLearning`
-and `lr`, `epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout`, `slow_oracle` (in seconds),
-`at_a_time` (how many questions are answered in one call) and `own_folders`, which lets each rank choose a folder for
-itself; `tries` says how often the program calls again after an error. The posterior `ensemble` takes three fits.
+and `lr`, `epochs`, `fail`, `die`, `precision`, `pool_batch_size`, `keep_chunks`, `timeout`, `fast_dev_run`,
+`slow_oracle` (in seconds), `at_a_time` (how many questions are answered in one call) and `own_folders`, which lets each
+rank choose a folder for itself; `tries` says how often the program calls again after an error. The posterior
+`ensemble` takes three fits.
 """
 
 from __future__ import annotations
@@ -168,6 +169,7 @@ def run(
     slow_oracle: float | None = None,
     own_folders: bool = False,
     at_a_time: int | None = None,
+    fast_dev_run: bool = False,
     **arguments: Any,
 ) -> tuple[int, dict[str, Any]]:
     """Run active learning, and return this process's rank and what it found."""
@@ -201,6 +203,7 @@ def run(
         strategy=strategy,
         precision=precision,
         max_epochs=epochs,
+        fast_dev_run=fast_dev_run,
         callbacks=[
             active,
             pl.callbacks.EarlyStopping("val_loss", patience=5),
