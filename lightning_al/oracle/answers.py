@@ -23,6 +23,7 @@ from lightning_al.oracle.label_rules import LabelRules, is_distribution, numbers
 from lightning_al.oracle.set_aside import SetAside
 from lightning_al.run.labels import SET_ASIDE, Label
 from lightning_al.task.labels import as_array
+from lightning_al.values.encodable import encodable
 from lightning_al.values.errors import first_few, said_shortly
 from lightning_al.values.whole_numbers import LARGEST, shown
 
@@ -136,7 +137,7 @@ def _plain(label: Any) -> Any:
     if isinstance(label, bool):
         return label
     if isinstance(label, str):
-        return str.__str__(label)
+        return encodable(str.__str__(label))
     if isinstance(label, int):
         return int.__int__(label)
     if isinstance(label, float):

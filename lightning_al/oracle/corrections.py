@@ -80,7 +80,9 @@ def _plain(label: Any, rules: LabelRules) -> Label:
 
 def _read(journal: Journal, index: int, read: Callable[[LabelRules], Label]) -> Label:
     try:
-        return read(rules_of(journal.records, index))
+        label = read(rules_of(journal.records, index))
+        check_own(journal.records, index, label)
+        return label
     except AnswerError as error:
         raise ValueError(
             f"The label of index {index} in {journal.folder} cannot be corrected: {error}. Give a label of this "
@@ -213,11 +215,26 @@ def _labelled(journal: Journal, index: int) -> RecordedLabel:
     return found[places[index]]
 
 
+def check_own(records: Records, index: int, label: Label) -> None:
+    """Refuse None, which stands for the dataset's own label, for a point of a dataset that seems to have none.
+
+    Raises:
+        AnswerError: If somebody else labelled the point, and the run saw no class in the dataset.
+    """
+    found = recorded_labels(records)
+    if label is None and found[places_of(found)[index]].given is not None and not own_classes(records):
+        raise AnswerError("None stands for the dataset's own label, but the dataset seems to have none")
+
+
+def own_classes(records: Records) -> list[int]:
+    """Return the classes that the run saw in the dataset, which may have a placeholder for points without a label."""
+    labels = (records.header or {}).get("data", {}).get("labels", ())
+    return [label for label in labels if label is not None and label >= 0]
+
+
 def rules_of(records: Records, but: int | None = None) -> LabelRules:
     """Return what a label may be, inferred from the other labels of the run, the classes and the number of outputs."""
     header = records.header or {}
     others = [found for found in recorded_labels(records) if found.index != but and found.is_there]
     given = [found.label for found in others if found.label is not None]
-    # The dataset may have a placeholder for points without a label.
-    own = [label for label in header.get("data", {}).get("labels", ()) if label is not None and label >= 0]
-    return rules_for(own or given, Classes.from_dict(header.get("classes")), records.num_outputs)
+    return rules_for(own_classes(records) or given, Classes.from_dict(header.get("classes")), records.num_outputs)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from lightning_al.run.labels import SET_ASIDE, UNPAID, Label, kind_of_aside
+from lightning_al.values.encodable import encodable
 
 
 class SetAside:
@@ -43,7 +44,7 @@ class Unusable(SetAside):
 
     def to_plain(self) -> dict[str, Any]:
         """Return the answer as the journal has it."""
-        return {SET_ASIDE: "unusable", "reason": str(self.reason)}
+        return {SET_ASIDE: "unusable", "reason": encodable(str(self.reason))}
 
 
 @final
@@ -59,7 +60,7 @@ class Other(SetAside):
 
     def to_plain(self) -> dict[str, Any]:
         """Return the answer as the journal has it."""
-        return {SET_ASIDE: "other", "text": str(self.text)}
+        return {SET_ASIDE: "other", "text": encodable(str(self.text))}
 
 
 def as_answer(recorded: Label) -> Any:

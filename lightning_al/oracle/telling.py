@@ -14,7 +14,7 @@ from lightning_al.oracle.answer import opened as within
 from lightning_al.oracle.answers import AnswerError, plain_answer
 from lightning_al.oracle.asking import Answered, ask, pair_of, together
 from lightning_al.oracle.correction import Correction
-from lightning_al.oracle.corrections import opened, rules_of
+from lightning_al.oracle.corrections import check_own, opened, rules_of
 from lightning_al.oracle.open_query import rest_of
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.set_aside import Skip
@@ -74,7 +74,9 @@ def tell(
             if index in query.rest:
                 return plain_answer(answer, rules)
             # The answer that a point has says nothing of what it may be.
-            return None if answer is None else plain_answer(answer, rules_of(journal.records, index))
+            label = None if answer is None else plain_answer(answer, rules_of(journal.records, index))
+            check_own(journal.records, index, label)
+            return label
 
         wrong = ask(
             lambda: answers if by == "index" else _by_index(answers, query, folder),

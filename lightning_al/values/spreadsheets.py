@@ -8,6 +8,8 @@ from contextlib import suppress
 from decimal import Context, Decimal
 from typing import Any
 
+from lightning_al.values.encodable import encodable
+
 SEPARATORS = ",;\t"
 """What may stand between two cells."""
 
@@ -17,12 +19,16 @@ _NUMBER = re.compile(r"[+-]?\d{1,40}([.,]\d{0,40})?([eE][+-]?\d{1,4})?", re.ASCI
 
 
 def harmless(value: Any) -> Any:
-    """Return a value, with an apostrophe before a text that a spreadsheet would take for a formula.
+    r"""Return a value, with an apostrophe before a text that a spreadsheet would take for a formula.
 
-    >>> harmless("=1+1"), harmless("cat"), harmless(-3)
-    ("'=1+1", 'cat', -3)
+    What no file can hold of a text is written out.
+
+    >>> harmless("=1+1"), harmless("cat"), harmless(-3), harmless("a\ud800")
+    ("'=1+1", 'cat', -3, 'a\\ud800')
     """
-    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+    if not isinstance(value, str):
+        return value
+    return encodable(f"'{value}" if value.startswith(FORMULA) else value)
 
 
 def as_written(cell: str) -> str:

@@ -17,12 +17,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
-from lightning_al import ActiveDataModule, ActiveLearning, MCDropout
+from lightning_al import ActiveDataModule, ActiveLearning, Correction, MCDropout, Other, Query, Unusable
 from lightning_al.cli.journal import main
 from lightning_al.data.pool import Pool
 from lightning_al.host.namespace import pl
 from lightning_al.oracle.corrections import correct, give_back, give_back_all
+from lightning_al.oracle.telling import tell
 from lightning_al.report.runs import read_run
 from lightning_al.run.history import Round
 from lightning_al.run.journal import Journal
@@ -227,6 +229,41 @@ def test_a_label_that_can_be_none_is_refused_wherever_it_is_corrected(tmp_path: 
         correct(tmp_path / "nothing", 2, 1)
     assert not (tmp_path / "nothing").exists()
     assert Journal.read(tmp_path / "run").changes[-1].label == 1
+
+
+def test_the_datasets_own_label_is_refused_where_it_has_none(tmp_path: Path) -> None:
+    class Placeholders(Dataset[Any]):
+        classes = NAMES
+
+        def __len__(self) -> int:
+            return 40
+
+        def __getitem__(self, index: int) -> Any:
+            return points(40)[index][0], -1
+
+    folder = tmp_path / "run"
+    data = ActiveDataModule(Placeholders(), initial_size=4, batch_size=8)
+    active = ActiveLearning("random", query_size=2, budget=8, oracle=right, folder=folder, posterior="deterministic")
+    trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(LitMLP(), datamodule=data)
+    index = data.pool.labelled[0]
+    with pytest.raises(ValueError, match=r"own label, but the dataset seems to have none\. Give a label"):
+        correct(folder, index, None)
+    with pytest.raises(ValueError, match="own label, but the dataset seems to have none"):
+        tell(folder, {index: Correction(None)})
+    assert Journal.read(folder).changes == []
+
+
+def test_text_that_no_file_can_hold_is_written_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def oracle(query: Query) -> dict[int, Any]:
+        return {index: Other("fo\ud800x") if place == 0 else index % CLASSES for place, index in enumerate(query)}
+
+    program = Program(tmp_path, oracle=oracle, budget=12)
+    program.fit()
+    [other] = program.data.pool.aside
+    correct(tmp_path / "run", other, Unusable("\udcff.png"))
+    assert main(["export", str(tmp_path / "run")]) == 0
+    assert "\\udcff.png" in capsys.readouterr().out
+    assert "fo\\ud800x" in (tmp_path / "run" / "labels.csv").read_text()
 
 
 def test_an_index_of_another_type_is_a_plain_number_in_the_journal_or_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.files.csv_rows import Row
+from lightning_al.values.encodable import encodable
 from lightning_al.values.folding import folded
 from lightning_al.values.spreadsheets import as_number, harmless, shows_number
 from lightning_al.values.whole_numbers import shown
@@ -18,7 +19,7 @@ def key_text(key: Any) -> str:
     >>> key_text(7), key_text("a.png"), key_text("\udce9.png")
     ('7', 'a.png', '\\udce9.png')
     """
-    return str(key).encode("utf-8", "backslashreplace").decode()
+    return encodable(str(key))
 
 
 class Points:
