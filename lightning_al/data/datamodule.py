@@ -259,7 +259,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
         self._classes = None if classes is None else listed_classes(classes)
         self.target_inputs = read_target_inputs(target_inputs)
-        self.groups = None if groups is None else list(groups)
+        # Numbers of a tensor are objects that equal ones do not find in a dict.
+        self.groups = None if groups is None else list(groups.tolist() if hasattr(groups, "tolist") else groups)
         self.keys: list[Key] | None = None
         self.known_items: Known | None = None
         self.known_audit: list[int] | None = None
@@ -443,7 +444,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     def label_of(self, index: int) -> Any:
         """Return an oracle's label of a point, or else the dataset's target, which is None for a bare input."""
-        label = self.pool.labels.get(index)
+        label = self.pool.labels.get(index, self.pool.audit.answers.get(index))
         return self.target.find(self.item_of(index)) if label is None else label
 
     def without_label(self) -> list[int]:

@@ -264,7 +264,8 @@ def _like(old: Any, label: Any) -> Any:
         new = new.reshape(old.shape) if new.numel() == old.numel() == 1 else new
         whole = not old.is_floating_point()
     elif isinstance(old, np.ndarray | np.generic):
-        new = np.asarray(label, dtype=old.dtype)
+        # The type of a text holds its length.
+        new = np.asarray(label, dtype=old.dtype.kind if old.dtype.kind in "US" else old.dtype)
         new = (new.reshape(old.shape) if new.size == old.size == 1 else new)[()]
         whole = old.dtype.kind in "biu"
     else:

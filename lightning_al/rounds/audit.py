@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning_al.data.audit import Audit
 from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.host.ranks import on_each_rank
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.prediction.scoring import look_at
@@ -16,6 +17,7 @@ from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.predicted import is_sampled, predicted
 from lightning_al.rounds.run import Run
+from lightning_al.rounds.true_classes import check_classes, class_among
 from lightning_al.run.labels import kind_of_aside
 from lightning_al.run.seeds import derive
 
@@ -128,15 +130,24 @@ def audited_by(fitted: Fitted, *, sampled: bool, skip: bool) -> dict[str, float]
     """
     data, audit = fitted.data, fitted.data.pool.audit
     others = [index for index, answer in audit.answers.items() if _is_of_other_class(answer)]
-    points = [index for index in audit.labelled if data.class_of(index) is not None]
+    points = list(audit.labelled)
     if skip and points:
         reasons = look_at(
             fitted.trainer, fitted.module, fitted.pool, points, partial(fitted.log_probs_by, sampled=sampled)
         )
         points = [index for index in points if index not in reasons]
-    found = _predicted(fitted, points, sampled)
-    right = sum(predicted == data.class_of(index) for index, predicted in zip(points, found, strict=True))
-    return figures(audit, right, len(points) + len(others))
+    if not points:
+        return figures(audit, 0, len(others))
+    probs_N_C = predicted(fitted, points, sampled=sampled, why=WHY)
+    truth = [class_among(data, index, probs_N_C.shape[1]) for index in points]
+    labels = len(points) - truth.count(None)
+    if labels < len(points):
+        rank_zero_warn(
+            f"`ActiveDataModule(audit=...)` leaves out {len(points) - labels} of {len(points)} points, since their "
+            f"labels are none of the {probs_N_C.shape[1]} classes that are predicted."
+        )
+    right = sum(found == true for found, true in zip(probs_N_C.argmax(dim=1).tolist(), truth, strict=True))
+    return figures(audit, right, labels + len(others))
 
 
 def figures(audit: Audit, right: int, labels: int) -> dict[str, float]:
@@ -159,20 +170,23 @@ def figures(audit: Audit, right: int, labels: int) -> dict[str, float]:
         interval = binomtest(right, labels).proportion_ci(CONFIDENCE, method="wilson")
         found |= {"acc": right / labels, "low": float(interval.low), "high": float(interval.high)}
     if audit.answers:
-        found["set_aside"] = (len(audit.answers) - labels) / len(audit.answers)
+        kinds = [kind_of_aside(answer) for answer in audit.answers.values()]
+        found["set_aside"] = sum(kind is not None and kind != "other" for kind in kinds) / len(kinds)
     return found
 
 
 def try_audit(fitted: Fitted) -> None:
-    """Predict two audit points, as after the fit, so that what cannot be audited fails before it."""
-    if len(fitted.data.pool.audit):
-        _predicted(fitted, fitted.data.pool.labelled[:2], sampled=False)
+    """Predict two points, as after the fit, so that what cannot be audited fails before it.
+
+    Raises:
+        ValueError: If the module's outputs are not classes, or labels are none of these.
+    """
+    data = fitted.data
+    if len(data.pool.audit) and data.pool.labelled:
+        probs_n_C = predicted(fitted, data.pool.labelled[:2], sampled=False, why=WHY)
+        check_classes(data, probs_n_C.shape[1], what="audit")
 
 
 def _is_of_other_class(answer: Any) -> bool:
     """Return whether an answer names a class that nobody listed, so that no prediction can be right."""
     return kind_of_aside(answer) == "other"
-
-
-def _predicted(fitted: Fitted, points: Sequence[int], sampled: bool) -> list[int]:
-    return predicted(fitted, points, sampled=sampled, why=WHY).argmax(dim=1).tolist() if points else []

@@ -11,6 +11,7 @@ from lightning_al.prediction.fitted import Fitted
 from lightning_al.rounds.fit import CurrentFit
 from lightning_al.rounds.predicted import is_sampled, predicted
 from lightning_al.rounds.run import Run
+from lightning_al.rounds.true_classes import check_classes
 
 WHY = "`ActiveDataModule(pseudo_labels=...)` trains on the classes that the model predicts. Leave `pseudo_labels` out"
 
@@ -34,16 +35,31 @@ def pseudo_label(run: Run, fit: CurrentFit) -> None:
 
 
 def confident(fitted: Fitted, points: list[int], threshold: float, *, sampled: bool) -> dict[int, int]:
-    """Return the predicted classes of the points whose likeliest class has at least a probability, by index."""
+    """Return the predicted classes of the points whose likeliest class has at least a probability, by index.
+
+    Raises:
+        ValueError: If labels of the data are no numbers of these classes.
+    """
     if not points:
         return {}
-    highest_N, classes_N = predicted(fitted, points, sampled=sampled, why=WHY).max(dim=1)
+    probs_N_C = predicted(fitted, points, sampled=sampled, why=WHY)
+    check_classes(fitted.data, probs_N_C.shape[1], what="pseudo_labels", numbers_only=True)
+    highest_N, classes_N = probs_N_C.max(dim=1)
     is_confident = (highest_N >= threshold).tolist()
     pairs = zip(points, classes_N.tolist(), is_confident, strict=True)
     return {index: label for index, label, is_sure in pairs if is_sure}
 
 
 def try_pseudo_labels(fitted: Fitted) -> None:
-    """Predict two points, as after the fit, so that predictions that are no classes fail before it."""
-    if fitted.data.pseudo_labels is not None:
-        predicted(fitted, fitted.data.pool.labelled[:2], sampled=False, why=WHY)
+    """Predict two points, as after the fit, so that what cannot be trained on fails before it.
+
+    Raises:
+        ValueError: If the module's outputs are not classes, labels are no numbers of these, or an item has no place for
+            a label.
+    """
+    data = fitted.data
+    if data.pseudo_labels is not None and data.pool.labelled:
+        first = data.pool.labelled[:2]
+        data.target.check_place(data.item_of(first[0]))
+        probs_n_C = predicted(fitted, first, sampled=False, why=WHY)
+        check_classes(data, probs_n_C.shape[1], what="pseudo_labels", numbers_only=True)
