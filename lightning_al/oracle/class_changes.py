@@ -15,6 +15,7 @@ from lightning_al.run.labels import Change
 from lightning_al.run.recorded_labels import RecordedLabel, recorded_labels
 from lightning_al.task.class_names import Classes
 from lightning_al.values.errors import first_few
+from lightning_al.values.folding import folded
 from lightning_al.values.whole_numbers import shown
 
 
@@ -126,7 +127,7 @@ def _new_name(journal: Journal, classes: Classes, name: str, but: str | None = N
     name = name.strip()
     if not name:
         raise ValueError("`lightning-al-journal` got an empty name for a class. Give one with a letter.")
-    like = [known for known in classes.numbers if known.casefold() == name.casefold() and known != but]
+    like = [known for known in classes.numbers if _is_like(known, name) and known != but]
     if like:
         raise ValueError(
             f"The run in {journal.folder} has a class {shown(like[0])} already. Choose another name, or rename that "
@@ -137,4 +138,9 @@ def _new_name(journal: Journal, classes: Classes, name: str, but: str | None = N
 
 def _is_other(found: RecordedLabel, name: str) -> bool:
     text = found.label.get("text", "") if found.state == "other" and isinstance(found.label, dict) else ""
-    return str(text).strip().casefold() == name.casefold()
+    return _is_like(str(text), name)
+
+
+def _is_like(one: str, other: str) -> bool:
+    """Return whether two names are the same to the people who read and write them."""
+    return folded(one).casefold() == folded(other).casefold()

@@ -15,6 +15,7 @@ from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Other, Que
 from lightning_al.cli.journal import main as journal_main
 from lightning_al.host.namespace import pl
 from lightning_al.oracle.class_changes import add_class, merge_classes, rename_class
+from lightning_al.oracle.files.label_text import LabelTexts
 from lightning_al.oracle.telling import tell
 from lightning_al.run.journal import Journal
 from lightning_al.run.labels import Change
@@ -242,3 +243,24 @@ def test_more_rows_keep_the_others_and_are_drawn_by_the_seed_alone() -> None:
 def test_a_skip_is_no_answer_of_a_class(tmp_path: Path) -> None:
     start(tmp_path, NAMES, max_rounds=2, oracle=lambda query: {i: Skip() if Y[i] == 3 else int(Y[i]) for i in query})
     assert add_class(tmp_path / "run", "skip") == []
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("cafe\u0301", "caf\u00e9"), ("hot  dog", "Hot dog")],
+    ids=["accent", "blanks"],
+)
+def test_names_are_compared_as_answers_are_read(tmp_path: Path, written: str, name: str) -> None:
+    start(tmp_path, NAMES, oracle="ask")
+    folder = tmp_path / "run"
+    first = Journal.read(folder).query.indices[0]
+    tell(folder, {first: Other(written)})
+    assert add_class(folder, name) == [first]
+    for twin in (written, name):
+        assert LabelTexts(dict(enumerate([*NAMES, name]))).answer(twin) == len(NAMES)
+        with pytest.raises(ValueError, match=r"has a class .* already\. Choose another name"):
+            add_class(folder, twin)
+        with pytest.raises(ValueError, match=r"has a class .* already\. Choose another name"):
+            rename_class(folder, "bee", twin)
+    rename_class(folder, name, written)
+    assert list(Journal.read(folder).header["classes"]["numbers"]) == [*NAMES, written]

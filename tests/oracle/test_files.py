@@ -611,7 +611,8 @@ def test_a_kill_between_two_files_leaves_what_the_next_call_completes(
     fill(sheet(tmp_path), {7: "dog"})
     assert answers(asked) == {7: 1}
     names = sorted(path.name for path in (tmp_path / "queries").iterdir())
-    assert names == [".round-000.json", ".round-000.texts.json", "round-000.csv", "round-000.html"]
+    hidden = [".round-000.json", ".round-000.taken.json", ".round-000.texts.json"]
+    assert names == [*hidden, "round-000.csv", "round-000.html"]
     (tmp_path / "fresh").mkdir()
     answers(query(tmp_path / "fresh"))
     assert sheet(tmp_path / "fresh", "round-000.html").read_text() == sheet(tmp_path, "round-000.html").read_text()
@@ -1007,3 +1008,81 @@ def test_a_correction_to_nothing(written: str, match: str) -> None:
     with pytest.raises(AnswerError, match=match):
         LabelTexts(ANIMALS).answer(written)
     assert LabelTexts({0: "correct: cow", 1: "dog"}).answer("correct: cow") == 0
+
+
+# Classes that get another name
+
+
+@pytest.mark.parametrize("names", [{0: "feline", 1: "dog"}, {0: "kitten", 1: "cat"}], ids=["new", "of another class"])
+def test_a_line_that_was_taken_up_keeps_its_class_whatever_the_name_of_it(
+    tmp_path: Path, names: dict[int, str]
+) -> None:
+    asked = query(tmp_path, [7, 3, 5], classes={0: "cat", 1: "dog"})
+    answers(asked)
+    fill(sheet(tmp_path), {7: "cat", 3: "dog"})
+    assert answers(asked) == {7: 0, 3: 1}
+    rest = query(tmp_path, [5], classes=names, answers={7: 0, 3: 1})
+    assert answers(rest) == answers(rest) == {}
+    fill(sheet(tmp_path), {7: "Cat", 5: names[0]})
+    for _ in range(2):  # a changed line is refused until it is put back
+        said = refusal(rest, {5: 0})
+        assert "line 2: " in said
+        assert "line 3: " not in said
+    fill(sheet(tmp_path), {7: f"correct: {names[1]}"})
+    assert answers(rest) == {7: Correction(1), 5: 0}
+
+
+def test_a_changed_line_is_refused_until_it_is_put_back(tmp_path: Path) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    fill(sheet(tmp_path), {7: "cat", 3: "zebra"})
+    copy = sheet(tmp_path, "round-000-anna.csv")
+    copy.write_text(sheet(tmp_path).read_text())
+    fill(copy, {7: "", 3: "dog"})
+    assert "'zebra' names no class" in refusal(asked, {7: 0, 3: 1})
+    rest = rest_of(asked, {7: 0, 3: 1})
+    fill(sheet(tmp_path), {7: "dog"})
+    for _ in range(2):
+        said = refusal(rest)
+        assert "'zebra' names no class" in said
+        assert "index 7 is recorded as cat" in said
+    fill(sheet(tmp_path), {7: "cat", 3: ""})
+    assert answers(rest) == {}
+
+
+def test_a_correction_keeps_its_class_whatever_the_name_of_it(tmp_path: Path) -> None:
+    answers(query(tmp_path, [2]))
+    fill(sheet(tmp_path), {2: "dog"})
+    assert answers(query(tmp_path, [2])) == {2: 1}
+    asked = query(tmp_path, [7, 3], classes={0: "cat", 1: "dog"})
+    asked.round = 1
+    answers(asked)
+    fill(sheet(tmp_path, "round-001.csv"), {7: "correct: cat"})
+    fill(sheet(tmp_path), {2: "correct: cat"})
+    rest = query(tmp_path, [3], classes={0: "cat", 1: "dog"}, answers={7: 1})
+    rest.round = 1
+    assert answers(rest) == {7: Correction(0), 2: Correction(0)}
+    for names in ({0: "feline", 1: "dog"}, {0: "kitten", 1: "cat"}):
+        rest.classes = names
+        assert answers(rest) == {7: Correction(0), 2: Correction(0)}
+
+
+def test_a_line_that_became_a_label_of_an_added_or_merged_class_is_taken_up(tmp_path: Path) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    fill(sheet(tmp_path), {7: "other: wolf", 3: "dog"})
+    fill(sheet(tmp_path), {11: "other"}, note="wolf")
+    assert answers(asked) == {7: Other("wolf"), 3: 1, 11: Other("wolf")}
+    recorded = {7: 4, 3: 2, 11: 4}
+    rest = query(tmp_path, [5], classes=ANIMALS | {4: "wolf"}, answers=recorded)
+    assert answers(rest) == {}
+    fill(sheet(tmp_path), {11: "other"}, note="fox")
+    assert "line 4: index 11 is recorded as wolf" in refusal(rest)
+
+
+def test_a_damaged_memory_of_taken_lines_is_named(tmp_path: Path) -> None:
+    asked = query(tmp_path)
+    answers(asked)
+    sheet(tmp_path, ".round-000.taken.json").write_text('{"7": "cat"}')
+    with pytest.raises(ValueError, match=r"Which lines of a query were taken up, in .*, cannot be read .*\. Remove"):
+        answers(asked)

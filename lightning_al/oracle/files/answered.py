@@ -12,10 +12,11 @@ from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.answers import AnswerError
 from lightning_al.oracle.correction import Correction
 from lightning_al.oracle.files.csv_rows import Row, rows_of
-from lightning_al.oracle.files.earlier import answer_of, changed_lines, place_of
+from lightning_al.oracle.files.earlier import changed_lines, place_of
 from lightning_al.oracle.files.label_text import LabelTexts
 from lightning_al.oracle.files.points import Points
 from lightning_al.oracle.files.sheets import LARGEST, Sheets
+from lightning_al.oracle.files.taken_up import TakenUp
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.set_aside import SetAside
 from lightning_al.run.files import read_bytes
@@ -55,12 +56,13 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
     """
     points, texts = Points(dict.fromkeys(query.answers, "") | dict(keys)), LabelTexts(query.classes)
     of_all = Points(sheets.keys_of_all() | dict.fromkeys(query.answers, "") | dict(keys))
-    changed = changed_lines(sheets, of_all, texts)
+    taken_up = TakenUp(sheets.taken_up)
+    changed = changed_lines(sheets, of_all, texts, lambda index, row: taken_up.answer_of(index, row, texts))
     refused = changed.refused
     found: dict[int, dict[Any, list[str]]] = {}
     efforts: dict[int, list[tuple[Any, Any]]] = {}
     corrections = changed.corrections
-    listed: set[int] = set()
+    lines, listed, asked = changed.lines, set[int](), set(query)
     for path in sheets.filled():
         try:
             rows = rows_of(read_bytes(path, LARGEST))
@@ -78,8 +80,12 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
                         listed.add(points.index_of(row))
                 else:
                     corrects = texts.corrects(row["label"])
-                    index, answer = (of_all if corrects else points).index_of(row), answer_of(row, texts)
+                    index = (of_all if corrects else points).index_of(row)
+                    answer = taken_up.answer_of(index, row, texts)
                     listed.add(index)
+                    lines.append((index, row, answer))
+                    if not corrects and index not in asked and taken_up.has(index, row):
+                        continue  # it is recorded, whatever became of it since
                     given = (corrections if corrects else found).setdefault(index, {})
                     given.setdefault(answer, []).append(_where(path, row))
                     if not corrects:
@@ -87,14 +93,15 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
             except AnswerError as error:
                 refused.append(f"{_where(path, row)}: {error}")
     sheets.remember(changed.texts)
-    asked = set(query)
     refused += [_several(index, given, query) for index, given in corrections.items() if len(given) > 1]
+    agreed: set[int] = set()
     for index, given in found.items():
         try:
             if len(given) > 1:
                 raise AnswerError(_several(index, given, query))
             if index not in asked and index not in corrections:
                 _check_recorded(index, next(iter(given)), query)
+                agreed.add(index)
         except AnswerError as error:
             refused.append(str(error) if len(given) > 1 else f"{next(iter(given.values()))[0]}: {error}")
             asked.discard(index)
@@ -104,6 +111,11 @@ def take_up(sheets: Sheets, query: Query, keys: Mapping[int, str]) -> Answered:
         if index in asked and index in found
     }
     corrected = {index: next(iter(given)) for index, given in corrections.items() if len(given) == 1}
+    taken_up.keep(
+        (index, row, answer)
+        for index, row, answer in lines
+        if taken_up.has(index, row) or index in (corrected if isinstance(answer, Correction) else agreed | {*answers})
+    )
     unlisted = [] if refused else [index for index in query if index not in listed]
     return Answered(answers, corrected, refused, unlisted, texts.expected, changed.ignored)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,9 @@ from lightning_al.values.whole_numbers import shown
 Texts = Mapping[str, Collection[str]]
 """What files say of each point, by its index as text; of lines whose point is not known, by an empty text."""
 
+Read = Callable[[int, Row], Any]
+"""Returns the answer in a row for a point, or raises an `AnswerError` if it is none."""
+
 
 @dataclass(frozen=True)
 class Changed:
@@ -29,21 +32,24 @@ class Changed:
         refused: New corrections that cannot be read: file, line and reason of each.
         ignored: Other new lines: file, line and what it says.
         texts: The text of the new corrections.
+        lines: The rows of the new corrections, each with its point and its correction.
     """
 
     corrections: dict[int, dict[Any, list[str]]] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     texts: dict[str, set[str]] = field(default_factory=dict)
+    lines: list[tuple[int, Row, Any]] = field(default_factory=list)
 
 
-def changed_lines(sheets: Sheets, points: Points, texts: LabelTexts) -> Changed:
+def changed_lines(sheets: Sheets, points: Points, texts: LabelTexts, read: Read) -> Changed:
     """Return what changed in the files of earlier queries since these had ended.
 
     Args:
         sheets: The files of the open query.
         points: The points of all queries.
-        texts: Reads labels.
+        texts: Tells corrections.
+        read: Reads a correction.
     """
     changed = Changed()
     known = sheets.texts_before()
@@ -57,11 +63,13 @@ def changed_lines(sheets: Sheets, points: Points, texts: LabelTexts) -> Changed:
             continue
         for row in rows:
             if row["label"]:
-                _look_at(row, f"{path.name}, line {row.line}", known, points, texts, changed)
+                _look_at(row, f"{path.name}, line {row.line}", known, points, texts, read, changed)
     return changed
 
 
-def _look_at(row: Row, where: str, known: Texts, points: Points, texts: LabelTexts, changed: Changed) -> None:
+def _look_at(
+    row: Row, where: str, known: Texts, points: Points, texts: LabelTexts, read: Read, changed: Changed
+) -> None:
     text = row["label"]
     place, fault = place_of(row, points)
     if text in known.get(place, ()):
@@ -74,7 +82,10 @@ def _look_at(row: Row, where: str, known: Texts, points: Points, texts: LabelTex
     try:
         if fault is not None:
             raise fault
-        changed.corrections.setdefault(int(place), {}).setdefault(answer_of(row, texts), []).append(where)
+        index = int(place)
+        correction = read(index, row)
+        changed.corrections.setdefault(index, {}).setdefault(correction, []).append(where)
+        changed.lines.append((index, row, correction))
     except AnswerError as error:
         changed.refused.append(f"{where}: {error}")
 

@@ -47,12 +47,14 @@ class Sheets:
     Attributes:
         table: The CSV file.
         page: The contact sheet.
+        taken_up: The file that remembers which lines were taken up.
     """
 
     def __init__(self, folder: Path, round: int) -> None:
         self.folder, self.round = folder, round
         self.stem = "initial" if round == INITIAL else f"round-{round:03}"
         self.table, self.page = folder / f"{self.stem}.csv", folder / f"{self.stem}.html"
+        self.taken_up = folder / f".{self.stem}.taken.json"
         self.title = "The initial points" if round == INITIAL else f"Round {round}"
 
     def write(self, query: Query, *, suggestions: bool) -> dict[int, str]:
@@ -71,7 +73,7 @@ class Sheets:
                 "another folder for the run."
             )
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in parts_in(self.folder, re.compile(rf"\.?{self.stem}(-\d+|\.texts)?\.(json|html|csv)")):
+        for part in parts_in(self.folder, re.compile(rf"\.?{self.stem}(-\d+|\.texts|\.taken)?\.(json|html|csv)")):
             part.unlink(missing_ok=True)  # of a process that was killed
         keys = self._keep_keys(query)
         is_there = os.path.lexists(self.table)
