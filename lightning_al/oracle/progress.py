@@ -32,6 +32,8 @@ class Progress:
         answered: The points that have an answer, which may be corrected.
         ahead: The next audit points, which may be answered before a query asks for them, in their order.
         examples: Some labelled points of each class, by its number.
+        given_back: For each point that was given back, the place of the last such change among all changes of labels,
+            from 0.
         show: Returns points with their keys and items.
 
     >>> Progress("fitting", 3).curve
@@ -53,4 +55,5 @@ class Progress:
     answered: Sequence[int] = ()
     ahead: Sequence[int] = ()
     examples: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    given_back: Mapping[int, int] = field(default_factory=dict)
     show: Callable[[Sequence[int]], Query] = lambda points: Query(-1, points)

@@ -12,7 +12,7 @@ from typing import Any
 from lightning_al.page.leases import SECONDS, Leases
 from lightning_al.page.looks import Looks
 from lightning_al.page.place import Place
-from lightning_al.page.published import PHASES, Published
+from lightning_al.page.published import PHASES, Published, outdated_in
 from lightning_al.page.requests import BadRequestError, client_in, event_in, id_in, points_in, who_in
 from lightning_al.page.store import Event, Store
 
@@ -55,7 +55,7 @@ class Board:
     def state(self) -> dict[str, Any]:
         """Return where the run stands."""
         with self._lock:
-            plain, answers = self.published.read(), self.store.ledger.answers
+            plain, answers = self._read(), self.store.ledger.answers
             lives = self.published.lives()
             query, phase = _query(plain), self.phase
             asked = points_in(query.get("points"))
@@ -103,7 +103,7 @@ class Board:
     def is_shown(self, point: int) -> bool:
         """Return whether a browser may see a point: it is asked for, offered, an example, or was just answered."""
         with self._lock:
-            plain = self.published.read()
+            plain = self._read()
             examples = [index for one in plain.get("classes", ()) for index in points_in(one.get("examples"))]
             last = [event.point for event in self._last()]
             return point in {
@@ -123,7 +123,7 @@ class Board:
         seen = points_in(body.get("seen"))
         with self._lock:
             self._note(who)
-            plain = self.published.read()
+            plain = self._read()
             open_points = list(self._open(plain))
             held = [point for point in seen if point in open_points and self.leases.is_free(point, client)]
             items: list[dict[str, Any]] = []
@@ -150,12 +150,12 @@ class Board:
             raise BadRequestError(f"`answers` is no list of answers. Give at most {MOST_ANSWERS} in a list.")
         with self._lock:
             self._note(who)
-            plain = self.published.read()
+            plain = self._read()
             kept, refused, events = list[str](), list[dict[str, str]](), list[Event]()
             for one in given:
                 event = event_in(one, client, who)
                 known = self.store.ledger.by_id.get(event.id) or _by_id(events, event.id)
-                reason = self._same(event, known) if known else self._refusal(event, plain, events)
+                reason = _same(event, known) if known else self._refusal(event, plain, events)
                 if reason is not None:
                     refused.append({"id": event.id, "reason": reason})
                     continue
@@ -172,7 +172,7 @@ class Board:
         of = id_in(body.get("of"))
         with self._lock:
             self._note(who)
-            ledger, plain = self.store.ledger, self.published.read()
+            plain, ledger = self._read(), self.store.ledger
             before, known = ledger.by_id.get(of), ledger.by_id.get(name)
             reason = None
             if known is not None:
@@ -183,7 +183,7 @@ class Board:
                 reason = "There is no such answer"
             elif ledger.answers.get(before.point) is not before:
                 reason = "This answer was taken back already"
-            elif before.point not in self._askable(plain):
+            elif before.point not in _askable(plain):
                 reason = "This item is not asked for any more"
             if reason is not None:
                 return {"kept": [], "refused": [{"id": name, "reason": reason}], "item": None, "state": self.state()}
@@ -200,19 +200,16 @@ class Board:
 
     # Which points
 
-    def _askable(self, plain: Mapping[str, Any]) -> dict[int, None]:
-        """Return the points whose answer the run would take, now or as a correction."""
-        points = (_query(plain).get("points"), plain.get("ahead"), plain.get("answered"))
-        return dict.fromkeys(point for some in points for point in points_in(some))
+    def _read(self) -> Mapping[str, Any]:
+        """Return what the fit published, and leave out the answers that count no more."""
+        plain = self.published.read()
+        self.store.leave_out(outdated_in(plain))
+        return plain
 
     def _asked_again(self, plain: Mapping[str, Any]) -> list[int]:
         """Return the points of earlier queries whose answer was taken back."""
-        askable = self._askable(plain)
+        askable = _askable(plain)
         return [point for point in self.store.ledger.undone if point in askable]
-
-    def _is_earlier(self, point: int, plain: Mapping[str, Any]) -> bool:
-        """Return whether a point is neither asked for now nor offered ahead."""
-        return point not in points_in(_query(plain).get("points")) and point not in points_in(plain.get("ahead"))
 
     def _open(self, plain: Mapping[str, Any]) -> Iterator[int]:
         """Yield the points without an answer, in the order in which they are asked for."""
@@ -235,7 +232,7 @@ class Board:
     def _refusal(self, event: Event, plain: Mapping[str, Any], coming: Sequence[Event]) -> str | None:
         """Return why an answer is not taken, or None."""
         answer, point = event.answer or {}, event.point
-        is_earlier = self._is_earlier(point, plain)
+        is_earlier = _is_earlier(point, plain)
         earlier = self.store.ledger.answers.get(point) or next((one for one in coming if one.point == point), None)
         query = _query(plain)
         if self.phase == "done":
@@ -255,12 +252,8 @@ class Board:
             return None
         return "This item was answered elsewhere"
 
-    def _same(self, event: Event, known: Event) -> str | None:
-        is_same = (known.kind, known.point, known.answer) == ("answer", event.point, event.answer)
-        return None if is_same else "This id is that of another answer"
-
     def _item(self, point: int, plain: Mapping[str, Any]) -> dict[str, Any] | None:
-        return self._looks.item(point, plain, earlier=self._is_earlier(point, plain))
+        return self._looks.item(point, plain, earlier=_is_earlier(point, plain))
 
     def _last(self) -> list[Event]:
         return list(self.store.ledger.answers.values())[-LAST:]
@@ -286,6 +279,22 @@ class Board:
 def _query(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     query = plain.get("query")
     return query if isinstance(query, dict) else {}
+
+
+def _askable(plain: Mapping[str, Any]) -> dict[int, None]:
+    """Return the points whose answer the run would take, now or as a correction."""
+    points = (_query(plain).get("points"), plain.get("ahead"), plain.get("answered"))
+    return dict.fromkeys(point for some in points for point in points_in(some))
+
+
+def _is_earlier(point: int, plain: Mapping[str, Any]) -> bool:
+    """Return whether a point is neither asked for now nor offered ahead."""
+    return point not in points_in(_query(plain).get("points")) and point not in points_in(plain.get("ahead"))
+
+
+def _same(event: Event, known: Event) -> str | None:
+    is_same = (known.kind, known.point, known.answer) == ("answer", event.point, event.answer)
+    return None if is_same else "This id is that of another answer"
 
 
 def _by_id(events: Sequence[Event], name: str) -> Event | None:

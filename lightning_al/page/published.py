@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -102,6 +103,15 @@ class Published:
         if not _FILE.fullmatch(str(picture.get("file"))) or kind_of(self.place.items) != "a folder":
             raise FileNotFoundError(errno.ENOENT, "No such picture", f"{point}-{number}")
         return open_plain(self.place.items / picture["file"], LARGEST_PICTURE)
+
+
+def outdated_in(plain: Mapping[str, Any]) -> dict[int, int]:
+    """Return the last event of the old label of each point that was given back, from what the fit published.
+
+    >>> outdated_in({"given_back": {"7": {"change": 0, "last": 12}}})
+    {7: 12}
+    """
+    return {int(index): mark["last"] for index, mark in (plain.get("given_back") or {}).items()}
 
 
 def _is_alive(process: Any, machine: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -69,12 +69,16 @@ class Ledger:
         undone: The points whose last answer was taken back, with that answer.
         first: The number of the first answer of each point that was ever answered.
         last: Number of the last event.
+        outdated: For each point that was given back, the number of the last event of its old label. The events up to it
+            count no more.
 
     >>> ledger = Ledger()
     >>> ledger.add(Event("a", "answer", 7, {"class": 1}, seq=1))
     >>> ledger.add(Event("b", "undo", 7, of="a", seq=2))
     >>> ledger.answers, list(ledger.undone)
     ({}, [7])
+    >>> Ledger.of(ledger.by_id.values(), outdated={7: 2}).undone
+    {}
     """
 
     by_id: dict[str, Event] = field(default_factory=dict)
@@ -82,11 +86,14 @@ class Ledger:
     undone: dict[int, Event] = field(default_factory=dict)
     first: dict[int, int] = field(default_factory=dict)
     last: int = 0
+    outdated: Mapping[int, int] = field(default_factory=dict)
 
     def add(self, event: Event) -> None:
         """Take an event over."""
         self.by_id[event.id] = event
         self.last = max(self.last, event.seq)
+        if event.seq <= self.outdated.get(event.point, 0):
+            return
         if event.kind == "answer":
             self.undone.pop(event.point, None)
             self.answers[event.point] = event
@@ -95,9 +102,9 @@ class Ledger:
             self.undone[event.point] = self.answers.pop(event.point)
 
     @classmethod
-    def of(cls, events: Iterable[Event]) -> Ledger:
-        """Return what some events say."""
-        ledger = cls()
+    def of(cls, events: Iterable[Event], outdated: Mapping[int, int] | None = None) -> Ledger:
+        """Return what some events say, in the order of their numbers."""
+        ledger = cls(outdated=outdated or {})
         for event in events:
             ledger.add(event)
         return ledger
@@ -151,6 +158,11 @@ class Store:
         for event in added:
             self.ledger.add(event)
         return added
+
+    def leave_out(self, outdated: Mapping[int, int]) -> None:
+        """Let the ledger say nothing of outdated answers. They stay in the file."""
+        if outdated != self.ledger.outdated:
+            self.ledger = Ledger.of(self.ledger.by_id.values(), outdated)
 
     def close(self) -> None:
         """Close the file."""

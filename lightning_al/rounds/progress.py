@@ -92,6 +92,7 @@ def progress_of(run: Run, data: ActiveDataModule, phase: Phase) -> Progress:
         answered=answered_points(pool),
         ahead=data.training_points.first_readable(pool.audit.waiting, MOST_AHEAD),
         examples=_examples(data, names) if 0 < len(names) <= MOST_CLASSES else {},
+        given_back={change.index: place for place, change in enumerate(pool.changes) if change.given_back},
         show=lambda points: _shown(data, points, active.folder),
     )
 

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from lightning_al import ActiveDataModule, Oracle, Other, Page, Query, Skip, Unusable
 from lightning_al.oracle.answer import Answer
 from lightning_al.oracle.correction import Correction
+from lightning_al.oracle.corrections import correct, give_back
 from lightning_al.oracle.page.publishing import Publishing
 from lightning_al.oracle.page.taking import taken
 from lightning_al.oracle.progress import Progress
@@ -32,6 +33,7 @@ from lightning_al.page.server import Service, config_of, serve
 from lightning_al.page.starting import start
 from lightning_al.page.store import read_events
 from lightning_al.run.journal import Journal
+from lightning_al.run.recorded_labels import recorded_labels
 from lightning_al.testing import check_oracle
 from tests.support import programs
 from tests.support.page import NUMBERS, Client, Remote, ask, person, progress, query, served
@@ -122,6 +124,106 @@ def test_answers_that_came_ahead_are_known_and_taken_when_they_are_asked_for(tmp
     ask(tmp_path, query(tmp_path, [21, 9], 2))
     assert take(publishing, query(tmp_path, [21, 9], 2)) == {21: Answer(0)}
     board.close()
+
+
+def test_a_point_that_was_given_back_is_asked_for_anew(tmp_path: Path) -> None:
+    publishing, asked = ask(tmp_path), query(tmp_path)
+    board = Board(Place(tmp_path))
+    first = give(board, 7, 1)
+    assert take(publishing, asked) == {7: Answer(1)}
+    board.undo({"id": "u", "of": first})
+    second = give(board, 7, 0)  # a correction that no fit took
+    publishing.tell(progress(tmp_path, answered=[3], given_back={7: 4}))
+    asked = query(tmp_path, [7, 9], 1)
+    ask(tmp_path, asked)
+    assert take(publishing, asked) == {}
+    refused = board.undo({"id": "v", "of": second})["refused"]
+    assert [one["reason"] for one in refused] == ["This answer was taken back already"]
+    shown = board.next({"client": "tab"})
+    assert [item["point"] for item in shown["items"]] == [7, 9]
+    assert shown["state"]["query"] == {"id": "round-001", "total": 2, "answered": 0}
+    assert shown["state"]["last"] == []
+    give(board, 7, 2)
+    assert board.state()["query"]["answered"] == 1
+    assert [(one["point"], one["corrects"]) for one in board.state()["last"]] == [(7, False)]
+    publishing.tell(progress(tmp_path, answered=[3], given_back={7: 4}))  # by a fit after one that was killed
+    assert take(publishing, asked) == {7: Answer(2)}
+    publishing.tell(progress(tmp_path, answered=[3, 9], given_back={7: 6}))  # once more
+    assert take(publishing, query(tmp_path, [7], 2)) == {}
+    board.close()
+
+
+def test_an_answer_ahead_of_a_point_that_was_given_back_is_none(tmp_path: Path) -> None:
+    publishing = ask(tmp_path)
+    board = Board(Place(tmp_path))
+    give(board, 7, 1)
+    assert Page().answered_ahead([7], tmp_path) == [7]
+    publishing.tell(progress(tmp_path, given_back={7: 0}))
+    assert Page().answered_ahead([7], tmp_path) == []
+    board.close()
+
+
+def test_a_new_store_has_no_old_labels(tmp_path: Path) -> None:
+    publishing, asked = ask(tmp_path), query(tmp_path)
+    board = Board(Place(tmp_path))
+    give(board, 7, 1)
+    give(board, 3, 1)
+    publishing.tell(progress(tmp_path, given_back={7: 0}))
+    board.close()
+    Place(tmp_path).store.unlink()
+    publishing.tell(progress(tmp_path, given_back={7: 0}))
+    ask(tmp_path)
+    board = Board(Place(tmp_path))
+    give(board, 7, 2)
+    assert take(publishing, asked) == {7: Answer(2)}
+    board.close()
+
+
+class ByBoard(Oracle):
+    """A page without a process, at which somebody answers at once all that it offers."""
+
+    leaves_open = True
+
+    def __init__(self) -> None:
+        self.answers: dict[int, list[int]] = {}
+        self.dies = False
+
+    def follow(self, progress: Progress) -> None:
+        assert progress.folder is not None
+        Publishing(Place(progress.folder)).tell(progress)
+
+    def label(self, query: Query) -> Any:
+        assert query.folder is not None
+        publishing = ask(query.folder, query)
+        board = Board(Place(query.folder))
+        for item in board.next({"client": "tab", "n": 24})["items"]:
+            known = self.answers.setdefault(item["point"], [])
+            known.append((label_of(item["point"]) + len(known)) % len(NAMES))  # another one each time
+            give(board, item["point"], known[-1])
+        board.close()
+        if self.dies:
+            self.dies = False
+            raise RuntimeError("the machine failed")
+        yield from taken(publishing, query, None)
+
+
+def test_a_run_asks_anew_for_a_point_that_was_given_back(tmp_path: Path) -> None:
+    """Its new answer is taken by the fit after one that failed before it recorded the answer."""
+    folder, oracle = tmp_path / "run", ByBoard()
+    run(folder, oracle, query_size=12)
+    index = Journal.read(folder).rounds[0]["indices"][0]
+    correct(folder, index, 3)
+    give_back(folder, index)
+    oracle.dies = True
+    with pytest.raises(RuntimeError, match="the machine failed"):
+        run(folder, oracle, query_size=12, budget=49)
+    _, data = run(folder, oracle, query_size=12, budget=49)
+    assert data.pool.num_unlabelled == 0
+    new = (label_of(index) + 1) % len(NAMES)
+    assert oracle.answers[index] == [label_of(index), new]
+    assert all(len(known) == 1 for point, known in oracle.answers.items() if point != index)
+    found = [(one.label, one.state) for one in recorded_labels(Journal.read(folder)) if one.index == index]
+    assert found == [(None, "given back"), (new, "given")]
 
 
 def test_a_fit_takes_the_answers_that_one_before_it_took_and_did_not_record(tmp_path: Path) -> None:

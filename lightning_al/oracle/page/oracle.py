@@ -20,7 +20,6 @@ from lightning_al.oracle.query import Query
 from lightning_al.oracle.registry import register_oracle
 from lightning_al.page.place import Place
 from lightning_al.page.starting import check_installed, start
-from lightning_al.page.store import Ledger, read_events
 from lightning_al.values.whole_numbers import whole_number
 
 _TOLD: set[str] = set()
@@ -97,7 +96,7 @@ class Page(Oracle):
         if folder is None:
             return ()
         try:
-            ledger = Ledger.of(read_events(Place(folder).store))
+            ledger = Publishing(Place(folder)).ledger()
         except sqlite3.Error:  # its process was killed; these points are asked for like the others
             return ()
         return [index for index in points if index in ledger.answers]

@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import secrets
+import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -21,6 +22,9 @@ from lightning_al.oracle.files.shown_item import shown_item
 from lightning_al.oracle.progress import Progress
 from lightning_al.oracle.query import Query
 from lightning_al.page.place import Place
+from lightning_al.page.published import outdated_in
+from lightning_al.page.starting import start
+from lightning_al.page.store import Ledger, last_event, read_events
 from lightning_al.run.files import parts_in, read_json, replacing
 from lightning_al.run.records import INITIAL
 
@@ -58,6 +62,15 @@ class Publishing:
                 return plain
         return {}
 
+    def ledger(self) -> Ledger:
+        """Return what the store says, without the answers to points that were given back since.
+
+        Raises:
+            ValueError: If the store is none of ours.
+            sqlite3.Error: If it cannot be read, such as while a process that was killed has left a change half done.
+        """
+        return Ledger.of(read_events(self.place.store), outdated_in(self.read()))
+
     def tell(self, progress: Progress, **options: Any) -> None:
         """Publish where the run stands. During a query, it goes on being shown until the next one is published.
 
@@ -81,6 +94,7 @@ class Publishing:
             "curve": [list(pair) for pair in progress.curve],
             "audit": dict(progress.audit),
             "answered": list(progress.answered),
+            "given_back": self._given_back(progress.given_back, before.get("given_back", {})),
             "ahead": list(progress.ahead) if progress.phase in ("asking", "fitting") else [],
         }
         if progress.classes:
@@ -154,6 +168,28 @@ class Publishing:
     @property
     def _written(self) -> set[int]:
         return _WRITTEN.setdefault((os.getpid(), self.place.folder), set())
+
+    def _given_back(self, places: Mapping[int, int], known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the last event of the old label of each point that was given back.
+
+        It is that of the first time when the fit tells of the change, which is before the point can be asked for again.
+        So a later answer counts, also for a fit after one that was killed before it recorded the answer.
+
+        Args:
+            places: The place of the change by which each point was given back.
+            known: What was returned before.
+        """
+        if not places:
+            return {}
+        try:
+            last = last_event(self.place.store)
+        except sqlite3.Error:  # its process was killed in the middle, and the next one repairs it
+            start(self.place)
+            last = last_event(self.place.store)
+        now = {str(index): {"change": place, "last": last} for index, place in places.items()}
+        # One that is later than all events is of a store that was removed.
+        kept = {index: mark for index, mark in known.items() if index in now and mark["last"] <= last}
+        return now | {index: mark for index, mark in kept.items() if mark["change"] == now[index]["change"]}
 
     def _keep(self, index: int, pictures: list[dict[str, str]], image: Image.Image) -> tuple[str, bool]:
         image = image.copy()

@@ -1,6 +1,7 @@
 """Take the answers of the page's store into the run.
 
-A point that is asked for takes the answer that the store has, whenever it came. A later answer for a point that has one
+A point that is asked for takes the answer that the store has, whenever it came. One that was given back is asked for
+anew: its earlier answers count no more. A later answer for a point that has one
 in the run is a correction. Corrections are taken before the page is told how far the fit has read, and again where the
 process was killed in between: the same correction changes nothing. Answers are taken after that, and a point whose
 answer was not recorded is still asked for.
@@ -21,7 +22,7 @@ from lightning_al.oracle.page.publishing import Publishing
 from lightning_al.oracle.query import Query
 from lightning_al.oracle.set_aside import Other, Skip, Unusable
 from lightning_al.page.starting import start
-from lightning_al.page.store import Event, Ledger, last_event, read_events
+from lightning_al.page.store import Event, Ledger, last_event
 
 _READ: dict[tuple[int, Path], tuple[int, int]] = {}
 """For each process and page, the round and the last event up to which all is recorded."""
@@ -40,7 +41,7 @@ def taken(publishing: Publishing, query: Query, who: str | None) -> Iterator[dic
     try:
         if _READ.get(read) == (query.round, last_event(store)):
             return
-        ledger = Ledger.of(read_events(store))
+        ledger = publishing.ledger()
     except sqlite3.Error:  # its process was killed in the middle, and the next one repairs it
         return
     answered = {*publishing.read().get("answered", ()), *query.answers}
@@ -59,10 +60,10 @@ def corrections(publishing: Publishing, answered: Collection[int]) -> Iterator[d
         answered: The points that have an answer in the run.
     """
     try:
-        ledger = Ledger.of(read_events(publishing.place.store))
+        ledger = publishing.ledger()
     except sqlite3.Error:  # its process was killed in the middle, and the next one repairs it
         start(publishing.place)
-        ledger = Ledger.of(read_events(publishing.place.store))
+        ledger = publishing.ledger()
     yield from _corrections(publishing, ledger, answered, ())
 
 
