@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
@@ -88,10 +89,82 @@ class Wrapping(pl.LightningDataModule):
         return self.loader
 
 
-@pytest.mark.parametrize("data", [Stream(), Wrapping(DataLoader(Stream()))], ids=["dataset", "datamodule"])
-def test_an_iterable_dataset(data: Any) -> None:
+class Sized(Stream):
+    def __len__(self) -> int:
+        return 1
+
+
+def test_a_loader_of_an_iterable_dataset() -> None:
     with pytest.raises(ValueError, match=r"needs a map-style training dataset.* gave the IterableDataset Stream"):
-        ActiveDataModule(data, initial_size=2).setup("fit")
+        ActiveDataModule(Wrapping(DataLoader(Stream())), initial_size=2).setup("fit")
+
+
+NO_DATASETS: dict[str, tuple[Any, str]] = {
+    "loader": (DataLoader(points(9)), r"got DataLoader. Pass its dataset, `loader\.dataset`"),
+    "class": (Stream, "got the class Stream. Pass an object of it"),
+    "mapping": ({0: (torch.zeros(8), 0)}, "got dict. Pass one of these"),
+    "iterator": (zip([1], [2], strict=True), "got zip. Pass one of these"),
+    "text": ("data.csv", "got str. Pass one of these"),
+    "datamodule": (LitPoints(), "got LitPoints. Pass one of these"),
+    "table": (pd.DataFrame({"x": [0.5, 1.5], "y": [0, 1]}), "got DataFrame. Pass one of these"),
+}
+STREAMS: dict[str, tuple[Any, str]] = {
+    "iterable": (Stream(), "got the IterableDataset Stream. Pass items that can be read by number"),
+    "sized iterable": (Sized(), "got the IterableDataset Sized. Pass items that can be read by number"),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *((name, kind) for name in ("val", "test", "predict", "pool_dataset") for kind in NO_DATASETS),
+        *(("target_inputs", kind) for kind in NO_DATASETS if kind != "text"),  # which has an error of its own
+        *((name, kind) for name in ("pool_dataset", "target_inputs") for kind in STREAMS),
+    ],
+)
+def test_what_is_no_dataset_is_refused_where_one_is_expected(name: str, kind: str) -> None:
+    thing, said = {**NO_DATASETS, **STREAMS}[kind]
+    with pytest.raises(TypeError, match=rf"`ActiveDataModule\({name}=...\)` expected a map-style dataset .*{said}"):
+        ActiveDataModule(points(9), initial_size=2, **{name: thing})
+
+
+@pytest.mark.parametrize("classes", [None, ["a", "b"]])
+@pytest.mark.parametrize("kind", ["loader", "iterator", "text", *STREAMS])
+def test_what_is_no_dataset_is_refused_as_training_data(kind: str, classes: Any) -> None:
+    thing, said = {**NO_DATASETS, **STREAMS}[kind]
+    with pytest.raises(TypeError, match=rf"expected a LightningDataModule or a map-style dataset .*{said}"):
+        ActiveDataModule(thing, initial_size=2, classes=classes)
+
+
+@pytest.mark.parametrize("made", [DataLoader(points(9)), Stream(), Sized()], ids=["loader", "iterable", "sized"])
+def test_a_function_that_returns_no_pool_dataset(made: Any) -> None:
+    data = ActiveDataModule(points(9), initial_size=2, pool_dataset=lambda wrapped: made)
+    with pytest.raises(TypeError, match=r"`ActiveDataModule\(pool_dataset=...\)` expected a map-style dataset"):
+        data.setup("fit")
+
+
+def test_validation_data_without_numbers_are_no_target_inputs() -> None:
+    data = ActiveDataModule(points(9), initial_size=2, val=Sized(), target_inputs="val")
+    data.setup("fit")
+    with pytest.raises(ValueError, match="found no validation dataset that has items by number"):
+        data.target_inputs_dataset()
+
+
+def test_a_series_is_read_by_place_and_is_no_training_data_without_classes() -> None:
+    texts = pd.Series(["a", "b"], index=[1, 0])
+    data = ActiveDataModule(points(9), initial_size=2, predict=texts, target_inputs=texts)
+    assert list(data.predict_dataloader()) == [["a", "b"]]
+    assert data.target_inputs == ["a", "b"]
+    with pytest.raises(TypeError, match=r"got Series. Pass one of these"):
+        ActiveDataModule(texts, initial_size=1)
+
+
+@pytest.mark.parametrize("name", ["val", "test", "predict"])
+@pytest.mark.parametrize("dataset", [Stream(), [(torch.zeros(8), 0)], Items(1, lambda x, y: (torch.zeros(8), 0))])
+def test_what_is_read_in_order_may_also_be_a_stream_or_a_list(name: str, dataset: Any) -> None:
+    data = ActiveDataModule(points(9), initial_size=2, **{name: dataset})
+    [(inputs, labels)] = getattr(data, f"{name}_dataloader")()
+    assert (inputs.tolist(), labels.tolist()) == ([[0.0] * 8], [0])
 
 
 class Own(BatchSampler):

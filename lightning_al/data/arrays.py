@@ -16,7 +16,8 @@ def as_dataset(data: Any, name: str = "data") -> Any:
     """Return a pair of arrays as the TensorDataset of their rows, and anything else unchanged.
 
     Tensors are not converted. In arrays, pandas tables and lists, floats get torch's default type. Whole numbers and
-    booleans among the labels become int64, the type that losses take.
+    booleans among the labels become int64, the type that losses take. A Series of inputs alone, which are no training
+    data, becomes a list.
 
     Args:
         data: A tuple or list of two: inputs and labels, of the same length.
@@ -29,6 +30,9 @@ def as_dataset(data: Any, name: str = "data") -> Any:
     >>> inputs.dtype, label
     (torch.float32, tensor(1))
     """
+    if is_pandas(data) and data.ndim == 1 and name != "data":
+        # A Series is read by its index, not by places. As training data it lacks labels: see `as_inputs`.
+        return data.to_list()
     if not _is_pair(data):
         return data
     inputs, labels = (_as_tensor(column, name) for column in data)

@@ -21,7 +21,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from typing_extensions import override
 
 from lightning_al.acquisition import Acquisition
-from lightning_al.data.arrays import as_dataset
 from lightning_al.data.audit import draw_audit, num_audited, read_audit
 from lightning_al.data.augmentation import warn_of_augmentation
 from lightning_al.data.batches import needs_two_points
@@ -44,6 +43,7 @@ from lightning_al.data.initial import (
 )
 from lightning_al.data.keys import Key, Known, Numbering, read_keys, without_column
 from lightning_al.data.pool import Pool
+from lightning_al.data.pool_dataset import read_pool_dataset
 from lightning_al.data.pseudo_labels import read_threshold
 from lightning_al.data.reading import OF_LABELLED, OF_QUERY, read
 from lightning_al.data.stages import Stages
@@ -176,7 +176,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
 
     Raises:
         ValueError: If arguments are missing, contradict each other, or do not fit the data.
-        TypeError: If `data` is neither a LightningDataModule of this process's namespace nor a map-style dataset.
+        TypeError: If `data` is neither a LightningDataModule of this process's namespace nor a map-style dataset, or if
+            another argument that expects a dataset gets something else, such as a DataLoader.
 
     >>> from torch.utils.data import TensorDataset
     >>> data = ActiveDataModule(TensorDataset(torch.zeros(8, 2), torch.arange(8) % 2), initial_size=4, balanced=True)
@@ -254,7 +255,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.frozen: FrozenFeatures | None = None
         if self.features is not None:
             self.frozen = FrozenFeatures(self.features, cache=self.cache, target=self.target)
-        self.pool_dataset = as_dataset(pool_dataset, "pool_dataset")
+        self.pool_dataset = read_pool_dataset(pool_dataset)
         self.samples_per_epoch = optional_whole_number(who, "samples_per_epoch", samples_per_epoch, most=MOST_HELD)
         self.pool_batch_size = optional_whole_number(who, "pool_batch_size", pool_batch_size)
         self._classes = None if classes is None else listed_classes(classes)

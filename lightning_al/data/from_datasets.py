@@ -6,16 +6,16 @@ from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from typing import Any, cast
 
-from torch.utils.data import DataLoader, Dataset, IterableDataset, SubsetRandomSampler
+from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 from typing_extensions import override
 
 from lightning_al.data.arrays import as_dataset, as_inputs
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.keys import Numbering, Renumbered
+from lightning_al.data.map_style import check_map_style
 from lightning_al.data.target import Target
 from lightning_al.data.unlabelled import Unlabelled, with_places
 from lightning_al.host.namespace import check_namespace, pl
-from lightning_al.values.parts import is_pandas
 from lightning_al.values.whole_numbers import MOST_WORKERS, whole_number
 
 
@@ -24,7 +24,8 @@ class FromDatasets(pl.LightningDataModule):
 
     Args:
         train: The training data, a map-style dataset. They are shuffled.
-        others: Datasets for validation, test and prediction, by the names ``val``, ``test`` and ``predict``.
+        others: Datasets for validation, test and prediction, by the names ``val``, ``test`` and ``predict``. They may
+            be IterableDatasets.
         options: Arguments of each DataLoader.
         place: Where inputs without labels get a place for one, if they may have none.
 
@@ -33,7 +34,7 @@ class FromDatasets(pl.LightningDataModule):
         train_data: The training data as they were passed.
 
     Raises:
-        TypeError: If `train` is not a dataset.
+        TypeError: If one is not a dataset.
     """
 
     def __init__(
@@ -44,13 +45,10 @@ class FromDatasets(pl.LightningDataModule):
         place: Target | None = None,
     ) -> None:
         super().__init__()
-        is_map_style = hasattr(train, "__getitem__") and hasattr(train, "__len__")
-        if isinstance(train, Mapping) or is_pandas(train) or not (isinstance(train, IterableDataset) or is_map_style):
-            raise TypeError(
-                "`ActiveDataModule` expected a LightningDataModule or a map-style dataset (with `__getitem__` and "
-                f"`__len__`), but got {type(train).__name__}. Pass one of these, or a pair of arrays, (inputs, "
-                "labels), or inputs alone with `classes=`."
-            )
+        check_map_style(train, "data")
+        for name, dataset in others.items():
+            if dataset is not None:
+                check_map_style(dataset, name, or_stream=True)
         self.shown_as = type(train).__name__
         self._place = place
         self._numbering: Numbering | None = None
@@ -87,8 +85,7 @@ class FromDatasets(pl.LightningDataModule):
             return DataLoader(
                 self._training_data, sampler=SubsetRandomSampler(self._numbering.members), **self._options
             )
-        shuffle = None if isinstance(self.train_data, IterableDataset) else True
-        return DataLoader(self._training_data, shuffle=shuffle, **self._options)
+        return DataLoader(self._training_data, shuffle=True, **self._options)
 
     def _in_order(self, dataset: AnyDataset) -> DataLoader[Any]:
         return DataLoader(cast(Dataset[Any], dataset), **self._options)
@@ -110,7 +107,8 @@ def as_datamodule(
 
     Raises:
         ValueError: If a LightningDataModule is given together with arguments that only datasets need.
-        TypeError: If `data` is neither a LightningDataModule of this process's namespace nor a map-style dataset.
+        TypeError: If `data` is neither a LightningDataModule of this process's namespace nor a map-style dataset, or
+            another argument is no dataset.
     """
     if isinstance(data, type):
         raise TypeError(

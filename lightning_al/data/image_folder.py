@@ -25,8 +25,11 @@ ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".ti
 HELD_OUT = ("val", "test")
 """Sub-folders whose images are never in the pool."""
 
-LIKE_HELD_OUT = ("val", "valid", "validation", "dev", "test", "tests", "testing")
+LIKE_HELD_OUT = ("val", "valid", "validation", "dev", "eval", "evaluation", "holdout", "test", "tests", "testing")
 """Names of sub-folders, in lower case, that are taken for misspelled ones of those."""
+
+LIKE_TRAINING = ("train", "training")
+"""Names of sub-folders, in lower case, that hold the folders of classes rather than the images of one."""
 
 MOST_KEPT = 2**30
 """How many bytes of decoded images a dataset keeps in memory."""
@@ -124,7 +127,8 @@ def image_folder(
     Args:
         root: The folder.
         classes: Names of the classes. By default the names of the sub-folders that hold images, if there are two or
-            more.
+            more and it is clear that they are classes: none is like ``validation`` or ``tests``, and there are no
+            other levels between, such as ``train/cat``.
         image_size: Height and width of the images, which are resized and cropped to their central square.
         batch_size: Batch size.
         num_workers: Number of worker processes.
@@ -232,7 +236,10 @@ def _label_of(key: str, numbers: Mapping[str, int]) -> int | None:
 
 def _classes_in(folder: Path, keys: Iterable[str]) -> list[str]:
     """Return the names of the sub-folders that hold images."""
-    first = {names[0] for key in keys if (names := _folders_of(key)) and names[0] not in HELD_OUT}
+    keys = [key for key in keys if key.split("/")[0] not in HELD_OUT]
+    first = {names[0] for key in keys if (names := _folders_of(key))}
+    _check_held_out(folder, first)
+    _check_depth(folder, first, keys)
     if len(first) < 2:
         raise ValueError(
             f"`image_folder` takes the classes from the names of the sub-folders of {folder} that hold images, but "
@@ -240,6 +247,36 @@ def _classes_in(folder: Path, keys: Iterable[str]) -> list[str]:
             "data.classes=[cat,dog]."
         )
     return sorted(first)
+
+
+def _check_held_out(folder: Path, names: Iterable[str]) -> None:
+    """Refuse sub-folders, none of them a class, whose names are nearly those of the ones that are held out."""
+    for name in sorted(names):
+        if name not in HELD_OUT and name.casefold() in LIKE_HELD_OUT:
+            raise ValueError(
+                f"`image_folder` found a sub-folder {name!r} in {folder}, whose images would be in the pool: only the "
+                "sub-folders val and test are held out. Give it one of these names, or another one, or add its name "
+                "to `classes` if it is a class."
+            )
+
+
+def _check_depth(folder: Path, first: Iterable[str], keys: Iterable[str]) -> None:
+    """Refuse sub-folders that may hold the folders of classes: all of them, or one for training, hold only folders."""
+    with_images = {names[0] for key in keys if len(names := _folders_of(key)) == 1}
+    without = sorted(set(first) - with_images)
+    if with_images:
+        without = [name for name in without if name.casefold() in LIKE_TRAINING]
+    if not without:
+        return
+    below = sorted({(names[0], names[1]) for key in keys if len(names := _folders_of(key)) > 1 and names[0] in without})
+    inner = sorted({name for _, name in below})
+    raise ValueError(
+        f"`image_folder` takes the classes from the names of sub-folders, but the images of {first_few(without, 3)} in "
+        f"{folder} lie in sub-folders of theirs, such as {'/'.join(below[0])}, and it is not clear which names are "
+        f"classes. Name the classes, such as `classes={inner[:3]}`, on the command line "
+        f"data.classes=[{','.join(inner[:3])}], or pass the folder that holds those of the classes, such as "
+        f"`root={str(folder / without[0])!r}`."
+    )
 
 
 def _check_spelling(folder: Path, keys: Iterable[str], classes: Sequence[str]) -> None:
@@ -251,7 +288,7 @@ def _check_spelling(folder: Path, keys: Iterable[str], classes: Sequence[str]) -
             "Give the class another name."
         )
     composed = {_composed(name).casefold(): name for name in classes}
-    first = {names[0] for key in keys if (names := _folders_of(key))} - set(HELD_OUT)
+    first = {names[0] for key in keys if (names := _folders_of(key))}
     for name in sorted({name for key in keys for name in _folders_of(key)} - {_composed(name) for name in classes}):
         near = get_close_matches(name.casefold(), composed, n=1, cutoff=0.8)
         if near:
@@ -260,8 +297,4 @@ def _check_spelling(folder: Path, keys: Iterable[str], classes: Sequence[str]) -
                 f"{composed[near[0]]!r}, so it is not clear whether its images are labelled. Give the folder the name "
                 "of the class, or a name that is less like it, or add its name to `classes`."
             )
-        if name in first and name.casefold() in LIKE_HELD_OUT:
-            raise ValueError(
-                f"`image_folder` found a sub-folder {name!r} in {folder}, whose images would be in the pool: only the "
-                "sub-folders val and test are held out. Give it one of these names, or another one."
-            )
+    _check_held_out(folder, first - {_composed(name) for name in classes})

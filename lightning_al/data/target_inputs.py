@@ -8,6 +8,7 @@ from typing import Any
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from lightning_al.data.arrays import as_dataset
+from lightning_al.data.map_style import check_map_style, is_map_style
 from lightning_al.data.target import Target
 from lightning_al.values.parts import described, rebuilt
 
@@ -59,13 +60,18 @@ class TargetInputs(Dataset[Any]):
 
 
 def read_target_inputs(given: Any) -> Any:
-    """Return "val" or a dataset, from what a user passes as `target_inputs`.
+    """Return "val", a dataset or None, from what a user passes as `target_inputs`.
 
     Raises:
         ValueError: If it is another text.
+        TypeError: If it is something else.
     """
+    if given is None:
+        return None
     if not isinstance(given, str):
-        return as_dataset(given, "target_inputs")
+        dataset = as_dataset(given, "target_inputs")
+        check_map_style(dataset, "target_inputs")
+        return dataset
     if given != "val":
         raise ValueError(
             f"`ActiveDataModule(target_inputs={given!r})` is not known. Pass 'val' for the validation data, or a "
@@ -83,7 +89,7 @@ def dataset_of(loaders: Any) -> Any:
     found = list(loaders.values()) if isinstance(loaders, Mapping) else loaders
     found = list(found) if isinstance(found, list | tuple) else [found]
     datasets: list[Any] = [getattr(loader, "dataset", None) for loader in found if isinstance(loader, DataLoader)]
-    datasets = [dataset for dataset in datasets if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")]
+    datasets = [dataset for dataset in datasets if is_map_style(dataset)]
     if not datasets or len(datasets) < len(found):
         raise ValueError(
             "`ActiveDataModule(target_inputs='val')` found no validation dataset that has items by number. Pass the "

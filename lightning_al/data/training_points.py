@@ -13,6 +13,7 @@ from lightning_al.data.fingerprint import fingerprint
 from lightning_al.data.from_datasets import FromDatasets
 from lightning_al.data.keys import Key
 from lightning_al.data.pool import Pool
+from lightning_al.data.pool_dataset import pool_dataset_of
 from lightning_al.data.reading import UNREADABLE, read
 from lightning_al.data.target import Target
 from lightning_al.data.train_loader import TrainLoader
@@ -99,11 +100,11 @@ class TrainingPoints:
 
         Raises:
             ValueError: If it has another length than the training data.
+            TypeError: If the function that was to return it returned no dataset.
         """
         if self._pool_dataset is None:
             return self.dataset
-        given: Any = self._pool_dataset
-        dataset: Any = given if hasattr(given, "__getitem__") else given(self.wrapped)
+        dataset: Any = pool_dataset_of(self._pool_dataset, self.wrapped)
         if isinstance(self.wrapped, FromDatasets):
             dataset = self.wrapped.numbered(dataset)
         if len(dataset) != len(self):

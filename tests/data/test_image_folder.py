@@ -278,6 +278,26 @@ def test_the_labels_of_some_cannot_be_revealed_for_others(tmp_path: Path) -> Non
         (["a.png"], {"classes": [0, 1]}, "expected the names of two or more classes, each once"),
         (["a.png"], {"classes": ["cat", "test"]}, "has a class 'test', but images in .* are held out. Give the class"),
         (["a.png", "validation/b.png"], {}, "sub-folder 'validation' in .*, whose images would be in the pool"),
+        *(
+            (["cat/a.png", "dog/b.png", f"{name}/cat/c.png"], {"classes": None}, f"a sub-folder '{name}' in .*, whose")
+            for name in ("valid", "validation", "Val", "Test", "tests", "eval")
+        ),
+        (
+            ["train/cat/a.png", "train/dog/b.png", "valid/cat/c.png"],
+            {"classes": None},
+            "a sub-folder 'valid' in .*, whose images would be in the pool",
+        ),
+        (
+            ["Training/cat/a.png", "x/b.png"],
+            {"classes": None},
+            r"the images of Training in .* lie in sub-folders of theirs, such as Training/cat, .*root=.*Training",
+        ),
+        (
+            ["cat/old/a.png", "dog/old/b.png", "dog/new/c.png", "d.png"],
+            {"classes": None},
+            "the images of cat, dog in .* lie in sub-folders of theirs, such as cat/old, and it is not clear which",
+        ),
+        (["train/cat/a.png", "val/cat/b.png"], {"classes": None}, "the images of train in .* lie in sub-folders of"),
         (["val/cat/a.png"], {}, "only in the sub-folders val and test, which are never in the pool"),
         (["a.png", "test/b.png"], {}, "needs a label for each image in .*test: 1 of them are not in a sub-folder"),
         (["a.png"], {"image_size": 0}, "`image_folder` needs `image_size` of at least 1"),
@@ -287,6 +307,26 @@ def test_the_labels_of_some_cannot_be_revealed_for_others(tmp_path: Path) -> Non
 def test_what_is_unclear_is_refused(tmp_path: Path, keys: list[str], arguments: dict[str, Any], said: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=said):
         files(make(tmp_path, *keys), **arguments)
+
+
+def test_a_class_may_have_any_name_where_it_is_named(tmp_path: Path) -> None:
+    found = files(make(tmp_path, "dev/a.png", "ops/b.png", "train/dev/c.png"), classes=["dev", "ops"])
+    assert dict(zip(found.keys, found.targets, strict=True)) == {"dev/a.png": 0, "ops/b.png": 1, "train/dev/c.png": 0}
+
+
+def test_a_folder_of_trains_and_deep_classes_are_classes(tmp_path: Path) -> None:
+    found = files(make(tmp_path, "train/a.png", "bus/old/b.png", "bus/new/c.png"), classes=None)
+    assert found.classes == ["bus", "train"]
+    assert found.targets == [0, 0, 1]
+
+
+def test_the_remedies_of_folders_by_part_work(tmp_path: Path) -> None:
+    root = make(tmp_path, "train/cat/a.png", "train/dog/b.png", "val/dog/c.png")
+    named = image_folder(root, classes=CLASSES)
+    inner = image_folder(root / "train")
+    assert named.train_dataloader().dataset.targets == inner.train_dataloader().dataset.targets == [0, 1]
+    assert named.val_dataloader().dataset.targets == [1]
+    assert inner.classes == CLASSES
 
 
 def test_files_of_other_kinds_are_counted(tmp_path: Path) -> None:
