@@ -127,8 +127,8 @@ def image_folder(
     Args:
         root: The folder.
         classes: Names of the classes. By default the names of the sub-folders that hold images, if there are two or
-            more and it is clear that they are classes: none is like ``validation`` or ``tests``, and there are no
-            other levels between, such as ``train/cat``.
+            more and it is clear that they are classes: none is like ``validation`` or ``tests``, and none is like
+            ``train`` with folders alone, such as ``train/cat``.
         image_size: Height and width of the images, which are resized and cropped to their central square.
         batch_size: Batch size.
         num_workers: Number of worker processes.
@@ -261,11 +261,9 @@ def _check_held_out(folder: Path, names: Iterable[str]) -> None:
 
 
 def _check_depth(folder: Path, first: Iterable[str], keys: Iterable[str]) -> None:
-    """Refuse sub-folders that may hold the folders of classes: all of them, or one for training, hold only folders."""
+    """Refuse a sub-folder for training that holds the folders of classes, and no image beside them."""
     with_images = {names[0] for key in keys if len(names := _folders_of(key)) == 1}
-    without = sorted(set(first) - with_images)
-    if with_images:
-        without = [name for name in without if name.casefold() in LIKE_TRAINING]
+    without = sorted(name for name in set(first) - with_images if name.casefold() in LIKE_TRAINING)
     if not without:
         return
     below = sorted({(names[0], names[1]) for key in keys if len(names := _folders_of(key)) > 1 and names[0] in without})

@@ -292,11 +292,6 @@ def test_the_labels_of_some_cannot_be_revealed_for_others(tmp_path: Path) -> Non
             {"classes": None},
             r"the images of Training in .* lie in sub-folders of theirs, such as Training/cat, .*root=.*Training",
         ),
-        (
-            ["cat/old/a.png", "dog/old/b.png", "dog/new/c.png", "d.png"],
-            {"classes": None},
-            "the images of cat, dog in .* lie in sub-folders of theirs, such as cat/old, and it is not clear which",
-        ),
         (["train/cat/a.png", "val/cat/b.png"], {"classes": None}, "the images of train in .* lie in sub-folders of"),
         (["val/cat/a.png"], {}, "only in the sub-folders val and test, which are never in the pool"),
         (["a.png", "test/b.png"], {}, "needs a label for each image in .*test: 1 of them are not in a sub-folder"),
@@ -318,6 +313,8 @@ def test_a_folder_of_trains_and_deep_classes_are_classes(tmp_path: Path) -> None
     found = files(make(tmp_path, "train/a.png", "bus/old/b.png", "bus/new/c.png"), classes=None)
     assert found.classes == ["bus", "train"]
     assert found.targets == [0, 0, 1]
+    deep = files(make(tmp_path / "deep", "cat/2023/a.png", "dog/2023/b.png", "dog/2024/c.png"), classes=None)
+    assert (deep.classes, deep.targets) == (["cat", "dog"], [0, 1, 1])
 
 
 def test_the_remedies_of_folders_by_part_work(tmp_path: Path) -> None:
