@@ -80,7 +80,7 @@ def run_to_budget(config: DictConfig, folder: Path) -> float:
     if finished and known == kept and _is_reported(kept["metric"], kept["mode"], folder):
         return show_run(folder, kept) if is_first_rank(composed or config) else area_of_run(folder)
     settings = resolve_allowed(config, options_now.allow, folder, composed)
-    if settings.trainer.get("fast_dev_run"):
+    if OmegaConf.select(settings, "trainer.fast_dev_run"):
         raise ConfigCompositionException(
             "lightning-al keeps a run in its folder, but `trainer.fast_dev_run` only tries one out. Leave it out, and "
             "try a short run in another folder: folder=try active.max_rounds=2 trainer.max_epochs=1."

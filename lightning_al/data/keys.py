@@ -42,13 +42,18 @@ def read_keys(given: Any, dataset: Any) -> list[Key] | None:
     if given is None:
         found = getattr(dataset, "keys", None)
         return _read(found, dataset) if _may_be_keys(found, len(dataset)) else None
-    return None if callable(given) else _read(given, dataset)
+    return _read(given, dataset)
 
 
 def _may_be_keys(found: Any, size: int) -> bool:
     if not hasattr(found, "__len__") or isinstance(found, str | bytes) or len(found) != size:
         return False
-    return all(isinstance(one, str) or as_whole(plain(one)) is not None for one in found)
+    return all(_may_be_key(one) for one in found)
+
+
+def _may_be_key(one: Any) -> bool:
+    value = plain(one)
+    return isinstance(value, str) or (not isinstance(value, bool) and as_whole(value) is not None)
 
 
 def _read(found: Any, dataset: Any) -> list[Key]:

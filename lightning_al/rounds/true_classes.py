@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 
 from lightning_al.data.datamodule import ActiveDataModule
-from lightning_al.task.labels import as_array, class_numbers, is_lacking
+from lightning_al.rounds.labelling import without_drawing
+from lightning_al.task.labels import as_array, class_numbers
 from lightning_al.values.whole_numbers import shown
 
 FEW = 32
@@ -22,20 +25,11 @@ def class_among(data: ActiveDataModule, index: int, num_classes: int) -> int | N
         index: The point.
         num_classes: How many classes C the module predicts, from 0 on.
     """
-    label = data.label_of(index)
-    if isinstance(label, str):
-        label = data.training_points.classes.numbers.get(str(label))
-    array = as_array(label)
-    if array is None:
-        return None
-    try:
-        return int(class_numbers(torch.as_tensor(array)[None], 1, num_classes))
-    except ValueError:
-        return None
+    return _class_of(_label_of(data, index), data, num_classes)
 
 
 def check_classes(data: ActiveDataModule, num_classes: int, *, what: str, numbers_only: bool = False) -> None:
-    """Refuse labels that are none of the classes that are predicted, before the first step.
+    """Refuse labels that are none of the classes that are predicted.
 
     Args:
         data: The data, some of whose labelled points are looked at.
@@ -47,15 +41,36 @@ def check_classes(data: ActiveDataModule, num_classes: int, *, what: str, number
         ValueError: If a label is none, such as one that only the training step maps to a class.
     """
     for index in data.pool.labelled[:FEW]:
-        label = data.label_of(index)
-        if is_lacking(label):
-            continue
-        array = as_array(label)
-        is_number = array is not None and array.ndim == 0
-        if class_among(data, index, num_classes) is None or (numbers_only and not is_number):
+        label = _label_of(data, index)
+        if _class_of(label, data, num_classes) is None or (numbers_only and not _is_number(label)):
             form = "numbers" if numbers_only else "numbers, one-hot vectors or names"
             raise ValueError(
                 f"`ActiveDataModule({what}=...)` needs labels that are classes from 0 to {num_classes - 1}, as {form}, "
                 f"but the label of point {index} is {shown(label)}. Let the dataset give such labels, in place of the "
                 f"training step, or leave `{what}` out."
             )
+
+
+def _label_of(data: ActiveDataModule, index: int) -> Any:
+    """Return a point's label. An item is read only where its class is not known, and what that draws is put back."""
+    number = data.class_of(index)
+    if number is not None:
+        return number
+    with without_drawing():
+        return data.label_of(index)
+
+
+def _class_of(label: Any, data: ActiveDataModule, num_classes: int) -> int | None:
+    number = data.training_points.classes.numbers.get(str(label)) if isinstance(label, str) else label
+    array = as_array(number)
+    if array is None:
+        return None
+    try:
+        return int(class_numbers(torch.as_tensor(array)[None], 1, num_classes))
+    except ValueError:
+        return None
+
+
+def _is_number(label: Any) -> bool:
+    array = as_array(label)
+    return array is not None and array.ndim == 0

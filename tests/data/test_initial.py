@@ -172,7 +172,16 @@ def test_no_label_is_no_class_where_the_classes_are_given(initial: list[int]) ->
 
 
 def test_an_attribute_of_another_meaning_is_not_taken_for_the_items_keys() -> None:
-    for keys in (["image", "label"], [0.5] * 9, [None] * 9, "image", {"image": 0}, 3, [["a"]] * 9):
+    for keys in (
+        ["image", "label"],
+        [0.5] * 9,
+        [None] * 9,
+        [True, False, True] * 3,
+        "image",
+        {"image": 0},
+        3,
+        [["a"]] * 9,
+    ):
         data = ActiveDataModule(Listing([0, 1, 2] * 3, keys=keys), initial_size=4)
         data.setup("fit")
         assert data.keys is None

@@ -11,11 +11,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from lightning_al import ActiveDataModule, ActiveLearning
 from lightning_al.host.namespace import pl
-from tests.support.tasks import CLASSES, points, trainer
+from tests.support.tasks import CLASSES, Items, points, trainer
 
 X, Y = points(40).tensors
 NAMES = ["ant", "bee", "cat", "dog"]
@@ -30,17 +29,8 @@ FORMS: dict[str, Callable[[int], Any]] = {
 }
 
 
-class Labelled(Dataset[Any]):
-    """Points with labels of some form."""
-
-    def __init__(self, form: Callable[[int], Any]) -> None:
-        self.form = form
-
-    def __len__(self) -> int:
-        return len(X)
-
-    def __getitem__(self, index: int) -> Any:
-        return X[index], self.form(int(Y[index]))
+def labelled(form: Callable[[int], Any]) -> Items:
+    return Items(40, lambda x, y: (x, form(y)))
 
 
 class AnyLabels(pl.LightningModule):
@@ -80,13 +70,13 @@ def run(root: Path, data: Any, module: AnyLabels | None = None, acquisition: str
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    active, _, _ = run(tmp_path_factory.mktemp("numbers"), Labelled(int), audit=4, classes=NAMES)
+    active, _, _ = run(tmp_path_factory.mktemp("numbers"), labelled(int), audit=4, classes=NAMES)
     return [round.audit for round in active.history]
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_an_audit_reads_every_form_of_a_class(tmp_path: Path, expected: list[Any], form: str) -> None:
-    active, data, module = run(tmp_path, Labelled(FORMS[form]), audit=4, classes=NAMES)
+    active, data, module = run(tmp_path, labelled(FORMS[form]), audit=4, classes=NAMES)
     assert [round.audit for round in active.history] == expected
     last = active.history[-1].audit
     with torch.no_grad():
@@ -110,13 +100,28 @@ def test_labels_that_only_the_training_step_maps_to_classes_are_refused(
     form, read = MAPPED[mapped]
     needs = rf"`ActiveDataModule\({option}=...\)` needs labels that are classes from 0 to 3.*leave `{option}` out"
     with pytest.raises(ValueError, match=needs):
-        run(tmp_path, Labelled(form), AnyLabels(read), "random", **{option: 4 if option == "audit" else 0.9})
+        run(tmp_path, labelled(form), AnyLabels(read), "random", **{option: 4 if option == "audit" else 0.9})
 
 
 @pytest.mark.parametrize("form", ["one-hot", "names", "NumPy names"])
 def test_no_class_number_is_put_in_the_place_of_another_form(tmp_path: Path, form: str) -> None:
     with pytest.raises(ValueError, match=r"pseudo_labels.* needs labels that are classes from 0 to 3, as numbers, but"):
-        run(tmp_path, Labelled(FORMS[form]), classes=NAMES, pseudo_labels=0.5)
+        run(tmp_path, labelled(FORMS[form]), classes=NAMES, pseudo_labels=0.5)
+
+
+@pytest.mark.parametrize("form", ["floats", "float tensors"])
+def test_self_training_puts_classes_in_the_place_of_floats(tmp_path: Path, form: str) -> None:
+    whole, _, _ = run(tmp_path / "whole", labelled(int), pseudo_labels=0.5)
+    active, _, module = run(tmp_path, labelled(FORMS[form]), pseudo_labels=0.5)
+    assert [round.pseudo_labels for round in active.history] == [round.pseudo_labels for round in whole.history]
+    assert active.history[-1].pseudo_labels > 0
+    assert {float(label) for label in module.seen} == {0.0, 1.0, 2.0, 3.0}
+
+
+def test_signs_that_the_training_step_maps_are_refused(tmp_path: Path) -> None:
+    module = AnyLabels(lambda y: (y > 0).long())
+    with pytest.raises(ValueError, match=r"`ActiveDataModule\(audit=...\)` needs labels .* of point \d+ is -1"):
+        run(tmp_path, labelled(lambda y: 2 * (y > 1) - 1), module, audit=4)
 
 
 def test_an_answer_that_is_longer_than_all_names_before_is_whole(tmp_path: Path) -> None:
@@ -131,7 +136,7 @@ def test_an_answer_that_is_longer_than_all_names_before_is_whole(tmp_path: Path)
         oracle=lambda query: {index: names[int(Y[index])] for index in query},
     )
     initial = [index for index in range(40) if Y[index] != 3][:8]
-    data = ActiveDataModule(Labelled(lambda y: short[y]), initial=initial, batch_size=8, seed=0)
+    data = ActiveDataModule(labelled(lambda y: short[y]), initial=initial, batch_size=8, seed=0)
     trainer(tmp_path, max_epochs=1, callbacks=[active]).fit(module, datamodule=data)
     assert "elephant" in {str(one) for one in module.seen}
     assert {str(one) for one in module.seen} <= set(names)
@@ -141,7 +146,7 @@ def test_groups_may_be_a_tensor() -> None:
     groups = torch.arange(40) // 10
     found = []
     for given in (groups, groups.tolist(), groups.numpy()):
-        data = ActiveDataModule(Labelled(int), initial_size=4, groups=given)
+        data = ActiveDataModule(labelled(int), initial_size=4, groups=given)
         data.setup("fit")
         found.append(data.group_numbers(range(40)).tolist())
     assert found == [groups.tolist()] * 3

@@ -1,10 +1,9 @@
 """Take the answers of the page's store into the run.
 
-A point that is asked for takes the answer that the store has, whenever it came. One that was given back is asked for
-anew: its earlier answers count no more. A later answer for a point that has one
-in the run is a correction. Corrections are taken before the page is told how far the fit has read, and again where the
-process was killed in between: the same correction changes nothing. Answers are taken after that, and a point whose
-answer was not recorded is still asked for.
+A point that is asked for takes the answer that the store has, whenever it came. If it was given back, its earlier
+answers no longer count. A later answer for a point that has one in the run is a correction. Corrections are taken
+before the page is told how far the fit has read, and again where the process was killed in between: the same correction
+changes nothing. Answers are taken after that, and a point whose answer was not recorded is still asked for.
 """
 
 from __future__ import annotations
