@@ -58,7 +58,7 @@ def _may_be_key(one: Any) -> bool:
 
 def _read(found: Any, dataset: Any) -> list[Key]:
     listed = found.tolist() if hasattr(found, "tolist") else found
-    if isinstance(listed, str | bytes) or not hasattr(listed, "__len__"):
+    if isinstance(listed, str | bytes) or not hasattr(type(listed), "__len__"):
         raise TypeError(
             f"`ActiveDataModule(keys=...)` expected one key for each item, but got {shown(found)}. Pass a list of "
             "texts or numbers, or the name of a column where the data are a table."

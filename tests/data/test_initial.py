@@ -185,6 +185,9 @@ def test_an_attribute_of_another_meaning_is_not_taken_for_the_items_keys() -> No
         data = ActiveDataModule(Listing([0, 1, 2] * 3, keys=keys), initial_size=4)
         data.setup("fit")
         assert data.keys is None
+    for keys in (str, len, 3):
+        with pytest.raises(TypeError, match="expected one key for each item, but got"):
+            ActiveDataModule(Listing([0, 1, 2] * 3), initial_size=4, keys=keys).setup("fit")
     data = ActiveDataModule(Listing([0, 1, 2] * 3, keys=np.arange(9) + 7), initial_size=4)
     data.setup("fit")
     assert data.keys == [*range(7, 16)]
