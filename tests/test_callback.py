@@ -526,6 +526,7 @@ class TestTime:
         assert not active.done
         assert data.pool.num_labelled == 8 + len(active.history)
 
+    @pytest.mark.long
     def test_time_that_is_up_between_two_fits_ends_the_run_as_within_one(self, tmp_path: Path) -> None:
         class Waiting(pl.Callback):
             def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

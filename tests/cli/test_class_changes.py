@@ -46,6 +46,7 @@ def settings(tmp_path: Path) -> list[str]:
 OF_GIVEN_SIZE = pytest.param(["model.num_classes=2"], id="a number", marks=pytest.mark.slow)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [pytest.param([], id="null"), OF_GIVEN_SIZE])
 def test_the_same_folder_goes_on_with_more_classes(
     command: Any, settings: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], size: list[str]

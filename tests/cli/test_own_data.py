@@ -105,6 +105,7 @@ def test_a_larger_budget_resumes_a_run_without_test_data(command: Any, flat: Pat
     assert "18 labels in 4 rounds. There is no learning curve" in more
 
 
+@pytest.mark.long
 def test_with_a_test_folder_there_is_the_usual_curve(
     capfd: pytest.CaptureFixture[str], photos: Path, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_with_a_test_folder_there_is_the_usual_curve(
     assert {"asked.png", "curve.png", "summary.json"} <= names(tmp_path)
 
 
+@pytest.mark.long
 def test_a_table_of_numbers_is_labelled_and_grows(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     digits = load_digits()
     header = ["id", *(f"p{place}" for place in range(20, 28)), "kind"]

@@ -90,6 +90,7 @@ def test_the_table_has_the_scores_of_the_query_that_would_come_next(run: Path, s
     assert np.allclose(query.scores, table.nlargest(5, "score")["score"], rtol=0, atol=1e-12)
 
 
+@pytest.mark.long
 def test_a_finished_run_is_scored_with_its_model(run: Path, said: Any, tmp_path: Path) -> None:
     said(run)
     torch.save({"state_dict": load_weights(run, "warm-1")}, run / "model.ckpt")
@@ -178,6 +179,7 @@ def test_a_run_that_waits_for_labels_has_the_weights_of_its_last_fit(tmp_path: P
     assert all(map(torch.equal, again.parameters(), module.parameters()))
 
 
+@pytest.mark.long
 def test_the_pool_of_a_run_with_a_share_for_its_audit(said: Callable[..., str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     begin(folder, *TINY, "active.budget=15", "pool.audit=0.2", "acquisition=bald")

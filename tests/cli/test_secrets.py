@@ -250,6 +250,7 @@ TAKEN = {
 }
 
 
+@pytest.mark.long
 def test_what_is_taken_from_outside_is_in_no_file(own, command, tmp_path, monkeypatch):
     """All places at once that are taken, in a run that writes all that a run can write."""
     (tmp_path / "work").mkdir()
@@ -312,6 +313,7 @@ def test_an_error_has_a_secret_in_no_form(tmp_path, text):
         clear_error(tmp_path)
 
 
+@pytest.mark.long
 def test_a_secret_is_in_no_file_of_a_sweep_that_fails(own, refused, tmp_path):
     sweep = tmp_path / "sweep"
     said = refused(

@@ -51,6 +51,7 @@ def test_what_is_no_text_stays_what_it_is(tmp_path: Path) -> None:
     assert (resolved.logger.csv.flush_logs_every_n_steps, resolved.logger.csv.version, resolved.seed) == (7, 3, 5)
 
 
+@pytest.mark.long
 def test_a_run_named_by_a_number_goes_on_and_is_shown(command: Any, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     run(folder, *TINY, "acquisition=random", "active.budget=10", "name=5")
@@ -66,6 +67,7 @@ def test_a_run_named_by_a_number_goes_on_and_is_shown(command: Any, tmp_path: Pa
     assert json.loads((folder / "summary.json").read_text())["name"] == "5"
 
 
+@pytest.mark.long
 def test_a_sweep_of_names_that_are_numbers(command: Any, tmp_path: Path) -> None:
     said = command("-m", *TINY, f"folder={tmp_path}", "acquisition=random", "active.budget=10", "name=1,2")
     assert "Compared" in said

@@ -94,6 +94,7 @@ def test_what_is_done_is_shown_and_not_run_again(
     assert sorted(returned) == sorted(run.area for run in runs(whole) if run.seed == 0), "what a sweeper gets"
 
 
+@pytest.mark.long
 def test_a_sweep_grows_by_seeds_and_budget_and_not_back(
     command: Command, refused: Command, whole: Path, tmp_path: Path
 ) -> None:
@@ -146,6 +147,7 @@ def test_what_cannot_be_made_fails_by_cell_too_and_is_worth_nan_to_a_sweeper(
     assert all(map(isnan, returned))
 
 
+@pytest.mark.long
 def test_runs_of_another_version_stay_beside_and_are_not_compared(
     command: Command, whole: Path, tmp_path: Path
 ) -> None:
@@ -211,6 +213,7 @@ def stop(process: subprocess.Popen[str] | Program, number: int, folder: Path, *,
     return said
 
 
+@pytest.mark.long
 def test_a_sweep_that_is_killed_goes_on_to_the_same_end(command: Command, whole: Path, tmp_path: Path) -> None:
     cells = [*TINY, f"folder={tmp_path}", "acquisition=random", "seed=0,1"]
     stop(Program("-m", "lightning_al.cli", "-m", *cells), signal.SIGKILL, tmp_path, rounds=3)

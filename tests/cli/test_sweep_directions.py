@@ -35,6 +35,7 @@ def searching(monkeypatch: pytest.MonkeyPatch) -> str:
 DIVERGING = [*TINY, "acquisition=random", "metric=test_loss", "model.lr=0.001,1e30"]
 
 
+@pytest.mark.long
 def test_a_sweep_in_which_runs_diverge_ends_with_its_table(
     command: Command, refused: Command, searching: str, tmp_path: Path
 ) -> None:
@@ -105,6 +106,7 @@ def test_a_sweeper_that_may_look_for_the_best_is_let_be(direction: Any, metric: 
     check_sweeper(OmegaConf.create({"metric": metric, "mode": mode, "hydra": {"sweeper": sweeper}}))
 
 
+@pytest.mark.long
 def test_a_mode_is_kept_shown_and_that_of_its_metric(tmp_path: Path) -> None:
     said = refusal(tmp_path, *TINY, "mode=minimize")
     assert "lightning-al expects `mode` to be min (less of the metric is better) or max" in said

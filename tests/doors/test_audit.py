@@ -180,6 +180,7 @@ def test_the_oracle_of_the_dataset_gives_the_same_picks(tmp_path: Path, whole: A
     assert active.history[-1].audit == whole[0].history[-1].audit
 
 
+@pytest.mark.long
 def test_answers_one_by_one_in_other_processes_end_as_all_at_once(tmp_path: Path, whole: Any) -> None:
     person = Person(most=3)
     paused = run(tmp_path, person, folder=tmp_path / "run", calls=13)
@@ -459,6 +460,7 @@ def test_who_predicts_is_who_is_tested(tmp_path: Path, whole: Any, test: Any, me
     assert active.history[-1].audit["acc"] == pytest.approx(active.history[-1].metrics[metric])
 
 
+@pytest.mark.long
 def test_the_report_shows_it(tmp_path: Path, whole: Any, capsys: Any) -> None:
     active, _, _, _, folder = whole
     assert report_main([str(folder), "--out", str(tmp_path / "report")]) == 0

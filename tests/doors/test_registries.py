@@ -150,6 +150,7 @@ def test_an_installed_package_offers_both_by_entry_points(installed: Path) -> No
     ]
 
 
+@pytest.mark.long
 def test_the_command_line_takes_those_of_a_package_by_name(installed: Path) -> None:
     tiny = [setting for setting in TINY if not setting.startswith("posterior")]
     chosen = ["acquisition=entropy", "active.posterior=once", "active.oracle=zeros"]

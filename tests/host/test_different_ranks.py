@@ -12,8 +12,9 @@ from lightning_al.host.same_on_ranks import said_of_ranks
 from tests.support.different_ranks import ARGUMENTS, DATA, DATASETS, FAULTY, NAN, UNREADABLE, run_faulty
 from tests.support.programs import run
 
-RANKS = 2
+pytestmark = pytest.mark.long
 
+RANKS = 2
 
 EVERY_DAY = ["same", "two items swapped", "augmented, without labels", "unreadable", "query_size", FAULTY]
 ITEMS = [*(name for name in DATASETS if name != "unreadable"), "pool_dataset"]

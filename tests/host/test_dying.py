@@ -86,6 +86,7 @@ def ends(out: Path, folders: list[Path]) -> list[dict[str, Any]]:
     return one
 
 
+@pytest.mark.long
 def test_a_rank_that_gets_a_sigterm_between_fits_ends_the_other(tmp_path: Path) -> None:
     check_dead(tmp_path, rank=1, place="gather", how="SIGTERM", die=die_in_forks)
 
@@ -143,6 +144,7 @@ EVERY_DAY = ["answer odd", "journal", "claim", "between chunks on the second"]
 """One each of what the first rank asks, records and writes alone, and what the second fails by in the pool's pass."""
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "names",
     [EVERY_DAY, pytest.param([name for name in RETRIED if name not in EVERY_DAY], marks=pytest.mark.slow)],

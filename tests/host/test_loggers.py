@@ -154,6 +154,7 @@ def test_rows_never_go_back(whole: Path, kind: str) -> None:
     assert max(steps) == 3 * STEPS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["csv", pytest.param("tensorboard", marks=needs["tensorboard"])])
 def test_a_run_that_was_cut_off_is_logged_as_a_whole_one(whole: Path, cut: Path, kind: str) -> None:
     expected, found = READERS[kind](whole), READERS[kind](cut)
@@ -218,6 +219,7 @@ class TestHyperparametersAreLoggedOnce:
         assert codes == ([0] if run == "whole" else [1, 0])
 
 
+@pytest.mark.long
 def test_a_larger_budget_logs_the_last_round_anew(cut: Path, whole: Path, elsewhere: Path) -> None:
     """Runs last in this file, since it changes what the tests before read."""
     command(f"folder={cut}", "active.budget=25")

@@ -47,6 +47,7 @@ def test_both_ranks_have_the_same_run(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "run-0" / "kept").iterdir()} == {"round-3"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("with_folder", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_a_query_that_is_answered_by_and_by_is_pending_on_both_ranks(tmp_path: Path, with_folder: bool) -> None:
     asked = {"acquisition": "bald", "budget": 18, "epochs": 1}
@@ -59,6 +60,7 @@ def test_a_query_that_is_answered_by_and_by_is_pending_on_both_ranks(tmp_path: P
         assert one[name] == whole[name]
 
 
+@pytest.mark.long
 def test_both_ranks_have_the_same_fits_of_a_round_and_resume_in_one(tmp_path: Path) -> None:
     asked = {"acquisition": "bald", "posterior": "ensemble", "budget": 13, "epochs": 1}
     cut = {**asked, "folder": str(tmp_path / "cut" / "run"), "own_folders": True}
@@ -108,6 +110,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int, str], lis
 
 
 # Two ranks deal the batches of a pool as three do, of which one may have none.
+@pytest.mark.long
 @pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3])
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name in REPEATED else name for name in SHARED]
@@ -130,6 +133,7 @@ class TestTheSameWeights:
             assert torch.equal(joined(found["chunks"]), alone_N_K_C)
 
 
+@pytest.mark.long
 def test_an_oracle_may_take_longer_than_processes_wait_for_each_other(tmp_path: Path) -> None:
     first, second = run(tmp_path, 2, acquisition="bald", epochs=1, budget=13, timeout=6, slow_oracle=8)
     assert first == second
@@ -141,6 +145,7 @@ def joined(chunks: list[Any]) -> torch.Tensor:
     return torch.cat([torch.tensor(chunk, dtype=torch.float64) for chunk in chunks])
 
 
+@pytest.mark.long
 def test_a_cut_off_run_goes_on_to_the_same_end(tmp_path: Path) -> None:
     asked = {"acquisition": "bald", "reset": "warm", "budget": 18, "epochs": 1}
     # As a program names them that every rank runs from its start, by the time say.

@@ -367,6 +367,7 @@ def test_a_trainer_that_runs_is_refused(tmp_path: Path) -> None:
         trainer(tmp_path, callbacks=[Early()]).fit(made(), datamodule=data)
 
 
+@pytest.mark.long
 def test_two_ranks_get_the_table_of_one(tmp_path: Path) -> None:
     for ranks in (1, 2):
         programs.run("-m", "tests.support.score_on_ranks", tmp_path, ranks, ranks=ranks)

@@ -16,6 +16,8 @@ from tests.support import programs
 from tests.support.numbered import flat
 from tests.support.programs_on_ranks import PROGRAMS, RANKS, TRAIN
 
+pytestmark = pytest.mark.long
+
 REFUSED = ["one point on a rank", "two splits"]
 
 

@@ -163,6 +163,7 @@ def test_the_shortest_of_runs_has_a_report_and_what_is_damaged_is_named_in_it(tm
     assert "The images that" not in page.text
 
 
+@pytest.mark.long
 def test_runs_that_diverged_are_in_every_table_and_picture(tmp_path, capsys):
     for seed, middle in enumerate([0.6, float("nan"), float("inf")]):
         record(tmp_path / f"r-{seed}", name="random", acquisition="Random", seed=seed)
@@ -201,6 +202,7 @@ def test_targets_of_a_metric_whose_direction_is_not_known_need_one(tmp_path, cap
     assert [row["labels"] for row in lines(tmp_path / "out" / "labels_to_target.csv")] == ["20"]
 
 
+@pytest.mark.long
 def test_every_two_methods_are_in_the_page_the_terminal_and_a_file(tmp_path, capsys):
     for seed in range(8):
         for place, (name, acquisition) in enumerate({"random": "Random", "bald": "BALD", "entropy": "Entropy"}.items()):
@@ -217,6 +219,7 @@ def test_every_two_methods_are_in_the_page_the_terminal_and_a_file(tmp_path, cap
     assert "pairs" in said.partition("Normalised area")[2]
 
 
+@pytest.mark.long
 def test_a_narrow_terminal_shows_whole_names_and_the_largest_of_many_pairs(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     names = ["least_confidence_of_the_mean_of_all_posterior_samples", *(f"m{place}" for place in range(5))]

@@ -149,6 +149,7 @@ def test_rounds_on_the_terminal_have_the_time_where_it_is_known() -> None:
     assert "labelling" not in shown(0.0)
 
 
+@pytest.mark.long
 def test_a_programs_run_over_items_with_keys_has_a_report(program: Path, report_on_program: Path) -> None:
     assert (report_on_program / "index.html").exists()
     settings = read_run(program).settings
@@ -293,6 +294,7 @@ def test_where_nobody_is_named_there_is_no_table_of_people(report: Path) -> None
     assert "person" not in (report / "index.html").read_text()
 
 
+@pytest.mark.long
 def test_a_query_that_was_skipped_as_a_whole_leaves_a_run_that_has_a_report(tmp_path: Path) -> None:
     X, Y = points(60).tensors
 

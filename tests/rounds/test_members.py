@@ -46,6 +46,8 @@ REPEATED = (
 The runs that are stopped by a signal are in the second round too.
 """
 
+OFTEN = (pytest.mark.long, pytest.mark.slow)
+
 SIGNALS = ("SIGTERM", "SIGINT")
 
 RUNS: dict[str, dict[str, Any]] = {
@@ -79,18 +81,21 @@ def check_as_whole(ended: dict[str, Any], whole: dict[str, Any], fits: int) -> N
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name in REPEATED else name for name in DEATHS]
+    "name",
+    ["in the second fit", *(pytest.param(name, marks=OFTEN[name in REPEATED]) for name in list(DEATHS)[1:])],
 )
 def test_a_killed_run_resumes_in_its_fit_and_ends_as_a_whole_one(found: Any, name: str) -> None:
     assert found(name)["died"] == -signal.SIGKILL
     check_as_whole(found(name), found("whole"), DEATHS[name][2])
 
 
+@pytest.mark.long
 def test_a_killed_run_resumes_each_fit_from_its_own_end_of_the_round_before(found: Any) -> None:
     check_as_whole(found("warm in the second round"), found("whole and warm"), 2)
 
 
 # The two signals are told apart in tests/run/test_stopping.py.
+@pytest.mark.long
 @pytest.mark.parametrize("number", [SIGNALS[0], pytest.param(SIGNALS[1], marks=pytest.mark.slow)])
 def test_a_stopped_run_resumes_in_its_fit_too(found: Any, number: str) -> None:
     assert found(number)["died"] == 128 + signal.Signals[number]

@@ -31,6 +31,7 @@ def check(answer: dict[str, Any]) -> None:
     assert set(asked) <= set(range(POINTS))
 
 
+@pytest.mark.long
 def test_hashes_workers_and_interruptions_change_nothing(tmp_path: Path) -> None:
     # In this process, since a fork has other hashes (tests/support/programs.py).
     answer = json.loads(json.dumps(questions.answer(*questions.fit(str(tmp_path / "one"), 0, None))))

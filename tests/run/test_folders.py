@@ -189,6 +189,7 @@ def as_torchrun(folder: Path) -> str:
     return programs.run(*COMMAND, cwd=folder, environment=of_ranks, ranks=2).stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("start", [as_torchrun, pytest.param(torchrun, marks=pytest.mark.slow)])
 def test_two_processes_of_torchruns_make_one_folder(tmp_path: Path, start: Any) -> None:
     said = start(tmp_path)

@@ -58,6 +58,7 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [251, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_call_that_fails_or_a_kill_leaves_the_state_before_or_after(library: Path, folder: Path, step: int) -> None:
     preload = {"LD_PRELOAD": str(library)}

@@ -187,6 +187,7 @@ class Run:
             load_weights(self.folder, f"warm-{len(found) - 1}")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kills", [20, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_what_was_acknowledged_outlives_kills(kills: int) -> None:
     memory = Path("/dev/shm")

@@ -36,6 +36,7 @@ def lines(reading: int) -> list[object]:
         return [json.loads(line) for line in pipe]
 
 
+@pytest.mark.long
 def test_a_second_writer_is_refused_soon_and_told_who_writes(tmp_path: Path) -> None:
     write(tmp_path, 1)
     journal = Journal(tmp_path)

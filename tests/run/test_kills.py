@@ -43,6 +43,7 @@ def found(out: Path) -> list[dict[str, Any]]:
     return outcomes(out, "--variants", "warm and best", "--named", places, "--rounds", "3")
 
 
+@pytest.mark.long
 def test_runs_killed_at_places_end_as_an_undisturbed_one(found: list[dict[str, Any]]) -> None:
     check(found, named=2, random=0)
 

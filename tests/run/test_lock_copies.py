@@ -259,6 +259,7 @@ def test_a_kill_leaves_no_lock_that_is_not_whole(tmp_path: Path, found: str, ste
     assert held.is_held
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [9, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_kill_leaves_no_half_of_a_folder_that_a_run_was_moved_to(tmp_path: Path, step: int) -> None:
     number, is_killed, kept = 0, True, 0

@@ -467,6 +467,7 @@ SAMPLE = {("journal.sqlite", "a hard link")}
 """One whose run goes on. What is refused is above: Hydra's files, names of folders, and a logger's damaged table."""
 
 
+@pytest.mark.long
 def test_the_walk_knows_all_that_a_run_leaves(finished: Path) -> None:  # noqa: F811
     assert sorted(str(path.relative_to(finished)) for path in finished.rglob("*")) == LEFT
 

@@ -69,6 +69,7 @@ def assert_stops(folder: Path, place: str, number: signal.Signals, *, workers: i
     assert f"Start it again to resume from {folder / 'run'}." in output
 
 
+@pytest.mark.long
 def test_a_program_stopped_twice_goes_on_to_the_same_end(tmp_path: Path, undisturbed: list[list[int]]) -> None:
     assert_stops(tmp_path, "score", signal.SIGTERM)
     assert_stops(tmp_path, "label", signal.SIGINT)
@@ -412,6 +413,7 @@ def test_a_signal_ends_a_call_that_asks_before_its_fit(tmp_path: Path, oracle: O
     assert not (tmp_path / "run" / "writer.json").exists()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("times", "latest"), [(3, 2), pytest.param(100, 8, marks=pytest.mark.slow)])
 def test_one_signal_ends_a_run_with_workers_at_any_moment(tmp_path: Path, times: int, latest: int) -> None:
     done = programs.run("-m", "tests.support.stopping", tmp_path, times, 0, latest, timeout=3600)
