@@ -12,7 +12,8 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -46,6 +47,15 @@ def end_in_time() -> None:
 
 
 os.register_at_fork(after_in_child=end_in_time)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collect_file(file_path: Path) -> Generator[None, list[pytest.Collector], list[pytest.Collector]]:
+    """Look for examples in docstrings, but not of tests, which have none: looking there takes seconds."""
+    collectors = yield
+    if not file_path.match("test_*.py"):
+        return collectors
+    return [collector for collector in collectors if type(collector) is pytest.Module]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

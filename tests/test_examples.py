@@ -50,6 +50,7 @@ def test_prints_its_history(tmp_path: Path, name: str, length: str) -> None:
     assert "asked nothing" in said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("length", LENGTHS)
 def test_own_loop(tmp_path: Path, length: str) -> None:
     said = run_of_length(tmp_path, "own_loop.py", length)
@@ -60,6 +61,7 @@ def test_own_loop(tmp_path: Path, length: str) -> None:
     ]
 
 
+@pytest.mark.long
 def test_own_oracle(tmp_path: Path) -> None:
     said = run(tmp_path, "own_oracle.py")
     waiting = [line for line in said.splitlines() if line.startswith("round") and "awaits" in line]
@@ -68,6 +70,7 @@ def test_own_oracle(tmp_path: Path) -> None:
     assert "asked nothing" in said
 
 
+@pytest.mark.long
 def test_lightning_and_hydra(tmp_path: Path) -> None:
     overrides = ["acquisition=bald", "active.query_size=20", "posterior.num_samples=5", "trainer.max_epochs=2"]
     said = run(tmp_path, "lightning_and_hydra.py", *overrides, "hydra.run.dir=out")
@@ -88,6 +91,7 @@ def test_lightning_cli(tmp_path: Path) -> None:
     assert (tmp_path / "lightning_logs" / "version_0" / "config.yaml").exists()
 
 
+@pytest.mark.long
 def test_own_project(tmp_path: Path) -> None:
     quick = ["active.budget=9", "trainer.max_steps=20", "callbacks=none", "trainer.enable_progress_bar=false"]
     own = ["--config-dir", str(EXAMPLES / "own_project" / "conf"), "experiment=biopsies", "allow=[biopsies]"]

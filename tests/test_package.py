@@ -79,6 +79,7 @@ def check_what_it_said_and_left(done: subprocess.CompletedProcess[str], library:
     assert len(done.stdout.splitlines()) < 20
 
 
+@pytest.mark.long
 def test_a_command_runs_in_another_folder(tmp_path: Path) -> None:
     done = programs.run("-c", program_of_a_command([]), cwd=tmp_path)
     check_what_it_said_and_left(done, ROOT, tmp_path)

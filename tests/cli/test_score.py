@@ -67,6 +67,7 @@ def change(folder: Path, name: str, value: Any) -> None:
     (folder / "config.yaml").write_text(yaml.safe_dump(stored))
 
 
+@pytest.mark.long
 def test_the_table_has_the_scores_of_the_query_that_would_come_next(run: Path, said: Any) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
     out = said(run)

@@ -167,6 +167,7 @@ def is_refused(folder: Path, place: str, value: str, *parts: str) -> str | None:
 
 # By default each place has one form, and each form a part of the places, since how a value is read from outside is
 # found before where it is used.
+@pytest.mark.long
 @pytest.mark.parametrize("form", ["each in turn", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS)])
 def test_what_a_file_would_have_is_not_taken_from_outside(tmp_path, monkeypatch, form):
     monkeypatch.setenv("TOKEN", SECRET)

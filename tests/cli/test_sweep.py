@@ -110,6 +110,7 @@ def test_a_sweep_grows_by_seeds_and_budget_and_not_back(
     assert "active.budget (stored 16, asked 15)" in said
 
 
+@pytest.mark.long
 def test_a_cell_that_fails_leaves_the_others_be_and_is_tried_again(
     command: Command, refused: Command, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

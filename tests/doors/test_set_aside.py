@@ -105,6 +105,7 @@ def test_the_rounds_say_what_was_set_aside_before_their_fit(whole: Any) -> None:
     assert f"{len(active.history[-1].unusable)} unusable so far" in repr(active.history)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("folder", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["a folder", "one program"])
 def test_answers_that_come_one_by_one_change_nothing(tmp_path: Path, whole: Any, folder: bool) -> None:
     calls = sum(map(len, whole[3].asked))

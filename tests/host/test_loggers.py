@@ -163,6 +163,7 @@ def test_a_run_that_was_cut_off_is_logged_as_a_whole_one(whole: Path, cut: Path,
     assert found["epoch"] == expected["epoch"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", [pytest.param(kind, marks=needs[kind]) for kind in ("mlflow", "wandb")])
 def test_a_run_that_was_cut_off_doubles_no_round(whole: Path, cut: Path, kind: str) -> None:
     """What these have been given is there for good, the steps of the fit that was cut off too."""
@@ -172,11 +173,12 @@ def test_a_run_that_was_cut_off_doubles_no_round(whole: Path, cut: Path, kind: s
     assert len(found["train_loss"]) - len(expected["train_loss"]) == 2
 
 
+@pytest.mark.long
 def test_nothing_is_written_elsewhere(whole: Path, cut: Path, elsewhere: Path) -> None:
     assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.parametrize("run", ["whole", "cut"])
+@pytest.mark.parametrize("run", ["whole", pytest.param("cut", marks=pytest.mark.long)])
 class TestHyperparametersAreLoggedOnce:
     def test_csv(self, run: str, request: pytest.FixtureRequest) -> None:
         logged = yaml.safe_load((request.getfixturevalue(run) / "csv" / "hparams.yaml").read_text())

@@ -91,6 +91,7 @@ def check_whole_run(said: Sequence[str]) -> None:
     assert classes == "['lightning.pytorch.Trainer', 'lightning.pytorch.Trainer']"
 
 
+@pytest.mark.long
 def test_a_whole_run_where_only_lightning_pytorch_was_imported(tmp_path: Path) -> None:
     program = FORGET + WHOLE_RUN.replace("TMP", str(tmp_path))
     check_whole_run(programs.run("-c", program).stdout.splitlines())

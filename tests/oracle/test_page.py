@@ -478,6 +478,7 @@ def test_no_answer_is_lost_where_the_page_is_killed(tmp_path: Path) -> None:
     assert kill_page(tmp_path / "run", kills=30) >= 1
 
 
+@pytest.mark.long
 def test_the_page_starts_once_and_keeps_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
     monkeypatch.setattr(webbrowser, "open", opened.append)

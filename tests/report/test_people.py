@@ -90,6 +90,7 @@ def headings(study: Study) -> list[str]:
     return list(tables.classes({"bald": counts}, study.class_names).headings)
 
 
+@pytest.mark.long
 def test_classes_have_their_names_on_the_page_and_in_pictures_and_files(report: Path) -> None:
     page = (report / "index.html").read_text()
     assert "class 0" not in page
@@ -157,6 +158,7 @@ def test_a_programs_run_over_items_with_keys_has_a_report(program: Path, report_
     assert settings["data.form"] == read_header(program)["data"]["form"]
 
 
+@pytest.mark.long
 def test_a_run_that_measured_nothing_has_a_report_without_curves(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -175,6 +175,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return ended
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("folder", "reset"), one_in(2, ["run", None], ["initial", "warm"]))
 def test_the_same_program_may_call_again(tmp_path: Path, whole: Any, folder: str | None, reset: str) -> None:
     run = Run(tmp_path, folder, reset=reset)

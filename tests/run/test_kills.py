@@ -119,6 +119,7 @@ def change_the_table_of_labels(folder: Path) -> None:
         file.write("\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("change", "said"),
     [
