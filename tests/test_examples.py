@@ -43,7 +43,13 @@ def run_of_length(tmp_path: Path, name: str, length: str) -> str:
 
 
 @pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("name", ["quickstart.py", "own_acquisition.py", "own_posterior.py", "own_ensemble.py"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "quickstart.py",
+        *(pytest.param(f"own_{part}.py", marks=pytest.mark.long) for part in ("acquisition", "posterior", "ensemble")),
+    ],
+)
 def test_prints_its_history(tmp_path: Path, name: str, length: str) -> None:
     said = run_of_length(tmp_path, name, length)
     assert "round 0: 20 labels, test_acc" in said

@@ -85,6 +85,7 @@ def test_what_a_folder_says_is_an_error_of_one_line(run: Path, case: str) -> Non
     assert len(found.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_what_a_folder_says_fails_in_a_line(run: Path, refused: Any) -> None:
     said = break_it(run, "a flush")
     found = refused(f"folder={run}", "active.budget=15")

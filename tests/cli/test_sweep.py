@@ -164,6 +164,7 @@ def test_runs_of_another_version_stay_beside_and_are_not_compared(
         assert [(row["method"], row["runs"]) for row in csv.DictReader(file)] == [("random", "2"), ("bald", "2")]
 
 
+@pytest.mark.long
 def test_cells_that_cannot_be_told_apart_are_named(
     command: Command, refused: Command, whole: Path, tmp_path: Path
 ) -> None:

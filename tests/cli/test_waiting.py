@@ -61,6 +61,7 @@ def test_a_sweep_is_refused_before_its_first_cell(refused: Any, tmp_path: Path, 
     assert not list((tmp_path / "sweep").glob("*/journal.sqlite"))
 
 
+@pytest.mark.long
 def test_files_say_which_one_to_fill_in(refused: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with pytest.raises(SystemExit) as ended:

@@ -299,6 +299,7 @@ class Each(PosteriorSamples):
 
 
 # Each of several fits begins from that of the round before, which is more to keep than what all rounds begin from.
+@pytest.mark.long
 @pytest.mark.parametrize("reset", ["warm", pytest.param("initial", marks=pytest.mark.slow)])
 def test_a_pause_after_several_fits_changes_nothing(tmp_path: Path, reset: Any) -> None:
     truth = Truth()

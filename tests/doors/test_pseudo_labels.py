@@ -110,6 +110,7 @@ def test_without_a_sure_prediction_the_run_is_the_plain_one(tmp_path: Path) -> N
         assert other.pseudo_labels == 0
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reset", ["warm", pytest.param("initial", marks=pytest.mark.slow)])
 def test_a_run_in_several_programs_equals_one(tmp_path: Path, reset: str) -> None:
     whole, _, at_once = run(tmp_path, reset=reset, epochs=8)
@@ -124,6 +125,7 @@ def test_a_run_in_several_programs_equals_one(tmp_path: Path, reset: str) -> Non
     assert kept == ["pseudo-labels-2.pt"]
 
 
+@pytest.mark.long
 def test_a_query_answered_in_a_later_program_keeps_them(tmp_path: Path, at_once: Any) -> None:
     class Later:
         """Answers in every second program."""

@@ -632,6 +632,7 @@ def fit(root: Path, oracle: Any, name: str) -> tuple[ActiveLearning, LitMLP]:
     return active, module
 
 
+@pytest.mark.long
 def test_a_run_answered_in_files_equals_the_run_answered_at_once(tmp_path: Path) -> None:
     whole, whole_module = fit(tmp_path, lambda query: {index: index % CLASSES for index in query}, "whole")
     calls, (active, module) = 0, fit(tmp_path, Files(), "asked")

@@ -190,6 +190,7 @@ def test_runs_that_diverged_are_in_every_table_and_picture(tmp_path, capsys):
     assert {row["value"] for row in lines(tmp_path / "out" / "curves.csv")} >= {"nan", "inf", "0.5"}
 
 
+@pytest.mark.long
 def test_targets_of_a_metric_whose_direction_is_not_known_need_one(tmp_path, capsys):
     record(tmp_path / "run", [3.0, 2.0, 1.0], metric="quality")
     asked = [str(tmp_path / "run"), "--out", str(tmp_path / "out"), "--target", "2.5"]

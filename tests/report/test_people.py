@@ -104,6 +104,7 @@ def test_classes_have_their_names_on_the_page_and_in_pictures_and_files(report: 
     assert set(zip(table["class"], table["name"], strict=True)) == {(0, NAMES[0]), (1, "'=1+1")}
 
 
+@pytest.mark.long
 def test_the_time_of_labels_is_shown(report: Path) -> None:
     page = (report / "index.html").read_text()
     assert "Time of the people who label" in page

@@ -235,6 +235,7 @@ def test_what_is_equal_has_one_config(one: Any, other: Any) -> None:
 SETS: list[Any] = [{"c", "a", "b"}, held({"c", "a", "b"}), Tilted(frozenset(map(str, range(99))))]
 
 
+@pytest.mark.long
 def test_it_is_the_same_in_another_process() -> None:
     code = "import json, tests.run.test_config as t; print(json.dumps([*map(t.plain, [*t.DIFFERENT, *t.SETS])]))"
     assert json.loads(programs.run("-c", code).stdout) == [*map(plain, [*DIFFERENT, *SETS])]
