@@ -24,7 +24,7 @@ from rich.progress import track
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, TextEncoder
+from lightning_al import ActiveDataModule, ActiveLearning, ClassBalanced, MCDropout, TextEncoder
 from lightning_al.acquisition import create
 from lightning_al.demos import Classifier, mlp_head
 
@@ -96,7 +96,13 @@ def run(method: str, seed: int, train: TensorDataset, test: TensorDataset, folde
         target_inputs=drawn.to_predict,
     )
     active = ActiveLearning(
-        create(method), query_size=8, budget=96, posterior=MCDropout(20), seed=seed, folder=folder, reset="fresh"
+        ClassBalanced("margin") if method == "class_balanced" else create(method),
+        query_size=8,
+        budget=96,
+        posterior=MCDropout(20),
+        seed=seed,
+        folder=folder,
+        reset="fresh",
     )
     num_classes = int(train.tensors[1].max()) + 1
     trainer = pl.Trainer(
