@@ -6,8 +6,10 @@ import copy
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from lightning_al.host.namespace import NAMESPACE, pl
-from lightning_al.host.plain_state import plain_attributes
+from torchmetrics import Metric
+
+from lightning_al.host.namespace import NAMESPACE, pl, rank_zero_info
+from lightning_al.host.plain_state import is_same, plain_attributes
 from lightning_al.host.trainer import callbacks_of
 
 _T = TypeVar("_T")
@@ -27,12 +29,13 @@ class ByCallback(WeakKeyDictionary[pl.Callback, _T]):
 class CallbackStates:
     """Remember the `state_dict` of each callback before its first fit, and load it before every other fit.
 
-    Attributes in which a user's callback gathers more than that are left alone. So are progress bars and `Timer`, whose
-    clock `carry_on_timers` sets.
+    Attributes in which a user's callback gathers more than that are left alone, and those that a fit changed are named
+    once. Progress bars are left alone too, and `Timer`, whose clock `carry_on_timers` sets.
     """
 
     def __init__(self) -> None:
         self._before: ByCallback[tuple[dict[str, Any], dict[str, Any]]] = ByCallback()
+        self._settings: ByCallback[dict[str, Any]] = ByCallback()
 
     def remember_or_restore(self, trainer: pl.Trainer, but: pl.Callback) -> None:
         """Remember the callbacks that are new, and restore the others."""
@@ -52,6 +55,8 @@ class CallbackStates:
             if callback is not but and not _is_left_alone(callback) and callback not in self._before:
                 plain = copy.deepcopy(plain_attributes(callback)) if _is_lightnings(callback) else {}
                 self._before[callback] = plain, copy.deepcopy(callback.state_dict())
+                if not _is_lightnings(callback):
+                    self._settings[callback] = copy.deepcopy(_settings(callback))
 
     def _restore(self, callback: pl.Callback) -> None:
         plain, state = self._before[callback]
@@ -62,8 +67,26 @@ class CallbackStates:
         vars(callback).update(copy.deepcopy(plain))
         if state:
             callback.load_state_dict(copy.deepcopy(state))
+        self._name_changes(callback)
         # Loading a state may set a flag that the next fit would obey, as finetuning callbacks do.
         vars(callback).update({name: value for name, value in set_up.items() if name != "dirpath"})
+
+    def _name_changes(self, callback: pl.Callback) -> None:
+        """Say once what a fit left in a user's callback that the next fit begins with."""
+        before = self._settings.pop(callback, {})
+        now = _settings(callback)
+        if changed := [f"`{name}`" for name in before if name in now and not is_same(now[name], before[name])]:
+            rank_zero_info(
+                f"The callback `{type(callback).__name__}` begins this fit with what the one before left in "
+                f"{', '.join(changed)}. For each fit to begin anew, return them in its `state_dict` and set them in "
+                "`load_state_dict`."
+            )
+
+
+def _settings(callback: pl.Callback) -> dict[str, Any]:
+    """Return the plain attributes that are no container, in which a callback may gather on purpose."""
+    gathered = (list, tuple, set, frozenset, dict, Metric)
+    return {name: value for name, value in plain_attributes(callback).items() if not isinstance(value, gathered)}
 
 
 def lightnings_callbacks(trainer: pl.Trainer) -> list[pl.Callback]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from lightning_al.host.held_layers import has_weights, layers_in
@@ -37,7 +38,7 @@ class ModulePart:
         self.is_training = module.training
         layers = {name.path: name.of(module).copy() for name in (PARAMETERS, BUFFERS, MODULES)}
         self.registries = layers | {name: vars(module)[name].copy() for name in _REGISTRIES if name not in layers}
-        self.attributes = {name: (value, _content(value)) for name, value in self._own()}
+        self.attributes = {name: (value, _copied(value)) for name, value in self._own()}
 
     def _own(self) -> Iterable[tuple[str, Any]]:
         return [(name, value) for name, value in vars(self.module).items() if name not in _HOSTS]
@@ -58,6 +59,17 @@ class ModulePart:
         value, content = self.attributes[name]
         now = vars(self.module).get(name, _MISSING)
         return not (is_same(now, value) if content is _MISSING else now is value and is_same(now, content))
+
+    def has_grown(self, name: str) -> bool:
+        """Return whether an attribute is the same list, dict or set as before, and holds more, such as results."""
+        value, content = self.attributes.get(name, (None, None))
+        if vars(self.module).get(name) is not value:
+            return False
+        if isinstance(value, dict):
+            return all(key in value and is_same(value[key], content[key]) for key in content)
+        if isinstance(value, list):
+            return is_same(value[: len(content)], content)
+        return isinstance(value, set) and value >= content
 
     def put_back(self, name: str) -> None:
         """Put an attribute back, or remove it if there was none."""
@@ -153,7 +165,7 @@ class ModulePart:
     def adopt(self, names: Iterable[str]) -> None:
         """Remember the current values of some attributes."""
         now = dict(self._own())
-        self.attributes.update({name: (now[name], _content(now[name])) for name in names if name in now})
+        self.attributes.update({name: (now[name], _copied(now[name])) for name in names if name in now})
 
     def adopt_replaced_layers(self, ended: ModulePart) -> None:
         """Remember layers and weights that replaced others since a fit ended.
@@ -174,6 +186,13 @@ def _same_entries(one: Any, other: Any) -> bool:
     return True
 
 
+def _copied(value: Any) -> Any:
+    """Copy what may change in place: a tensor without a history, or the content of a list, dict or set."""
+    if isinstance(value, Tensor) and value.grad_fn is None and not value.is_meta:
+        return value.detach().clone()
+    return _content(value)
+
+
 def _content(value: Any, depth: int = 4) -> Any:
     """Copy the content of a list, dict or set, and of those in it. It is `_MISSING` for anything else."""
     if depth and type(value) in (list, set):
@@ -190,6 +209,10 @@ def _held(value: Any, depth: int) -> Any:
 
 def _refill(value: Any, content: Any) -> None:
     if content is _MISSING or is_same(value, content):
+        return
+    if isinstance(value, Tensor):
+        with torch.no_grad():
+            value.copy_(content)
         return
     value.clear()
     (value.extend if isinstance(value, list) else value.update)(_held(content, 4))

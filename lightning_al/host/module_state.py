@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from lightning_al.host.held_state import HeldStates
 from lightning_al.host.module_part import HOOKS, ModulePart
 from lightning_al.host.namespace import is_overridden, pl
 from lightning_al.host.plain_state import is_equal
@@ -27,10 +28,11 @@ class ModuleState:
     - every layer, parameter, buffer and hook, by identity,
     - `requires_grad` of parameters and the training mode of each part,
     - the plain attributes of torch's own layers, such as a dropout rate,
-    - those attributes of the user's classes that the first `setup` or `configure_model` made or changed.
+    - the attributes of the user's classes, such as a temperature that training lowers, with the numbers in tensors,
+    - the states of optimizers, schedulers and random generators that a module made in its `__init__`.
 
-    Lists, dicts and sets get their content back. What a module counts in its own attributes during a fit stays. The
-    numbers in parameters stay too.
+    What a fit adds to a list, dict or set stays, so that a module can gather results over the rounds; what `setup` adds
+    does not. The numbers in parameters and buffers stay too.
 
     Args:
         module: A module before its first `setup`.
@@ -39,6 +41,7 @@ class ModuleState:
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._values: list[tuple[Tensor, Tensor]] = []
+        self._held: HeldStates | None = None
         self._filled: list[Tensor] = []
         self._parts = [ModulePart(part) for part in module.modules()]
         self._are_trained = [(weight, weight.requires_grad) for weight in module.parameters()]
@@ -48,8 +51,9 @@ class ModuleState:
         self._is_noted = False
 
     def before_first_setup(self) -> ModuleState:
-        """Copy the weights and buffers, so that `note_setup` can tell which of them `setup` changed."""
+        """Copy weights and buffers, so that `note_setup` can tell which of them `setup` changed, and held states."""
         self._values = _values(self._module)
+        self._held = HeldStates(self._module)
         return self
 
     def note_setup(self) -> None:
@@ -70,13 +74,18 @@ class ModuleState:
         for part in self._parts:
             part.put_back_registries()
             part.put_back_plain()
+            for name in part.changed():
+                if not part.has_grown(name):
+                    part.put_back(name)
         for part, name in self._set_up:
             part.put_back(name)
+        if self._held is not None:
+            self._held.put_back()
         for weight, is_trained in self._are_trained:
             weight.requires_grad = is_trained
 
     def put_back_all(self) -> None:
-        """Put the module back with every attribute of the user's classes."""
+        """Put the module back, with what was added to its lists, dicts and sets too."""
         self.put_back()
         for part in self._parts:
             for name in part.changed():

@@ -16,6 +16,6 @@ def refuse_tuners(trainer: pl.Trainer) -> None:
         if isinstance(callback, pl.callbacks.LearningRateFinder | pl.callbacks.BatchSizeFinder):
             raise ValueError(
                 f"`ActiveLearning` cannot fit again with the callback `{type(callback).__name__}`, after which "
-                "Lightning trains 0 steps from the second fit on. Find the value once beforehand with "
-                "`pytorch_lightning.tuner.Tuner`, and pass it on."
+                "Lightning trains 0 steps from the second fit on. Find the value once beforehand, with "
+                "`pytorch_lightning.tuner.Tuner` and a Trainer without `ActiveLearning`, and pass it on."
             )

@@ -52,6 +52,30 @@ def test_states_go_back_to_those_before_the_first_fit(tmp_path: Path) -> None:
     assert counter.gathered == [1, 1]
 
 
+class OwnStopping(pl.Callback):
+    """A user's callback that stops a fit by what it keeps in its attributes, without a `state_dict`."""
+
+    def __init__(self) -> None:
+        self.best = torch.tensor(float("inf"))
+        self.wait = 0
+        self.patience = 2
+        self.seen: list[float] = []
+
+
+def test_what_a_fit_leaves_in_a_callback_is_named_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stopping, counter = OwnStopping(), Counter()
+    fitting, states = trainer(tmp_path, callbacks=[stopping, counter]), CallbackStates()
+    with caplog.at_level("INFO"):
+        for _ in range(3):
+            states.remember_or_restore(fitting, but=pl.Callback())
+            stopping.best, stopping.wait, counter.count = torch.tensor(0.5), stopping.wait + 1, 1
+            stopping.seen.append(0.5)
+    said = [record.getMessage() for record in caplog.records if "begins this fit" in record.getMessage()]
+    assert len(said) == 1
+    assert "`OwnStopping` begins this fit with what the one before left in `best`, `wait`. For each fit" in said[0]
+    assert stopping.wait == 3
+
+
 def test_a_nested_run_leaves_the_trainers_state(tmp_path: Path) -> None:
     fitting = trainer(tmp_path)
     fitting.state.fn, fitting.training = pl.trainer.states.TrainerFn.FITTING, True
