@@ -545,12 +545,12 @@ class TestExceptions:
     class Failing(LitMLP):
         def __init__(self) -> None:
             super().__init__()
-            self.fits = 0
+            self.begun: list[int] = []
             self.exception: BaseException = RuntimeError("boom")
 
         def on_train_start(self) -> None:
-            self.fits += 1
-            if self.fits == 2:
+            self.begun.append(self.trainer.global_step)
+            if len(self.begun) == 2:
                 raise self.exception
 
     class Watching(pl.Callback):
