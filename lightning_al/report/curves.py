@@ -6,10 +6,13 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from itertools import pairwise
 from math import inf, isclose, isfinite, isnan, nan
+from typing import TypeVar
 
 import numpy as np
 
 from lightning_al.report.metric import Mode
+
+N = TypeVar("N", int, float)
 
 ROUNDING = 1e-6
 """Values that differ by a smaller share count as equal: more than float32 rounds, less than a table shows."""
@@ -36,12 +39,13 @@ def area_under_curve(
     >>> area_under_curve([10, 20, 40], [0.5, 0.7, 0.9])
     0.7333333333333333
     """
-    if len(labels) != len(values) or not labels or any(a >= b for a, b in pairwise(labels)):
+    labels, values = _numbers(labels), _numbers(values)
+    if len(labels) != len(values) or not labels or not all(a < b for a, b in pairwise(labels)):
         raise ValueError(
             "`area_under_curve` expects one value for each of one or more increasing numbers of labels, but got labels "
-            f"{list(labels)} and {len(values)} values. Pass the two lists of `History.curve`."
+            f"{labels} and {len(values)} values. Pass the two lists of `History.curve`."
         )
-    low, high = between or (labels[0], labels[-1])
+    low, high = (labels[0], labels[-1]) if between is None else between
     if not labels[0] <= low <= high <= labels[-1]:
         raise ValueError(
             f"`area_under_curve` expects a range within the recorded {labels[0]} to {labels[-1]} labels, but got "
@@ -69,8 +73,14 @@ def area_or_nan(
     >>> area_or_nan([10, 20], [0.5, float("inf")]), area_or_nan([10, 20], [0.5, 0.7])
     (nan, 0.6)
     """
+    labels, values = _numbers(labels), _numbers(values)
     low, high = between or (labels[0], labels[-1]) if labels else (0, 0)
     return nan if _unfit(labels, values, (low, high)) is not None else area_under_curve(labels, values, between=between)
+
+
+def _numbers(sequence: Sequence[N]) -> list[N]:
+    """Return Python's own numbers, from a list, an array, a tensor or a column of a table."""
+    return [number.item() if hasattr(number, "item") else number for number in sequence]
 
 
 def _unfit(labels: Sequence[float], values: Sequence[float], between: tuple[float, float]) -> int | None:
@@ -93,7 +103,7 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
         mode: Whether to reach it from below ("max") or from above ("min": less is better).
 
     Raises:
-        ValueError: If the target is NaN.
+        ValueError: If labels and values differ in length, or if the target is NaN.
 
     >>> labels_to_reach([10, 20, 30], [0.5, 0.9, 0.8], target=0.8), labels_to_reach([10], [0.5], target=0.8)
     (20, None)
@@ -102,6 +112,12 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
     """
     if isnan(target):
         raise ValueError(f"`labels_to_reach` expects a number as `target`, but got {target}. Give one such as 0.9.")
+    labels, values = _numbers(labels), _numbers(values)
+    if len(labels) != len(values):
+        raise ValueError(
+            f"`labels_to_reach` expects one value for each number of labels, but got {len(labels)} numbers and "
+            f"{len(values)} values. Pass the two lists of `History.curve`."
+        )
     sign = -1 if mode == "min" else 1
     points = ((count, value) for count, value in zip(labels, values, strict=True) if isfinite(value))
     return next(
@@ -111,7 +127,7 @@ def labels_to_reach(labels: Sequence[int], values: Sequence[float], target: floa
 
 
 def labels_to_target(
-    curves: Sequence[tuple[Sequence[int], Sequence[float]]], target: float, *, mode: Mode
+    curves: Sequence[tuple[Sequence[int], Sequence[float]]], target: float, *, mode: Mode, up_to: int | None = None
 ) -> list[int | None]:
     """Return the number of labels with which each run reaches a target, or None for a run that does not.
 
@@ -122,11 +138,21 @@ def labels_to_target(
         curves: Labels and values of each run.
         target: Value of the metric to reach.
         mode: Whether less or more of the metric is better.
+        up_to: Most labels to look at; by default those of the shortest run.
+
+    Raises:
+        ValueError: If there are no curves, if one has no rounds, or as `labels_to_reach` does.
 
     >>> labels_to_target([([10, 20], [0.5, 0.8]), ([10, 20, 30], [0.5, 0.6, 0.9])], 0.8, mode="max")
     [20, None]
     """
-    within = min(labels[-1] for labels, _ in curves)
+    if not all(len(labels) for labels, _ in curves) or len(curves) == 0:
+        raise ValueError(
+            f"`labels_to_target` expects one or more curves of one or more rounds each, but got {len(curves)} curves "
+            f"of {[len(labels) for labels, _ in curves]} rounds. Leave out runs without a round."
+        )
+    ends = [_numbers(labels)[-1] for labels, _ in curves]
+    within = min(ends) if up_to is None else min(*ends, up_to)
     reached = [labels_to_reach(labels, values, target, mode=mode) for labels, values in curves]
     return [count if count is not None and count <= within else None for count in reached]
 
@@ -142,7 +168,7 @@ def quartile(numbers: Sequence[float | None], share: float) -> float | None:
     >>> quartile([10, 20, None], 0.5), quartile([10, 20, None], 0.75), quartile([10, 20], 0.5)
     (20.0, None, 15.0)
     """
-    if not numbers or any(number is not None and isnan(number) for number in numbers):
+    if len(numbers) == 0 or any(number is not None and isnan(number) for number in numbers):
         raise ValueError(
             f"`quartile` expects one number or more, with None for more than were recorded, but got {numbers}. Leave "
             "out NaN."

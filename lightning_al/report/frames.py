@@ -266,6 +266,7 @@ def _labels_to_target(studies: Sequence[Study], targets: Sequence[float]) -> pd.
             "target": target,
             "labels": labels_to_reach(run.labels, run.values, target, mode=study.mode),
             "recorded_to": run.labels[-1],
+            "compared_to": study.between[1],
             "in_quartiles": not study.is_too_short(run),
         }
         for study in studies

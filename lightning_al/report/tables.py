@@ -100,7 +100,11 @@ def labels_to_targets(study: Study, values: Sequence[float]) -> Table | None:
     return Table(
         "labels to target",
         ["method", "target", "q25", "median", "q75", "reached by", "step"],
-        [[row.name, f"{value:g}", *cells_of_target(row, value, mode)] for value in values for row in rows],
+        [
+            [row.name, f"{value:g}", *cells_of_target(row, value, mode, up_to=study.between[1])]
+            for value in values
+            for row in rows
+        ],
         [
             f"Number of {counted} at the first recorded round {beyond} the target, unsmoothed, so exact to the "
             "step: most labels between two rounds. “over N”: the quartile falls among runs that did not reach it "
@@ -109,11 +113,11 @@ def labels_to_targets(study: Study, values: Sequence[float]) -> Table | None:
     )
 
 
-def cells_of_target(row: Method, value: float, mode: Mode) -> list[str]:
+def cells_of_target(row: Method, value: float, mode: Mode, *, up_to: int) -> list[str]:
     """Return quartiles of the labels with which a method reaches a value, by how many of its runs, and the step."""
     curves = [(run.labels, run.values) for run in row.all_runs]
-    reached = labels_to_target(curves, value, mode=mode)
-    over = f"over {min(labels[-1] for labels, _ in curves)}"
+    reached = labels_to_target(curves, value, mode=mode, up_to=up_to)
+    over = f"over {up_to}"
     quartiles = [quartile(reached, share) for share in (0.25, 0.5, 0.75)]
     step = max((after - before for labels, _ in curves for before, after in pairwise(labels)), default=0)
     return [

@@ -27,7 +27,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the runs of eight seeds in `sweep`, and the report on them in `report`."""
     folder = tmp_path_factory.mktemp("study")
     record_study(folder / "sweep")
-    assert main([str(folder / "sweep"), "--out", str(folder / "report"), "--target", "0.7", "0.95"]) == 0
+    assert main([str(folder / "sweep"), "--out", str(folder / "report"), "--target", "0.7", "--target", "0.95"]) == 0
     return folder
 
 

@@ -3,13 +3,15 @@ from __future__ import annotations
 from math import isnan
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import trapezoid
 
 from lightning_al.report import area_under_curve, labels_to_reach
-from lightning_al.report.curves import area_or_nan, quartile
+from lightning_al.report.curves import area_or_nan, labels_to_target, quartile
 
 curves = st.lists(
     st.tuples(st.integers(1, 500), st.floats(0, 1)), min_size=2, max_size=20, unique_by=lambda point: point[0]
@@ -129,3 +131,29 @@ def test_a_quartile_stands_or_falls_with_whether_it_depends_on_runs_that_never_r
 def test_a_quartile_is_of_numbers(numbers):
     with pytest.raises(ValueError, match=r"`quartile` expects one number or more, .* Leave out"):
         quartile(numbers, 0.5)
+
+
+@pytest.mark.parametrize("kind", [np.array, torch.tensor, tuple, lambda numbers: pd.Series(numbers, index=[7, 3, 5])])
+def test_any_sequence_of_numbers_is_a_curve(kind):
+    labels, values = kind([10, 20, 40]), kind([0.5, 0.75, 1.0])
+    assert area_under_curve(labels, values) == pytest.approx((10 * 0.625 + 20 * 0.875) / 30)
+    assert area_or_nan(labels, values, between=(20, 40)) == pytest.approx(0.875)
+    assert isnan(area_or_nan(labels, kind([0.5, 0.75, float("inf")])))
+    found = [labels_to_reach(labels, values, 0.75), *labels_to_target([(labels, values)], 0.75, mode="max")]
+    assert (found, [type(count) for count in found]) == ([20, 20], [int, int])
+    assert quartile(values, 0.5) == 0.75
+    with pytest.raises(ValueError, match=r"increasing numbers of labels, but got labels \[10, 20, 40\] and 2 values"):
+        area_under_curve(labels, values[:2])
+
+
+@pytest.mark.parametrize("curves", [[], [([], [])], [([10], [0.5]), ([], [])]])
+def test_a_target_needs_curves(curves):
+    with pytest.raises(ValueError, match="expects one or more curves of one or more rounds each"):
+        labels_to_target(curves, 0.5, mode="max")
+
+
+def test_every_number_of_labels_has_a_value():
+    with pytest.raises(ValueError, match="expects one value for each number of labels, but got 2 numbers and 1 values"):
+        labels_to_reach([10, 20], [0.5], 0.5)
+    with pytest.raises(ValueError, match="increasing numbers of labels"):
+        area_under_curve([10, float("nan")], [0.5, 0.6])
