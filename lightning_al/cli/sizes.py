@@ -7,7 +7,7 @@ from typing import Any
 from hydra.errors import ConfigCompositionException
 from omegaconf import DictConfig, OmegaConf
 
-from lightning_al.cli.references import KeyPath, dotted, mapped
+from lightning_al.cli.references import KeyPath, dotted, mapped, values
 
 SIZES = ("num_classes", "num_inputs")
 """Arguments of a model or network that are read from the data where they are null."""
@@ -35,7 +35,7 @@ def with_sizes(config: DictConfig, data: Any) -> DictConfig:
         if not hasattr(wrapped, name):
             raise ConfigCompositionException(
                 f"lightning-al: `model.{dotted(key_path)}` is null, but `{type(wrapped).__name__}` has no attribute "
-                f"`{name}`. Give it, as in model.{name}=10."
+                f"`{name}`. Give {_with_its_setting(name, plain)}"
             )
         return getattr(wrapped, name)
 
@@ -43,6 +43,18 @@ def with_sizes(config: DictConfig, data: Any) -> DictConfig:
     filled = OmegaConf.create({**plain, "model": mapped(plain["model"], put_size)})
     assert isinstance(filled, DictConfig)
     return filled
+
+
+def _with_its_setting(name: str, plain: Any) -> str:
+    """Return what a size is and how to give it: at the outermost place without one, to which others may refer."""
+    places = [key_path for key_path, value in values(plain["model"]) if key_path[-1] == name and value is None]
+    setting = f"model.{dotted(min(places, key=len))}"
+    if name == "num_inputs":
+        return (
+            f"the length of an input vector by {setting}=LENGTH. If inputs are no vectors, choose another model: "
+            "model=image takes images, and model=text takes texts."
+        )
+    return f"it by {setting}={len(plain.get('pool', {}).get('classes') or ()) or 'NUMBER'}."
 
 
 def _check_size(setting: str, value: Any, name: str, wrapped: Any) -> None:

@@ -25,6 +25,11 @@ def mlp(num_inputs: int, num_classes: int, *, width: int = 128, depth: int = 2, 
     >>> mlp(5, 3)(torch.zeros(2, 5)).shape
     torch.Size([2, 3])
     """
+    if num_inputs is None:  # as data of images or texts have it
+        raise TypeError(
+            "`mlp` takes vectors, but got None as their length `num_inputs`: the inputs are no vectors. Choose another "
+            "network, such as `image_network` or `text_network`."
+        )
     before = whole_number("mlp", "num_inputs", num_inputs)
     layers: list[nn.Module] = []
     for _ in range(whole_number("mlp", "depth", depth)):

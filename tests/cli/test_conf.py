@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -240,7 +241,31 @@ def test_a_size_is_that_of_the_data_unless_it_is_given(composed):
     assert (model.num_classes, model.network.num_classes, model.network.num_inputs) == (3, 3, None)
     plain.model.num_classes = 7
     assert with_sizes(plain, Namespace(num_classes=3, num_inputs=5)).model.num_classes == 7
-    with pytest.raises(
-        ConfigCompositionException, match=r"is null, but `Namespace` has no attribute `num_inputs`\. Give"
-    ):
-        with_sizes(plain, Namespace(num_classes=3))
+
+
+@pytest.mark.parametrize(
+    ("missing", "settings", "value", "said"),
+    [
+        (
+            "num_inputs",
+            [],
+            "5",
+            r"Give the length of an input vector by (\S+)=LENGTH\. If inputs are no vectors, choose",
+        ),
+        ("num_classes", [], "3", r"Give it by (\S+)=NUMBER\."),
+        ("num_classes", ["pool.classes=[a,b,c]"], "3", r"Give it by (\S+)=3\."),
+    ],
+)
+def test_a_size_that_the_data_do_not_say_can_be_given_as_the_error_says(composed, missing, settings, value, said):
+    data = Namespace(**({"num_classes": 3} if missing == "num_inputs" else {"num_inputs": 5}))
+
+    def sized(*overrides):
+        config = composed("model=mlp", *settings, *overrides)
+        OmegaConf.resolve(config.model)
+        return with_sizes(config, data).model
+
+    with pytest.raises(ConfigCompositionException, match=f"is null, but `Namespace` has no attribute `{missing}`") as e:
+        sized()
+    [setting] = re.findall(said, str(e.value))
+    model = sized(f"{setting}={value}")
+    assert (model.num_classes, model.network.num_classes, model.network.num_inputs) == (3, 3, 5)

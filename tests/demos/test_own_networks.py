@@ -135,7 +135,7 @@ def test_what_is_no_text_is_refused() -> None:
         TypeError, match=r"`text_network` takes a list of texts, but got Tensor .* Choose a network for"
     ):
         text_network(2)(torch.zeros(2, 3))
-    with pytest.raises(TypeError, match="`mlp` needs `num_inputs` to be a whole number, but got None"):
+    with pytest.raises(TypeError, match="`mlp` takes vectors, but got None as their length `num_inputs`"):
         mlp(None, 2)  # type: ignore[arg-type]
 
 
