@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 
 from lightning_al.cli.config_groups import NAMED, config_groups
+from lightning_al.run.run_command import setting
 from lightning_al.values.nearest import did_you_mean
 
 FLAGS: tuple[str, ...] = ("--help", "-h", "--hydra-help", "--version", "--resolve", "--run", "-r", "--multirun", "-m")
@@ -152,9 +154,16 @@ def _parsed(word: str) -> Override:
             tidy = "=".join(part.strip() for part in word.split("=", 1))
             raise _spaces(word, tidy) from error
         raise CommandLineError(
-            f"{word!r} cannot be read as key=value. Put a value with brackets, commas, colons, quotes or = into quotes "
-            "of its own, such as \"name='a=b'\"."
+            f"{word!r} cannot be read as key=value. Put a value with brackets, commas, colons, quotes, = or letters "
+            f"other than a to z into quotes of its own, such as {_with_quotes(word)}."
         ) from error
+
+
+def _with_quotes(word: str) -> str:
+    """Return a setting with its value in quotes, to paste into a shell, or an example if it may be several values."""
+    key, _, value = word.partition("=")
+    is_text = re.fullmatch(r"[\w.+/@]+", key, re.ASCII) and not re.search(r"^[\[{(\"']|[,\"]", value)
+    return setting(key, value) if is_text else setting("name", "a=b")
 
 
 def _check_override(override: Override, groups: dict[str, list[str]], *, is_sweep: bool) -> None:

@@ -22,6 +22,7 @@ from lightning_al.report.settings import ONLY_SHOWN, PLACED, check_numbers, is_p
 from lightning_al.run.folder import CONFIG
 from lightning_al.run.identity import GROWS, forced_settings, free_settings
 from lightning_al.run.printable import printable
+from lightning_al.run.run_command import run_command, setting
 from lightning_al.values.nearest import did_you_mean
 
 PARTS = (
@@ -233,11 +234,12 @@ def agree(
         and not (force and name in forced)
     ]
     if refused:
-        with_labels = "" if is_cell else f"; `pool.labels={folder}` starts that one from the labels given here"
+        labels = setting("pool.labels", str(folder))
+        with_labels = "" if is_cell else f"; `{labels}` starts that one from the labels given here"
         with_force = " With `active.force=true`, these may differ: " + ", ".join(forced) + "." if forced else ""
         raise ConfigCompositionException(
             f"The run in {folder} was started with other settings: {_changes(refused, known, asked)}. Resume it with "
-            f"`lightning-al folder={folder}` alone, or with a larger {' or '.join(MAY_GROW)}, or choose "
+            f"`{run_command(folder)}` alone, or with a larger {' or '.join(MAY_GROW)}, or choose "
             f"another folder{with_labels}.{with_force}"
         )
     if forced:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,6 +10,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+
+from lightning_al.run.run_command import run_command
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,4 +58,4 @@ def resume_command(folder: Path, config: DictConfig) -> str:
     allow = [override for override in typed() if override.startswith("allow=")]
     names: Any = OverridesParser.create().parse_overrides(allow)[-1].value() if allow else []
     again = overrides_to_say_again(config, folder, names)
-    return " ".join(["lightning-al", f"folder={folder}", *(f"'{override}'" for override in allow), *again])
+    return run_command(folder, *map(shlex.quote, allow), *again)

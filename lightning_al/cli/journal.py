@@ -251,8 +251,10 @@ def _listed(folder: Path) -> str:
 
 
 def _how_with_classes(folder: Path) -> str:
+    from lightning_al.run.run_command import run_command
+
     return (
-        f"Start the run again: by `lightning-al folder={folder}`, or a program with `classes={_class_names(folder)!r}` "
+        f"Start the run again: by `{run_command(folder)}`, or a program with `classes={_class_names(folder)!r}` "
         "and a model of as many outputs."
     )
 

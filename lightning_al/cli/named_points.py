@@ -44,10 +44,12 @@ def indices_of(words: Sequence[str], keys: Sequence[str | int], folder: Path) ->
         else:
             found.append(key if key is not None else int(index or 0))
     if strange:
+        from lightning_al.run.journal_command import command
+
         expected = "an index or the key of an item" if keys else "an index"
         raise ValueError(
             f"{', '.join(map(repr, strange))} came where {expected} of the run in {folder} is expected. Give one that "
-            f"`lightning-al-journal export {folder}` lists."
+            f"`{command('export', folder)}` lists."
         )
     if unclear:
         name = unclear[0]

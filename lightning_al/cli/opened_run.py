@@ -39,12 +39,13 @@ def load_model(
     from lightning_al.cli.recorded_run import put_last_weights
     from lightning_al.cli.run import make_objects
     from lightning_al.run.journal import Journal
+    from lightning_al.run.run_command import run_command
     from lightning_al.task.class_names import Classes
 
     folder = Path(folder).absolute()
     records = Journal.read(folder)
     if records.header is None:
-        raise ValueError(f"The run in {folder} has not begun. Run `lightning-al folder={folder}` first.")
+        raise ValueError(f"The run in {folder} has not begun. Run `{run_command(folder)}` first.")
     with composed_for(folder, settings) as composed:
         _, resolved = settings_of(folder, settings, allow, composed)
         objects = make_objects(resolved, folder, force=False)

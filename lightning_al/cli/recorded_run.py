@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lightning_al.run.folder import MODEL
+from lightning_al.run.run_command import run_command, setting
 
 if TYPE_CHECKING:
     from lightning_al.callback import ActiveLearning
@@ -59,7 +60,7 @@ def put_last_weights(records: Records, folder: Path, active: ActiveLearning, mod
     if with_more_rows(initial, copy_weights(model)) is not None:
         raise ValueError(
             f"The run in {folder} has a class that was added since its last fit, of which its weights know nothing. "
-            f"Resume the run first, by `lightning-al folder={folder}`."
+            f"Resume the run first, by `{run_command(folder)}`."
         )
     history = records.history
     names = [] if records.query is None else [weights_name(records.query.number)]
@@ -78,8 +79,8 @@ def put_last_weights(records: Records, folder: Path, active: ActiveLearning, mod
         if (folder / f"{name}.pt").is_file():
             put_weights(model, loaded(folder, name, model, initial))
             return
-    more = f" active.budget={history[-1].spent + 1}" if history.done else ""
+    more = [setting("active.budget", history[-1].spent + 1)] if history.done else []
     raise ValueError(
-        f"The run in {folder} has no weights of its last fit. Resume it by `lightning-al folder={folder}{more}`: a run "
+        f"The run in {folder} has no weights of its last fit. Resume it by `{run_command(folder, *more)}`: a run "
         f"that ends writes {MODEL}, and one that waits for labels keeps its weights."
     )

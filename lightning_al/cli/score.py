@@ -85,12 +85,13 @@ def _score(asked: argparse.Namespace) -> None:
     from lightning_al.cli.run import silence, threads
     from lightning_al.cli.stored import with_how_to_fetch
     from lightning_al.run.journal import Journal
+    from lightning_al.run.run_command import run_command
 
     if asked.out is not None:
         check_out(asked.out)
     records = Journal.read(asked.folder)
     if records.header is None:
-        raise ValueError(f"The run in {asked.folder} has not begun. Run `lightning-al folder={asked.folder}` first.")
+        raise ValueError(f"The run in {asked.folder} has not begun. Run `{run_command(asked.folder)}` first.")
     with composed_for(asked.folder, asked.overrides) as composed:
         stored, settings = settings_of(asked.folder, asked.overrides, asked.allow, composed)
         silence()
@@ -157,10 +158,12 @@ def _cell(value: Any) -> str:
 def _in_a_line(error: Exception, folder: Path) -> str:
     """Return an error as this command says it: what `lightning-al` would be told, this command is told."""
     from lightning_al.run.printable import printable
+    from lightning_al.run.run_command import run_command
 
     said = " ".join(str(error).split()).removeprefix("lightning-al: ")
     said = re.sub(r"'allow=\[([^\]]*)\]'", r"--allow \1", said)
-    said = said.replace(f"lightning-al folder={folder} ++", f"{NAME} {shlex.quote(str(folder))} ++")
+    theirs, ours = run_command(folder), shlex.join([NAME, str(folder)])
+    said = re.sub(rf"{re.escape(theirs)}(?= '?\+\+)", lambda _: ours, said)
     return str(printable(said, most=5_000))
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from importlib import resources
@@ -17,6 +15,7 @@ from lightning_al.cli.allow_list import AllowList
 from lightning_al.cli.namespace import in_this_process
 from lightning_al.cli.references import KeyPath, at, dotted, is_outer, is_reference, put, shown, values, written_at
 from lightning_al.cli.untrusted import FETCHES, Claims
+from lightning_al.run.run_command import run_command, setting
 
 
 def resolve_stored(stored: DictConfig, composed: DictConfig, folder: Path, allow: Sequence[str]) -> dict[str, Any]:
@@ -82,11 +81,11 @@ def _refused(
     unsaid: dict[KeyPath, str], stored: DictConfig, composed: DictConfig, folder: Path
 ) -> ConfigCompositionException:
     said = {dotted(key_path): why for key_path, why in _without_copies(unsaid, stored, composed)}
-    overrides = " ".join(_overrides(unsaid, stored, composed))
+    command = run_command(folder, *_overrides(unsaid, stored, composed))
     return ConfigCompositionException(
         f"lightning-al does not take from the folder {folder} settings that only you may give: "
         + ", ".join(f"`{name}` {why}" for name, why in said.items())
-        + f". Give them again, or give other values: lightning-al folder={folder} {overrides}"
+        + f". Give them again, or give other values: {command}"
     )
 
 
@@ -115,24 +114,4 @@ def _overrides(key_paths: Iterable[KeyPath], stored: DictConfig, composed: DictC
         # Hydra can only set a list as a whole.
         cut = next((place for place, name in enumerate(key_path) if isinstance(name, int)), len(key_path))
         found[dotted(key_path[:cut])] = at(settings, key_path[:cut])
-    return [shlex.quote(f"++{name}={_written(value)}") for name, value in found.items()]
-
-
-def _written(value: Any) -> str:
-    """Return a value in the syntax of Hydra's command line.
-
-    >>> print(_written(["a b", 1, None, {"c": "${oc.env:D}"}]))
-    ["a b",1,null,{c:${oc.env:D}}]
-    """
-    if isinstance(value, list):
-        return f"[{','.join(map(_written, value))}]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{name}:{_written(part)}" for name, part in value.items()) + "}"
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    text = str(value)
-    is_word = text.lower() not in ("null", "true", "false", "nan", "inf")
-    if not isinstance(value, str) or (is_word and re.fullmatch(r"[A-Za-z/][\w/.-]*|\$\{oc\.env:\w+\}", text)):
-        return text
-    escaped = re.sub(r'(\\+)(?="|$)', r"\1\1", text).replace('"', '\\"')
-    return f'"{escaped}"'
+    return [setting(f"++{name}", value) for name, value in found.items()]

@@ -33,6 +33,7 @@ from lightning_al.cli.waiting import refuse_waiting_oracle
 from lightning_al.cli.workers import end_with, number_by_joblib, start_processes_as_usual
 from lightning_al.report.settings import INDIFFERENT, ONLY_SHOWN, PLACED
 from lightning_al.run.folder import ERROR
+from lightning_al.run.run_command import setting
 
 
 class CompareRuns(Callback):
@@ -207,10 +208,10 @@ def say_at_exit_how_to_sweep_on(signal_name: str, folder: str) -> None:
 
 
 def _say_how_to_sweep_on(signal_name: str, folder: str) -> None:
-    command = ["lightning-al", *sys.argv[1:]]
-    if not any(argument.startswith(("folder=", "hydra.sweep.dir=")) for argument in command):
-        command.append(f"folder={folder}")
-    new_console().print(f"Stopped by {signal_name}. Resume the sweep with: {shlex.join(command)}", soft_wrap=True)
+    command = shlex.join(["lightning-al", *sys.argv[1:]])
+    if not any(argument.startswith(("folder=", "hydra.sweep.dir=")) for argument in sys.argv[1:]):
+        command += f" {setting('folder', folder)}"
+    new_console().print(f"Stopped by {signal_name}. Resume the sweep with: {command}", soft_wrap=True)
 
 
 _register("lightning_al.cell", _name_cell)

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from lightning_al.data.decoding import decoded
 from lightning_al.data.from_files import FromFiles, class_names
+from lightning_al.run.run_command import setting
 from lightning_al.values.errors import first_few, said_shortly
 from lightning_al.values.whole_numbers import whole_number
 
@@ -272,7 +273,7 @@ def _check_depth(folder: Path, first: Iterable[str], keys: Iterable[str]) -> Non
         f"`image_folder` takes the classes from the names of sub-folders, but the images of {first_few(without, 3)} in "
         f"{folder} lie in sub-folders of theirs, such as {'/'.join(below[0])}, and it is not clear which names are "
         f"classes. Name the classes, such as `classes={inner[:3]}`, on the command line "
-        f"data.classes=[{','.join(inner[:3])}], or pass the folder that holds those of the classes, such as "
+        f"{setting('data.classes', inner[:3])}, or pass the folder that holds those of the classes, such as "
         f"`root={str(folder / without[0])!r}`."
     )
 

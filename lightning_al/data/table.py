@@ -21,6 +21,7 @@ from lightning_al.data.from_files import FromFiles, class_names
 from lightning_al.data.scale import Scale
 from lightning_al.data.table_rows import TableRows
 from lightning_al.host.namespace import rank_zero_warn
+from lightning_al.run.run_command import setting
 from lightning_al.task.class_texts import ClassTexts
 from lightning_al.values.errors import first_few, said_shortly
 from lightning_al.values.nearest import nearest
@@ -224,7 +225,7 @@ def _warn_of_labels(others: pd.DataFrame, classes: Sequence[str], path: str | os
             rank_zero_warn(
                 f"`table` asks for all labels, but the column {name!r} of {path} names classes in "
                 f"{len(labels) - labels.count('')} of {len(labels)} rows. To use these, pass `label={name!r}`; on "
-                f"the command line, data.label={name}."
+                f"the command line, {setting('data.label', name)}."
             )
             return
 

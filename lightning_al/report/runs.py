@@ -31,6 +31,7 @@ from lightning_al.run.journal import Journal
 from lightning_al.run.journal_reading import read_header, read_lines
 from lightning_al.run.lock import InUseError
 from lightning_al.run.printable import printable
+from lightning_al.run.run_command import setting
 from lightning_al.task.class_names import Classes
 
 PACKAGES = ("lightning_al", "pytorch-lightning", "torch", "torchmetrics", "scikit-learn", "numpy")
@@ -204,7 +205,7 @@ class Run:
             reason = str(error).rstrip(".")
             raise ValueError(
                 f"{path} is not the summary of a run: {type(error).__name__}: {reason}. Remove it and run again with "
-                f"folder={folder} to have it written anew."
+                f"{setting('folder', str(folder))} to have it written anew."
             ) from error
 
 

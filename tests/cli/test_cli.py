@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import shutil
 import warnings
 from math import isnan
@@ -266,6 +268,17 @@ def test_settings_that_contradict_the_folders_need_no_traceback(refused, stored)
 def test_a_folder_named_after_a_group_is_named_as_it_is(refused, stored, tmp_path):
     folder = shutil.copytree(stored, tmp_path / "batchbald-0")
     assert f"The run in {folder} was started with other settings" in refused(f"folder={folder}", "active.query_size=7")
+
+
+@pytest.mark.long
+def test_commands_of_a_message_work_whatever_the_folder_is_called(command, refused, stored, tmp_path):
+    folder = shutil.copytree(stored, tmp_path / "d ü" / "x=y, it's")
+    said = refused(f'folder="{folder}"', "active.query_size=7")
+    [(resume, labels)] = re.findall(r"Resume it with `(.+?)` alone, .* another folder; `(.+?)` starts", said)
+    assert "Run folder: " in command(*shlex.split(resume)[1:])
+    fresh = command(*TINY, "active.budget=25", *shlex.split(labels), f'folder="{tmp_path / "né w"}"')
+    again = fresh.partition("to resume it: ")[2].partition(")\n")[0]
+    assert f"Run folder: {tmp_path / 'né w'}" in command(*shlex.split(again)[1:], "active.budget=30")
 
 
 def test_a_run_moves_to_other_hardware_by_force(smaller):

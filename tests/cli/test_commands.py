@@ -19,12 +19,13 @@ import pytest
 from lightning_al import __version__
 from lightning_al.cli import journal, score
 from lightning_al.cli.allow_list import AllowList
-from lightning_al.cli.command_line import CommandLineError, check_command_line
+from lightning_al.cli.command_line import CommandLineError, check_command_line, overrides_in
 from lightning_al.cli.named_points import indices_of
 from lightning_al.cli.run_name import put_name
 from lightning_al.cli.unknown_settings import unknown_setting
 from lightning_al.report import command as report
 from lightning_al.run.folder_path import make_folder
+from lightning_al.run.run_command import run_command, setting
 from tests.support.commands import refusal
 from tests.support.stored import composed
 
@@ -230,6 +231,34 @@ def test_each_command_runs_or_is_refused_in_a_line(without_network, tmp_path):
 def test_words_are_checked_before_hydra_reads_them(line, phrase):
     with pytest.raises(CommandLineError, match=re.escape(phrase)):
         check_command_line(shlex.split(line))
+
+
+FOLDERS = ["outputs/mine", "a b", "d ü/r", "/tmp/ü", "x=y", "it's", 'say "a"', "a,b", "a\\", "[a]", "{a: b}", "a#b~c"]
+FOLDERS += ["2026", "null", "-m", "$HOME", "a(b)", "日本"]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_command_that_a_message_names_can_be_pasted(folder):
+    [name, *words] = shlex.split(run_command(folder, setting("data.classes", [folder, "b"]), setting("name", folder)))
+    assert name == "lightning-al"
+    check_command_line(words)
+    assert [override.value() for override in overrides_in(words)] == [folder, [folder, "b"], folder]
+
+
+@pytest.mark.parametrize("folder", ["/tmp/ü", "x=y", "it's", "a(b"])
+def test_a_value_that_needs_quotes_is_shown_with_them(folder):
+    with pytest.raises(CommandLineError, match="letters other than a to z into quotes of its own, such as") as refused:
+        check_command_line([f"folder={folder}"])
+    words = shlex.split(str(refused.value).partition("such as ")[2].removesuffix("."))
+    check_command_line(words)
+    assert [override.value() for override in overrides_in(words)] == [folder]
+
+
+def test_no_message_writes_a_folder_into_a_command_by_itself():
+    """`run_command`, `setting` and the journal's `command` know what needs quotes."""
+    by_itself = re.compile(r"\bfolder=\{|data\.\w+=\[?\{|pool\.labels=\{|lightning-al-\w+ [^`]*\{")
+    sources = Path(journal.__file__).parents[1].rglob("*.py")
+    assert not [line for path in sources for line in path.read_text("utf-8").splitlines() if by_itself.search(line)]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -126,6 +127,13 @@ def test_what_a_folder_may_not_say_is_said_to_this_command(run: Path, said: Any,
     again = f"++trainer.default_root_dir={tmp_path / 'elsewhere'}"
     assert f"Give them again, or give other values: lightning-al-score {run} {again}" in told
     assert "scored by BALD" in said(run, again)
+    named = run.rename(tmp_path / "größe, it's")
+    change(named, "trainer.default_root_dir", str(tmp_path / "else where"))
+    command = shlex.split(said(named, code=2).partition("or give other values: ")[2])
+    assert command[:2] == ["lightning-al-score", str(named)]
+    assert "scored by BALD" in said(*command[1:])
+    named.rename(run)
+    change(run, "trainer.default_root_dir", str(tmp_path / "elsewhere"))
     change(run, "model._target_", "tests.cli.test_score.change")
     told = said(run, again, code=2)
     assert "`tests` is not on the list, and was not imported" in told
