@@ -15,7 +15,7 @@ from torch import Tensor
 from lightning_al.acquisition.base import ANY_TASK, Acquisition, Selection, at_most
 from lightning_al.acquisition.features import features_of, labelled_features_of
 from lightning_al.acquisition.registry import register
-from lightning_al.acquisition.tables import checked_labelled, checked_table
+from lightning_al.acquisition.tables import checked_labelled, checked_table, in_float64
 from lightning_al.acquisition.ties import tie_keys
 from lightning_al.points import Candidates
 
@@ -37,6 +37,8 @@ def core_set(
 
     Ozan Sener, Silvio Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach", ICLR 2018.
 
+    Distances are computed in float64, so that points close to each other are told apart though another one is far away.
+
     Time is O(N (n + b) D), memory beyond the features O(N D). It is fast, and known as a baseline. Its picks are
     outliers: with few labels, it is worse than `max_herding` and often worse than random. On the digits (logistic
     regression on pixels, 8 seeds, nothing labelled before, ``python -m tests.benchmarks.coverage``), its accuracy is
@@ -52,8 +54,8 @@ def core_set(
     Returns:
         Positions ``[b]`` in the order of choice. The scores are the distances to the nearest labelled or picked point
         before the pick; where there is none, the largest distance of any point to the pick. Of points equally far, one
-        is selected at random. Squared distances count as equal if they differ by less than rounding may change them: in
-        float32, by 2e-6 for rows of length 1.
+        is selected at random. Squared distances count as equal if they differ by less than rounding may change them:
+        by 4e-15 times the largest squared distance of a point from the mean.
 
     Raises:
         TypeError: If features are not a tensor.
@@ -68,9 +70,10 @@ def core_set(
     features_N_D = checked_table(features_N_D, "features", who="core_set")
     N = len(features_N_D)
     b = at_most(b, N)
-    keys_N = tie_keys(N, torch.Generator().manual_seed(0) if generator is None else generator).to(features_N_D.device)
     squares = _SquaredDistances(features_N_D)
-    positions, scores = keys_N.new_empty(b), features_N_D.new_empty(b)
+    keys_N = tie_keys(N, torch.Generator().manual_seed(0) if generator is None else generator)
+    keys_N = keys_N.to(squares.to_centre_N.device)
+    positions, scores = keys_N.new_empty(b), squares.to_centre_N.new_empty(b)
     nearest_N = None
     if labelled_n_D is not None and len(labelled_n_D):
         nearest_N = squares.to_nearest(checked_labelled(labelled_n_D, features_N_D, who="core_set"))
@@ -82,7 +85,7 @@ def core_set(
         scores[place] = distances_N.max() if nearest_N is None else nearest_N[pick]
         nearest_N = distances_N if nearest_N is None else torch.minimum(nearest_N, distances_N)
         nearest_N[positions[: place + 1]] = -math.inf
-    return Selection(positions, scores.sqrt_())
+    return Selection(positions, scores.sqrt_().to(features_N_D.dtype))
 
 
 def _first_of(values_N: Tensor, keys_N: Tensor, rounding: float) -> int:
@@ -92,9 +95,13 @@ def _first_of(values_N: Tensor, keys_N: Tensor, rounding: float) -> int:
 
 
 class _SquaredDistances:
-    """Squared distances from N points: |x - y|^2 = |x|^2 + |y|^2 - 2 x.y, with the mean of the points as origin."""
+    """Squared distances from N points: |x - y|^2 = |x|^2 + |y|^2 - 2 x.y, with the mean of the points as origin.
+
+    The terms are as large as the farthest point makes them, and the rest has to be told apart: float64 does so.
+    """
 
     def __init__(self, features_N_D: Tensor) -> None:
+        features_N_D = in_float64(features_N_D)
         self._mean_D = features_N_D.mean(0) if len(features_N_D) else features_N_D.new_zeros(features_N_D.shape[1])
         self._centred_N_D = features_N_D - self._mean_D
         self.to_centre_N = self._centred_N_D.square().sum(1)
@@ -108,7 +115,7 @@ class _SquaredDistances:
 
     def to_nearest(self, others_n_D: Tensor) -> Tensor:
         """Return those to the nearest of other points ``[N]``."""
-        others_n_D = others_n_D - self._mean_D
+        others_n_D = in_float64(others_n_D) - self._mean_D
         squares_n = others_n_D.square().sum(1)
         nearest_N = torch.full_like(self.to_centre_N, math.inf)
         for first in range(0, len(nearest_N), BLOCK_ROWS):

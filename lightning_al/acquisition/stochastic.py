@@ -61,6 +61,7 @@ def stochastic(
         Positions ``[b]`` in the order of choice, and their scores without the noise.
 
     Raises:
+        TypeError: If scores are not a tensor.
         ValueError: If `kind` is unknown, `beta` is not a positive number, a score is NaN, or b is below 1.
 
     A point with a score of 0 comes last, whatever the noise:
@@ -70,6 +71,11 @@ def stochastic(
     """
     _check_kind(kind)
     beta = _checked_beta(beta)
+    if not isinstance(scores_N, Tensor):
+        raise TypeError(
+            f"`stochastic` expected a tensor that holds scores, but got {type(scores_N).__name__}. "
+            "Pass `torch.as_tensor(...)` of them."
+        )
     if scores_N.dim() != 1 or bool(scores_N.isnan().any()):
         raise ValueError(
             f"`stochastic` expected scores of shape [N] without NaN, but got {list(scores_N.shape)} with "

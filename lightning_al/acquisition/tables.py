@@ -47,6 +47,15 @@ def checked_table(values_N_D: Tensor, what: str, *, who: str) -> Tensor:
     return values_N_D
 
 
+def in_float64(values_N_D: Tensor) -> Tensor:
+    """Return a table in float64, on the CPU if its device has no float64.
+
+    >>> in_float64(torch.ones(1, 2))
+    tensor([[1., 1.]], dtype=torch.float64)
+    """
+    return (values_N_D.cpu() if values_N_D.device.type == "mps" else values_N_D).double()
+
+
 def checked_labelled(labelled_n_D: Tensor, features_N_D: Tensor, *, who: str) -> Tensor:
     """Check the features of labelled points as `checked_table` does, and return them in the form of the candidates'.
 

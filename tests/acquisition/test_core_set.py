@@ -126,3 +126,16 @@ def test_the_class_scales_rows_and_reads_the_labelled() -> None:
 def test_what_does_not_fit_is_refused(features: Tensor, options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         core_set(features, 1, **options)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("is_labelled", [False, True])
+def test_a_far_point_does_not_hide_the_distances_of_the_rest(dtype: torch.dtype, is_labelled: bool) -> None:
+    near_40_2 = 1e-3 * torch.rand(40, 2, generator=torch.Generator().manual_seed(0))
+    features_N_D = torch.cat([near_40_2, torch.tensor([[100.0, 100.0]])]).double()
+    labelled_n_D = features_N_D[-2:] if is_labelled else None
+    positions, scores = references.core_set(features_N_D, 6, labelled_n_D)
+    given_labelled = None if labelled_n_D is None else labelled_n_D.to(dtype)
+    selection = core_set(features_N_D.to(dtype), 6, labelled_n_D=given_labelled)
+    assert selection.positions.tolist() == positions
+    assert selection.scores.tolist() == pytest.approx(scores, rel=1e-5)

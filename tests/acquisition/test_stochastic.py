@@ -173,3 +173,8 @@ def test_scores_that_are_nan_or_no_row_raise() -> None:
     for scores in (torch.tensor([0.5, math.nan]), torch.zeros(2, 2)):
         with pytest.raises(ValueError, match=r"`stochastic` expected scores of shape \[N\] without NaN, but got"):
             stochastic(scores, 1)
+
+
+def test_scores_that_are_no_tensor_are_refused() -> None:
+    with pytest.raises(TypeError, match="`stochastic` expected a tensor that holds scores, but got list. Pass"):
+        stochastic([0.1, 0.2], 1)  # type: ignore[arg-type]
