@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Selection
+from lightning_al.acquisition.tables import in_float64
 
 BLOCK_ROWS = 1024
 """The number of points on each side of a block of kernel values: 4 MB in float32, so a block stays in cache."""
@@ -27,6 +28,12 @@ MOST_EVALUATED = 1024
 
 EDGE = 1e-5
 """A ball ends where the squared distance is this share below the squared radius: rounding never decides at its edge."""
+
+TOLERABLE = EDGE
+"""The largest error of a squared distance in units of the scale, and so of a kernel value, that rounding may make."""
+
+TERMS = 4
+"""A squared distance |x|^2 + |y|^2 - 2 x.y sums up terms of at most 4 times the largest squared length."""
 
 
 class Kernel(Protocol):
@@ -79,6 +86,11 @@ class Ball:
 class Coverage:
     """The coverage sum_n w_n m_n / N of N points, where m_n is the largest kernel value of point n to a picked point.
 
+    Squared distances are |x|^2 + |y|^2 - 2 x.y, a product of matrices. Their rounding error is 4 eps r^2 / scale^2, if
+    r is the largest distance of a point from the mean. Where it may exceed 1e-5, the work is done in float64: for rows
+    of length 1 in float32, that is for a scale below about 0.2. Where float64 does not suffice either, below about
+    1e-5, distances come from differences of features, at about ten times the time.
+
     Args:
         features_N_D: Features ``[N, D]``, float32 or float64.
         kernel: How well a point covers another one.
@@ -86,6 +98,7 @@ class Coverage:
 
     Attributes:
         covered_N: The largest kernel values m ``[N]``, 0 before anything is picked.
+        dtype: The dtype of the features as given, that of scores.
 
     Each of two points covers itself, k = 1, and the other one by exp(-1) = 0.3679:
 
@@ -100,22 +113,43 @@ class Coverage:
     def __init__(self, features_N_D: Tensor, kernel: Kernel, *, weights_N: Tensor | None = None) -> None:
         N, D = features_N_D.shape
         self._kernel = kernel
+        self.dtype = features_N_D.dtype
         # Distances do not change if all points move, but near the origin their squares cancel less.
         self._centre_D = features_N_D.mean(0) if N else features_N_D.new_zeros(D)
+        length = float(torch.linalg.vector_norm(features_N_D - self._centre_D, dim=1).amax()) if N else 0.0
+        largest_square = (length / kernel.scale) * (length / kernel.scale)
+        if TERMS * torch.finfo(features_N_D.dtype).eps * largest_square > TOLERABLE:
+            features_N_D, self._centre_D = in_float64(features_N_D), in_float64(self._centre_D)
+        eps = torch.finfo(features_N_D.dtype).eps
+        self._is_of_differences = TERMS * eps * largest_square > TOLERABLE
+        if self._is_of_differences:
+            largest_square = 0.0  # nothing cancels
         self._left_N_E, self._right_N_E = self._factors(features_N_D)
         weights_N = features_N_D.new_ones(N) if weights_N is None else weights_N.to(features_N_D)
         self._weights_N = weights_N / max(1, N)
         self.covered_N = torch.zeros_like(self._weights_N)
-        largest_square = -float(self._left_N_E[:, D].amin()) if N else 0.0
-        self._error = 2 * torch.finfo(features_N_D.dtype).eps * kernel.condition(largest_square)
+        self._error = 2 * eps * kernel.condition(largest_square)
 
     def _factors(self, features_n_D: Tensor) -> tuple[Tensor, Tensor]:
-        """Return two factors whose products are 2 x.y - |x|^2 - |y|^2, in units of the kernel's scale."""
+        """Return two factors whose products are 2 x.y - |x|^2 - |y|^2, in units of the kernel's scale.
+
+        Where distances come from differences, both factors are the features.
+        """
+        features_n_D = features_n_D.to(self._centre_D)
+        if self._is_of_differences:
+            return features_n_D, features_n_D
         scaled_n_D = (features_n_D - self._centre_D) / self._kernel.scale
         squares_n_1 = scaled_n_D.square().sum(1, keepdim=True).neg_()
         ones_n_1 = torch.ones_like(squares_n_1)
         scaled_n_D *= 2**0.5
         return torch.cat([scaled_n_D, squares_n_1, ones_n_1], 1), torch.cat([scaled_n_D, ones_n_1, squares_n_1], 1)
+
+    def _negative_squares(self, left_n_E: Tensor, right_m_E: Tensor) -> Tensor:
+        """Return negative squared distances ``[n, m]``, in units of the kernel's scale."""
+        if self._is_of_differences:
+            distances_n_m = torch.cdist(left_n_E, right_m_E, compute_mode="donot_use_mm_for_euclid_dist")
+            return distances_n_m.div_(self._kernel.scale).square_().neg_()
+        return left_n_E @ right_m_E.T
 
     def add(self, features_n_D: Tensor) -> None:
         """Count points that are none of the N as picked."""
@@ -128,7 +162,7 @@ class Coverage:
     def _cover_by(self, right_n_E: Tensor) -> None:
         for rows in self._blocks():
             for right_m_E in right_n_E.split(BLOCK_ROWS):
-                nearest_n = (self._left_N_E[rows] @ right_m_E.T).amax(1).clamp_max_(0.0)
+                nearest_n = self._negative_squares(self._left_N_E[rows], right_m_E).amax(1).clamp_max_(0.0)
                 self.covered_N[rows] = torch.maximum(self.covered_N[rows], self._kernel.values_(nearest_n))
 
     def rounding(self, gain: float) -> float:
@@ -148,7 +182,8 @@ class Coverage:
         blocks = list(self._blocks())
         for place, rows in enumerate(blocks):
             for columns in blocks[place:]:
-                kernel_n_m = self._kernel.values_(self._left_N_E[rows] @ self._right_N_E[columns].T)
+                squares_n_m = self._negative_squares(self._left_N_E[rows], self._right_N_E[columns])
+                kernel_n_m = self._kernel.values_(squares_n_m)
                 if columns != rows:
                     gained_n_m = kernel_n_m if is_bare else (kernel_n_m - self.covered_N[columns]).relu_()
                     gains_N[rows] += gained_n_m @ self._weights_N[columns]
@@ -161,7 +196,7 @@ class Coverage:
         right_n_E = self._right_N_E[positions_n]
         gains_n = right_n_E.new_zeros(len(right_n_E))
         for rows in self._blocks():
-            kernel_m_n = self._kernel.values_(self._left_N_E[rows] @ right_n_E.T)
+            kernel_m_n = self._kernel.values_(self._negative_squares(self._left_N_E[rows], right_n_E))
             gains_n += self._weights_N[rows] @ kernel_m_n.sub_(self.covered_N[rows, None]).relu_()
         return gains_n
 
@@ -182,6 +217,7 @@ def cover_greedily(coverage: Coverage, b: int, keys_N: Tensor) -> Selection:
     (tensor([1, 2, 0]), tensor([0.6667, 0.3333, 0.0000]))
     """
     bounds_N = coverage.gains()
+    keys_N = keys_N.to(bounds_N.device)
     is_known_N = torch.ones_like(keys_N, dtype=torch.bool)
     positions, scores = keys_N.new_empty(b), bounds_N.new_empty(b)
     for place in range(b):
@@ -193,7 +229,7 @@ def cover_greedily(coverage: Coverage, b: int, keys_N: Tensor) -> Selection:
         coverage.pick(pick)
         bounds_N[pick] = -math.inf
         is_known_N.zero_()
-    return Selection(positions, scores)
+    return Selection(positions, scores.to(coverage.dtype))
 
 
 def _evaluate_what_may_win(bounds_N: Tensor, is_known_N: Tensor, coverage: Coverage) -> None:
