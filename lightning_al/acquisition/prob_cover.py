@@ -18,7 +18,7 @@ from lightning_al.acquisition.base import ANY_TASK, Acquisition, Selection, at_m
 from lightning_al.acquisition.coverage import Ball, Coverage, cover_greedily
 from lightning_al.acquisition.features import features_of, labelled_features_of
 from lightning_al.acquisition.registry import register
-from lightning_al.acquisition.tables import checked_labelled, checked_table
+from lightning_al.acquisition.tables import checked_labelled, checked_table, in_float64
 from lightning_al.acquisition.ties import tie_keys
 from lightning_al.points import Candidates
 from lightning_al.run.seeds import derive
@@ -55,12 +55,13 @@ def prob_cover(
     By default, the radius is the largest one at which a share `purity` of the balls is pure: all points in such a ball
     have the cluster of its centre. Clusters are those of k-means. A ball is pure if the nearest point of another
     cluster is not in it, so the radius is a quantile of the distances to those. Above 10,000 points, it is found from
-    a random sample of 10,000, among which these distances are a little larger.
+    a random sample of 10,000, among which these distances are a little larger. It is found in float64. Where all points
+    are equal, it is 1.
 
     Ofer Yehuda, Avihu Dekel, Guy Hacohen, Daphna Weinshall, "Active Learning Through a Covering Lens", NeurIPS 2022.
 
     Time is O(N^2 D / 2) for the first pick, then O(N D) for each point that is evaluated again. Memory beyond the
-    features is O(N D), and 40 MB for the radius. No edges are held.
+    features is O(N D), and about 120 MB for the radius. No edges are held.
 
     It depends on the radius, and is weaker than methods without one: with 10 labels on the digits (logistic regression
     on pixels, 8 seeds, ``python -m tests.benchmarks.coverage``), its accuracy is .52, that of random points .45 and of
@@ -112,14 +113,15 @@ def _pure_radius(features_N_D: Tensor, num_clusters: int, purity: float, generat
     # Like ties, the sample and the clusters do not advance the generator.
     own = torch.Generator().manual_seed(derive(generator.initial_seed(), "radius"))
     sample = torch.randperm(len(features_N_D), generator=own)[:MOST_CLUSTERED]
-    features_n_D = features_N_D[sample.to(features_N_D.device)]
+    features_n_D = in_float64(features_N_D[sample.to(features_N_D.device)])  # tight clusters need it
     seed = int(torch.randint(2**31, (), generator=own))
     clusters_n = _clusters(features_n_D, num_clusters, seed)
     if len(clusters_n.unique()) < 2:
         return RADIUS_OF_ONE_CLUSTER
     distances_n = _distances_to_other_clusters(features_n_D, clusters_n)
-    num_impure = math.floor((1 - purity) * len(distances_n) + ROUNDING)
-    return float(distances_n.sort().values[num_impure])
+    num_impure = min(math.floor((1 - purity) * len(distances_n) + ROUNDING), len(distances_n) - 1)
+    # Points may differ by too little for a distance above 0. Then a ball holds the points that are equal to its centre.
+    return max(float(distances_n.sort().values[num_impure]), torch.finfo(distances_n.dtype).tiny)
 
 
 def _clusters(features_n_D: Tensor, num_clusters: int, seed: int) -> Tensor:
@@ -138,13 +140,19 @@ def _clusters(features_n_D: Tensor, num_clusters: int, seed: int) -> Tensor:
 
 
 def _distances_to_other_clusters(features_n_D: Tensor, clusters_n: Tensor) -> Tensor:
-    """Return the distance of each point ``[n]`` to the nearest point of another cluster."""
-    nearest = []
+    """Return the distance of each point ``[n]`` to the nearest point of another cluster.
+
+    Products of matrices tell which one is nearest. How far it is comes from differences, which do not cancel.
+    """
+    features_n_D = features_n_D - features_n_D.mean(0)
+    squares_n = features_n_D.square().sum(1)
+    distances = []
     for rows in torch.arange(len(features_n_D), device=features_n_D.device).split(BLOCK_ROWS):
-        distances_m_n = torch.cdist(features_n_D[rows], features_n_D)
-        distances_m_n.masked_fill_(clusters_n[rows, None] == clusters_n, math.inf)
-        nearest.append(distances_m_n.amin(1))
-    return torch.cat(nearest)
+        farness_m_n = torch.addmm(squares_n, features_n_D[rows], features_n_D.T, alpha=-2)
+        farness_m_n.masked_fill_(clusters_n[rows, None] == clusters_n, math.inf)
+        nearest_m = farness_m_n.argmin(1)
+        distances.append(torch.linalg.vector_norm(features_n_D[rows] - features_n_D[nearest_m], dim=1))
+    return torch.cat(distances)
 
 
 def _checked_radius(who: str, radius: float | None) -> float | None:

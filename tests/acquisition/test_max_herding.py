@@ -210,3 +210,31 @@ def test_features_that_are_not_finite_are_refused() -> None:
 def test_a_bandwidth_is_checked_when_the_object_is_made() -> None:
     with pytest.raises(ValueError, match="`MaxHerding` expected a bandwidth"):
         MaxHerding(bandwidth=-1.0)
+
+
+@pytest.mark.parametrize("spread", [3e-2, 1e-3, 1e-5])
+def test_single_precision_selects_as_double_precision_at_small_bandwidths(spread: float) -> None:
+    features_N_D = near_few_places(spread).float()
+    labelled_n_D = features_N_D[:2] + spread / 3
+    selection = max_herding(features_N_D, 9, labelled_n_D=labelled_n_D, bandwidth=spread)
+    expected = max_herding(features_N_D.double(), 9, labelled_n_D=labelled_n_D.double(), bandwidth=spread)
+    assert selection.positions.equal(expected.positions)
+    torch.testing.assert_close(selection.scores, expected.scores.float())
+    found = references.max_herding(features_N_D, 9, labelled_n_D=labelled_n_D, bandwidth=spread)
+    assert selection.positions.tolist() == found
+
+
+@pytest.mark.parametrize("bandwidth", [1e-9, 1e-320])
+def test_distances_far_below_the_spread_count(bandwidth: float) -> None:
+    """Products of features 1 apart, in units of 1e-18, say nothing: float64 has 16 digits."""
+    features_N_D = near_few_places(1e-9)
+    features_N_D = torch.cat([features_N_D, features_N_D[:3], features_N_D[:1]])  # a place of three points, and so on
+    selection = max_herding(features_N_D, 5, labelled_n_D=features_N_D[1:2], bandwidth=bandwidth)
+    found = references.max_herding(features_N_D, 5, labelled_n_D=features_N_D[1:2], bandwidth=max(bandwidth, 1e-150))
+    assert selection.positions.tolist() == found
+
+
+def near_few_places(spread: float) -> Tensor:
+    """Rows ``[60, 8]`` around four places of length 1."""
+    noise_N_D = torch.randn(60, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return unit_rows(4, 8).repeat(15, 1) + spread / 4 * noise_N_D

@@ -134,3 +134,29 @@ def test_options_out_of_range_are_refused(options: dict[str, Any], said: str) ->
         prob_cover(unit_rows(2, 3), 1, **options)
     with pytest.raises(ValueError, match=said.format("ProbCover")):
         ProbCover(**options)
+
+
+@pytest.mark.parametrize("spread", [1e-2, 1e-4, 1e-6])
+def test_single_precision_finds_the_balls_of_tight_clusters(spread: float) -> None:
+    noise_N_D = torch.randn(60, 8, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    features_N_D = (unit_rows(3, 8).repeat(20, 1) + spread * noise_N_D).float()
+    selection, expected = prob_cover(features_N_D, 6), prob_cover(features_N_D.double(), 6)
+    assert selection.metrics == expected.metrics
+    radius = selection.metrics["radius"]
+    assert isinstance(radius, float)
+    assert spread / 2 < radius < 20 * spread
+    positions, scores = references.prob_cover(features_N_D, 6, None, radius)
+    assert selection.positions.tolist() == expected.positions.tolist() == positions
+    assert selection.scores.tolist() == pytest.approx(scores)
+
+
+def test_of_balls_without_other_points_those_of_most_copies_come_first() -> None:
+    selection = prob_cover(torch.tensor([[0.0], [0.1], [0.1], [1.0]]), 1, radius=1e-320)
+    assert int(selection.positions) in (1, 2)
+    assert selection.scores.tolist() == [0.5]
+
+
+def test_the_radius_of_the_least_purity_is_the_largest_distance_to_another_cluster() -> None:
+    line_N_1 = torch.tensor([[0.0], [0.1], [1.0], [1.2]])
+    assert prob_cover(line_N_1, 1, num_clusters=2, purity=1e-12).metrics == {"radius": pytest.approx(1.1)}
+    assert prob_cover(torch.ones(4, 2), 1, purity=1e-12).metrics == {"radius": 1.0}
