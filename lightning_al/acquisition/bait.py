@@ -15,13 +15,13 @@ from lightning_al.acquisition.base import Acquisition, Selection, at_most
 from lightning_al.acquisition.batchbald.shortlist import num_bytes
 from lightning_al.acquisition.fisher import FisherTables, Information, factors, sum_of_fishers
 from lightning_al.acquisition.registry import register
-from lightning_al.acquisition.tables import checked_table
+from lightning_al.acquisition.tables import checked_table, in_float64
 from lightning_al.acquisition.ties import tie_keys
 from lightning_al.points import Candidates, Points
 from lightning_al.values.whole_numbers import optional_whole_number, plain
 
 EQUAL = 1e-5
-"""Gains that differ by a smaller share count as equal: float32 cannot distinguish them after many updates."""
+"""Gains that differ by a smaller share count as equal: embeddings in float32 do not tell more."""
 
 
 def bait(
@@ -40,13 +40,14 @@ def bait(
     The Fisher information of the last layer's weights at a point is F_i = (diag(p_i) - p_i p_i^T) (x) e_i e_i^T. F is
     the mean of F_i over all points, labelled or not, and M = lambda I + sum F_i over the labelled points and the picks.
     2b points are added greedily, each lowering tr(M^-1 F) most. Then b of these are removed, each raising it least.
-    M^-1 is updated by the Woodbury identity.
+    M^-1 is updated by the Woodbury identity. All is computed in float64, since products of long
+    embeddings cancel. It suffices for lengths of up to about 4,000 times the root of lambda. Scale longer ones down.
 
     Jordan T. Ash, Surbhi Goel, Akshay Krishnamurthy, Sham Kakade, "Gone Fishing: Neural Active Learning with Fisher
     Embeddings", NeurIPS 2021. Here, labelled points and picks count equally in M, as labels do in the likelihood. The
     authors' code gives a pick b times the weight of a labelled point.
 
-    Time is O(N k^2 D^2) once, and O(N k^2 (D + k)) for each of the 2b steps. Memory is O(N k^2 + (k D)^2): about 400 MB
+    Time is O(N k^2 D^2) once, and O(N k^2 (D + k)) for each of the 2b steps. Memory is O(N k^2 + (k D)^2): about 700 MB
     for N = 100,000, k = 10, D = 128. Use it with few classes and a small last layer, where its authors found it better
     than BADGE. With many classes or points, BADGE costs far less.
 
@@ -63,7 +64,7 @@ def bait(
 
     Returns:
         Positions ``[b]`` in the order in which they were added. The scores say by how much each lowered tr(M^-1 F) when
-        it was added.
+        it was added, in float64.
 
     Raises:
         ValueError: If a number is not finite, if tables do not fit together, if an option is out of range, or if
@@ -86,7 +87,7 @@ def bait(
     num_classes = optional_whole_number("BAIT", "num_classes", num_classes)
     num_classes = C if num_classes is None else min(num_classes, C)
     b = at_most(b, len(embeddings_N_D))
-    _check_memory(len(embeddings_N_D), D, num_classes, embeddings_N_D.element_size(), max_memory)
+    _check_memory(len(embeddings_N_D), D, num_classes, max_memory)
     if labelled is None:
         labelled = embeddings_N_D[:0], probs_N_C[:0]
     embeddings_n_D, probs_n_C = (table.to(embeddings_N_D) for table in _checked(*labelled))
@@ -97,8 +98,7 @@ def bait(
         )
     kept = _uncertain_classes(torch.cat([probs_N_C, probs_n_C]), num_classes)
     probs_N_k, probs_n_k = probs_N_C[:, kept], probs_n_C[:, kept]
-    information = sum_of_fishers(embeddings_n_D, probs_n_k).double()
-    fisher = sum_of_fishers(embeddings_N_D, probs_N_k).double()
+    information, fisher = sum_of_fishers(embeddings_n_D, probs_n_k), sum_of_fishers(embeddings_N_D, probs_N_k)
     fisher = (fisher + information) / max(1, len(embeddings_N_D) + len(embeddings_n_D))
     information.diagonal().add_(prior_precision)
     tables = FisherTables(embeddings_N_D, factors(probs_N_k), Information(information, fisher))
@@ -145,9 +145,7 @@ def _uncertain_classes(probs_A_C: Tensor, num_classes: int) -> Tensor:
 
 
 def _checked(embeddings_N_D: Tensor, probs_N_C: Tensor) -> tuple[Tensor, Tensor]:
-    embeddings_N_D = checked_table(embeddings_N_D, "embeddings", who="bait")
-    # Apple's MPS has no float64, which the matrices need.
-    embeddings_N_D = embeddings_N_D.cpu() if embeddings_N_D.device.type == "mps" else embeddings_N_D
+    embeddings_N_D = in_float64(checked_table(embeddings_N_D, "embeddings", who="bait"))
     probs_N_C = checked_table(probs_N_C, "probabilities", who="bait").to(embeddings_N_D)
     if len(embeddings_N_D) != len(probs_N_C):
         raise ValueError(
@@ -171,9 +169,9 @@ def _checked_precision(prior_precision: float) -> float:
     return float(number)
 
 
-def _check_memory(N: int, D: int, k: int, size: int, max_memory: int | str) -> None:
-    """Check that the tables fit: per point three of k x k, and as many at work; 8 matrices of k D x k D in float64."""
-    needed = 6 * N * k * k * size + 8 * (k * D) ** 2 * 8
+def _check_memory(N: int, D: int, k: int, max_memory: int | str) -> None:
+    """Check that the tables fit: per point three of k x k, and as many at work; 8 matrices of k D x k D."""
+    needed = 8 * (6 * N * k * k + 8 * (k * D) ** 2)
     if needed > num_bytes(max_memory):
         raise ValueError(
             f"`BAIT` needs about {needed:,} bytes for {N:,} points, {k} classes and {D} embedding dimensions, but "

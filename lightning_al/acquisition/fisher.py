@@ -49,7 +49,7 @@ def sum_of_fishers(embeddings_N_D: Tensor, probs_N_k: Tensor) -> Tensor:
 
 
 class Information:
-    """M and F, the Fisher information of the batch and of all points, as far as tr(M^-1 F) needs them, in float64.
+    """M and F, the Fisher information of the batch and of all points, as far as tr(M^-1 F) needs them.
 
     Args:
         batch: M ``[G, G]``.
@@ -88,10 +88,13 @@ class FisherTables:
 
     The Fisher information of a point is V V^T, with V = A_i (x) e_i of k columns. By the Woodbury identity, adding it
     lowers tr(M^-1 F) by tr((I + V^T M^-1 V)^-1 V^T M^-1 F M^-1 V). Removing it raises tr(M^-1 F) by the same with
-    I - V^T M^-1 V. The two products of V are held for all points, in the dtype of the embeddings.
+    I - V^T M^-1 V. The two products of V are held for all points.
+
+    V^T M^-1 V grows with the squared length of an embedding, up to the point's pick. Then it falls below 1, and float32
+    would hold digits of the former only. So all tables are float64.
 
     Args:
-        embeddings_N_D: Embeddings ``[N, D]``.
+        embeddings_N_D: Embeddings ``[N, D]``, float64.
         factors_N_k_k: A_i ``[N, k, k]``; see `factors`.
         information: M and F. Adding and removing points changes M in place.
     """
@@ -104,8 +107,8 @@ class FisherTables:
         self.effects_N_k_k = self._products(information.effect)
 
     def at(self, rows: list[int]) -> FisherTables:
-        """Return the tables of some of the points in float64, computed anew."""
-        return FisherTables(self.embeddings_N_D[rows].double(), self.factors_N_k_k[rows].double(), self.information)
+        """Return the tables of some of the points, computed anew."""
+        return FisherTables(self.embeddings_N_D[rows], self.factors_N_k_k[rows], self.information)
 
     def changes(self, *, sign: int) -> Tensor:
         """Return by how much adding each point (sign 1) lowers tr(M^-1 F), or removing it (-1) raises it ``[N]``."""
@@ -123,7 +126,7 @@ class FisherTables:
 
         A point that was removed counts as one without information, since M holds none of it.
         """
-        factor_k_k, embedding_D = self.factors_N_k_k[position].double(), self.embeddings_N_D[position].double()
+        factor_k_k, embedding_D = self.factors_N_k_k[position].clone(), self.embeddings_N_D[position]
         columns_G_k = torch.kron(factor_k_k, embedding_D.unsqueeze(1))
         U_G_k, Y_G_k = self.information.update(columns_G_k, sign=sign)
         if sign < 0:
@@ -138,14 +141,14 @@ class FisherTables:
     def _columns(self, columns_G_k: Tensor, rows: slice) -> Tensor:
         """Return V^T X ``[n, k, k]`` for some points and k columns X."""
         k, D = self.factors_N_k_k.shape[1], self.embeddings_N_D.shape[1]
-        by_dimension = columns_G_k.view(k, D, k).transpose(0, 1).reshape(D, k * k).to(self.embeddings_N_D)
+        by_dimension = columns_G_k.view(k, D, k).transpose(0, 1).reshape(D, k * k)
         products_n_k_k = (self.embeddings_N_D[rows] @ by_dimension).view(-1, k, k)
         return self.factors_N_k_k[rows].mT @ products_n_k_k
 
     def _products(self, matrix: Tensor) -> Tensor:
         """Return V^T S V ``[N, k, k]`` for a symmetric matrix S ``[G, G]``."""
         k, D = self.factors_N_k_k.shape[1], self.embeddings_N_D.shape[1]
-        matrix_k_D_k_D = matrix.view(k, D, k, D).to(self.embeddings_N_D)
+        matrix_k_D_k_D = matrix.view(k, D, k, D)
         products_N_k_k = torch.empty_like(self.factors_N_k_k)
         for rows in self._blocks(D):
             embeddings_n_D = self.embeddings_N_D[rows]

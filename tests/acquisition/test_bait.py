@@ -119,3 +119,14 @@ def test_wrong_tables_and_options_are_refused() -> None:
         BAIT(num_classes=0)
     with pytest.raises(ValueError, match="`max_memory` expected a number of bytes"):
         BAIT(max_memory="much")
+
+
+@pytest.mark.parametrize("scale", [300.0, 1e3])
+def test_long_embeddings_in_single_precision(scale: float) -> None:
+    """They make V^T M^-1 V large, and adding a point makes it small."""
+    embeddings_N_D, probs_N_C = tables(30, D=4, C=4, dtype=torch.float32)
+    pool = scale * embeddings_N_D, probs_N_C
+    selection = bait(*pool, 5, generator=seeded())
+    positions, gains = references.bait(references.fishers(*pool), torch.zeros(0, 16, 16, dtype=torch.float64), 5, 1.0)
+    assert selection.positions.tolist() == positions
+    assert selection.scores.tolist() == pytest.approx(gains, rel=1e-3)
