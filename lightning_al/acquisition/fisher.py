@@ -126,7 +126,7 @@ class FisherTables:
 
         A point that was removed counts as one without information, since M holds none of it.
         """
-        factor_k_k, embedding_D = self.factors_N_k_k[position].clone(), self.embeddings_N_D[position]
+        factor_k_k, embedding_D = self.factors_N_k_k[position], self.embeddings_N_D[position]
         columns_G_k = torch.kron(factor_k_k, embedding_D.unsqueeze(1))
         U_G_k, Y_G_k = self.information.update(columns_G_k, sign=sign)
         if sign < 0:
