@@ -73,7 +73,7 @@ def stochastic(
     beta = _checked_beta(beta)
     if not isinstance(scores_N, Tensor):
         raise TypeError(
-            f"`stochastic` expected a tensor that holds scores, but got {type(scores_N).__name__}. "
+            f"`stochastic` expected scores as a tensor, but got {type(scores_N).__name__}. "
             "Pass `torch.as_tensor(...)` of them."
         )
     if scores_N.dim() != 1 or bool(scores_N.isnan().any()):

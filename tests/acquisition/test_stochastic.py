@@ -176,5 +176,5 @@ def test_scores_that_are_nan_or_no_row_raise() -> None:
 
 
 def test_scores_that_are_no_tensor_are_refused() -> None:
-    with pytest.raises(TypeError, match="`stochastic` expected a tensor that holds scores, but got list"):
+    with pytest.raises(TypeError, match="`stochastic` expected scores as a tensor, but got list"):
         stochastic([0.1, 0.2], 1)  # type: ignore[arg-type]
