@@ -73,12 +73,12 @@ class R8(pl.LightningDataModule):
         drawn = torch.randperm(len(train), generator=torch.Generator().manual_seed(seed))[: NUM_POOL + NUM_TO_PREDICT]
         embeddings_N_D, labels_N = train.tensors
         pool, others = drawn[:NUM_POOL], drawn[NUM_POOL:]
-        self.pool = TensorDataset(embeddings_N_D[pool], labels_N[pool])
+        self.texts = TensorDataset(embeddings_N_D[pool], labels_N[pool])
         self.to_predict = TensorDataset(embeddings_N_D[others], torch.zeros(len(others), dtype=torch.int64))
         self.test = test
 
     def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
-        return DataLoader(self.pool, batch_size=32, shuffle=True)
+        return DataLoader(self.texts, batch_size=32, shuffle=True)
 
     def test_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         return DataLoader(self.test, batch_size=512)
@@ -105,6 +105,8 @@ def run(method: str, seed: int, train: TensorDataset, test: TensorDataset, folde
         reset="fresh",
     )
     num_classes = int(train.tensors[1].max()) + 1
+    torch.manual_seed(seed)  # the same weights to begin with for all methods
+    model = Classifier(mlp_head(num_classes), num_classes=num_classes, lr=1e-2)
     trainer = pl.Trainer(
         max_steps=500,
         accelerator="cpu",
@@ -114,7 +116,7 @@ def run(method: str, seed: int, train: TensorDataset, test: TensorDataset, folde
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(Classifier(mlp_head(num_classes), num_classes=num_classes, lr=1e-2), datamodule=data)
+    trainer.fit(model, datamodule=data)
     print(f"{method}, seed {seed}: {active.history[-1].metrics['test_macro_recall']:.3f}", flush=True)
 
 
