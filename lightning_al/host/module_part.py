@@ -119,13 +119,6 @@ class ModulePart:
             vars(self.module).pop(name, None)
         self.module.training = self.is_training
 
-    def put_back_plain(self) -> None:
-        """Put back the plain attributes of one of torch's layers."""
-        if type(self.module).__module__.startswith("torch."):
-            for name, (value, _) in self.attributes.items():
-                if isinstance(value, bool | int | float | str | tuple | type(None)):
-                    vars(self.module)[name] = value
-
     def put_back_replaced_layers(self) -> None:
         """Put back layers that others have replaced, such as one that `setup` compiled."""
         now, before = vars(self.module)[MODULES.path], self.registries[MODULES.path]

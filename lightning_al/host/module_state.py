@@ -27,8 +27,7 @@ class ModuleState:
 
     - every layer, parameter, buffer and hook, by identity,
     - `requires_grad` of parameters and the training mode of each part,
-    - the plain attributes of torch's own layers, such as a dropout rate,
-    - the attributes of the user's classes, such as a temperature that training lowers, with the numbers in tensors,
+    - attributes, such as a dropout rate or a temperature that training lowers, with the numbers in tensors,
     - the states of optimizers, schedulers and random generators that a module made in its `__init__`.
 
     What a fit adds to a list, dict or set stays, so that a module can gather results over the rounds; what `setup` adds
@@ -73,7 +72,6 @@ class ModuleState:
         """Put the module back, before the `setup` of another fit."""
         for part in self._parts:
             part.put_back_registries()
-            part.put_back_plain()
             for name in part.changed():
                 if not part.has_grown(name):
                     part.put_back(name)

@@ -55,9 +55,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("report"), help="where to write the report (%(default)s)")
     parser.add_argument("--metric", help="metric of the curves; by default that of the runs")
     parser.add_argument(
-        "--target", nargs="+", action="extend", type=_number, default=[], metavar="VALUE", help="values of the metric "
-        "to reach",
-    )  # fmt: skip
+        "--target",
+        nargs="+",
+        action="extend",
+        type=_number,
+        default=[],
+        metavar="VALUE",
+        help="values of the metric to reach",
+    )
     parser.add_argument(
         "--mode", choices=["min", "max"], help="whether less or more of the metric is better; by default as the runs "
         "say, or else as the metric's name says where it is clear",
