@@ -14,11 +14,13 @@ from typing import final
 
 import torch
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from lightning_al.acquisition.batchbald.configurations import Configurations
 
-NUM_PAIRS = (0, 300, 1_000, 3_000)
-"""How many groups by pairs of samples each level has, from bounds for many points to close bounds for few."""
+NUM_PAIRS = (None, 0, 300, 1_000, 3_000)
+"""How many groups by pairs of samples each level has, from bounds for many points to close bounds for few. The first
+level does not tell doubts apart, either: its bounds are loose, but the highest are those of the highest gains."""
 
 SMALLER = 0.9
 """A level is left out unless it has less than this share of the next one's configurations."""
@@ -37,7 +39,8 @@ class Levels:
     likeliest sample too, and whose doubts lie between the same powers of 2.
 
     Args:
-        whole: The configurations, with weights above 0, of the type of the gains.
+        whole: The configurations, with weights above 0.
+        dtype: The type of the gains, by default that of the configurations.
 
     Iterating yields averages of ever more groups, each made when it is first needed.
 
@@ -49,9 +52,10 @@ class Levels:
     ([0.5, 0.5], [[0.75, 0.125, 0.125], [0.0, 0.25, 0.75]])
     """
 
-    def __init__(self, whole: Configurations) -> None:
-        self.whole = whole
-        self._made: dict[int, Configurations] = {}
+    def __init__(self, whole: Configurations, dtype: torch.dtype | None = None) -> None:
+        self.whole = whole if dtype is None else whole.to(dtype)
+        self.entropies_M = whole.entropies_M
+        self._made: dict[int | None, Configurations] = {}
 
     def __iter__(self) -> Iterator[Configurations]:
         last = 0
@@ -65,19 +69,20 @@ class Levels:
                 yield level
                 last = len(level)
 
-    def merged(self, num_pairs: int) -> Configurations:
+    def merged(self, num_pairs: int | None) -> Configurations:
         """Return averages ``[G]``, each with the weight of its group, that lower no point's gain.
 
         Args:
-            num_pairs: How many groups to split off by the second likeliest sample.
+            num_pairs: How many groups to split off by the second likeliest sample. If None, the likeliest sample alone
+                tells groups apart.
         """
-        group_M = self._coarse_M
+        group_M = self._leading_M if num_pairs is None else self._coarse_M
         if num_pairs:
             num_pairs = min(num_pairs, len(self._pair_entropies_P))
             is_split_P = torch.zeros_like(self._pair_entropies_P, dtype=torch.bool)
             is_split_P[self._pair_entropies_P.topk(num_pairs).indices] = True
-            group_M = torch.where(is_split_P[self._pair_M], len(self.whole) + self._pair_M, group_M)
-        return _averages(self.whole, _numbered(group_M))
+            group_M = torch.where(is_split_P[self._pair_M], group_M.max() + 1 + self._pair_M, group_M)
+        return _averages(self.whole, group_M)
 
     @cached_property
     def _leading_M(self) -> Tensor:
@@ -91,38 +96,38 @@ class Levels:
 
     @cached_property
     def _coarse_M(self) -> Tensor:
-        """The number, below M, of each configuration's group by its likeliest sample."""
-        group_M = self._octaves_M.double().log2().long() * self.whole.posteriors_M_K.shape[1] + self._leading_M
-        return _numbered(group_M)
+        """The number of each configuration's group by its likeliest sample."""
+        return self._octaves_M.double().log2().long() * self.whole.posteriors_M_K.shape[1] + self._leading_M
 
     @cached_property
     def _pair_M(self) -> Tensor:
-        """The number of each configuration's group by its two likeliest samples."""
+        """The number, from 0, of each configuration's group by its two likeliest samples."""
         K = self.whole.posteriors_M_K.shape[1]
         second_M = self.whole.posteriors_M_K.scatter(1, self._leading_M[:, None], 0.0).argmax(1)
-        return _numbered((self._octaves_M * K + self._leading_M) * K + second_M)
+        number_M: Tensor = ((self._octaves_M * K + self._leading_M) * K + second_M).unique(return_inverse=True)[1]
+        return number_M
 
     @cached_property
     def _pair_entropies_P(self) -> Tensor:
         """The entropy that the configurations of each pair leave, in nats."""
-        entropies_M = self.whole.weights_M * self.whole.entropies_M
+        entropies_M = self.whole.weights_M * self.entropies_M
         num_pairs = int(self._pair_M.max()) + 1
         return entropies_M.new_zeros(num_pairs).index_add_(0, self._pair_M, entropies_M)
 
 
-def _numbered(group_M: Tensor) -> Tensor:
-    """Number the groups from 0 in ascending order."""
-    number_M: Tensor = group_M.unique(return_inverse=True)[1]
-    return number_M
-
-
 def _averages(configurations: Configurations, group_M: Tensor) -> Configurations:
-    """Average the configurations of each group, numbered from 0, by their weights."""
-    weights_M, posteriors_M_K = configurations.weights_M, configurations.posteriors_M_K
-    num_groups = int(group_M.max()) + 1
-    weights_G = weights_M.new_zeros(num_groups, dtype=torch.float64).index_add_(0, group_M, weights_M.double())
-    sums_G_K = posteriors_M_K.new_zeros(num_groups, posteriors_M_K.shape[1])
-    sums_G_K.index_add_(0, group_M, weights_M.to(posteriors_M_K.dtype)[:, None] * posteriors_M_K)
+    """Average the configurations of each group by their weights, in ascending order of the groups' numbers."""
+    groups_M, order_M = group_M.sort(stable=True)
+    sizes_G = groups_M.unique_consecutive(return_counts=True)[1]
+    starts_G = sizes_G.cumsum(0) - sizes_G
+
+    def sums_G_J(values_M_J: Tensor, weights_M: Tensor | None = None) -> Tensor:
+        return embedding_bag(order_M, values_M_J, starts_G, mode="sum", per_sample_weights=weights_M)
+
+    weights_G = sums_G_J(configurations.weights_M.double()[:, None])[:, 0]
+    # Without a table of the weighted posteriors, which would cost more than the sums.
+    posteriors_M_K = configurations.posteriors_M_K
+    sums_G_K = sums_G_J(posteriors_M_K, configurations.weights_M[order_M].to(posteriors_M_K.dtype))
     # Sums of thousands of equal float32 terms drift. Once each row sums to 1, the remaining error changes a gain by the
     # same small share, since a gain is an average over these rows.
-    return Configurations(weights_G.to(posteriors_M_K.dtype), sums_G_K / sums_G_K.sum(1, keepdim=True))
+    return Configurations(weights_G.to(sums_G_K.dtype), sums_G_K / sums_G_K.sum(1, keepdim=True))

@@ -25,7 +25,7 @@ def drawn(seed, limit, spread):
     return log_probs_N_K_C, configurations_of(log_probs_N_K_C[:4], limit=limit)
 
 
-@given(**pools, num_pairs=st.sampled_from([0, 1, 10, 10_000]))
+@given(**pools, num_pairs=st.sampled_from([None, 0, 1, 10, 10_000]))
 def test_averages_never_lower_a_gain(seed, limit, spread, num_pairs):
     log_probs_N_K_C, configurations = drawn(seed, limit, spread)
     averages = Levels(configurations).merged(num_pairs)
@@ -33,7 +33,7 @@ def test_averages_never_lower_a_gain(seed, limit, spread, num_pairs):
     assert (lifted_N >= -rounding(configurations)).all()
 
 
-@given(**pools, num_pairs=st.sampled_from([0, 3, 10_000]))
+@given(**pools, num_pairs=st.sampled_from([None, 0, 3, 10_000]))
 def test_averages_keep_the_weight_and_the_mean(seed, limit, spread, num_pairs):
     _, configurations = drawn(seed, limit, spread)
     averages = Levels(configurations).merged(num_pairs)
@@ -46,7 +46,7 @@ def test_averages_keep_the_weight_and_the_mean(seed, limit, spread, num_pairs):
 def test_each_level_has_more_groups_than_the_last_and_fewer_than_the_whole(seed, limit, spread):
     _, configurations = drawn(seed, limit, spread)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(levels, "NUM_PAIRS", (0, 2, 8, 32))
+        patch.setattr(levels, "NUM_PAIRS", (None, 0, 2, 8, 32))
         sizes = [len(level) for level in Levels(configurations)]
     assert sizes == sorted(set(sizes))
     assert all(size < len(configurations) for size in sizes)
@@ -77,7 +77,7 @@ def test_picks_are_those_of_evaluating_everything_however_few_points_are_compute
     """Points are few in tests, so every level is asked as if they were many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning_al.acquisition.batchbald.search.FEW", 2)
-        patch.setattr(levels, "NUM_PAIRS", (0, 5, 20, 80))
+        patch.setattr(levels, "NUM_PAIRS", (None, 0, 5, 20, 80))
         assert_picks_of_evaluating_everything(problem, M)
 
 
