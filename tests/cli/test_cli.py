@@ -118,6 +118,7 @@ def test_settings_that_agree_are_no_contradiction(finished, capfd):
     assert "BALD, seed 3" in capfd.readouterr().out
 
 
+@pytest.mark.long
 def test_a_metric_that_nothing_logged_ends_the_run_after_its_first_round(refused, tmp_path):
     said = refused(*TINY, "active.budget=15", f"folder={tmp_path}", "metric=accuracy")
     assert "`metric=accuracy`, but round 0 logged no such metric. Choose one of: " in said
@@ -172,6 +173,7 @@ def test_what_fails_in_a_network_is_shown_where_it_fails(refused, tmp_path):
     assert "mat1 and mat2 shapes cannot be multiplied" in said
 
 
+@pytest.mark.long
 def test_a_run_that_was_cut_off_goes_on_with_its_own_settings(whole, tmp_path, monkeypatch):
     answers = iter([Revealed.label])
     with monkeypatch.context() as patched:
@@ -203,6 +205,7 @@ def test_a_finished_run_goes_on_to_a_larger_budget(whole, smaller):
     assert len(Journal.read_history(smaller)) == 3
 
 
+@pytest.mark.long
 def test_a_larger_budget_cut_off_before_its_report_is_reported_and_not_the_smaller_one(smaller, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(cli_run, "report_run", unreachable)
@@ -212,6 +215,7 @@ def test_a_larger_budget_cut_off_before_its_report_is_reported_and_not_the_small
     assert Run.read(smaller).labels == [10, 15, 20]
 
 
+@pytest.mark.long
 def test_a_larger_budget_that_was_refused_is_not_taken_for_one_that_was_reached(smaller, monkeypatch):
     before = (smaller / "config.yaml").read_text()
     with monkeypatch.context() as patched:

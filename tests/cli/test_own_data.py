@@ -75,6 +75,7 @@ def write(path: Path, header: list[str], rows: Any) -> Path:
     return path
 
 
+@pytest.mark.long
 def test_a_flat_folder_is_labelled_without_test_data(
     command: Any, capfd: pytest.CaptureFixture[str], flat: Path, tmp_path: Path
 ) -> None:

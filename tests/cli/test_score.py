@@ -112,6 +112,7 @@ def test_a_finished_run_is_scored_with_its_model(run: Path, said: Any, tmp_path:
     assert "model.ckpt has no weights for a `Classifier`: Error(s) in loading" in said(run, code=2)
 
 
+@pytest.mark.long
 def test_a_run_without_weights_says_how_to_get_them(run: Path, said: Any) -> None:
     for weights in ("warm-1.pt", "model.ckpt"):
         (run / weights).unlink()
@@ -121,6 +122,7 @@ def test_a_run_without_weights_says_how_to_get_them(run: Path, said: Any) -> Non
     assert told.count("\n") == 1
 
 
+@pytest.mark.long
 def test_what_a_folder_may_not_say_is_said_to_this_command(run: Path, said: Any, tmp_path: Path) -> None:
     change(run, "trainer.default_root_dir", str(tmp_path / "elsewhere"))
     told = said(run, code=2)
@@ -201,6 +203,7 @@ def test_the_pool_of_a_run_with_a_share_for_its_audit(said: Callable[..., str], 
     assert not scored & audit
 
 
+@pytest.mark.long
 def test_a_program_gets_the_model_of_a_finished_run(run: Path, said: Callable[..., str]) -> None:
     said(run, "--posterior", "deterministic", "--acquisition", "entropy")
     table = pd.read_csv(run / "predictions.csv")

@@ -708,6 +708,7 @@ def test_what_is_shown_is_that_of_this_folder_and_time_and_belongs_to_the_caller
 # By the command itself.
 
 
+@pytest.mark.long
 def test_the_command_says_what_to_give_again_and_takes_it(command, refused, run, tmp_path, capfd):
     first = [
         *TINY,

@@ -80,6 +80,7 @@ def test_a_job_of_a_sweep_goes_on_by_its_folder_unquoted(command: Command, whole
     assert "BALD, seed 0" in command(f"folder={folder}")
 
 
+@pytest.mark.long
 def test_what_is_done_is_shown_and_not_run_again(
     command: Command, whole: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +133,7 @@ def test_a_cell_that_fails_leaves_the_others_be_and_is_tried_again(
     assert len(runs(folder)) == 2
 
 
+@pytest.mark.long
 def test_what_cannot_be_made_fails_by_cell_too_and_is_worth_nan_to_a_sweeper(
     refused: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

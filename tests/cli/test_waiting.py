@@ -34,6 +34,7 @@ TINY = [
 pytestmark = pytest.mark.usefixtures("as_before")
 
 
+@pytest.mark.long
 def test_the_same_command_goes_on_once_the_answers_are_told(
     command: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -98,6 +99,7 @@ def test_people_who_err_are_simulated(tmp_path: Path) -> None:
     assert all(label != truth[index] for index, label in labels.items())
 
 
+@pytest.mark.long
 def test_a_page_is_served_and_the_command_ends_while_it_waits(
     command: Any, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -73,6 +73,7 @@ def state(active: ActiveLearning, data: ActiveDataModule, module: nn.Module) -> 
     return rounds, data.pool.state_dict(), {name: value.tolist() for name, value in module.state_dict().items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reset", ["initial", "warm"])
 def test_a_class_that_is_added_takes_up_its_answers_and_a_larger_head(tmp_path: Path, reset: Any) -> None:
     first, data, _ = start(tmp_path, NAMES, rounds_per_fit=2, reset=reset)

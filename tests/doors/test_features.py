@@ -113,6 +113,7 @@ def test_an_encoder_runs_once_a_run_and_not_again_in_the_next_program(tmp_path: 
     assert len(active.history) == 4
 
 
+@pytest.mark.long
 def test_a_run_is_the_same_in_memory_in_its_folder_and_by_a_cache(tmp_path: Path) -> None:
     runs = [
         run(tmp_path, Counted(), inputs="features", **places)[0]

@@ -172,6 +172,7 @@ def test_a_scheduler_counts_the_steps_of_the_points_that_are_trained_on(tmp_path
     assert all(round.pseudo_labels for round in active.history[1:])
 
 
+@pytest.mark.long
 def test_they_do_not_depend_on_the_batch_size(tmp_path: Path, at_once: Any) -> None:
     _, _, one = at_once
     _, _, other = run(tmp_path, 0.5, pool={"pool_batch_size": 3})

@@ -200,6 +200,7 @@ def test_the_first_fit_of_each_round_is_that_of_a_round_with_one(tmp_path: Path)
     assert all(same(*pair) for pair in zip(notes[0].ends[::2], notes[1].ends, strict=True))
 
 
+@pytest.mark.long
 def test_callbacks_go_back_for_each_fit_and_the_best_weights_of_each_are_chosen(tmp_path: Path) -> None:
     stops: list[tuple[int, float]] = []
 

@@ -160,6 +160,7 @@ def test_folders_of_the_users_stay(tmp_path: Path, with_folder: bool, keep: bool
     assert len({name.split("/")[0] for name in checkpoints(place)}) == (3 if keep else 1)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "what",
     [
@@ -209,6 +210,7 @@ def test_two_runs_in_one_place_both_keep_their_checkpoints(tmp_path: Path, with_
     assert len({name.split("/")[0] for name in checkpoints(place)}) == 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("cut", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_run_started_again_knows_its_own_beside_anothers(tmp_path: Path, cut: int) -> None:
     place = tmp_path / "kept"

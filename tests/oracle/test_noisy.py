@@ -101,6 +101,7 @@ def fit(root: Path, oracle: Any, folder: Path | None = None, rounds: int | None 
     return active, data, module
 
 
+@pytest.mark.long
 def test_a_run_under_people_who_err_and_abstain(tmp_path: Path) -> None:
     oracle = Noisy(0.4, 0.3)
     active, data, module = fit(tmp_path, oracle, tmp_path / "run")

@@ -405,6 +405,7 @@ def check_corrected(folder: Path, data: ActiveDataModule, oracle: Corrected) -> 
     assert history[-1].corrected == [point]
 
 
+@pytest.mark.long
 def test_a_correction_during_the_last_fit_is_taken_after_it_and_the_fit_is_repeated(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with person(folder) as anna:
@@ -416,6 +417,7 @@ def test_a_correction_during_the_last_fit_is_taken_after_it_and_the_fit_is_repea
     assert oracle.fits[-2:] == [26, 26]
 
 
+@pytest.mark.long
 def test_a_correction_that_the_last_fit_left_behind_is_taken_when_the_run_is_resumed(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     with person(folder) as anna:
@@ -512,6 +514,7 @@ def test_the_page_starts_once_and_keeps_its_address(tmp_path: Path, monkeypatch:
         assert place.address().partition("?")[2] == before.partition("?")[2]
 
 
+@pytest.mark.long
 def test_ctrl_c_ends_a_page_that_a_job_in_the_background_started(tmp_path: Path) -> None:
     """There, SIGINT is ignored by what it starts; the signal comes as soon as the page listens."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)

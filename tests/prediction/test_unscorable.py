@@ -133,6 +133,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> ActiveLearning:
     return skipping(tmp_path_factory.mktemp("expected"), Faulty(NAN, BROKEN, ODD), max_rounds=2)[0]
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*cannot be scored")
 @pytest.mark.parametrize(
     ("batch_size", "workers"), [(1, 0), (5, 2), *(pytest.param(size, 0, marks=pytest.mark.slow) for size in (7, 100))]
@@ -147,6 +148,7 @@ def test_which_are_left_out_depends_on_no_batch_and_no_worker(
     assert active.history[0].indices == expected.history[0].indices
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore:.*cannot be scored")
 def test_workers_of_a_loader_that_failed_end_at_once(tmp_path: Path) -> None:
     alive: list[int] = []

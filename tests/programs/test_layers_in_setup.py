@@ -379,6 +379,7 @@ def test_fits_call_by_call_begin_as_the_first(tmp_path: Path, whole: Whole, prog
     assert same_weights(weights_of(other), weights_of(module))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "stages",
     # One that always compiles is in test_compiled.py too.

@@ -115,6 +115,7 @@ def test_the_page_needs_nothing_beside_it(study):
     assert "unsafe" not in policy
 
 
+@pytest.mark.long
 def test_names_are_text_and_nothing_else(hostile):
     page = Page(hostile / "index.html")
     assert not {"script", "b", "i", "svg"} & {tag for tag, _ in page.tags}
@@ -140,6 +141,7 @@ def test_a_metric_may_be_called_anything(tmp_path, metric):
     assert not {"script", "b", "i", "svg"} & {tag for tag, _ in Page(tmp_path / "out" / "index.html").tags}
 
 
+@pytest.mark.long
 def test_several_tasks_have_sections_of_their_own(tmp_path):
     record(tmp_path / "runs" / "a", [0.5])
     record(tmp_path / "runs" / "b", [0.5], data__noise=0.1)

@@ -265,6 +265,7 @@ def test_the_accuracy_on_audit_points_stands_for_that_on_test_data_that_were_not
         (program / "config.yaml").unlink()
 
 
+@pytest.mark.long
 def test_the_people_who_labelled_are_named_with_their_answers_and_time(program: Path, report_on_program: Path) -> None:
     shown = tables.people(study_of(program))
     assert shown is not None

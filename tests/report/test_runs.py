@@ -111,6 +111,7 @@ def test_a_finished_run_is_read_and_its_folder_left_as_it_was(tmp_path):
     assert (left_out, state_of(tmp_path)) == ([], before)
 
 
+@pytest.mark.long
 def test_a_run_that_another_process_writes_to_shows_what_it_has(tmp_path):
     journal = record(tmp_path, [0.5, 0.6], finished=False, keep_open=True)
     run = read_run(tmp_path)

@@ -95,6 +95,7 @@ def assert_flat(first: Look, last: Look) -> None:
     assert last.files <= first.files
 
 
+@pytest.mark.long
 def test_nothing_is_left_behind_by_a_round(tmp_path: Path) -> None:
     first, last = run(tmp_path, 12, [SETTLED, 11]).looks
     assert_flat(first, last)

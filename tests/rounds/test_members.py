@@ -80,6 +80,7 @@ def check_as_whole(ended: dict[str, Any], whole: dict[str, Any], fits: int) -> N
     assert ended["fits"] == fits
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "name",
     ["in the second fit", *(pytest.param(name, marks=OFTEN[name in REPEATED]) for name in list(DEATHS)[1:])],
@@ -102,6 +103,7 @@ def test_a_stopped_run_resumes_in_its_fit_too(found: Any, number: str) -> None:
     check_as_whole(found(number), found("whole"), 2)
 
 
+@pytest.mark.long
 def test_a_whole_run_leaves_no_weights_of_its_fits(found: Any) -> None:
     kept = [f"run/kept/round-1/member-{member}/epoch=0-step=2.ckpt" for member in range(3)]
     journals = [f"run/{name}" for name in ("history.jsonl", "initial.pt", "journal.sqlite", "labels.csv", "model.ckpt")]
@@ -186,6 +188,7 @@ def test_the_same_program_may_call_again(tmp_path: Path, whole: Any, folder: str
 
 
 # Without a folder, all that the fit goes on from is in the checkpoint.
+@pytest.mark.long
 @pytest.mark.parametrize(("folder", "reset"), [pytest.param("run", "initial", marks=pytest.mark.slow), (None, "warm")])
 def test_a_checkpoint_of_the_middle_of_a_fit_goes_on_there(
     tmp_path: Path, whole: Any, folder: str | None, reset: str
@@ -222,6 +225,7 @@ def test_a_checkpoint_of_an_earlier_fit_than_the_folders_is_refused(tmp_path: Pa
         Run(tmp_path, "run").fit(checkpoint(tmp_path), ckpt_path=earlier)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reset", ["initial", pytest.param("warm", marks=pytest.mark.slow)])
 def test_a_run_that_is_done_repeats_its_last_fit(tmp_path: Path, whole: Any, reset: str) -> None:
     Run(tmp_path, "run", reset=reset).fit(checkpoint(tmp_path))
@@ -232,6 +236,7 @@ def test_a_run_that_is_done_repeats_its_last_fit(tmp_path: Path, whole: Any, res
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("reset", [pytest.param("initial", marks=pytest.mark.slow), "warm"])
 def test_a_larger_limit_goes_on_further(tmp_path: Path, whole: Any, reset: str) -> None:
     Run(tmp_path, "run", max_rounds=1, reset=reset).fit(checkpoint(tmp_path))
@@ -250,6 +255,7 @@ def test_a_label_that_is_corrected_in_between_begins_the_round_again(tmp_path: P
     assert run.active.history[1].corrected == [run.data.pool.labelled[-1]]
 
 
+@pytest.mark.long
 def test_fits_whose_weights_are_gone_are_done_again(tmp_path: Path, whole: Any) -> None:
     with pytest.raises(CutError):
         Run(tmp_path, "run").fit(checkpoint(tmp_path), Cut(5))

@@ -297,6 +297,7 @@ def test_an_open_socket_or_file_can_say_nothing_of_itself(tmp_path: Path) -> Non
         config_of(Tilted(file))
 
 
+@pytest.mark.long
 def test_what_holds_everything_is_not_read_for_ever() -> None:
     deep: Any = []
     for _ in range(100_000):

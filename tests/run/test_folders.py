@@ -50,6 +50,7 @@ def composed_once(overrides: tuple[str, ...]) -> DictConfig:
         return compose("config", [*overrides], return_hydra_config=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("processes", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_processes_within_a_second_share_no_folder(tmp_path: Path, processes: int) -> None:
     config = composed()

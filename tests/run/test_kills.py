@@ -59,6 +59,7 @@ def test_runs_of_a_person_who_pauses_lose_no_answer_when_killed_and_end_as_one_w
     assert paused[-1]["label_seconds"] > paused[0]["label_seconds"] > 0
 
 
+@pytest.mark.long
 def test_programs_of_a_person_who_pauses_lose_no_answer_when_killed(tmp_path: Path) -> None:
     plans = ["ask:before:1,answer:after:2", "append:after:1"]
     check(outcomes(tmp_path, "--variants", "audited program", "--named", *plans, "--rounds", "2"), named=3, random=0)

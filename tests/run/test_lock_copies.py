@@ -109,6 +109,7 @@ def test_reading_a_copy_keeps_nobody_from_the_other(tmp_path: Path) -> None:
         Journal(run).close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("is_held", [True, False])
 def test_of_many_that_start_on_a_copy_at_once_one_is_let_in(tmp_path: Path, is_held: bool) -> None:
     run, copy = tmp_path / "run", tmp_path / "copy"
