@@ -277,10 +277,11 @@ class GainSearch:
                 first_n = bounds_n.clone()
                 probe(first_n)
                 continue
-            trial = places[:: len(places) // FEW]
+            is_trial_n = torch.zeros_like(places, dtype=torch.bool)
+            is_trial_n[:: len(places) // FEW] = True
+            trial, others = places[is_trial_n], places[~is_trial_n]
             lower(trial, level)
-            share = (bounds_n[trial] / first_n[trial]).quantile(HOPEFUL)
-            others = places[~torch.isin(places, trial)]
+            share = (bounds_n[trial] / first_n[trial]).kthvalue(1 + int(HOPEFUL * len(trial))).values
             lower(others[share * first_n[others] <= least()], level)
 
         evaluate(left())
