@@ -30,8 +30,8 @@ FEW = 32
 """So many points are computed in full in about the time that bounds for them would take."""
 
 HOPEFUL = 0.1
-"""A level of bounds is asked only of points that it would exclude if it lowered their bounds as it lowers those of one
-in ten of a few: it costs a fraction of the next."""
+"""A level lowers the bounds of a few points first. It is asked of the others if it would exclude them by lowering their
+bounds in proportion as it did those of the tenth that it lowered most: it costs a fraction of the next level."""
 
 NUM_PROBES = 2
 """The number of likely points that are computed in full, to find the gain that others have to reach. By the bounds of
@@ -247,6 +247,11 @@ class GainSearch:
         margin: Tensor,
         to_reach: float,
     ) -> Tensor:
+        """Compute the gains that bounds do not exclude, and return the positions of those near the highest.
+
+        The bounds of the first level show which gains are high. With two of these computed, the others have a gain to
+        reach, and each further level excludes points that do not reach it.
+        """
         bounds_n, gains_n = ceilings_n, torch.full_like(ceilings_n, -math.inf)
 
         def evaluate(places: Tensor) -> None:
