@@ -54,7 +54,7 @@ class CallbackStates:
         for callback in callbacks_of(trainer):
             if callback is not but and not _is_left_alone(callback) and callback not in self._before:
                 plain = copy.deepcopy(plain_attributes(callback)) if _is_lightnings(callback) else {}
-                self._before[callback] = plain, copy.deepcopy(callback.state_dict())
+                self._before[callback] = plain, _copied_state(callback)
                 if not _is_lightnings(callback):
                     self._settings[callback] = copy.deepcopy(_settings(callback))
 
@@ -81,6 +81,18 @@ class CallbackStates:
                 f"{', '.join(changed)}. For each fit to begin anew, return them in its `state_dict` and set them in "
                 "`load_state_dict`."
             )
+
+
+def _copied_state(callback: pl.Callback) -> dict[str, Any]:
+    state = callback.state_dict()
+    try:
+        return copy.deepcopy(state)
+    except Exception as error:
+        raise TypeError(
+            f"Each fit begins with the callbacks' states before the first one, but the `state_dict` of "
+            f"`{type(callback).__name__}` cannot be copied ({type(error).__name__}: {error}). Return numbers, text, "
+            "tensors and containers of these in it, as a checkpoint needs."
+        ) from error
 
 
 def _settings(callback: pl.Callback) -> dict[str, Any]:

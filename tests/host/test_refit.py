@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -50,6 +51,16 @@ def test_states_go_back_to_those_before_the_first_fit(tmp_path: Path) -> None:
         assert (counter.count, stopping.wait_count, timer._offset) == (0, 0, 7)
         assert stopping.best_score == torch.tensor(float("inf"))
     assert counter.gathered == [1, 1]
+
+
+def test_a_state_that_cannot_be_copied_is_named(tmp_path: Path) -> None:
+    class Locked(pl.Callback):
+        def state_dict(self) -> dict[str, Any]:
+            return {"lock": Lock()}
+
+    fitting = trainer(tmp_path, callbacks=[Locked()])
+    with pytest.raises(TypeError, match="`state_dict` of `Locked` cannot be copied"):
+        CallbackStates().remember_or_restore(fitting, but=pl.Callback())
 
 
 class OwnStopping(pl.Callback):
