@@ -236,6 +236,7 @@ def test_a_generator_that_goes_on_after_it_is_closed_loses_nothing() -> None:
         raise wrong or AssertionError
 
 
+@pytest.mark.slow  # it measures time, which a busy machine stretches
 def test_many_answers_take_time_in_proportion() -> None:
     def seconds(size: int) -> float:
         query = OpenQuery(0, list(range(size)), [0.0] * size)
