@@ -45,8 +45,9 @@ TILT_ERROR = 1e-5
 """The largest relative difference of a posterior sample's average probability from 1/K that counts as zero."""
 
 
-ROUNDING = 1e-6
-"""The largest relative error of an average of float32 probabilities."""
+ROUNDING = 1e-5
+"""The largest relative error of an average of float32 probabilities: half an epsilon for each of `BLOCK_ROWS` terms,
+since the sum of equal ones drifts in one direction, and for the weight."""
 
 HIDDEN = 0.1
 """The share of a row's entropy, rounded up, that float32 loses if it rounds the largest probability to 1."""

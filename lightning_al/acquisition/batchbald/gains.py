@@ -78,6 +78,12 @@ def probs_and_entropies(log_probs_n_K_C: Tensor) -> tuple[Tensor, Tensor]:
     return probs_n_C_K, -(probs_n_C_K * log_probs_n_C_K).sum(1)
 
 
+def entropy_rounding(dtype: torch.dtype, *, K: int, C: int, M: int = 1) -> float:
+    """Return how far rounding may put the entropies of a gain, or of a BALD score, from the truth, in nats."""
+    # The error of n additions grows with the square root of n; a gain averages over M, and each term over K.
+    return torch.finfo(dtype).eps * (4 + math.sqrt(K) + math.sqrt(M)) * (1 + math.log(C))
+
+
 def num_per_block(num_values: int, table: Tensor) -> int:
     """Return how many rows of `num_values` values make an intermediate table of the right size, at least one."""
     block_bytes = BLOCK_BYTES.get(table.device.type, BLOCK_BYTES["cuda"])

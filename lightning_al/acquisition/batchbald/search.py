@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.batchbald.configurations import HIDDEN, Configurations, can_be_asked
-from lightning_al.acquisition.batchbald.gains import exact, gains, num_per_block, probs_and_entropies
+from lightning_al.acquisition.batchbald.gains import entropy_rounding, exact, gains, num_per_block, probs_and_entropies
 from lightning_al.acquisition.batchbald.levels import Levels
 from lightning_al.acquisition.ties import EQUAL_GAINS, Tied, first_of
 
@@ -88,6 +88,7 @@ class GainSearch:
             self.probs_N_C_K[block], self.entropies_N_K[block] = probs_and_entropies(log_probs_n_K_C)
         self.balds_N = self._gains(None, self._nothing_known.to(dtype))
         self.latest_N = self.balds_N.clone()
+        self._mean_of_latest_K = self._nothing_known.mean_K
 
     @property
     def dtype(self) -> torch.dtype:
@@ -166,9 +167,7 @@ class GainSearch:
     def _least_entropy(self, configurations: Configurations) -> float:
         """Return twice the rounding error of a gain's entropies in nats; smaller entropies can be left out."""
         _, C, K = self.probs_N_C_K.shape
-        # The error of n additions grows with the square root of n; a gain averages over M, and each term over K.
-        additions = 4 + math.sqrt(K) + math.sqrt(len(configurations))
-        return 2 * torch.finfo(self.dtype).eps * additions * (1 + math.log(C))
+        return 2 * entropy_rounding(self.dtype, K=K, C=C, M=len(configurations))
 
     def _is_too_coarse(self, configurations: Configurations) -> Tensor:
         """Return whether so little is left to learn that rounding would hide the best point."""
@@ -198,8 +197,11 @@ class GainSearch:
         margin = self.margin(configurations)
         ceilings_n = configurations.gain_per_bald * self.balds_N[open_n] + margin
         if not configurations.sampled:
-            ceilings_n = torch.minimum(ceilings_n, self.latest_N[open_n])
+            # 1, but where the probabilities of a point that was chosen do not sum to 1.
+            growth = (configurations.mean_K / self._mean_of_latest_K).max()
+            ceilings_n = torch.minimum(ceilings_n, growth * self.latest_N[open_n])
         levels = self.levels(configurations) if levels is None else levels
+        self._mean_of_latest_K = configurations.mean_K
         return self._search(open_n, ceilings_n, levels, margin, to_reach)
 
     def _best_of_all(self, configurations: Configurations, is_open_N: Tensor) -> int | None:

@@ -266,13 +266,14 @@ class _Greedy:
 
         gain = self.search.exact_gain(place, configurations)
         margin = float(self.search.margin(configurations))
-        gain_per_bald = configurations.gain_per_bald
+        gain_per_bald, rounding = configurations.gain_per_bald, self.shortlist.rounding
         # A label cannot tell more than what is left to know, either.
-        ceiling = min(gain_per_bald * highest_bald, (1 + HIDDEN) * float(configurations.entropy_left)) + margin
+        most = (1 + HIDDEN) * float(configurations.entropy_left)
+        ceiling = min(gain_per_bald * (highest_bald + rounding), most) + margin
         if not self.exact or ceiling < gain:
             self.shortfall += max(0.0, ceiling - gain)
             return position, log_probs_K_C
-        return self._best_of_all(configurations, taken, (gain - margin) / gain_per_bald)
+        return self._best_of_all(configurations, taken, (gain - margin) / gain_per_bald - rounding)
 
     def _best_of_all(self, configurations: Configurations, taken: list[int], least_score: float) -> tuple[int, Tensor]:
         """Choose among the shortlist and the points left out whose BALD score is high enough, in another pass."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import at_most, checked_chunks
+from lightning_al.acquisition.batchbald.gains import entropy_rounding
 from lightning_al.acquisition.ties import last
 from lightning_al.information import mutual_information
 from lightning_al.points import Candidates
@@ -81,6 +82,12 @@ class Shortlist:
         """Return the highest BALD score of a point that is neither kept nor taken, or -inf if there is none."""
         scores_N = self._scores_left_out(taken)
         return scores_N.max().item() if len(scores_N) else -math.inf
+
+    @property
+    def rounding(self) -> float:
+        """How far rounding may put a score below the truth, in nats."""
+        _, K, C = self.log_probs_n_K_C.shape
+        return 2 * entropy_rounding(self.scores_N.dtype, K=K, C=C)
 
     def left_out(self, taken: list[int], least_score: float) -> Iterator[tuple[Tensor, Tensor]]:
         """Pass over the points again.

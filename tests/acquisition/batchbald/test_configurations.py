@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lightning_al.acquisition.bald import bald
-from lightning_al.acquisition.batchbald.configurations import Configurations
+from lightning_al.acquisition.batchbald.configurations import BLOCK_ROWS, ROUNDING, Configurations, average
 from lightning_al.acquisition.batchbald.gains import gains
 from tests import references
 from tests.references import random_log_probs
@@ -123,3 +123,11 @@ def test_samples_that_are_the_same_do_not_unbalance_the_others():
     configurations = configurations_of(twice_S_K_C, limit=500)
     mean_K = configurations.mean_K
     torch.testing.assert_close(mean_K, torch.full_like(mean_K, 1 / 10), rtol=0, atol=1e-5 / 10)
+
+
+@pytest.mark.parametrize("M", [BLOCK_ROWS, 1000, 2044])
+def test_an_average_of_equal_terms_drifts_by_less_than_is_said(M):
+    posteriors_M_K = torch.zeros(M, 4)
+    posteriors_M_K[: M // 2, :2] = posteriors_M_K[M // 2 :, 2:] = 0.5
+    mean_K = average(torch.full((M,), 1 / M, dtype=torch.float64), posteriors_M_K)
+    assert (mean_K * 4 - 1).abs().max() <= ROUNDING

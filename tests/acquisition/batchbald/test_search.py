@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lightning_al.acquisition.batchbald import batchbald, configurations
+from tests import references
 from tests.acquisition.test_hard_cases import assert_picks_of_evaluating_everything, problems
 from tests.references import random_log_probs
 
@@ -69,3 +70,20 @@ def test_a_gpu_and_a_cpu_choose_the_same(seed):
         on_gpu = batchbald(log_probs_N_K_C, 12, num_configurations=1000)
     assert on_gpu.positions.equal(on_cpu.positions)
     torch.testing.assert_close(on_gpu.scores, on_cpu.scores, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_probabilities_that_sum_to_1_only_roughly_hide_no_point(dtype):
+    """After a label whose probabilities do not sum to 1, samples are not equally likely, and gains may rise."""
+
+    def two(first_K):
+        first_K = torch.tensor(first_K, dtype=torch.float64)
+        return torch.stack([first_K, 1 - first_K], -1)
+
+    off = 1e-3
+    sums_K = torch.tensor([1 + off, 1 + off, 1 - off, 1 - off], dtype=torch.float64)
+    rough = two([0.97, 0.97, 0.03, 0.03]) * sums_K[:, None]
+    points = [rough, two([0.8, 0.2, 0.5, 0.5]), *[two([0.5, 0.5, 0.8 + 0.3 * off, 0.2])] * 3]
+    log_probs_N_K_C = torch.stack(points).log().to(dtype)
+    expected = references.batchbald_evaluating_everything(log_probs_N_K_C, 2, num_configurations=1000)
+    assert batchbald(log_probs_N_K_C, 2, num_configurations=1000).positions.tolist() == expected == [0, 1]

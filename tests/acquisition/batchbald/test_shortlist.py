@@ -100,6 +100,29 @@ def test_it_keeps_the_points_with_the_highest_bald(chunk_size):
     assert shortlist.highest_left_out([]) == pytest.approx(scores_N.sort(descending=True).values[9].item())
 
 
+def test_rounding_of_scores_leaves_no_winner_out():
+    """Scores of about 2e-7 nats are 0 in float32, and still above what two clear questions leave to gain."""
+
+    def asked(sides, wrong):
+        rest = torch.tensor([math.log1p(-wrong), math.log(wrong)]) - math.log(15)
+        return torch.stack([rest[[side, 1 - side]].repeat_interleave(15) for side in sides])
+
+    generator = torch.Generator().manual_seed(0)
+    base, step = (
+        0.3 * torch.randn(400, 1, 30, generator=generator),
+        1.5e-3 * torch.randn(400, 1, 30, generator=generator),
+    )
+    faint = torch.cat([base, base + step, base, base + step], 1).double().log_softmax(-1).float()
+    faint = faint[bald(faint) == 0]
+    assert bald(faint.double()).min() > 1e-8
+    clear, other = asked([0, 0, 1, 1], 1e-13), asked([0, 1, 0, 1], 5e-5)
+    table_N_K_C = torch.cat([clear.expand(6, -1, -1), other[None], faint])
+    candidates = Candidates.stream(len(table_N_K_C), lambda: table_N_K_C.split(50))
+    room = 7 * 4 * table_N_K_C[0].numel() * 4
+    selection = BatchBALD(max_memory=room, exact=True).select(candidates, 3, torch.Generator().manual_seed(0))
+    assert selection.positions.tolist() == batchbald(table_N_K_C, 3).positions.tolist()
+
+
 def test_a_table_that_is_held_anyway_is_used_whole():
     log_probs_N_K_C = random_log_probs(60, 4, 3, seed=3)
     acquisition = BatchBALD(max_memory=1)
