@@ -140,15 +140,17 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         features: What acquisition functions tell distances by, and what a head may be trained on: numbers of each point
             that do not depend on the network. A frozen encoder: a module, ``"timm:NAME"`` for images,
             ``"transformers:NAME"`` for texts, or a function of a batch's inputs. Or an array ``[N, D]`` with a row for
-            each point, or the path of a ``.npy`` file, or a dict of these by train, val, test and predict. An encoder
-            runs once, in float32 and without training-only augmentation, on the Trainer's device, and through the
-            transfer hooks of `data`. By default methods read the network's embeddings.
+            each point, or the path of a ``.npy`` file, or a dict of these by train, val, test, predict and
+            target_inputs. An encoder runs once, in float32 and without training-only augmentation, on the Trainer's
+            device, and through the transfer hooks of `data`; the networks that a function uses stay on their device. By
+            default methods read the network's embeddings.
         cache: A folder that keeps what an encoder gave for several runs, such as those of a sweep. By default it is
-            kept in the run's folder, and without one in memory. It is known by the encoder's weights or source, by the
-            items, and by the sizes and times of their files, and computed again where these differ. All items are
-            compared that the dataset is, as a list, holds in an attribute with an entry for each, or has files for: a
-            method `path_of`, or `samples` as in torchvision. Of others, only 32 spread items are read, so that a change
-            elsewhere is not noticed: delete the ``features-*.npy`` files then, or pass another folder.
+            kept in the run's folder, and without one in memory. It is known by the encoder's weights, by a function's
+            source and the weights that it uses, by the items, and by the sizes and times of their files, and computed
+            again where these differ. All items are compared that the dataset is, as a list, holds in an attribute with
+            an entry for each, or has files for: a method `path_of`, or `samples` as in torchvision. Of others, only 32
+            spread items are read, so that a change elsewhere is not noticed: delete the ``features-*.npy`` files then,
+            or pass another folder.
         inputs: ``"features"`` to train, validate, test and score on features in place of the inputs: batches are
             ``(features, label)``, or dicts with ``features``. Oracles still get the items themselves.
         val: Validation dataset or pair of arrays, if `data` is a dataset or a pair of arrays. The arguments below are

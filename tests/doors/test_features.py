@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, Subset
 
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Deterministic, Query, ScoreAcquisition
+from lightning_al.data.features.points import features_at, target_features_at
+from lightning_al.host.namespace import pl
+from lightning_al.run.seeds import seeded
 from tests.support import programs
 from tests.support.tasks import CLASSES, LitMLP, points, trainer
 
@@ -194,3 +200,89 @@ def test_the_first_of_two_ranks_encodes_and_both_have_the_same(tmp_path: Path) -
     alone, first, second = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("1-0", "2-0", "2-1"))
     assert (alone.pop("encoded"), first.pop("encoded"), second.pop("encoded")) == (N, N, 0)
     assert alone == first == second
+
+
+def test_arrays_of_target_inputs_are_given_by_their_name() -> None:
+    arrays = {"train": X.numpy(), "target_inputs": VAL.tensors[0].numpy()}
+    data = ActiveDataModule(POOL, initial_size=4, features=arrays, target_inputs=VAL)
+    data.setup("fit")
+    torch.testing.assert_close(target_features_at(data, [2, 0]), VAL.tensors[0][[2, 0]])
+
+
+class Swapped(pl.LightningDataModule):
+    """A datamodule whose test data the user exchanges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.test = TEST
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(POOL, batch_size=8)
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.test, batch_size=5)
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+def test_other_test_data_have_their_own_features(tmp_path: Path, is_kept: bool) -> None:
+    own = Swapped()
+    cache = tmp_path / "cache" if is_kept else None
+    data = ActiveDataModule(own, initial_size=4, features=nn.Flatten(), inputs="features", cache=cache)
+    data.setup("test")
+    for test in (TEST, Subset(TEST, list(reversed(range(24)))), points(30, seed=3), TEST):
+        own.test = test
+        features, labels = (torch.cat(column) for column in zip(*data.test_dataloader(), strict=True))
+        assert torch.equal(features, torch.stack([test[place][0] for place in range(len(test))]))
+        assert labels.tolist() == [int(test[place][1]) for place in range(len(test))]
+
+
+def test_datasets_with_the_same_items_are_encoded_once(tmp_path: Path) -> None:
+    own, encoder = Swapped(), Counted()
+    data = ActiveDataModule(own, initial_size=4, features=encoder, inputs="features")
+    data.setup("test")
+    for _ in range(3):
+        own.test = points(24, seed=2)
+        assert len(list(data.test_dataloader())) == 5
+    assert encoder.items == 24
+
+
+NET: nn.Module = nn.Linear(1, 1)
+
+
+class Tower(nn.Module):
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def encode_image(self, inputs: Tensor) -> Tensor:
+        return self.net(inputs)
+
+
+def helped(inputs: Tensor) -> Tensor:
+    return torch.stack([NET(one) for one in inputs])
+
+
+FUNCTIONS: dict[str, Callable[[nn.Module], Any]] = {
+    "a closure": lambda net: lambda inputs: net(inputs),
+    "a module of the file": lambda net: lambda inputs: NET(inputs),
+    "a helper of the file": lambda net: lambda inputs: helped(inputs),
+    "a default": lambda net: lambda inputs, net=net: net(inputs),
+    "a method of a module": lambda net: Tower(net).encode_image,
+    "a partial of a method": lambda net: functools.partial(Tower(net).encode_image),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_is_known_by_the_weights_that_it_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    with seeded(0):
+        networks = [nn.Sequential(nn.Dropout(0.5), nn.Linear(X.shape[1], 3)) for _ in range(2)]
+    for net in (*networks, networks[0]):
+        monkeypatch.setitem(globals(), "NET", net)
+        data = ActiveDataModule(POOL, initial_size=4, features=FUNCTIONS[name](net), cache=tmp_path)
+        data.setup("fit")
+        # In evaluation mode, whatever mode the network is in.
+        torch.testing.assert_close(features_at(data, range(N)), net[1](X).detach())
+        assert net.training
+    assert len(list(tmp_path.rglob("*.npy"))) == 2

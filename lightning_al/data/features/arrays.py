@@ -15,7 +15,7 @@ from lightning_al.values.content_hash import content_hash
 from lightning_al.values.errors import said_shortly
 from lightning_al.values.parts import described
 
-SPLITS = ("train", "val", "test", "predict")
+SPLITS = ("train", "val", "test", "predict", "target_inputs")
 """The data that features may be given for."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.data.features.named import NamedEncoder
+from lightning_al.data.features.used import used_by
 from lightning_al.data.target import Target
 from lightning_al.posterior.base import evaluating
 from lightning_al.run.config import UnknownStateError, config_of
@@ -37,7 +38,9 @@ class Encoder:
         return f"{type(self).__name__}({self.name})"
 
     def config(self) -> dict[str, Any]:
-        """Return what a run records of the encoder: a name, or the hash of a module's weights or a function's source.
+        """Return what a run records of the encoder: a name, or a hash.
+
+        The hash is of a module's weights, or of a function's source and of the networks and arrays that it uses.
 
         Raises:
             UnknownStateError: If a function holds what can say nothing of itself.
@@ -46,7 +49,8 @@ class Encoder:
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        return {"encoder": config_of(self.given)}
+        used = [] if isinstance(self.given, NamedEncoder | nn.Module) else used_by(self.given)
+        return {"encoder": config_of(self.given)} | ({"uses": [config_of(one) for one in used]} if used else {})
 
     @cached_property
     def identity(self) -> str | None:
@@ -71,8 +75,12 @@ class Encoder:
 
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:
-        """Move a module to a device and to evaluation mode, and put both back."""
+        """Move a module to a device and to evaluation mode, and put both back.
+
+        The networks that a function uses stay where they are, in evaluation mode.
+        """
         module = self.function if isinstance(self.function, nn.Module) else None
+        networks = [one for one in used_by(self.function) if isinstance(one, nn.Module)]
         tensors = [] if module is None else [*module.parameters(), *module.buffers()]
         before = tensors[0].device if tensors else device
         # Weights that are moved in inference mode could never be trained again.
@@ -80,7 +88,9 @@ class Encoder:
             if module is not None and before != device:
                 module.to(device)
             try:
-                with nullcontext() if module is None else evaluating(module):
+                with ExitStack() as stack:
+                    for network in networks:
+                        stack.enter_context(evaluating(network))
                     yield
             finally:
                 if module is not None and before != device:

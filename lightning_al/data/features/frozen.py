@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,23 @@ from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_first_rank, is_alone, on_any_rank, on_first_rank
 from lightning_al.values.content_hash import content_hash
 from lightning_al.values.parts import rebuilt
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The features ``[N, D]`` of a dataset.
+
+    Attributes:
+        dataset: The dataset: a loader may come with another one later.
+        split: What it is for.
+        key: A hash of its items and of the encoder, or None where they cannot be recognised again.
+        rows_N_D: The features.
+    """
+
+    dataset: Any
+    split: str
+    key: str | None
+    rows_N_D: np.ndarray
 
 
 class FrozenFeatures:
@@ -42,8 +60,7 @@ class FrozenFeatures:
         self.target = target
         self._cache = None if cache is None else Store(cache, is_shared=True)
         self._store = self._cache
-        self._tables: dict[str, np.ndarray] = {}
-        self._keys: dict[str, str] = {}
+        self._tables: dict[tuple[str, str], _Table] = {}
         self._labels: dict[str, OwnLabels] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,12 +86,15 @@ class FrozenFeatures:
         Raises:
             ValueError: If arrays do not fit the dataset, or features cannot be computed.
         """
-        if split not in self._tables:
+        slot = split, source.what
+        known = self._tables.get(slot)
+        if known is None or known.dataset is not source.dataset:
             if isinstance(self.given, Arrays):
-                self._tables[split] = self.given.of(split, len(source), places)
+                known = _Table(source.dataset, split, None, self.given.of(split, len(source), places))
             else:
-                self._tables[split] = self._found_or_computed(split, source, path_of)
-        return self._tables[split]
+                known = self._found_or_computed(split, source, path_of)
+            self._tables[slot] = known
+        return known.rows_N_D
 
     def keep_in(self, folder: Path, trainer: pl.Trainer) -> None:
         """Keep tables in a run's folder from now on, those that were computed before included, if there is no cache."""
@@ -83,15 +103,16 @@ class FrozenFeatures:
         store = self._store = Store(folder, is_shared=False)
 
         def write() -> None:
-            for split, key in self._keys.items():
-                if split in self._tables:
-                    store.write(split, key, len(self._tables[split]), [self._tables[split]])
+            for table in self._tables.values():
+                if table.key is not None:
+                    store.write(table.split, table.key, len(table.rows_N_D), [table.rows_N_D])
 
         on_first_rank(trainer, write)
 
-    def _found_or_computed(self, split: str, source: Source, path_of: Callable[[int], Any] | None) -> np.ndarray:
-        encoder, trainer = self.given, source.hooks.trainer
+    def _found_or_computed(self, split: str, source: Source, path_of: Callable[[int], Any] | None) -> _Table:
+        encoder, trainer, store = self.given, source.hooks.trainer, self._store
         assert not isinstance(encoder, Arrays)
+        known = {table.key: table.rows_N_D for table in self._tables.values() if table.split == split}
 
         def joined() -> np.ndarray:
             return np.concatenate(list(encode(encoder, source)))
@@ -101,21 +122,19 @@ class FrozenFeatures:
             if contents is None or encoder.identity is None:
                 return None
             key = content_hash([encoder.identity, contents])
-            store = self._store
-            if store is not None and store.find(split, key, len(source)) is None:
+            if key not in known and store is not None and store.find(split, key, len(source)) is None:
                 store.write(split, key, len(source), encode(encoder, source))
             return key
 
         key = find_or_write() if trainer is None else from_first_rank(trainer, find_or_write)
-        if key is not None:
-            self._keys[split] = key
-        store = self._store
-        found = None if key is None or store is None else store.find(split, key, len(source))
+        found = known.get(key) if key is not None else None
+        if found is None and key is not None and store is not None:
+            found = store.find(split, key, len(source))
         # Another machine may not see the first one's folder.
-        if found is not None if trainer is None else not on_any_rank(trainer, found is None):
-            assert found is not None
-            return found
-        return joined() if trainer is None or is_alone(trainer) else from_first_rank(trainer, joined)
+        if found is None if trainer is None else on_any_rank(trainer, found is None):
+            found = joined() if trainer is None or is_alone(trainer) else from_first_rank(trainer, joined)
+        assert found is not None
+        return _Table(source.dataset, split, key, found)
 
     def items(self, split: str, dataset: Any, like: Any, table: Callable[[], np.ndarray]) -> FeatureItems:
         """Return the items of a dataset with features in place of their inputs.

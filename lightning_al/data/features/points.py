@@ -32,7 +32,7 @@ def has_target_features(data: ActiveDataModule) -> bool:
     """Return whether the target inputs have features."""
     if data.features is None or data.target_inputs is None:
         return False
-    return not isinstance(data.features, Arrays) or (data.target_inputs == "val" and "val" in data.features.tables)
+    return not isinstance(data.features, Arrays) or _target_split(data) in data.features.tables
 
 
 def target_features_at(data: ActiveDataModule, places: Sequence[int]) -> Tensor:
@@ -99,7 +99,7 @@ def _training_table(data: ActiveDataModule) -> np.ndarray:
 
 
 def _target_split(data: ActiveDataModule) -> str:
-    return "val" if data.target_inputs == "val" else "target inputs"
+    return "val" if data.target_inputs == "val" else "target_inputs"
 
 
 def _target_source(data: ActiveDataModule) -> Source:
