@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Subset, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Deterministic, Query, ScoreAcquisition
 from lightning_al.data.features.points import features_at, target_features_at
@@ -202,11 +202,45 @@ def test_the_first_of_two_ranks_encodes_and_both_have_the_same(tmp_path: Path) -
     assert alone == first == second
 
 
+@pytest.mark.parametrize("split", ["train", "target_inputs"])
+def test_rows_of_an_array_that_are_no_numbers_are_named_before_the_first_step(split: str) -> None:
+    arrays = {"train": X.clone(), "target_inputs": VAL.tensors[0].clone()}
+    arrays[split][7, 1] = torch.nan
+    data = ActiveDataModule(POOL, initial_size=4, features=arrays, target_inputs=VAL)
+    data.setup("fit")
+    with pytest.raises(ValueError, match=r"NaN or Inf in the rows \[7\] for the"):
+        features_at(data, [0]) if split == "train" else target_features_at(data, [0])
+
+
 def test_arrays_of_target_inputs_are_given_by_their_name() -> None:
     arrays = {"train": X.numpy(), "target_inputs": VAL.tensors[0].numpy()}
     data = ActiveDataModule(POOL, initial_size=4, features=arrays, target_inputs=VAL)
     data.setup("fit")
     torch.testing.assert_close(target_features_at(data, [2, 0]), VAL.tensors[0][[2, 0]])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_collate_function_that_makes_other_labels_is_refused(split: str) -> None:
+    def collate(items: list[Any]) -> Any:
+        inputs, labels = default_collate(items)
+        return inputs, labels - 1
+
+    data = ActiveDataModule(
+        POOL, test=TEST, initial_size=4, features=nn.Flatten(), inputs="features", collate_fn=collate
+    )
+    data.setup("fit")
+    with pytest.raises(ValueError, match="batches the labels of items as they are"):
+        getattr(data, f"{split}_dataloader")()
+
+
+def test_a_collate_function_that_keeps_labels_is_fine() -> None:
+    def collate(items: list[Any]) -> Any:
+        inputs, labels = default_collate(items)
+        return {"x": inputs, "labels": labels.float()}
+
+    data = ActiveDataModule(POOL, initial_size=4, features={"train": X}, inputs="features", collate_fn=collate)
+    data.setup("fit")
+    assert len(next(iter(data.train_dataloader()))) == 2
 
 
 class Swapped(pl.LightningDataModule):

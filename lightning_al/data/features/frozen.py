@@ -8,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import BatchSampler, DataLoader
+from torch.utils.data import BatchSampler, DataLoader, default_collate
 
 from lightning_al.data.features.arrays import Arrays
 from lightning_al.data.features.contents import contents_of
 from lightning_al.data.features.encoding import Source, encode
 from lightning_al.data.features.given import Given
-from lightning_al.data.features.items import FeatureItems, OwnLabels, form_like
+from lightning_al.data.features.items import FeatureItems, OwnLabels, check_labels, form_like
 from lightning_al.data.features.store import Store
 from lightning_al.data.target import Target
 from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_first_rank, is_alone, on_any_rank, on_first_rank
 from lightning_al.values.content_hash import content_hash
+from lightning_al.values.errors import first_few
 from lightning_al.values.parts import rebuilt
+
+CHECKED_ROWS = 10_000
+"""How many rows of an array are checked at a time, since it may lie in a file."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,7 @@ class FrozenFeatures:
         if known is None or known.dataset is not source.dataset:
             if isinstance(self.given, Arrays):
                 known = _Table(source.dataset, split, None, self.given.of(split, len(source), places))
+                _check_finite(known.rows_N_D, source)
             else:
                 known = self._found_or_computed(split, source, path_of)
             self._tables[slot] = known
@@ -136,7 +141,14 @@ class FrozenFeatures:
         assert found is not None
         return _Table(source.dataset, split, key, found)
 
-    def items(self, split: str, dataset: Any, like: Any, table: Callable[[], np.ndarray]) -> FeatureItems:
+    def items(
+        self,
+        split: str,
+        dataset: Any,
+        like: Any,
+        table: Callable[[], np.ndarray],
+        collate: Callable[[list[Any]], Any] = default_collate,
+    ) -> FeatureItems:
         """Return the items of a dataset with features in place of their inputs.
 
         Args:
@@ -144,10 +156,14 @@ class FrozenFeatures:
             dataset: The dataset, whose labels they have.
             like: One of its items.
             table: Returns the features ``[N, D]`` when an item is read.
+            collate: Makes a batch of the dataset's own items.
 
         Raises:
-            ValueError: If the label of such an item would not be where `target` says.
+            ValueError: If the label of such an item would not be where `target` says, or if `collate` makes other
+                labels of those of items.
         """
+        if split not in self._labels:
+            check_labels(like, collate, self.target)
         form = form_like(like, self.target)
         labels = _none_for_each if self.target.place(like) is None else self._own_labels(split, dataset)
         return FeatureItems(table, len(dataset), form, labels)
@@ -173,7 +189,8 @@ class FrozenFeatures:
                 "`__getitem__` and `__len__`."
             )
         source = self._source(loaders, hooks, f"{split} items")
-        items = self.items(split, dataset, dataset[0] if len(dataset) else (), lambda: self.table(split, source))
+        like = dataset[0] if len(dataset) else ()
+        items = self.items(split, dataset, like, lambda: self.table(split, source), loaders.collate_fn)
         if type(loaders.batch_sampler) is not BatchSampler:
             return DataLoader(items, batch_sampler=loaders.batch_sampler, pin_memory=loaders.pin_memory)
         return DataLoader(
@@ -195,6 +212,20 @@ class FrozenFeatures:
         if known is None or known.dataset is not dataset:
             known = self._labels[split] = OwnLabels(dataset, self.target)
         return known
+
+
+def _check_finite(rows_N_D: np.ndarray, source: Source) -> None:
+    if source.skips_unreadable:
+        return
+    bad: list[int] = []
+    for start in range(0, len(rows_N_D), CHECKED_ROWS):
+        is_finite_n = np.isfinite(rows_N_D[start : start + CHECKED_ROWS]).all(1)
+        bad += [start + int(place) for place in np.flatnonzero(~is_finite_n) if start + int(place) in source.present]
+    if bad:
+        raise ValueError(
+            f"`ActiveDataModule(features=...)` has NaN or Inf in the rows [{first_few(bad)}] for the {source.what}. "
+            "Correct the numbers, or leave these items out of the dataset."
+        )
 
 
 def _none_for_each(indices: Sequence[int]) -> list[None]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from lightning_al.data.class_numbers import ClassNumbers
 from lightning_al.data.target import Target
@@ -62,6 +62,30 @@ def form_like(item: Any, target: Target) -> Form:
         return lambda features, label: (label, features) if is_first else (features, label)
     key = spec if isinstance(spec, str) else place
     return lambda features, label: {KEY: features, key: label}
+
+
+def check_labels(item: Any, collate: Callable[[list[Any]], Any], target: Target) -> None:
+    """Check that a collate function gives a batch the labels of its items, since features are batched without it.
+
+    Raises:
+        ValueError: If it makes others of them.
+    """
+    own = None if collate is default_collate else target.find(item)
+    if own is None:
+        return
+    try:
+        made = target.labels(collate([item]))
+    except Exception:  # batches of features need none of it
+        return
+    try:
+        is_same = torch.equal(torch.as_tensor(made).flatten().double(), torch.as_tensor(own).flatten().double())
+    except (TypeError, ValueError, RuntimeError):  # such as texts
+        is_same = False
+    if not is_same:
+        raise ValueError(
+            f"`ActiveDataModule(inputs='features')` batches the labels of items as they are, but the collate function "
+            f"makes {made!r:.60} of {own!r:.60}. Return the labels that the module expects from the dataset."
+        )
 
 
 class FeatureItems(Dataset[Any]):

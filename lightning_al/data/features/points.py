@@ -54,7 +54,7 @@ def training_items(data: ActiveDataModule) -> FeatureItems:
     """Return the training data with features in place of their inputs, and with the dataset's own labels."""
     points = data.training_points
     like = data.item_of(points.reference(data.pool))
-    return _of(data).items("train", points.dataset, like, lambda: _training_table(data))
+    return _of(data).items("train", points.dataset, like, lambda: _training_table(data), points.collate)
 
 
 def pool_items(data: ActiveDataModule, indices: Sequence[int]) -> Dataset[Any]:
