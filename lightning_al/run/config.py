@@ -286,7 +286,7 @@ def _source(code: types.CodeType) -> str:
     try:
         return _source_of_lambda(code) if code.co_name == "<lambda>" else textwrap.dedent(inspect.getsource(code))
     except (OSError, TypeError, SyntaxError, ValueError, IndexError):
-        return _compiled(code)
+        return compiled(code)
 
 
 def _source_of_lambda(code: types.CodeType) -> str:
@@ -305,11 +305,12 @@ def _source_of_lambda(code: types.CodeType) -> str:
             if (node.body.lineno, node.body.end_lineno, node.body.col_offset, node.body.end_col_offset) in places
         ]
     [node] = found
-    return ast.get_source_segment(text, node) or _compiled(code)
+    return ast.get_source_segment(text, node) or compiled(code)
 
 
-def _compiled(code: types.CodeType) -> str:
-    held = [_compiled(one) if isinstance(one, types.CodeType) else _constant(one) for one in code.co_consts]
+def compiled(code: types.CodeType) -> str:
+    """Return what a function was compiled to, without its place in a file."""
+    held = [compiled(one) if isinstance(one, types.CodeType) else _constant(one) for one in code.co_consts]
     return repr((code.co_code, code.co_names, code.co_varnames, held))
 
 

@@ -320,3 +320,17 @@ def test_a_function_is_known_by_the_weights_that_it_uses(
         torch.testing.assert_close(features_at(data, range(N)), net[1](X).detach())
         assert net.training
     assert len(list(tmp_path.rglob("*.npy"))) == 2
+
+
+def test_features_are_computed_anew_if_a_modules_code_was_edited(tmp_path: Path) -> None:
+    def encoder(forward: str) -> nn.Module:
+        known: dict[str, Any] = {"nn": nn, "__name__": "edited"}
+        exec(f"class Edited(nn.Module):\n    def forward(self, inputs):\n        return {forward}", known)
+        module: nn.Module = known["Edited"]()
+        return module
+
+    for forward, expected in (("2 * inputs", 2 * X), ("-inputs", -X), ("2 * inputs", 2 * X)):
+        data = ActiveDataModule(POOL, initial_size=4, features=encoder(forward), cache=tmp_path)
+        data.setup("fit")
+        torch.testing.assert_close(features_at(data, range(N)), expected)
+    assert len(list(tmp_path.rglob("*.npy"))) == 2

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.data.features.named import NamedEncoder
-from lightning_al.data.features.used import used_by
+from lightning_al.data.features.used import code_of, used_by
 from lightning_al.data.target import Target
 from lightning_al.posterior.base import evaluating
 from lightning_al.run.config import UnknownStateError, config_of
@@ -49,15 +49,22 @@ class Encoder:
 
     @cached_property
     def _config(self) -> dict[str, Any]:
+        config = {"encoder": config_of(self.given)}
         used = [] if isinstance(self.given, NamedEncoder | nn.Module) else used_by(self.given)
-        return {"encoder": config_of(self.given)} | ({"uses": [config_of(one) for one in used]} if used else {})
+        if used:
+            config["uses"] = content_hash([repr(config_of(one)) for one in used])
+        return config
 
     @cached_property
     def identity(self) -> str | None:
-        """A hash that tells encoders apart, of the loaded weights where there are any; None where none can be made."""
+        """A hash that tells encoders apart, None where none can be made.
+
+        It is of what a run records, of the weights that were loaded, and of the code of the user's networks.
+        """
         try:
             loaded = config_of(self.function) if isinstance(self.given, NamedEncoder) else None
-            return content_hash([repr(self._config), repr(loaded)])
+            code = [code_of(one) for one in self._networks]
+            return content_hash([repr(self._config), repr(loaded), code])
         except UnknownStateError:
             return None
 
@@ -73,6 +80,10 @@ class Encoder:
         """The module or function itself, loaded when it is first used."""
         return self.given.make() if isinstance(self.given, NamedEncoder) else self.given
 
+    @property
+    def _networks(self) -> list[nn.Module]:
+        return [one for one in used_by(self.function) if isinstance(one, nn.Module)]
+
     @contextmanager
     def on(self, device: torch.device) -> Iterator[None]:
         """Move a module to a device and to evaluation mode, and put both back.
@@ -80,7 +91,6 @@ class Encoder:
         The networks that a function uses stay where they are, in evaluation mode.
         """
         module = self.function if isinstance(self.function, nn.Module) else None
-        networks = [one for one in used_by(self.function) if isinstance(one, nn.Module)]
         tensors = [] if module is None else [*module.parameters(), *module.buffers()]
         before = tensors[0].device if tensors else device
         # Weights that are moved in inference mode could never be trained again.
@@ -89,7 +99,7 @@ class Encoder:
                 module.to(device)
             try:
                 with ExitStack() as stack:
-                    for network in networks:
+                    for network in self._networks:
                         stack.enter_context(evaluating(network))
                     yield
             finally:

@@ -162,7 +162,7 @@ class FrozenFeatures:
             ValueError: If the label of such an item would not be where `target` says, or if `collate` makes other
                 labels of those of items.
         """
-        if split not in self._labels:
+        if split not in self._labels and len(dataset):
             check_labels(like, collate, self.target)
         form = form_like(like, self.target)
         labels = _none_for_each if self.target.place(like) is None else self._own_labels(split, dataset)

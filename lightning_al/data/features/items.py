@@ -74,7 +74,8 @@ def check_labels(item: Any, collate: Callable[[list[Any]], Any], target: Target)
     if own is None:
         return
     try:
-        made = target.labels(collate([item]))
+        with seeded(derive(0, "labels")):
+            made = target.labels(collate([item]))
     except Exception:  # batches of features need none of it
         return
     try:

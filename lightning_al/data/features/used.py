@@ -1,16 +1,22 @@
-"""Which networks and arrays a function uses."""
+"""Which networks and arrays a function uses, and by which code networks compute."""
 
 from __future__ import annotations
 
 import functools
+import inspect
+import sys
+import sysconfig
 import types
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+
+from lightning_al.run.config import class_name, compiled
 
 
 def used_by(function: Any) -> list[Any]:
@@ -47,6 +53,29 @@ def used_by(function: Any) -> list[Any]:
         elif callable(value) or value is getattr(function, "__self__", None):
             waiting += [vars(value)] if hasattr(value, "__dict__") and not isinstance(value, type) else []
     return found
+
+
+def code_of(module: nn.Module) -> list[str]:
+    """Return the compiled methods of the classes of a module and its parts that no installed package defines.
+
+    >>> code_of(nn.Sequential(nn.Linear(2, 2), nn.ReLU()))
+    []
+    """
+    kinds = {kind for part in module.modules() for kind in type(part).__mro__ if not _is_installed(kind)}
+    found = []
+    for kind in sorted(kinds, key=class_name):
+        for name, value in sorted(vars(kind).items()):
+            function = inspect.unwrap(getattr(value, "__func__", value))
+            if isinstance(function, types.FunctionType):
+                found.append(f"{class_name(kind)}.{name}: {compiled(function.__code__)}")
+    return found
+
+
+def _is_installed(kind: type) -> bool:
+    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    if file is None:
+        return kind.__module__ == "builtins"
+    return any(Path(file).is_relative_to(sysconfig.get_path(name)) for name in ("stdlib", "purelib", "platlib"))
 
 
 def _read_by(function: types.FunctionType) -> Iterator[Any]:
