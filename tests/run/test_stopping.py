@@ -30,6 +30,7 @@ from tests.support.tasks import LitMLP, points, trainer
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
 NAMES = {signal.SIGTERM: "SIGTERM", signal.SIGINT: "Ctrl-C"}
+DEFAULT = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}
 PLACES = ["fit", "score", "test", "last", "label"]
 
 
@@ -101,9 +102,14 @@ def test_the_command_line_stops_in_a_line(tmp_path: Path, number: signal.Signals
 
 
 def test_handlers_are_put_back(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in CODES]
-    run(tmp_path)
-    assert [signal.getsignal(number) for number in CODES] == before
+    # A fit of another test that ended by an exception may have left a handler of ours, which only hands on.
+    found = [signal.signal(number, handler) for number, handler in DEFAULT.items()]
+    try:
+        run(tmp_path)
+        assert {number: signal.getsignal(number) for number in DEFAULT} == DEFAULT
+    finally:
+        for number, handler in zip(DEFAULT, found, strict=True):
+            signal.signal(number, handler)
 
 
 def test_handlers_of_the_user_are_kept() -> None:
