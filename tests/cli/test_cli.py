@@ -197,6 +197,7 @@ def test_the_pictures_are_drawn_again_where_the_end_was_cut_off(finished):
     assert {"curve.png", "asked.png"} <= names(finished)
 
 
+@pytest.mark.long
 def test_a_finished_run_goes_on_to_a_larger_budget(whole, smaller):
     run(smaller, "active.budget=20")
     assert Run.read(smaller).indices == Run.read(whole).indices

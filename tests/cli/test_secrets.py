@@ -96,6 +96,7 @@ def holding(folder: Path, *secrets: str) -> list[str]:
     ]
 
 
+@pytest.mark.long
 def test_a_secret_is_in_no_file_of_its_run(own, command, tmp_path, monkeypatch, capfd):
     folder = tmp_path / "run"
     conf = ["--config-dir", str(tmp_path / "conf")]

@@ -26,8 +26,8 @@ pytestmark = pytest.mark.usefixtures("as_before")
         pytest.param("1.5", "1.5", marks=pytest.mark.slow),  # a number as 1e3 is
         pytest.param("-3", "-3", marks=pytest.mark.slow),  # a number as 5 is
         ("1e3", "1000.0"),
-        ("nan", "nan"),
-        ("'05'", "05"),
+        pytest.param("nan", "nan", marks=pytest.mark.long),
+        pytest.param("'05'", "05", marks=pytest.mark.long),
     ],
 )
 def test_every_text_of_a_run_may_look_like_a_number(tmp_path: Path, name: str, text: str) -> None:

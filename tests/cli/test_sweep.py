@@ -56,6 +56,7 @@ def whole(out: Path, command: Command) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_sweep_ends_with_one_comparison(whole: Path) -> None:
     found = runs(whole)
     assert sorted((run.name, run.seed) for run in found) == [("bald", 0), ("bald", 1), ("random", 0), ("random", 1)]

@@ -141,6 +141,7 @@ def assert_reads_well(curves: Curves, history: History, kind: str) -> None:
         assert not [tag for tag in curves if tag.startswith("over_labels/")]
 
 
+@pytest.mark.long
 @each_kind
 def test_a_run_reads_well(whole: Path, kind: str) -> None:
     assert_reads_well(READERS[kind](whole), Journal.read_history(whole), kind)

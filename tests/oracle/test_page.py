@@ -576,6 +576,7 @@ def test_the_process_ends_where_nobody_needs_it(tmp_path: Path) -> None:
         assert service.is_to_end()
 
 
+@pytest.mark.long
 def test_it_keeps_the_promises_of_an_oracle(tmp_path: Path) -> None:
     asked = query(tmp_path)
     with person(tmp_path) as anna:

@@ -155,6 +155,7 @@ def plain_picks(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Any], Any
     return picks
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("make", "acquisition"),
     [

@@ -292,6 +292,7 @@ def test_answers_without_a_name_stand_beside_those_with_one() -> None:
     assert people_of([labels[1], labels[4], its_own]) == []
 
 
+@pytest.mark.long
 def test_where_nobody_is_named_there_is_no_table_of_people(report: Path) -> None:
     assert tables.people(study_of(report.parent / "runs")) is None
     assert not (report / "people.csv").exists()
@@ -321,6 +322,7 @@ def test_a_query_that_was_skipped_as_a_whole_leaves_a_run_that_has_a_report(tmp_
     assert main([str(tmp_path / "run"), "--out", str(tmp_path / "report")]) == 0
 
 
+@pytest.mark.long
 def test_labels_are_those_paid_for_and_where_fewer_were_trained_on_that_is_shown(
     program: Path, report: Path, report_on_program: Path
 ) -> None:

@@ -206,6 +206,7 @@ def test_a_checkpoint_of_the_middle_of_a_fit_goes_on_there(
     assert {path.parent.name for path in (tmp_path / "kept").rglob("*.ckpt")} == {"member-0", "member-1", "member-2"}
 
 
+@pytest.mark.long
 def test_a_checkpoint_that_is_found_begins_its_fit_again(tmp_path: Path, whole: Any) -> None:
     with pytest.raises(CutError):
         Run(tmp_path).fit(checkpoint(tmp_path), Cut(4))

@@ -404,6 +404,7 @@ class Checks(pl.Callback):
         self.rounds.append(self.active.round)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("net", "workers"), one_in(2, [LitMLP, Marked], [0, 1]))
 def test_what_a_sanity_check_leaves_makes_no_round_another_one(tmp_path: Path, net: type[LitMLP], workers: int) -> None:
     """It belongs to the first round, as Lightning's plain program has it, and to no later one."""

@@ -529,6 +529,7 @@ OF_REPORT = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("turn", [0, *(pytest.param(turn, marks=pytest.mark.slow) for turn in (1, 2, 3))])
 def test_the_report_leaves_out_what_leads_elsewhere_in_a_line(
     finished: Path, tmp_path: Path, turn: int, capsys: pytest.CaptureFixture[str]

@@ -398,7 +398,9 @@ def test_what_was_left_behind_and_cannot_be_removed_is_named(tmp_path: Path) -> 
         Journal(tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", "no json"])
+@pytest.mark.parametrize(
+    "content", ["", *(pytest.param(text, marks=pytest.mark.long) for text in ("[]", "{}", "no json"))]
+)
 def test_a_writer_that_is_not_known_is_not_named(tmp_path: Path, content: str) -> None:
     journal = Journal(tmp_path)
     (tmp_path / "writer.json").write_text(content)

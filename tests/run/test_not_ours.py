@@ -475,7 +475,7 @@ def test_the_walk_knows_all_that_a_run_leaves(finished: Path) -> None:  # noqa: 
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
-        pytest.param(name, kind, marks=() if (name, kind) in SAMPLE else pytest.mark.slow)
+        pytest.param(name, kind, marks=pytest.mark.long if (name, kind) in SAMPLE else pytest.mark.slow)
         for name in (*LEFT, *NOT_LEFT)
         for kind in REPLACED
     ],
