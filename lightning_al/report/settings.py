@@ -64,6 +64,12 @@ INDIFFERENT = indifferent_settings()
 ACCELERATOR = "trainer.accelerator"
 """The setting for what a run computes on: runs go on elsewhere by force, and are compared, but the report says it."""
 
+FORM = "data.form"
+"""The form of the items: an entry of the settings of a program's run, which has no configuration."""
+
+OF_POOL = ("data.length", "data.classes")
+"""What such settings have of the pool: the number of its points, and the classes of some of them."""
+
 NEITHER = (*ONLY_SHOWN, *PLACED, *INDIFFERENT, ACCELERATOR, "allow", "threads")
 """Settings that make neither another method nor another task."""
 
@@ -101,6 +107,11 @@ def of_task(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value for key, value in tells_apart(settings).items() if not any(is_part(key, name) for name in METHOD)
     }
+
+
+def without_pool(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings without what a program's run has seen of its pool, which its seed may have drawn."""
+    return {key: value for key, value in settings.items() if FORM not in settings or key not in OF_POOL}
 
 
 def differing(several: list[dict[str, Any]]) -> list[str]:

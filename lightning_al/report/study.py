@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, compare, compare_pairs, mode_of
 from lightning_al.report.metric import USUAL, Mode, usual_metric
 from lightning_al.report.runs import LeftOut, Run
-from lightning_al.report.settings import differing, of_task, tells_apart
+from lightning_al.report.settings import differing, of_task, tells_apart, without_pool
 from lightning_al.report.statistics import MOST_PAIRS
 
 MOST_IN_TITLE = 3
@@ -137,12 +137,10 @@ def make_studies(
     known = sorted({name for run in runs for name in run.metrics})
     if metric is not None and metric not in known:
         raise ValueError(f"No run has the metric {metric}. Choose one of: {', '.join(known) or 'none'}.")
-    by_task: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        by_task[repr(sorted(of_task(run.settings).items()))].append(run)
+    by_task = _by_task(runs)
     studies: list[Study] = []
     left_out: list[LeftOut] = []
-    for title, same in zip(_titles([same[0] for same in by_task.values()]), by_task.values(), strict=True):
+    for title, same in zip(_titles([same[0] for same in by_task]), by_task, strict=True):
         chosen = _own_metric(same, title) if metric is None else metric
         if metric is None and not any(chosen in run.metrics for run in same):
             # A run that was to be tested, and had no test data. Without an audit there are only no curves.
@@ -168,6 +166,32 @@ def make_studies(
         )
         studies.append(study)
     return studies, left_out
+
+
+def _by_task(runs: Iterable[Run]) -> list[list[Run]]:
+    """Group runs by the settings that make a task.
+
+    A program may draw its pool by the seed, as by `random_split`. So what is seen of a pool tells tasks apart only if
+    two runs of one seed have different pools.
+    """
+    groups: dict[str, list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[_text(without_pool(of_task(run.settings)))].append(run)
+    tasks: list[list[Run]] = []
+    for same in groups.values():
+        by_pool: dict[str, list[Run]] = defaultdict(list)
+        for run in same:
+            by_pool[_text(of_task(run.settings))].append(run)
+        seeds = [seed for of_pool in by_pool.values() for seed in {run.seed for run in of_pool}]
+        if len(set(seeds)) < len(seeds):
+            tasks += by_pool.values()
+        else:
+            tasks.append([replace(run, settings=without_pool(run.settings)) for run in same])
+    return tasks
+
+
+def _text(settings: Mapping[str, Any]) -> str:
+    return repr(sorted(settings.items()))
 
 
 def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -238,7 +262,7 @@ def _without_repeats(runs: list[Run], left_out: list[LeftOut]) -> list[Run]:
     """
     longest: dict[tuple[str, int, str], Run] = {}
     for run in sorted(runs, key=lambda run: len(run.history), reverse=True):
-        key = run.name, run.seed, repr(sorted(tells_apart(run.settings).items()))
+        key = run.name, run.seed, _text(tells_apart(run.settings))
         other = longest.setdefault(key, run)
         if other is run:
             continue
