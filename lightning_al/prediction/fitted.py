@@ -17,7 +17,7 @@ from lightning_al.posterior import Fit, LastLayer, Posterior, PosteriorSamples
 from lightning_al.posterior.base import Forward, PosteriorError, evaluating, in_evaluation_mode
 from lightning_al.posterior.batches import num_points
 from lightning_al.prediction.predictions import Rows, Source, predicting
-from lightning_al.prediction.unscorable import find_unreadable, said_of_labelled
+from lightning_al.prediction.unscorable import OF_POOL, find_unreadable, said_of_labelled
 from lightning_al.task import Task
 
 
@@ -67,7 +67,7 @@ class Fitted:
     @cached_property
     def pool(self) -> Source:
         """The training data by their indices, with labels hidden."""
-        return self._source(self.data.pool_dataloader, "unlabelled points", partial(find_unreadable, self.data))
+        return self._source(self.data.pool_dataloader, OF_POOL, partial(find_unreadable, self.data))
 
     @cached_property
     def labelled_points(self) -> Source:

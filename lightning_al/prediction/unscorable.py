@@ -21,35 +21,42 @@ Selected = TypeVar("Selected")
 
 NAN = "NaN or Inf"
 
+OF_POOL = "unlabelled points"
+"""What points of the pool are called."""
+
 
 class UnscorableError(ValueError):
-    """Some points of the pool cannot be scored.
+    """Some points cannot be scored: points of the pool, labelled points, or target inputs.
 
     Attributes:
         reasons: Why, by the index of the point, in the order of the indices.
+        is_of_pool: Whether they are points of the pool, which may be left out.
     """
 
-    def __init__(self, message: str, reasons: Mapping[int, str]) -> None:
+    def __init__(self, message: str, reasons: Mapping[int, str], is_of_pool: bool = True) -> None:
         super().__init__(message)
         self.reasons = dict(sorted(reasons.items()))
+        self.is_of_pool = is_of_pool
 
-    def __reduce__(self) -> tuple[type[UnscorableError], tuple[str, dict[int, str]]]:
-        return type(self), (str(self), self.reasons)
+    def __reduce__(self) -> tuple[type[UnscorableError], tuple[str, dict[int, str], bool]]:
+        return type(self), (str(self), self.reasons, self.is_of_pool)
 
 
 def unscorable_error(
     module: nn.Module,
     reasons: Mapping[int, str],
     size: int,
-    what: str = "unlabelled points",
+    what: str = OF_POOL,
     remark: Callable[[], str] = lambda: "",
 ) -> UnscorableError:
     """Say which points cannot be scored, and what the cause may be."""
+    is_of_pool = what == OF_POOL
     if any(reason != NAN for reason in reasons.values()):
         return UnscorableError(
             f"`ActiveLearning` cannot score {len(reasons)} of {size} {what}: {listed(reasons)}. "
             'Leave them out of the dataset, or pass `unscorable="skip"`, which needs some that can be scored.',
             reasons,
+            is_of_pool,
         )
     seen = (
         f"`{type(module).__name__}` gave NaN or Inf for {len(reasons)} of {size} {what}, whose dataset "
@@ -59,11 +66,13 @@ def unscorable_error(
         return UnscorableError(
             f"{seen}. Its weights are finite. Check these inputs, the learning rate, and what the module divides by.",
             reasons,
+            is_of_pool,
         )
     return UnscorableError(
         f"{seen}. Its weights are NaN or Inf as well, so the training diverged. Lower the learning rate, or clip "
         f"gradients by `Trainer(gradient_clip_val=1.0)`.{remark()}",
         reasons,
+        is_of_pool,
     )
 
 
@@ -156,7 +165,7 @@ def leave_out(
         What was selected, and the points that were left out.
 
     Raises:
-        UnscorableError: If no point can be scored.
+        UnscorableError: If no point can be scored, or if others than those of the pool cannot.
     """
     states = GlobalStates()
     known = set(unlabelled)
@@ -169,6 +178,8 @@ def leave_out(
         try:
             selected = select(points)
         except UnscorableError as error:
+            if not error.is_of_pool:
+                raise
             if len(error.reasons) < len(points):
                 left_out.update(error.reasons)
             elif unsure:

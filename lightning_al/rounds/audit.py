@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Sequence
-from functools import partial
 from typing import Any
 
 from lightning_al.data.audit import Audit
@@ -12,10 +11,9 @@ from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.host.ranks import on_each_rank
 from lightning_al.prediction.fitted import Fitted
-from lightning_al.prediction.scoring import look_at
 from lightning_al.rounds.arguments import Arguments
 from lightning_al.rounds.fit import CurrentFit
-from lightning_al.rounds.predicted import is_sampled, predicted
+from lightning_al.rounds.predicted import is_sampled, predicted, predicted_if_scorable
 from lightning_al.rounds.run import Run
 from lightning_al.rounds.true_classes import check_classes, class_among
 from lightning_al.run.labels import kind_of_aside
@@ -130,15 +128,9 @@ def audited_by(fitted: Fitted, *, sampled: bool, skip: bool) -> dict[str, float]
     """
     data, audit = fitted.data, fitted.data.pool.audit
     others = [index for index, answer in audit.answers.items() if _is_of_other_class(answer)]
-    points = list(audit.labelled)
-    if skip and points:
-        reasons = look_at(
-            fitted.trainer, fitted.module, fitted.pool, points, partial(fitted.log_probs_by, sampled=sampled)
-        )
-        points = [index for index in points if index not in reasons]
+    points, probs_N_C = predicted_if_scorable(fitted, list(audit.labelled), sampled=sampled, why=WHY, skip=skip)
     if not points:
         return figures(audit, 0, len(others))
-    probs_N_C = predicted(fitted, points, sampled=sampled, why=WHY)
     truth = [class_among(data, index, probs_N_C.shape[1]) for index in points]
     labels = len(points) - truth.count(None)
     if labels < len(points):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from lightning_al.host.ranks import on_each_rank
 from lightning_al.prediction.fitted import Fitted
 from lightning_al.rounds.fit import CurrentFit
-from lightning_al.rounds.predicted import is_sampled, predicted
+from lightning_al.rounds.predicted import is_sampled, predicted, predicted_if_scorable
 from lightning_al.rounds.run import Run
 from lightning_al.rounds.true_classes import check_classes
 
@@ -29,20 +29,28 @@ def pseudo_label(run: Run, fit: CurrentFit) -> None:
         return
     left_out = {*fit.indices, *fit.unscorable}
     points = [index for index in fitted.data.pool.unlabelled if index not in left_out]
-    sampled = is_sampled(run.active)
-    found = on_each_rank(fitted.trainer, lambda: confident(fitted, points, threshold, sampled=sampled))
+    sampled, skip = is_sampled(run.active), run.active.skips_unscorable
+    found = on_each_rank(fitted.trainer, lambda: confident(fitted, points, threshold, sampled=sampled, skip=skip))
     fit.pseudo_labels = fitted.trainer.strategy.broadcast(found)
 
 
-def confident(fitted: Fitted, points: list[int], threshold: float, *, sampled: bool) -> dict[int, int]:
+def confident(fitted: Fitted, points: list[int], threshold: float, *, sampled: bool, skip: bool) -> dict[int, int]:
     """Return the predicted classes of the points whose likeliest class has at least a probability, by index.
+
+    Args:
+        fitted: Predicts batches.
+        points: Indices of the points.
+        threshold: The probability.
+        sampled: Whether the mean of the posterior samples predicts, and not the module alone.
+        skip: Whether points that cannot be scored are left out. The query need not have looked at all of them.
 
     Raises:
         ValueError: If labels of the data are no numbers of these classes.
+        UnscorableError: If points cannot be scored and may not be left out.
     """
+    points, probs_N_C = predicted_if_scorable(fitted, points, sampled=sampled, why=WHY, skip=skip)
     if not points:
         return {}
-    probs_N_C = predicted(fitted, points, sampled=sampled, why=WHY)
     check_classes(fitted.data, probs_N_C.shape[1], what="pseudo_labels", numbers_only=True)
     highest_N, classes_N = probs_N_C.max(dim=1)
     is_confident = (highest_N >= threshold).tolist()

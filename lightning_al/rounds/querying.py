@@ -113,7 +113,7 @@ def select(
             lambda: passes.select(active.acquisition, b, lambda: generator(active.seed, run.round, "select"), before),
         )
     except UnscorableError as error:
-        if not _has_only_left_out(run, data):
+        if not (error.is_of_pool and _has_only_left_out(run, data)):
             raise
         # Nothing else is left in the pool, so the run is done.
         fit.unscorable = list(error.reasons)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, SubsetRandomSampler
 
-from lightning_al import ActiveDataModule, ActiveLearning, BatchBALD, MCDropout
+from lightning_al import ActiveDataModule, ActiveLearning, BatchBALD, MCDropout, Subsample
 from lightning_al.acquisition.base import Acquisition, Selection
 from lightning_al.host.namespace import pl
 from lightning_al.points import Candidates
@@ -318,6 +318,48 @@ def test_an_item_that_cannot_be_read_once_it_is_labelled_is_named(tmp_path: Path
     ) as e:
         run(tmp_path, dataset, "random", module=Breaks(), workers=workers, oracle=oracle, unscorable="skip")
     assert f"Item {asked[0]} of" in str(e.value)
+
+
+class FirstLabelled(Acquisition):
+    """Asks for the embeddings of the labelled points."""
+
+    def select(self, candidates: Candidates, b: int, generator: torch.Generator) -> Selection:
+        return Selection(torch.arange(b), candidates.labelled.embeddings_N_D.norm(dim=1)[:b])
+
+
+@pytest.mark.timeout(60)
+def test_a_target_input_that_cannot_be_scored_ends_the_run_and_is_named(tmp_path: Path) -> None:
+    """Its place is no index of the pool, in which point 20 is a good one."""
+    inputs = torch.randn(30, points(1)[0][0].numel())
+    inputs[20] = torch.nan
+    with pytest.raises(UnscorableError, match=r"NaN or Inf for 1 of 30 target inputs, .* begin with \[20\]"):
+        run(tmp_path, Faulty(), "epig", data={"target_inputs": inputs}, unscorable="skip")
+
+
+@pytest.mark.timeout(60)
+def test_a_labelled_point_that_cannot_be_scored_ends_the_run_and_is_named(tmp_path: Path) -> None:
+    class Diverges(LitMLP):
+        """Gives NaN for the first labelled point, once it is fitted."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            is_first_n = (x == points(SIZE)[INITIAL[0]][0]).all(1, keepdim=True)
+            return super().forward(torch.where(is_first_n & (not self.training), torch.nan, x))
+
+    with pytest.raises(
+        UnscorableError, match=rf"NaN or Inf for 1 of 8 labelled points, .* begin with \[{INITIAL[0]}\]"
+    ):
+        run(tmp_path, Faulty(), FirstLabelled(), module=Diverges(), unscorable="skip", dry=False)
+
+
+@pytest.mark.filterwarnings("ignore:.*cannot be scored")
+@pytest.mark.parametrize("bad", [{"nan": BAD}, {"broken": BAD}], ids=str)
+def test_self_training_does_without_those_that_the_query_did_not_look_at(tmp_path: Path, bad: Any) -> None:
+    # Of four classes, the likeliest has at least this probability.
+    data = {"pseudo_labels": 0.25}
+    active, _ = run(tmp_path, Faulty(**bad), Subsample("entropy", size=4), data=data, unscorable="skip", max_rounds=2)
+    first, second = active.history
+    good = len(set(range(SIZE)) - {*INITIAL, *BAD, *first.indices})
+    assert (first.pseudo_labels, second.pseudo_labels) == (0, good)
 
 
 @pytest.mark.filterwarnings("ignore:.*cannot be scored")
