@@ -25,7 +25,8 @@ class AtMostPerGroup(Wrapper):
 
     Groups are those of ``ActiveDataModule(groups=...)``: points that are alike, such as the frames of a video, the
     scans of a patient, or the sentences of a document. The limit is for one batch: points of the group that are
-    labelled already do not count.
+    labelled already do not count. Within `ClassBalanced`, which selects class by class, it is a limit for each class;
+    outside of it, for the whole batch.
 
     The candidates are taken in the order in which the other acquisition function selects them, except those of a group
     that is full. A method of whole batches then selects again among the groups that are not full, without knowing what

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 from torch.utils.data import Dataset
 
 from lightning_al.data.class_numbers import ClassNumbers
@@ -211,15 +212,23 @@ class TrainingPoints:
             )
 
     def check_groups(self) -> None:
-        """Refuse groups of another number than the points.
+        """Refuse groups that do not say of each point which other points are of its group.
 
         Raises:
-            ValueError: If there are more or fewer.
+            ValueError: If there are more or fewer than points, or if one is missing or cannot be compared.
         """
-        if self._groups is not None and len(self._groups) != len(self):
+        groups = self._groups or []
+        if self._groups is not None and len(groups) != len(self):
             raise ValueError(
-                f"`ActiveDataModule(groups=...)` has {len(self._groups)} groups, but the training data have "
+                f"`ActiveDataModule(groups=...)` has {len(groups)} groups, but the training data have "
                 f"{len(self)} points. Pass one for each point, in the order of the dataset."
+            )
+        without = [place for place, group in enumerate(groups) if not _is_group(group)]
+        if without:
+            raise ValueError(
+                f"`ActiveDataModule(groups=...)` expected a number or a name for each point, but got "
+                f"{groups[without[0]]!r} for point {without[0]} ({len(without)} such points). Give points without a "
+                "group one of their own each, or a name that they share."
             )
 
     def check_same(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> None:
@@ -276,3 +285,15 @@ def are_others(found: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
     """Return whether fingerprints are of other training data, not of other contents by augmentation alone."""
     differ = any(found.get(part) != before.get(part) for part in ("length", "form", "members"))
     return differ or not labels_agree(found, before)
+
+
+def _is_group(value: Any) -> bool:
+    """Return whether a value can name a group: it equals itself, as NaN does not, and is no list, array or tensor.
+
+    >>> [_is_group(value) for value in (3, "anna", None, float("nan"), [1])]
+    [True, True, False, False, False]
+    """
+    if value is None or not isinstance(value, Hashable):
+        return False
+    is_same = value == value
+    return isinstance(is_same, bool | np.bool_) and bool(is_same)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -227,6 +230,20 @@ def test_groups(tmp_path: Path) -> None:
     assert active.history[0].indices == (fresh + [i for i in range(40) if i not in fresh])[:3]
     with pytest.raises(ValueError, match=r"groups=...\)` has 39 groups, but the training data have 40 points"):
         run(tmp_path, ByGroup(), groups=groups[1:])
+
+
+@pytest.mark.parametrize("missing", [None, math.nan, np.nan, pd.NA, pd.NaT, [3], torch.tensor(3)], ids=repr)
+def test_a_point_without_a_group_is_named(tmp_path: Path, missing: Any) -> None:
+    groups = [*range(38), missing, missing]
+    with pytest.raises(ValueError, match=r"a number or a name for each point, but got .* for point 38 \(2 such"):
+        run(tmp_path, BALD(), groups=groups)
+
+
+def test_missing_groups_of_a_table_are_named(tmp_path: Path) -> None:
+    groups = pd.Series([*range(39), None])
+    for given in (groups, groups.to_numpy(), torch.tensor(groups.to_numpy()), groups.astype("Int64")):
+        with pytest.raises(ValueError, match=r"for point 39 \(1 such"):
+            run(tmp_path, BALD(), groups=given)
 
 
 def test_a_method_for_another_task_is_refused_and_others_are_named() -> None:
