@@ -29,7 +29,7 @@ from lightning_al.data.cold_start import select_first
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.delegation import TRANSFER_HOOKS, Delegation, shown
 from lightning_al.data.earlier_labels import read_labels
-from lightning_al.data.features import FrozenFeatures, read_features, read_inputs
+from lightning_al.data.features import FrozenFeatures, read_cache, read_features, read_inputs
 from lightning_al.data.features.points import compute_features, features_at, pool_items, target_items, training_items
 from lightning_al.data.from_datasets import FromDatasets, as_datamodule
 from lightning_al.data.initial import (
@@ -249,7 +249,7 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         self.audit = read_audit(audit)
         self.pseudo_labels = read_threshold(pseudo_labels)
         self.features = read_features(features)
-        self.cache = None if cache is None else Path(cache).expanduser().absolute()
+        self.cache = read_cache(cache)
         self.inputs = read_inputs(inputs, self.features)
         self.pseudo_labelled: dict[int, Label] = {}
         self.seed = seed

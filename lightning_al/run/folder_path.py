@@ -10,10 +10,14 @@ LONGEST_NAME = 255
 """Bytes of a file's or a folder's name, in common file systems."""
 
 
-def folder_path(folder: Any) -> Path:
+def folder_path(folder: Any, argument: str = "folder") -> Path:
     """Return the absolute path of a folder, which does not depend on the current directory later.
 
     A relative path starts from the current directory, and ``~`` stands for the home directory, as in a shell.
+
+    Args:
+        folder: The folder as a user gave it.
+        argument: The name of the argument, for errors.
 
     Raises:
         ValueError: If it is not the name of a folder.
@@ -24,20 +28,23 @@ def folder_path(folder: Any) -> Path:
     name = os.fspath(folder) if isinstance(folder, str | os.PathLike) else folder
     if not isinstance(name, str):
         raise ValueError(
-            f"`folder` is the name of a folder, but got {folder!r}, of type {type(folder).__name__}. Pass a "
+            f"`{argument}` is the name of a folder, but got {folder!r}, of type {type(folder).__name__}. Pass a "
             "text, such as './5' for a folder named 5."
         )
     if not name.strip():
-        raise ValueError(
-            "`folder` is the empty name. Pass the name of a folder, or leave `folder` out to keep nothing."
-        )
+        raise ValueError(f"`{argument}` is the empty name. Pass the name of a folder, or leave `{argument}` out.")
     if "\0" in name:
-        raise ValueError(f"`folder` has a zero byte in its name, {name!r:.200}. Choose another folder.")
+        raise ValueError(f"`{argument}` has a zero byte in its name, {name!r:.200}. Choose another folder.")
     return Path(os.path.expanduser(name)).absolute()
 
 
-def check_can_be_folder(folder: Path) -> None:
+def check_can_be_folder(folder: Path, argument: str = "folder", what: str = "a run's folder") -> None:
     """Refuse a path at which there is something else than a folder, or where no folder can be made.
+
+    Args:
+        folder: The path.
+        argument: The name of the argument, for errors.
+        what: What the folder would be.
 
     Raises:
         ValueError: If it is such a path; the message says what is in the way.
@@ -47,12 +54,13 @@ def check_can_be_folder(folder: Path) -> None:
             os.lstat(path)
         except FileNotFoundError:
             if len(os.fsencode(path.name)) > LONGEST_NAME:
-                raise _impossible(folder, "File name too long") from None
+                raise _impossible(folder, "File name too long", argument, what) from None
             continue
         except OSError as error:
-            raise _impossible(folder, str(error.strerror)) from error
+            raise _impossible(folder, str(error.strerror), argument, what) from error
         if not path.is_dir():
-            raise _impossible(folder, f"{path} {'leads to no folder' if path.is_symlink() else 'is no folder'}")
+            why = f"{path} {'leads to no folder' if path.is_symlink() else 'is no folder'}"
+            raise _impossible(folder, why, argument, what)
 
 
 def make_folder(folder: Path) -> None:
@@ -69,5 +77,5 @@ def make_folder(folder: Path) -> None:
         raise _impossible(folder, "nothing may be written there")
 
 
-def _impossible(folder: Path, why: str) -> ValueError:
-    return ValueError(f"`folder` {str(folder)[:300]!r} cannot be a run's folder: {why}. Choose another folder.")
+def _impossible(folder: Path, why: str, argument: str = "folder", what: str = "a run's folder") -> ValueError:
+    return ValueError(f"`{argument}` {str(folder)[:300]!r} cannot be {what}: {why}. Choose another folder.")

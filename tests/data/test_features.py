@@ -150,14 +150,14 @@ def test_features_follow_the_keys_of_items(tmp_path: Path) -> None:
 
 def test_target_inputs_have_features() -> None:
     other = points(9, seed=5)
-    arrays = {"train": X, "val": np.ones((9, 2))}
+    arrays = {"train": X, "val": np.ones((9, 8))}
     assert torch.equal(
         target_features_at(set_up(features=double, target_inputs=other), [2, 0]), 2 * other.tensors[0][[2, 0]]
     )
     assert torch.equal(
         target_features_at(set_up(features=double, target_inputs="val", val=other), [1]), 2 * other.tensors[0][[1]]
     )
-    assert target_features_at(set_up(features=arrays, target_inputs="val", val=other), [0]).tolist() == [[1.0, 1.0]]
+    assert target_features_at(set_up(features=arrays, target_inputs="val", val=other), [0]).tolist() == [[1.0] * 8]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +173,18 @@ def test_target_inputs_have_features() -> None:
         ({"train": [1, 2]}, TypeError, "expected an array of features for the train data, but got list"),
         (np.ones(3), ValueError, r"expected numbers \[N, D\] for the train data, but got ndarray \[3\]"),
         (np.array([["a"]]), ValueError, r"expected numbers \[N, D\]"),
+        (np.ones((N, 0)), ValueError, r"for the train data, but got ndarray \[70, 0\] of float64"),
+        (
+            X.to_sparse(),
+            TypeError,
+            r"got a tensor of layout sparse_coo for the train data. Pass `features.to_dense\(\)`",
+        ),
+        (X.to(torch.complex64), ValueError, r"expected numbers \[N, D\] .* got ndarray \[70, 8\] of complex64"),
+        (
+            {"train": X, "val": X[:9, :3]},
+            ValueError,
+            r"features of one length, but got 8 numbers a row for the train data and 3 for the val data. Pass arrays",
+        ),
     ],
 )
 def test_what_gives_no_features_is_refused(given: Any, kind: type[Exception], said: str) -> None:
@@ -180,10 +192,52 @@ def test_what_gives_no_features_is_refused(given: Any, kind: type[Exception], sa
         ActiveDataModule(TensorDataset(X, Y), initial_size=6, features=given)
 
 
-def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.npy").write_text("nothing")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_text("nothing"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(pickle.dumps(X.numpy())),
+        lambda path: np.savez(path.with_suffix(""), x=X.numpy()) or os.rename(path.with_suffix(".npz"), path),
+        lambda path: np.save(path, np.array([[None]])),
+        lambda path: os.truncate(path, path.stat().st_size - 9) if np.save(path, X.numpy()) is None else None,
+    ],
+    ids=["text", "empty", "pickle", "zip", "objects", "torn"],
+)
+def test_a_file_that_is_no_array_is_refused(tmp_path: Path, write: Any) -> None:
+    write(tmp_path / "x.npy")
     with pytest.raises(ValueError, match=r"cannot read .*x.npy as an array: .* Write it by `numpy.save`"):
         ActiveDataModule(TensorDataset(X, Y), initial_size=6, features=tmp_path / "x.npy")
+
+
+@pytest.mark.parametrize("kind", ["requires grad", "bfloat16", "whole numbers", "bools", "conjugate"])
+def test_tensors_and_arrays_of_other_numbers_are_read(kind: str) -> None:
+    given = {
+        "requires grad": X.clone().requires_grad_(),
+        "bfloat16": X.bfloat16(),
+        "whole numbers": X.round().long(),
+        "bools": (X > 0).numpy(),
+        "conjugate": torch.complex(X, X).conj().imag,
+    }[kind]
+    found = table(set_up(features=given))
+    assert torch.equal(found, torch.as_tensor(given).detach().float().resolve_neg())
+
+
+def test_numbers_too_large_for_float32_are_named() -> None:
+    with pytest.raises(ValueError, match=r"has NaN or Inf in the rows \[3\] for the training data"):
+        table(set_up(features=np.where(np.arange(N)[:, None] == 3, 1e200, X.double().numpy())))
+
+
+def test_a_cache_that_is_no_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for cache, said in (
+        (tmp_path / "file", r"`cache` '.*file' cannot be a folder of features: .*file is no folder. Choose another"),
+        (tmp_path / "file" / "below", "`cache` .* cannot be a folder of features"),
+        ("", "`cache` is the empty name. Pass the name of a folder, or leave `cache` out"),
+        (7, "`cache` is the name of a folder, but got 7"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            ActiveDataModule(TensorDataset(X, Y), initial_size=6, features=double, cache=cache)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -197,6 +251,7 @@ def test_a_file_that_is_no_array_is_refused(tmp_path: Path) -> None:
         ),
         (lambda x: x[:-1], ValueError, r"gave features of shape \[63, 8\] for a batch of 64 training data"),
         (lambda x: x[:, : 4 + len(x) % 2 + len(x) // 64], ValueError, r"but expected \[6, 5\]. Let it return one row"),
+        (lambda x: x[:, :0], ValueError, r"gave features of shape \[64, 0\] .* expected \[64, D\]. Let it return"),
         (
             lambda x: x / 0,
             ValueError,
@@ -475,7 +530,7 @@ FORMS: dict[str, Any] = {
 def test_batches_have_the_features_and_the_labels(tmp_path: Path, name: str) -> None:
     form, target, expected = FORMS[name]
     dataset, val = Items(N, form), Items(9, form, seed=1)
-    arrays = {"train": X[:, :3] + 1, "val": torch.arange(9.0).unsqueeze(1)}
+    arrays = {"train": X[:, :3] + 1, "val": torch.arange(27.0).view(9, 3)}
     data = set_up(
         dataset,
         val=val,

@@ -3,7 +3,7 @@
 from lightning_al.data.features.arrays import Arrays
 from lightning_al.data.features.encoder import Encoder
 from lightning_al.data.features.frozen import FrozenFeatures
-from lightning_al.data.features.given import Given, read_features, read_inputs
+from lightning_al.data.features.given import Given, read_cache, read_features, read_inputs
 from lightning_al.data.features.named import NamedEncoder
 from lightning_al.data.features.text_encoder import TextEncoder
 from lightning_al.data.features.timm_encoder import TimmEncoder
@@ -16,6 +16,7 @@ __all__ = [
     "NamedEncoder",
     "TextEncoder",
     "TimmEncoder",
+    "read_cache",
     "read_features",
     "read_inputs",
 ]

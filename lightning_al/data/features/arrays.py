@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from lightning_al.values.content_hash import content_hash
@@ -27,8 +28,8 @@ class Arrays:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If a file is none of NumPy's, or what it holds are no numbers ``[N, D]``.
-        TypeError: If a table is none of these.
+        ValueError: If a file is none of NumPy's, if what it holds are no numbers ``[N, D]``, or if D differs.
+        TypeError: If a table is none of these, or a sparse tensor.
 
     >>> Arrays({"train": np.ones((4, 2))}).tables["train"].shape
     (4, 2)
@@ -36,6 +37,14 @@ class Arrays:
 
     def __init__(self, tables: Mapping[str, Any]) -> None:
         self.tables = {name: _table(name, table) for name, table in tables.items()}
+        widths = {name: table.shape[1] for name, table in self.tables.items()}
+        for name, width in widths.items():
+            if width != widths["train"]:
+                raise ValueError(
+                    "`ActiveDataModule(features=...)` expected features of one length, but got "
+                    f"{widths['train']} numbers a row for the train data and {width} for the {name} data. Pass arrays "
+                    "that one encoder made."
+                )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={described(one)}' for name, one in self.tables.items())})"
@@ -87,7 +96,7 @@ def _table(name: str, given: Any) -> np.ndarray:
     if isinstance(given, str | os.PathLike):
         table = _read(Path(given).expanduser())
     elif isinstance(given, Tensor):
-        table = given.detach().cpu().float().numpy()
+        table = _of_tensor(name, given)
     elif isinstance(given, np.ndarray):
         table = given
     else:
@@ -95,7 +104,7 @@ def _table(name: str, given: Any) -> np.ndarray:
             f"`ActiveDataModule(features=...)` expected an array of features for the {name} data, but got "
             f"{type(given).__name__}. Pass an array or a tensor [N, D], or the path of a .npy file."
         )
-    if table.ndim != 2 or table.dtype.kind not in "biuf":
+    if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "biuf":
         raise ValueError(
             f"`ActiveDataModule(features=...)` expected numbers [N, D] for the {name} data, but got "
             f"{described(table)}. Give each item one row of numbers."
@@ -103,14 +112,30 @@ def _table(name: str, given: Any) -> np.ndarray:
     return table
 
 
+def _of_tensor(name: str, given: Tensor) -> np.ndarray:
+    if given.layout != torch.strided:
+        raise TypeError(
+            f"`ActiveDataModule(features=...)` got a tensor of layout {str(given.layout).removeprefix('torch.')} for "
+            f"the {name} data. Pass `features.to_dense()`."
+        )
+    table = given.detach().cpu().resolve_conj().resolve_neg()
+    return (table if table.is_complex() else table.float()).numpy()
+
+
 def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"`ActiveDataModule(features=...)` found no file {path}. Check the path.")
     try:
-        found: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise ValueError(
             f"`ActiveDataModule(features=...)` cannot read {path} as an array: {said_shortly(error)}. Write it by "
             "`numpy.save`."
         ) from error
+    if not isinstance(found, np.ndarray):
+        found.close()
+        raise ValueError(
+            f"`ActiveDataModule(features=...)` cannot read {path} as an array: it is an archive of arrays by their "
+            "names. Write it by `numpy.save`, not by `numpy.savez`."
+        )
     return found

@@ -67,7 +67,8 @@ def encode(encoder: Encoder, source: Source) -> Iterator[np.ndarray]:
         source: The items.
 
     Raises:
-        ValueError: If the encoder gives another number of rows than a batch has items, rows of another length, or NaN.
+        ValueError: If the encoder gives another number of rows than a batch has items, rows of another length, empty
+            rows, or NaN.
         Exception: What the dataset raised for an item that cannot be read, with its index.
     """
     trainer = source.hooks.trainer
@@ -110,11 +111,11 @@ def encode(encoder: Encoder, source: Source) -> Iterator[np.ndarray]:
 
 
 def _check(rows_n_D: np.ndarray, indices: Sequence[int], width: int | None, encoder: Encoder, source: Source) -> None:
-    if len(rows_n_D) != len(indices) or width not in (None, rows_n_D.shape[1]):
+    if len(rows_n_D) != len(indices) or rows_n_D.shape[1] == 0 or width not in (None, rows_n_D.shape[1]):
         raise ValueError(
             f"The encoder `{encoder.name}` gave features of shape {list(rows_n_D.shape)} for a batch of {len(indices)} "
             f"{source.what}, but expected [{len(indices)}, {'D' if width is None else width}]. Let it return one row "
-            "for each item, all of the same length."
+            "for each item, all of the same length, which is at least 1."
         )
     if not source.skips_unreadable and not np.isfinite(rows_n_D).all():
         bad = [index for index, row in zip(indices, rows_n_D, strict=True) if not np.isfinite(row).all()]

@@ -219,7 +219,9 @@ def _check_finite(rows_N_D: np.ndarray, source: Source) -> None:
         return
     bad: list[int] = []
     for start in range(0, len(rows_N_D), CHECKED_ROWS):
-        is_finite_n = np.isfinite(rows_N_D[start : start + CHECKED_ROWS]).all(1)
+        with np.errstate(over="ignore"):  # float32 is what is read
+            rows_n_D = rows_N_D[start : start + CHECKED_ROWS].astype(np.float32)
+        is_finite_n = np.isfinite(rows_n_D).all(1)
         bad += [start + int(place) for place in np.flatnonzero(~is_finite_n) if start + int(place) in source.present]
     if bad:
         raise ValueError(

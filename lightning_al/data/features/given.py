@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from lightning_al.data.features.encoder import Encoder
 from lightning_al.data.features.named import NamedEncoder
 from lightning_al.data.features.text_encoder import TextEncoder
 from lightning_al.data.features.timm_encoder import TimmEncoder
+from lightning_al.run.folder_path import check_can_be_folder, folder_path
 
 Given = Encoder | Arrays
 
@@ -56,6 +58,19 @@ def read_features(given: Any) -> Given | None:
         f"`ActiveDataModule(features=...)` got {given!r:.80}, which is no encoder. Pass a module, a function of a "
         "batch's inputs, 'timm:NAME', 'transformers:NAME', an array, or the path of a .npy file."
     )
+
+
+def read_cache(given: Any) -> Path | None:
+    """Return the folder that a user passes as `cache`, as an absolute path, or None.
+
+    Raises:
+        ValueError: If it is not the name of a folder, or something else is there.
+    """
+    if given is None:
+        return None
+    folder = folder_path(given, "cache")
+    check_can_be_folder(folder, "cache", "a folder of features")
+    return folder
 
 
 def read_inputs(given: Any, features: Given | None) -> Literal["features"] | None:
