@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from lightning_al import ActiveDataModule, image_folder
 from lightning_al import table as from_table
@@ -251,6 +251,9 @@ def test_a_cache_that_is_no_folder_is_refused(tmp_path: Path) -> None:
         ),
         (lambda x: x[:-1], ValueError, r"gave features of shape \[63, 8\] for a batch of 64 training data"),
         (lambda x: x[:, : 4 + len(x) % 2 + len(x) // 64], ValueError, r"but expected \[6, 5\]. Let it return one row"),
+        (lambda x: x.to(torch.complex64), TypeError, r"for a batch, but got Tensor \[64, 8\] of complex64"),
+        (lambda x: x.to_sparse(), TypeError, r"for a batch, but got Tensor \[64, 8\] of float32 that is sparse"),
+        (lambda x: np.array([[None]] * len(x)), TypeError, r"for a batch, but got ndarray \[64, 1\] of object"),
         (lambda x: x[:, :0], ValueError, r"gave features of shape \[64, 0\] .* expected \[64, D\]. Let it return"),
         (
             lambda x: x / 0,
@@ -262,6 +265,31 @@ def test_a_cache_that_is_no_folder_is_refused(tmp_path: Path) -> None:
 def test_features_that_do_not_fit_are_refused(given: Any, kind: type[Exception], said: str) -> None:
     with pytest.raises(kind, match=said):
         table(set_up(features=given))
+
+
+NET = nn.Linear(8, 2).double()
+
+
+@pytest.mark.parametrize(
+    ("encoder", "inputs", "said"),
+    [
+        (nn.Linear(8, 2).double(), X, r"`Linear` has weights of float64, but got inputs Tensor \[64, 8\] of float32: "),
+        (nn.Linear(8, 2).half(), X, r"`Linear` has weights of float16, but got inputs .* of float32: .* Pass a module"),
+        (nn.Sequential(nn.Unflatten(1, (1, 8)), nn.Conv1d(1, 2, 3)), X.byte(), "weights of float32, .* of uint8: "),
+        (lambda x: NET(x), X, "has weights of float64, but got inputs .* of float32: .* in the type of the other"),
+    ],
+    ids=["float64", "half", "whole numbers", "function"],
+)
+def test_weights_and_inputs_of_other_types_are_named(encoder: Any, inputs: Tensor, said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        table(set_up(TensorDataset(inputs, Y), features=encoder))
+
+
+def test_another_error_of_an_encoder_is_its_own() -> None:
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+        table(set_up(features=lambda x: NET(x[:, :7].double())))
+    with pytest.raises(IndexError, match="index out of range"):
+        table(set_up(TensorDataset(torch.arange(N), Y), features=nn.Embedding(7, 2)))
 
 
 def test_without_features_there_are_none_to_read() -> None:
@@ -629,11 +657,37 @@ def test_arrays_are_needed_for_all_that_is_read() -> None:
         next(iter(loader))
 
 
-def test_a_loader_without_items_is_refused() -> None:
+class Stream(IterableDataset[Any]):
+    """Items in a row, which it can count."""
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from zip(X, Y, strict=True)
+
+    def __len__(self) -> int:
+        return N
+
+
+@pytest.mark.parametrize(
+    ("loader", "got"),
+    [
+        (lambda: DataLoader(TensorDataset(X, Y), batch_size=None), "a DataLoader with `batch_size=None`. Pass"),
+        (lambda: DataLoader(Stream(), batch_size=4), "a DataLoader over the IterableDataset Stream. Pass"),
+        (lambda: iter([]), "list_iterator. Pass"),
+    ],
+)
+def test_a_loader_without_items_is_refused(loader: Callable[[], Any], got: str) -> None:
     class Streamed(LitPoints):
         def val_dataloader(self) -> Any:
-            return DataLoader(self.val, batch_size=None)
+            return loader()
 
     data = set_up(Streamed(N), features=double, inputs="features")
-    with pytest.raises(TypeError, match="needs a DataLoader of single items for the val data, but got DataLoader"):
+    with pytest.raises(TypeError, match=f"needs items by their numbers for the val data, but got {got}"):
         data.val_dataloader()
+
+
+@pytest.mark.parametrize("split", ["val", "test", "predict"])
+def test_a_stream_has_no_features(split: str) -> None:
+    given: Any = {split: Stream()}
+    with pytest.raises(TypeError, match=f"for the {split} data, but got .* the IterableDataset Stream. Pass"):
+        getattr(set_up(features=double, inputs="features", **given), f"{split}_dataloader")()
+    assert torch.equal(table(set_up(features=double, **given)), 2 * X)

@@ -15,8 +15,10 @@ from lightning_al.data.features.named import NamedEncoder
 from lightning_al.data.features.used import code_of, used_by
 from lightning_al.data.target import Target
 from lightning_al.posterior.base import evaluating
+from lightning_al.posterior.batches import leaves_of
 from lightning_al.run.config import UnknownStateError, config_of
 from lightning_al.values.content_hash import content_hash
+from lightning_al.values.errors import said_shortly
 from lightning_al.values.parts import described
 
 
@@ -114,22 +116,48 @@ class Encoder:
             target: Where its labels are, or None where the batch is one input alone.
 
         Raises:
-            TypeError: If the encoder returns no tensor or array.
+            TypeError: If the encoder returns no real numbers, or cannot compute with the type of the inputs.
         """
+        try:
+            return self._rows(self._called(batch, target))
+        except RuntimeError as error:
+            self._check_types(batch if target is None else target.inputs(batch), error)
+            raise
+
+    def _called(self, batch: Any, target: Target | None) -> Any:
+        """Return what the module or function returns for the inputs of a batch."""
         if not isinstance(self.function, nn.Module) or isinstance(self.given, NamedEncoder):
-            found = self.function(batch if target is None else target.inputs(batch))
-        else:
-            arguments = (batch,) if target is None else target.arguments(batch)
-            if isinstance(arguments, Mapping) and len(arguments) > 1:
-                found = self.function(**arguments)
-            else:
-                found = self.function(*(arguments.values() if isinstance(arguments, Mapping) else arguments))
-        if isinstance(found, np.ndarray):
-            found = torch.from_numpy(found)
-        if not isinstance(found, Tensor) or found.dim() == 0:
+            return self.function(batch if target is None else target.inputs(batch))
+        arguments = (batch,) if target is None else target.arguments(batch)
+        if isinstance(arguments, Mapping) and len(arguments) > 1:
+            return self.function(**arguments)
+        return self.function(*(arguments.values() if isinstance(arguments, Mapping) else arguments))
+
+    def _rows(self, found: Any) -> Tensor:
+        """Return what the encoder gave for a batch as features ``[n, D]``."""
+        if isinstance(found, np.ndarray) and found.dtype.kind in "biuf":
+            found = torch.from_numpy(np.array(found, dtype=np.float32))
+        is_sparse = isinstance(found, Tensor) and found.layout != torch.strided
+        if not isinstance(found, Tensor) or is_sparse or found.is_complex() or found.dim() == 0:
             raise TypeError(
-                f"The encoder `{self.name}` should return features [n, D] for a batch, but got {described(found)}. "
-                "Return a tensor with a row for each point; of a module with other outputs, pass a function."
+                f"The encoder `{self.name}` should return features [n, D] for a batch, but got {described(found)}"
+                f"{' that is sparse' * is_sparse}. Return a tensor of real numbers with a row for each point; of a "
+                "module with other outputs, pass a function."
             )
-        found = found.detach().to("cpu", torch.float32)
-        return found.unsqueeze(1) if found.dim() == 1 else found.flatten(1)
+        rows: Tensor = found.detach().to("cpu", torch.float32)
+        return rows.unsqueeze(1) if rows.dim() == 1 else rows.flatten(1)
+
+    def _check_types(self, inputs: Any, error: RuntimeError) -> None:
+        """Say which types do not fit where torch says that some do not."""
+        weights = {one.dtype for network in self._networks for one in network.parameters() if one.is_floating_point()}
+        given = {one.dtype for one in leaves_of(inputs) if isinstance(one, Tensor)}
+        if "type" in str(error) and weights and given and not given <= weights:
+            raise TypeError(
+                f"The encoder `{self.name}` has weights of {_listed(weights)}, but got inputs {described(inputs)}: "
+                f"{said_shortly(error)}. Pass a module or items in the type of the other, such as `module.float()` for "
+                "inputs of float32, or a function that casts the inputs."
+            ) from error
+
+
+def _listed(types: set[torch.dtype]) -> str:
+    return ", ".join(sorted(str(one).removeprefix("torch.") for one in types))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.utils.data import BatchSampler, DataLoader, default_collate
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, default_collate
 
 from lightning_al.data.features.arrays import Arrays
 from lightning_al.data.features.contents import contents_of
@@ -16,6 +16,7 @@ from lightning_al.data.features.encoding import Source, encode
 from lightning_al.data.features.given import Given
 from lightning_al.data.features.items import FeatureItems, OwnLabels, check_labels, form_like
 from lightning_al.data.features.store import Store
+from lightning_al.data.map_style import is_map_style
 from lightning_al.data.target import Target
 from lightning_al.host.namespace import pl
 from lightning_al.host.ranks import from_first_rank, is_alone, on_any_rank, on_first_rank
@@ -182,11 +183,11 @@ class FrozenFeatures:
                 return rebuilt(loaders, [self.loaders(split, loaders[0], hooks)])
             return rebuilt(loaders, [self.loaders(f"{split} {place}", one, hooks) for place, one in enumerate(loaders)])
         dataset: Any = getattr(loaders, "dataset", None)
-        if not isinstance(loaders, DataLoader) or not hasattr(dataset, "__len__") or loaders.batch_sampler is None:
+        if not isinstance(loaders, DataLoader) or not is_map_style(dataset) or loaders.batch_sampler is None:
             raise TypeError(
-                f"`ActiveDataModule(inputs='features')` needs a DataLoader of single items for the {split} data, but "
-                f"got {type(loaders).__name__}. Return a `torch.utils.data.DataLoader` over a dataset with "
-                "`__getitem__` and `__len__`."
+                f"`ActiveDataModule(inputs='features')` needs items by their numbers for the {split} data, but got "
+                f"{_described(loaders)}. Pass a dataset with `__getitem__` and `__len__`, such as a list of its items, "
+                "in a DataLoader with a batch size if the LightningDataModule is your own."
             )
         source = self._source(loaders, hooks, f"{split} items")
         like = dataset[0] if len(dataset) else ()
@@ -228,6 +229,16 @@ def _check_finite(rows_N_D: np.ndarray, source: Source) -> None:
             f"`ActiveDataModule(features=...)` has NaN or Inf in the rows [{first_few(bad)}] for the {source.what}. "
             "Correct the numbers, or leave these items out of the dataset."
         )
+
+
+def _described(loader: Any) -> str:
+    if not isinstance(loader, DataLoader):
+        return type(loader).__name__
+    if isinstance(loader.dataset, IterableDataset):
+        return f"a DataLoader over the IterableDataset {type(loader.dataset).__name__}"
+    if loader.batch_sampler is None:
+        return "a DataLoader with `batch_size=None`"
+    return f"a DataLoader over {type(loader.dataset).__name__}"
 
 
 def _none_for_each(indices: Sequence[int]) -> list[None]:
