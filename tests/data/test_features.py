@@ -650,6 +650,25 @@ def test_a_label_that_would_be_elsewhere_is_refused(target: Any) -> None:
         data.train_dataloader()
 
 
+def test_arrays_belong_to_one_loader_each() -> None:
+    class Two(LitPoints):
+        def val_dataloader(self) -> Any:
+            return [DataLoader(self.val), DataLoader(self.val)]
+
+    first, _ = set_up(Two(N), features={"train": X, "val": X}, inputs="features").val_dataloader()
+    with pytest.raises(ValueError, match=r"belong to one loader each, but the val 0 data are one of several. Join"):
+        next(iter(first))
+
+
+def test_an_encoder_gives_rows_of_one_length_for_all_data() -> None:
+    data = set_up(features=nn.Flatten(), inputs="features", val=TensorDataset(X[:9, :3], Y[:9]))
+    table(data)
+    with pytest.raises(
+        ValueError, match=r"gave 3 numbers a row for the val items, but 8 for the training data. Let it"
+    ):
+        next(iter(data.val_dataloader()))
+
+
 def test_arrays_are_needed_for_all_that_is_read() -> None:
     data = set_up(features=X, inputs="features", val=points(9))
     loader = data.val_dataloader()

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Subset, default_collate
+from torch.utils.data import DataLoader, IterableDataset, Subset, TensorDataset, default_collate
 
 from lightning_al import ActiveDataModule, ActiveLearning, Candidates, Deterministic, Query, ScoreAcquisition
 from lightning_al.data.features.points import features_at, target_features_at
@@ -191,6 +192,75 @@ def test_a_head_is_scored_outside_a_run(tmp_path: Path) -> None:
     module.net[0] = nn.Linear(5, 16)
     table = score_pool(trainer(tmp_path), module, data, posterior=Deterministic())
     assert len(table) == N - 6
+
+
+def first_rows(number: int) -> dict[str, Any]:
+    return {"features": {"train": X, "val": VAL.tensors[0], "test": TEST.tensors[0][:number].clone()}}
+
+
+def with_nan() -> dict[str, Any]:
+    arrays = first_rows(24)
+    arrays["features"]["test"][3] = torch.nan
+    return arrays
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        yield from zip(*TEST.tensors, strict=True)
+
+
+class OwnTest(pl.LightningDataModule):
+    """Test data that are not there before the set-up for the test."""
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(POOL, batch_size=8)
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(VAL, batch_size=8)
+
+    def setup(self, stage: str) -> None:
+        if stage == "test":
+            self.test = TEST
+
+    def test_dataloader(self) -> DataLoader[Any]:
+        return DataLoader(self.test, batch_size=8)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (lambda: first_rows(5), "has 5 rows for the test data, which have 24 items"),
+        (with_nan, r"NaN or Inf in the rows \[3\] for the test items"),
+        (lambda: {"features": {"train": X, "val": VAL.tensors[0]}}, "but the features of the test data are read too"),
+        (
+            lambda: {"features": X, "val": None, "test": Stream()},
+            "for the test data, but got .* IterableDataset Stream",
+        ),
+        (
+            lambda: {"features": nn.Flatten(), "test": TensorDataset(torch.ones(9, 5), torch.ones(9))},
+            "5 .* for the test",
+        ),
+        (lambda: {"features": lambda x: (x + 100).log(), "test": TensorDataset(-999 + X, POOL.tensors[1])}, "gave NaN"),
+        (lambda: {"data": OwnTest(), **with_nan()}, r"NaN or Inf in the rows \[3\] for the test items"),
+        (lambda: {"data": OwnTest(), **first_rows(24)}, None),
+    ],
+    ids=["length", "NaN", "none", "stream", "width of an encoder", "NaN of an encoder", "own NaN", "own"],
+)
+def test_features_of_the_test_data_are_checked_before_the_first_step(tmp_path: Path, given: Any, said: Any) -> None:
+    class Steps(pl.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, *_: Any) -> None:
+            self.steps += 1
+
+    steps, arguments = Steps(), given()
+    own = arguments.pop("data", None)
+    others = {} if own else {"val": VAL, "test": TEST, "batch_size": 8}
+    data = ActiveDataModule(own or POOL, **{"initial_size": 4, "inputs": "features", **others, **arguments})
+    active = ActiveLearning("random", query_size=4, max_rounds=1, posterior=Deterministic())
+    with pytest.raises((ValueError, TypeError), match=said) if said else nullcontext():
+        trainer(tmp_path, callbacks=[active, steps], max_epochs=1).fit(LitMLP(), datamodule=data)
+    assert bool(steps.steps) == (said is None)
 
 
 @pytest.mark.slow  # two processes that each import everything; what ranks do to scores is tested by default

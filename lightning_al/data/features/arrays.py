@@ -60,6 +60,25 @@ class Arrays:
             for name, one in self.tables.items()
         }
 
+    def table(self, split: str) -> np.ndarray:
+        """Return the table of one of the datasets.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        if split not in SPLITS:  # of one of several loaders
+            raise ValueError(
+                f"`ActiveDataModule(features=...)` got arrays, which belong to one loader each, but the {split} data "
+                "are one of several. Join their datasets by `torch.utils.data.ConcatDataset`, or pass an encoder."
+            )
+        if split not in self.tables:
+            raise ValueError(
+                f"`ActiveDataModule(features=...)` got arrays for {', '.join(self.tables)}, but the features of the "
+                f"{split} data are read too. Pass a dict with an array for each: "
+                f"`features={{'train': ..., {split!r}: ...}}`."
+            )
+        return self.tables[split]
+
     def of(self, split: str, size: int, places: Sequence[int | None] | None = None) -> np.ndarray:
         """Return the features of one of the datasets.
 
@@ -71,13 +90,7 @@ class Arrays:
         Raises:
             ValueError: If there are none, or not one row for each item.
         """
-        if split not in self.tables:
-            raise ValueError(
-                f"`ActiveDataModule(features=...)` got arrays for {', '.join(self.tables)}, but the features of the "
-                f"{split} data are read too. Pass a dict with an array for each: "
-                f"`features={{'train': ..., {split!r}: ...}}`."
-            )
-        table = self.tables[split]
+        table = self.table(split)
         num_items = size if places is None else sum(place is not None for place in places)
         if len(table) != num_items:
             raise ValueError(

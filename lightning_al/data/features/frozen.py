@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,11 +96,23 @@ class FrozenFeatures:
         if known is None or known.dataset is not source.dataset:
             if isinstance(self.given, Arrays):
                 known = _Table(source.dataset, split, None, self.given.of(split, len(source), places))
-                _check_finite(known.rows_N_D, source)
+                if not source.skips_unreadable:
+                    _check_finite(known.rows_N_D, source.what, source.present)
             else:
                 known = self._found_or_computed(split, source, path_of)
+                self._check_width(known, source)
             self._tables[slot] = known
         return known.rows_N_D
+
+    def check_array(self, split: str) -> None:
+        """Refuse an array that cannot be the features of a dataset, whatever that holds. Encoders pass.
+
+        Raises:
+            ValueError: If there is none, or it has NaN or Inf.
+        """
+        if isinstance(self.given, Arrays):
+            table_N_D = self.given.table(split)
+            _check_finite(table_N_D, f"{split} items", range(len(table_N_D)))
 
     def keep_in(self, folder: Path, trainer: pl.Trainer) -> None:
         """Keep tables in a run's folder from now on, those that were computed before included, if there is no cache."""
@@ -141,6 +153,17 @@ class FrozenFeatures:
             found = joined() if trainer is None or is_alone(trainer) else from_first_rank(trainer, joined)
         assert found is not None
         return _Table(source.dataset, split, key, found)
+
+    def _check_width(self, table: _Table, source: Source) -> None:
+        """Refuse features of another length than those of the training data, where these are known."""
+        encoder, width = self.given, table.rows_N_D.shape[1]
+        assert not isinstance(encoder, Arrays)
+        for other in self._tables.values():
+            if other.split == "train" and other.rows_N_D.shape[1] != width:
+                raise ValueError(
+                    f"The encoder `{encoder.name}` gave {width} numbers a row for the {source.what}, but "
+                    f"{other.rows_N_D.shape[1]} for the training data. Let it return rows of one length for all items."
+                )
 
     def items(
         self,
@@ -215,18 +238,16 @@ class FrozenFeatures:
         return known
 
 
-def _check_finite(rows_N_D: np.ndarray, source: Source) -> None:
-    if source.skips_unreadable:
-        return
+def _check_finite(rows_N_D: np.ndarray, what: str, present: Collection[int]) -> None:
     bad: list[int] = []
     for start in range(0, len(rows_N_D), CHECKED_ROWS):
         with np.errstate(over="ignore"):  # float32 is what is read
             rows_n_D = rows_N_D[start : start + CHECKED_ROWS].astype(np.float32)
         is_finite_n = np.isfinite(rows_n_D).all(1)
-        bad += [start + int(place) for place in np.flatnonzero(~is_finite_n) if start + int(place) in source.present]
+        bad += [start + int(place) for place in np.flatnonzero(~is_finite_n) if start + int(place) in present]
     if bad:
         raise ValueError(
-            f"`ActiveDataModule(features=...)` has NaN or Inf in the rows [{first_few(bad)}] for the {source.what}. "
+            f"`ActiveDataModule(features=...)` has NaN or Inf in the rows [{first_few(bad)}] for the {what}. "
             "Correct the numbers, or leave these items out of the dataset."
         )
 

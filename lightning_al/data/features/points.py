@@ -13,6 +13,7 @@ from lightning_al.data.features.arrays import Arrays
 from lightning_al.data.features.encoding import Source
 from lightning_al.data.features.frozen import FrozenFeatures
 from lightning_al.data.features.items import FeatureItems, rows_of
+from lightning_al.data.from_datasets import FromDatasets
 from lightning_al.data.target_inputs import TargetInputs
 
 if TYPE_CHECKING:
@@ -48,6 +49,24 @@ def compute_features(data: ActiveDataModule) -> None:
     """Compute the features of the points, or find those that are kept, before a fit needs them."""
     if data.features is not None:
         _training_table(data)
+
+
+def check_test_features(data: ActiveDataModule) -> None:
+    """Compute or check the features of the test data before a fit, if a test after it reads them.
+
+    The test data of a LightningDataModule may not be there before its set-up for the test. Then an array is checked
+    as far as it can be without them.
+
+    Raises:
+        ValueError: If they cannot be computed, or do not fit.
+        TypeError: If the test data have no items by their numbers.
+    """
+    if data.inputs is None:
+        return
+    if isinstance(data.wrapped, FromDatasets):
+        data.test_dataloader().dataset.table()
+    else:
+        _of(data).check_array("test")
 
 
 def training_items(data: ActiveDataModule) -> FeatureItems:
