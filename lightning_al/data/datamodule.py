@@ -30,7 +30,14 @@ from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.delegation import TRANSFER_HOOKS, Delegation, shown
 from lightning_al.data.earlier_labels import read_labels
 from lightning_al.data.features import FrozenFeatures, read_cache, read_features, read_inputs
-from lightning_al.data.features.points import compute_features, features_at, pool_items, target_items, training_items
+from lightning_al.data.features.points import (
+    compute_features,
+    features_at,
+    pool_items,
+    target_items,
+    training_items,
+    with_features,
+)
 from lightning_al.data.from_datasets import FromDatasets, as_datamodule
 from lightning_al.data.initial import (
     check_one_is_given,
@@ -719,13 +726,17 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             rest = [index for index in rest if points.can_read(index)]
         check_size_of_initial(size, len(first) + len(rest), len(audit))
         compute_features(self)
+        known = first
+        if self.skips_unreadable and self.features is not None:
+            rest, known = with_features(self, rest), with_features(self, first)
+            check_size_of_initial(size, len(first) + len(rest), len(audit))
 
         def select() -> list[int]:
             return select_first(
                 acquisition,
                 size - len(first),
                 rest,
-                labelled=first,
+                labelled=known,
                 features_at=None if self.features is None else partial(features_at, self),
                 groups_at=None if self.groups is None else self.group_numbers,
                 generator=generator(self.seed, "initial"),

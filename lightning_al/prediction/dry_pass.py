@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from lightning_al.acquisition.base import Acquisition, check_selection, plain_metrics
-from lightning_al.data.features.points import features_at, has_target_features, target_features_at
+from lightning_al.data.datamodule import ActiveDataModule
+from lightning_al.data.features.points import (
+    features_at,
+    has_target_features,
+    labelled_features_at,
+    target_features_at,
+)
 from lightning_al.host.loaders import to_device
 from lightning_al.host.module_state import ModuleState
 from lightning_al.host.namespace import rank_zero_info
@@ -31,6 +37,9 @@ FEW_LABELLED = 64
 
 MOST_TRIES = 10
 """How often points are tried, where those that cannot be scored are left out."""
+
+FeaturesAt = Callable[[ActiveDataModule, Sequence[int]], Tensor]
+"""Returns the features of some points."""
 
 MOST_BYTES = 64 * 2**20
 """How large a table for an acquisition function may be that needs more points than these."""
@@ -85,13 +94,15 @@ def dry_pass(
         size = len(few.indices)
         return Points.stream(size, lambda: _only(few.chunks(size)), lambda: few_embeddings.chunks(size), **others)
 
-    def tables_of(indices: Sequence[int]) -> dict[str, Any]:
+    def tables_of(indices: Sequence[int], features_at: FeaturesAt = features_at) -> dict[str, Any]:
         groups = {} if data.groups is None else {"groups": lambda: data.group_numbers(indices)}
         return groups | ({} if data.features is None else {"features": lambda: features_at(data, indices)})
 
     def labelled() -> Points:
         few = _spread_over(fitted.labelled)
-        return points(fitted.labelled_points, few, labels=lambda: fitted.labels(few), **tables_of(few))
+        return points(
+            fitted.labelled_points, few, labels=lambda: fitted.labels(few), **tables_of(few, labelled_features_at)
+        )
 
     def target_inputs() -> Points:
         places = list(range(len(data.target_inputs_dataset())))

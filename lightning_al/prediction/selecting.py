@@ -10,7 +10,12 @@ import torch
 from torch import Tensor
 
 from lightning_al.acquisition.base import Acquisition, ScoreAcquisition, Selection, checked_scores
-from lightning_al.data.features.points import features_at, has_target_features, target_features_at
+from lightning_al.data.features.points import (
+    features_at,
+    has_target_features,
+    labelled_features_at,
+    target_features_at,
+)
 from lightning_al.information import posterior_mean
 from lightning_al.points import Candidates, Points
 from lightning_al.prediction.fitted import Fitted
@@ -154,7 +159,7 @@ class PoolPasses:
             len(points),
             lambda: self._log_probs(source, points, "Scoring the labelled points"),
             lambda: self._embeddings(source, points, "Embedding the labelled points"),
-            features=None if data.features is None else lambda: features_at(data, points),
+            features=None if data.features is None else lambda: labelled_features_at(data, points),
             groups=None if data.groups is None else lambda: data.group_numbers(points),
             labels=lambda: self.fitted.labels(points),
         )

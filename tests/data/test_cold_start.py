@@ -196,3 +196,39 @@ def test_an_encoder_for_the_initial_points_runs_once(tmp_path: Path) -> None:
     assert items[0] == N
     assert torch.equal(features_at(data, [3, 1]), X[[3, 1]])
     assert len(list((tmp_path / "run").glob("features-train-*.npy"))) == 1
+
+
+@pytest.mark.parametrize("kind", ["array", "encoder"])
+def test_points_without_features_are_not_selected_and_are_named(kind: str) -> None:
+    rows = X.clone()
+    rows[[7, 20]] = torch.nan
+    others = [index for index in range(N) if index not in (7, 20)]
+    given = (
+        rows if kind == "array" else lambda inputs: torch.where((inputs == X[[7, 20]][:, None]).any(0), np.nan, inputs)
+    )
+    data = ActiveDataModule(POOL, features=given, initial="max_herding", initial_size=8)
+    data.skips_unreadable = True
+    with pytest.warns(UserWarning, match=r"does not select 2 of 60 points, which have no features: \[7, 20\]"):
+        data.setup("fit")
+    expected = max_herding(UNIT[others], 8).positions.tolist()
+    assert data.pool.initial == [others[position] for position in expected]
+
+
+def test_too_few_points_with_features_are_refused() -> None:
+    rows = X.clone()
+    rows[5:] = torch.nan
+    data = ActiveDataModule(POOL, features=rows, initial="max_herding", initial_size=8)
+    data.skips_unreadable = True
+    with pytest.raises(ValueError, match="initial_size=8"), pytest.warns(UserWarning, match="which have no features"):
+        data.setup("fit")
+
+
+@pytest.mark.parametrize("inputs", [None, "features"])
+def test_a_labelled_point_without_features_is_named_before_the_first_step(tmp_path: Path, inputs: Any) -> None:
+    rows = X.clone()
+    rows[[7, 20]] = torch.nan
+    data = ActiveDataModule(POOL, features=rows, initial=[1, 20, 7], inputs=inputs)
+    active = ActiveLearning("max_herding", query_size=4, posterior=Deterministic(), unscorable="skip")
+    with pytest.raises(ValueError, match=r"labelled points \[20, 7\] have no features. .* Give "):
+        trainer(tmp_path, callbacks=[active], max_epochs=1).fit(LitMLP(), datamodule=data)
+    assert active.round == 0

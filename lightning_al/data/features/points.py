@@ -15,6 +15,8 @@ from lightning_al.data.features.frozen import FrozenFeatures
 from lightning_al.data.features.items import FeatureItems, rows_of
 from lightning_al.data.from_datasets import FromDatasets
 from lightning_al.data.target_inputs import TargetInputs
+from lightning_al.host.namespace import rank_zero_warn
+from lightning_al.values.errors import first_few
 
 if TYPE_CHECKING:
     from lightning_al.data.datamodule import ActiveDataModule
@@ -27,6 +29,44 @@ def features_at(data: ActiveDataModule, indices: Sequence[int]) -> Tensor:
         ValueError: If no features were given, or they cannot be computed.
     """
     return rows_of(_training_table(data), indices)
+
+
+def labelled_features_at(data: ActiveDataModule, indices: Sequence[int]) -> Tensor:
+    """Return the features ``[n, D]`` of some labelled points, float32.
+
+    Raises:
+        ValueError: If some have none, no features were given, or they cannot be computed.
+    """
+    features_n_D = features_at(data, indices)
+    bad = [indices[place] for place in _without(features_n_D)]
+    if bad:
+        raise ValueError(
+            f"`ActiveDataModule(features=...)`: the labelled points [{first_few(bad)}] have no features. They are NaN "
+            "or Inf, or their items cannot be read. Correct these, or give the points back by "
+            "`lightning-al-journal give-back`. Give other indices as `initial` if the run has not begun."
+        )
+    return features_n_D
+
+
+def with_features(data: ActiveDataModule, indices: Sequence[int]) -> list[int]:
+    """Return those of some points that have features, and warn of the others.
+
+    Raises:
+        ValueError: If features cannot be computed.
+    """
+    bad = {indices[place] for place in _without(features_at(data, indices))}
+    if bad:
+        rank_zero_warn(
+            f"`ActiveDataModule(initial=...)` does not select {len(bad)} of {len(indices)} points, which have no "
+            f"features: [{first_few(sorted(bad))}]. They are NaN or Inf, or the items cannot be read."
+        )
+    return [index for index in indices if index not in bad]
+
+
+def _without(features_n_D: Tensor) -> list[int]:
+    """Return the places of rows that are no features."""
+    places: list[int] = (~features_n_D.isfinite().all(1)).nonzero().flatten().tolist()
+    return places
 
 
 def has_target_features(data: ActiveDataModule) -> bool:
@@ -46,9 +86,16 @@ def target_features_at(data: ActiveDataModule, places: Sequence[int]) -> Tensor:
 
 
 def compute_features(data: ActiveDataModule) -> None:
-    """Compute the features of the points, or find those that are kept, before a fit needs them."""
+    """Compute the features of the points, or find those that are kept, before a fit needs them.
+
+    Raises:
+        ValueError: If they cannot be computed, or if a fit would train on a labelled point that has none.
+    """
     if data.features is not None:
         _training_table(data)
+    if data.inputs is not None and data.is_set_up:
+        gone = data.gone_items
+        labelled_features_at(data, [index for index in data.pool.labelled if index not in gone])
 
 
 def check_test_features(data: ActiveDataModule) -> None:
