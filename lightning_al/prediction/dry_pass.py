@@ -16,6 +16,7 @@ from lightning_al.data.features.points import (
     features_at,
     has_target_features,
     labelled_features_at,
+    lacking_features,
     target_features_at,
 )
 from lightning_al.host.loaders import to_device
@@ -84,7 +85,11 @@ def dry_pass(
             rank_zero_info(said)
 
     data = fitted.data
-    pool = fitted.pool, data.pool.unlabelled
+    unlabelled = data.pool.unlabelled
+    if skip and data.features is not None:
+        lacking = set(lacking_features(data, unlabelled))
+        unlabelled = [index for index in unlabelled if index not in lacking] or unlabelled
+    pool = fitted.pool, unlabelled
     log_probs = _FewRows(fitted, fitted.log_probs, *pool, said_once, skip)
     embeddings = _FewRows(fitted, fitted.embeddings, *pool, said_once, skip)
 
@@ -129,7 +134,7 @@ def dry_pass(
         try:
             select(few)
         except Exception:
-            more = min(data.pool.num_unlabelled, log_probs.most_points(), embeddings.most_points())
+            more = min(len(unlabelled), log_probs.most_points(), embeddings.most_points())
             has_failed = log_probs.has_failed or embeddings.has_failed
             if has_failed or more <= few or type(acquisition).__module__.startswith("lightning_al."):
                 raise

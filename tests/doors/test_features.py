@@ -184,6 +184,17 @@ def test_a_point_that_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     assert len(active.history[0].indices) == 4
 
 
+@pytest.mark.parametrize("inputs", [None, "features"])
+def test_points_without_features_are_left_out(tmp_path: Path, inputs: Any) -> None:
+    rows, lacking = 3 * X[:, :5], list(range(0, N, 2))
+    rows[lacking] = torch.nan
+    arrays = {"train": rows, "val": VAL.tensors[0][:, :5], "test": TEST.tensors[0][:, :5]}
+    with pytest.warns(UserWarning, match="cannot be scored and were left out"):
+        active, _ = run(tmp_path, arrays, inputs=inputs, unscorable="skip", initial=[1, 3], initial_size=None)
+    assert active.history[0].unscorable == lacking
+    assert len(active.history[0].indices) == 4
+
+
 def test_a_head_is_scored_outside_a_run(tmp_path: Path) -> None:
     from lightning_al import score_pool
 

@@ -11,7 +11,7 @@ from torch.utils.data import Dataset, Subset
 
 from lightning_al.data.features.arrays import Arrays
 from lightning_al.data.features.encoding import Source
-from lightning_al.data.features.frozen import FrozenFeatures
+from lightning_al.data.features.frozen import CHECKED_ROWS, FrozenFeatures
 from lightning_al.data.features.items import FeatureItems, rows_of
 from lightning_al.data.from_datasets import FromDatasets
 from lightning_al.data.target_inputs import TargetInputs
@@ -31,21 +31,34 @@ def features_at(data: ActiveDataModule, indices: Sequence[int]) -> Tensor:
     return rows_of(_training_table(data), indices)
 
 
+def lacking_features(data: ActiveDataModule, indices: Sequence[int]) -> list[int]:
+    """Return those of some points that have no features: they are NaN or Inf, or the items cannot be read.
+
+    Raises:
+        ValueError: If no features were given, or they cannot be computed.
+    """
+    found: list[int] = []
+    for start in range(0, len(indices), CHECKED_ROWS):
+        some = indices[start : start + CHECKED_ROWS]
+        is_finite_n = features_at(data, some).isfinite().all(1).tolist()
+        found += [index for index, is_finite in zip(some, is_finite_n, strict=True) if not is_finite]
+    return found
+
+
 def labelled_features_at(data: ActiveDataModule, indices: Sequence[int]) -> Tensor:
     """Return the features ``[n, D]`` of some labelled points, float32.
 
     Raises:
         ValueError: If some have none, no features were given, or they cannot be computed.
     """
-    features_n_D = features_at(data, indices)
-    bad = [indices[place] for place in _without(features_n_D)]
+    bad = lacking_features(data, indices)
     if bad:
         raise ValueError(
             f"`ActiveDataModule(features=...)`: the labelled points [{first_few(bad)}] have no features. They are NaN "
             "or Inf, or their items cannot be read. Correct these, or give the points back by "
             "`lightning-al-journal give-back`. Give other indices as `initial` if the run has not begun."
         )
-    return features_n_D
+    return features_at(data, indices)
 
 
 def with_features(data: ActiveDataModule, indices: Sequence[int]) -> list[int]:
@@ -54,19 +67,13 @@ def with_features(data: ActiveDataModule, indices: Sequence[int]) -> list[int]:
     Raises:
         ValueError: If features cannot be computed.
     """
-    bad = {indices[place] for place in _without(features_at(data, indices))}
+    bad = set(lacking_features(data, indices))
     if bad:
         rank_zero_warn(
             f"`ActiveDataModule(initial=...)` does not select {len(bad)} of {len(indices)} points, which have no "
             f"features: [{first_few(sorted(bad))}]. They are NaN or Inf, or the items cannot be read."
         )
     return [index for index in indices if index not in bad]
-
-
-def _without(features_n_D: Tensor) -> list[int]:
-    """Return the places of rows that are no features."""
-    places: list[int] = (~features_n_D.isfinite().all(1)).nonzero().flatten().tolist()
-    return places
 
 
 def has_target_features(data: ActiveDataModule) -> bool:
