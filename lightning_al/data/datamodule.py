@@ -29,7 +29,7 @@ from lightning_al.data.cold_start import select_first
 from lightning_al.data.dataset import AnyDataset
 from lightning_al.data.delegation import TRANSFER_HOOKS, Delegation, shown
 from lightning_al.data.earlier_labels import read_labels
-from lightning_al.data.features import FrozenFeatures, read_cache, read_features, read_inputs
+from lightning_al.data.features import Arrays, FrozenFeatures, read_cache, read_features, read_inputs
 from lightning_al.data.features.points import (
     compute_features,
     features_at,
@@ -417,6 +417,11 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             first, again = (content_hash(self.target.inputs(self.item_of(index))) for _ in range(2))
         return first if first == again else None
 
+    def row_of(self, index: int) -> str | None:
+        """Return a hash of an item's row in an array of features, or None where features are no array."""
+        place = index if self._numbering is None else self._numbering.places[index]
+        return self.features.hash_of(place) if isinstance(self.features, Arrays) and place is not None else None
+
     def path_of(self, index: int) -> Path | None:
         """Return the file of an item, where the data say which it is by a method `path_of`, or None."""
         dataset = self.wrapped.train_data if isinstance(self.wrapped, FromDatasets) else None
@@ -616,6 +621,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         if self.trainer is not None and self.trainer.world_size > 1:
             points.check_same_on_ranks(self.trainer)
         points.check_groups()
+        if isinstance(self.features, Arrays):
+            self.features.of("train", len(points), self.places)
         found = points.fingerprint()
         self._fingerprint = self._fingerprint or found
         points.check_same(found, self._fingerprint)
@@ -638,6 +645,8 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
         known = [] if self.known_items is None else self.known_items.keys
         self._numbering = Numbering(keys, known)
         self.keys = self._numbering.keys
+        if isinstance(self.features, Arrays):
+            self.features.has_keys = True
         if self.known_items is not None:
             self.known_items.check_none_is_gone(self._numbering)
         if isinstance(wrapped, FromDatasets):

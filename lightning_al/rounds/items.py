@@ -10,7 +10,7 @@ from typing import Any
 from lightning_al.data.datamodule import ActiveDataModule
 from lightning_al.data.from_files import FromFiles
 from lightning_al.data.keys import Known
-from lightning_al.host.namespace import pl, rank_zero_info
+from lightning_al.host.namespace import pl, rank_zero_info, rank_zero_warn
 from lightning_al.host.ranks import from_first_rank
 from lightning_al.run.folder import JOURNAL, KEYS
 from lightning_al.run.journal import Journal
@@ -64,22 +64,30 @@ def _known(folder: Any, records: Records) -> Known:
 
 
 def described_items(data: ActiveDataModule, indices: Iterable[int]) -> dict[int, list[Any]]:
-    """Return the key and the hash of points that are labelled, by index; nothing where items have no keys."""
+    """Return what a run records of labelled points by index: the key and the hash, and that of its row in an array.
+
+    Where items have no keys, this is nothing.
+    """
     if data.keys is None:
         return {}
-    return {index: [data.keys[index], data.content_of(index)] for index in indices}
+    rows = {index: data.row_of(index) for index in indices}
+    return {
+        index: [data.keys[index], data.content_of(index), *([] if row is None else [row])]
+        for index, row in rows.items()
+    }
 
 
-def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> None:
+def check_labelled(data: ActiveDataModule, records: Records, folder: Any, *, force: bool = False) -> None:
     """Refuse data in which a labelled item is another one, and let unlabelled items leave that are gone.
 
     Args:
         data: The data, with the pool as the records say.
         records: What the journal holds.
         folder: The run's folder.
+        force: Whether labelled items may have other features than before.
 
     Raises:
-        ValueError: If the content of a labelled item changed.
+        ValueError: If the content of a labelled item changed, or its row in an array of features.
         RuntimeError: If the numbers of the items are unknown.
     """
     keys, header = data.keys, records.header or {}
@@ -91,9 +99,9 @@ def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> Non
         return
     # A point of an open query that is gone was skipped. It leaves with the other answers of its query.
     skipped = data.gone_items & (set() if records.query is None else set(records.query.answers))
-    changed = []
+    changed, moved = [], []
     for index in (*data.pool.labelled, *data.pool.audit.labelled):
-        key, before = records.items.get(index, (keys[index], None))
+        key, before, *rows = records.items.get(index, [keys[index], None])
         if key != keys[index]:
             raise RuntimeError(
                 f"{folder / KEYS} says that item {index} is {keys[index]!r}, but the journal says {key!r}. Put back "
@@ -101,12 +109,16 @@ def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> Non
             )
         if before is not None and index not in skipped and data.content_of(index) not in (before, None):
             changed.append(index)
+        if rows and index not in skipped and data.row_of(index) not in (*rows, None):
+            moved.append(index)
     if changed:
         raise ValueError(
             f"{len(changed)} labelled items of the run in {folder} have other contents than when they were labelled: "
             f"{first_few([repr(keys[index]) for index in changed])}. Put the old contents back, or give the points "
             f"back by `{command('give-back', folder, changed[0])}`, so that they are asked for again."
         )
+    if moved:
+        _refuse_other_rows([repr(keys[index]) for index in moved], folder, force=force)
     left = sorted(data.gone_items - set(data.pool.aside) - skipped)
     data.pool.leave(left)
     new = len(keys) - len(data.known_items.keys)
@@ -114,3 +126,17 @@ def check_labelled(data: ActiveDataModule, records: Records, folder: Any) -> Non
         rank_zero_info(
             f"`ActiveDataModule`: {new} items joined since the run began or last grew; {len(left)} are gone."
         )
+
+
+def _refuse_other_rows(keys: list[str], folder: Any, *, force: bool) -> None:
+    if force:
+        rank_zero_warn(
+            f"`ActiveLearning(force=True)` resumes a run whose labelled items had other rows in the array of features: "
+            f"{first_few(keys)}."
+        )
+        return
+    raise ValueError(
+        f"{len(keys)} labelled items of the run in {folder} have other rows in `ActiveDataModule(features=...)` than "
+        f"when they were labelled: {first_few(keys)}. Pass the rows of the same encoder in the order of the dataset, "
+        "or pass `force=True` to resume with these from here on."
+    )

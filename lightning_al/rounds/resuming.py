@@ -58,14 +58,14 @@ def open_folder(run: Run, trainer: pl.Trainer, data: ActiveDataModule, folder: s
         if run.round == 0 and len(rounds) > 0:
             label_as_recorded(pool, records)
             if run.header is None:
-                on_each_rank(trainer, lambda: check_labelled(data, records, folder))
+                on_each_rank(trainer, lambda: check_labelled(data, records, folder, force=active.force))
             run.history.load_state_dict(rounds.state_dict())
             rank_zero_info(f"Resuming the run in {folder}, which has {len(rounds)} rounds.")
             return
         for change in changes_since(pool.changes, records.changes):
             pool.change(change)
         if run.header is None and run.is_resumed:
-            on_each_rank(trainer, lambda: check_labelled(data, records, folder))
+            on_each_rank(trainer, lambda: check_labelled(data, records, folder, force=active.force))
         there = len(records.queries) if run.take_back_changed_round(pool) else len(rounds)
         if run.round != there:
             raise ValueError(

@@ -146,14 +146,14 @@ def check_efforts(plain: Mapping[int, Any], answered: Collection[int]) -> dict[i
 
 
 def check_items(items: dict[int, Any]) -> dict[int, list[Any]]:
-    """Return what a row says of labelled items: the key and the hash of each.
+    """Return what a row says of labelled items: the key and the hash of each, and that of its row in an array.
 
     Raises:
         ValueError: If it is anything else.
     """
     for index, item in items.items():
-        is_pair = isinstance(item, list) and len(item) == 2
-        if not is_pair or not isinstance(item[0], str | int) or not isinstance(item[1], str | None):
+        is_known = isinstance(item, list) and len(item) in (2, 3) and isinstance(item[0], str | int)
+        if not is_known or not all(isinstance(part, str | None) for part in item[1:]):
             raise contradiction(f"item {index} has {item!r:.80} for its key and hash")
     return items
 

@@ -104,7 +104,8 @@ class Records:
         changes: The changes of labels, in order.
         query: The open query, if any.
         num_outputs: How many outputs the network has, if a query recorded it.
-        items: The key and the hash of each labelled point, by index, where items have keys.
+        items: The key and the hash of each labelled point, by index, where items have keys. Where their features are
+            those of an array, the hash of its row comes third.
         members: The finished fits of the next round as plain data, if a round takes several.
         efforts: How long the answers of each round took and who gave them, by index, as far as anything is known.
         initial_efforts: The same of the answers for initial points.

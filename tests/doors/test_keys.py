@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from lightning_al import ActiveDataModule, ActiveLearning, MCDropout, Query, Unusable, table
 from lightning_al.cli.journal import main
 from lightning_al.cli.recorded_run import put_labels
+from lightning_al.data.features.points import features_at
 from lightning_al.host.namespace import pl
 from lightning_al.oracle.corrections import give_back
 from lightning_al.run.journal import Journal
@@ -60,13 +61,14 @@ class ByKey:
         return {index: NAMES[int(Y[number_of(key)])] for index, key in zip(query, query.keys, strict=True)}
 
 
-def run(root: Path, data: Any, oracle: Any, folder: Path | None, max_rounds: int = 4, **arguments: Any) -> Any:
+def run(
+    root: Path, data: Any, oracle: Any, folder: Path | None, max_rounds: int = 4, force: bool = False, **arguments: Any
+) -> Any:
     """Run a program from its start."""
     torch.manual_seed(0)
     pool = ActiveDataModule(data, classes=NAMES, seed=0, **{"initial_size": 6, "batch_size": 8, **arguments})
-    active = ActiveLearning(
-        "bald", query_size=4, max_rounds=max_rounds, posterior=MCDropout(2), oracle=oracle, folder=folder, seed=0
-    )
+    options: Any = {"query_size": 4, "max_rounds": max_rounds, "posterior": MCDropout(2), "seed": 0, "force": force}
+    active = ActiveLearning("bald", oracle=oracle, folder=folder, **options)
     module = LitMLP()
     trainer(root, max_epochs=1, callbacks=[active]).fit(module, datamodule=pool)
     return active, pool, module
@@ -293,6 +295,46 @@ def test_a_labelled_row_with_another_cell_is_named(tmp_path: Path) -> None:
     written_table(path, range(36), changed=[number_of(key)], name="")
     with pytest.raises(ValueError, match=rf"1 labelled items of the run .* have other contents .*'{key}'"):
         run(tmp_path, read_table(path), ByKey(), folder, batch_size=32)
+
+
+def with_rows(numbers: Sequence[int], changed: Sequence[int] = (), size: int = 8) -> dict[str, Any]:
+    """Features of some of the points, in the order of the points."""
+    rows = 2 * X[list(numbers), :size]
+    rows[[number in changed for number in numbers]] += 1
+    return {"features": {"train": rows}}
+
+
+def test_rows_of_features_follow_their_items_when_a_pool_grows(tmp_path: Path) -> None:
+    folder, numbers = tmp_path / "run", list(range(30))
+    _, before, _ = run(tmp_path, Photos(numbers), ByKey(1), folder, **with_rows(numbers))
+    asked = set(map(number_of, before.keys_of([*before.pool.labelled, *Journal.read(folder).query.rest])))
+    gone = next(number for number in numbers if number not in asked)
+    others = [number for number in numbers if number not in {*asked, gone}]
+    here = [number for number in reversed(range(36)) if number != gone]
+    active, after, _ = run(tmp_path, Photos(here), ByKey(), folder, **with_rows(here, changed=others))
+    assert active.done
+    labelled = after.pool.labelled[: before.pool.num_labelled]
+    assert torch.equal(features_at(after, labelled), 2 * X[[number_of(after.key_of(index)) for index in labelled]])
+    assert torch.equal(features_at(after, [32]), 2 * X[[number_of(after.key_of(32))]])
+
+
+def test_another_row_of_a_labelled_item_is_named(tmp_path: Path) -> None:
+    folder, here = tmp_path / "run", list(range(36))
+    _, pool, _ = run(tmp_path, Photos(range(30)), ByKey(), folder, 2, **with_rows(range(30)))
+    key = pool.key_of(pool.pool.labelled[-1])
+    for rows, said in (
+        (
+            with_rows(here, changed=[number_of(key)]),
+            rf"other rows in `ActiveDataModule\(features=...\)` .* '{key}'. Pass",
+        ),
+        (with_rows(here, size=5), r"datamodule.features.train` is 'ndarray \[\*, 8\] of float32' there and"),
+        (with_rows(range(30)), "has 30 rows for the train data, which have 36 items"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            run(tmp_path, Photos(here), ByKey(), folder, 3, **rows)
+    with pytest.warns(UserWarning, match=rf"force=True.* resumes a run whose labelled items had other rows .*'{key}'"):
+        active, _, _ = run(tmp_path, Photos(here), ByKey(), folder, 3, True, **with_rows(here, [number_of(key)]))
+    assert active.done
 
 
 def test_without_keys_another_pool_is_refused(tmp_path: Path) -> None:

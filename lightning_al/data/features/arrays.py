@@ -31,12 +31,18 @@ class Arrays:
         ValueError: If a file is none of NumPy's, if what it holds are no numbers ``[N, D]``, or if D differs.
         TypeError: If a table is none of these, or a sparse tensor.
 
+    Attributes:
+        tables: The arrays.
+        has_keys: Whether the training data may grow, since its items have keys, as `ActiveDataModule` sets it. Then a
+            run knows rows by the keys of labelled items, and not the array as a whole.
+
     >>> Arrays({"train": np.ones((4, 2))}).tables["train"].shape
     (4, 2)
     """
 
     def __init__(self, tables: Mapping[str, Any]) -> None:
         self.tables = {name: _table(name, table) for name, table in tables.items()}
+        self.has_keys = False
         widths = {name: table.shape[1] for name, table in self.tables.items()}
         for name, width in widths.items():
             if width != widths["train"]:
@@ -55,10 +61,14 @@ class Arrays:
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        return {
-            name: f"{described(np.asarray(one))}, {content_hash(np.asarray(one))[:16]}"
-            for name, one in self.tables.items()
-        }
+        hashed = {name: np.asarray(one) for name, one in self.tables.items() if name != "train" or not self.has_keys}
+        said = {name: f"{described(one)}, {content_hash(one)[:16]}" for name, one in hashed.items()}
+        train = self.tables["train"]
+        return {"train": f"ndarray [*, {train.shape[1]}] of {train.dtype}"} | said
+
+    def hash_of(self, place: int) -> str:
+        """Return a hash of a row of the training data."""
+        return content_hash(np.asarray(self.tables["train"][place]))
 
     def table(self, split: str) -> np.ndarray:
         """Return the table of one of the datasets.
