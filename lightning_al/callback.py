@@ -12,7 +12,7 @@ from typing import Any, Literal
 from lightning_utilities.core.rank_zero import rank_zero_only
 from typing_extensions import override
 
-from lightning_al.data.features.points import check_test_features, compute_features
+from lightning_al.data.features.points import check_arrays, check_test_features, compute_features
 from lightning_al.data.validation_points import ValidationPoints
 from lightning_al.host.found_checkpoints import let_write
 from lightning_al.host.monitors import refuse_monitors_without_validation
@@ -323,6 +323,9 @@ class ActiveLearning(Arguments):
         on_each_rank(trainer, lambda: give_lazy_layers_shapes(self, trainer, pl_module, data))
         call.start.after_setup()
         run.checkpoints.name_run(trainer)
+        reads_test = self.test is not None and not call.is_nested and has_test(pl_module, data)
+        if not call.is_nested:
+            check_arrays(data, has_test=reads_test)
         if run.starts.initial is None:
             run.begin(trainer, pl_module, data)
         if not resumes:
@@ -331,7 +334,7 @@ class ActiveLearning(Arguments):
             self._pass_over_fit(trainer, pl_module)
             return
         compute_features(data)
-        if self.test is not None and not call.is_nested and has_test(pl_module, data):
+        if reads_test:
             check_test_features(data)
         tell_progress(run, trainer, data, "done" if self.done else "fitting")
         # A fit of a run that is done repeats the last one.

@@ -63,8 +63,13 @@ def check_can_be_folder(folder: Path, argument: str = "folder", what: str = "a r
             raise _impossible(folder, why, argument, what)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, argument: str = "folder", what: str = "a run's folder") -> None:
     """Make a folder and those above it, where they are missing.
+
+    Args:
+        folder: The path.
+        argument: The name of the argument, for errors.
+        what: What the folder is.
 
     Raises:
         ValueError: If that fails, or nothing may be written there; the message says why.
@@ -72,10 +77,10 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _impossible(folder, f"it cannot be made ({error.strerror})") from error
+        raise _impossible(folder, f"it cannot be made ({error.strerror})", argument, what) from error
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise _impossible(folder, "nothing may be written there")
+        raise _impossible(folder, "nothing may be written there", argument, what)
 
 
-def _impossible(folder: Path, why: str, argument: str = "folder", what: str = "a run's folder") -> ValueError:
+def _impossible(folder: Path, why: str, argument: str, what: str) -> ValueError:
     return ValueError(f"`{argument}` {str(folder)[:300]!r} cannot be {what}: {why}. Choose another folder.")

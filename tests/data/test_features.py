@@ -181,6 +181,11 @@ def test_target_inputs_have_features() -> None:
         ),
         (X.to(torch.complex64), ValueError, r"expected numbers \[N, D\] .* got ndarray \[70, 8\] of complex64"),
         (
+            np.ma.masked_invalid(np.array([[1.0], [np.nan]])),
+            ValueError,
+            r"expected numbers \[N, D\] for the train data, but got MaskedArray \[2, 1\] of float64",
+        ),
+        (
             {"train": X, "val": X[:9, :3]},
             ValueError,
             r"features of one length, but got 8 numbers a row for the train data and 3 for the val data. Pass arrays",
@@ -285,6 +290,16 @@ def test_weights_and_inputs_of_other_types_are_named(encoder: Any, inputs: Tenso
         table(set_up(TensorDataset(inputs, Y), features=encoder))
 
 
+ELSEWHERE = nn.Linear(8, 2, device="meta")
+
+
+def test_a_function_whose_network_is_elsewhere_is_told() -> None:
+    with pytest.raises(
+        ValueError, match=r"has weights on meta, but got inputs on cpu: .* Pass the module itself, which"
+    ):
+        table(set_up(features=lambda x: ELSEWHERE(x)))
+
+
 def test_another_error_of_an_encoder_is_its_own() -> None:
     with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
         table(set_up(features=lambda x: NET(x[:, :7].double())))
@@ -328,6 +343,13 @@ class _Unreadable(Dataset[Any]):
 
 
 # Where features are kept.
+
+
+def test_a_cache_that_cannot_be_made_is_named_before_anything_is_encoded() -> None:
+    encoder = Counted()
+    with pytest.raises(ValueError, match="`cache` '/proc/none' cannot be a folder of features: it cannot be made"):
+        table(set_up(features=encoder, cache="/proc/none"))
+    assert encoder.items == 0
 
 
 def test_an_encoder_runs_once_for_all_who_share_a_cache(tmp_path: Path) -> None:

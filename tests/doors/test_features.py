@@ -274,6 +274,27 @@ def test_features_of_the_test_data_are_checked_before_the_first_step(tmp_path: P
     assert bool(steps.steps) == (said is None)
 
 
+@pytest.mark.parametrize("split", ["train", "val", "target_inputs", "test"])
+def test_arrays_that_are_corrected_are_those_of_the_run(tmp_path: Path, split: str) -> None:
+    arrays = {"train": X, "val": VAL.tensors[0], "test": TEST.tensors[0], "target_inputs": VAL.tensors[0]}
+    arrays = {name: table[:, :5].clone() for name, table in arrays.items()}
+    others = {"inputs": "features", "folder": tmp_path / "run", "target_inputs": VAL}
+    arrays[split][3] = torch.nan
+    with pytest.raises(ValueError, match=r"NaN or Inf in the rows \[3\]"):
+        run(tmp_path, arrays, **others)
+    arrays[split][3] = 0
+    active, _ = run(tmp_path, arrays, **others)
+    assert len(active.history) == 3
+
+
+def test_test_data_and_their_array_may_change(tmp_path: Path) -> None:
+    others = {"inputs": "features", "folder": tmp_path / "run", "acquisition": "random"}
+    for test in (TEST, points(9, seed=4)):
+        arrays = {"train": X[:, :5], "val": VAL.tensors[0][:, :5], "test": test.tensors[0][:, :5]}
+        active, _ = run(tmp_path, arrays, test=test, **others)
+        assert len(active.history) == 3
+
+
 @pytest.mark.slow  # two processes that each import everything; what ranks do to scores is tested by default
 def test_the_first_of_two_ranks_encodes_and_both_have_the_same(tmp_path: Path) -> None:
     for ranks in (1, 2):

@@ -56,15 +56,19 @@ class Arrays:
         return f"{type(self).__name__}({', '.join(f'{name}={described(one)}' for name, one in self.tables.items())})"
 
     def config(self) -> dict[str, Any]:
-        """Return what a run records of them: shapes, types and a hash of the contents."""
+        """Return what a run records of those that picks or weights may follow from: shape, type and a hash."""
         return self._config
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        hashed = {name: np.asarray(one) for name, one in self.tables.items() if name != "train" or not self.has_keys}
-        said = {name: f"{described(one)}, {content_hash(one)[:16]}" for name, one in hashed.items()}
         train = self.tables["train"]
-        return {"train": f"ndarray [*, {train.shape[1]}] of {train.dtype}"} | said
+        config = {"train": f"ndarray [*, {train.shape[1]}] of {train.dtype}"}
+        # A run knows the rows of items with keys by these, and nothing of it follows from its test data.
+        for name in ("val", "target_inputs") if self.has_keys else ("train", "val", "target_inputs"):
+            if name in self.tables:
+                table = np.asarray(self.tables[name])
+                config[name] = f"{described(table)}, {content_hash(table)[:16]}"
+        return config
 
     def hash_of(self, place: int) -> str:
         """Return a hash of a row of the training data."""
@@ -127,7 +131,7 @@ def _table(name: str, given: Any) -> np.ndarray:
             f"`ActiveDataModule(features=...)` expected an array of features for the {name} data, but got "
             f"{type(given).__name__}. Pass an array or a tensor [N, D], or the path of a .npy file."
         )
-    if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "biuf":
+    if table.ndim != 2 or table.shape[1] == 0 or table.dtype.kind not in "biuf" or np.ma.is_masked(table):
         raise ValueError(
             f"`ActiveDataModule(features=...)` expected numbers [N, D] for the {name} data, but got "
             f"{described(table)}. Give each item one row of numbers."

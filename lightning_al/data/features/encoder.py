@@ -116,12 +116,13 @@ class Encoder:
             target: Where its labels are, or None where the batch is one input alone.
 
         Raises:
-            TypeError: If the encoder returns no real numbers, or cannot compute with the type of the inputs.
+            TypeError: If the encoder returns no real numbers, or has weights of another type than the inputs.
+            ValueError: If it has weights on another device than the inputs.
         """
         try:
             return self._rows(self._called(batch, target))
         except RuntimeError as error:
-            self._check_types(batch if target is None else target.inputs(batch), error)
+            self._explain(batch if target is None else target.inputs(batch), error)
             raise
 
     def _called(self, batch: Any, target: Target | None) -> Any:
@@ -147,17 +148,25 @@ class Encoder:
         rows: Tensor = found.detach().to("cpu", torch.float32)
         return rows.unsqueeze(1) if rows.dim() == 1 else rows.flatten(1)
 
-    def _check_types(self, inputs: Any, error: RuntimeError) -> None:
-        """Say which types do not fit where torch says that some do not."""
-        weights = {one.dtype for network in self._networks for one in network.parameters() if one.is_floating_point()}
-        given = {one.dtype for one in leaves_of(inputs) if isinstance(one, Tensor)}
-        if "type" in str(error) and weights and given and not given <= weights:
+    def _explain(self, inputs: Any, error: RuntimeError) -> None:
+        """Say which types or devices do not fit where torch says that some do not."""
+        weights = [one for network in self._networks for one in network.parameters() if one.is_floating_point()]
+        given = [one for one in leaves_of(inputs) if isinstance(one, Tensor)]
+        types, input_types = {one.dtype for one in weights}, {one.dtype for one in given}
+        if "type" in str(error) and types and not input_types <= types:
             raise TypeError(
-                f"The encoder `{self.name}` has weights of {_listed(weights)}, but got inputs {described(inputs)}: "
+                f"The encoder `{self.name}` has weights of {_listed(types)}, but got inputs {described(inputs)}: "
                 f"{said_shortly(error)}. Pass a module or items in the type of the other, such as `module.float()` for "
                 "inputs of float32, or a function that casts the inputs."
             ) from error
+        devices, input_devices = {one.device for one in weights}, {one.device for one in given}
+        if "device" in str(error) and devices and not input_devices <= devices:
+            raise ValueError(
+                f"The encoder `{self.name}` has weights on {_listed(devices)}, but got inputs on "
+                f"{_listed(input_devices)}: {said_shortly(error)}. Pass the module itself, which is moved, or let the "
+                "function move its inputs."
+            ) from error
 
 
-def _listed(types: set[torch.dtype]) -> str:
-    return ", ".join(sorted(str(one).removeprefix("torch.") for one in types))
+def _listed(things: set[Any]) -> str:
+    return ", ".join(sorted(str(one).removeprefix("torch.") for one in things))

@@ -15,7 +15,7 @@ from lightning_al.data.features.frozen import CHECKED_ROWS, FrozenFeatures
 from lightning_al.data.features.items import FeatureItems, rows_of
 from lightning_al.data.from_datasets import FromDatasets
 from lightning_al.data.target_inputs import TargetInputs
-from lightning_al.host.namespace import rank_zero_warn
+from lightning_al.host.namespace import is_overridden, rank_zero_warn
 from lightning_al.values.errors import first_few
 
 if TYPE_CHECKING:
@@ -105,22 +105,49 @@ def compute_features(data: ActiveDataModule) -> None:
         labelled_features_at(data, [index for index in data.pool.labelled if index not in gone])
 
 
+def check_arrays(data: ActiveDataModule, *, has_test: bool) -> None:
+    """Check arrays of features before anything of them is recorded, as far as their data are known by then.
+
+    Args:
+        data: The data.
+        has_test: Whether a test reads the test data.
+
+    Raises:
+        ValueError: If rows are missing, or hold NaN or Inf.
+        TypeError: If data have no items by their numbers.
+    """
+    if not isinstance(data.features, Arrays):
+        return
+    compute_features(data)
+    if has_target_features(data):
+        target_features_at(data, [])
+    if data.inputs is not None and "val" in data.features.tables:
+        _check_held_out(data, "val")
+    if has_test:
+        check_test_features(data)
+
+
 def check_test_features(data: ActiveDataModule) -> None:
     """Compute or check the features of the test data before a fit, if a test after it reads them.
-
-    The test data of a LightningDataModule may not be there before its set-up for the test. Then an array is checked
-    as far as it can be without them.
 
     Raises:
         ValueError: If they cannot be computed, or do not fit.
         TypeError: If the test data have no items by their numbers.
     """
-    if data.inputs is None:
-        return
-    if isinstance(data.wrapped, FromDatasets):
-        data.test_dataloader().dataset.table()
+    if data.inputs is not None:
+        _check_held_out(data, "test")
+
+
+def _check_held_out(data: ActiveDataModule, split: str) -> None:
+    """Read the features of data beside the training data.
+
+    The data of a LightningDataModule may not be there before its set-up for a test. Then an array is checked as far as
+    it can be without them.
+    """
+    if isinstance(data.wrapped, FromDatasets) and is_overridden(f"{split}_dataloader", data.wrapped):
+        getattr(data, f"{split}_dataloader")().dataset.table()
     else:
-        _of(data).check_array("test")
+        _of(data).check_array(split)
 
 
 def training_items(data: ActiveDataModule) -> FeatureItems:

@@ -10,6 +10,7 @@ import numpy as np
 
 from lightning_al.host.namespace import rank_zero_info
 from lightning_al.run.files import kind_of, replacing
+from lightning_al.run.folder_path import make_folder
 
 
 class Store:
@@ -62,8 +63,11 @@ class Store:
             chunks: Its rows in order, float32.
 
         Raises:
-            OSError: If the disk is full or the folder cannot be written. Then there is no file.
+            OSError: If the disk is full. Then there is no file.
+            ValueError: If the folder cannot be made or written.
         """
+        if self.is_shared:
+            make_folder(self.folder, "cache", "a folder of features")
         with replacing(self._path(split, key)) as path, path.open("wb") as file:
             for number, chunk_n_D in enumerate(chunks):
                 if number == 0:
