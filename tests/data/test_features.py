@@ -174,11 +174,10 @@ def test_target_inputs_have_features() -> None:
         (np.ones(3), ValueError, r"expected numbers \[N, D\] for the train data, but got ndarray \[3\]"),
         (np.array([["a"]]), ValueError, r"expected numbers \[N, D\]"),
         (np.ones((N, 0)), ValueError, r"for the train data, but got ndarray \[70, 0\] of float64"),
-        (
-            X.to_sparse(),
-            TypeError,
-            r"got a tensor of layout sparse_coo for the train data. Pass `features.to_dense\(\)`",
-        ),
+        (X.to_sparse(), TypeError, "got a tensor that is sparse for the train data. Pass a dense tensor of numbers"),
+        (torch.nested.nested_tensor(list(X), layout=torch.jagged), TypeError, "got a tensor that is nested for the"),
+        (torch.empty(N, 2, device="meta"), TypeError, "got a tensor that has no data for the train data"),
+        (pd.DataFrame(X.numpy()), TypeError, r"got DataFrame \[70, 8\], which is no encoder. Pass .* an array"),
         (X.to(torch.complex64), ValueError, r"expected numbers \[N, D\] .* got ndarray \[70, 8\] of complex64"),
         (
             np.ma.masked_invalid(np.array([[1.0], [np.nan]])),
@@ -301,8 +300,9 @@ def test_a_function_whose_network_is_elsewhere_is_told() -> None:
 
 
 def test_another_error_of_an_encoder_is_its_own() -> None:
-    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied"):
+    with pytest.raises(RuntimeError, match="mat1 and mat2 shapes cannot be multiplied") as raised:
         table(set_up(features=lambda x: NET(x[:, :7].double())))
+    assert raised.value.__notes__[0].endswith("<lambda>` for inputs Tensor [64, 8] of float32.")
     with pytest.raises(IndexError, match="index out of range"):
         table(set_up(TensorDataset(torch.arange(N), Y), features=nn.Embedding(7, 2)))
 

@@ -140,10 +140,16 @@ def _table(name: str, given: Any) -> np.ndarray:
 
 
 def _of_tensor(name: str, given: Tensor) -> np.ndarray:
-    if given.layout != torch.strided:
+    kinds = {
+        "is nested": given.is_nested,
+        "is sparse": given.layout != torch.strided,
+        "has no data": given.is_meta,
+    }
+    strange = next((kind for kind, is_so in kinds.items() if is_so), None)
+    if strange is not None:
         raise TypeError(
-            f"`ActiveDataModule(features=...)` got a tensor of layout {str(given.layout).removeprefix('torch.')} for "
-            f"the {name} data. Pass `features.to_dense()`."
+            f"`ActiveDataModule(features=...)` got a tensor that {strange} for the {name} data. Pass a dense tensor of "
+            "numbers [N, D], such as `features.to_dense()` of a sparse one."
         )
     table = given.detach().cpu().resolve_conj().resolve_neg()
     return (table if table.is_complex() else table.float()).numpy()

@@ -118,12 +118,17 @@ class Encoder:
         Raises:
             TypeError: If the encoder returns no real numbers, or has weights of another type than the inputs.
             ValueError: If it has weights on another device than the inputs.
+            Exception: What the encoder raised, with a note that says what its inputs were.
         """
         try:
-            return self._rows(self._called(batch, target))
-        except RuntimeError as error:
-            self._explain(batch if target is None else target.inputs(batch), error)
+            found = self._called(batch, target)
+        except Exception as error:  # whatever an encoder may raise
+            inputs = batch if target is None else target.inputs(batch)
+            if isinstance(error, RuntimeError):
+                self._explain(inputs, error)
+            error.add_note(f"This was raised by the encoder `{self.name}` for inputs {described(inputs)}.")
             raise
+        return self._rows(found)
 
     def _called(self, batch: Any, target: Target | None) -> Any:
         """Return what the module or function returns for the inputs of a batch."""

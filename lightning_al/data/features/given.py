@@ -16,6 +16,7 @@ from lightning_al.data.features.named import NamedEncoder
 from lightning_al.data.features.text_encoder import TextEncoder
 from lightning_al.data.features.timm_encoder import TimmEncoder
 from lightning_al.run.folder_path import check_can_be_folder, folder_path
+from lightning_al.values.parts import described, is_pandas
 
 Given = Encoder | Arrays
 
@@ -54,8 +55,9 @@ def read_features(given: Any) -> Given | None:
         return Arrays({"train": given})
     if isinstance(given, NamedEncoder | nn.Module) or (callable(given) and not isinstance(given, type)):
         return Encoder(given)
+    shown = described(given) if is_pandas(given) else f"{given!r:.80}"
     raise TypeError(
-        f"`ActiveDataModule(features=...)` got {given!r:.80}, which is no encoder. Pass a module, a function of a "
+        f"`ActiveDataModule(features=...)` got {shown}, which is no encoder. Pass a module, a function of a "
         "batch's inputs, 'timm:NAME', 'transformers:NAME', an array, or the path of a .npy file."
     )
 
