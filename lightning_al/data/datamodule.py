@@ -148,9 +148,10 @@ class ActiveDataModule(Delegation, pl.LightningDataModule):
             that do not depend on the network. A frozen encoder: a module, ``"timm:NAME"`` for images,
             ``"transformers:NAME"`` for texts, or a function of a batch's inputs. Or an array ``[N, D]`` with a row for
             each point, or the path of a ``.npy`` file, or a dict of these by train, val, test, predict and
-            target_inputs. An encoder runs once, in float32 and without training-only augmentation, on the Trainer's
-            device, and through the transfer hooks of `data`; the networks that a function uses stay on their device. By
-            default methods read the network's embeddings.
+            target_inputs, all with the same D. With `keys`, the array grows with its items. An encoder runs once, in
+            float32 and without training-only augmentation, on the Trainer's device, and through the transfer hooks of
+            `data`; the networks that a function uses stay on their device. By default methods read the network's
+            embeddings.
         cache: A folder that keeps what an encoder gave for several runs, such as those of a sweep. By default it is
             kept in the run's folder, and without one in memory. It is known by the encoder's weights, by a function's
             source and the weights that it uses, by the items, and by the sizes and times of their files, and computed
