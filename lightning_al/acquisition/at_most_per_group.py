@@ -88,5 +88,5 @@ class AtMostPerGroup(Wrapper):
     def _warning(self, b: int, num_groups: int, limit: int) -> str:
         return (
             f"`AtMostPerGroup(n={self.n})` found no {b} candidates in {num_groups} groups, so it selected up to "
-            f"{limit} of a group. Lower `query_size`, or raise `n`."
+            f"{limit} of a group. Lower `query_size` or `initial_size`, or raise `n`."
         )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from lightning_al.acquisition import Acquisition, available, create
 from lightning_al.acquisition.base import check_selection
+from lightning_al.host.namespace import rank_zero_warn
 from lightning_al.points import Candidates, Points
 
 
@@ -68,6 +69,8 @@ def select_first(
         raise _needs_more(acquisition, has_features=features_at is not None) from None
     positions = selection.positions.tolist()
     check_selection(acquisition, positions, selection.scores.tolist(), size, len(points))
+    if selection.warning is not None:
+        rank_zero_warn(f"`ActiveDataModule(initial=...)`: {selection.warning}")
     return [points[position] for position in positions]
 
 

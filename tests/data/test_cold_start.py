@@ -14,6 +14,7 @@ from lightning_al import (
     Acquisition,
     ActiveDataModule,
     ActiveLearning,
+    AtMostPerGroup,
     Candidates,
     Deterministic,
     Margin,
@@ -59,6 +60,12 @@ def test_initial_points_are_those_of_the_method_on_all_points(initial: Any) -> N
     first = set_up(initial=initial).pool.initial
     assert first == draws
     assert set_up(initial=initial).pool.initial == first
+
+
+def test_what_a_method_says_of_its_selection_is_a_warning() -> None:
+    with pytest.warns(UserWarning, match=r"\(initial=...\)`: .*it selected up to 2 of a group"):
+        pool = set_up(initial=AtMostPerGroup("max_herding", n=1), groups=[n % 4 for n in range(N)]).pool
+    assert sorted(index % 4 for index in pool.initial) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
 def test_the_draw_follows_the_seed() -> None:
