@@ -79,8 +79,11 @@ class LastLayer:
             ValueError: If there is no such layer, if it is not called, or if an embedding does not fit into `dtype`.
         """
         for batch in batches:
-            with evaluating(module), self._noting(module) as noted:
-                log_probs_n_C = log_probs(find_output(forward(module, batch)))
+            with evaluating(module):
+                with self._noting(module) as noted:
+                    outputs = find_output(forward(module, batch))
+                # Without the hooks, since a task that is not known yet calls the module again.
+                log_probs_n_C = log_probs(outputs)
             if not noted:
                 raise PosteriorError(
                     f"`LastLayer` expected `{type(module).__name__}` to use its {self._what()}, but the forward pass "
@@ -96,7 +99,8 @@ class LastLayer:
         noted: list[Tensor] = []
 
         def note(layer: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]) -> None:
-            noted[:] = [*inputs, *by_name.values()][:1]
+            # A copy, since the layer or what follows may change its input in place.
+            noted[:] = [value.clone() for value in [*inputs, *by_name.values()][:1]]
 
         hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in self._layers(module)]
         try:

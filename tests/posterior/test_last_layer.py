@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lightning_al import LastLayer
-from lightning_al.task import Multiclass
+from lightning_al.task import Binary, Multiclass
 
 
 def read(net: nn.Module, *batches: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
@@ -75,6 +75,35 @@ def test_of_several_linear_layers_the_one_called_last_counts() -> None:
 
     net, x = Backwards(), torch.randn(4, 6)
     assert read(net, x)[0].equal(net.into(x))
+
+
+def test_a_task_that_calls_the_network_does_not_change_the_embeddings() -> None:
+    net, x = nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 1)), torch.randn(2, 6)
+
+    def log_probs(logits: Tensor) -> Tensor:
+        net(torch.zeros(2, 6))
+        return Binary().log_probs(logits)
+
+    [(embeddings, _)] = LastLayer().read(net, [x], forward=lambda net, x: net(x), log_probs=log_probs)
+    assert embeddings.equal(net[0](x))
+
+
+@pytest.mark.parametrize("layer", [None, "act"])
+def test_embeddings_are_those_before_the_network_changes_them_in_place(layer: str | None) -> None:
+    class InPlace(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.into, self.act, self.out = nn.Linear(6, 5), nn.ReLU(inplace=True), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            embedding = self.act(self.into(x))
+            logits = self.out(embedding)
+            embedding.zero_()
+            return logits
+
+    net, x = InPlace(), torch.randn(4, 6)
+    expected = net.into(x) if layer else net.into(x).relu()
+    assert read(net, x, layer=layer)[0].equal(expected)
 
 
 def test_half_the_memory_costs_one_part_in_2048(net: nn.Sequential) -> None:
