@@ -28,8 +28,8 @@ class Points:
     Args:
         size: Number of points N.
         log_probs: Log-probabilities ``[N, K, C]``, or a function that computes them.
-        last_layer: A function that starts a pass over the points, which yields embeddings ``[n, D]`` and residuals
-            ``[n, C]`` of consecutive points; see `LastLayer`.
+        last_layer: A function that starts a pass over the points, which yields embeddings ``[n, D]`` of consecutive
+            points, and their residuals ``[n, C]`` if these can be read; see `LastLayer`.
         labels: Labels ``[N, ...]`` as batches have them, if they are known.
         features: Features ``[N, D]`` that do not depend on the network.
         groups: Numbers ``[N]`` of the groups that points belong to.
@@ -123,16 +123,21 @@ class Points:
         Raises:
             ValueError: If there are none.
         """
-        return self._embeddings_and_residuals[0]
+        return self._last_layer_tables[0]
 
     @property
     def residuals_N_C(self) -> Tensor:
         """Residuals ``[N, C]``: times the embeddings, the gradients of the last layer's weights; see `LastLayer`.
 
         Raises:
-            ValueError: If there are none.
+            ValueError: If there are none, as for a method with other tasks than multiclass and binary.
         """
-        return self._embeddings_and_residuals[1]
+        if len(self._last_layer_tables) < 2:
+            raise ValueError(
+                "The acquisition function reads residuals, but these points have only embeddings. Set its `tasks` to "
+                "multiclass, binary or both: other tasks have no residuals."
+            )
+        return self._last_layer_tables[1]
 
     @cached_property
     def labels_N(self) -> Tensor:
@@ -191,7 +196,7 @@ class Points:
         given = {"labels": self._labels, "features": self._features, "groups": self._groups}
         return {
             "log_probs": rows("log_probs_N_K_C"),
-            "last_layer": lambda: [(self.embeddings_N_D[places], self.residuals_N_C[places])],
+            "last_layer": lambda: [tuple(table[places] for table in self._last_layer_tables)],
             **{name: rows(TABLES[name]) for name, table in given.items() if table is not None},
         }
 
@@ -210,8 +215,8 @@ class Points:
         return found
 
     @cached_property
-    def _embeddings_and_residuals(self) -> tuple[Tensor, Tensor]:
-        """Both tables, which one pass computes."""
+    def _last_layer_tables(self) -> tuple[Tensor, ...]:
+        """Embeddings, and residuals if they can be read; one pass computes both."""
         tables: list[Tensor] = []
         first = 0
         for rows in self.last_layer_chunks():
@@ -225,11 +230,12 @@ class Points:
                     )
                 table[first : first + len(values)] = values
             first += len(rows[0])
-        embeddings_N_D, residuals_N_C = tables or [torch.empty(0, 0)] * 2
-        return embeddings_N_D, residuals_N_C
+        return tuple(tables or [torch.empty(0, 0)] * 2)
 
-    def last_layer_chunks(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def last_layer_chunks(self) -> Iterator[tuple[Tensor, ...]]:
         """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` of consecutive points, in a new pass that keeps nothing.
+
+        Residuals are left out if they cannot be read.
 
         Raises:
             ValueError: If there are none, or if the pass has too few or too many points.
@@ -324,14 +330,14 @@ class Candidates(Points):
         return type(self)(len(places), labelled=labelled, target_inputs=target_inputs, **self._tables_at(places))
 
 
-def _checked_last_layer(chunks: Iterable[tuple[Tensor, ...]], size: int, who: str) -> Iterator[tuple[Tensor, Tensor]]:
+def _checked_last_layer(chunks: Iterable[tuple[Tensor, ...]], size: int, who: str) -> Iterator[tuple[Tensor, ...]]:
     """Yield embeddings and residuals, and check that they are of `size` points in all."""
     num_points = 0
-    for embeddings_n_D, residuals_n_C in chunks:
-        num_points += len(embeddings_n_D)
+    for rows in chunks:
+        num_points += len(rows[0])
         if num_points > size:
             break
-        yield embeddings_n_D, residuals_n_C
+        yield rows
     if num_points != size:
         raise ValueError(
             f"`{who}` expected embeddings of {size} points, but the pass had "

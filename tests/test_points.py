@@ -115,6 +115,10 @@ def test_embeddings_that_do_not_fit_are_refused():
     for n, got in ((N - 1, N - 1), (N + 1, "more")):
         with pytest.raises(ValueError, match=f"embeddings of {N} points, but the pass had {got}"):
             _ = Candidates.stream(N, list, last_layer([], n)[2]).residuals_N_C
+    only = Candidates(2, torch.zeros(2, 1, 2), lambda: [(torch.eye(2),)])
+    assert only.at([1]).embeddings_N_D.tolist() == [[0, 1]]
+    with pytest.raises(ValueError, match=r"reads residuals, but these points have only embeddings. Set its `tasks`"):
+        _ = only.residuals_N_C
     ragged = [(torch.zeros(1, 2), torch.zeros(1, 3)), (torch.zeros(1, 4), torch.zeros(1, 3))]
     with pytest.raises(ValueError, match=r"one size for all points, but got 2 numbers for some and 4.*`LastLayer"):
         _ = Candidates.stream(2, list, lambda: ragged).embeddings_N_D

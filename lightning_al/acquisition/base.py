@@ -53,7 +53,8 @@ class Acquisition(ABC):
 
     Attributes:
         min_samples: The fewest posterior samples K with which the method makes sense.
-        tasks: Names of the tasks whose outputs it can read.
+        tasks: Names of the tasks whose outputs it can read. With other names than "multiclass" and "binary", the
+            candidates have embeddings but no residuals, which are differences of class probabilities.
     """
 
     min_samples: ClassVar[int] = 1

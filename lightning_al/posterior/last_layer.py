@@ -5,8 +5,8 @@ Axes: n points of a batch, D embedding dimensions, C classes.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from lightning_al.posterior.base import Forward, PosteriorError, evaluating
 from lightning_al.posterior.compiled import written_name
-from lightning_al.task.outputs import find_output
+from lightning_al.posterior.layer_calls import calls_of, output_call
+from lightning_al.posterior.sources import Sources
+from lightning_al.task.outputs import find_logits, find_output
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -30,8 +32,13 @@ class LastLayer:
     that of its bias, as BADGE uses them (Ash et al., "Deep Batch Active Learning by Diverse, Uncertain Gradient Lower
     Bounds", ICLR 2020). Only the two factors are kept, not their D C products.
 
+    The last linear layer is the last one called whose outputs become those of the network without another layer in
+    between. They may be scaled, clipped, squashed, chosen from or joined on the way. Of several layers with other
+    inputs, as the two of LoRA, the one with most inputs is read. The first batch of each pass tells which it is.
+
     Args:
-        layer: Name of another layer to read the input of, as in `named_modules`.
+        layer: Name of the layer to read the input of, as in `named_modules`, if it is another one. There is a warning
+            if no linear layer makes the outputs, as with a convolution at the end, or if several with other inputs do.
         dtype: "float16" halves the memory of embeddings and residuals. Each number is off by at most 1 part in 2,048
             (below 6e-5: by at most 3e-8).
 
@@ -65,57 +72,61 @@ class LastLayer:
         batches: Iterable[Any],
         *,
         forward: Forward,
-        log_probs: Callable[[Tensor], Tensor],
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+        log_probs: Callable[[Tensor], Tensor] | None,
+    ) -> Iterator[tuple[Tensor, ...]]:
         """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` for each batch.
 
         Args:
             module: The network.
             batches: Collated batches.
             forward: Maps the network and a batch to raw outputs.
-            log_probs: Maps raw outputs to log-probabilities ``[n, C]``.
+            log_probs: Maps raw outputs to log-probabilities ``[n, C]``, or None to yield embeddings alone. Outputs may
+                then be anything.
 
         Raises:
-            ValueError: If there is no such layer, if it is not called, or if an embedding does not fit into `dtype`.
+            ValueError: If there is no such layer, if it is not called, if the outputs do not fit the task, or if an
+                embedding does not fit into `dtype`.
         """
+        layers: dict[str, nn.Module] = {}
+        name = self.layer
         for batch in batches:
+            layers = layers or self._layers(module)
+            sources = Sources() if name is None else None
             with evaluating(module):
-                with self._noting(module) as noted:
-                    outputs = find_output(forward(module, batch))
-                # Without the hooks, since a task that is not known yet calls the module again.
-                log_probs_n_C = log_probs(outputs)
-            if not noted:
-                raise PosteriorError(
-                    f"`LastLayer` expected `{type(module).__name__}` to use its {self._what()}, but the forward pass "
-                    "did not call it. Pass `layer=`, the name of a layer that is called."
-                )
-            probs_n_C = log_probs_n_C.exp()
-            likeliest_n_C = nn.functional.one_hot(probs_n_C.argmax(1), probs_n_C.shape[1])
-            yield self._stored(noted[-1].flatten(1), "embeddings"), self._stored(probs_n_C - likeliest_n_C, "residuals")
+                with calls_of(layers, name, sources) as calls:
+                    outputs = find_logits(forward(module, batch))
+                if not calls:
+                    raise PosteriorError(
+                        f"`LastLayer` expected `{type(module).__name__}` to use its {self._what()}, but the forward "
+                        "pass did not call it. Pass `layer=`, the name of a layer that is called."
+                    )
+                if sources is not None:
+                    # The first batch tells from which layer all are read.
+                    call, doubt = output_call(list(calls.values()), outputs, sources)
+                    name = call.name
+                    self._warn(module, name, doubt)
+                else:
+                    [call] = calls.values()
+                rows = self._stored(call.given.flatten(1), "embeddings")
+                # The hooks are removed by now: a task that is not known yet calls the module again.
+                log_probs_n_C = None if log_probs is None else log_probs(find_output(outputs))
+            yield (rows,) if log_probs_n_C is None else (rows, self._stored(_residuals(log_probs_n_C), "residuals"))
 
-    @contextmanager
-    def _noting(self, module: nn.Module) -> Iterator[list[Tensor]]:
-        """Record the last input of the layer."""
-        noted: list[Tensor] = []
+    def _warn(self, module: nn.Module, name: str, doubt: str | None) -> None:
+        if doubt is not None:
+            warnings.warn(
+                f"`LastLayer` reads the input of the linear layer {name!r} of `{type(module).__name__}`, but {doubt}. "
+                "Pass `last_layer=LastLayer(layer=...)`, the name of the layer whose input is the embedding.",
+                stacklevel=2,
+            )
 
-        def note(layer: nn.Module, inputs: tuple[Any, ...], by_name: dict[str, Any]) -> None:
-            # A copy, since the layer or what follows may change its input in place.
-            noted[:] = [value.clone() for value in [*inputs, *by_name.values()][:1]]
-
-        hooks = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in self._layers(module)]
-        try:
-            yield noted
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _layers(self, module: nn.Module) -> list[nn.Module]:
+    def _layers(self, module: nn.Module) -> dict[str, nn.Module]:
         layers = {written_name(name): layer for name, layer in module.named_modules()}
-        found = [
-            layer
+        found = {
+            name: layer
             for name, layer in layers.items()
             if (isinstance(layer, nn.Linear) if self.layer is None else name == self.layer)
-        ]
+        }
         if not found:
             names = ", ".join(name for name in layers if name)
             raise ValueError(
@@ -134,3 +145,8 @@ class LastLayer:
                 f"{float(values.abs().max()):.4g}. Pass `dtype='float32'`."
             )
         return stored
+
+
+def _residuals(log_probs_n_C: Tensor) -> Tensor:
+    probs_n_C = log_probs_n_C.exp()
+    return probs_n_C - nn.functional.one_hot(probs_n_C.argmax(1), probs_n_C.shape[1])

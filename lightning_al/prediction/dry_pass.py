@@ -91,7 +91,8 @@ def dry_pass(
         unlabelled = [index for index in unlabelled if index not in lacking] or unlabelled
     pool = fitted.pool, unlabelled
     log_probs = _FewRows(fitted, fitted.log_probs, *pool, said_once, skip)
-    embeddings = _FewRows(fitted, fitted.embeddings, *pool, said_once, skip)
+    check_embeddings = said_once if fitted.reads_predictions else None
+    embeddings = _FewRows(fitted, fitted.embeddings, *pool, check_embeddings, skip)
 
     def points(source: Source, indices: list[int], **others: Any) -> Points:
         few = _FewRows(fitted, fitted.log_probs, source, indices)

@@ -37,6 +37,7 @@ class Fitted:
         seed: Seed of the samples.
         fits: What the round's fits ended with.
         labelled: Indices of the points that the posterior may pass over again; by default all labelled ones.
+        reads_predictions: Whether residuals are computed with the embeddings, which needs outputs that fit the task.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Fitted:
         seed: int,
         fits: Sequence[Fit],
         labelled: Sequence[int] | None = None,
+        reads_predictions: bool = True,
     ) -> None:
         self.trainer = trainer
         self.module = module
@@ -63,6 +65,7 @@ class Fitted:
         self.seed = seed
         self.fits = fits
         self.labelled = list(data.pool.labelled) if labelled is None else list(labelled)
+        self.reads_predictions = reads_predictions
 
     @cached_property
     def pool(self) -> Source:
@@ -148,8 +151,9 @@ class Fitted:
             yield from ((self.log_probs_without_sampling(batch).unsqueeze(1),) for batch in batches)
 
     def embeddings(self, batches: Iterable[Any]) -> Iterator[Rows]:
-        """Yield embeddings ``[n, D]`` and residuals ``[n, C]`` for each batch."""
-        return self.last_layer.read(self.module, batches, forward=self.forward, log_probs=self.task.log_probs)
+        """Yield embeddings ``[n, D]`` for each batch, and residuals ``[n, C]`` if predictions are read."""
+        log_probs = self.task.log_probs if self.reads_predictions else None
+        return self.last_layer.read(self.module, batches, forward=self.forward, log_probs=log_probs)
 
     def outputs(self, batches: Iterable[Any]) -> Iterator[Rows]:
         """Yield the module's raw outputs ``[n, F]``, or nothing for a batch where it gives none for each point."""

@@ -198,6 +198,7 @@ class PoolPasses:
     def _embeddings(
         self, source: Source, points: list[int], description: str, check: Check | None = None
     ) -> Iterator[Rows]:
+        check = check if self.fitted.reads_predictions else None
         return self._pass(self.fitted.embeddings, source, points, description, check)
 
     def _pass(

@@ -55,4 +55,5 @@ def fitted_for(
         seed=derive(active.seed, number, "posterior"),
         fits=fits,
         labelled=labelled,
+        reads_predictions=active.acquisition.tasks <= set(TASKS),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -62,6 +63,88 @@ def test_another_layer_is_taken_by_its_name(net: nn.Sequential) -> None:
 def test_what_has_more_axes_is_flattened() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 3))
     assert read(net, torch.randn(4, 1, 6, 6), layer="1")[0].shape == (4, 2 * 4 * 4)
+
+
+class Net(nn.Module):
+    """Makes outputs from an embedding by a function that may use any of its layers."""
+
+    def __init__(self, outputs: Callable[[Net, Tensor], Any]) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.into, self.head, self.twin = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+        self.side, self.down, self.up = nn.Linear(8, 2), nn.Linear(8, 2), nn.Linear(2, 8)
+        self.scale, self.ones = nn.Linear(6, 1), nn.ModuleList(nn.Linear(8, 1) for _ in range(3))
+        self.conv = nn.Conv1d(1, 3, 8)
+
+    def forward(self, x: Tensor) -> Any:
+        self.given = x
+        self.embedding = self.into(x).relu()
+        return self.outputs(self, self.embedding)
+
+    def then(self, logits: Tensor, *others: Tensor) -> Tensor:
+        """Return logits that were made before others, which are kept."""
+        self.others = others
+        return logits
+
+
+ORDINARY: dict[str, Callable[[Net, Tensor], Any]] = {
+    "logits": lambda net, e: net.head(e),
+    "log-probabilities": lambda net, e: net.head(e).log_softmax(1),
+    "probabilities": lambda net, e: net.head(e).softmax(1),
+    "one logit": lambda net, e: net.ones[0](e).squeeze(1),
+    "sigmoid": lambda net, e: net.ones[0](e).sigmoid(),
+    "two columns of one logit": lambda net, e: torch.cat([-net.ones[0](e), net.ones[0](e)], 1).log_softmax(1),
+    "learned temperature": lambda net, e: net.head(e) / net.scale(net.given).exp(),
+    "clipped": lambda net, e: net.head(e).clamp(-0.1, 0.1),
+    "masked": lambda net, e: net.head(e).masked_fill(torch.arange(8) > 2, -torch.inf),
+    "prior of the classes": lambda net, e: net.head(e) + torch.arange(8.0),
+    "in half precision": lambda net, e: net.head(e).half() / 3,
+    "some classes": lambda net, e: net.head(e)[:, [1, 5]],
+    "a head for each class": lambda net, e: torch.cat([head(e) for head in net.ones], 1).log_softmax(1),
+    "mean of heads": lambda net, e: (net.head(e) + net.twin(e)) / 2,
+    "named": lambda net, e: {"logits": net.then(net.head(e), net.up(net.side(e)))},
+    "called before others": lambda net, e: net.then(net.head(e), net.side(e)),
+    "called before one of its size": lambda net, e: net.then(net.head(e) / 2, net.up(net.down(e))),
+}
+
+
+@pytest.mark.parametrize("n", [1, 7])
+@pytest.mark.parametrize("name", ORDINARY)
+def test_the_layer_that_makes_the_outputs_is_read(name: str, n: int) -> None:
+    net, x = Net(ORDINARY[name]), torch.randn(n, 6)
+    [(embeddings,)] = LastLayer().read(net, [x], forward=lambda net, x: net(x), log_probs=None)
+    assert embeddings.equal(net.embedding)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda net, e: F.linear(F.normalize(e), F.normalize(net.head.weight)),
+        lambda net, e: net.conv(e[:, None]).squeeze(2),
+        lambda net, e: -torch.cdist(e, net.head.weight),
+    ],
+)
+def test_a_network_that_ends_in_another_layer_is_warned_of(head: Any) -> None:
+    net, x = Net(head), torch.randn(7, 6)
+    with pytest.warns(UserWarning, match=r"layer 'into' of `Net`, but the outputs are not those of a linear layer. Pa"):
+        assert read(net, x)[0].equal(x)
+
+
+def test_of_layers_whose_outputs_are_added_the_widest_is_read_with_a_warning() -> None:
+    net, x = Net(lambda net, e: net.head(e) + net.up(net.down(e))), torch.randn(7, 6)
+    with pytest.warns(
+        UserWarning, match=r"input of the linear layer 'head' .*the outputs are also those of 'up'\. Pass"
+    ):
+        embeddings, _ = read(net, x)
+    assert embeddings.equal(net.embedding)
+    assert read(net, x, layer="up")[0].equal(net.down(net.embedding))
+
+
+def test_each_row_of_a_sequence_is_read() -> None:
+    layer = nn.TransformerEncoderLayer(6, 2, 8, batch_first=True)
+    net, x = nn.Sequential(layer, nn.Linear(6, 3)), torch.randn(4, 5, 6)
+    [(embeddings,)] = LastLayer().read(net, [x], forward=lambda net, x: net(x).mean(1), log_probs=None)
+    torch.testing.assert_close(embeddings, layer.eval()(x).flatten(1))
 
 
 def test_of_several_linear_layers_the_one_called_last_counts() -> None:

@@ -181,7 +181,7 @@ class Own(Acquisition):
         return Selection(torch.randperm(len(candidates), generator=generator)[:b], torch.zeros(b))
 
 
-@pytest.mark.parametrize("acquisition", ["random", Own()])
+@pytest.mark.parametrize("acquisition", ["random", "core_set", Own()])
 @pytest.mark.parametrize("form", [MULTI_LABELS["floats"], lambda x, y: (x, x[:4]), lambda x, y: (x, float(x[0]))])
 def test_a_method_that_reads_no_class_probabilities_works_on_anything(
     tmp_path: Path, acquisition: Any, form: Callable[[Tensor, int], Any]
@@ -189,7 +189,8 @@ def test_a_method_that_reads_no_class_probabilities_works_on_anything(
     assert len(fit(tmp_path, LitRegression(4), Items(60, form), acquisition).history) == 2
 
 
-def test_random_works_on_one_class_and_on_outputs_of_any_form(tmp_path: Path) -> None:
+@pytest.mark.parametrize("acquisition", ["random", "core_set"])
+def test_they_work_on_one_class_and_on_outputs_of_any_form(tmp_path: Path, acquisition: str) -> None:
     class Segments(LitMLP):
         def forward(self, x: Tensor) -> Any:
             return (self.net(x)[..., None, None],)
@@ -197,7 +198,7 @@ def test_random_works_on_one_class_and_on_outputs_of_any_form(tmp_path: Path) ->
         def training_step(self, batch: Any, batch_idx: int) -> Tensor:
             return self(batch[0])[0].square().mean()
 
-    assert len(fit(tmp_path, Segments(), Items(60, lambda x, y: (x, 0)), "random").history) == 2
+    assert len(fit(tmp_path, Segments(), Items(60, lambda x, y: (x, 0)), acquisition).history) == 2
 
 
 class Animal(Enum):
