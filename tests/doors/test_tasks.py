@@ -123,6 +123,16 @@ def test_other_labels_are_not_guessed_to_be_of_two_classes(tmp_path: Path, label
         picks(tmp_path, LitBinary(), label)
 
 
+def test_embeddings_are_those_of_the_pool_while_the_task_is_guessed(tmp_path: Path) -> None:
+    def selected(task: str | None) -> Any:
+        module = LitBinary(bias=0.5)
+        nn.init.zeros_(module.net[-1].weight)  # outputs from 0 to 1, which may come from a sigmoid
+        module.net[-1].requires_grad_(False)
+        return picks(tmp_path / str(task), module, acquisition="badge", task=task)
+
+    assert selected(None) == selected("binary")
+
+
 def test_three_logits_are_not_binary(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"A binary task needs one logit .* but the module gave \[\d+, 4\]"):
         picks(tmp_path, LitMLP(), task="binary")
