@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lightning_al.posterior.base import Forward, PosteriorError, evaluating
 from lightning_al.posterior.compiled import written_name
-from lightning_al.posterior.layer_calls import calls_of, output_call
+from lightning_al.posterior.layer_calls import Call, calls_of, output_call
 from lightning_al.posterior.sources import Sources
 from lightning_al.task.outputs import find_logits, find_output
 
@@ -33,12 +33,12 @@ class LastLayer:
     Bounds", ICLR 2020). Only the two factors are kept, not their D C products.
 
     The last linear layer is the last one called whose outputs become those of the network without another layer in
-    between. They may be scaled, clipped, squashed, chosen from or joined on the way. Of several layers with other
-    inputs, as the two of LoRA, the one with most inputs is read. The first batch of each pass tells which it is.
+    between. They may be scaled, clipped, squashed, chosen from, joined or added on the way. Of several layers whose
+    outputs are added, as with LoRA, the one with most inputs is read. The first batch of each pass tells which it is.
 
     Args:
-        layer: Name of the layer to read the input of, as in `named_modules`, if it is another one. There is a warning
-            if no linear layer makes the outputs, as with a convolution at the end, or if several with other inputs do.
+        layer: Name of the layer to read the input of, as in `named_modules`, if it is another one. Without it, there
+            is a warning if no linear layer makes the outputs, as with a convolution at the end.
         dtype: "float16" halves the memory of embeddings and residuals. Each number is off by at most 1 part in 2,048
             (below 6e-5: by at most 3e-8).
 
@@ -102,9 +102,8 @@ class LastLayer:
                     )
                 if sources is not None:
                     # The first batch tells from which layer all are read.
-                    call, doubt = output_call(list(calls.values()), outputs, sources)
+                    call = self._call_of_outputs(list(calls.values()), outputs, sources, module)
                     name = call.name
-                    self._warn(module, name, doubt)
                 else:
                     [call] = calls.values()
                 rows = self._stored(call.given.flatten(1), "embeddings")
@@ -112,13 +111,18 @@ class LastLayer:
                 log_probs_n_C = None if log_probs is None else log_probs(find_output(outputs))
             yield (rows,) if log_probs_n_C is None else (rows, self._stored(_residuals(log_probs_n_C), "residuals"))
 
-    def _warn(self, module: nn.Module, name: str, doubt: str | None) -> None:
-        if doubt is not None:
+    def _call_of_outputs(self, calls: list[Call], outputs: Any, sources: Sources, module: nn.Module) -> Call:
+        """Return the call of the layer that makes the outputs, or the last one, with a warning."""
+        call = output_call(calls, outputs, sources)
+        if call is None:
+            call = calls[-1]
             warnings.warn(
-                f"`LastLayer` reads the input of the linear layer {name!r} of `{type(module).__name__}`, but {doubt}. "
-                "Pass `last_layer=LastLayer(layer=...)`, the name of the layer whose input is the embedding.",
+                f"`LastLayer` reads the input of {call.name!r}, the last linear layer that `{type(module).__name__}` "
+                "calls, but its outputs do not become those of the network. Pass `last_layer=LastLayer(layer=...)`, "
+                "the name of the layer whose input is the embedding.",
                 stacklevel=2,
             )
+        return call
 
     def _layers(self, module: nn.Module) -> dict[str, nn.Module]:
         layers = {written_name(name): layer for name, layer in module.named_modules()}

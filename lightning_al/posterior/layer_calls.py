@@ -10,7 +10,6 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from lightning_al.posterior.sources import Sources
@@ -88,11 +87,11 @@ def calls_of(
             hook.remove()
 
 
-def output_call(calls: Sequence[Call], outputs: Any, sources: Sources) -> tuple[Call, str | None]:
-    """Return the call of a linear layer that makes the outputs, and what is in doubt, if anything.
+def output_call(calls: Sequence[Call], outputs: Any, sources: Sources) -> Call | None:
+    """Return the call of a linear layer that makes the outputs, or None if no linear layer does.
 
-    It is the last call whose outputs become those of the network without another layer in between. Of several with
-    other inputs, those with as many outputs come first, and of these the one with most inputs.
+    It is the last call whose outputs become those of the network without another layer in between. Where several do,
+    as in a sum, those with as many outputs come first, and of these the one with most inputs.
 
     Args:
         calls: At least one call.
@@ -100,20 +99,9 @@ def output_call(calls: Sequence[Call], outputs: Any, sources: Sources) -> tuple[
         sources: Knows of which layers' outputs they consist.
     """
     if not isinstance(outputs, Tensor):
-        return calls[-1], None
+        return calls[-1]
     names = sources.of(outputs)
     direct = [call for call in calls if call.name in names]
-    if not direct:
-        return calls[-1], "the outputs are not those of a linear layer"
     num_outputs = outputs.shape[-1] if outputs.dim() > 1 else 1
     alike = [call for call in direct if call.num_outputs == num_outputs] or direct
-    call = max(reversed(alike), key=lambda call: call.num_inputs)
-    if all(_have_equal_inputs(call, other) for other in alike):
-        return call, None
-    return call, f"the outputs are also those of {', '.join(repr(other.name) for other in alike if other is not call)}"
-
-
-def _have_equal_inputs(one: Call, other: Call) -> bool:
-    if not isinstance(one.given, Tensor) or not isinstance(other.given, Tensor):
-        return one is other
-    return torch.equal(one.given.nan_to_num(), other.given.nan_to_num())
+    return max(reversed(alike), key=lambda call: call.num_inputs, default=None)
