@@ -26,7 +26,6 @@ from lightning_al.report.settings import absurd_numbers, flat, read_config, sett
 from lightning_al.run.files import LARGEST_TEXT, is_absurd, open_plain, read_json, replacing
 from lightning_al.run.folder import CONFIG, COPY, ERROR, JOURNAL, LINES, SUMMARY
 from lightning_al.run.history import History, Round
-from lightning_al.run.identity import described
 from lightning_al.run.journal import Journal
 from lightning_al.run.journal_reading import read_header, read_lines
 from lightning_al.run.lock import InUseError
@@ -266,8 +265,9 @@ def read_run(folder: Path) -> Run:
         name, seed, metric = summary.name, summary.seed, summary.metric
     else:
         header = read_header(folder)
-        acquisition = str(described(header, "acquisition")).split("(")[0].split(".")[-1]
-        name, seed, settings = acquisition.lower(), header["seed"], settings_of_header(header)
+        settings = settings_of_header(header)
+        acquisition = str(settings["acquisition"]).split("(")[0].split(".")[-1]
+        name, seed = acquisition.lower(), header["seed"]
     if not isinstance(seed, int):
         raise ValueError(f"its seed is {seed!r}, which is not a number. {COPY}")
     if metric is None:

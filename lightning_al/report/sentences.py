@@ -11,7 +11,7 @@ from lightning_al.report.lead import lead
 from lightning_al.report.metric import Mode, axis_name
 from lightning_al.report.ranking import ranked
 from lightning_al.report.runs import Run
-from lightning_al.report.settings import ACCELERATOR
+from lightning_al.report.settings import ACCELERATOR, is_part
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, MOST_PAIRS, PairedDifference
 from lightning_al.report.study import Study
 
@@ -150,9 +150,10 @@ def _span(counts: Sequence[int], name: str) -> str:
 
 
 def _differences(study: Study) -> list[str]:
-    """Say which packages and accelerators the runs do not share."""
+    """Say what the runs do not share: the pool, packages and accelerators."""
+    found = ["The pool differs between seeds."] if any(is_part(name, "data") for name in study.by_seed) else []
     changed = [name for name, versions in study.versions.items() if len(versions) > 1]
-    found = [f"The runs used different versions of {', '.join(changed)}."] if changed else []
+    found += [f"The runs used different versions of {', '.join(changed)}."] if changed else []
     accelerators = sorted({str(run.settings.get(ACCELERATOR, "auto")) for run in study.runs})
     if len(accelerators) > 1:
         found.append(f"The runs used different accelerators: {', '.join(accelerators)}.")

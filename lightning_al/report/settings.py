@@ -13,7 +13,7 @@ import yaml
 
 from lightning_al.run.files import LARGEST_SETTINGS, is_absurd, read_text
 from lightning_al.run.folder import CONFIG, COPY
-from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, described, indifferent_settings
+from lightning_al.run.identity import OF_ACTIVE_LEARNING, Recorded, indifferent_settings
 
 MOST_SETTINGS = 5_000
 
@@ -67,8 +67,13 @@ ACCELERATOR = "trainer.accelerator"
 FORM = "data.form"
 """The form of the items: an entry of the settings of a program's run, which has no configuration."""
 
-OF_POOL = ("data.length", "data.classes")
-"""What such settings have of the pool: the number of its points, and the classes of some of them."""
+DRAWN = ("data.length", "pool.val.length", "data.classes", "data.labels", "pool.initial")
+"""What such settings have of data that the seed may have drawn, beside the hashes of their contents."""
+
+_HASH = re.compile(r"(?<![0-9a-f])([0-9a-f]{16}|[0-9a-f]{64})(?![0-9a-f])")
+
+SOURCE = "source"
+"""The part of such settings for the hash of a function's source, which no seed draws."""
 
 NEITHER = (*ONLY_SHOWN, *PLACED, *INDIFFERENT, ACCELERATOR, "allow", "threads")
 """Settings that make neither another method nor another task."""
@@ -109,9 +114,33 @@ def of_task(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def without_pool(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings without what a program's run has seen of its pool, which its seed may have drawn."""
-    return {key: value for key, value in settings.items() if FORM not in settings or key not in OF_POOL}
+def drawn(*several: Mapping[str, Any]) -> list[str]:
+    """Return the settings of programs' runs that their seeds may have drawn: sizes first, then contents, then labels.
+
+    >>> drawn({"data.form": "(Tensor, int)", "data.labels": "[0, 1]", "data.length": 40, "active.query_size": 5})
+    ['data.length', 'data.labels']
+    """
+    sizes = [key for key in DRAWN if key.endswith(".length")]
+    labels = [key for key in DRAWN if key not in sizes]
+    of_programs = [settings for settings in several if is_of_program(settings)]
+    hashed = {key for settings in of_programs for key, value in settings.items() if has_hash(value)}
+    contents = sorted(key for key in hashed if key not in DRAWN and key.split(".")[-1] != SOURCE)
+    there = {key for settings in of_programs for key in settings}
+    return [key for key in (*sizes, *contents, *labels) if key in there]
+
+
+def is_of_program(settings: Mapping[str, Any]) -> bool:
+    """Return whether settings are those of a program's run, which has no configuration."""
+    return FORM in settings
+
+
+def has_hash(value: Any) -> bool:
+    """Return whether a setting has a hash, which tells people nothing.
+
+    >>> has_hash("Tensor [4] of float32, 18a4bc294ecc3ce9"), has_hash("MCDropout(num_samples=20)")
+    (True, False)
+    """
+    return isinstance(value, str) and _HASH.search(value) is not None
 
 
 def differing(several: list[dict[str, Any]]) -> list[str]:
@@ -193,16 +222,49 @@ def read_config(folder: Path) -> dict[str, Any]:
 def settings_of_header(header: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that a journal's first row holds, under the names that a configuration gives them."""
     data = header["data"]
-    named = {"acquisition": "acquisition", "posterior": "posterior"}
-    settings = {
-        named.get(name, f"active.{name}"): described(header, name)
-        for name, argument in OF_ACTIVE_LEARNING.items()
-        if isinstance(argument, Recorded)
-    }
+    recorded = [name for name, argument in OF_ACTIVE_LEARNING.items() if isinstance(argument, Recorded)]
+    loop = {f"active.{name}": header.get(name) for name in recorded if name not in ("acquisition", "posterior")}
+    loop |= {"active.last_layer": _shown(header.get("last_layer"))}
+    method = {**_options(header["acquisition"]), "posterior": _shown(header.get("posterior"))}
     pool = {"initial_size": len(header["initial"]), **header.get("datamodule", {})}
     # Of items with keys, which may come and go, a header has only the form.
-    of_data = {f"data.{name}": data[name] for name in ("keyed", "length", "classes", "form") if name in data}
-    return {**dict(leaves({**settings, "pool": pool})), **of_data}
+    of_data = {
+        f"data.{name}": data[name]
+        for name in ("keyed", "length", "classes", "labels", "form", "contents")
+        if name in data
+    }
+    return {**method, **dict(leaves({**loop, "pool": pool})), **of_data}
+
+
+def _options(acquisition: Any) -> dict[str, Any]:
+    """Return the class of an acquisition function and its options, or its text, which is all that 0.1.0 recorded."""
+    if not isinstance(acquisition, Mapping) or "class" not in acquisition:
+        return {"acquisition": _shown(acquisition)}
+    options = {f"acquisition.{name}": value for name, value in acquisition.items() if name != "class"}
+    return {
+        "acquisition": acquisition["class"],
+        **{name: _shown(value) if isinstance(value, Mapping | list) else value for name, value in options.items()},
+    }
+
+
+def _shown(config: Any, *, is_part: bool = False) -> Any:
+    """Return a recorded object as the text of a call, with all of its options but seeds, as people write it.
+
+    >>> _shown({"class": "lightning_al.Subsample", "acquisition": {"class": "lightning_al.BALD"}, "size": 30})
+    'Subsample(acquisition=BALD(), size=30)'
+    """
+    if isinstance(config, list):
+        return f"[{', '.join(_shown(one, is_part=True) for one in config)}]"
+    if not isinstance(config, Mapping):
+        return repr(config) if is_part else config
+    name = str(config.get("class", config.get("function", ""))).split(".")[-1]
+    # Without its number of fits where that is one, as in the texts of 0.1.0.
+    options = {
+        key: value
+        for key, value in config.items()
+        if key not in ("class", "function", "seed") and (key, value) != ("num_fits", 1)
+    }
+    return f"{name}({', '.join(f'{key}={_shown(value, is_part=True)}' for key, value in options.items())})"
 
 
 def check_numbers(settings: Any, path: Path) -> None:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
 from typing import Any
 
 from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, compare, compare_pairs, mode_of
 from lightning_al.report.metric import USUAL, Mode, usual_metric
+from lightning_al.report.repeats import without_repeats
 from lightning_al.report.runs import LeftOut, Run
-from lightning_al.report.settings import differing, of_task, tells_apart, without_pool
+from lightning_al.report.settings import differing, tells_apart
 from lightning_al.report.statistics import MOST_PAIRS
-
-MOST_IN_TITLE = 3
+from lightning_al.report.tasks import make_tasks
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,7 @@ class Study:
         compared: Each method's runs that cover this range, the baseline first.
         differing: The settings in which the methods differ.
         mode: Whether less or more of the metric is better, or None if that is not known.
+        by_seed: The settings in which the runs differ only because their seeds do, as where each draws its data.
     """
 
     title: str
@@ -41,6 +41,7 @@ class Study:
     compared: list[Method]
     differing: list[str]
     mode: Mode | None = None
+    by_seed: frozenset[str] = frozenset()
 
     @property
     def runs(self) -> list[Run]:
@@ -131,21 +132,28 @@ def make_studies(
         The tasks, and the runs that are left out.
 
     Raises:
-        ValueError: If no run has the metric, if runs of a task name different metrics, or if two runs with the same
-            settings and seed differ.
+        ValueError: If no run has the metric, if runs of a task name different metrics, or if every task has two
+            runs with the same settings and seed that differ; other tasks are reported without such a task.
     """
     known = sorted({name for run in runs for name in run.metrics})
     if metric is not None and metric not in known:
         raise ValueError(f"No run has the metric {metric}. Choose one of: {', '.join(known) or 'none'}.")
-    by_task = _by_task(runs)
     studies: list[Study] = []
     left_out: list[LeftOut] = []
-    for title, same in zip(_titles([same[0] for same in by_task]), by_task, strict=True):
+    clashes: list[ValueError] = []
+    for task in make_tasks(runs):
+        title, same = task.title, task.runs
         chosen = _own_metric(same, title) if metric is None else metric
         if metric is None and not any(chosen in run.metrics for run in same):
             # A run that was to be tested, and had no test data. Without an audit there are only no curves.
             chosen = usual_metric({USUAL[0], USUAL[-1]}.intersection(*(run.metrics for run in same)))
-        there = _without_repeats(_measured(same, chosen, left_out) if chosen else same, left_out)
+        measured = _measured(same, chosen, left_out) if chosen else same
+        try:
+            there = without_repeats(measured, left_out)
+        except ValueError as error:
+            clashes.append(error)
+            left_out += [LeftOut(run.folder, f"in its task, two runs clash. {error}") for run in measured]
+            continue
         if not there:
             continue
         curves = [run.on(chosen, with_validation_labels=with_validation_labels) for run in there]
@@ -163,35 +171,12 @@ def make_studies(
             compared=compare(covering, between=between, mode=known_mode, chance=chance) if covering and chosen else [],
             differing=differing([tells_apart(run.settings) for run in curves]),
             mode=known_mode,
+            by_seed=task.by_seed,
         )
         studies.append(study)
+    if clashes and not studies:
+        raise clashes[0]
     return studies, left_out
-
-
-def _by_task(runs: Iterable[Run]) -> list[list[Run]]:
-    """Group runs by the settings that make a task.
-
-    A program may draw its pool by the seed, as by `random_split`. So what is seen of a pool tells tasks apart only if
-    two runs of one seed have different pools.
-    """
-    groups: dict[str, list[Run]] = defaultdict(list)
-    for run in runs:
-        groups[_text(without_pool(of_task(run.settings)))].append(run)
-    tasks: list[list[Run]] = []
-    for same in groups.values():
-        by_pool: dict[str, list[Run]] = defaultdict(list)
-        for run in same:
-            by_pool[_text(of_task(run.settings))].append(run)
-        seeds = [seed for of_pool in by_pool.values() for seed in {run.seed for run in of_pool}]
-        if len(set(seeds)) < len(seeds):
-            tasks += by_pool.values()
-        else:
-            tasks.append([replace(run, settings=without_pool(run.settings)) for run in same])
-    return tasks
-
-
-def _text(settings: Mapping[str, Any]) -> str:
-    return repr(sorted(settings.items()))
 
 
 def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -254,29 +239,6 @@ def _measured(runs: Sequence[Run], metric: str, left_out: list[LeftOut]) -> list
     return [run for run in runs if metric in run.metrics]
 
 
-def _without_repeats(runs: list[Run], left_out: list[LeftOut]) -> list[Run]:
-    """Leave out runs that another run with the same settings and seed continues, as with a larger budget.
-
-    Raises:
-        ValueError: If two such runs queried different points.
-    """
-    longest: dict[tuple[str, int, str], Run] = {}
-    for run in sorted(runs, key=lambda run: len(run.history), reverse=True):
-        key = run.name, run.seed, _text(tells_apart(run.settings))
-        other = longest.setdefault(key, run)
-        if other is run:
-            continue
-        queried, all_queried = list(chain(*run.indices)), list(chain(*other.indices))
-        if queried != all_queried[: len(queried)]:
-            raise ValueError(
-                f"Two runs of {run.name} have the seed {run.seed} and the same settings, but queried different points: "
-                f"{other.folder} and {run.folder}. Leave one of them out."
-            )
-        left_out.append(LeftOut(run.folder, f"it is part of the run in {other.folder}"))
-    kept = {id(run) for run in longest.values()}
-    return [run for run in runs if id(run) in kept]
-
-
 def _between(runs: Sequence[Run], up_to: int | None) -> tuple[int, int]:
     """Return the range of labels to compare; its low end is above its high end if the runs have no range in common."""
     finished = [run for run in runs if run.state == "finished"] or runs
@@ -285,18 +247,3 @@ def _between(runs: Sequence[Run], up_to: int | None) -> tuple[int, int]:
 
 def _covers(run: Run, between: tuple[int, int]) -> bool:
     return run.labels[0] <= between[0] <= between[1] <= run.labels[-1]
-
-
-def _titles(runs: Sequence[Run]) -> list[str]:
-    """Name each task by its data, with some of the settings that differ where several tasks have the same data."""
-    data = [str(run.settings.get("data._target_", run.settings.get("pool.data._target_", "One task"))) for run in runs]
-    names = [name.split(".")[-1] for name in data]
-    titles = []
-    for name, run in zip(names, runs, strict=True):
-        namesakes = [of_task(other.settings) for other, its in zip(runs, names, strict=True) if its == name]
-        keys = differing(namesakes)[:MOST_IN_TITLE]
-        titles.append(" ".join([name, *(f"{key}={run.settings.get(key)}" for key in keys)]))
-    return [
-        title if titles.count(title) == 1 else f"{title} ({titles[:place].count(title) + 1})"
-        for place, title in enumerate(titles)
-    ]
