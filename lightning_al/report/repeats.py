@@ -27,7 +27,7 @@ def without_repeats(runs: Sequence[Run], left_out: list[LeftOut]) -> list[Run]:
         if clash:
             raise ValueError(
                 f"Two runs of {run.name} have the seed {run.seed} and the same settings, but {clash}: {other.folder} "
-                f"and {run.folder}. {_remedy(run, other)}"
+                f"and {run.folder}. {_hint(run, other)}Leave one of them out, or make a report of each folder alone."
             )
         repeats.append(LeftOut(run.folder, f"it is part of the run in {other.folder}"))
     left_out += repeats
@@ -55,16 +55,14 @@ def _results(run: Run, longer: Run) -> Iterator[tuple[object, object]]:
             yield here, here if isnan(here) and isnan(there) else there
 
 
-def _remedy(run: Run, other: Run) -> str:
+def _hint(run: Run, other: Run) -> str:
+    """Return why runs of programs may differ although their settings do not."""
     if not is_of_program(run.settings):
-        return "Leave one of them out."
-    pools = run.settings.get("pool.seed"), other.settings.get("pool.seed")
-    if pools[0] != pools[1]:
-        return (
-            f"Their `ActiveDataModule`s have the seeds {pools[1]} and {pools[0]}. Give `ActiveLearning` the same seed "
-            "as its `ActiveDataModule`, or leave one of the runs out."
-        )
+        return ""
+    pool, other_pool = run.settings.get("pool.seed"), other.settings.get("pool.seed")
+    if pool != other_pool:
+        return f"Their `ActiveDataModule`s have the seeds {other_pool} and {pool}. "
     return (
-        "The journal of a program does not know the model, its training, the oracle or the test. Make a report of each "
-        "folder if the runs differ in these, or else leave one of them out."
+        "The journal of a program does not record the model, its training, the oracle or the test, in which the runs "
+        "may differ. "
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lightning_al import Acquisition, ActiveDataModule, ActiveLearning, Determin
 from lightning_al.report.runs import LeftOut, read_all
 from lightning_al.report.sentences import caveats
 from lightning_al.report.study import Study, make_studies
+from tests.released.task import HERE
 from tests.support.tasks import LitMLP, points, trainer
 
 
@@ -157,6 +159,15 @@ def test_a_method_is_named_by_the_options_in_which_it_differs(tmp_path: Path) ->
     }
 
 
+def test_runs_of_released_versions_are_named_alike(tmp_path: Path) -> None:
+    for version in ("0.1.0", "0.2.0"):
+        shutil.copytree(HERE / version / "run", tmp_path / version)
+    runs, left_out = read_all([tmp_path])
+    assert (left_out, [(run.name, run.acquisition) for run in runs]) == ([], [("bald", "BALD")] * 2)
+    for setting in ("posterior", "active.last_layer"):
+        assert len({run.settings[setting] for run in runs}) == 1
+
+
 def test_a_run_that_a_longer_one_repeats_is_left_out(tmp_path: Path) -> None:
     for budget in (7, 10):
         record(tmp_path / str(budget), "random", 0, *points(40).tensors, budget=budget)
@@ -169,7 +180,7 @@ def test_the_same_picks_with_other_results_are_no_repeat(tmp_path: Path) -> None
     for hidden in (2, 32):
         record(tmp_path / str(hidden), "random", 0, *points(40).tensors, hidden=hidden)
     with pytest.raises(
-        ValueError, match=r"recorded different results.*does not know the model.*a report of each folder"
+        ValueError, match=r"recorded different results.*does not record the model.*a report of each folder alone"
     ):
         study(tmp_path)
 
