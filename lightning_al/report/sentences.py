@@ -11,7 +11,7 @@ from lightning_al.report.lead import lead
 from lightning_al.report.metric import Mode, axis_name
 from lightning_al.report.ranking import ranked
 from lightning_al.report.runs import Run
-from lightning_al.report.settings import ACCELERATOR, is_part
+from lightning_al.report.settings import ACCELERATOR
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, MOST_PAIRS, PairedDifference
 from lightning_al.report.study import Study
 
@@ -150,14 +150,25 @@ def _span(counts: Sequence[int], name: str) -> str:
 
 
 def _differences(study: Study) -> list[str]:
-    """Say what the runs do not share: the pool, packages and accelerators."""
-    found = ["The pool differs between seeds."] if any(is_part(name, "data") for name in study.by_seed) else []
+    """Say what the runs do not share: what their seeds drew, packages and accelerators."""
+    by_seed = sorted({_argument(name) for name in study.by_seed})
+    found = [f"Runs with different seeds also differ in: {', '.join(by_seed)}."] if by_seed else []
     changed = [name for name, versions in study.versions.items() if len(versions) > 1]
     found += [f"The runs used different versions of {', '.join(changed)}."] if changed else []
     accelerators = sorted({str(run.settings.get(ACCELERATOR, "auto")) for run in study.runs})
     if len(accelerators) > 1:
         found.append(f"The runs used different accelerators: {', '.join(accelerators)}.")
     return found
+
+
+def _argument(name: str) -> str:
+    """Return what a setting of a program's run belongs to: the pool, or an argument.
+
+    >>> _argument("data.contents"), _argument("pool.val.contents"), _argument("acquisition.table")
+    ('pool', 'val', 'acquisition')
+    """
+    part, _, rest = name.partition(".")
+    return "pool" if part == "data" else rest.split(".")[0] if part in ("pool", "active") else part
 
 
 def _against(row: Method, baseline: Method, study: Study) -> tuple[str, str]:

@@ -122,25 +122,25 @@ def drawn(*several: Mapping[str, Any]) -> list[str]:
     """
     sizes = [key for key in DRAWN if key.endswith(".length")]
     labels = [key for key in DRAWN if key not in sizes]
-    of_programs = [settings for settings in several if is_of_program(settings)]
-    hashed = {key for settings in of_programs for key, value in settings.items() if has_hash(value)}
-    contents = sorted(key for key in hashed if key not in DRAWN and key.split(".")[-1] != SOURCE)
-    there = {key for settings in of_programs for key in settings}
-    return [key for key in (*sizes, *contents, *labels) if key in there]
+    contents = sorted({key for settings in several for key in hashes(settings) if key.split(".")[-1] != SOURCE})
+    there = {key for settings in several if is_of_program(settings) for key in settings}
+    return [key for key in (*sizes, *(key for key in contents if key not in labels), *labels) if key in there]
+
+
+def hashes(settings: Mapping[str, Any]) -> list[str]:
+    """Return the settings of a program's run that hold a hash, of contents or of a function's source.
+
+    >>> hashes({"data.form": "(Tensor, int)", "active.forward.holds.mean": "Tensor [4] of float32, 18a4bc294ecc3ce9"})
+    ['active.forward.holds.mean']
+    """
+    if not is_of_program(settings):
+        return []
+    return [key for key, value in settings.items() if isinstance(value, str) and _HASH.search(value)]
 
 
 def is_of_program(settings: Mapping[str, Any]) -> bool:
     """Return whether settings are those of a program's run, which has no configuration."""
     return FORM in settings
-
-
-def has_hash(value: Any) -> bool:
-    """Return whether a setting has a hash, which tells people nothing.
-
-    >>> has_hash("Tensor [4] of float32, 18a4bc294ecc3ce9"), has_hash("MCDropout(num_samples=20)")
-    (True, False)
-    """
-    return isinstance(value, str) and _HASH.search(value) is not None
 
 
 def differing(several: list[dict[str, Any]]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lightning_al.report.runs import Run
-from lightning_al.report.settings import differing, drawn, has_hash, is_of_program, of_task, tells_apart
+from lightning_al.report.settings import differing, drawn, hashes, is_of_program, of_task, tells_apart
 
 MOST_IN_TITLE = 3
 
@@ -104,11 +104,8 @@ def _titles(tasks: Sequence[Task]) -> list[str]:
     titles = []
     for name, task, own in zip(names, tasks, settings, strict=True):
         namesakes = [of_task(other) for other, its in zip(settings, names, strict=True) if its == name]
-        keys = [
-            key
-            for key in differing(namesakes)
-            if key not in (*task.by_seed, *NOT_IN_TITLE) and not any(has_hash(one.get(key)) for one in namesakes)
-        ]
+        hidden = {*task.by_seed, *NOT_IN_TITLE, *(key for one in namesakes for key in hashes(one))}
+        keys = [key for key in differing(namesakes) if key not in hidden]
         titles.append(" ".join([name, *(f"{key}={own.get(key)}" for key in keys[:MOST_IN_TITLE])]))
     return [
         title if titles.count(title) == 1 else f"{title} ({titles[:place].count(title) + 1})"
