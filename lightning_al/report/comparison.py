@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import isnan, nan
@@ -126,6 +126,17 @@ class Method:
         values = pd.DataFrame(dict(enumerate(curves))).replace([np.inf, -np.inf], nan).dropna()
         return values.index.tolist(), values.mean(axis=1).tolist(), values.std(axis=1).fillna(0.0).tolist()
 
+    def over(self, seeds: Collection[int]) -> Method:
+        """Return the method with its runs of some seeds alone, compared with nothing."""
+        kept = [(run, area) for run, area in zip(self.runs, self.areas, strict=True) if run.seed in seeds]
+        return Method(
+            self.name,
+            [run for run, _ in kept],
+            [area for _, area in kept],
+            diverged=[run for run in self.diverged if run.seed in seeds],
+            stand_in=self.stand_in,
+        )
+
     def minus(self, other: Method) -> list[float]:
         """Return the difference of the area to another method's, for each seed that both have."""
         return [one - another for one, another in self._pairs(other)]
@@ -210,10 +221,19 @@ def compare(
     first = max(baselines, key=lambda row: _num_pairs(row, rows))
     of_baseline = _both(first, counted_as)
     others = [both for row in rows if row is not first for both in _both(row, counted_as)]
-    if of_baseline[-1].is_complete:
-        others = [replace(row, difference=row.against(of_baseline[-1])) if row.is_complete else row for row in others]
-    corrected = iter(_corrected([row.difference for row in others if row.difference is not None]))
-    return [*of_baseline, *(row if row.difference is None else replace(row, **next(corrected)) for row in others)]
+    return [*of_baseline, *(with_differences(others, of_baseline[-1]) if of_baseline[-1].is_complete else others)]
+
+
+def with_differences(rows: Sequence[Method], baseline: Method) -> list[Method]:
+    """Return methods with their difference to a complete one, with p values Holm-corrected for all of them.
+
+    Args:
+        rows: The methods; those that are not complete stay as they are.
+        baseline: The method that they are compared with.
+    """
+    found = [replace(row, difference=row.against(baseline)) if row.is_complete else row for row in rows]
+    corrected = iter(_corrected([row.difference for row in found if row.difference is not None]))
+    return [row if row.difference is None else replace(row, **next(corrected)) for row in found]
 
 
 def compare_pairs(methods: Sequence[Method]) -> list[Pair]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from lightning_al.report.comparison import Method
     from lightning_al.report.metric import Mode
     from lightning_al.run.history import History
+
+
+LONGEST_LINE = 16
+"""Most characters in a line of a heading: as many as an interval has, so that names keep their room beside it."""
 
 
 class PlainConsole(Console):
@@ -83,11 +88,12 @@ def comparison_table(methods: Sequence[Method], metric: str, *, mode: Mode | Non
         header_style="bold",
         show_lines=True,
     )
-    table.add_column("method")
+    table.add_column("method", overflow="fold")
     headings = ["mean ± sd"]
     if any(row.difference is not None for row in methods):
         baseline = printable(methods[0].name, most=2_000)
-        headings += [f"minus {baseline}\n95 % interval", "sign-flip p\nt test p", "Holm-\ncorrected"]
+        minus = "\n".join(wrap(f"minus {baseline}", LONGEST_LINE))
+        headings += [f"{minus}\n95 % interval", "sign-flip p\nt test p", "Holm-\ncorrected"]
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in methods:

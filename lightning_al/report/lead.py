@@ -4,32 +4,51 @@ from __future__ import annotations
 
 from math import isfinite
 
-from lightning_al.report.comparison import Method
+from lightning_al.report.comparison import Method, with_differences
 from lightning_al.report.formats import count, p_value, signed
-from lightning_al.report.metric import axis_name
-from lightning_al.report.ranking import ranked
+from lightning_al.report.metric import Mode, axis_name
+from lightning_al.report.ranking import common_seeds, paired_methods, ranked
 from lightning_al.report.saving import Saving, labels_saved
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL
 from lightning_al.report.study import Study
 
 
 def lead(study: Study) -> tuple[str, str] | None:
-    """Return the best method's sentence and its evidence, or None where nothing is compared with random choice."""
-    baseline, mode = study.baseline, study.mode
-    compared = [row for row in ranked(study.compared, mode) if row is baseline or row.difference is not None]
-    if baseline is None or mode is None or len(compared) < 2:
+    """Return the best method's sentence and its evidence, or None where nothing is compared with random choice.
+
+    Where the methods have different seeds, they are compared over those that all of them have.
+    """
+    mode, whole, seeds = study.mode, study.baseline, common_seeds(paired_methods(study.compared))
+    compared = [row for row in paired_methods(study.compared) if row is not whole]
+    if whole is None or mode is None or not compared:
         return None
-    if compared[0] is baseline:
-        return _none_is_better(compared[1], baseline, study)
-    best = compared[0]
+    if not seeds:
+        return (
+            "No method is called best, since no seed is common to the compared methods.",
+            f"Each is compared with {whole.name} over the seeds that both have.",
+        )
+    baseline, over = whole, ""
+    if any(len(row.runs) > len(seeds) for row in (whole, *compared)):
+        baseline = whole.over(seeds)
+        compared = with_differences([row.over(seeds) for row in compared], baseline)
+        over = f"Over the {_seeds(len(seeds))} common to the compared methods, "
+    first, *others = ranked([baseline, *compared], mode)
+    if first is baseline:
+        said, rests = _none_is_better(others[0], baseline, study)
+        return f"{over}{said[0].lower()}{said[1:]}" if over else said, rests
+    return _best(first, baseline, study, mode, over)
+
+
+def _best(best: Method, baseline: Method, study: Study, mode: Mode, over: str) -> tuple[str, str]:
     saving = labels_saved(best, baseline, mode, up_to=study.between[1])
     assert best.difference is not None
+    assert study.baseline is not None
     few = f"With {_seeds(best.difference.n)}, " if best.difference.n < LEAST_SEEDS else ""
-    first = f"{few}{best.name} is best"
+    first = f"{over or few}{best.name} is best"
     if not best.n_too_small and not _is_significant(best):
         first += f", but not significantly better than {baseline.name}"
     said = "." if saving is None else f": {_reaches(saving, baseline, study)}"
-    return f"{first}{said}", f"{_evidence(saving)}{_test(best, baseline)}"
+    return f"{first}{said}", f"{_evidence(saving, len(study.baseline.runs))}{_test(best, baseline)}"
 
 
 def _none_is_better(second: Method, baseline: Method, study: Study) -> tuple[str, str]:
@@ -53,10 +72,12 @@ def _reaches(saving: Saving, baseline: Method, study: Study) -> str:
     return f"it reaches {level} with {count(abs(mean))} labels {'fewer' if mean > 0 else 'more'} than {baseline.name}."
 
 
-def _evidence(saving: Saving | None) -> str:
+def _evidence(saving: Saving | None, num_at_random: int) -> str:
+    """Return what the labels saved rest on, where random choice has so many runs."""
     if saving is None:
         return ""
-    level = f"{saving.level:.3f} is the best level that random choice reaches with every seed. "
+    which = "every seed" if saving.num_seeds == num_at_random else "every paired seed"
+    level = f"{saving.level:.3f} is the best level that random choice reaches with {which}. "
     if saving.labels is None:
         return level
     labels = saving.labels

@@ -105,8 +105,21 @@ def guess_mode(metric: str) -> Mode | None:
 
 
 def usual_metric(known: Collection[str]) -> str:
-    """Return the metric for the curve of a run that names none: a usual one, or else any; empty if there is none."""
-    return next((name for name in USUAL if name in known), min(known, default=""))
+    """Return the metric for the curves of runs that name none; empty if there is none.
+
+    It is a usual one, or else one whose name says whether less or more of it is better: rather one of the test than
+    another, and rather one of which more is better.
+
+    >>> usual_metric(["test/loss", "val/f1", "avg_conf", "test/f1"])
+    'test/f1'
+    """
+    usual = next((name for name in USUAL if name in known), None)
+    return min(known, key=_rank, default="") if usual is None else usual
+
+
+def _rank(metric: str) -> tuple[bool, bool, bool, str]:
+    mode = guess_mode(metric)
+    return mode is None, not metric.lower().startswith("test"), mode == "min", metric
 
 
 def chance_level(metric: str, num_classes: int | None) -> float | None:

@@ -38,4 +38,4 @@ class OneLineParser(argparse.ArgumentParser):
         wrong = INVALID_CHOICE.search(message)
         if wrong:
             message += did_you_mean(wrong["given"], re.findall(r"[\w-]+", wrong["known"]))
-        self.exit(2, f"{self.prog}: {message}. See `{self.prog} --help`.\n")
+        self.exit(2, f"{self.prog}: {message.removesuffix('.')}. See `{self.prog} --help`.\n")

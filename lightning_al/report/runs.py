@@ -48,7 +48,8 @@ class Run:
         name: Name of its method.
         acquisition: Class of the acquisition function.
         seed: Seed of the run; runs with the same seed are compared as a pair.
-        metric: Name of the metric on the curve; empty where nothing was measured.
+        metric: Name of the metric on the curve; empty where nothing was measured, and of a program's run as it is read,
+            since a program names none.
         labels: Labels paid for at each recorded round.
         values: The metric after the fit with so many labels; none where nothing was measured.
         area: Normalised area under the curve, the endpoint; NaN if the run diverged.
@@ -270,10 +271,10 @@ def read_run(folder: Path) -> Run:
         name, seed = acquisition.lower(), header["seed"]
     if not isinstance(seed, int):
         raise ValueError(f"its seed is {seed!r}, which is not a number. {COPY}")
-    if metric is None:
+    if metric is None and config:
         known = {name for round in history for name in round.metrics}
         # A configuration that names none means the test accuracy, or without test data that of the audit.
-        metric = usual_metric(known & {USUAL[0], USUAL[-1]} if config else known)
+        metric = usual_metric(known & {USUAL[0], USUAL[-1]})
     versions = {} if summary is None else summary.versions
     mode = config.get("mode", summary and summary.mode)
     return Run._without_curve(
@@ -281,7 +282,7 @@ def read_run(folder: Path) -> Run:
         name=printable(name),
         acquisition=printable(acquisition),
         seed=seed,
-        metric=printable(metric),
+        metric="" if metric is None else printable(metric),
         initial=[],
         settings={
             printable(key): value if isinstance(value, bool | int | float | None) else printable(value)

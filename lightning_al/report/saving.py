@@ -18,7 +18,7 @@ class Saving:
     """How many labels a method saves against random choice at a level of the metric, paired by seed.
 
     Attributes:
-        level: The best value that every run of random choice reaches.
+        level: The best value that random choice reaches with the seed of every pair.
         num_reached: How many of the method's runs reach it.
         num_seeds: Number of pairs.
         labels: Labels that random choice needs to reach the level minus those that the method needs. None if one of

@@ -9,7 +9,7 @@ from lightning_al.report.comparison import Method
 from lightning_al.report.formats import p_value, signed
 from lightning_al.report.lead import lead
 from lightning_al.report.metric import Mode, axis_name
-from lightning_al.report.ranking import ranked
+from lightning_al.report.ranking import common_seeds, paired_methods, ranked
 from lightning_al.report.runs import Run
 from lightning_al.report.settings import ACCELERATOR
 from lightning_al.report.statistics import LEAST_SEEDS, LEVEL, MOST_PAIRS, PairedDifference
@@ -57,13 +57,17 @@ def caveats(study: Study) -> list[str]:
     high = study.between[1]
     with_random = [row.difference.n for row in study.compared if row.difference is not None]
     if not study.compared:
-        found.append("No part of the curves is common to the runs, so that nothing is compared.")
+        found.append(_without_range(study))
     elif not study.has_random_choice and len(study.runs) > 1:
         found.append("There is no run of random choice to compare with.")
     elif study.has_random_choice and study.baseline is None:
         found.append("Runs of random choice diverged and are not counted, so that nothing is compared with it.")
+    elif len({row.name for row in study.compared}) == 1 and len(study.runs) > 1:
+        which = "the only method" if len(study.methods) == 1 else "the only method with runs that cover the range"
+        found.append(f"Random choice is {which}, so that nothing is compared with it.")
     elif not with_random and len(study.runs) > 1:
         found.append("No method has a seed in common with random choice, so that nothing is compared with it.")
+    found += _unlike_seeds(study)
     pairs = [*with_random, *(pair.difference.n for pair in study.pairs)]
     if pairs and min(pairs) < LEAST_SEEDS:
         found.append(
@@ -236,6 +240,34 @@ def _too_short(study: Study) -> list[str]:
         f"Not compared, since they do not cover {low} to {high} labels yet: {named}. They are in the curves "
         f"as thin lines.{better}"
     ]
+
+
+def _without_range(study: Study) -> str:
+    """Return why no run covers the range that is to be compared."""
+    first, last = study.common_range
+    if first > last:
+        return "No part of the curves is common to the runs, so that nothing is compared."
+    return (
+        f"Nothing is compared up to {study.between[1]} labels, as `--up-to` asks: the runs have {first} to {last} "
+        "labels in common."
+    )
+
+
+def _unlike_seeds(study: Study) -> list[str]:
+    """Return which methods share no seed with random choice, and whether means are of different seeds."""
+    complete = [row for row in study.compared if row.is_complete]
+    paired = paired_methods(study.compared)
+    alone = [row.name for row in complete if paired and not any(row is one for one in paired)]
+    found = (
+        [f"Not compared with random choice, since they have no seed in common with it: {_listed(alone)}."]
+        if alone
+        else []
+    )
+    if any(len(row.runs) > len(common_seeds(complete)) for row in complete):
+        found.append(
+            "The methods' seeds differ, so that their means are not of the same seeds; differences are paired."
+        )
+    return found
 
 
 def _constant(study: Study) -> list[str]:

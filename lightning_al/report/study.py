@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from lightning_al.report.arguments import spread
 from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, compare, compare_pairs, mode_of
 from lightning_al.report.metric import USUAL, Mode, usual_metric
 from lightning_al.report.repeats import without_repeats
 from lightning_al.report.runs import LeftOut, Run
-from lightning_al.report.settings import differing, tells_apart
+from lightning_al.report.settings import FORM, differing, tells_apart
 from lightning_al.report.statistics import MOST_PAIRS
 from lightning_al.report.tasks import make_tasks
 
@@ -47,6 +48,11 @@ class Study:
     def runs(self) -> list[Run]:
         """All runs."""
         return [run for same in self.methods.values() for run in same]
+
+    @property
+    def common_range(self) -> tuple[int, int]:
+        """The range of labels that all runs have, as compared by default; its low end is above its high end if none."""
+        return _between(self.runs, None)
 
     @property
     def baseline(self) -> Method | None:
@@ -184,7 +190,7 @@ def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
 
     If runs of one name have different settings, these complete the name. Settings that make no other method do not
     count: seeds, budgets, paths and what is only shown. A setting is named by the last part of its dotted name where
-    that is unique.
+    that is unique. Of an object that a program's run describes as text, the arguments that differ are named.
 
     Raises:
         ValueError: If two runs of a method have the same seed.
@@ -194,10 +200,9 @@ def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
         by_name[run.name].append(run)
     methods: dict[str, list[Run]] = defaultdict(list)
     for name, namesakes in by_name.items():
-        keys = differing([tells_apart(run.settings) for run in namesakes])
-        short = _short(keys)
-        for run in sorted(namesakes, key=lambda run: run.seed):
-            methods[" ".join([name, *(f"{short[key]}={run.settings.get(key)}" for key in keys)])].append(run)
+        namesakes.sort(key=lambda run: run.seed)
+        for run, method in zip(namesakes, _names(name, [run.settings for run in namesakes]), strict=True):
+            methods[method].append(run)
     for method, same in methods.items():
         seeds = [run.seed for run in same]
         if len(set(seeds)) < len(seeds):
@@ -208,6 +213,23 @@ def group_runs(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return dict(methods)
 
 
+def _names(name: str, several: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the name of the method of each run of one name."""
+    whole = [tells_apart(settings) for settings in several]
+    long = _completed(name, whole, differing(whole))
+    if not all(FORM in settings for settings in whole):  # a configuration has each argument as a setting of its own
+        return long
+    parts = spread(whole)
+    short = _completed(name, parts, differing(parts))
+    # The short names must tell apart all that the long ones do.
+    return short if len(set(short)) == len(set(long)) == len({*zip(short, long, strict=True)}) else long
+
+
+def _completed(name: str, several: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+    short = _short(keys)
+    return [" ".join([name, *(f"{short[key]}={settings.get(key)}" for key in keys)]) for settings in several]
+
+
 def _short(keys: Sequence[str]) -> dict[str, str]:
     """Return the last part of each dotted name, or all of it where the last part is ambiguous."""
     last = {key: key.split(".")[-1] for key in keys}
@@ -216,7 +238,10 @@ def _short(keys: Sequence[str]) -> dict[str, str]:
 
 
 def _own_metric(runs: Sequence[Run], title: str) -> str:
-    """Return the metric that the runs of a task name; it is empty if they measured nothing."""
+    """Return the metric that the runs of a task name, or else one that all have; it is empty if they measured nothing.
+
+    Runs of programs name none.
+    """
     own = sorted({run.metric for run in runs} - {""})
     if len(own) > 1:
         common = set.intersection(*(run.metrics for run in runs))
@@ -224,7 +249,11 @@ def _own_metric(runs: Sequence[Run], title: str) -> str:
             f"The runs of {title} name different metrics: {', '.join(own)}. Choose one by --metric; all runs have: "
             f"{', '.join(sorted(common)) or 'none'}."
         )
-    return own[0] if own else ""
+    measured = [run.metrics for run in runs if run.metrics and FORM in run.settings]
+    if own or not measured:
+        return own[0] if own else ""
+    # Without a metric that all have, those that lack it are left out.
+    return usual_metric(set.intersection(*measured) or set.union(*measured))
 
 
 def _measured(runs: Sequence[Run], metric: str, left_out: list[LeftOut]) -> list[Run]:
@@ -242,7 +271,7 @@ def _measured(runs: Sequence[Run], metric: str, left_out: list[LeftOut]) -> list
 def _between(runs: Sequence[Run], up_to: int | None) -> tuple[int, int]:
     """Return the range of labels to compare; its low end is above its high end if the runs have no range in common."""
     finished = [run for run in runs if run.state == "finished"] or runs
-    return max(run.labels[0] for run in runs), up_to or min(run.labels[-1] for run in finished)
+    return max(run.labels[0] for run in runs), min(run.labels[-1] for run in finished) if up_to is None else up_to
 
 
 def _covers(run: Run, between: tuple[int, int]) -> bool:

@@ -251,6 +251,7 @@ def command(*arguments: str, cwd: Path, fork: bool = True) -> subprocess.Complet
         (["run", "--out", "run/report"], "would be written into the run folder"),
         (["run", "--out", "file"], "--out file is a file. Name a folder."),
         (["run", "--target", "nan"], "a value is a finite number, but got nan. Give"),
+        (["run", "--target", "nan"], "Give one such as 0.9. See `"),
         (["run", "--target", "high"], "invalid"),
         (["run", "--mode", "lowest"], "invalid choice: 'lowest'"),
         (["run", "--chance", "nan"], "a value is a finite number, but got nan"),

@@ -99,6 +99,25 @@ def test_a_comparison_fits_a_terminal_of_80_columns():
     assert "+0.125" in text
 
 
+def test_long_names_are_whole_on_a_terminal_of_80_columns():
+    baseline = "random query_size=5 posterior=MCDropout(num_samples=8, autocast=False)"
+    others = [f"stochastic acquisition=Stochastic(acquisition={name}(), beta=1.0)" for name in ("Margin", "Entropy")]
+    rows = compare(
+        {
+            name: [
+                run(name, "Random" if name == baseline else "B", seed=seed, height=0.5 + 0.1 * seed) for seed in (0, 1)
+            ]
+            for name in (baseline, *others)
+        }
+    )
+    lines = shown(comparison_table(rows, "test_acc")).splitlines()
+    column = "".join(line.split("│")[1] for line in lines if line.startswith("│")).replace(" ", "")
+    assert all(name.replace(" ", "") in column for name in (baseline, *others))
+    assert max(map(len, lines)) == 80
+    header = "".join(line.split("┃")[3] for line in lines if line.startswith("┃")).replace(" ", "")
+    assert header.startswith(f"minus{baseline}".replace(" ", ""))
+
+
 def test_one_method_alone_has_no_differences():
     text = shown(comparison_table(compare({"bald": methods()["bald"]}), "test_acc"))
     assert "minus" not in text

@@ -199,7 +199,19 @@ def test_axis_names(metric, name):
 
 @pytest.mark.parametrize(
     ("known", "found"),
-    [({"val_acc", "test_acc"}, "test_acc"), ({"val_acc", "loss"}, "val_acc"), ({"b", "a"}, "a"), (set(), "")],
+    [
+        ({"val_acc", "test_acc"}, "test_acc"),
+        ({"val_acc", "loss"}, "val_acc"),
+        ({"b", "a"}, "a"),
+        (set(), ""),
+        # A test metric whose direction is known; more is better of what is shown.
+        ({"test/f1", "test/loss", "test/conf", "a_f1"}, "test/f1"),
+        ({"test/brier", "test/recall"}, "test/recall"),
+        ({"test/brier", "val_recall"}, "test/brier"),
+        # Rather a direction than a test.
+        ({"test/conf", "val_loss"}, "val_loss"),
+        ({"test/conf", "conf"}, "test/conf"),
+    ],
 )
 def test_a_run_that_names_no_metric_has_a_usual_one(known, found):
     assert usual_metric(known) == found

@@ -145,7 +145,7 @@ def test_a_run_of_the_python_interface_is_known_by_its_journal(tmp_path, is_goin
     if not is_going:
         journal.close()
     run = read_run(tmp_path)
-    assert (run.name, run.acquisition, run.seed, run.metric) == ("batchbald", "BatchBALD", 5, "test_acc")
+    assert (run.name, run.acquisition, run.seed, run.metric) == ("batchbald", "BatchBALD", 5, "")
     assert run.state == ("going" if is_going else "stopped")
     assert run.settings["pool.initial_size"] == 2
     journal.close()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from lightning_al.report import Run
@@ -307,6 +310,58 @@ def test_settings_that_end_alike_or_name_a_class_are_named_in_full():
     ]
 
 
+def named(*methods: dict[str, str], name: str = "stochastic", acquisition: str = "Stochastic") -> list[str]:
+    """The names of methods of programs that differ in these settings."""
+    of_program = {"data.form": "(Tensor, int)"}
+    return list(group_runs([run(name, acquisition, settings={**of_program, **settings}) for settings in methods]))
+
+
+def test_a_program_is_named_by_the_arguments_that_differ():
+    assert named(
+        {"acquisition": "Stochastic(acquisition=Margin(), kind='power', beta=1.0)"},
+        {"acquisition": "Stochastic(acquisition=Entropy(), kind='power', beta=1.0)"},
+    ) == ["stochastic acquisition=Margin()", "stochastic acquisition=Entropy()"]
+    assert named(
+        {"posterior": "MCDropout(num_samples=4, autocast=False)"},
+        {"posterior": "MCDropout(num_samples=8, autocast=False)"},
+    ) == ["stochastic num_samples=4", "stochastic num_samples=8"]
+    assert named(
+        {"acquisition": "Subsample(acquisition=Stochastic(acquisition=Margin(), beta=1.0), size=30)"},
+        {"acquisition": "Subsample(acquisition=Stochastic(acquisition=Margin(), beta=2.0), size=30)"},
+    ) == ["stochastic beta=1.0", "stochastic beta=2.0"]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["MCDropout(num_samples=8)", "Deterministic()"],  # of different classes
+        ["Mine(1)", "Mine(2)"],  # arguments without names
+        ["Mine(net=<a>)", "Mine(net=<b>)"],  # no Python
+        ["Mine(a=1)", "Mine( a=1 )"],  # the same but for spaces
+        ["Mine(a=1)", "Mine"],
+        ["Mine(a=1)", "Mine(a=1, **{})"],
+        [f"{'A(a=' * 300}1{')' * 300}", "A(a=2)"],
+    ],
+)
+def test_what_is_not_an_object_with_other_arguments_is_named_in_full(texts):
+    assert named(*({"posterior": text} for text in texts)) == [f"stochastic posterior={text}" for text in texts]
+
+
+def test_a_configuration_has_no_objects_as_text():
+    texts = ["Mine(a=1)", "Mine(a=2)"]
+    runs = [run(settings={"acquisition._target_": "mine.Mine", "acquisition.inner": text}) for text in texts]
+    assert list(group_runs(runs)) == [f"bald inner={text}" for text in texts]
+
+
+def test_no_two_methods_get_one_name():
+    methods = [
+        {"acquisition": f"Mine(posterior={inner}, a=1)", "posterior": outer}
+        for inner in "AB"
+        for outer in ("X()", "Y()")
+    ]
+    assert len(named(*methods, name="mine", acquisition="Mine")) == 4
+
+
 def test_the_same_run_twice_is_refused():
     with pytest.raises(ValueError, match="Two runs of bald have the same seed and settings"):
         group_runs([run(seed=1), run(seed=1)])
@@ -327,3 +382,64 @@ def test_packages_and_accelerators_that_runs_do_not_share_are_named() -> None:
         "The runs used different accelerators: cpu, gpu.",
     ]
     assert not any("different" in caveat for caveat in said(here))
+
+
+def test_a_range_that_no_run_covers_is_said_with_the_one_there_is(tmp_path):
+    record_study(tmp_path, seeds=2)
+    for up_to in (0, 5, 1000):
+        [study], _ = studies(tmp_path, up_to=up_to)
+        assert study.compared == []
+        assert (
+            f"Nothing is compared up to {up_to} labels, as `--up-to` asks: the runs have 10 to 30 labels in common."
+            in (caveats(study))
+        )
+
+
+def test_runs_without_a_range_in_common_are_not_compared():
+    history = History(rounds([0.5, 0.6, 0.7]))
+    later = History(rounds([0.5, 0.6, 0.7], first=100))
+    [study], _ = make_studies([run(history=history), run(seed=1, history=later)], up_to=40)
+    assert "No part of the curves is common to the runs, so that nothing is compared." in caveats(study)
+
+
+def test_random_choice_alone_has_nothing_to_compare_with_it(tmp_path):
+    for seed in range(2):
+        record(tmp_path / str(seed), name="random", acquisition="Random", seed=seed)
+    [study], _ = studies(tmp_path)
+    assert caveats(study) == ["Random choice is the only method, so that nothing is compared with it."]
+
+
+def of_program(metrics: dict[str, float], *, seed: int = 0, **changes: Any) -> Run:
+    """A run of a program, which names no metric, with these in each of its rounds."""
+    history = History(replace(round, metrics=metrics) for round in rounds([0.5, 0.6, 0.7]))
+    return run(seed=seed, history=history, **{"metric": "", "settings": {"data.form": "(Tensor, int)"}, **changes})
+
+
+@pytest.mark.parametrize(
+    ("of_runs", "chosen"),
+    [
+        (["test/f1 test/loss avg_conf"], "test/f1"),
+        (["avg_conf test_loss"], "test_loss"),
+        (["test/acc posterior_accuracy", "test/acc"], "test/acc"),
+        (["test/acc test_loss", "test/acc alpha_acc"], "test/acc"),
+        (["a_loss test_score"], "a_loss"),
+        (["val_acc", "val_acc test_loss", ""], "val_acc"),
+        (["val_acc", "test_acc"], "test_acc"),
+    ],
+)
+def test_runs_that_name_no_metric_get_one_for_all(of_runs, chosen):
+    runs = [of_program(dict.fromkeys(names.split(), 0.5), seed=seed) for seed, names in enumerate(of_runs)]
+    [study], left_out = make_studies(runs)
+    assert study.metric == chosen
+    assert len(left_out) == sum(chosen not in names.split() for names in of_runs)
+
+
+def test_a_configuration_without_a_metric_means_the_accuracy_alone():
+    [study], _ = make_studies([of_program({"test_loss": 0.5}, settings={})])
+    assert study.metric == ""
+
+
+def test_a_metric_that_a_run_names_is_that_of_runs_that_name_none():
+    both = {"test_acc": 0.5, "val_acc": 0.4}
+    [study], _ = make_studies([of_program(both), of_program(both, seed=1, metric="val_acc")])
+    assert study.metric == "val_acc"
