@@ -177,7 +177,6 @@ def test_what_an_error_lacks_is_found(said: str, faults: int) -> None:
     assert len(list(faults_of(said))) == faults
 
 
-@pytest.mark.long
 def test_a_test_quotes_what_only_one_error_says() -> None:
     """So that each is raised by some test: what a test expects to be said has to be said."""
     reasons = [(name_of(path), said) for path in FILES for said in messages(path, reasons=True)]

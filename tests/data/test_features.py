@@ -214,6 +214,12 @@ def test_a_file_that_is_no_array_is_refused(tmp_path: Path, write: Any) -> None:
         ActiveDataModule(TensorDataset(X, Y), initial_size=6, features=tmp_path / "x.npy")
 
 
+def test_an_archive_of_arrays_is_told_apart_from_other_files(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=X.numpy())
+    with pytest.raises(ValueError, match="it is an archive of arrays by their names"):
+        ActiveDataModule(TensorDataset(X, Y), initial_size=6, features=tmp_path / "x.npz")
+
+
 @pytest.mark.parametrize("kind", ["requires grad", "bfloat16", "whole numbers", "bools", "conjugate"])
 def test_tensors_and_arrays_of_other_numbers_are_read(kind: str) -> None:
     given = {
@@ -347,7 +353,7 @@ class _Unreadable(Dataset[Any]):
 
 def test_a_cache_that_cannot_be_made_is_named_before_anything_is_encoded() -> None:
     encoder = Counted()
-    with pytest.raises(ValueError, match="`cache` '/proc/none' cannot be a folder of features: it cannot be made"):
+    with pytest.raises(ValueError, match=r"`cache` '/proc/none' cannot be .*: it cannot be made"):
         table(set_up(features=encoder, cache="/proc/none"))
     assert encoder.items == 0
 
