@@ -164,6 +164,7 @@ def test_folders_that_are_classes_are_revealed_and_need_no_names(command: Any, t
     assert "10 labels in 2 rounds. There is no learning curve" in out
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("settings", "said"),
     [

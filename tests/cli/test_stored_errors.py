@@ -74,6 +74,7 @@ def break_it(run: Path, case: str) -> str:
     return said
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "case",
     [pytest.param(case, marks=pytest.mark.slow if case in LIKE_ANOTHER else []) for case in BROKEN],

@@ -76,6 +76,7 @@ def test_a_sweep_ends_with_one_comparison(whole: Path) -> None:
     assert "n too small" in said
 
 
+@pytest.mark.long
 def test_a_job_of_a_sweep_goes_on_by_its_folder_unquoted(command: Command, whole: Path) -> None:
     [folder] = whole.glob("*bald*seed-0*")
     assert "BALD, seed 0" in command(f"folder={folder}")

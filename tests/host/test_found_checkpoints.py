@@ -185,6 +185,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("how", "place", "round", "with_folder"), WAYS)
 def test_a_program_started_again_ends_as_one_that_was_not_cut_off(
     tmp_path: Path, whole: Ended, slurm: None, how: How, place: Place, round: int, with_folder: bool

@@ -298,6 +298,7 @@ def test_a_labelled_item_that_cannot_be_read_ends_the_run_and_is_named(
         run(tmp_path, Faulty(broken=[broken]), unscorable="skip", workers=workers, dry=dry)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("workers", "oracle"),
     one_in(2, [0, 2], [None, lambda indices: dict.fromkeys(indices, 0)]),

@@ -91,6 +91,7 @@ class Keeping(Acquisition):
         return Selection(found.indices, found.values)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("sizes", [(1,), pytest.param((2, 5, 17), marks=pytest.mark.slow)])  # of other batches
 def test_predictions_do_not_depend_on_what_a_text_is_padded_to(tmp_path: Path, sizes: tuple[int, ...]) -> None:
     def run(pool_batch_size: int) -> tuple[list[int], Tensor]:

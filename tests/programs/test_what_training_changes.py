@@ -191,6 +191,7 @@ def test_each_round_is_the_plain_program(tmp_path: Path, program: type[LitMLP]) 
         assert same_weights(plain.weights, weights), f"round {number}"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("program", [WarmsUp, KeepsAMeanInPlace, MakesItsOptimizerFirst, AddsItsOwnNoise])
 def test_a_resumed_run_and_one_call_by_call_are_the_whole_one(tmp_path: Path, program: type[LitMLP]) -> None:
     def made() -> LitMLP:
