@@ -16,11 +16,14 @@ from torch import Tensor
 if TYPE_CHECKING:
     import numpy as np
 
-MOST_IN_FULL = 50
-"""The most clusters for which k-means passes over all points in each step; for more it takes mini-batches."""
-
 MINI_BATCH = 5000
 """The number of points in a mini-batch."""
+
+MOST_IN_FULL = 50
+"""The most clusters for which k-means always passes over all points in each step."""
+
+FEW_POINTS = 2 * MINI_BATCH
+"""So few points are passed over in each step for any number of clusters: mini-batches would take as long together."""
 
 MOST_TO_SEED = 3 * MINI_BATCH
 """The most points to find the first centres among."""
@@ -46,10 +49,10 @@ class Clusters:
 
 
 def k_means(features_N_D: Tensor, num_clusters: int, generator: torch.Generator) -> Clusters:
-    """Cluster points by scikit-learn's k-means, from one k-means++ start; in mini-batches above 50 clusters.
+    """Cluster points by scikit-learn's k-means, from one k-means++ start.
 
-    It runs on the CPU with one thread: sums of several threads depend on which one ends first. A cluster may be empty
-    if points are equal.
+    With more than 50 clusters and more than 10,000 points, its steps take mini-batches. It runs on the CPU with one
+    thread: sums of several threads depend on which one ends first. A cluster may be empty if points are equal.
 
     Args:
         features_N_D: Features ``[N, D]``, with N of at least 1.
@@ -76,7 +79,7 @@ def k_means(features_N_D: Tensor, num_clusters: int, generator: torch.Generator)
         # Fewer different points than clusters leave clusters empty, which callers expect.
         warnings.simplefilter("ignore", ConvergenceWarning)
         options: Any = {"init": _first_centres(points_N_D, num_clusters, random), "n_init": 1, "random_state": random}
-        if num_clusters <= MOST_IN_FULL:
+        if num_clusters <= MOST_IN_FULL or len(points_N_D) <= FEW_POINTS:
             method = KMeans(num_clusters, **options)
         else:
             method = MiniBatchKMeans(num_clusters, batch_size=MINI_BATCH, **options)

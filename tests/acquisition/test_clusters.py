@@ -24,10 +24,10 @@ def inertia(points: Tensor, clusters: Clusters) -> float:
     return float(clusters.distances_to_centres(points).square().sum())
 
 
-# 10 are found by passes over all points, 60 by mini-batches.
-@pytest.mark.parametrize("num_blobs", [1, 10, 60])
-def test_each_blob_is_a_cluster(num_blobs: int) -> None:
-    numbers = k_means(blobs(num_blobs), num_blobs, seeded(0)).numbers_N.view(num_blobs, -1)
+# The last 60 are found by mini-batches, the others by passes over all points.
+@pytest.mark.parametrize(("num_blobs", "size"), [(1, 20), (10, 20), (60, 20), (60, 200)])
+def test_each_blob_is_a_cluster(num_blobs: int, size: int) -> None:
+    numbers = k_means(blobs(num_blobs, size), num_blobs, seeded(0)).numbers_N.view(num_blobs, -1)
     assert bool((numbers == numbers[:, :1]).all())
     assert numbers[:, 0].unique().tolist() == list(range(num_blobs))
 
