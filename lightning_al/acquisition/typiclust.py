@@ -52,7 +52,7 @@ def typiclust(
     Budgets", ICML 2022.
 
     Time is that of k-means, O(A D k) a step for k clusters (see `k_means`), and O(D A_c^2) for each visited cluster of
-    A_c points; memory is O(A D): 5.5 s and 60 MB for N = 100,000, D = 128, b = 100 on one core. Neighbours are exact,
+    A_c points; memory is O(A D): 5 s and 60 MB for N = 100,000, D = 128, b = 100 on one core. Neighbours are exact,
     so a single cluster of 100,000 points takes minutes. Use it to start from no labels, or very few, with good
     features. MaxHerding was better in our measurements. With more labels, it is worse than random selection in
     published benchmarks.
