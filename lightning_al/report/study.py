@@ -13,7 +13,7 @@ from lightning_al.report.comparison import BASELINE, Method, Pair, baseline_of, 
 from lightning_al.report.metric import USUAL, Mode, usual_metric
 from lightning_al.report.repeats import without_repeats
 from lightning_al.report.runs import LeftOut, Run
-from lightning_al.report.settings import FORM, differing, tells_apart
+from lightning_al.report.settings import differing, is_of_program, tells_apart
 from lightning_al.report.statistics import MOST_PAIRS
 from lightning_al.report.tasks import make_tasks
 
@@ -217,7 +217,7 @@ def _names(name: str, several: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the name of the method of each run of one name."""
     whole = [tells_apart(settings) for settings in several]
     long = _completed(name, whole, differing(whole))
-    if not all(FORM in settings for settings in whole):  # a configuration has each argument as a setting of its own
+    if not all(map(is_of_program, whole)):  # a configuration has each argument as a setting of its own
         return long
     parts = spread(whole)
     short = _completed(name, parts, differing(parts))
@@ -249,7 +249,7 @@ def _own_metric(runs: Sequence[Run], title: str) -> str:
             f"The runs of {title} name different metrics: {', '.join(own)}. Choose one by --metric; all runs have: "
             f"{', '.join(sorted(common)) or 'none'}."
         )
-    measured = [run.metrics for run in runs if run.metrics and FORM in run.settings]
+    measured = [run.metrics for run in runs if run.metrics and is_of_program(run.settings)]
     if own or not measured:
         return own[0] if own else ""
     # Without a metric that all have, those that lack it are left out.
