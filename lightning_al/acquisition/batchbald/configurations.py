@@ -164,7 +164,8 @@ class Configurations:
             return Configurations(self.weights_M.masked_fill(~is_kept_M, 0.0), self.posteriors_M_K)
         if is_kept_M.all():
             return self
-        return Configurations(self.weights_M[is_kept_M], self.posteriors_M_K[is_kept_M])
+        kept_m = is_kept_M.nonzero().flatten()
+        return Configurations(self.weights_M[kept_m], self.posteriors_M_K.index_select(0, kept_m))
 
     def is_undecided_M(self, least_entropy: float) -> Tensor:
         """Return which configurations `undecided` keeps: those with enough entropy, or else those with the most."""
@@ -269,16 +270,17 @@ def _factored_covariance(posteriors_M_K: Tensor, weights_M: Tensor) -> Tensor:
 
     It is computed in float32: the imbalance is measured, and a step need not be exact to lower it.
     """
-    K = posteriors_M_K.shape[1]
-    posteriors_M_K, weights_M = posteriors_M_K.float(), weights_M.float()
-    mean_K = weights_M @ posteriors_M_K
+    M, K = posteriors_M_K.shape
+    # With weights around 1, no product of two posteriors is denormal.
+    posteriors_M_K, weights_M = posteriors_M_K.float(), M * weights_M.float()
+    mean_K = weights_M @ posteriors_M_K / M
     second_moment_K_K = posteriors_M_K.new_zeros(K, K)
     num_rows = max(1, BLOCK_VALUES // K)
     for weights_m, posteriors_m_K in zip(
         torch.split(weights_M, num_rows), torch.split(posteriors_M_K, num_rows), strict=True
     ):
         second_moment_K_K.addmm_(posteriors_m_K.T, weights_m[:, None] * posteriors_m_K)
-    covariance_K_K = second_moment_K_K.double() - mean_K.outer(mean_K)
+    covariance_K_K = second_moment_K_K.double() / M - mean_K.outer(mean_K)
     covariance_K_K.diagonal().add_(RIDGE * covariance_K_K.diagonal().mean())
     # Rows sum to 1, so their covariance is singular along the vector of ones, which the tilt needs nothing of.
     factor_K_K: Tensor = torch.linalg.cholesky_ex(covariance_K_K + 1 / K).L

@@ -6,7 +6,7 @@ Axes: N points, n of them, K posterior samples, C classes, M configurations of t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -43,18 +43,22 @@ def gains(
     entropies_n = torch.empty(n, dtype=torch.float64, device=probs_N_C_K.device)
     num_points = max(1, min(n, num_per_block(C * len(tiles[0][0]), probs_N_C_K)))
     # Fresh memory for each block would cost as much as the arithmetic.
-    joint, log_joint = probs_N_C_K.new_empty(2, num_points * C * len(tiles[0][0]))
+    tables = probs_N_C_K.new_empty(2, num_points * C * len(tiles[0][0]))
+    views: dict[tuple[int, int], Sequence[Tensor]] = {}
     for start in range(0, n, num_points):
         block = slice(start, start + num_points)
-        probs_rows_K = (probs_N_C_K[block] if positions_n is None else probs_N_C_K[positions_n[block]]).view(-1, K)
-        bits_rows = torch.zeros(len(probs_rows_K), dtype=torch.float64, device=probs_N_C_K.device)
+        probs_n_C_K = probs_N_C_K[block] if positions_n is None else probs_N_C_K.index_select(0, positions_n[block])
+        probs_rows_K = probs_n_C_K.view(-1, K)
+        bits_rows = probs_rows_K.new_zeros(len(probs_rows_K))
         for weights_m, posteriors_m_K in tiles:
-            shape = len(probs_rows_K), len(weights_m)
-            joint_rows_m, log_joint_rows_m = (table[: math.prod(shape)].view(shape) for table in (joint, log_joint))
+            shape = probs_rows_K.shape[0], weights_m.shape[0]
+            if shape not in views:
+                views[shape] = tables[:, : math.prod(shape)].view(2, *shape).unbind()
+            joint_rows_m, log_joint_rows_m = views[shape]
             torch.mm(probs_rows_K, posteriors_m_K.T, out=joint_rows_m)
             torch.log2(joint_rows_m, out=log_joint_rows_m)
-            bits_rows -= torch.mv(log_joint_rows_m.mul_(joint_rows_m), weights_m)
-        entropies_n[block] = math.log(2) * bits_rows.view(-1, C).sum(1)
+            bits_rows.addmv_(log_joint_rows_m.mul_(joint_rows_m), weights_m, alpha=-1)
+        entropies_n[block] = math.log(2) * bits_rows.view(-1, C).sum(1, dtype=torch.float64)
     entropies_n_K = entropies_N_K if positions_n is None else entropies_N_K[positions_n]
     return entropies_n.to(entropies_n_K.dtype) - entropies_n_K @ configurations.mean_K.to(entropies_n_K.dtype)
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lightning_al.acquisition.batchbald.configurations import HIDDEN, Configurations, can_be_asked
 from lightning_al.acquisition.batchbald.gains import entropy_rounding, exact, gains, num_per_block, probs_and_entropies
-from lightning_al.acquisition.batchbald.levels import Levels
+from lightning_al.acquisition.batchbald.levels import Level, Levels
 from lightning_al.acquisition.ties import EQUAL_GAINS, Tied, first_of
 
 NO_ENTROPY = 1e-15
@@ -29,9 +29,12 @@ MOST = 0.9
 FEW = 32
 """So many points are computed in full in about the time that bounds for them would take."""
 
+NUM_TRIALS = 12
+"""The number of points whose bounds a level lowers first."""
+
 HOPEFUL = 0.1
-"""A level lowers the bounds of a few points first. It is asked of the others if it would exclude them by lowering their
-bounds in proportion as it did those of the tenth that it lowered most: it costs a fraction of the next level."""
+"""A level is asked of the points that are no trials if it would exclude them by lowering their bounds in proportion as
+it did those of the tenth of the trials that it lowered most: it costs a fraction of the next level."""
 
 NUM_PROBES = 2
 """The number of likely points that are computed in full, to find the gain that others have to reach. By the bounds of
@@ -255,12 +258,19 @@ class GainSearch:
         reach, and each further level excludes points that do not reach it.
         """
         bounds_n, gains_n = ceilings_n, torch.full_like(ceilings_n, -math.inf)
+        # What pairs add to the bounds, and the number of levels whose pairs were added.
+        from_pairs_n, num_levels_n = torch.zeros_like(ceilings_n), torch.zeros_like(open_n)
+        asked: list[Level] = []
 
         def evaluate(places: Tensor) -> None:
             gains_n[places] = self._gains(open_n[places], levels.whole)
 
-        def lower(places: Tensor, level: Configurations) -> None:
-            bounds_n[places] = self._gains(open_n[places], level)
+        def lower(places: Tensor) -> None:
+            for number, level in enumerate(asked):
+                lacking = places[num_levels_n[places] <= number]
+                from_pairs_n[lacking] += self._gains(open_n[lacking], level.pairs)
+            num_levels_n[places] = len(asked)
+            bounds_n[places] = from_pairs_n[places] + self._gains(open_n[places], asked[-1].rest)
 
         def least() -> Tensor:
             return gains_n.max().clamp_min(to_reach) - margin
@@ -279,23 +289,26 @@ class GainSearch:
             places = left()
             if len(places) <= FEW:
                 break
+            asked.append(level)
             if first_n is None:
-                lower(places, level)
+                lower(places)
                 first_n = bounds_n.clone()
                 probe(first_n)
                 continue
             is_trial_n = torch.zeros_like(places, dtype=torch.bool)
-            is_trial_n[:: len(places) // FEW] = True
+            is_trial_n[:: max(1, len(places) // NUM_TRIALS)] = True
             trial, others = places[is_trial_n], places[~is_trial_n]
-            lower(trial, level)
+            lower(trial)
             share = (bounds_n[trial] / first_n[trial]).kthvalue(1 + int(HOPEFUL * len(trial))).values
-            lower(others[share * first_n[others] <= least()], level)
+            lower(others[share * first_n[others] <= least()])
 
         evaluate(left())
         self.latest_N[open_n] = torch.where(gains_n > -math.inf, gains_n, bounds_n) + margin
         return open_n[gains_n >= least()]
 
     def _gains(self, positions_n: Tensor | None, configurations: Configurations) -> Tensor:
+        if positions_n is not None and not (len(positions_n) and len(configurations)):
+            return self.entropies_N_K.new_zeros(len(positions_n))
         # If nearly all points are needed, computing all is cheaper than copying the table.
         if positions_n is not None and len(positions_n) > MOST * len(self.entropies_N_K):
             return gains(self.probs_N_C_K, self.entropies_N_K, None, configurations)[positions_n]

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lightning_al.acquisition.batchbald import batchbald, levels
+from lightning_al.acquisition.batchbald.configurations import Configurations
 from lightning_al.acquisition.batchbald.levels import Levels
 from tests import references
 from tests.acquisition.batchbald.test_configurations import configurations_of, fast_gains, rounding
@@ -25,31 +26,56 @@ def drawn(seed, limit, spread):
     return log_probs_N_K_C, configurations_of(log_probs_N_K_C[:4], limit=limit)
 
 
-@given(**pools, num_pairs=st.sampled_from([None, 0, 1, 10, 10_000]))
+def averages_of_levels(configurations, num_pairs):
+    """The averages in place of the configurations at each level: the pairs of all levels so far, and the rest."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(levels, "NUM_PAIRS", num_pairs)
+        found = list(Levels(configurations))
+    return [
+        joined([*(level.pairs for level in found[: number + 1]), found[number].rest]) for number in range(len(found))
+    ]
+
+
+def joined(parts):
+    weights_M, posteriors_M_K = zip(*((part.weights_M, part.posteriors_M_K) for part in parts), strict=True)
+    return Configurations(torch.cat(weights_M), torch.cat(posteriors_M_K))
+
+
+num_pairs = st.sampled_from([(2, 8, 32), (1,), (3, 10_000)])
+
+
+@given(**pools, num_pairs=num_pairs)
 def test_averages_never_lower_a_gain(seed, limit, spread, num_pairs):
     log_probs_N_K_C, configurations = drawn(seed, limit, spread)
-    averages = Levels(configurations).merged(num_pairs)
-    lifted_N = fast_gains(log_probs_N_K_C, averages) - fast_gains(log_probs_N_K_C, configurations)
-    assert (lifted_N >= -rounding(configurations)).all()
+    for averages in averages_of_levels(configurations, num_pairs):
+        lifted_N = fast_gains(log_probs_N_K_C, averages) - fast_gains(log_probs_N_K_C, configurations)
+        assert (lifted_N >= -rounding(configurations)).all()
 
 
-@given(**pools, num_pairs=st.sampled_from([None, 0, 3, 10_000]))
+@given(**pools, num_pairs=num_pairs)
 def test_averages_keep_the_weight_and_the_mean(seed, limit, spread, num_pairs):
     _, configurations = drawn(seed, limit, spread)
-    averages = Levels(configurations).merged(num_pairs)
-    assert len(averages) <= len(configurations)
-    assert averages.weights_M.sum().item() == pytest.approx(1.0, abs=1e-6)
-    torch.testing.assert_close(averages.mean_K, configurations.mean_K, rtol=1e-5, atol=1e-9)
+    for averages in averages_of_levels(configurations, num_pairs):
+        assert averages.weights_M.sum().item() == pytest.approx(1.0, abs=1e-6)
+        torch.testing.assert_close(averages.mean_K, configurations.mean_K, rtol=1e-5, atol=1e-9)
 
 
-@given(**pools)
-def test_each_level_has_more_groups_than_the_last_and_fewer_than_the_whole(seed, limit, spread):
+@given(**pools, num_pairs=num_pairs)
+def test_each_level_has_more_groups_than_the_last_and_fewer_than_the_whole(seed, limit, spread, num_pairs):
     _, configurations = drawn(seed, limit, spread)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(levels, "NUM_PAIRS", (None, 0, 2, 8, 32))
-        sizes = [len(level) for level in Levels(configurations)]
+    sizes = [len(averages) for averages in averages_of_levels(configurations, num_pairs)]
     assert sizes == sorted(set(sizes))
     assert all(size < len(configurations) for size in sizes)
+
+
+def test_levels_are_made_once_and_can_be_asked_again():
+    _, configurations = drawn(seed=0, limit=1000, spread=2.0)
+    found = Levels(configurations)
+    first = next(iter(found))
+    again = list(found)
+    assert len(again) > 1
+    assert all(one is other for one, other in zip(again, found, strict=True))
+    assert again[0] is first
 
 
 def independent(N, K, C, *, spread):
@@ -63,10 +89,8 @@ def test_pairs_of_samples_bound_the_gains_of_sharp_points_closely():
     log_probs_N_K_C = independent(40, 20, 6, spread=3.0)
     configurations = configurations_of(log_probs_N_K_C[:5], limit=10_000)
     gains_N = fast_gains(log_probs_N_K_C[5:], configurations)
-    above_few, above_many = (
-        fast_gains(log_probs_N_K_C[5:], Levels(configurations).merged(num_pairs)) / gains_N - 1
-        for num_pairs in (0, 1_000)
-    )
+    _, without, *_, most = averages_of_levels(configurations, (1_000,))
+    above_few, above_many = (fast_gains(log_probs_N_K_C[5:], averages) / gains_N - 1 for averages in (without, most))
     assert above_few.median() > 0.15
     assert above_many.median() < 0.05
 
@@ -77,7 +101,7 @@ def test_picks_are_those_of_evaluating_everything_however_few_points_are_compute
     """Points are few in tests, so every level is asked as if they were many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning_al.acquisition.batchbald.search.FEW", 2)
-        patch.setattr(levels, "NUM_PAIRS", (None, 0, 5, 20, 80))
+        patch.setattr(levels, "NUM_PAIRS", (5, 20, 80))
         assert_picks_of_evaluating_everything(problem, M)
 
 
