@@ -190,6 +190,7 @@ def compared(arguments: argparse.Namespace, report: Report) -> None:
                         str(b),
                     ]
                     command += [str(arguments.repeats), "--memory-gb", str(arguments.memory_gb)]
+                    command += ["--threads", str(arguments.threads)]
                     outcome = run_child(command, arguments.threads, arguments.limit)
                     own = outcome if is_own else own
                     rows.append([method, library, str(b), *figures(outcome, own)])
