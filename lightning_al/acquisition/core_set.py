@@ -101,12 +101,14 @@ class _SquaredDistances:
     """
 
     def __init__(self, features_N_D: Tensor) -> None:
-        features_N_D = in_float64(features_N_D)
-        self._mean_D = features_N_D.mean(0) if len(features_N_D) else features_N_D.new_zeros(features_N_D.shape[1])
-        self._centred_N_D = features_N_D - self._mean_D
-        self.to_centre_N = self._centred_N_D.square().sum(1)
-        largest = float(self.to_centre_N.max()) if len(features_N_D) else 0.0
-        self.rounding = 16 * torch.finfo(features_N_D.dtype).eps * largest
+        # One table beside the given one: a copy, centred in place, whose squares are added up without another.
+        self._centred_N_D = in_float64(features_N_D, copy=True)
+        is_empty = len(features_N_D) == 0
+        self._mean_D = self._centred_N_D.new_zeros(features_N_D.shape[1]) if is_empty else self._centred_N_D.mean(0)
+        self._centred_N_D -= self._mean_D
+        self.to_centre_N = torch.einsum("nd,nd->n", self._centred_N_D, self._centred_N_D)
+        largest = 0.0 if is_empty else float(self.to_centre_N.max())
+        self.rounding = 16 * torch.finfo(torch.float64).eps * largest
 
     def to(self, position: int) -> Tensor:
         """Return those to one of the points ``[N]``."""

@@ -47,13 +47,14 @@ def checked_table(values_N_D: Tensor, what: str, *, who: str) -> Tensor:
     return values_N_D
 
 
-def in_float64(values_N_D: Tensor) -> Tensor:
-    """Return a table in float64, on the CPU if its device has no float64.
+def in_float64(values_N_D: Tensor, *, copy: bool = False) -> Tensor:
+    """Return a table in float64, on the CPU if its device has no float64. With `copy`, it is never the given one.
 
     >>> in_float64(torch.ones(1, 2))
     tensor([[1., 1.]], dtype=torch.float64)
     """
-    return (values_N_D.cpu() if values_N_D.device.type == "mps" else values_N_D).double()
+    device = torch.device("cpu") if values_N_D.device.type == "mps" else values_N_D.device
+    return values_N_D.to(device, torch.float64, copy=copy)
 
 
 def checked_labelled(labelled_n_D: Tensor, features_N_D: Tensor, *, who: str) -> Tensor:
