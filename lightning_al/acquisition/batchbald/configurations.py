@@ -168,8 +168,12 @@ class Configurations:
         return Configurations(self.weights_M[kept_m], self.posteriors_M_K.index_select(0, kept_m))
 
     def is_undecided_M(self, least_entropy: float) -> Tensor:
-        """Return which configurations `undecided` keeps: those with enough entropy, or else those with the most."""
-        return self.entropies_M >= self.entropies_M.max().clamp_max(least_entropy)
+        """Return which configurations `undecided` keeps: those with enough entropy, or else those with the most.
+
+        None of them has hardly any weight, as a tilt may give it: their sum could be 0 in float32, and no average.
+        """
+        entropies_M = self.entropies_M.masked_fill(self.weights_M <= NEGLIGIBLE, -1.0)
+        return entropies_M >= entropies_M.max().clamp_max(least_entropy)
 
     def to(self, dtype: torch.dtype) -> Configurations:
         """Return the configurations in the precision of the gains.

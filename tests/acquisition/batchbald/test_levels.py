@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from lightning_al.acquisition.batchbald import batchbald, levels
 from lightning_al.acquisition.batchbald.configurations import Configurations
 from lightning_al.acquisition.batchbald.levels import Levels
+from lightning_al.acquisition.batchbald.search import GainSearch
 from tests import references
 from tests.acquisition.batchbald.test_configurations import configurations_of, fast_gains, rounding
 from tests.acquisition.test_hard_cases import assert_picks_of_evaluating_everything, problems
@@ -117,3 +118,19 @@ def test_many_equal_finalists_are_told_apart_by_their_keys():
     log_probs_N_K_C = random_log_probs(3, 8, 4, seed=8, dtype=torch.float32).repeat(40, 1, 1)
     expected = references.batchbald_evaluating_everything(log_probs_N_K_C, 6, num_configurations=300)
     assert batchbald(log_probs_N_K_C, 6, num_configurations=300).positions.tolist() == expected
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-45, 1e-30])
+def test_configurations_of_hardly_any_weight_leave_bounds_finite(weight):
+    """A tilt may give a drawn configuration a weight so low that its average has no weighted sum."""
+    log_probs_N_K_C = random_log_probs(60, 6, 4, seed=0, spread=2.0, dtype=torch.float32)
+    configurations = configurations_of(log_probs_N_K_C[:4], limit=100)
+    is_light_M = configurations.posteriors_M_K.argmax(1) == 0
+    weights_M = configurations.weights_M.masked_fill(is_light_M, weight)
+    light = Configurations(weights_M / weights_M.sum(), configurations.posteriors_M_K.float(), sampled=True)
+    search = GainSearch(log_probs_N_K_C, torch.float32)
+    for level in search.levels(light):
+        assert level.pairs.posteriors_M_K.isfinite().all()
+        assert level.rest.posteriors_M_K.isfinite().all()
+    expected = references.gains(log_probs_N_K_C, light).argmax()
+    assert search.best(light) == expected
