@@ -48,10 +48,9 @@ def max_herding(
     Time is O(N^2 D / 2) for each of the first two picks, then O(N D) for each point evaluated again: few where points
     lie in clusters, many where features have no structure. Memory beyond the features is O(N D). For N = 100,000 points
     in clusters, D = 128 and b = 100, that is 144 to 265 s on two cores of two machines, and 155 MB
-    (``tests/benchmarks/acquisitions.py``).
-    Nothing of N x N is held. Where h is small beside the spread of the features, rounding would decide in float32, so
-    the work is done in float64, at about twice the time: for rows of length 1, below about h = 0.2. In float64, h below
-    about 1e-5 takes ten times the time.
+    (``tests/benchmarks/acquisitions.py``). Nothing of N x N is held. Where h is small beside the spread of the
+    features, rounding would decide in float32, so the work is done in float64, at about twice the time: for rows of
+    length 1, below about h = 0.2. In float64, h below about 1e-5 takes ten times the time.
 
     Use it to start without labels, and while labels are few: with 10 labels on the digits (logistic regression on
     pixels, 8 seeds, ``python -m tests.benchmarks.coverage``) it reaches an accuracy of .78, random points .45. Once

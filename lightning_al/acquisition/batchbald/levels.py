@@ -58,7 +58,7 @@ class Levels:
     the second likeliest sample too, and whose doubts lie between the same powers of 2.
 
     Args:
-        whole: The configurations, with weights above 0.
+        whole: The configurations, none with a negligible weight; see `Configurations.undecided`.
         dtype: The type of the gains, by default that of the configurations.
 
     Iterating yields levels of ever more averages, each made when it is first needed.
