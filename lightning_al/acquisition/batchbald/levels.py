@@ -103,7 +103,8 @@ class Levels:
         pairs, rest = self._most_pairs()
         rests = [rest]
         for more, fewer in pairwise(reversed(NUM_PAIRS)):
-            rests.append(rests[-1].joined(pairs[fewer:more]))
+            joining = pairs[fewer:more]
+            rests.append(rests[-1].joined(joining) if len(joining) else rests[-1])
         for num_pairs, rest in zip(NUM_PAIRS, reversed(rests), strict=True):
             yield pairs[:num_pairs], rest
 
