@@ -99,9 +99,10 @@ def test_pairs_of_samples_bound_the_gains_of_sharp_points_closely():
 @settings(max_examples=25)
 @given(problem=problems(most_points=24, most_samples=16), M=st.sampled_from([30, 300, 1000]))
 def test_picks_are_those_of_evaluating_everything_however_few_points_are_computed(problem, M):
-    """Points are few in tests, so every level is asked as if they were many."""
+    """Points are few in tests, so every level is asked as if they were many, and of most points only after a trial."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lightning_al.acquisition.batchbald.search.FEW", 2)
+        patch.setattr("lightning_al.acquisition.batchbald.search.NUM_TRIALS", 2)
         patch.setattr(levels, "NUM_PAIRS", (5, 20, 80))
         assert_picks_of_evaluating_everything(problem, M)
 
@@ -111,6 +112,18 @@ def test_picks_from_sharp_and_independent_points_are_those_of_evaluating_everyth
     log_probs_N_K_C = independent(120, 12, 4, spread=spread)
     expected = references.batchbald_evaluating_everything(log_probs_N_K_C, 5, num_configurations=500)
     assert batchbald(log_probs_N_K_C, 5, num_configurations=500).positions.tolist() == expected
+
+
+@pytest.mark.parametrize("spread", [1.0, 3.0, 10.0])
+@pytest.mark.parametrize("num_trials", [2, 12])
+def test_points_that_skipped_a_level_get_its_pairs_later(spread, num_trials, monkeypatch):
+    """A level that would exclude few points is asked of the trials alone; the next one builds on its pairs."""
+    monkeypatch.setattr("lightning_al.acquisition.batchbald.search.FEW", 4)
+    monkeypatch.setattr("lightning_al.acquisition.batchbald.search.NUM_TRIALS", num_trials)
+    monkeypatch.setattr(levels, "NUM_PAIRS", (5, 20, 80, 200))
+    log_probs_N_K_C = independent(120, 12, 4, spread=spread)
+    expected = references.batchbald_evaluating_everything(log_probs_N_K_C, 8, num_configurations=500)
+    assert batchbald(log_probs_N_K_C, 8, num_configurations=500).positions.tolist() == expected
 
 
 def test_many_equal_finalists_are_told_apart_by_their_keys():
